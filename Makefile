@@ -1,0 +1,39 @@
+# Every target sets up all it needs in .venv; the machine needs python3, pip and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check bench lock clean
+.DEFAULT_GOAL := test
+
+$(READY): pyproject.toml .ci/requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .ci/requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY)  ## a pretend host, local sinks and the daemon, for about 30 seconds
+	$(BIN)/sidecar demo
+
+test: $(READY)
+	$(BIN)/python -m pytest -n auto $(TESTS)
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/sidecar check rules
+	$(BIN)/sidecar test rules
+
+bench: $(READY)
+	$(BIN)/python tests/bench/run.py
+
+lock:  ## pins with hashes and no index address; needs uv
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --no-annotate pyproject.toml -o .ci/requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --no-annotate --extra dev -c .ci/requirements.txt pyproject.toml -o .ci/requirements-dev.txt
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,3 @@
+"""Webhook alert sidecar: log lines in, Prometheus series and notifications out."""
+
+__version__ = "0.1.0"
