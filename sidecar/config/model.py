@@ -1,0 +1,43 @@
+"""The whole configuration as frozen values; what `load` makes and everything else reads."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sidecar.measure.metric import Metric
+from sidecar.notify.model import Receiver, Route
+from sidecar.notify.redact import RedactPolicy
+from sidecar.parse.event import LogFormat
+from sidecar.parse.pattern import Pattern
+from sidecar.rules.rule import Rule
+from sidecar.secret import Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One entry of `sources`. `path` is an absolute glob, or "-" for stdin.
+
+    `from_beginning` concerns only files that exist at the very first start.
+    """
+
+    path: str
+    format: LogFormat = LogFormat.AUTO
+    from_beginning: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything `sidecar.yaml` and the files it names say. `templates` maps names to sources."""
+
+    path: str
+    sources: tuple[Source, ...]
+    patterns: tuple[Pattern, ...]
+    rules: tuple[Rule, ...]
+    metrics: tuple[Metric, ...]
+    templates: Mapping[str, str] = field(default_factory=dict)
+    state_path: str
+    listen: tuple[str, int] = ("0.0.0.0", 9787)  # noqa: S104 - beyond loopback only /metrics and health are open
+    http_token: Secret | None = None
+    stale_after: float = 3600.0
+    redact: RedactPolicy = field(default_factory=RedactPolicy)
+    route: Route
+    receivers: Mapping[str, Receiver]

@@ -1,0 +1,212 @@
+"""The rows of the state file, one struct a table, and the delta: what one step changes.
+
+Pure code makes rows, `sidecar.store` writes them; a row's fields are its table's columns.
+"""
+
+from typing import ClassVar
+
+import msgspec
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A row; writing it replaces the row with the same key."""
+
+    table: ClassVar[str]
+    key: ClassVar[tuple[str, ...]]
+
+
+class FileRow(Row, frozen=True, kw_only=True):
+    """One generation of a log file. No text of it is kept: heads and tails are keyed hashes.
+
+    `offset`: every byte before it is counted (decompressed bytes). `open_from` <= `offset`: where
+    the oldest unfinished Docker or CRI line begins; after a restart the bytes between are read
+    once more only to rebuild that line. `skip`: inside an over-long line, skip to its newline.
+    `size` and `mtime_ns` are the file's own when the row was made: what was still unread, and
+    which rotated files are younger.
+    """
+
+    table: ClassVar[str] = "files"
+    key: ClassVar[tuple[str, ...]] = ("id",)
+    id: int
+    source: str
+    log: str
+    path: str
+    dev: int
+    ino: int
+    head_len: int
+    head_hash: bytes
+    tail_len: int
+    tail_hash: bytes
+    offset: int
+    open_from: int
+    skip: bool
+    state: str
+    last_seen: float
+    size: int = 0
+    mtime_ns: int = 0
+
+
+class SeriesRow(Row, frozen=True, kw_only=True):
+    """One series. `labels` is a JSON object with sorted keys; `value` a JSON number or, for a
+    histogram, a JSON array of (bound, cumulative count) pairs, sum and count. `created` dates the
+    first sample; of a gauge, the sample it shows.
+    """
+
+    table: ClassVar[str] = "series"
+    key: ClassVar[tuple[str, ...]] = ("name", "labels")
+    name: str
+    labels: str
+    value: str
+    created: float
+
+
+class RuleRow(Row, frozen=True, kw_only=True):
+    """A rule as last loaded; `since`: when this signature was first seen, absence starts there."""
+
+    table: ClassVar[str] = "rules"
+    key: ClassVar[tuple[str, ...]] = ("rule",)
+    rule: str
+    signature: str
+    since: float
+
+
+class RuleStateRow(Row, frozen=True, kw_only=True):
+    """What a rule remembers of one key; `packed` is the engine's own MessagePack."""
+
+    table: ClassVar[str] = "rule_state"
+    key: ClassVar[tuple[str, ...]] = ("rule", "by_key")
+    rule: str
+    by_key: str  # JSON array
+    packed: bytes
+
+
+class AlertRow(Row, frozen=True, kw_only=True):
+    """An alert that is pending or firing, or ended and remembered for its episode number.
+
+    `packed` is MessagePack of the engine's record (labels, value, reached steps, redacted event).
+    """
+
+    table: ClassVar[str] = "alerts"
+    key: ClassVar[tuple[str, ...]] = ("rule", "by_key")
+    rule: str
+    by_key: str
+    episode: int
+    state: str
+    severity: str
+    since: float
+    deadline: float | None
+    change: int
+    packed: bytes
+
+
+class GroupRow(Row, frozen=True, kw_only=True):
+    """A group of alerts under one route; `labels` JSON, `next_flush` wall clock or None.
+
+    `repeat_interval` is the one that `next_flush` was reckoned with, in seconds.
+    """
+
+    table: ClassVar[str] = "groups"
+    key: ClassVar[tuple[str, ...]] = ("id",)
+    id: str
+    receiver: str
+    labels: str
+    created: float
+    next_flush: float | None
+    repeat_interval: float = 0.0
+
+
+class MemberRow(Row, frozen=True, kw_only=True):
+    """An alert's place in a group, with what is still to be told there (`packed`: MessagePack)."""
+
+    table: ClassVar[str] = "members"
+    key: ClassVar[tuple[str, ...]] = ("group_id", "rule", "by_key")
+    group_id: str
+    rule: str
+    by_key: str
+    change: int
+    packed: bytes
+
+
+class ToldRow(Row, frozen=True, kw_only=True):
+    """Up to which change number a receiver was told about a group, and when."""
+
+    table: ClassVar[str] = "told"
+    key: ClassVar[tuple[str, ...]] = ("receiver", "group_id")
+    receiver: str
+    group_id: str
+    change: int
+    at: float
+    reference: str
+
+
+class CooldownRow(Row, frozen=True, kw_only=True):
+    """When a receiver was last told about an alert at a severity; outlives the alert's end."""
+
+    table: ClassVar[str] = "cooldowns"
+    key: ClassVar[tuple[str, ...]] = ("receiver", "rule", "by_key", "severity")
+    receiver: str
+    rule: str
+    by_key: str
+    severity: str
+    at: float
+    until: float
+
+
+class OutboxRow(Row, frozen=True, kw_only=True):
+    """One message for one destination. `payload` is the JSON of a Notification.
+
+    `outcome` is empty while it is due, then "sent" or "dead". `claimed_at`: an attempt is under
+    way; found so at start, that attempt's end is unknown (`ambiguous`). `plain`: the other side
+    refused the rendered payload, so it is sent as plain text from now on.
+    """
+
+    table: ClassVar[str] = "outbox"
+    key: ClassVar[tuple[str, ...]] = ("id",)
+    id: str
+    receiver: str
+    integration: str
+    destination: str
+    group_id: str
+    created: float
+    attempt: int
+    claimed_at: float | None
+    next_at: float
+    expires_at: float
+    outcome: str
+    detail: str
+    reference: str
+    payload: str
+    plain: bool = False
+
+
+class MetaRow(Row, frozen=True, kw_only=True):
+    """A named fact about the state file: hash key, first start, change counter and such."""
+
+    table: ClassVar[str] = "meta"
+    key: ClassVar[tuple[str, ...]] = ("name",)
+    name: str
+    value: str
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """A row to delete: its struct type and the values of its key."""
+
+    row: type[Row]
+    key: tuple[str | int, ...]
+
+
+class Delta(msgspec.Struct):
+    """All that one step changes, written in one transaction: first the deletions, then the rows.
+
+    A later row with the same key wins over an earlier one.
+    """
+
+    rows: list[Row] = msgspec.field(default_factory=list)
+    gone: list[Gone] = msgspec.field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.gone)
+
+    def extend(self, other: "Delta") -> None:
+        self.rows += other.rows
+        self.gone += other.gone
