@@ -1,0 +1,123 @@
+"""Makes events of plain text lines that match a pattern."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from sidecar.matchers import compile_re2
+from sidecar.parse.pattern import Pattern
+from sidecar.parse.record import MESSAGE_FIELDS, Record, read_fields
+from sidecar.parse.repr import Unreadable
+
+_LEAST_LITERAL = 4  # shorter ones stand in every other line and save nothing
+_ESCAPABLE = "\"\\/<>&'"  # JSON encoders may write these, and all beyond ASCII, otherwise
+_TOKEN = re.compile(
+    r"""(?P<group>\((?:\?P?<\w+>|\?:|(?!\?)))|(?P<close>\))
+      |(?P<set>\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\])
+      |(?P<times>(?:[?*]|\{\d+(?:,\d*)?\})\??)|(?P<plus>\+\??)
+      |\\(?P<escaped>[^\w\s])|(?P<class>\\(?:[dDsSwWbB]|[pP](?:\w|\{\^?\w+\})))
+      |(?P<any>[.^$])|(?P<or>\|)|(?P<plain>[^\\()\[\]{}|])""",
+    re.VERBOSE | re.DOTALL | re.ASCII,
+)
+
+
+class TextPatterns:
+    """All patterns of a configuration; the first that matches a line makes its event."""
+
+    def __init__(self, patterns: Sequence[Pattern]) -> None:
+        """Raises ValueError with RE2's reason when a regex cannot be compiled."""
+        literals = [required_literal(pattern.regex) for pattern in patterns]
+        self._patterns = [
+            (pattern, compile_re2(pattern.regex), literal)
+            for pattern, literal in zip(patterns, literals, strict=True)
+        ]
+        self._literals = tuple(dict.fromkeys(literal.encode() for literal in literals if literal))
+        self._every_line = "" in literals
+
+    def candidates(self, data: bytes) -> Iterator[tuple[int, int]]:
+        """Yield begin and end of each line of `data` that some pattern might match, in order.
+
+        Whole-chunk searches for the texts that the patterns require: lines without any cost a
+        fraction of a microsecond together.
+        """
+        ahead = {literal: data.find(literal) for literal in self._literals}
+        end = -1
+        while end < len(data):
+            ahead = {
+                literal: at if at > end else data.find(literal, end + 1)
+                for literal, at in ahead.items()
+                if at >= 0
+            }
+            found = [at for at in ahead.values() if at >= 0]
+            if self._every_line:
+                found.append(end + 1)
+            if not found or min(found) >= len(data):
+                return
+            first = min(found)
+            begin = data.rfind(b"\n", 0, first) + 1
+            end = data.find(b"\n", first)
+            end = len(data) if end < 0 else end
+            yield begin, end
+
+    def suspects(self, line: bytes) -> bool:
+        """Return whether some pattern might match `line`."""
+        return self._every_line or any(literal in line for literal in self._literals)
+
+    def find_record(self, text: str) -> Record | None:
+        """Return the record that the first matching pattern makes of `text`.
+
+        In a structured record the message itself is searched before the whole line, so that
+        the record's own time is known.
+        """
+        if text.startswith("{"):
+            record = self._in_message(text)
+            if record is not None:
+                return record
+        fields = self._fields(text)
+        return None if fields is None else Record(fields, text)
+
+    def _in_message(self, text: str) -> Record | None:
+        try:
+            outer, _end = read_fields(text)
+        except Unreadable:
+            return None
+        for name in MESSAGE_FIELDS:
+            message = outer.get(name)
+            fields = self._fields(message) if isinstance(message, str) else None
+            if fields is not None:
+                return Record(fields, str(message), outer)
+        return None
+
+    def _fields(self, text: str) -> dict[str, str] | None:
+        for pattern, regex, literal in self._patterns:
+            found = regex.search(text) if literal in text else None
+            if found is not None:
+                named = {name: value for name, value in found.groupdict().items() if value}
+                return {**pattern.fields, **named}
+        return None
+
+
+def required_literal(regex: str) -> str:
+    r"""Return the longest text every match of `regex` contains, or an empty one when none is sure.
+
+    Only what stands outside of groups counts, and anything but the plainest syntax (flags,
+    alternatives at the top, `\Q`, `\x`) gives that: a wrong answer would lose events.
+    """
+    runs = [""]
+    depth = at = 0
+    while at < len(regex):
+        token = _TOKEN.match(regex, at)
+        if token is None or (token["or"] and depth == 0):
+            return ""
+        at = token.end()
+        depth += bool(token["group"]) - bool(token["close"])
+        letter = token["plain"] or token["escaped"]
+        if depth or token["close"] or not letter:
+            if token["times"] and depth == 0:
+                runs[-1] = runs[-1][:-1]
+            runs.append("")
+        elif letter in _ESCAPABLE or not letter.isascii():
+            runs.append("")
+        else:
+            runs[-1] += letter
+    longest = max(runs, key=len)
+    return longest if len(longest) >= _LEAST_LITERAL else ""

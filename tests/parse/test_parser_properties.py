@@ -1,0 +1,87 @@
+"""What holds for any bytes: nothing raises, and neither cutting nor wanting changes the outcome."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import given, settings, strategies as st
+
+from sidecar.parse.event import LogFormat, Parsed, Triple
+from sidecar.parse.parser import Parser
+from support_parse import (
+    NOW,
+    SAMPLES,
+    agentops_patterns,
+    chunk_of,
+    chunks_of_lines,
+    counts,
+    everything,
+    nothing,
+)
+
+NAMES = [path.name for path in sorted(SAMPLES.glob("*.log"))]
+PATTERNS = agentops_patterns()
+LINES = [line[:3000] for name in NAMES for line in (SAMPLES / name).read_bytes().splitlines()[:60]]
+NOISE = [b"", b"{}", b"noise", b"INFO \"quoted\" 'it'", b"WEBHOOK_METRIC", b'{"log":', b"{{}}"]
+good_lines = st.sampled_from(LINES + NOISE)
+
+
+@st.composite
+def mutated_lines(draw: st.DrawFn) -> bytes:
+    """A good line with a slice of it cut, doubled or replaced by a few odd bytes."""
+    line = draw(good_lines)
+    begin = draw(st.integers(0, len(line)))
+    end = draw(st.integers(begin, min(len(line), begin + 20)))
+    odd = st.sampled_from([b"", line[begin:end] * 2, b"'", b'"', b"\\", b"{", b"}", b"]", b"None"])
+    return line[:begin] + draw(odd | st.binary(max_size=6)) + line[end:]
+
+
+chunks = st.lists(good_lines | mutated_lines() | st.binary(max_size=40), max_size=8).map(b"\n".join)
+
+
+def parse(data: bytes, wanted: Any, form: LogFormat = LogFormat.AUTO) -> Parsed:
+    return Parser(PATTERNS).parse(chunk_of(data, log_format=form), now=NOW, wanted=wanted)
+
+
+def outcome(results: Sequence[Parsed]) -> tuple[Any, ...]:
+    return (
+        [repr(event) for parsed in results for event in parsed.events],
+        counts(results),
+        [(reject.reason, reject.position) for parsed in results for reject in parsed.rejects],
+        sum(parsed.lines for parsed in results),
+        sum(parsed.future for parsed in results),
+        max((parsed.last_at for parsed in results if parsed.last_at is not None), default=None),
+    )
+
+
+@given(chunks, st.sampled_from(LogFormat))
+@settings(max_examples=300)
+def test_no_bytes_raise_and_what_comes_out_can_be_stored(data: bytes, form: LogFormat) -> None:
+    parsed = parse(data, everything, form)
+    for event in parsed.events:
+        assert all(0 < len(text) <= 200 for text in event.triple)
+        json.dumps(event.fields, ensure_ascii=False).encode()
+    for reject in parsed.rejects:
+        assert len(reject.sample.encode()) <= 800
+        assert len(reject.sample) <= 200
+
+
+@given(chunks, st.lists(st.integers(1, 4), min_size=1, max_size=4))
+@settings(max_examples=200)
+def test_cutting_at_newlines_changes_nothing(data: bytes, sizes: list[int]) -> None:
+    parser = Parser(PATTERNS)
+    parts = [
+        parser.parse(chunk, now=NOW, wanted=everything) for chunk in chunks_of_lines(data, sizes)
+    ]
+    assert outcome(parts) == outcome([parse(data, everything)])
+
+
+@given(chunks)
+@settings(max_examples=300)
+def test_what_is_wanted_changes_only_how_events_are_handed_over(data: bytes) -> None:
+    def some(triple: Triple) -> bool:
+        return triple[2] in {"processed", "past_due"}
+
+    whole, tallied, mixed = (parse(data, wanted) for wanted in (everything, nothing, some))
+    assert outcome([whole])[1:] == outcome([tallied])[1:] == outcome([mixed])[1:]
+    assert [repr(e) for e in whole.events if some(e.triple)] == [repr(e) for e in mixed.events]
