@@ -1,0 +1,151 @@
+"""The bytes of one open file by position: as they are, or decompressed."""
+
+import os
+import zlib
+from stat import S_ISREG
+from typing import Protocol
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_STEP = 1 << 17
+_GZIP = 31  # zlib's window bits for "with a gzip header"
+
+
+class Content(Protocol):
+    """An open file. `complete` is False while a compressed file's end is still to be written."""
+
+    @property
+    def compressed(self) -> bool: ...
+    @property
+    def complete(self) -> bool: ...
+    @property
+    def unreadable(self) -> int:
+        """Return the bytes behind a damage, as they lie on disk."""
+        ...
+
+    def read_at(self, position: int, count: int) -> bytes:
+        """Return up to `count` bytes from `position`, fewer only where the file ends."""
+        ...
+
+    def stat(self) -> os.stat_result: ...
+    def close(self) -> None: ...
+
+
+class Plain:
+    """A file as it is."""
+
+    compressed = False
+    complete = True
+    unreadable = 0
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def read_at(self, position: int, count: int) -> bytes:
+        return os.pread(self._fd, count, position)
+
+    def stat(self) -> os.stat_result:
+        return os.fstat(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class Gzipped:
+    """A gzip file by decompressed position; reading backwards starts over.
+
+    One that is still being written simply ends early, a damaged one at the damage.
+    """
+
+    compressed = True
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._buffer = b""
+        self._rewind()
+
+    @property
+    def complete(self) -> bool:
+        return self._damaged or (self._inflate.eof and not self._more_members())
+
+    @property
+    def unreadable(self) -> int:
+        return max(1, self.stat().st_size - self._raw + len(self._rest)) if self._damaged else 0
+
+    @property
+    def taken(self) -> int:
+        """Return how many bytes of the file, as it lies on disk, are decompressed."""
+        return self._raw - len(self._rest)
+
+    def read_at(self, position: int, count: int) -> bytes:
+        if position < self._base:
+            self._rewind()
+        while self._base + len(self._buffer) < position + count and self._fill():
+            if (drop := min(position - self._base, len(self._buffer))) > 0:
+                self._buffer = self._buffer[drop:]
+                self._base += drop
+        begin = position - self._base
+        return self._buffer[begin : begin + count]
+
+    def stat(self) -> os.stat_result:
+        return os.fstat(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def _rewind(self) -> None:
+        self._damaged = False
+        self._raw = 0  # position in the compressed file
+        self._rest = b""  # compressed bytes not yet taken
+        self._base = 0  # decompressed position of the buffer
+        self._buffer = b""
+        self._inflate = zlib.decompressobj(_GZIP)
+
+    def _fill(self) -> bool:
+        """Decompress one more piece, at most `_STEP` bytes; return False when there is none."""
+        if self._damaged or (self._inflate.eof and not self._next_member()):
+            return False
+        self._top_up()
+        try:
+            out = self._inflate.decompress(self._rest, _STEP)
+        except zlib.error:
+            self._damaged = True
+            return False
+        took = bool(self._rest)
+        self._rest = self._inflate.unconsumed_tail or self._inflate.unused_data
+        self._buffer += out
+        return took or bool(out)
+
+    def _next_member(self) -> bool:
+        if self._more_members():
+            self._inflate = zlib.decompressobj(_GZIP)
+            return True
+        return False
+
+    def _more_members(self) -> bool:
+        self._top_up()
+        return self._rest.startswith(_GZIP_MAGIC[:1])
+
+    def _top_up(self) -> None:
+        if not self._rest:
+            self._rest = os.pread(self._fd, _STEP, self._raw)
+            self._raw += len(self._rest)
+
+
+def open_content(path: str) -> Content:
+    """Open `path` for reading; raises OSError, also when it is no regular file.
+
+    Without O_NONBLOCK a pipe that matches the glob would block the reader for ever.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        zipped = _is_gzip(path, fd)
+    except OSError:
+        os.close(fd)
+        raise
+    return Gzipped(fd) if zipped else Plain(fd)
+
+
+def _is_gzip(path: str, fd: int) -> bool:
+    if not S_ISREG(os.fstat(fd).st_mode):
+        raise FileNotFoundError(path)
+    return path.endswith(".gz") or os.pread(fd, 2, 0) == _GZIP_MAGIC

@@ -1,0 +1,60 @@
+"""A file on disk that no generation is known for yet, opened when its content matters."""
+
+from posixpath import exists
+
+from sidecar.read.batch import ReadBatch
+from sidecar.read.content import Content, open_content
+from sidecar.read.listing import errno_name
+from sidecar.read.scan import Sighting
+
+
+class Probe:
+    """Opens a sighted file at most once. First open, then look: the path may change meanwhile."""
+
+    def __init__(self, sighting: Sighting) -> None:
+        self.sighting = sighting
+        self.blind = False  # it is there, but cannot be read at present
+        self._content: Content | None = None
+        self._tried = False
+
+    @property
+    def is_half_done(self) -> bool:
+        """Tell whether this is what a file beside it is being compressed to, or was to be."""
+        path = self.sighting.path
+        return path.endswith(".gz") and exists(path.removesuffix(".gz"))
+
+    def content(self, batch: ReadBatch) -> Content | None:
+        """Return the open file, or None: gone or replaced since it was sighted, or `blind`."""
+        if not self._tried:
+            self._tried = True
+            self._content = self._open(batch)
+        return self._content
+
+    def release(self) -> None:
+        """Hand the open file over: it is somebody else's to close."""
+        self._content = None
+
+    def close(self) -> None:
+        if self._content is not None:
+            self._content.close()
+            self._content = None
+
+    def failed(self, error: OSError, batch: ReadBatch) -> None:
+        """Note that looking into the file failed."""
+        self.blind = True
+        batch.count("scan_errors", errno_name(error))
+        batch.problems.append(f"cannot read {self.sighting.path}: {error.strerror}; trying again")
+
+    def _open(self, batch: ReadBatch) -> Content | None:
+        try:
+            content = open_content(self.sighting.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            self.failed(error, batch)
+            return None
+        stat = content.stat()
+        if (stat.st_dev, stat.st_ino) != self.sighting.place:
+            content.close()
+            return None
+        return content

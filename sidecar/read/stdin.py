@@ -1,0 +1,85 @@
+"""Lines from a pipe. There is no position to return to: every line counts at most once."""
+
+import os
+import queue
+import threading
+
+from sidecar.parse.event import Chunk, LogFormat
+from sidecar.read.batch import LogStatus, ReadBatch
+from sidecar.read.framing import frame
+
+LOG = "-"
+_BLOCK = 1 << 16
+# Blocks held at most: then the pipe fills, and the writer waits.
+_DEPTH = 16
+
+
+class Stdin:
+    """A thread that reads a file descriptor into a bounded queue, and the cutting into lines."""
+
+    def __init__(self, number: int, line_format: LogFormat, max_line: int, fd: int = 0) -> None:
+        self._number = number
+        self._format = line_format
+        self._max_line = max_line
+        self._fd = fd
+        self._blocks: queue.Queue[bytes] = queue.Queue(_DEPTH)
+        self._buffer = b""
+        self._position = 0
+        self._skip = False
+        self._ended = False
+        self._problem = ""
+        self._thread = threading.Thread(target=self._pump, name="stdin", daemon=True)
+        self._thread.start()
+
+    @property
+    def behind(self) -> bool:
+        return not self._blocks.empty()
+
+    def read(self, batch: ReadBatch, budget: int) -> None:
+        """Move what has arrived, up to about `budget` bytes, into `batch`."""
+        taken = 0
+        while taken < budget and not self._ended:
+            try:
+                block = self._blocks.get_nowait()
+            except queue.Empty:
+                break
+            self._ended = not block
+            taken += len(block)
+            self._cut(block, batch)
+        if self._problem:
+            batch.problems.append(self._problem)
+
+    def status(self) -> LogStatus:
+        size = self._position + len(self._buffer)
+        state = "drained" if self._ended else "active"
+        lag = len(self._buffer) + self._blocks.qsize() * _BLOCK
+        return LogStatus(LOG, LOG, self._position, size, lag, state, self._problem)
+
+    def _cut(self, block: bytes, batch: ReadBatch) -> None:
+        self._buffer += block
+        while self._buffer:
+            piece = self._buffer[: self._max_line + 1]
+            last = len(piece) == len(self._buffer)
+            framed = frame(
+                piece, self._position, skip=self._skip, max_line=self._max_line,
+                at_end=last, final=last and self._ended,
+            )  # fmt: skip
+            passed = framed.end - self._position
+            self._buffer, self._position = self._buffer[passed:], framed.end
+            self._skip = framed.skip
+            batch.count("overlong_lines", LOG, framed.overlong)
+            if framed.data:
+                batch.chunks.append(
+                    Chunk(self._number, LOG, self._format, framed.data, framed.start)
+                )
+            if not passed:
+                return
+
+    def _pump(self) -> None:
+        """Read until the pipe ends; an empty block stands for its end."""
+        try:
+            while block := os.read(self._fd, _BLOCK):
+                self._blocks.put(block)
+        except OSError as error:
+            self._problem = f"cannot read stdin: {error.strerror}"
+        self._blocks.put(b"")
