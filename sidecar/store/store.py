@@ -1,0 +1,217 @@
+"""The one SQLite file: opened by one owner, written one whole transaction at a time."""
+
+import os
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sidecar.notify.retry import interrupted
+from sidecar.rows import Delta, OutboxRow, Row
+from sidecar.store import fault
+from sidecar.store.fault import StoreError
+from sidecar.store.lock import OwnerLock
+from sidecar.store.schema import migrate
+from sidecar.store.table import R, storable, table_of
+
+_KEEP_ENDED = 7 * 86_400.0
+_BUSY_SECONDS = 1.0
+# WAL and FULL: after COMMIT returns, a power cut loses nothing (sqlite.org/wal.html). The WAL
+# file is moved into the database every 4,000 pages (16 MiB), not every 1,000, which at full speed
+# is many times a second. No temporary files: the root file system may be read-only.
+_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA wal_autocheckpoint = 4000",
+    "PRAGMA journal_size_limit = 16777216",
+    "PRAGMA temp_store = MEMORY",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How many messages are not yet sent or dead, and when the oldest was made."""
+
+    pending: int
+    oldest: float | None
+
+
+class Store:
+    """The state file. Used from any thread, by one at a time."""
+
+    def __init__(self, db: sqlite3.Connection, path: str, lock: OwnerLock) -> None:
+        self._db = db
+        self._path = path
+        self._lock = lock
+
+    @classmethod
+    def open(cls, path: str) -> "Store":
+        """Open or create the state file `path`, sole owner until `close` or the process's end.
+
+        Raises StoreError, a sentence for the operator, when it cannot be used; StoreDamagedError
+        when it is no sound database.
+        """
+        path = str(Path(path).resolve())
+        lock = _own(path)
+        try:
+            return cls(_connect(path), path, lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    def load(self, row: type[R]) -> list[R]:
+        """Return all rows of a table. Raises StoreError, StoreUnavailable."""
+        return self._find(row, "")
+
+    def commit(self, delta: Delta) -> None:
+        """Write the whole of `delta` in one durable transaction: deletions, then rows.
+
+        Raises StoreUnavailable when nothing of it was written and the same may be tried again
+        (disk full, locked, I/O), StoreDamagedError.
+        """
+        if not delta:
+            return
+        with self._transaction():
+            for row, keys in _by_type((gone.row, gone.key) for gone in delta.gone).items():
+                self._write(table_of(row).delete, keys)
+            self._upsert(delta.rows)
+
+    def outbox_due(self, now: float, limit: int) -> list[OutboxRow]:
+        """Return up to `limit` unclaimed messages to be sent by `now`, in order of their time."""
+        return self._find(
+            OutboxRow,
+            "WHERE outcome = '' AND claimed_at IS NULL AND next_at <= ?"
+            " ORDER BY next_at, created, rowid LIMIT ?",
+            (now, limit),
+        )
+
+    def save_outbox(self, rows: Sequence[OutboxRow]) -> None:
+        """Write messages in a transaction of their own. Raises as `commit`."""
+        if rows:
+            with self._transaction():
+                self._upsert(rows)
+
+    def release_claims(self) -> list[OutboxRow]:
+        """Free the messages whose attempt a crash cut off, and return them as they now stand.
+
+        For the start, before anything is sent: nobody knows whether those attempts arrived.
+        """
+        claimed = self._find(OutboxRow, "WHERE outcome = '' AND claimed_at IS NOT NULL")
+        freed = [interrupted(row) for row in claimed]
+        self.save_outbox(freed)
+        return freed
+
+    def backlog(self) -> Backlog:
+        """Return what is pending in the outbox."""
+        query = "SELECT count(*), min(created) FROM outbox WHERE outcome = ''"
+        with self._failures():
+            return Backlog(*self._db.execute(query).fetchone())
+
+    def purge(self, now: float) -> None:
+        """Delete messages that ended over 7 days ago and cooldowns that are over."""
+        with self._transaction():
+            self._db.execute(
+                "DELETE FROM outbox WHERE outcome <> '' AND created < ?", (now - _KEEP_ENDED,)
+            )
+            self._db.execute("DELETE FROM cooldowns WHERE until <= ?", (now,))
+
+    def close(self) -> None:
+        self._db.close()
+        self._lock.release()
+
+    def _find(self, row: type[R], where: str, values: tuple[float, ...] = ()) -> list[R]:
+        table = table_of(row)
+        with self._failures():
+            return table.rows(self._db.execute(f"{table.select} {where}", values))
+
+    def _upsert(self, rows: Iterable[Row]) -> None:
+        pairs = ((type(row), msgspec.structs.astuple(row)) for row in rows)
+        for row, values in _by_type(pairs).items():
+            self._write(table_of(row).upsert, values)
+
+    def _write(self, statement: str, values: list[tuple[Any, ...]]) -> None:
+        try:
+            self._db.executemany(statement, values)
+        except (UnicodeEncodeError, OverflowError):
+            # Rare, so the usual row pays nothing for it; upserts and deletions may be repeated.
+            self._db.executemany(statement, [storable(v) for v in values])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._failures():
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # SQLite has rolled back by itself on some errors
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            meaning = fault.of_transaction(self._path, error)
+            if meaning is None:
+                raise
+            raise meaning from error
+
+
+def _by_type(
+    pairs: Iterable[tuple[type[Row], tuple[Any, ...]]],
+) -> dict[type[Row], list[tuple[Any, ...]]]:
+    grouped: defaultdict[type[Row], list[tuple[Any, ...]]] = defaultdict(list)
+    for row, values in pairs:
+        grouped[row].append(values)
+    return grouped
+
+
+def _own(path: str) -> OwnerLock:
+    """Lock the file and see that it exists, readable by this user alone."""
+    try:
+        lock = OwnerLock.take(path)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            os.fchmod(fd, 0o600)
+            os.close(fd)
+        except OSError:
+            lock.release()
+            raise
+    except OSError as error:
+        raise StoreError(
+            f"cannot write the state file {path}: {error.strerror};"
+            f" {Path(path).parent} must be a folder that this user may write to"
+        ) from error
+    return lock
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        _check(db, path)
+        migrate(db, path)
+        for pragma in _PRAGMAS:
+            db.execute(pragma)
+    except sqlite3.Error as error:
+        db.close()
+        meaning = fault.of_opening(path, error)
+        if meaning is None:
+            raise
+        raise meaning from error
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _check(db: sqlite3.Connection, path: str) -> None:
+    found = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
+    if found != "ok":
+        raise fault.damaged(path, found.splitlines()[-1])

@@ -1,0 +1,275 @@
+"""What a step writes is there whole after a restart, or not at all."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from sidecar.rows import CooldownRow, Delta, FileRow, Gone, MetaRow, OutboxRow, Row, SeriesRow
+from sidecar.store.fault import StoreUnavailable
+from sidecar.store.store import Backlog, Store
+from support_rows import ROW_TYPES, example, outbox_row
+
+DAY = 86_400.0
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "state.db")
+
+
+@pytest.fixture
+def store(path: str) -> Iterator[Store]:
+    store = Store.open(path)
+    yield store
+    store.close()
+
+
+def meta(name: str, value: str = "v") -> MetaRow:
+    return MetaRow(name=name, value=value)
+
+
+def fill_the_disk(store: Store, spare_pages: int = 0) -> None:
+    pages = store._db.execute("PRAGMA page_count").fetchone()[0]
+    store._db.execute(f"PRAGMA max_page_count = {pages + spare_pages}")
+
+
+@pytest.mark.parametrize("row", ROW_TYPES, ids=lambda row: row.table)
+def test_every_kind_of_row_comes_back_as_it_was_after_a_restart(path: str, row: type[Row]) -> None:
+    written = [example(row, number) for number in (1, 2)]
+    first = Store.open(path)
+    first.commit(Delta(rows=list(written)))
+    first.close()
+    second = Store.open(path)
+    assert second.load(row) == written
+    second.close()
+
+
+def test_a_row_replaces_the_one_with_its_key(store: Store) -> None:
+    store.commit(Delta(rows=[meta("a", "old"), meta("b")]))
+    store.commit(Delta(rows=[meta("a", "new")]))
+    assert store.load(MetaRow) == [meta("a", "new"), meta("b")]
+
+
+def test_of_two_rows_with_one_key_in_a_delta_the_later_wins(store: Store) -> None:
+    store.commit(Delta(rows=[meta("a", "first"), meta("a", "second")]))
+    assert store.load(MetaRow) == [meta("a", "second")]
+
+
+def test_deletions_come_before_rows(store: Store) -> None:
+    store.commit(Delta(rows=[meta("a"), meta("b")]))
+    store.commit(Delta(rows=[meta("a", "again")], gone=[Gone(MetaRow, ("a",))]))
+    assert store.load(MetaRow) == [meta("a", "again"), meta("b")]
+
+
+def test_a_deletion_takes_the_whole_key(store: Store) -> None:
+    one, two = (SeriesRow(name="m", labels=x, value="1", created=0.0) for x in ("{}", "{1}"))
+    store.commit(Delta(rows=[one, two]))
+    store.commit(Delta(gone=[Gone(SeriesRow, ("m", "{}"))]))
+    assert store.load(SeriesRow) == [two]
+
+
+def test_none_stays_none(store: Store) -> None:
+    store.commit(Delta(rows=[outbox_row(claimed_at=None)]))
+    assert store.load(OutboxRow)[0].claimed_at is None
+
+
+def test_a_path_that_is_no_utf8_comes_back_as_it_was(store: Store) -> None:
+    path = os.fsdecode(b"/var/log/caf\xe9.log")
+    row = msgspec.structs.replace(example(FileRow), path=path, log="\ud800")
+    store.commit(Delta(rows=[row]))
+    assert store.load(FileRow) == [row]
+
+
+def test_an_inode_beyond_63_bits_comes_back_as_it_was(store: Store) -> None:
+    row = msgspec.structs.replace(example(FileRow), ino=2**64 - 1, dev=2**63)
+    store.commit(Delta(rows=[row]))
+    store.commit(Delta(rows=[row]))
+    assert store.load(FileRow) == [row]
+
+
+def test_a_key_that_is_no_unicode_can_be_deleted(store: Store) -> None:
+    store.commit(Delta(rows=[meta("\udcff")]))
+    store.commit(Delta(gone=[Gone(MetaRow, ("\udcff",))]))
+    assert store.load(MetaRow) == []
+
+
+def test_an_empty_delta_writes_nothing(store: Store, path: str) -> None:
+    store.commit(Delta(rows=[meta("a")]))
+    log = Path(path + "-wal")
+    before = log.stat().st_size
+    store.commit(Delta())
+    assert log.stat().st_size == before
+
+
+def test_a_full_disk_leaves_nothing_of_the_delta(store: Store) -> None:
+    store.commit(Delta(rows=[meta("a", "old")]))
+    fill_the_disk(store)
+    big = [meta(f"k{n}", "x" * 4000) for n in range(10)]
+    with pytest.raises(StoreUnavailable):
+        store.commit(Delta(rows=[meta("a", "new"), *big], gone=[Gone(MetaRow, ("a",))]))
+    assert store.load(MetaRow) == [meta("a", "old")]
+
+
+def test_the_same_delta_goes_through_once_the_disk_has_room(store: Store) -> None:
+    fill_the_disk(store)
+    delta = Delta(rows=[meta(f"k{n}", "x" * 4000) for n in range(10)])
+    with pytest.raises(StoreUnavailable):
+        store.commit(delta)
+    fill_the_disk(store, spare_pages=100)
+    store.commit(delta)
+    assert len(store.load(MetaRow)) == 10
+
+
+def test_a_full_disk_is_named_with_the_file(store: Store, path: str) -> None:
+    fill_the_disk(store)
+    with pytest.raises(StoreUnavailable, match="full") as caught:
+        store.commit(Delta(rows=[meta("k", "x" * 9000)]))
+    assert path in str(caught.value)
+
+
+def test_a_file_that_somebody_else_writes_to_is_waited_for(store: Store, path: str) -> None:
+    store._db.execute("PRAGMA busy_timeout = 1")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreUnavailable, match="locked"):
+        store.commit(Delta(rows=[meta("a")]))
+    other.execute("ROLLBACK")
+    other.close()
+    store.commit(Delta(rows=[meta("a")]))
+    assert store.load(MetaRow) == [meta("a")]
+
+
+def test_a_row_of_an_unknown_table_is_no_passing_trouble(store: Store) -> None:
+    store._db.execute("DROP TABLE meta")
+    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+        store.commit(Delta(rows=[meta("a")]))
+
+
+KILLED = """
+import os, signal, sys
+from sidecar.rows import Delta, MetaRow
+from sidecar.store.store import Store
+store = Store.open(sys.argv[1])
+store.commit(Delta(rows=[MetaRow(name="a", value="kept")]))
+store._db.execute("BEGIN IMMEDIATE")
+store._upsert([MetaRow(name="a", value="lost"), MetaRow(name="b", value="lost")])
+if sys.argv[2] == "after":
+    store._db.execute("COMMIT")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "found"),
+    [("inside", {"a": "kept"}), ("after", {"a": "lost", "b": "lost"})],
+    ids=["killed inside the transaction", "killed after it"],
+)
+def test_a_killed_process_leaves_whole_transactions(
+    path: str, moment: str, found: dict[str, str]
+) -> None:
+    child = subprocess.run([sys.executable, "-c", KILLED, path, moment], check=False)
+    assert child.returncode == -signal.SIGKILL
+    store = Store.open(path)
+    assert {row.name: row.value for row in store.load(MetaRow)} == found
+    store.close()
+
+
+def test_commits_are_synced_to_the_disk_before_they_return(store: Store) -> None:
+    full = 2
+    assert store._db.execute("PRAGMA synchronous").fetchone()[0] == full
+    assert store._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+
+
+# --- the outbox
+
+
+def due(store: Store, now: float, limit: int = 10) -> list[str]:
+    return [row.id for row in store.outbox_due(now, limit)]
+
+
+def waiting(name: str, **changes: object) -> OutboxRow:
+    return outbox_row(name, **{"claimed_at": None, **changes})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        waiting("n", next_at=1001.0),
+        outbox_row("n", claimed_at=999.0),
+        waiting("n", outcome="sent"),
+        waiting("n", outcome="dead"),
+    ],
+    ids=["not yet", "claimed", "sent", "dead"],
+)
+def test_a_message_is_not_due(store: Store, row: OutboxRow) -> None:
+    store.save_outbox([row])
+    assert due(store, 1000.0) == []
+
+
+def test_due_messages_come_in_order_of_time_then_of_making_then_of_arrival(store: Store) -> None:
+    rows = [
+        waiting("later", next_at=1002.0),
+        waiting("z", next_at=1001.0, created=900.0),
+        waiting("a", next_at=1001.0, created=900.0),
+        waiting("old", next_at=1001.0, created=800.0),
+    ]
+    store.save_outbox(rows)
+    assert due(store, 1002.0) == ["old", "z", "a", "later"]
+
+
+def test_saving_a_message_again_keeps_its_place(store: Store) -> None:
+    store.save_outbox([waiting("first"), waiting("second")])
+    store.save_outbox([waiting("first", attempt=1)])
+    assert due(store, 1000.0) == ["first", "second"]
+
+
+def test_no_more_than_the_limit_are_due(store: Store) -> None:
+    store.save_outbox([waiting(f"n{n}") for n in range(5)])
+    assert due(store, 1000.0, limit=3) == ["n0", "n1", "n2"]
+
+
+def test_a_claim_found_at_start_is_freed_and_marked(store: Store) -> None:
+    store.save_outbox([outbox_row("cut off"), waiting("waiting"), outbox_row("x", outcome="sent")])
+    freed = store.release_claims()
+    assert [(row.id, row.claimed_at, row.attempt) for row in freed] == [("cut off", None, 1)]
+    assert freed[0].detail.startswith("ambiguous: ")
+    assert due(store, 1000.0) == ["cut off", "waiting"]
+
+
+def test_the_backlog_counts_what_is_neither_sent_nor_dead(store: Store) -> None:
+    assert store.backlog() == Backlog(0, None)
+    rows = [waiting("a", created=5.0), outbox_row("b", created=3.0), waiting("c", outcome="dead")]
+    store.save_outbox(rows)
+    assert store.backlog() == Backlog(2, 3.0)
+
+
+def test_messages_that_ended_over_a_week_ago_are_purged(store: Store) -> None:
+    now = 30 * DAY
+    old, young = now - 7 * DAY - 1, now - 7 * DAY + 1
+    store.save_outbox(
+        [
+            waiting("sent long ago", created=old, outcome="sent"),
+            waiting("dead long ago", created=old, outcome="dead"),
+            waiting("open for long", created=old),
+            waiting("sent", created=young, outcome="sent"),
+        ]
+    )
+    store.purge(now)
+    assert [row.id for row in store.load(OutboxRow)] == ["open for long", "sent"]
+
+
+def test_cooldowns_are_purged_when_they_are_over(store: Store) -> None:
+    over, running = (
+        CooldownRow(receiver="r", rule="A", by_key=key, severity="info", at=0.0, until=until)
+        for key, until in (("over", 100.0), ("running", 100.5))
+    )
+    store.commit(Delta(rows=[over, running]))
+    store.purge(100.0)
+    assert store.load(CooldownRow) == [running]
