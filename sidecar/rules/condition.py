@@ -1,0 +1,240 @@
+"""The grammar of conditions and of escalation instants: text in, frozen values out.
+
+condition  := comparison { "and" comparison }
+comparison := aggregate [ "/" aggregate ] operator literal
+            | aggregate [ "/" aggregate ] "in" "[" literal { "," literal } "]"
+aggregate  := function "(" [ field ] { "," matcher } ")"      count takes no field
+literal    := number | word | "text" | 'text'                 words and texts only with last()
+"""
+
+import math
+import re
+from typing import NamedTuple, NoReturn, cast
+
+from sidecar.durations import parse_duration
+from sidecar.matchers import Matcher, parse_matcher
+from sidecar.rules.comparing import bounds
+from sidecar.rules.rule import Aggregate, Comparator, Comparison, Condition, Function
+
+# What one key may have to remember is bounded by these (DESIGN section 4, Windows).
+MAX_COUNT = 10_000
+MAX_DISTINCT = 256
+MAX_TEXT = 1_000
+
+_EXAMPLE = "write for example max(attempt_count) >= 3"
+_COMPARATORS = (">", ">=", "<", "<=", "==", "!=")
+_TOKEN = re.compile(
+    r"""\s*(?:
+        (?P<word>[A-Za-z_][A-Za-z0-9_.]*)
+      | (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
+      | (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
+      | (?P<sign>=~|!~|!=|==|>=|<=|[><=()\[\],/])
+      | (?P<end>$)
+    )""",
+    re.VERBOSE,
+)
+
+
+class ConditionError(ValueError):
+    """A condition that cannot be read; `offset` is the place in its text, counted from 0."""
+
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.offset = offset
+
+
+class _Token(NamedTuple):
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+def parse_condition(text: str) -> Condition:
+    """Read a condition such as `max(attempt_count) >= 3`; raises ConditionError."""
+    return _Reader(text).condition()
+
+
+def parse_instant(text: str) -> tuple[str, float]:
+    """Read `field`, `field + 3d` or `field - 1h` into the field and its offset in seconds.
+
+    Raises ValueError with a sentence that shows a right example.
+    """
+    found = re.fullmatch(r"\s*([A-Za-z_][\w.]*)\s*(?:([+-])\s*(\w+))?\s*", text, re.ASCII)
+    if found is None:
+        raise ValueError(
+            f"{text!r} is not an instant; write a field, for example current_period_end + 3d"
+        )
+    name, sign, offset = found.groups()
+    seconds = parse_duration(offset) if offset else 0.0
+    return name, -seconds if sign == "-" else seconds
+
+
+def is_absence(condition: Condition) -> bool:
+    """Return whether `condition` asks for too few events: only `count() < n` and the like."""
+    return all(_asks_for_few(part) for part in condition.comparisons)
+
+
+def _asks_for_few(part: Comparison) -> bool:
+    if part.left.function is not Function.COUNT or part.divisor is not None:
+        return False
+    return part.op in ("<", "<=") or (part.op == "==" and part.number == 0)
+
+
+def _tokens(text: str) -> list[_Token]:
+    out: list[_Token] = []
+    at = 0
+    while not out or out[-1].kind != "end":
+        found = _TOKEN.match(text, at)
+        if found is None:
+            at = len(text) - len(text[at:].lstrip())
+            raise ConditionError(f"unexpected {text[at]!r}; {_EXAMPLE}", at)
+        kind = cast("str", found.lastgroup)
+        out.append(_Token(kind, found[kind], found.start(kind), found.end(kind)))
+        at = found.end()
+    return out
+
+
+class _Reader:
+    """Recursive descent over the tokens of one condition."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._tokens = _tokens(text)
+        self._at = 0
+
+    def condition(self) -> Condition:
+        parts = [self._comparison()]
+        while self._peek().kind != "end":
+            token = self._next()
+            if token.text != "and":
+                self._fail(f"expected `and` before {token.text!r}", token)
+            parts.append(self._comparison())
+        return Condition(tuple(parts), self._text.strip())
+
+    def _comparison(self) -> Comparison:
+        start = self._peek()
+        left = self._aggregate()
+        divisor = self._aggregate() if self._accept("/") else None
+        if divisor is not None and Function.LAST in (left.function, divisor.function):
+            self._fail("last() is a state, not a number to divide", start)
+        operator = self._next()
+        if operator.text == "in":
+            part = self._membership(left, divisor)
+        elif operator.text in _COMPARATORS:
+            part = self._against(left, divisor, cast("Comparator", operator.text))
+        else:
+            shown = operator.text or "the end"
+            self._fail(f"expected {', '.join(_COMPARATORS)} or in, not {shown!r}", operator)
+        self._check_bounds(part, start)
+        return part
+
+    def _aggregate(self) -> Aggregate:
+        name = self._next()
+        try:
+            function = Function(name.text)
+        except ValueError:
+            known = ", ".join(f"{f}()" for f in Function)
+            self._fail(f"{name.text!r} is not one of {known}; {_EXAMPLE}", name)
+        self._expect("(")
+        field = "" if function is Function.COUNT else self._field(function)
+        matchers: list[Matcher] = []
+        while self._peek().text != ")":
+            if field or matchers:
+                self._expect(",")
+            matchers.append(self._matcher(function))
+        self._expect(")")
+        return Aggregate(function, field, tuple(matchers))
+
+    def _field(self, function: Function) -> str:
+        token = self._next()
+        if token.kind != "word":
+            self._fail(f"{function}() needs a field, for example {function}(attempt_count)", token)
+        return token.text
+
+    def _matcher(self, function: Function) -> Matcher:
+        name, operator = self._next(), self._next()
+        if name.kind != "word" or operator.text not in ("=", "!=", "=~", "!~"):
+            hint = ' or a matcher, for example count(status="failed")'
+            what = "count() takes no field" if function is Function.COUNT else "expected `)`"
+            self._fail(what + hint, name)
+        value = self._next()
+        try:
+            return parse_matcher(self._text[name.start : value.end])
+        except ValueError as wrong:
+            raise ConditionError(str(wrong), name.start) from wrong
+
+    def _against(self, left: Aggregate, divisor: Aggregate | None, op: Comparator) -> Comparison:
+        token = self._next()
+        number, text = self._literal(token)
+        if number is not None:
+            return Comparison(left=left, divisor=divisor, op=op, number=number)
+        if left.function is not Function.LAST:
+            self._fail(f"{left.function}() is a number; compare it with one", token)
+        if op not in ("==", "!="):
+            self._fail(f"texts are compared with == or != or in, not {op}", token)
+        return Comparison(left=left, divisor=divisor, op=op, values=(text,))
+
+    def _membership(self, left: Aggregate, divisor: Aggregate | None) -> Comparison:
+        self._expect("[", "for example last(status) in [past_due, unpaid]")
+        first = self._peek()
+        numbers: list[float | None] = []
+        texts: list[str] = []
+        while not texts or self._accept(","):
+            number, text = self._literal(self._next())
+            numbers.append(number)
+            texts.append(text)
+        self._expect("]")
+        known = tuple(number for number in numbers if number is not None)
+        if left.function is not Function.LAST and len(known) < len(texts):
+            self._fail(f"{left.function}() is a number; compare it with numbers", first)
+        every = known if len(known) == len(texts) else ()
+        return Comparison(left=left, divisor=divisor, op="in", values=tuple(texts), numbers=every)
+
+    def _literal(self, token: _Token) -> tuple[float | None, str]:
+        if token.kind == "number":
+            number = float(token.text)
+            if not math.isfinite(number):
+                self._fail(f"{token.text} is too large", token)
+            return number, token.text
+        if token.kind == "text":
+            text = re.sub(r"\\(.)", r"\1", token.text[1:-1], flags=re.DOTALL)
+        elif token.kind == "word":
+            text = token.text
+        else:
+            shown = token.text or "the end"
+            self._fail(f"expected a number or a text, not {shown!r}", token)
+        if len(text) > MAX_TEXT:
+            self._fail(f"a text may have {MAX_TEXT} characters", token)
+        return None, text
+
+    def _check_bounds(self, part: Comparison, start: _Token) -> None:
+        limit = {Function.COUNT: MAX_COUNT, Function.DISTINCT: MAX_DISTINCT}.get(part.left.function)
+        if limit is None or part.divisor is not None:
+            return
+        if any(bound > limit for bound in bounds(part)):
+            self._fail(f"{part.left.function}() can be compared with at most {limit:,}", start)
+
+    def _peek(self) -> _Token:
+        return self._tokens[self._at]
+
+    def _next(self) -> _Token:
+        token = self._tokens[self._at]
+        self._at = min(self._at + 1, len(self._tokens) - 1)
+        return token
+
+    def _accept(self, sign: str) -> bool:
+        if self._peek().text != sign or self._peek().kind == "text":
+            return False
+        self._next()
+        return True
+
+    def _expect(self, sign: str, hint: str = _EXAMPLE) -> None:
+        token = self._next()
+        if token.text != sign:
+            shown = token.text or "the end"
+            self._fail(f"expected {sign!r}, not {shown!r}; {hint}", token)
+
+    def _fail(self, message: str, token: _Token) -> NoReturn:
+        raise ConditionError(message, token.start)

@@ -1,0 +1,49 @@
+"""When which key wants to be looked at: a heap with lazy deletion, one valid entry a key."""
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+
+from sidecar.rules.keystate import KeyState
+from sidecar.rules.rule import Key
+from sidecar.rules.window import NEVER
+
+# Ties are broken by rule order and key, so that a restart changes no order of events.
+Entry = tuple[float, int, Key]
+Find = Callable[[int, Key], KeyState | None]
+
+
+class Deadlines:
+    """A queue of key states by `due`. A key whose deadline moved later is put back when met."""
+
+    def __init__(self, find: Find) -> None:
+        self._find = find
+        self._heap: list[Entry] = []
+
+    def schedule(self, state: KeyState) -> None:
+        """Make sure that `state` is met no later than its `due`."""
+        if state.due < state.scheduled:
+            state.scheduled = state.due
+            heappush(self._heap, (state.due, state.program.order, state.key))
+
+    def first(self) -> float:
+        """Return the earliest deadline, infinite when there is none."""
+        while self._heap:
+            due, order, key = self._heap[0]
+            state = self._find(order, key)
+            if state is not None and state.scheduled == due == state.due:
+                return due
+            heappop(self._heap)
+            if state is not None and state.scheduled == due:
+                state.scheduled = NEVER
+                self.schedule(state)
+        return NEVER
+
+    def pop(self) -> KeyState | None:
+        """Take out the state with the earliest deadline."""
+        if self.first() == NEVER:
+            return None
+        _, order, key = heappop(self._heap)
+        state = self._find(order, key)
+        if state is not None:
+            state.scheduled = NEVER
+        return state

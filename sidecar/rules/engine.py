@@ -1,0 +1,214 @@
+"""The front door of the rules: events and time in; changed rows and alert transitions out."""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from sidecar.parse.event import Event, Triple
+from sidecar.rows import AlertRow, Delta, Gone, MetaRow, RuleRow, RuleStateRow
+from sidecar.rules.absence import AbsentKey
+from sidecar.rules.alert import Alert, Transition, TransitionKind
+from sidecar.rules.index import Index
+from sidecar.rules.journal import Journal
+from sidecar.rules.keystate import KeyState
+from sidecar.rules.openalert import Redact
+from sidecar.rules.packed import alert_row, by_key, state_row
+from sidecar.rules.population import Population
+from sidecar.rules.program import Program
+from sidecar.rules.restoring import restore
+from sidecar.rules.rule import Key, Rule
+from sidecar.rules.window import NEVER
+
+MAX_KEYS = 100_000
+CHANGE = "change"  # the MetaRow that keeps the last change number
+
+
+class EngineDelta(msgspec.Struct):
+    """What changed since the last drain: each row at most once, and the transitions in order."""
+
+    delta: Delta
+    transitions: list[Transition]
+
+
+class Engine:
+    """Evaluates `rules`. Call `restore` once before anything else, also with nothing to restore.
+
+    `redact` makes an event's fields fit to be stored and told; `stale_after` in seconds: older
+    events mark what they cause as stale. `max_keys`: keys a rule may track at a time; events of
+    further keys are counted in `overflow`.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        *,
+        redact: Redact,
+        stale_after: float,
+        max_keys: int = MAX_KEYS,
+    ) -> None:
+        self._programs = [Program(rule, order) for order, rule in enumerate(rules)]
+        self._by_name = {program.rule.name: program for program in self._programs}
+        self._index = Index(self._programs)
+        self._keys = Population(self._programs, max_keys)
+        self._journal = Journal(redact)
+        self._stale_after = stale_after
+        self._delta = Delta()
+        self._change_stored = 0
+        for program in self._programs:
+            self._journal.enlist(program)
+
+    def restore(
+        self,
+        rules: Sequence[RuleRow],
+        state: Sequence[RuleStateRow],
+        alerts: Sequence[AlertRow],
+        *,
+        now: float,
+        last_change: int = 0,
+    ) -> None:
+        """Take up what an earlier engine left in its rows, `now` being the wall clock.
+
+        A rule with an unchanged signature keeps its state; another starts empty, and its firing
+        alerts close. `last_change`: the value of MetaRow "change", 0 when there is none.
+        """
+        self._journal.begin(now=now, stale=False)
+        self._journal.last_change = max([last_change, *(row.change for row in alerts)])
+        self._change_stored = last_change
+        found = restore(self._by_name, self._keys, rules, state, alerts, now=now)
+        self._delta.extend(found.delta)
+        for name, key, alert in found.closed:
+            self._journal.write(TransitionKind.CLOSED, name, key, alert, now)
+        for key_state in self._keys:
+            self._journal.gauge_add(key_state.alert, 1)
+
+    def wants(self, triple: Triple) -> bool:
+        """Return whether some rule needs the events of `triple` whole; else tallies will do."""
+        return self._index.wants(triple)
+
+    def observe(self, event: Event, *, read_at: float) -> None:
+        """Process an event that was read at wall clock `read_at`."""
+        journal = self._journal
+        journal.begin(now=read_at, stale=read_at - event.at > self._stale_after)
+        for program, _, resolves in self._index.concerned(event):
+            state = self._resolve(program, event) if resolves else self._take(program, event)
+            if state is not None:
+                self._keys.after_event(state)
+
+    def _take(self, program: Program, event: Event) -> KeyState | None:
+        key = program.key_of(event)
+        samples = program.samples(event)
+        state = self._keys.get(program, key)
+        if state is None and samples:
+            state = self._keys.begin(program, key, event.at)
+        if state is not None:
+            state.take(event, samples, self._journal)
+        return state
+
+    def _resolve(self, program: Program, event: Event) -> KeyState | None:
+        key = program.key_of(event)
+        state = self._keys.get(program, key)
+        if state is None and not program.absent:
+            # Remembered, so that a failure which arrives late does not count after all.
+            state = self._keys.begin(program, key, event.at)
+        if state is not None:
+            state.resolve(event, self._journal)
+        return state
+
+    def observe_tally(self, triple: Triple, count: int, last_at: float) -> None:
+        """Process `count` events of a triple that no rule wants whole, the newest at `last_at`."""
+        if count < 1:
+            return
+        event = Event(*triple, at=last_at, fields={})
+        for program in self._index.tallied(triple):
+            state = self._keys.get(program, ())
+            if isinstance(state, AbsentKey):
+                state.count(last_at, program.samples(event), self._journal)
+                self._keys.after_event(state)
+
+    def tick(self, t: float, *, now: float, complete: bool) -> None:
+        """Let the deadlines up to rule time `t` happen, in time order; `now` is the wall clock.
+
+        Absence is judged only when `complete`: every source readable and read to its end. Where
+        rule time itself lags more than `stale_after` behind, what happens is stale.
+        """
+        self._journal.begin(now=now, stale=now - t > self._stale_after)
+        while (due := self._keys.next_due(complete=complete)) <= t:
+            state = self._keys.pop(complete=complete)
+            if state is not None:
+                state.run(due, self._journal)
+                self._keys.after_deadline(state, due)
+
+    def next_deadline(self, *, complete: bool = True) -> float | None:
+        """Return the rule time of the next thing to do; without `complete`, absences aside."""
+        due = self._keys.next_due(complete=complete)
+        return None if due == NEVER else due
+
+    def end(self, name: str, key: Key, *, at: float, now: float) -> bool:
+        """End a firing alert by hand at rule time `at`; return whether there was one."""
+        program = self._by_name.get(name)
+        state = self._keys.get(program, key) if program else None
+        if state is None or state.alert is None:
+            return False
+        self._journal.begin(now=now, stale=False)
+        state.end(at, self._journal)
+        self._keys.after_event(state)
+        return True
+
+    def drain(self) -> EngineDelta:
+        """Return the rows changed and the transitions made since the last drain."""
+        delta, self._delta = self._delta, Delta()
+        for state, lives in self._keys.take_changed():
+            self._write(state, delta, lives=lives)
+        if self.last_change != self._change_stored:
+            self._change_stored = self.last_change
+            delta.rows.append(MetaRow(name=CHANGE, value=str(self.last_change)))
+        return EngineDelta(delta, self._journal.take_transitions())
+
+    def _write(self, state: KeyState, delta: Delta, *, lives: bool) -> None:
+        place = (state.program.rule.name, by_key(state.key))
+        if lives:
+            delta.rows.append(state_row(state))
+        elif state.stored:
+            delta.gone.append(Gone(RuleStateRow, place))
+        if state.alert is not None:
+            delta.rows.append(alert_row(state, state.alert, self._journal.redact))
+        elif state.stored_alert:
+            delta.gone.append(Gone(AlertRow, place))
+        state.stored, state.stored_alert = lives, state.alert is not None
+
+    @property
+    def eventful(self) -> bool:
+        """Return whether there are transitions since the last drain."""
+        return bool(self._journal.transitions)
+
+    @property
+    def last_change(self) -> int:
+        """The greatest change number given out so far."""
+        return self._journal.last_change
+
+    @property
+    def overflow(self) -> dict[str, int]:
+        """Events not judged because their rule tracks as many keys as it may, by rule."""
+        return {p.rule.name: p.overflow for p in self._programs if p.overflow}
+
+    @property
+    def not_numbers(self) -> dict[str, int]:
+        """Values that were no number where a rule needs one, by rule."""
+        return {p.rule.name: p.not_numbers for p in self._programs if p.not_numbers}
+
+    def take_states(self) -> dict[tuple[str, str], int]:
+        """Return by how many keys each (alertname, state) of a `last()` rule grew since last time.
+
+        The first call after `restore` gives the whole numbers, 0 for states that rules name.
+        """
+        return self._keys.census.take()
+
+    def counts(self) -> dict[tuple[str, str, str], int]:
+        """Return how many alerts are open by (alertname, severity, state); 0 for known rules."""
+        return dict(self._journal.gauge)
+
+    def alerts(self) -> Iterator[Alert]:
+        """Yield a snapshot of each pending and firing alert."""
+        for state in self._keys:
+            if state.alert is not None:
+                yield state.alert.snapshot(state.program.rule.name, state.key, self._journal.redact)

@@ -1,0 +1,284 @@
+"""One rule and one key: its samples, its alert, and when it next wants to be looked at."""
+
+import hashlib
+
+from sidecar.parse.event import Event
+from sidecar.rules.instant import text_of
+from sidecar.rules.journal import Journal
+from sidecar.rules.openalert import OpenAlert
+from sidecar.rules.program import Program, Samples, Windows
+from sidecar.rules.rule import Key
+from sidecar.rules.states import ENDING, TABLE, Happening, Phase
+from sidecar.rules.window import LONG_AGO, NEVER
+
+# Event ids remembered for `dedup_by`, per key and over all keys of a rule.
+MAX_IDS = 10_000
+MAX_RULE_IDS = 500_000
+
+
+class KeyState:
+    """What a rule knows of one key.
+
+    `clock` is the key's own time: its newest event or the latest change of its alert. It never
+    moves back, so a late event is judged at `clock`. `floor`: samples up to it were forgotten by
+    a `resolve`, and late ones stay forgotten. `due`: when passing time next matters;
+    `scheduled`: the entry for it among the deadlines. `stored`: rows that the state file holds.
+    `counted`: the state as which the census counts this key.
+    """
+
+    __slots__ = (
+        "alert",
+        "clock",
+        "counted",
+        "due",
+        "floor",
+        "key",
+        "newest_id",
+        "program",
+        "scheduled",
+        "seen",
+        "stored",
+        "stored_alert",
+        "touched",
+        "windows",
+    )
+
+    def __init__(self, program: Program, key: Key) -> None:
+        self.program = program
+        self.key = key
+        self.clock = LONG_AGO
+        self.floor = LONG_AGO
+        self.windows: Windows | None = None
+        self.seen: dict[bytes, float] | None = None
+        self.newest_id = LONG_AGO
+        self.alert: OpenAlert | None = None
+        self.due = NEVER
+        self.scheduled = NEVER
+        self.counted: str | None = None
+        self.touched = False
+        self.stored = False
+        self.stored_alert = False
+
+    # What can come from outside: an event that matches, one that resolves, time, a person.
+
+    def take(self, event: Event, samples: Samples, journal: Journal) -> None:
+        """Process an event that the rule matches."""
+        t = max(self.clock, event.at)
+        self.advance(t, journal)
+        if event.at <= self.floor or self._seen_before(event):
+            return
+        self.clock = t
+        self._add(event.at, samples)
+        self._touch(event)
+        self.settle(t, journal, event)
+
+    def resolve(self, event: Event, journal: Journal) -> None:
+        """Process an event that ends the alert and forgets all up to its own time.
+
+        Late, it leaves an alert alone that newer samples uphold.
+        """
+        late = event.at < self.clock
+        t = max(self.clock, event.at)
+        self.advance(t, journal)
+        if self._seen_before(event):
+            return
+        self.clock = t
+        self.forget(event.at)
+        if late and (self.alert is None or self.holds(t)):
+            self.settle(t, journal, event)
+        elif self.alert is not None:
+            self.alert.touch(event, self.program)
+            self.happen(Happening.RESOLVE, t, journal)
+
+    def advance(self, t: float, journal: Journal) -> None:
+        """Let this key's own deadlines up to and including `t` happen, in order."""
+        while self.due <= t:
+            self.run(self.due, journal)
+
+    def run(self, t: float, journal: Journal) -> None:
+        """Let the deadline `t` happen; one that a reload put into the past happens now."""
+        self.settle(t if self.alert is None else max(t, self.clock), journal)
+        self.due = self.due_after(t)
+
+    def end(self, t: float, journal: Journal) -> None:
+        """End the alert by hand at `t` and forget what led to it."""
+        t = max(self.clock, t)
+        self.clock = t
+        self.forget(t)
+        self.happen(Happening.RESOLVE, t, journal)
+
+    # What follows from it.
+
+    def settle(self, t: float, journal: Journal, event: Event | None = None) -> None:
+        """Bring the alert into the state that belongs to `t`; `event` says what caused it."""
+        self.happen(self._happening(t, by_event=event is not None), t, journal, event)
+        alert, rule = self.alert, self.program.rule
+        if alert is not None and alert.phase is Phase.PENDING and alert.since + rule.for_ <= t:
+            self.happen(Happening.FOR_OVER, t, journal)
+        if alert is not None and alert.phase in ENDING and self._keep_end(alert) <= t:
+            self.happen(Happening.KEEP_OVER, t, journal)
+        if self.alert is not None:
+            self._escalate(self.alert, t, journal)
+
+    def holds(self, t: float) -> bool:
+        """Return whether the condition is true at `t`; without samples it never is."""
+        windows = self.windows
+        if windows is None or not self.program.holds(windows, t):
+            return False
+        return not self.program.true_when_empty or self.samples_gone_at() > t
+
+    def _happening(self, t: float, *, by_event: bool) -> Happening:
+        program, windows = self.program, self.windows
+        if self.holds(t):
+            return Happening.HOLDS
+        if by_event:
+            return Happening.DOUBTED if program.latching else Happening.CLEARS
+        if windows is not None and program.unconfirmed(windows, t):
+            # Nobody said that the state ended, so nobody is told so.
+            return Happening.RUNS_OUT
+        if not program.latching:
+            return Happening.CLEARS
+        latched = self.alert is not None and self.alert.phase is Phase.LATCHED
+        return Happening.DOUBTED if latched and self.samples_gone_at() > t else Happening.RUNS_OUT
+
+    def happen(
+        self, happening: Happening, t: float, journal: Journal, event: Event | None = None
+    ) -> None:
+        """Look `happening` up in the table and make it so."""
+        before = Phase.INACTIVE if self.alert is None else self.alert.phase
+        outcome = TABLE.get((before, happening))
+        if outcome is None:
+            return
+        after, kind = outcome
+        self.clock = max(self.clock, t)
+        self.touched = True
+        journal.gauge_add(self.alert, -1)
+        alert = self.alert or self._open(t, event)
+        alert.phase = after
+        alert.turned = t if after in ENDING else None
+        if kind is not None:
+            journal.write(kind, self.program.rule.name, self.key, alert, t)
+        self.alert = None if after is Phase.INACTIVE else alert
+        journal.gauge_add(self.alert, 1)
+
+    def _open(self, t: float, event: Event | None) -> OpenAlert:
+        alert = OpenAlert(
+            Phase.INACTIVE, t, labels={}, annotations={}, steps=self.program.steps_digest
+        )
+        alert.dress(self.program, self.key)
+        if event is not None:
+            alert.touch(event, self.program)
+        if self.windows is not None:
+            alert.value = self.program.value(self.windows, t)
+        return alert
+
+    def _escalate(self, alert: OpenAlert, t: float, journal: Journal) -> None:
+        for due, place in sorted(alert.steps_ahead(self.program)):
+            if due > t:
+                return
+            self._reach(alert, place, due, t, journal)
+
+    def _reach(self, alert: OpenAlert, place: int, due: float, t: float, journal: Journal) -> None:
+        """Lay a step over the alert; one that changes no label is told to nobody."""
+        before = alert.labels
+        journal.gauge_add(alert, -1)
+        alert.reached.append(place)
+        alert.dress(self.program, self.key)
+        journal.gauge_add(alert, 1)
+        self.clock = max(self.clock, t)
+        self.touched = True
+        kind = TABLE[alert.phase, Happening.STEP][1]
+        if alert.labels != before and kind is not None:
+            name = self.program.rule.name
+            journal.write(kind, name, self.key, alert, t, before=before, due=due)
+
+    # Samples and ids.
+
+    def _add(self, at: float, samples: Samples) -> None:
+        self.touched = True
+        if not samples:
+            return
+        windows = self.windows = self.windows or self.program.fresh()
+        for place, value in samples:
+            windows[place].add(at, value, self.clock)
+
+    def _touch(self, event: Event) -> None:
+        if self.alert is None:
+            return
+        self.alert.touch(event, self.program)
+        shown = None if self.windows is None else self.program.value(self.windows, self.clock)
+        if shown is not None:
+            self.alert.value = shown
+
+    def _seen_before(self, event: Event) -> bool:
+        """Return whether `dedup_by` knows this event already, and remember it."""
+        name = self.program.rule.dedup_by
+        text = text_of(event, name) if name else ""
+        if not text:
+            return False
+        seen = self.seen = {} if self.seen is None else self.seen
+        digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
+        t = max(self.clock, event.at)
+        if seen.get(digest, LONG_AGO) + self.program.span > t:
+            return True
+        self.program.ids += seen.pop(digest, None) is None
+        seen[digest] = event.at
+        self.newest_id = max(self.newest_id, event.at)
+        self._prune(seen, t)
+        self.touched = True
+        return False
+
+    def _prune(self, seen: dict[bytes, float], t: float) -> None:
+        while seen:
+            first = next(iter(seen))
+            room = len(seen) <= MAX_IDS and self.program.ids <= MAX_RULE_IDS
+            if room and seen[first] + self.program.span > t:
+                return
+            del seen[first]
+            self.program.ids -= 1
+
+    def forget(self, until: float) -> None:
+        """Forget the samples up to `until`, also those still to come late."""
+        self.touched = True
+        self.floor = max(self.floor, until)
+        for window in self.windows or ():
+            window.forget(until)
+
+    # Time.
+
+    def due_after(self, t: float) -> float:
+        """Return the first instant after `t` at which passing time can matter here."""
+        alert = self.alert
+        if alert is None and not self.program.wakes:
+            return gone if (gone := self.gone_at()) > t else NEVER
+        due = min((w.changes_after(t) for w in self.windows or ()), default=NEVER)
+        if alert is None:
+            return due if due < NEVER or (gone := self.gone_at()) <= t else gone
+        return min(due, self.alert_due(alert))
+
+    def alert_due(self, alert: OpenAlert) -> float:
+        """Return the next instant that the open alert itself waits for."""
+        if alert.phase is Phase.PENDING:
+            return alert.since + self.program.rule.for_
+        steps = (due for due, _ in alert.steps_ahead(self.program))
+        return min(self._keep_end(alert), min(steps, default=NEVER))
+
+    def _keep_end(self, alert: OpenAlert) -> float:
+        if alert.turned is None:
+            return NEVER
+        return alert.turned + self.program.rule.keep_firing_for
+
+    def samples_gone_at(self) -> float:
+        windows = self.windows
+        if windows is None:
+            return LONG_AGO
+        if len(windows) == 1:  # nearly all; twice for every event
+            return windows[0].gone_at()
+        return max(w.gone_at() for w in windows)
+
+    def gone_at(self) -> float:
+        """Return when nothing remembered here can matter any more."""
+        return max(self.samples_gone_at(), max(self.floor, self.newest_id) + self.program.span)
+
+    def is_gone(self, t: float) -> bool:
+        return self.alert is None and self.gone_at() <= t

@@ -1,0 +1,133 @@
+"""Rules, events and a state file in memory, for tests of the rule engine."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from sidecar.matchers import Matcher, parse_matcher
+from sidecar.parse.event import Event
+from sidecar.rows import AlertRow, Delta, MetaRow, Row, RuleRow, RuleStateRow
+from sidecar.rules.alert import Transition
+from sidecar.rules.condition import parse_condition, parse_instant
+from sidecar.rules.engine import Engine
+from sidecar.rules.rule import Escalation, Rule
+
+R = TypeVar("R", bound=Row)
+
+DAY = 86_400.0
+HOUR = 3_600.0
+
+
+def matchers(*texts: str) -> tuple[Matcher, ...]:
+    return tuple(parse_matcher(text) for text in texts)
+
+
+def step(
+    at: str = "", *, after: float | None = None, severity: str = "critical", **labels: str
+) -> Escalation:
+    """Return an escalation step as a rule file would say it."""
+    name, offset = parse_instant(at) if at else ("", 0.0)
+    return Escalation(
+        at_field=name, offset=offset, after=after, labels={"severity": severity, **labels}
+    )
+
+
+def rule(condition: str, *, resolve: Sequence[str] | None = None, **more: Any) -> Rule:
+    """Return a rule on `event_type="x"` by `org_id`, one hour wide, unless told otherwise."""
+    match = more.pop("match", ['event_type="x"'])
+    settings: dict[str, Any] = {
+        "name": "Rule",
+        "group": "test",
+        "by": ("org_id",),
+        "within": None if "last(" in condition and "hold" in more else HOUR,
+        "labels": {"severity": "warning"},
+    }
+    return Rule(
+        match=matchers(*match),
+        condition=parse_condition(condition),
+        resolve=None if resolve is None else matchers(*resolve),
+        **{**settings, **more},
+    )
+
+
+def event(at: float, status: str = "s", event_type: str = "x", **fields: Any) -> Event:
+    fields = {"org_id": "a", **fields}
+    return Event("stripe", event_type, status, at, fields)
+
+
+class StateFile:
+    """The tables as `sidecar.store` would hold them."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[type[Row], tuple[Any, ...]], Row] = {}
+
+    def commit(self, delta: Delta) -> None:
+        for gone in delta.gone:
+            del self.rows[gone.row, tuple(gone.key)]  # a row that is not there is a fault
+        for row in delta.rows:
+            self.rows[type(row), tuple(getattr(row, name) for name in row.key)] = row
+
+    def of(self, kind: type[R]) -> list[R]:
+        return [row for row in self.rows.values() if isinstance(row, kind)]
+
+    @property
+    def last_change(self) -> int:
+        return max((int(row.value) for row in self.of(MetaRow)), default=0)
+
+
+class Bench:
+    """An engine with its state file; collects every transition."""
+
+    def __init__(
+        self, *rules: Rule, start: float = 0.0, stale_after: float = HOUR, **more: Any
+    ) -> None:
+        self.file = StateFile()
+        self.all: list[Transition] = []
+        self._stale_after = stale_after
+        self._more = more
+        self.load(*rules, now=start)
+
+    def load(self, *rules: Rule, now: float) -> None:
+        """Start an engine with `rules` from what the state file holds."""
+        self.rules = rules
+        self.engine = Engine(rules, redact=redact, stale_after=self._stale_after, **self._more)
+        self.engine.restore(
+            self.file.of(RuleRow),
+            self.file.of(RuleStateRow),
+            self.file.of(AlertRow),
+            now=now,
+            last_change=self.file.last_change,
+        )
+        self.commit()
+
+    def commit(self) -> list[Transition]:
+        drained = self.engine.drain()
+        self.file.commit(drained.delta)
+        self.all += drained.transitions
+        return drained.transitions
+
+    def restart(self, now: float = 0.0) -> None:
+        self.commit()
+        self.load(*self.rules, now=now)
+
+    def see(self, *events: Event, read_at: float | None = None) -> list[Transition]:
+        for one in events:
+            self.engine.observe(one, read_at=one.at if read_at is None else read_at)
+        return self.commit()
+
+    def tick(
+        self, t: float, *, now: float | None = None, complete: bool = True
+    ) -> list[Transition]:
+        self.engine.tick(t, now=t if now is None else now, complete=complete)
+        return self.commit()
+
+
+def redact(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: "***" if name == "secret" else value for name, value in fields.items()}
+
+
+def kinds(transitions: Sequence[Transition]) -> list[str]:
+    return [t.kind.value for t in transitions]
+
+
+def told(transitions: Sequence[Transition]) -> list[tuple[str, float]]:
+    return [(t.kind.value, t.at) for t in transitions]

@@ -1,0 +1,357 @@
+"""The rules' semantics once more, slow and obvious: every sample is kept, every instant tried."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sidecar.matchers import all_match
+from sidecar.parse.event import Event
+from sidecar.rules.comparing import value_test
+from sidecar.rules.condition import is_absence
+from sidecar.rules.instant import field_of, instant_of, text_of
+from sidecar.rules.rule import Aggregate, Comparison, Escalation, Function, Rule
+
+Told = tuple[str, float, dict[str, str], float, bool]  # kind, at, labels, since, stale
+FAR = math.inf
+DAY = 86_400.0
+
+
+@dataclass
+class Open:
+    since: float
+    phase: str = "pending"
+    fired_at: float = 0.0
+    turned: float = 0.0
+    events: list[Event] = field(default_factory=list)
+    reached: list[int] = field(default_factory=list)
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Known:
+    samples: list[Event] = field(default_factory=list)  # in order of arrival
+    ids: dict[str, float] = field(default_factory=dict)
+    clock: float = -FAR
+    cursor: float = -FAR
+    floor: float = -FAR
+    alert: Open | None = None
+
+
+class Reference:
+    """One rule; `told` is every transition so far."""
+
+    def __init__(self, rule: Rule, stale_after: float, start: float = 0.0) -> None:
+        self.keys: dict[tuple[str, ...], Known] = {}
+        self.told: list[Told] = []
+        self.stale = False
+        self.stale_after = stale_after
+        self.load(rule)
+        self.since = start
+
+    def load(self, rule: Rule) -> None:
+        self.rule = rule
+        self.absent = is_absence(rule.condition)
+        self.latching = rule.resolve is not None and not self.absent
+        self.span = max(rule.within or 0, rule.hold or 0) or 30 * DAY
+
+    # From outside.
+
+    def reload(self, rule: Rule, now: float) -> None:
+        self.stale = False
+        before = self.rule
+        if rule.signature == before.signature:
+            for known in self.keys.values():
+                if known.alert and rule.escalate != before.escalate:
+                    known.alert.reached.clear()
+        else:
+            for known in self.keys.values():
+                if known.alert and known.alert.phase != "pending":
+                    self._tell("closed", known, now)
+            self.keys.clear()
+            self.since = now
+        self.load(rule)
+
+    def observe(self, event: Event, read_at: float) -> None:
+        self.stale = read_at - event.at > self.stale_after
+        rule = self.rule
+        matches = all_match(rule.match, lambda n: text_of(event, n))
+        resolves = rule.resolve is not None and all_match(rule.resolve, lambda n: text_of(event, n))
+        if not matches and not resolves:
+            return
+        key = tuple(text_of(event, name) for name in rule.by)
+        gives = any(self._gives(a, event) for a in self._aggregates())
+        if key not in self.keys and not gives and not resolves:
+            return
+        known = self.keys.setdefault(key, Known())
+        t = max(known.clock, event.at)
+        self._advance(key, known, t)
+        forgotten = not resolves and event.at <= known.floor
+        if forgotten or self._duplicate(known, event, t):
+            pass
+        elif resolves:
+            self._resolve(key, known, event, t)
+        else:
+            known.clock = t
+            known.samples.append(event)
+            if known.alert:
+                known.alert.events.append(event)
+            self._settle(key, known, t, event)
+        known.cursor = known.clock
+        self._drop_if_gone(key, known, known.clock)
+
+    def tick(self, t: float, now: float, *, complete: bool = True) -> None:
+        del complete  # what is there is judged even where more is to come
+        self.stale = now - t > self.stale_after
+        while True:
+            due = [
+                (d, key)
+                for key, known in self.keys.items()
+                for d in self._instants(known)
+                if d <= t
+            ]
+            if not due:
+                return
+            d, key = min(due)
+            known = self.keys[key]
+            self._settle(key, known, self._now(known, d), None)
+            known.cursor = d
+            self._drop_if_gone(key, known, d)
+
+    # Time.
+
+    def _advance(self, key: tuple[str, ...], known: Known, t: float) -> None:
+        while due := [d for d in self._instants(known) if d <= t]:
+            self._settle(key, known, self._now(known, min(due)), None)
+            known.cursor = min(due)
+
+    def _now(self, known: Known, due: float) -> float:
+        """Steps that a reload put into the past happen at the key's own time."""
+        return max(due, known.clock) if known.alert else due
+
+    def _instants(self, known: Known) -> Iterator[float]:
+        yield from (instant for instant in self._all_instants(known) if instant > known.cursor)
+        if known.alert and known.alert.phase != "pending":
+            yield from (due for due, _ in self._steps(known.alert))
+
+    def _all_instants(self, known: Known) -> Iterator[float]:
+        for sample in known.samples:
+            for aggregate, part in self._aggregates().items():
+                yield self._leaves(aggregate, part, sample)
+        yield known.floor + self.span
+        for at in known.ids.values():
+            yield at + self.span
+        alert = known.alert
+        if alert and alert.phase == "pending":
+            yield alert.since + self.rule.for_
+        elif alert and alert.phase in ("clearing", "lapsing"):
+            yield alert.turned + self.rule.keep_firing_for
+
+    def _leaves(self, aggregate: Aggregate, part: Comparison, sample: Event) -> float:
+        if aggregate.function is Function.LAST:
+            return sample.at + (FAR if self.rule.hold is None else self.rule.hold)
+        within = self.rule.within or 0.0
+        if self._coarse(aggregate, part):
+            return (sample.at // (within / 60) + 60) * (within / 60)
+        return sample.at + within
+
+    def _coarse(self, aggregate: Aggregate, part: Comparison) -> bool:
+        if aggregate.function is Function.DISTINCT:
+            return False
+        return part.divisor is not None or aggregate.function in (Function.SUM, Function.AVG)
+
+    def _drop_if_gone(self, key: tuple[str, ...], known: Known, t: float) -> None:
+        leaving = [
+            self._leaves(aggregate, part, sample)
+            for sample in known.samples
+            for aggregate, part in self._aggregates().items()
+            if self._gives(aggregate, sample)
+        ]
+        gone = max(
+            [known.floor + self.span, *(a + self.span for a in known.ids.values()), *leaving]
+        )
+        if known.alert is None and gone <= t:
+            del self.keys[key]
+
+    # The condition.
+
+    def _aggregates(self) -> dict[Aggregate, Comparison]:
+        return {
+            aggregate: part
+            for part in self.rule.condition.comparisons
+            for aggregate in (part.left, part.divisor)
+            if aggregate is not None
+        }
+
+    def _gives(self, aggregate: Aggregate, sample: Event) -> bool:
+        if not all_match(aggregate.match, lambda n: text_of(sample, n)):
+            return False
+        if aggregate.function is Function.COUNT:
+            return True
+        if aggregate.function in (Function.LAST, Function.DISTINCT):
+            return field_of(sample, aggregate.field) is not None
+        return sample.number(aggregate.field) is not None
+
+    def value(self, aggregate: Aggregate, part: Comparison, known: Known, t: float) -> Any:
+        inside = [
+            s
+            for s in known.samples
+            if self._gives(aggregate, s) and self._leaves(aggregate, part, s) > t
+        ]
+        function, name = aggregate.function, aggregate.field
+        if function is Function.COUNT:
+            return float(len(inside))
+        if function is Function.DISTINCT:
+            return float(len({text_of(s, name) for s in inside}))
+        if not inside:
+            return None
+        if function is Function.LAST:
+            newest = max(s.at for s in inside)
+            return field_of([s for s in inside if s.at == newest][-1], name)
+        numbers = [n for s in inside if (n := s.number(name)) is not None]
+        if function is Function.AVG:
+            return sum(numbers) / len(numbers)
+        if function is Function.SUM:
+            return sum(numbers)
+        return min(numbers) if function is Function.MIN else max(numbers)
+
+    def holds(self, known: Known, t: float) -> bool:
+        alive = any(
+            self._gives(a, s) and self._leaves(a, part, s) > t
+            for a, part in self._aggregates().items()
+            for s in known.samples
+        )
+        return alive and all(self._true(part, known, t) for part in self.rule.condition.comparisons)
+
+    def _true(self, part: Comparison, known: Known, t: float) -> bool:
+        value = self.value(part.left, part, known, t)
+        if part.divisor is not None:
+            below = self.value(part.divisor, part, known, t)
+            if value is None or not below:
+                return False
+            value /= below
+        return value is not None and value_test(part)(value)
+
+    # The alert.
+
+    def _settle(self, key: tuple[str, ...], known: Known, t: float, event: Event | None) -> None:
+        rule, alert = self.rule, known.alert
+        if self.holds(known, t):
+            if alert is None:
+                alert = known.alert = Open(since=t, events=[event] if event else [])
+                alert.labels = self._labels(key, alert)
+                known.clock = max(known.clock, t)
+            elif alert.phase not in ("pending", "firing"):
+                alert.phase = "firing"
+                known.clock = max(known.clock, t)
+        elif alert is not None:
+            self._turned_false(known, alert, t, event)
+        alert = known.alert
+        if alert is None:
+            return
+        if alert.phase == "pending" and alert.since + rule.for_ <= t:
+            alert.phase, alert.fired_at = "firing", t
+            self._tell("fired", known, t)
+        if alert.phase in ("clearing", "lapsing") and alert.turned + rule.keep_firing_for <= t:
+            kind = "resolved" if alert.phase == "clearing" else "expired"
+            self._tell(kind, known, t)
+            known.alert = None
+        elif alert.phase != "pending":
+            self._escalate(key, known, alert, t)
+
+    def _turned_false(self, known: Known, alert: Open, t: float, event: Event | None) -> None:
+        rule = self.rule
+        if alert.phase == "pending":
+            known.alert = None
+        elif alert.phase in ("clearing", "lapsing"):
+            return
+        elif event is not None:
+            if self.latching:
+                if alert.phase == "latched":
+                    return
+                alert.phase = "latched"
+            else:
+                alert.phase, alert.turned = "clearing", t
+        else:
+            dropped = rule.hold is not None and any(
+                a.function is Function.LAST and self.value(a, part, known, t) is None
+                for a, part in self._aggregates().items()
+            )
+            left = any(
+                self._leaves(a, part, s) > t and self._gives(a, s)
+                for a, part in self._aggregates().items()
+                for s in known.samples
+            )
+            if alert.phase == "latched" and left and not dropped:
+                return
+            lapsing = dropped or self.latching
+            alert.phase, alert.turned = "lapsing" if lapsing else "clearing", t
+        known.clock = max(known.clock, t)
+
+    def _resolve(self, key: tuple[str, ...], known: Known, event: Event, t: float) -> None:
+        late = event.at < known.clock
+        known.clock = t
+        known.floor = max(known.floor, event.at)
+        known.samples = [s for s in known.samples if not self._forgotten(s, event.at)]
+        if late and (known.alert is None or self.holds(known, t)):
+            self._settle(key, known, t, event)
+        elif known.alert is not None:
+            if known.alert.phase != "pending":
+                self._tell("resolved", known, t)
+            known.alert = None
+
+    def _forgotten(self, sample: Event, until: float) -> bool:
+        if not any(self._coarse(a, part) for a, part in self._aggregates().items()):
+            return sample.at <= until
+        width = (self.rule.within or 0.0) / 60
+        return sample.at // width <= until // width
+
+    def _steps(self, alert: Open) -> Iterator[tuple[float, int]]:
+        for place, step in enumerate(self.rule.escalate):
+            due = self._due(step, alert)
+            if place not in alert.reached and due is not None:
+                yield due, place
+
+    def _due(self, step: Escalation, alert: Open) -> float | None:
+        named: tuple[float, float] | None = None
+        for event in alert.events if step.at_field else []:
+            instant = instant_of(field_of(event, step.at_field))
+            if instant is not None and (named is None or event.at >= named[0]):
+                named = (event.at, instant)
+        if named is not None:
+            return named[1] + step.offset
+        return None if step.after is None else alert.fired_at + step.after
+
+    def _escalate(self, key: tuple[str, ...], known: Known, alert: Open, t: float) -> None:
+        for due, place in sorted(self._steps(alert)):
+            if due <= t:
+                before = alert.labels
+                alert.reached.append(place)
+                alert.labels = self._labels(key, alert)
+                known.clock = max(known.clock, t)
+                if alert.labels != before:
+                    self._tell("escalated", known, t)
+
+    def _labels(self, key: tuple[str, ...], alert: Open) -> dict[str, str]:
+        labels = {"alertname": self.rule.name, **dict(zip(self.rule.by, key, strict=True))}
+        labels.update(self.rule.labels)
+        for place, step in enumerate(self.rule.escalate):
+            if place in alert.reached:
+                labels.update(step.labels)
+        return labels
+
+    def _tell(self, kind: str, known: Known, t: float) -> None:
+        alert = known.alert
+        assert alert is not None
+        known.clock = max(known.clock, t)
+        self.told.append((kind, t, alert.labels, alert.since, self.stale))
+
+    def _duplicate(self, known: Known, event: Event, t: float) -> bool:
+        name = self.rule.dedup_by
+        text = text_of(event, name) if name else ""
+        if not text:
+            return False
+        if known.ids.get(text, -FAR) + self.span > t:
+            return True
+        known.ids[text] = event.at
+        return False
