@@ -1,0 +1,134 @@
+"""Whether a group speaks now, of which alerts, and why: the decision, and when to decide again."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from sidecar.notify.group import Group, Kind
+from sidecar.notify.member import Member, Stage
+from sidecar.notify.model import NoticeStatus, Reason, Route
+
+# When the cooldown of a member's alert at its severity ends; in the past or 0.0 when none runs.
+Rest = Callable[[Member], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A named reason, the members to tell now, and those whose news a cooldown holds back."""
+
+    reason: Reason
+    tell: tuple[Member, ...] = ()
+    held: tuple[Member, ...] = ()
+
+
+def decide(group: Group, now: float, rest: Rest) -> Choice:
+    """Return what a due group does at wall clock `now`.
+
+    News goes first; a group without news says again what still fires once `repeat_interval` has
+    passed since it was last told. As in Alertmanager the interval is the group's, not each
+    alert's: any message of the group starts it anew. Unlike there, a message lists only what is
+    new, so that no alert is told again within its cooldown.
+    """
+    members = group.members.values()
+    news = [member for member in members if member.news]
+    if group.kind is not Kind.ROUTE:
+        return _digest(group.kind, news)
+    held = tuple(member for member in news if rest(member) > now)
+    tell = tuple(member for member in news if rest(member) <= now)
+    if tell:
+        return Choice(_reason(group, tell), tell, held)
+    going_on = [member for member in members if _goes_on(member)]
+    if going_on and repeat_due(group) <= now:
+        tell = tuple(member for member in going_on if rest(member) <= now)
+        if tell:
+            return Choice(Reason.REPEAT, tell, held)
+        return Choice(Reason.COOLDOWN, held=held)
+    return Choice(Reason.COOLDOWN if held else Reason.NOTHING_NEW, held=held)
+
+
+def _digest(kind: Kind, news: Sequence[Member]) -> Choice:
+    """Digests speak of whatever they hold, cooldown or not: each is told only once."""
+    reason = Reason.LATE_DIGEST if kind is Kind.LATE else Reason.RULE_CHANGED
+    return Choice(reason, tuple(news)) if news else Choice(Reason.NOTHING_NEW)
+
+
+def _reason(group: Group, tell: Sequence[Member]) -> Reason:
+    """Name why: the gravest kind of news among `tell` gives the reason."""
+    statuses = {member.status for member in tell}
+    if NoticeStatus.FIRING in statuses:
+        return _reason_of_firing(group, tell)
+    if NoticeStatus.ESCALATED in statuses:
+        return Reason.ESCALATED
+    if NoticeStatus.FIRED_AND_RESOLVED in statuses:
+        return Reason.FIRED_AND_RESOLVED
+    told = set(map(id, tell))
+    rest_ended = all(m.stage is Stage.ENDED for m in group.members.values() if id(m) not in told)
+    return Reason.ALL_RESOLVED if rest_ended else Reason.SOME_RESOLVED
+
+
+def _reason_of_firing(group: Group, tell: Sequence[Member]) -> Reason:
+    firing = [member for member in tell if member.status is NoticeStatus.FIRING]
+    if all(member.rose and member.open for member in firing):
+        return Reason.ESCALATED
+    known = any(member.open for member in group.members.values())
+    return Reason.NEW_ALERTS if known or group.told is not None else Reason.FIRST
+
+
+def news_due(group: Group, now: float) -> float:
+    """Return when a group that just got news is to be flushed (`now`: wall clock).
+
+    `group_wait` after the first news of a group that was never told, at once when `group_limit`
+    alerts wait; else `group_interval` after it was last told. An earlier flush stays.
+    """
+    if group.next_flush is None:
+        return _earliest_flush(group, now)
+    if group.next_flush <= now:  # no need to count a large group's members once more
+        return group.next_flush
+    return min(_earliest_flush(group, now), group.next_flush)
+
+
+def _earliest_flush(group: Group, now: float) -> float:
+    route = group.route
+    if group.told is not None:
+        return max(now, group.told.at + route.group_interval)
+    return now if _is_full(route, group.members.values()) else now + route.group_wait
+
+
+def _is_full(route: Route, members: Iterable[Member]) -> bool:
+    if route.group_limit <= 0:
+        return False
+    return sum(member.news for member in members) >= route.group_limit
+
+
+def next_flush(group: Group, rest: Rest) -> float | None:
+    """Return when a group that was just decided on is to be looked at again, or None.
+
+    That is when the first cooldown ends under which news waits (but `group_interval` after the
+    last message), or when what fires is to be repeated.
+    """
+    members = group.members.values()
+    waits = [rest(member) for member in members if member.news]
+    if waits and group.told is not None:
+        waits = [max(at, group.told.at + group.route.group_interval) for at in waits]
+    going_on = [rest(member) for member in members if _goes_on(member)]
+    if going_on:
+        waits.append(max(repeat_due(group), min(going_on)))
+    return min(waits, default=None)
+
+
+def idle_flush(group: Group) -> float | None:
+    """Return when a group without news is to be looked at: for a repeat, or never."""
+    return repeat_due(group) if any(map(_goes_on, group.members.values())) else None
+
+
+def repeat_due(group: Group) -> float:
+    """Return when the group may say again what still fires.
+
+    A group whose alerts were told elsewhere (in a late digest) counts from its creation.
+    """
+    since = group.created if group.told is None else group.told.at
+    return since + group.route.repeat_interval
+
+
+def _goes_on(member: Member) -> bool:
+    """Return whether the receiver knows that it fires, and it does, with nothing new to say."""
+    return member.stage is Stage.FIRING and member.open and not member.news

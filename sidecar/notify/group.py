@@ -1,0 +1,239 @@
+"""Groups of alerts told together, and the ledger that keeps them, their index and their rows."""
+
+import heapq
+from dataclasses import dataclass, field
+from enum import Enum
+
+import msgspec
+
+from sidecar.notify.member import Ident, Member, pack, settled
+from sidecar.notify.model import Route
+from sidecar.notify.route import group_id
+from sidecar.rows import Delta, Gone, GroupRow, MemberRow, ToldRow
+
+
+class Kind(Enum):
+    """What brought a group's alerts together: a route, or one of the two digests per receiver."""
+
+    ROUTE = ""
+    LATE = "late"
+    CLOSED = "closed"
+
+
+def digest_route(kind: Kind, root: Route, receiver: str) -> Route:
+    """Return the route that a receiver's digest of this kind stands under.
+
+    A late digest goes out when all logs are read to their end, `group_interval` after its first
+    alert at the latest; closed alerts all come at one reload and are told at once.
+    """
+    return Route(
+        id=kind.value,
+        receiver=receiver,
+        group_by=("receiver",),
+        group_wait=root.group_interval if kind is Kind.LATE else 0.0,
+        group_interval=root.group_interval,
+        cooldown=root.cooldown,
+    )
+
+
+@dataclass(slots=True)
+class Told:
+    """Up to which change number a group was told, when, and the other side's name for that."""
+
+    change: int
+    at: float
+    reference: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Group:
+    """Alerts with equal group labels under one route, for its one receiver.
+
+    `next_flush`: wall clock at which it wants to be looked at, None while there is no reason to.
+    """
+
+    id: str
+    route: Route
+    labels: dict[str, str]
+    created: float
+    kind: Kind = Kind.ROUTE
+    members: dict[Ident, Member] = field(default_factory=dict)
+    told: Told | None = None
+    next_flush: float | None = None
+
+    @property
+    def receiver(self) -> str:
+        return self.route.receiver
+
+
+class Ledger:
+    """All groups, found by id, by alert, and by when they are due; remembers what changed.
+
+    A group lives as long as it has members.
+    """
+
+    def __init__(self) -> None:
+        self.groups: dict[str, Group] = {}
+        self._places: dict[Ident, dict[str, None]] = {}
+        self._late: dict[str, None] = {}
+        self._due: list[tuple[float, str]] = []
+        self._dirty_groups: dict[tuple[str, str], None] = {}
+        self._dirty_members: dict[tuple[str, Ident], None] = {}
+
+    def adopt(self, group: Group) -> None:
+        """Take in a group as its rows have it; only what changes from here on is written."""
+        self.groups[group.id] = group
+        for ident in group.members:
+            self._places.setdefault(ident, {})[group.id] = None
+        if group.kind is Kind.LATE:
+            self._late[group.id] = None
+        if group.next_flush is not None:
+            heapq.heappush(self._due, (group.next_flush, group.id))
+
+    def open(
+        self, route: Route, labels: dict[str, str], now: float, kind: Kind = Kind.ROUTE
+    ) -> Group:
+        """Return the group of `labels` under `route`, made now if there is none."""
+        id_ = group_id(route, labels)
+        if id_ not in self.groups:
+            group = Group(id=id_, route=route, labels=labels, created=now, kind=kind)
+            self.adopt(group)
+            self.touch(group)
+        return self.groups[id_]
+
+    def places(self, ident: Ident) -> list[Group]:
+        """Return the groups an alert is in, oldest first."""
+        return [self.groups[id_] for id_ in self._places.get(ident, ())]
+
+    def late_digests(self) -> list[Group]:
+        return [self.groups[id_] for id_ in self._late]
+
+    def put(self, group: Group, ident: Ident, member: Member | None) -> None:
+        """Set an alert's place in a group; None takes it out, and an empty group goes away."""
+        if member is None:
+            self._take_out(group, ident)
+            return
+        if group.members.get(ident) == member:
+            return
+        group.members[ident] = member
+        self._places.setdefault(ident, {})[group.id] = None
+        self._dirty_members[group.id, ident] = None
+
+    def settle(self, group: Group, ident: Ident) -> None:
+        """Mark a member as told; out of a digest it leaves.
+
+        The group's told number says so for its row, unless it waited.
+        """
+        before = group.members[ident]
+        after = settled(before) if group.kind is Kind.ROUTE else None
+        if after is None or before.waiting:
+            self.put(group, ident, after)
+        else:
+            group.members[ident] = after
+
+    def _take_out(self, group: Group, ident: Ident) -> None:
+        if group.members.pop(ident, None) is None:
+            return
+        self._dirty_members[group.id, ident] = None
+        places = self._places[ident]
+        del places[group.id]
+        if not places:
+            del self._places[ident]
+        if not group.members:
+            del self.groups[group.id]
+            self._late.pop(group.id, None)
+            self.touch(group)
+
+    def touch(self, group: Group) -> None:
+        """Have the group's own rows written (or deleted) by the next delta."""
+        self._dirty_groups[group.id, group.receiver] = None
+
+    def schedule(self, group: Group, due: float | None) -> None:
+        if due == group.next_flush:
+            return
+        group.next_flush = due
+        self.touch(group)
+        if due is not None:
+            heapq.heappush(self._due, (due, group.id))
+
+    def next_due(self) -> float | None:
+        while self._due and not self._stands(*self._due[0]):
+            heapq.heappop(self._due)
+        return self._due[0][0] if self._due else None
+
+    def due(self, now: float) -> list[Group]:
+        """Take out each group that is due, earliest first; the caller schedules it anew."""
+        ready: list[Group] = []
+        while self._due and self._due[0][0] <= now:
+            at, id_ = heapq.heappop(self._due)
+            if self._stands(at, id_):
+                group = self.groups[id_]
+                group.next_flush = None
+                self.touch(group)
+                ready.append(group)
+        return ready
+
+    def _stands(self, at: float, id_: str) -> bool:
+        """Return whether an entry of the queue still says when its group is due."""
+        group = self.groups.get(id_)
+        return group is not None and group.next_flush == at
+
+    def drain(self) -> Delta:
+        """Return the rows that changed since the last call, and what is gone."""
+        delta = Delta()
+        for id_, receiver in self._dirty_groups:
+            self._group_rows(id_, receiver, delta)
+        for id_, ident in self._dirty_members:
+            _member_rows(self.groups.get(id_), id_, ident, delta)
+        self._dirty_groups, self._dirty_members = {}, {}
+        return delta
+
+    def _group_rows(self, id_: str, receiver: str, delta: Delta) -> None:
+        group = self.groups.get(id_)
+        if group is None or group.receiver != receiver:
+            delta.gone.append(Gone(ToldRow, (receiver, id_)))
+            if group is None:
+                delta.gone.append(Gone(GroupRow, (id_,)))
+            return
+        delta.rows.append(
+            GroupRow(
+                id=id_,
+                receiver=receiver,
+                labels=msgspec.json.encode(group.labels).decode(),
+                created=group.created,
+                next_flush=group.next_flush,
+                repeat_interval=group.route.repeat_interval,
+            )
+        )
+        if group.told is None:
+            delta.gone.append(Gone(ToldRow, (receiver, id_)))
+        else:
+            delta.rows.append(_told_row(id_, receiver, group.told))
+
+
+def _told_row(id_: str, receiver: str, told: Told) -> ToldRow:
+    return ToldRow(
+        receiver=receiver,
+        group_id=id_,
+        change=told.change,
+        at=told.at,
+        reference=told.reference,
+    )
+
+
+def key_text(ident: Ident) -> str:
+    """Return an alert's key as the rows have it: a JSON array."""
+    return msgspec.json.encode(ident[1]).decode()
+
+
+def _member_rows(group: Group | None, id_: str, ident: Ident, delta: Delta) -> None:
+    member = None if group is None else group.members.get(ident)
+    key = key_text(ident)
+    if member is None:
+        delta.gone.append(Gone(MemberRow, (id_, ident[0], key)))
+        return
+    delta.rows.append(
+        MemberRow(
+            group_id=id_, rule=ident[0], by_key=key, change=member.change, packed=pack(member)
+        )
+    )

@@ -1,0 +1,181 @@
+"""The decision to speak, case by case."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from sidecar.notify.decide import Choice, decide, idle_flush, news_due, next_flush
+from sidecar.notify.group import Group, Kind, Told
+from sidecar.notify.member import Member, Stage
+from sidecar.notify.model import Reason
+from sidecar.rules.alert import Alert, AlertState
+from support_notify import HOUR, T0, route
+
+ROUTE = route("r", "team", group_wait=30.0, group_interval=300.0, repeat_interval=4 * HOUR)
+NOW = T0 + HOUR
+TOLD = Told(change=9, at=T0)
+
+
+def member(org: str = "a", **more: Any) -> Member:
+    alert = Alert(
+        name="Late",
+        key=(org,),
+        episode=1,
+        change=10,
+        state=AlertState.FIRING,
+        labels={"alertname": "Late", "org": org},
+        annotations={},
+        value=None,
+        since=T0,
+    )
+    return Member(alert=alert, change=10, **more)
+
+
+def known(org: str = "k") -> Member:
+    """Return one whose firing was told, with nothing new."""
+    return member(org, open=True, news=False, fired=0)
+
+
+def group(members: Sequence[Member], told: Told | None = TOLD, **more: Any) -> Group:
+    found = {(m.alert.name, m.alert.key): m for m in members}
+    return Group(id="g", route=ROUTE, labels={}, created=T0, members=found, told=told, **more)
+
+
+FIRING, LEFT, ENDED = Stage.FIRING, Stage.LEFT, Stage.ENDED
+
+
+@pytest.mark.parametrize(
+    ("members", "told", "reason", "orgs"),
+    [
+        pytest.param(
+            [member()], None, Reason.FIRST, "a",
+            id="A group that was never told speaks of its first alert.",
+        ),
+        pytest.param(
+            [member("a"), known()], None, Reason.NEW_ALERTS, "a",
+            id="A group whose alerts were told in a late digest has a new alert, not a first one.",
+        ),
+        pytest.param(
+            [member("a"), known()], TOLD, Reason.NEW_ALERTS, "a",
+            id="An alert joins a group that was told before.",
+        ),
+        pytest.param(
+            [member("a", stage=ENDED), member("b")], None, Reason.FIRST, "ab",
+            id="What still fires gives the reason, what fired and ended comes along.",
+        ),
+        pytest.param(
+            [member("a", stage=ENDED)], None, Reason.FIRED_AND_RESOLVED, "a",
+            id="An alert fired and ended before the first flush.",
+        ),
+        pytest.param(
+            [member("a", stage=ENDED, open=True), known()], TOLD, Reason.SOME_RESOLVED, "a",
+            id="One of two alerts ended.",
+        ),
+        pytest.param(
+            [member("a", stage=ENDED, open=True)], TOLD, Reason.ALL_RESOLVED, "a",
+            id="The last alert ended.",
+        ),
+        pytest.param(
+            [member("a", stage=ENDED, open=True), member("b", stage=LEFT, open=True, news=False)],
+            TOLD, Reason.SOME_RESOLVED, "a",
+            id="One ended; the other fires on elsewhere, so not all is well.",
+        ),
+        pytest.param(
+            [member("a", stage=LEFT, open=True)], TOLD, Reason.ESCALATED, "a",
+            id="An alert moved on to another audience.",
+        ),
+        pytest.param(
+            [member("a", rose=True, open=True, fired=0)], TOLD, Reason.ESCALATED, "a",
+            id="An alert escalated inside its group.",
+        ),
+        pytest.param(
+            [member("a", rose=True)], None, Reason.FIRST, "a",
+            id="An alert escalated before the group was told: it is simply the first.",
+        ),
+        pytest.param(
+            [known()], TOLD, Reason.NOTHING_NEW, "",
+            id="What fires was told, and it is not yet time to repeat it.",
+        ),
+        pytest.param(
+            [known()], Told(9, NOW - 4 * HOUR), Reason.REPEAT, "k",
+            id="The repeat interval has passed to the second.",
+        ),
+        pytest.param(
+            [known("k"), member("a", stage=ENDED, open=True)], Told(9, NOW - 4 * HOUR),
+            Reason.SOME_RESOLVED, "a",
+            id="News goes before a repeat, and puts it off.",
+        ),
+        pytest.param(
+            [member("a", stage=LEFT, open=True, news=False)], Told(9, T0 - 99 * HOUR),
+            Reason.NOTHING_NEW, "",
+            id="An alert that moved on is never repeated here.",
+        ),
+        pytest.param(
+            [member("rest")], TOLD, Reason.COOLDOWN, "",
+            id="The only news is held back by its cooldown.",
+        ),
+        pytest.param(
+            [member("rest"), member("a")], TOLD, Reason.NEW_ALERTS, "a",
+            id="A cooldown holds back its own alert only.",
+        ),
+        pytest.param(
+            [known("rest")], Told(9, NOW - 4 * HOUR), Reason.COOLDOWN, "",
+            id="A repeat is a message too, and the cooldown holds it back.",
+        ),
+    ],
+)  # fmt: skip
+def test_decide(members: list[Member], told: Told | None, reason: Reason, orgs: str) -> None:
+    choice = _decide(group(members, told))
+    assert choice.reason is reason
+    assert "".join(m.alert.key[0] for m in choice.tell) == orgs
+
+
+def _rest(member: Member) -> float:
+    """Let a cooldown run for the one called `rest`."""
+    return NOW + 60.0 if member.alert.key == ("rest",) else 0.0
+
+
+def _decide(group: Group) -> Choice:
+    return decide(group, NOW, _rest)
+
+
+def test_a_late_digest_speaks_of_all_it_holds_whatever_the_cooldown() -> None:
+    choice = _decide(group([member("a"), member("rest")], None, kind=Kind.LATE))
+    assert (choice.reason, len(choice.tell)) == (Reason.LATE_DIGEST, 2)
+
+
+def test_alerts_closed_by_a_change_of_rules_have_a_reason_of_their_own() -> None:
+    choice = _decide(group([member("a", stage=ENDED)], None, kind=Kind.CLOSED))
+    assert choice.reason is Reason.RULE_CHANGED
+
+
+class TestNewsDue:
+    def test_group_wait_after_the_first_news(self) -> None:
+        assert news_due(group([member()], None), NOW) == NOW + 30.0
+
+    def test_an_earlier_flush_stays(self) -> None:
+        assert news_due(group([member()], None, next_flush=NOW + 5), NOW) == NOW + 5
+
+    def test_group_interval_after_the_last_message(self) -> None:
+        assert news_due(group([member()], Told(9, NOW - 100)), NOW) == NOW + 200
+
+    def test_at_once_when_the_last_message_is_long_ago(self) -> None:
+        assert news_due(group([member()], TOLD), NOW) == NOW
+
+
+class TestNextFlush:
+    def test_never_without_a_reason(self) -> None:
+        assert next_flush(group([member(stage=LEFT, open=True, news=False)]), _rest) is None
+
+    def test_at_the_end_of_a_cooldown(self) -> None:
+        assert next_flush(group([member("rest")]), _rest) == NOW + 60
+
+    def test_at_the_repeat(self) -> None:
+        assert next_flush(group([known()]), _rest) == T0 + 4 * HOUR
+
+    def test_a_repeat_waits_for_the_cooldown(self) -> None:
+        assert next_flush(group([known("rest")], Told(9, T0 - 9 * HOUR)), _rest) == NOW + 60
+
+    def test_counts_from_creation_in_a_group_told_elsewhere(self) -> None:
+        assert idle_flush(group([known()], None)) == T0 + 4 * HOUR

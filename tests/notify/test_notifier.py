@@ -1,0 +1,355 @@
+"""The notifier: when groups speak, of what, and to whom."""
+
+import msgspec
+import pytest
+
+from sidecar.notify.model import NoticeStatus, Notification, Reason, Receiver, SlackConfig
+from sidecar.notify.notifier import Notifier
+from sidecar.notify.redact import Redactor
+from sidecar.notify.secret_shapes import REDACTED
+from sidecar.rows import CooldownRow, GroupRow, MemberRow, OutboxRow, ToldRow
+from sidecar.rules.alert import TransitionKind
+from support_notify import HOUR, MINUTE, T0, Desk, World, mail_config, route, slack_receiver, told
+
+
+def test_without_group_wait_an_alert_is_told_in_the_step_that_brings_it() -> None:
+    desk, world = Desk(route("{}", "team")), World()
+    assert told(desk.step(T0, world.fire())) == [("team", "a", "firing")]
+
+
+def test_alerts_that_come_within_group_wait_are_told_together() -> None:
+    desk, world = Desk(route("{}", "team", group_wait=30.0, group_by=("alertname",))), World()
+    assert desk.step(T0, world.fire("a")) == []
+    assert desk.step(T0 + 29, world.fire("b")) == []
+    (message,) = desk.step(T0 + 30)
+    assert told([message]) == [("team", "a", "firing"), ("team", "b", "firing")]
+    assert message.reason is Reason.FIRST
+
+
+def test_group_limit_ends_group_wait() -> None:
+    root = route("{}", "team", group_wait=30.0, group_by=("alertname",), group_limit=2)
+    desk, world = Desk(root), World()
+    assert desk.step(T0, world.fire("a")) == []
+    assert len(told(desk.step(T0 + 1, world.fire("b")))) == 2
+
+
+def test_news_waits_for_group_interval_after_the_last_message() -> None:
+    root = route("{}", "team", group_by=("alertname",), group_interval=5 * MINUTE)
+    desk, world = Desk(root), World()
+    desk.step(T0, world.fire("a"))
+    assert desk.step(T0 + 60, world.fire("b")) == []
+    assert desk.notifier.next_deadline() == T0 + 300
+    (message,) = desk.step(T0 + 300)
+    assert told([message]) == [("team", "b", "firing")]
+    assert message.reason is Reason.NEW_ALERTS
+    assert message.still_firing == 1
+
+
+def test_what_still_fires_is_said_again_after_repeat_interval() -> None:
+    desk, world = Desk(route("{}", "team", repeat_interval=4 * HOUR)), World()
+    desk.step(T0, world.fire())
+    assert desk.step(T0 + 4 * HOUR - 1) == []
+    (message,) = desk.step(T0 + 4 * HOUR)
+    assert (message.reason, told([message])) == (Reason.REPEAT, [("team", "a", "firing")])
+    assert desk.notifier.next_deadline() == T0 + 8 * HOUR
+
+
+def test_an_end_is_told_once_and_leaves_no_rows() -> None:
+    desk, world = Desk(route("{}", "team")), World()
+    desk.step(T0, world.fire())
+    (message,) = desk.step(T0 + HOUR, world.end(at=T0 + HOUR))
+    assert (message.reason, message.notices[0].status) == (
+        Reason.ALL_RESOLVED,
+        NoticeStatus.RESOLVED,
+    )
+    assert desk.step(T0 + 9 * HOUR) == []
+    assert [row for row in desk.table.rows.values() if not isinstance(row, OutboxRow)] == []
+
+
+def test_the_end_of_one_of_two_says_that_some_resolved() -> None:
+    desk, world = Desk(route("{}", "team", group_by=("alertname",), group_interval=1.0)), World()
+    desk.step(T0, world.fire("a"), world.fire("b"))
+    (message,) = desk.step(T0 + HOUR, world.end("a"))
+    assert message.reason is Reason.SOME_RESOLVED
+    assert message.still_firing == 1
+
+
+def test_an_alert_that_ends_before_its_first_flush_is_told_once() -> None:
+    desk, world = Desk(route("{}", "team", group_wait=30.0)), World()
+    desk.step(T0, world.fire(), world.end(at=T0 + 5))
+    (message,) = desk.step(T0 + 30)
+    assert message.reason is Reason.FIRED_AND_RESOLVED
+    assert message.notices[0].status is NoticeStatus.FIRED_AND_RESOLVED
+    assert desk.step(T0 + 9 * HOUR) == []
+
+
+def test_episodes_between_two_flushes_are_one_notice_that_counts_the_others() -> None:
+    desk, world = Desk(route("{}", "team", group_wait=30.0)), World()
+    desk.step(T0, world.fire(), world.end(), world.fire(), world.end(), world.fire())
+    (message,) = desk.step(T0 + 30)
+    assert (message.notices[0].status, message.notices[0].held) == (NoticeStatus.FIRING, 2)
+
+
+class TestCooldown:
+    def desk(self, **values: float) -> tuple[Desk, World]:
+        root = route("{}", "team", cooldown=10 * MINUTE, group_interval=1.0, **values)
+        return Desk(root), World()
+
+    def test_holds_back_the_end_until_it_is_over(self) -> None:
+        desk, world = self.desk()
+        desk.step(T0, world.fire())
+        assert desk.step(T0 + MINUTE, world.end()) == []
+        assert desk.notifier.next_deadline() == T0 + 10 * MINUTE
+        assert told(desk.step(T0 + 10 * MINUTE)) == [("team", "a", "resolved")]
+
+    def test_outlives_the_end(self) -> None:
+        desk, world = self.desk()
+        desk.step(T0, world.fire())
+        desk.step(T0 + HOUR, world.end())
+        assert desk.step(T0 + HOUR + MINUTE, world.fire()) == []
+        assert told(desk.step(T0 + HOUR + 10 * MINUTE)) == [("team", "a", "firing")]
+
+    def test_tells_only_the_net_state_when_it_is_over(self) -> None:
+        desk, world = self.desk()
+        desk.step(T0, world.fire())
+        desk.step(T0 + 1, world.end())
+        desk.step(T0 + 2, world.fire())
+        (message,) = desk.step(T0 + 10 * MINUTE)
+        assert (message.notices[0].status, message.notices[0].held) == (NoticeStatus.FIRING, 1)
+
+    def test_tells_what_fired_and_ended_meanwhile_as_one(self) -> None:
+        desk, world = self.desk()
+        desk.step(T0, world.fire())
+        desk.step(T0 + HOUR, world.end())
+        desk.step(T0 + HOUR + 1, world.fire())
+        desk.step(T0 + HOUR + 2, world.end())
+        (message,) = desk.step(T0 + HOUR + 10 * MINUTE)
+        assert message.reason is Reason.FIRED_AND_RESOLVED
+
+    def test_is_of_one_severity(self) -> None:
+        desk, world = self.desk()
+        desk.step(T0, world.fire())
+        (message,) = desk.step(T0 + MINUTE, world.escalate())
+        assert message.reason is Reason.ESCALATED
+
+    def test_of_one_alert_does_not_hold_back_another(self) -> None:
+        desk, world = self.desk(group_wait=0.0)
+        desk.step(T0, world.fire("a"))
+        assert told(desk.step(T0 + 1, world.fire("b"))) == [("team", "b", "firing")]
+
+    def test_of_a_member_told_late_keeps_it_untold_in_a_group_that_speaks(self) -> None:
+        root = route(
+            "{}", "team", group_by=("alertname",), cooldown=10 * MINUTE, group_interval=1.0
+        )
+        desk, world = Desk(root), World()
+        desk.step(T0, world.fire("a"))
+        desk.step(T0 + MINUTE, world.end("a"))
+        assert told(desk.step(T0 + 2 * MINUTE, world.fire("b"))) == [("team", "b", "firing")]
+        desk.restart()
+        assert told(desk.step(T0 + 10 * MINUTE)) == [("team", "a", "resolved")]
+
+    def test_that_ends_soon_after_a_message_still_waits_for_group_interval(self) -> None:
+        root = route("{}", "team", group_by=("alertname",), cooldown=600.0, group_interval=300.0)
+        desk, world = Desk(root), World()
+        desk.step(T0, world.fire("a"))
+        desk.step(T0 + 1, world.end("a"))
+        assert told(desk.step(T0 + 550, world.fire("b"))) == [("team", "b", "firing")]
+        assert desk.notifier.next_deadline() == T0 + 850
+
+    def test_is_loaded_at_a_restart(self) -> None:
+        desk, world = self.desk()
+        desk.step(T0, world.fire())
+        desk.step(T0 + HOUR, world.end())
+        desk.restart()
+        assert desk.step(T0 + HOUR + 1, world.fire()) == []
+
+    def test_is_forgotten_once_over(self) -> None:
+        desk, world = self.desk()
+        desk.step(T0, world.fire())
+        assert len(desk.table.load(CooldownRow)) == 1
+        desk.step(T0 + 10 * MINUTE)
+        assert desk.table.load(CooldownRow) == []
+
+    def test_that_was_shortened_ends_sooner(self) -> None:
+        desk, world = self.desk()
+        desk.step(T0, world.fire())
+        desk.restart(route("{}", "team", cooldown=MINUTE, group_interval=1.0))
+        assert told(desk.step(T0 + 2 * MINUTE, world.end())) == [("team", "a", "resolved")]
+
+    def test_says_once_that_it_holds_something_back(self) -> None:
+        desk, world = self.desk()
+        desk.step(T0, world.fire())
+        desk.step(T0 + MINUTE, world.end())
+        desk.step(T0 + 2 * MINUTE)
+        assert [(d.reason, d.told) for d in desk.decisions] == [
+            (Reason.FIRST, True),
+            (Reason.COOLDOWN, False),
+        ]
+
+
+class TestSilentEnds:
+    def test_an_expiry_is_told_to_nobody(self) -> None:
+        desk, world = Desk(route("{}", "team")), World()
+        desk.step(T0, world.fire())
+        assert desk.step(T0 + HOUR, world.end(kind=TransitionKind.EXPIRED)) == []
+        assert desk.table.load(GroupRow) == []
+
+    def test_a_firing_that_expires_untold_is_told_once(self) -> None:
+        """Only the expiry is told to nobody: a firing that nobody heard of is never swallowed."""
+        desk, world = Desk(route("{}", "team", group_wait=30.0)), World()
+        desk.step(T0, world.fire(), world.end(kind=TransitionKind.EXPIRED))
+        (message,) = desk.step(T0 + 30)
+        assert message.reason is Reason.FIRED_AND_RESOLVED
+        assert desk.table.load(GroupRow) == []
+
+    def test_the_group_no_longer_waits_for_news_that_left(self) -> None:
+        root = route("{}", "team", group_by=("alertname",), group_interval=300.0)
+        desk, world = Desk(root), World()
+        desk.step(T0, world.fire("a"))
+        desk.step(T0 + 300, world.fire("b"))
+        desk.step(T0 + 400, world.end("b", kind=TransitionKind.EXPIRED))
+        assert desk.notifier.next_deadline() == T0 + 300 + 4 * HOUR
+
+    def test_an_end_before_a_firing_that_expires_is_still_told(self) -> None:
+        desk, world = Desk(route("{}", "team", group_wait=30.0)), World()
+        desk.step(T0, world.fire(), world.end(), world.fire())
+        desk.step(T0 + 1, world.end(kind=TransitionKind.EXPIRED))
+        (message,) = desk.step(T0 + 30)
+        assert message.reason is Reason.FIRED_AND_RESOLVED
+        assert message.notices[0].held == 1
+
+
+def test_alerts_of_a_changed_rule_close_in_one_digest() -> None:
+    desk, world = Desk(route("{}", "team")), World()
+    desk.step(T0, world.fire("a"), world.fire("b"))
+    closing = [world.end(org, kind=TransitionKind.CLOSED) for org in ("a", "b")]
+    (message,) = desk.step(T0 + HOUR, *closing)
+    assert message.reason is Reason.RULE_CHANGED
+    assert told([message]) == [("team", "a", "resolved"), ("team", "b", "resolved")]
+    assert desk.table.load(GroupRow) == []
+    assert desk.table.load(ToldRow) == []
+
+
+class TestSendResolvedOff:
+    def receivers(self) -> dict[str, Receiver]:
+        return {"team": slack_receiver("team", send_resolved=False)}
+
+    def test_the_end_is_not_told(self) -> None:
+        desk, world = Desk(route("{}", "team"), self.receivers()), World()
+        desk.step(T0, world.fire())
+        assert desk.step(T0 + HOUR, world.end()) == []
+        assert desk.decisions[-1].reason is Reason.RESOLVED_NOT_SENT
+
+    def test_the_next_firing_is_a_first_one(self) -> None:
+        desk, world = Desk(route("{}", "team"), self.receivers()), World()
+        desk.step(T0, world.fire())
+        desk.step(T0 + HOUR, world.end())
+        (message,) = desk.step(T0 + 2 * HOUR, world.fire())
+        assert message.reason is Reason.FIRST
+
+    def test_what_fired_and_resolved_is_told(self) -> None:
+        desk, world = Desk(route("{}", "team", group_wait=30.0), self.receivers()), World()
+        desk.step(T0, world.fire(), world.end())
+        assert len(desk.step(T0 + 30)) == 1
+
+    def test_only_the_destination_that_says_so_goes_without(self) -> None:
+        receiver = Receiver(
+            name="team",
+            slack_configs=(SlackConfig(channel="#t", send_resolved=False),),
+            email_configs=(mail_config("a@example.com", "b@example.com"),),
+        )
+        desk, world = Desk(route("{}", "team"), {"team": receiver}), World()
+        first = desk.step(T0, world.fire())
+        last = desk.step(T0 + HOUR, world.end())
+        assert [m.destination for m in first] == ["#t", "a@example.com", "b@example.com"]
+        assert [m.destination for m in last] == ["a@example.com", "b@example.com"]
+
+    def test_an_end_nobody_hears_of_does_not_put_off_the_repeat(self) -> None:
+        root = route("{}", "team", group_by=("alertname",), repeat_interval=2 * HOUR)
+        desk, world = Desk(root, self.receivers()), World()
+        desk.step(T0, world.fire("a"), world.fire("b"))
+        desk.step(T0 + HOUR, world.end("a"))
+        (message,) = desk.step(T0 + 2 * HOUR)
+        assert (message.reason, told([message])) == (Reason.REPEAT, [("team", "b", "firing")])
+
+
+def test_outbox_rows_are_claimed_by_the_step_that_makes_them() -> None:
+    receiver = Receiver(name="team", email_configs=(mail_config("x@example.com"),), max_age=HOUR)
+    desk, world = Desk(route("{}", "team"), {"team": receiver}), World()
+    desk.step(T0, world.fire())
+    (row,) = desk.table.load(OutboxRow)
+    assert (row.claimed_at, row.next_at, row.attempt, row.expires_at) == (T0, T0, 0, T0 + HOUR)
+    assert (row.integration, row.destination, row.outcome) == ("email", "x@example.com", "")
+
+
+def test_message_ids_are_equal_for_equal_steps_and_differ_otherwise() -> None:
+    def ids() -> list[str]:
+        desk, world = Desk(route("{}", "team", repeat_interval=HOUR)), World()
+        first = desk.step(T0, world.fire("a"), world.fire("b"))
+        return [m.id for m in first + desk.step(T0 + HOUR)]
+
+    assert ids() == ids()
+    assert len(set(ids())) == 4
+
+
+def test_a_message_lists_fifty_alerts_and_counts_the_rest() -> None:
+    desk, world = Desk(route("{}", "team", group_by=("alertname",))), World()
+    (message,) = desk.step(T0, *(world.fire(f"org{n}") for n in range(60)))
+    assert (len(message.notices), message.more) == (50, 10)
+    assert desk.step(T0 + MINUTE) == []
+
+
+def test_notices_come_gravest_first_then_oldest() -> None:
+    desk, world = Desk(route("{}", "team", group_by=())), World()
+    firing = [
+        world.fire("new", T0 + 2, severity="warning"),
+        world.fire("old", T0 + 1, severity="warning"),
+        world.fire("worst", T0 + 3, severity="critical"),
+        world.fire("least", T0, severity="info"),
+    ]
+    assert [org for _, org, _ in told(desk.step(T0 + 5, *firing))] == [
+        "worst",
+        "old",
+        "new",
+        "least",
+    ]
+
+
+def test_a_receiver_without_destinations_is_told_nothing_and_keeps_its_state() -> None:
+    desk, world = Desk(route("{}", "team"), {"team": Receiver(name="team")}), World()
+    assert desk.step(T0, world.fire()) == []
+    assert [(d.reason, d.told) for d in desk.decisions] == [(Reason.FIRST, False)]
+    assert desk.notifier.next_deadline() == T0 + 4 * HOUR
+
+
+def test_labels_are_stored_redacted() -> None:
+    secret = "sk_live_NotARealKey0123456789"
+    root, world = route("{}", "team"), World()
+    notifier = Notifier(root, {"team": slack_receiver("team")}, Redactor())
+    notifier.take([world.fire(secret)], T0)
+    notifier.flush(T0, caught_up=True)
+    (row,) = notifier.drain().outbox
+    message = msgspec.json.decode(row.payload, type=Notification)
+    assert message.notices[0].labels["org"] == message.group_labels["org"] == REDACTED
+
+
+def test_nothing_changed_means_no_rows() -> None:
+    desk, world = Desk(route("{}", "team")), World()
+    desk.step(T0, world.fire())
+    desk.notifier.flush(T0 + 1, caught_up=True)
+    assert not desk.notifier.drain().delta
+
+
+def test_flushing_a_large_group_writes_one_told_row_and_no_member() -> None:
+    desk, world = Desk(route("{}", "team", group_wait=30.0, group_by=())), World()
+    desk.step(T0, *(world.fire(f"org{n}") for n in range(100)))
+    desk.notifier.flush(T0 + 30, caught_up=True)
+    kinds = [type(row) for row in desk.notifier.drain().delta.rows]
+    assert (kinds.count(ToldRow), kinds.count(MemberRow)) == (1, 0)
+
+
+@pytest.mark.parametrize("caught_up", [True, False])
+def test_a_group_without_reason_to_speak_has_no_deadline(caught_up: bool) -> None:  # noqa: FBT001 - a parameter of the table
+    desk = Desk(route("{}", "team"))
+    assert desk.step(T0, caught_up=caught_up) == []
+    assert desk.notifier.next_deadline() is None
