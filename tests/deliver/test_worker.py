@@ -1,0 +1,426 @@
+"""The worker: in order, one at a time per destination, and each outcome on record."""
+
+import asyncio
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from sidecar.deliver import worker as worker_module
+from sidecar.notify.model import EmailConfig, Rate, Receiver
+from sidecar.notify.outcome import Failed, FailureKind, Sent
+from sidecar.notify.retry import Dead, Done, Repair, RetryAt
+from sidecar.rows import OutboxRow
+from support_delivery import FAST, Bench, settle, team
+from support_rows import outbox_row
+from support_sinks import SmtpSink
+
+
+def down(status: int = 503, **headers: str) -> httpx.Response:
+    return httpx.Response(status, headers=headers)
+
+
+async def test_what_is_offered_is_sent_at_once() -> None:
+    async with Bench().running() as bench:
+        bench.offer(outbox_row("a"))
+        await settle()
+        assert bench.slack.texts == ["a"]
+        assert bench.outbox.of("sent") == ["a"]
+
+
+async def test_offered_rows_are_claimed_already_and_cost_one_write() -> None:
+    async with Bench().running() as bench:
+        bench.offer(outbox_row("a"))
+        await settle()
+        assert [[row.id for row in rows] for rows in bench.outbox.saves] == [["a"]]
+
+
+async def test_what_an_earlier_run_left_is_claimed_before_it_is_sent() -> None:
+    async with Bench(outbox_row("a", claimed_at=None)).running() as bench:
+        claim, outcome = bench.outbox.saves
+        assert (claim[0].claimed_at, claim[0].outcome) == (1000.0, "")
+        assert (outcome[0].claimed_at, outcome[0].outcome) == (None, "sent")
+
+
+async def test_a_destination_is_told_in_order_one_at_a_time() -> None:
+    bench = Bench()
+    bench.slack.hold = asyncio.Event()
+    async with bench.running():
+        bench.offer(*(outbox_row(name) for name in "abc"))
+        await settle()
+        assert bench.slack.texts == ["a"]
+        bench.slack.hold.set()
+        await settle()
+        assert bench.slack.texts == ["a", "b", "c"]
+
+
+async def test_destinations_do_not_wait_for_each_other() -> None:
+    bench = Bench()
+    bench.slack.hold = asyncio.Event()
+    async with bench.running():
+        bench.offer(outbox_row("a"), outbox_row("b", destination="#other"))
+        await settle()
+        assert bench.slack.texts == ["a", "b"]
+        bench.slack.hold.set()
+
+
+async def test_each_attempt_is_reported() -> None:
+    async with Bench().running() as bench:
+        bench.slack.answers = [down()]
+        bench.offer(outbox_row("a"))
+        await bench.clock.advance(15.0)
+        first, second = bench.attempts
+        assert isinstance(first.outcome, Failed)
+        assert first.decision == RetryAt(1015.0)
+        assert first.notification is not None
+        assert (second.row.attempt, second.outcome, second.decision) == (1, Sent(), Done())
+        assert (second.started, second.settled.outcome) == (1015.0, "sent")
+
+
+async def test_a_retry_comes_at_its_time_and_not_before() -> None:
+    async with Bench().running() as bench:
+        bench.slack.answers = [down()]
+        bench.offer(outbox_row("a"))
+        await bench.clock.advance(14.9)
+        assert bench.slack.texts == ["a"]
+        await bench.clock.advance(0.1)
+        assert bench.slack.texts == ["a", "a"]
+
+
+async def test_quick_retries_come_within_seconds() -> None:
+    async with Bench(receivers={"team": team(quick_retries=1)}).running() as bench:
+        bench.slack.answers = [down(), down()]
+        bench.offer(outbox_row("a"))
+        await bench.clock.advance(60.0)
+        assert bench.slack.at == pytest.approx([1000.0, 1002.0, 1017.0], abs=0.01)
+
+
+async def test_between_attempts_a_row_is_not_claimed() -> None:
+    async with Bench().running() as bench:
+        bench.slack.answers = [down()]
+        bench.offer(outbox_row("a"), outbox_row("b"))
+        await settle()
+        assert bench.outbox.claimed() == []
+
+
+async def test_a_rate_limit_closes_the_destination_until_retry_after() -> None:
+    async with Bench().running() as bench:
+        bench.slack.answers = [down(429, **{"Retry-After": "30"})]
+        bench.offer(outbox_row("a"))
+        await settle()
+        bench.offer(outbox_row("b"), outbox_row("c", destination="#other"))
+        await bench.clock.advance(29.9)
+        assert bench.slack.texts == ["a", "c"]
+        await bench.clock.advance(0.1)
+        assert bench.slack.texts == ["a", "c", "a", "b"]
+
+
+async def test_a_rate_limit_counts_no_attempt() -> None:
+    async with Bench().running() as bench:
+        bench.slack.answers = [down(429, **{"Retry-After": "1"})]
+        bench.offer(outbox_row("a"))
+        await bench.clock.advance(5.0)
+        assert bench.outbox.rows["a"].attempt == 1
+
+
+async def test_a_rate_limit_that_outlives_a_message_still_closes_the_destination() -> None:
+    async with Bench().running() as bench:
+        bench.slack.answers = [down(429, **{"Retry-After": "100"})]
+        bench.offer(outbox_row("a", expires_at=1050.0), outbox_row("b"))
+        await bench.clock.advance(99.0)
+        assert (bench.slack.texts, bench.outbox.of("dead")) == (["a"], ["a"])
+        await bench.clock.advance(1.0)
+        assert bench.slack.texts == ["a", "b"]
+
+
+async def test_an_outage_keeps_the_order() -> None:
+    async with Bench().running() as bench:
+        bench.slack.answers = [httpx.ConnectError("down")]
+        bench.offer(*(outbox_row(name) for name in "abc"))
+        await bench.clock.advance(5.0)
+        bench.offer(outbox_row("d", created=1005.0))
+        await bench.clock.advance(30.0)
+        assert bench.slack.texts == ["a", "a", "b", "c", "d"]
+
+
+async def test_during_an_outage_one_attempt_at_a_time_knocks() -> None:
+    async with Bench().running() as bench:
+        bench.slack.answers = [down() for _ in range(100)]
+        bench.offer(*(outbox_row(f"n{n}") for n in range(30)))
+        await bench.clock.advance(15 + 30 + 60 + 120 + 1)
+        assert len(bench.slack.texts) == 5
+
+
+async def test_the_pauses_of_an_outage_grow_over_all_messages() -> None:
+    async with Bench().running() as bench:
+        bench.slack.answers = [down() for _ in range(4)]
+        bench.offer(*(outbox_row(name) for name in "abc"))
+        await bench.clock.advance(1000.0)
+        assert bench.slack.at[:5] == [1000.0, 1015.0, 1045.0, 1105.0, 1225.0]
+
+
+async def test_a_message_that_always_fails_does_not_hold_up_the_next_for_ever() -> None:
+    async with Bench().running() as bench:
+        bench.slack.answers = [down(), down()]
+        bench.offer(outbox_row("bad"), outbox_row("good"))
+        await bench.clock.advance(46.0)
+        assert bench.slack.texts[:3] == ["bad", "bad", "good"]
+
+
+async def test_a_success_ends_the_outage() -> None:
+    async with Bench().running() as bench:
+        bench.slack.answers = [down(), httpx.Response(200, text="ok"), down()]
+        bench.offer(outbox_row("a"))
+        await bench.clock.advance(20.0)
+        bench.offer(outbox_row("b"))
+        await bench.clock.advance(15.0)
+        assert bench.outbox.of("sent") == ["a", "b"]
+
+
+async def test_a_failure_of_the_messages_own_lets_the_next_pass() -> None:
+    async with Bench().running() as bench:
+        bench.slack.answers = [httpx.Response(302)]
+        bench.offer(outbox_row("a"), outbox_row("b"))
+        await settle()
+        assert bench.slack.texts == ["a", "b"]
+        await bench.clock.advance(15.0)
+        assert bench.slack.texts == ["a", "b", "a"]
+
+
+async def test_a_refused_payload_goes_out_once_more_as_plain_text() -> None:
+    async with Bench().running() as bench:
+        bench.slack.answers = [httpx.Response(400, text="invalid_blocks")]
+        bench.offer(outbox_row("a"), outbox_row("b"))
+        await settle()
+        assert bench.slack.texts == ["a", "plain a", "b"]
+        assert bench.attempts[0].decision == Repair()
+        assert bench.attempts[1].fault == "a fault"
+
+
+async def test_a_payload_refused_as_plain_text_too_dies() -> None:
+    async with Bench().running() as bench:
+        refused = httpx.Response(400, text="invalid_blocks")
+        bench.slack.answers = [refused, refused]
+        bench.offer(outbox_row("a"))
+        await bench.clock.advance(100.0)
+        assert (bench.slack.texts, bench.outbox.of("dead")) == (["a", "plain a"], ["a"])
+
+
+async def test_a_dead_destination_is_not_tried_again() -> None:
+    async with Bench().running() as bench:
+        bench.slack.answers = [httpx.Response(404, text="channel_not_found")]
+        bench.offer(outbox_row("a"))
+        await bench.clock.advance(1000.0)
+        assert bench.slack.texts == ["a"]
+        assert bench.outbox.rows["a"].detail == "HTTP 404 channel_not_found"
+
+
+async def test_a_message_past_its_time_dies_unsent() -> None:
+    row = outbox_row("a", claimed_at=None, expires_at=1000.0, attempt=3, detail="connect: refused")
+    async with Bench(row).running() as bench:
+        assert (bench.slack.texts, bench.outbox.of("dead")) == ([], ["a"])
+        outcome = bench.attempts[0].outcome
+        assert isinstance(outcome, Failed)
+        assert outcome.kind is FailureKind.EXPIRED
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        outbox_row("a", receiver="gone"),
+        outbox_row("a", destination="#gone"),
+        outbox_row("a", integration="pager"),
+        outbox_row("a", payload="{}"),
+        outbox_row("a", payload="\ud800"),
+    ],
+    ids=["receiver", "channel", "integration", "not a notification", "no text"],
+)
+async def test_what_cannot_be_sent_any_more_dies_and_the_rest_goes_on(row: OutboxRow) -> None:
+    async with Bench().running() as bench:
+        bench.offer(row, outbox_row("b"))
+        await settle()
+        assert (bench.slack.texts, bench.outbox.of("dead")) == (["b"], ["a"])
+        assert isinstance(bench.attempts[0].decision, Dead)
+
+
+async def test_a_channel_that_moved_in_the_list_is_told_by_its_own_configuration() -> None:
+    moved = replace(team(), slack_configs=team().slack_configs[::-1])
+    async with Bench(receivers={"team": moved}).running() as bench:
+        bench.offer(outbox_row("a", destination="#alerts"))
+        await settle()
+        assert bench.slack.paths == ["/hook/alerts"]
+
+
+async def test_a_destination_is_paced_by_its_rate() -> None:
+    slow = {"team": team(Rate(per_second=1.0, burst=2))}
+    async with Bench(receivers=slow).running() as bench:
+        bench.offer(*(outbox_row(name) for name in "abcd"))
+        await bench.clock.advance(10.0)
+        assert bench.slack.at == pytest.approx([1000.0, 1000.0, 1001.0, 1002.0])
+
+
+async def test_pacing_one_destination_leaves_the_others_alone() -> None:
+    slow = {"team": team(Rate(per_second=0.1, burst=1))}
+    async with Bench(receivers=slow).running() as bench:
+        bench.offer(*(outbox_row(n) for n in "ab"), outbox_row("c", destination="#other"))
+        await settle()
+        assert bench.slack.texts == ["a", "c"]
+
+
+async def test_a_long_queue_waits_in_the_table_and_keeps_its_order() -> None:
+    slow = {"team": team(Rate(per_second=10.0, burst=1))}
+    names = [f"n{n:03d}" for n in range(180)]
+    async with Bench(receivers=slow).running() as bench:
+        bench.offer(*(outbox_row(name) for name in names))
+        await settle()
+        assert bench.worker.pending() <= 51
+        await bench.clock.advance(60.0)
+        assert bench.slack.texts == names
+
+
+async def test_a_long_queue_does_not_crowd_out_other_destinations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker_module, "CAPACITY", 60)
+    slow = {"team": team(Rate(per_second=0.01, burst=1))}
+    stored = [outbox_row(f"n{n:03d}", claimed_at=None) for n in range(300)]
+    late = outbox_row("late", claimed_at=None, created=1001.0, destination="#other")
+    async with Bench(*stored, late, receivers=slow).running() as bench:
+        await bench.clock.advance(20.0)
+        assert "late" in bench.slack.texts
+
+
+async def test_beyond_the_capacity_offers_go_to_the_table_and_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker_module, "CAPACITY", 10)
+    names = [f"n{n:02d}" for n in range(25)]
+    async with Bench().running() as bench:
+        bench.offer(*(outbox_row(name) for name in names))
+        await bench.clock.advance(20.0)
+        assert bench.slack.texts == names
+
+
+async def test_nothing_is_looked_for_more_often_than_needed() -> None:
+    async with Bench().running() as bench:
+        await bench.clock.advance(60.0)
+        assert bench.outbox.looks == 13
+
+
+async def test_what_another_hand_made_due_is_found() -> None:
+    async with Bench().running() as bench:
+        bench.outbox.rows["a"] = outbox_row("a", claimed_at=None)
+        await bench.clock.advance(5.0)
+        assert bench.slack.texts == ["a"]
+
+
+async def test_a_clock_set_back_does_not_stop_the_looking() -> None:
+    async with Bench().running() as bench:
+        bench.clock._now -= 600.0
+        bench.outbox.rows["a"] = outbox_row("a", claimed_at=None, next_at=0.0)
+        bench.offer(outbox_row("b", destination="#other"))
+        await settle()
+        assert sorted(bench.slack.texts) == ["a", "b"]
+
+
+async def test_destinations_of_the_past_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "_MANY_LANES", 1)
+    slow = {"team": team(Rate(per_second=0.1, burst=1))}
+    async with Bench(receivers=slow).running() as bench:
+        bench.offer(outbox_row("a"), outbox_row("b", destination="#other"))
+        await bench.clock.advance(5.0)
+        assert len(bench.worker._lanes) == 2  # their rates still have to be kept
+        await bench.clock.advance(10.0)
+        assert len(bench.worker._lanes) == 0
+
+
+async def test_pending_and_oldest_cover_waiting_and_under_way() -> None:
+    bench = Bench()
+    bench.slack.hold = asyncio.Event()
+    async with bench.running():
+        assert (bench.worker.pending(), bench.worker.oldest()) == (0, None)
+        bench.offer(outbox_row("a", created=990.0), outbox_row("b", created=995.0))
+        await settle()
+        assert (bench.worker.pending(), bench.worker.oldest()) == (2, 990.0)
+        bench.slack.hold.set()
+        await settle()
+        assert bench.worker.pending() == 0
+
+
+async def test_stopping_ends_what_is_under_way_and_frees_the_rest() -> None:
+    bench = Bench()
+    bench.slack.hold = asyncio.Event()
+    async with bench.running():
+        bench.offer(outbox_row("a"), outbox_row("b"))
+        await settle()
+        bench.stop.set()
+        bench.offer(outbox_row("c"))
+        await settle()
+        bench.slack.hold.set()
+    assert (bench.slack.texts, bench.outbox.of("sent")) == (["a"], ["a"])
+    assert bench.outbox.claimed() == []
+    assert bench.outbox.rows["b"].attempt == 0
+
+
+async def test_stopping_cuts_off_what_takes_too_long_and_leaves_it_claimed() -> None:
+    bench = Bench()
+    bench.slack.hold = asyncio.Event()
+    async with bench.running():
+        bench.offer(outbox_row("a"), outbox_row("b"))
+        await settle()
+        bench.stop.set()
+        await bench.clock.advance(10.0)
+    assert bench.outbox.claimed() == ["a"]
+
+
+async def test_stopping_does_not_wait_for_a_pace() -> None:
+    slow = {"team": team(Rate(per_second=0.001, burst=1))}
+    bench = Bench(receivers=slow)
+    async with bench.running():
+        bench.offer(outbox_row("a"), outbox_row("b"))
+        await settle()
+    assert (bench.outbox.of("sent"), bench.outbox.claimed()) == (["a"], [])
+
+
+async def test_a_fault_of_ours_ends_the_worker() -> None:
+    bench = Bench()
+    bench.slack.answers = [RuntimeError("a bug")]
+    with pytest.RaisesGroup(pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="a bug"))):
+        async with bench.running():
+            bench.offer(outbox_row("a"))
+            await settle()
+
+
+def on_call(port: int) -> dict[str, Receiver]:
+    mail = EmailConfig(
+        to=("on@call.test",),
+        from_="a@b.test",
+        smarthost=("127.0.0.1", port),
+        require_tls=False,
+        rate=FAST,
+    )
+    slack = team().slack_configs
+    return {"team": Receiver(name="team", slack_configs=slack, email_configs=(mail,))}
+
+
+async def test_mail_goes_the_same_way() -> None:
+    with SmtpSink() as sink:
+        async with Bench(receivers=on_call(sink.port)).running() as bench:
+            bench.offer(outbox_row("a", integration="email", destination="on@call.test"))
+            (attempt,) = await bench.attempts_are(1)
+            assert isinstance(attempt.outcome, Sent)
+            assert bench.outbox.rows["a"].reference == "2.0.0 Ok: queued as SINK"
+    assert [(mail.recipients, mail.subject) for mail in sink.messages] == [
+        (("on@call.test",), "subject a")
+    ]
+
+
+async def test_an_address_that_is_none_dies_without_a_connection() -> None:
+    with SmtpSink() as sink:
+        mail = replace(on_call(sink.port)["team"].email_configs[0], to=("nobody",))
+        receivers = {"team": Receiver(name="team", email_configs=(mail,))}
+        async with Bench(receivers=receivers).running() as bench:
+            bench.offer(outbox_row("a", integration="email", destination="nobody"))
+            await settle()
+            assert bench.outbox.of("dead") == ["a"]
+    assert sink.said == []
