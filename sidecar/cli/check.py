@@ -1,0 +1,122 @@
+"""`sidecar check`: every fault of the configuration, its rules and templates, before they run."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from sidecar.cli.logfiles import UnreadableLogError
+from sidecar.cli.sampling import hold_against
+from sidecar.clock import SystemClock
+from sidecar.config.files import environment
+from sidecar.config.load import Checked, Found, check_config, check_files
+
+_RULES = (".rules.yaml", ".rules.yml")
+_PATTERNS = (".patterns.yaml", ".patterns.yml")
+_TEMPLATES = (".j2",)
+_DEFAULT_CONFIG = Path("sidecar.yaml")
+_READABLE = click.Path(exists=True, readable=True, path_type=Path)
+_FILE = click.Path(exists=True, readable=True, dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("-c", "--config", type=_FILE, help="Check this file and every file it names.")
+@click.option(
+    "--sample",
+    "samples",
+    multiple=True,
+    type=_FILE,
+    metavar="LOG",
+    help="Hold the rules against this log, gzipped or not; may be given again.",
+)
+@click.argument("paths", nargs=-1, type=_READABLE, metavar="[PATH]...")
+def check(config: Path | None, paths: tuple[Path, ...], samples: tuple[Path, ...]) -> None:
+    """Report every fault as `file:line:col: error: …`, all of them at once.
+
+    Give a configuration with -c, or rule, pattern and template files or directories of them.
+    With neither, ./sidecar.yaml is checked. With --sample it also warns of fields that the log
+    never has, of rules and metrics that match nothing in it, and of templates that fail on it.
+    Exits 0 if all is well (warnings are), 1 if there are errors, 2 if a file cannot be read or
+    the call is wrong.
+    """
+    if config is None and not paths:
+        config = _DEFAULT_CONFIG
+        if not config.is_file():
+            raise click.UsageError("no -c FILE and no PATH given, and no ./sidecar.yaml here")
+    results = [] if config is None else [check_config(str(config), environment())]
+    if paths:
+        results.append(_check_paths(paths))
+    if samples:
+        results.append(_sampled(results, samples))
+    _print(results)
+    if any(fault.severity == "error" for result in results for fault in result.faults):
+        raise click.exceptions.Exit(1)
+
+
+def _sampled(results: list[Checked], samples: Iterable[Path]) -> Checked:
+    """Return what the logs speak against; nothing while there are errors, which come first."""
+    if any(fault.severity == "error" for result in results for fault in result.faults):
+        return Checked(None, (), Found())
+    paths = [str(path) for path in samples]
+    try:
+        held = [hold_against(paths, result, SystemClock().now()) for result in results]
+    except UnreadableLogError as wrong:
+        raise click.UsageError(str(wrong)) from wrong
+    if not all(events for _, events in held):
+        raise click.UsageError("the sample holds no event")
+    return Checked(None, tuple(fault for faults, _ in held for fault in faults), Found())
+
+
+def _check_paths(paths: Iterable[Path]) -> Checked:
+    files: dict[Path, Path] = {}
+    for path in paths:
+        for file in _files(path):
+            files.setdefault(file.resolve(), file)
+    return check_files(
+        [str(file) for file in files.values() if file.name.endswith(_RULES)],
+        [str(file) for file in files.values() if file.name.endswith(_PATTERNS)],
+        [str(file) for file in files.values() if file.name.endswith(_TEMPLATES)],
+    )
+
+
+def _files(path: Path) -> list[Path]:
+    known = _RULES + _PATTERNS + _TEMPLATES
+    if path.is_dir():
+        found = sorted(file for file in path.rglob("*") if file.name.endswith(known))
+        if not found:
+            raise click.UsageError(f"{path} holds no {_listed(known)} file")
+        return found
+    if not path.name.endswith(known):
+        hint = f"names end in {_listed(known)}; a configuration is checked with -c {path}"
+        raise click.UsageError(f"cannot tell what kind of file {path} is: {hint}")
+    return [path]
+
+
+def _listed(endings: tuple[str, ...]) -> str:
+    shown = [ending for ending in endings if not ending.endswith(".yml")]
+    return f"{', '.join(shown[:-1])} or {shown[-1]}"
+
+
+def _print(results: Iterable[Checked]) -> None:
+    results = list(results)
+    # A rule file checked both by name and through the configuration is wrong only once.
+    faults = sorted({fault for result in results for fault in result.faults})
+    for fault in faults:
+        click.echo(str(fault))
+    errors = sum(fault.severity == "error" for fault in faults)
+    problems = ", ".join(
+        _counted(count, word)
+        for count, word in ((errors, "error"), (len(faults) - errors, "warning"))
+        if count
+    )
+    click.echo(f"{_summary([result.found for result in results])}: {problems or 'fine'}")
+
+
+def _summary(found: list[Found]) -> str:
+    words = ("rule", "metric", "pattern", "template", "receiver")
+    counts = [(max(getattr(one, f"{word}s") for one in found), word) for word in words]
+    return ", ".join(_counted(count, word) for count, word in counts)
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"

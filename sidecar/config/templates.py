@@ -1,0 +1,80 @@
+"""Templates at load time: the shipped ones, the user's, and what can be said before rendering."""
+
+from collections.abc import Callable, Iterable
+from importlib import resources
+
+from jinja2 import TemplateSyntaxError, meta, nodes as ast
+
+from sidecar.config.faults import Faults, Place, did_you_mean
+from sidecar.config.files import read_text
+from sidecar.config.nodes import Scalar
+from sidecar.notify.sandbox import TemplateEnvironment
+
+# What an annotation's template may name (DESIGN: Rules).
+ANNOTATION_NAMES = frozenset({"value", "labels", "event"})
+_SANDBOX = TemplateEnvironment()
+_GIVEN = ANNOTATION_NAMES | _SANDBOX.globals.keys()
+
+
+def shipped_templates() -> dict[str, str]:
+    """Return the package's own templates: base name -> source."""
+    folder = resources.files("sidecar.notify") / "templates"
+    if not folder.is_dir():
+        return {}
+    found = sorted(
+        (file for file in folder.iterdir() if file.name.endswith(".j2")), key=lambda f: f.name
+    )
+    return {file.name: file.read_text(encoding="utf-8") for file in found}
+
+
+def check_template(scalar: Scalar, faults: Faults) -> ast.Template | None:
+    """Compile an inline template; return its tree, or None when it is wrong (reported)."""
+    return _compile(scalar.text, faults, scalar.at_line)
+
+
+def check_template_file(path: str, faults: Faults) -> str | None:
+    """Return the source of a template file; what is wrong with it is reported at its line."""
+    source = read_text(path, faults)
+    if source is not None:
+        _compile(source, faults, lambda line: Place(path, line))
+    return source
+
+
+def check_annotation(scalar: Scalar, labels: Iterable[str], faults: Faults) -> None:
+    """Report a template that is wrong, or names what an annotation is not given.
+
+    `labels` are the labels the rule's alerts can have; another would fail each rendering.
+    """
+    tree = check_template(scalar, faults) if "{" in scalar.text else None
+    if tree is None:
+        return
+    for name in sorted(meta.find_undeclared_variables(tree) - _GIVEN):
+        hint = did_you_mean(name, ANNOTATION_NAMES, "templates are given value, labels and event")
+        faults.error(scalar.place, f"the template names `{name}`, which does not exist", hint)
+    known = set(labels)
+    for line, name in _labels_named(tree):
+        if name not in known and not hasattr(dict, name):
+            otherwise = "labels of this rule: " + ", ".join(sorted(known))
+            hint = did_you_mean(name, known, otherwise)
+            faults.error(scalar.at_line(line), f"alerts of this rule have no label `{name}`", hint)
+
+
+def _labels_named(tree: ast.Template) -> list[tuple[int, str]]:
+    return [
+        (node.lineno, node.attr)
+        for node in tree.find_all(ast.Getattr)
+        if isinstance(node.node, ast.Name) and node.node.name == "labels"
+    ]
+
+
+def _compile(source: str, faults: Faults, place_of: Callable[[int], Place]) -> ast.Template | None:
+    try:
+        tree = _SANDBOX.parse(source)
+        _SANDBOX.compile(tree, raw=True)  # finds unknown filters, which parsing alone does not
+    except TemplateSyntaxError as wrong:
+        faults.error(place_of(wrong.lineno), f"template: {wrong.message}")
+        return None
+    except RecursionError:
+        faults.error(place_of(1), "template: nested too deeply")
+        return None
+    return tree

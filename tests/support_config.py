@@ -1,0 +1,35 @@
+"""Configurations for tests: an environment, and the smallest complete sidecar.yaml."""
+
+from pathlib import Path
+
+# Every secret in a test configuration holds this word, so that one search finds a leak.
+SECRET = "hunter2"
+ENVIRON = {"SECRET": SECRET, "TOKEN": f"xoxb-{SECRET}", "BURST": "7", "EMPTY": ""}
+
+RULES = """\
+groups:
+  - name: billing
+    rules:
+      - alert: PaymentFailing
+        condition: count() >= 1
+        within: 1h
+        labels: {severity: critical}
+"""
+
+
+def write_config(
+    folder: Path, *, route: str = "", receivers: str = "", globals_: str = "", rest: str = ""
+) -> str:
+    """Write a complete sidecar.yaml with its rule file; the given parts replace the defaults."""
+    (folder / "a.rules.yaml").write_text(RULES)
+    path = folder / "sidecar.yaml"
+    parts = (
+        "sources: [{path: app.log}]" if "sources:" not in rest else "",
+        "rule_files: [a.rules.yaml]" if "rule_files:" not in rest else "",
+        globals_ or f"global: {{slack_app_token: xoxb-{SECRET}}}",
+        route or "route: {receiver: team}",
+        receivers or "receivers: [{name: team, slack_configs: [{channel: '#team'}]}]",
+        rest,
+    )
+    path.write_text("\n".join(part for part in parts if part) + "\n")
+    return str(path)
