@@ -1,0 +1,99 @@
+"""The HTTP API: JSON in and out; what it does is behind the port `Api`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+LONGEST_BODY = 64 * 1024
+
+
+class Refusal(Exception):  # noqa: N818 - an answer, not an accident
+    """What was asked for cannot be done: an HTTP status and a sentence for the caller."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class Api(Protocol):
+    """What the daemon can be asked for. Each method may raise Refusal."""
+
+    async def reload(self) -> Sequence[str]:
+        """Read the configuration anew; return the faults that kept it from being taken over."""
+        ...
+
+    async def alerts(self) -> list[dict[str, Any]]:
+        """Return the alerts that are pending or firing."""
+        ...
+
+    async def resolve(self, alertname: str, key: Mapping[str, str]) -> dict[str, Any]:
+        """End an alert by hand; return what was ended, once that is on disk."""
+        ...
+
+    async def status(self) -> dict[str, Any]:
+        """Return how the daemon is doing."""
+        ...
+
+
+class _ResolveRequest(msgspec.Struct, forbid_unknown_fields=True):
+    alertname: str
+    key: dict[str, str] = {}
+
+
+def routes(api: Api) -> list[Route]:
+    """Return the routes that lead to `api`."""
+
+    async def reload(_request: Request) -> Response:
+        try:
+            faults = await api.reload()
+        except Refusal as refusal:
+            return PlainTextResponse(f"{refusal}\n", refusal.status)
+        if faults:
+            lines = "".join(f"{fault}\n" for fault in faults)
+            return PlainTextResponse(f"Not reloaded, the old configuration runs on:\n{lines}", 500)
+        return PlainTextResponse("reloaded\n")
+
+    async def alerts(_request: Request) -> Response:
+        return _json({"alerts": await api.alerts()})
+
+    async def resolve(request: Request) -> Response:
+        wanted = await _body(request, _ResolveRequest)
+        return _json({"resolved": await api.resolve(wanted.alertname, wanted.key)})
+
+    async def status(_request: Request) -> Response:
+        return _json(await api.status())
+
+    return [
+        Route("/-/reload", reload, methods=["POST"]),
+        Route("/api/v1/alerts", alerts),
+        Route("/api/v1/alerts/resolve", resolve, methods=["POST"]),
+        Route("/api/v1/status", status),
+    ]
+
+
+async def refused(_request: Request, refusal: Exception) -> Response:
+    """Turn a Refusal into its answer."""
+    status = refusal.status if isinstance(refusal, Refusal) else 500
+    return _json({"error": str(refusal)}, status)
+
+
+async def _body(request: Request, shape: type[_ResolveRequest]) -> _ResolveRequest:
+    """Return the request's JSON body; raises Refusal."""
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > LONGEST_BODY:
+            raise Refusal(413, f"a request is at most {LONGEST_BODY} bytes long")
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as wrong:
+        raise Refusal(400, f"the request cannot be read: {wrong}") from wrong
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    body = msgspec.json.encode(value, enc_hook=str) + b"\n"
+    return Response(body, status, media_type="application/json")

@@ -1,0 +1,88 @@
+"""A web server of ours on loopback, for tests that ask it over a real socket."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
+
+import httpx
+from starlette.types import ASGIApp
+
+from sidecar.secret import Secret
+from sidecar.web.api import Api, Refusal
+from sidecar.web.selfmetrics import SelfMetrics
+from sidecar.web.server import WebState, build_app, serve
+
+
+class StubApi:
+    """Answers at once what it was told to answer, and notes what it was asked for."""
+
+    def __init__(self, *, faults: Sequence[str] = (), refusal: Refusal | None = None) -> None:
+        self.faults = faults
+        self.refusal = refusal
+        self.asked: list[tuple[str, Mapping[str, str]]] = []
+
+    async def reload(self) -> Sequence[str]:
+        self.asked.append(("reload", {}))
+        return self.faults
+
+    async def alerts(self) -> list[dict[str, Any]]:
+        return [{"alertname": "A"}]
+
+    async def resolve(self, alertname: str, key: Mapping[str, str]) -> dict[str, Any]:
+        self.asked.append((alertname, key))
+        if self.refusal is not None:
+            raise self.refusal
+        return {"alertname": alertname}
+
+    async def status(self) -> dict[str, Any]:
+        return {"version": "0"}
+
+
+def web_state(
+    exposition: Callable[[bool], str] = lambda _openmetrics: "",
+    ready: Callable[[], tuple[bool, str]] = lambda: (True, "ready"),
+    metrics: SelfMetrics | None = None,
+    *,
+    api: Api | None = None,
+    loopback: bool = True,
+    token: Callable[[], Secret | None] = lambda: None,
+) -> WebState:
+    registry = (metrics or SelfMetrics()).registry
+    return WebState(
+        exposition=exposition,
+        registry=registry,
+        ready=ready,
+        api=api,
+        loopback=loopback,
+        token=token,
+    )
+
+
+@contextlib.asynccontextmanager
+async def serving(state: WebState, host: str = "127.0.0.1") -> AsyncIterator[int]:
+    """Serve `state` for the length of the block; gives the port."""
+    stop = asyncio.Event()
+    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(serve(build_app(state), host, 0, stop, port.set_result))
+        try:
+            yield await port
+        finally:
+            stop.set()
+
+
+@contextlib.asynccontextmanager
+async def asking(state: WebState, host: str = "127.0.0.1") -> AsyncIterator[httpx.AsyncClient]:
+    """Serve `state` for the length of the block; gives a client that asks it."""
+    async with (
+        serving(state, host) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
+    ):
+        yield client
+
+
+def asking_app(app: ASGIApp) -> httpx.AsyncClient:
+    """Return a client that asks the application itself, where the socket is not the question."""
+    transport = httpx.ASGITransport(app)
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")

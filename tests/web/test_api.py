@@ -1,0 +1,95 @@
+"""The HTTP API as seen from outside; what is behind it is a stub."""
+
+import pytest
+
+from sidecar.web.api import LONGEST_BODY, Refusal
+from sidecar.web.server import build_app
+from support_web import StubApi, asking_app, web_state
+
+RESOLVE = "/api/v1/alerts/resolve"
+
+
+async def test_alerts_are_an_object_with_a_list() -> None:
+    async with asking_app(build_app(web_state(api=StubApi()))) as client:
+        answer = await client.get("/api/v1/alerts")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == {"alerts": [{"alertname": "A"}]}
+
+
+async def test_status_is_an_object() -> None:
+    async with asking_app(build_app(web_state(api=StubApi()))) as client:
+        assert (await client.get("/api/v1/status")).json() == {"version": "0"}
+
+
+async def test_resolve_hands_on_name_and_key() -> None:
+    api = StubApi()
+    async with asking_app(build_app(web_state(api=api))) as client:
+        answer = await client.post(RESOLVE, json={"alertname": "A", "key": {"org_id": "o"}})
+    assert (answer.status_code, answer.json()) == (200, {"resolved": {"alertname": "A"}})
+    assert api.asked == [("A", {"org_id": "o"})]
+
+
+async def test_an_alert_without_key_needs_none() -> None:
+    api = StubApi()
+    async with asking_app(build_app(web_state(api=api))) as client:
+        await client.post(RESOLVE, json={"alertname": "A"})
+    assert api.asked == [("A", {})]
+
+
+async def test_a_refusal_is_its_status_and_one_sentence() -> None:
+    api = StubApi(refusal=Refusal(404, "no alert A is open"))
+    async with asking_app(build_app(web_state(api=api))) as client:
+        answer = await client.post(RESOLVE, json={"alertname": "A"})
+    assert (answer.status_code, answer.json()) == (404, {"error": "no alert A is open"})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"alertname": 1}',
+        b'{"alertname": "A", "key": {"org_id": 1}}',
+        b'{"alertname": "A", "kye": {}}',
+        b'{"alertname": "\xff"}',
+        b"[" * 50_000,
+    ],
+    ids=lambda body: repr(body[:40]),
+)
+async def test_what_cannot_be_read_is_a_400(body: bytes) -> None:
+    api = StubApi()
+    async with asking_app(build_app(web_state(api=api))) as client:
+        answer = await client.post(RESOLVE, content=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("the request cannot be read: ")
+    assert api.asked == []
+
+
+async def test_an_endless_request_is_cut_off() -> None:
+    async with asking_app(build_app(web_state(api=StubApi()))) as client:
+        answer = await client.post(RESOLVE, content=b" " * (LONGEST_BODY + 1))
+    assert answer.status_code == 413
+
+
+async def test_a_reload_answers_in_words() -> None:
+    async with asking_app(build_app(web_state(api=StubApi()))) as client:
+        answer = await client.post("/-/reload")
+    assert (answer.status_code, answer.text) == (200, "reloaded\n")
+
+
+async def test_a_faulty_reload_is_a_500_with_every_fault() -> None:
+    api = StubApi(faults=["a.yaml:1:1: error: x", "b.yaml:2:2: error: y"])
+    async with asking_app(build_app(web_state(api=api))) as client:
+        answer = await client.post("/-/reload")
+    assert answer.status_code == 500
+    assert answer.text.splitlines()[1:] == ["a.yaml:1:1: error: x", "b.yaml:2:2: error: y"]
+
+
+@pytest.mark.parametrize("path", ["/-/reload", RESOLVE])
+async def test_what_changes_something_is_never_a_get(path: str) -> None:
+    api = StubApi()
+    async with asking_app(build_app(web_state(api=api))) as client:
+        assert (await client.get(path)).status_code == 405
+    assert api.asked == []
