@@ -1,0 +1,82 @@
+"""The pure part as a whole: batches in, steps out, time as an argument."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from sidecar.config.load import load_config
+from sidecar.core import Core, Step
+from sidecar.parse.event import Chunk, LogFormat
+from sidecar.read.batch import ReadBatch
+from sidecar.rules.alert import TransitionKind
+from support_daemon import RULES
+
+NOW = 1793606400.0
+DAY = 86_400.0
+CONFIG = """\
+sources: [{{path: /nowhere/*.log}}]
+rule_files: ["{rules}/billing.rules.yaml"]
+route: {{receiver: nobody}}
+receivers: [{{name: nobody}}]
+"""
+
+
+class NoRows:
+    """A state file at the very first start."""
+
+    def load(self, row: type[msgspec.Struct], /) -> list[msgspec.Struct]:
+        del row
+        return []
+
+
+@pytest.fixture
+def core(tmp_path: Path) -> Core:
+    (tmp_path / "sidecar.yaml").write_text(CONFIG.format(rules=RULES))
+    made = Core(load_config(str(tmp_path / "sidecar.yaml"), {}))
+    made.restore(NoRows(), NOW)  # type: ignore[arg-type]  # the protocol is generic in the row
+    return made
+
+
+def batch(*records: dict[str, object], **facts: object) -> ReadBatch:
+    data = b"".join(json.dumps(r).encode() + b"\n" for r in records)
+    chunks = [Chunk(file=1, log="app", format=LogFormat.AUTO, data=data, start=0)] if data else []
+    return msgspec.structs.replace(ReadBatch(chunks=chunks), **facts)
+
+
+PAST_DUE = {
+    "metric_type": "WEBHOOK_METRIC", "webhook_provider": "stripe", "org_id": "org_1",
+    "event_type": "customer.subscription.updated", "status": "past_due", "timestamp": NOW,
+}  # fmt: skip
+
+
+def kinds(step: Step) -> list[tuple[str, TransitionKind]]:
+    return [(t.alert.name, t.kind) for t in step.transitions]
+
+
+def test_an_event_counts_and_alerts_in_the_same_step(core: Core) -> None:
+    step = core.step(batch(PAST_DUE), NOW)
+    assert kinds(step) == [("SubscriptionDelinquent", TransitionKind.FIRED)]
+    counted = [row.value for row in step.series if '"past_due"' in row.labels]
+    assert "1" in [value.removesuffix(".0") for value in counted]
+
+
+def test_a_grace_period_ends_while_another_log_is_missing(core: Core) -> None:
+    """A source that never appears must not hold up a deadline."""
+    missing = {"caught_up": False, "problems": ["waiting for /nowhere/b.log"]}
+    core.step(batch(PAST_DUE, **missing), NOW)
+    step = core.step(batch(**missing), NOW + 3 * DAY)
+    assert kinds(step) == [("SubscriptionDelinquent", TransitionKind.ESCALATED)]
+
+
+def test_absence_is_not_judged_while_a_log_is_missing(core: Core) -> None:
+    missing = {"caught_up": False, "problems": ["waiting for /nowhere/b.log"]}
+    assert kinds(core.step(batch(**missing), NOW + DAY)) == []
+    assert kinds(core.step(batch(), NOW + DAY)) == [("NoWebhooks", TransitionKind.FIRED)]
+
+
+def test_nothing_expires_while_a_log_lags_whose_time_is_unknown(core: Core) -> None:
+    core.step(batch(PAST_DUE), NOW)
+    lagging = {"caught_up": False, "lagging": frozenset({"other"})}
+    assert kinds(core.step(batch(**lagging), NOW + 3 * DAY)) == []

@@ -1,0 +1,37 @@
+"""How the size of a step follows from the time that steps take."""
+
+import pytest
+
+from sidecar.slicing import FIRST, LEAST, MOST, TARGET_SECONDS, Slice
+
+
+def settled(bytes_per_second: float) -> int:
+    """Return the size after many steps through a log that is read at this speed."""
+    size = Slice()
+    for _ in range(20):
+        size.took(size.budget, size.budget / bytes_per_second)
+    return size.budget
+
+
+@pytest.mark.parametrize("speed", [2e7, 5e7, 1e8], ids=["slow", "middling", "fast"])
+def test_a_step_comes_to_last_the_target(speed: float) -> None:
+    assert settled(speed) / speed == pytest.approx(TARGET_SECONDS, rel=0.01)
+
+
+@pytest.mark.parametrize(("speed", "size"), [(1e3, LEAST), (1e12, MOST)], ids=["crawl", "fly"])
+def test_the_size_stays_within_its_bounds(speed: float, size: int) -> None:
+    assert settled(speed) == size
+
+
+def test_it_falls_at_once_and_rises_twofold_at_most() -> None:
+    size = Slice()
+    size.took(FIRST, TARGET_SECONDS / 100)
+    assert size.budget == 2 * FIRST
+    size.took(2 * FIRST, TARGET_SECONDS * 4)
+    assert size.budget == FIRST // 2
+
+
+def test_a_step_that_found_little_says_nothing() -> None:
+    size = Slice()
+    size.took(FIRST // 3, TARGET_SECONDS * 50)
+    assert size.budget == FIRST
