@@ -1,0 +1,48 @@
+"""Opens log files for a replay: whole lines in chunks, plain or gzipped, with progress."""
+
+from collections.abc import Callable, Iterator
+
+from sidecar.parse.event import Chunk, LogFormat
+from sidecar.read.content import Gzipped, open_content
+from sidecar.read.framing import frame
+
+_BLOCK = 1 << 18
+_MAX_LINE = 1 << 20
+
+
+class UnreadableLogError(Exception):
+    """A log file that cannot be read; the text is one sentence for the user."""
+
+
+def read_chunks(path: str, number: int, progress: Callable[[int], None]) -> Iterator[Chunk]:
+    """Yield the whole lines of one file; `number` tells its chunks from other files'.
+
+    A damaged gzip file ends at the damage. `progress` hears how many bytes of the file, as it
+    lies on disk, are read so far. Raises UnreadableLogError.
+    """
+    try:
+        yield from _chunks(path, number, progress)
+    except FileNotFoundError as wrong:  # also what is there, but is a pipe or a directory
+        why = "not a regular file" if wrong.strerror is None else wrong.strerror
+        raise UnreadableLogError(f"{path} cannot be read: {why}") from wrong
+    except OSError as wrong:
+        raise UnreadableLogError(f"{path} cannot be read: {wrong.strerror or wrong}") from wrong
+
+
+def _chunks(path: str, number: int, progress: Callable[[int], None]) -> Iterator[Chunk]:
+    content = open_content(path)
+    try:
+        position, skip, want = 0, False, _BLOCK
+        while block := content.read_at(position, want):
+            at_end = len(block) < want
+            framed = frame(
+                block, position, skip=skip, max_line=_MAX_LINE, at_end=at_end, final=at_end
+            )
+            # A line that is longer than the block is read again with more room.
+            want = _BLOCK if framed.end > position else 2 * want
+            position, skip = framed.end, framed.skip
+            if framed.data:
+                yield Chunk(number, path, LogFormat.AUTO, framed.data, framed.start)
+            progress(content.taken if isinstance(content, Gzipped) else position)
+    finally:
+        content.close()

@@ -1,0 +1,178 @@
+"""`sidecar replay`: what would have been sent for a history, and what a change would change."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+import click
+
+from sidecar.cli import replayview as view
+from sidecar.cli.logfiles import UnreadableLogError, read_chunks
+from sidecar.clock import SystemClock
+from sidecar.config.faults import ConfigError
+from sidecar.config.files import environment
+from sidecar.config.load import load_config
+from sidecar.config.model import Config
+from sidecar.parse.times import instant
+from sidecar.simulate.difference import condensed, difference
+from sidecar.simulate.history import Log
+from sidecar.simulate.replay import Replay
+
+PROBLEMS, CANNOT_START = 1, 2
+_WORTH_A_BAR = 4 << 20  # bytes; less is read within a second
+_FILE = click.Path(exists=True, readable=True, dir_okay=False)
+
+
+def _instant(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Read an absolute time as logs write it: ISO 8601 (no zone means UTC) or epoch seconds."""
+    at = None if value is None else instant(value)
+    if value is not None and at is None:
+        message = f"{value!r} is not a time; write for example 2026-11-02T08:00Z"
+        raise click.BadParameter(message, ctx=ctx, param=param)
+    return at
+
+
+@click.command()
+@click.option("-c", "--config", type=_FILE, required=True, help="Rules and routing to replay.")
+@click.option("--against", type=_FILE, help="Show how -c differs from this configuration.")
+@click.option(
+    "--since",
+    metavar="TIME",
+    callback=_instant,
+    help="Show messages from here on; all logs are read.",
+)
+@click.option(
+    "--until",
+    metavar="TIME",
+    callback=_instant,
+    help="Leave out later events, let time run on to here.",
+)
+@click.option(
+    "--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True
+)
+@click.option("--no-progress", is_flag=True, help="Show no progress bar, also on a terminal.")
+@click.argument("logs", nargs=-1, required=True, type=_FILE, metavar="LOG...")
+def replay(  # noqa: PLR0917 - click passes them by name
+    config: str,
+    against: str | None,
+    since: float | None,
+    until: float | None,
+    format_: str,
+    no_progress: bool,  # noqa: FBT001 - same
+    logs: tuple[str, ...],
+) -> None:
+    """Show what would have been sent for the history in LOG... (also gzipped).
+
+    Events go in the order of their times through rules, routing, grouping and templates, on a
+    clock of their own. Nothing is sent and nothing is written. Exits 0 also where --against
+    finds differences, 1 if a configuration is wrong, 2 if a file cannot be read.
+    """
+    after = _load(config)
+    before = None if against is None else _load(against)
+    passes = 1 if before is None else 2
+    make = partial(Replay, clock=SystemClock().now(), since=since, until=until)
+    try:
+        with _Progress(logs, passes, shown=not no_progress) as progress:
+            if before is None:
+                _show(make(after), progress, format_)
+            else:
+                _compare(make(before), make(after), progress, format_)
+    except UnreadableLogError as wrong:
+        click.echo(f"sidecar: {wrong}", err=True)
+        sys.exit(CANNOT_START)
+
+
+def _load(path: str) -> Config:
+    try:
+        return load_config(path, environment())
+    except ConfigError as wrong:
+        for fault in wrong.faults:
+            click.echo(str(fault), err=True)
+        sys.exit(PROBLEMS)
+
+
+class _Progress:
+    """The logs to read, and a bar on the terminal that follows how far they are."""
+
+    def __init__(self, paths: tuple[str, ...], passes: int, *, shown: bool) -> None:
+        self._paths = paths
+        self._read: dict[int, int] = {}
+        total = sum(Path(path).stat().st_size for path in paths) * passes
+        self.shown = shown and sys.stderr.isatty() and total > _WORTH_A_BAR
+        self._bar = (
+            click.progressbar(length=total, label="reading", file=sys.stderr)
+            if self.shown
+            else None
+        )
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.render_finish()
+
+    def logs(self) -> list[Log]:
+        """Return the logs for one pass over all of them."""
+        self._read = {}
+        return [
+            Log(path, partial(read_chunks, path, number, partial(self._advance, number)))
+            for number, path in enumerate(self._paths, start=1)
+        ]
+
+    def _advance(self, number: int, read: int) -> None:
+        """Move the bar; a log whose beginning was looked at before is counted once."""
+        before = self._read.get(number, 0)
+        if self._bar is not None and read > before:
+            self._read[number] = read
+            self._bar.update(read - before)
+
+
+def _show(replay: Replay, progress: _Progress, format_: str) -> None:
+    """Print each message as it comes, and the summary."""
+    lines = _lines(replay, progress.logs(), format_)
+    # On one terminal the bar and the table would write over each other.
+    for line in list(lines) if progress.shown and sys.stdout.isatty() else lines:
+        click.echo(line)
+    _summary(replay, progress, format_)
+
+
+def _lines(replay: Replay, logs: list[Log], format_: str) -> Iterator[str]:
+    if format_ == "table":
+        yield view.HEADING
+    for message in replay.messages(logs):
+        if format_ == "json":
+            yield from map(view.json_line, message.told)
+        else:
+            yield from view.rows(message)
+
+
+def _compare(before: Replay, after: Replay, progress: _Progress, format_: str) -> None:
+    """Print what `after` tells otherwise than `before`."""
+    then = [condensed(message) for message in before.messages(progress.logs())]
+    now = [condensed(message) for message in after.messages(progress.logs())]
+    changes = difference(then, now)
+    for change in changes:
+        if format_ == "json":
+            click.echo(view.change_line(change))
+        else:
+            for line in view.change_rows(change):
+                click.echo(line)
+    counts = Counter(change.kind for change in changes)
+    _summary(after, progress, format_)
+    found = ", ".join(f"{counts[kind]} {kind}" for kind in ("added", "removed", "changed"))
+    click.echo(f"difference  {found}", err=format_ == "json")
+
+
+def _summary(replay: Replay, progress: _Progress, format_: str) -> None:
+    """Print the summary; beside JSON lines it goes to stderr, so that stdout stays JSON."""
+    progress.__exit__()
+    if format_ == "table":
+        click.echo()
+    for line in view.summary(replay):
+        click.echo(line, err=format_ == "json")

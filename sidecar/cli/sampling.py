@@ -1,0 +1,82 @@
+"""`sidecar check --sample`: the rules, metrics and templates held against a real log."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain
+
+from sidecar.cli.logfiles import read_chunks
+from sidecar.config.faults import Fault, did_you_mean
+from sidecar.config.load import Checked, unrouted
+from sidecar.config.model import Config
+from sidecar.notify.redact import Redactor
+from sidecar.parse.event import Event, Triple
+from sidecar.simulate.history import History, Log
+from sidecar.simulate.sightings import Doubt, Sightings
+from sidecar.simulate.simulation import Item, Moment, Simulation
+from sidecar.simulate.told import Press
+
+# After the last event, so that every group is told that waits for others.
+_FLUSH = 3600.0
+
+
+def hold_against(paths: Sequence[str], checked: Checked, now: float) -> tuple[list[Fault], int]:
+    """Return warnings about what the logs at `paths` speak against, and the number of events.
+
+    `now` is the wall clock. Messages are rendered where `checked` is a whole configuration.
+    Raises UnreadableLogError.
+    """
+    config = checked.config or unrouted(checked)
+    sightings = Sightings(config.rules, config.metrics)
+    history = History(config, _everything, clock=now)
+    logs = [Log(p, partial(read_chunks, p, n, _unheard)) for n, p in enumerate(paths)]
+    items = _watched(history.items(logs), sightings)
+    failures = list(_failures(config, items))
+    doubts = [_fault(doubt) for doubt in sightings.doubts(Redactor(config.redact))]
+    return [*doubts, *failures] if sightings.events else [], sightings.events
+
+
+def _everything(_: Triple) -> bool:
+    return True
+
+
+def _unheard(_: int) -> None: ...
+
+
+def _watched(items: Iterable[Item], sightings: Sightings) -> Iterator[Item]:
+    for item in items:
+        if isinstance(item, Event):
+            sightings.see(item)
+        yield item
+
+
+def _failures(config: Config, items: Iterator[Item]) -> Iterator[Fault]:
+    """Yield each way in which a template of a message fails on what the sample raises."""
+    first = next(items, None)
+    if first is None:
+        return
+    simulation, press = Simulation(config), Press(config)
+    simulation.begin(first.at)
+    said = {
+        f"receiver {message.receiver}, {copy.integration}: {copy.fault}"
+        for moment in _moments(simulation, chain([first], items))
+        for message in press.messages(moment)
+        for copy in message.copies
+        # Annotations are rendered for every rule and not only for those that were told.
+        if copy.fault and not copy.fault.startswith("annotation ")
+    }
+    for text in sorted(said):
+        yield Fault(
+            config.path, 1, 1, "a template fails on what the sample raises", text, "warning"
+        )
+
+
+def _moments(simulation: Simulation, items: Iterable[Item]) -> Iterator[Moment]:
+    yield from simulation.run(items)
+    yield from simulation.run((), simulation.now + _FLUSH)
+
+
+def _fault(doubt: Doubt) -> Fault:
+    file, _, line = doubt.place.rpartition(":")
+    near = did_you_mean(doubt.word, doubt.meant - {doubt.word}) if doubt.word else ""
+    hint = ", ".join(filter(None, (doubt.hint, near)))
+    return Fault(file, int(line), 1, doubt.message, hint, "warning")

@@ -1,0 +1,104 @@
+"""Two replays of one history held against each other: what was added, removed, changed."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import msgspec
+
+from sidecar.simulate.told import Copy, Message, Told
+
+# What makes two notices the same piece of news: who is told of which alert's which state.
+_Subject = tuple[str, str, str, tuple[tuple[str, str], ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`before` None: added. `after` None: removed. Else changed, in what `fields` name."""
+
+    before: Told | None
+    after: Told | None
+    fields: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        if self.before is None:
+            return "added"
+        return "removed" if self.after is None else "changed"
+
+    @property
+    def told(self) -> Told:
+        """Return the newer of the two."""
+        told = self.after or self.before
+        if told is None:
+            raise ValueError("a change has two sides, and one of them is there")
+        return told
+
+
+def condensed(message: Message) -> Message:
+    """Return `message` with its texts as digests: all that comparing needs of a long history."""
+    copies = tuple(
+        Copy(copy.integration, copy.destination, _digest(copy.subject), _digest(copy.text))
+        for copy in message.copies
+    )
+    return msgspec.structs.replace(message, copies=copies)
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def difference(before: Sequence[Message], after: Sequence[Message]) -> list[Change]:
+    """Return what `after` tells otherwise than `before`, in the order of time.
+
+    Notices about one alert, state and receiver are held against each other: first those that are
+    equal in everything, then the rest in their order. One that only comes at another time is
+    changed. Where all is equal but the rendered message is not, `text` has changed.
+    """
+    then, now = _by_subject(before), _by_subject(after)
+    changes: list[Change] = []
+    for subject in then.keys() | now.keys():
+        changes += _pair(then.get(subject, []), now.get(subject, []))
+    return sorted(changes, key=lambda change: (change.told.at, change.told.alert, str(change.told)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A notice with the text of the message that it stands in."""
+
+    told: Told
+    text: tuple[tuple[str, str, str], ...]
+
+
+def _by_subject(messages: Iterable[Message]) -> dict[_Subject, list[_Line]]:
+    found: dict[_Subject, list[_Line]] = {}
+    for message in messages:
+        text = tuple((copy.destination, copy.subject, copy.text) for copy in message.copies)
+        for told in message.told:
+            # Severity may change over an alert's life, and by an edit of its rule.
+            named = (pair for pair in sorted(told.labels.items()) if pair[0] != "severity")
+            subject = (told.receiver, told.alert, told.state, tuple(named))
+            found.setdefault(subject, []).append(_Line(told, text))
+    return found
+
+
+def _pair(before: list[_Line], after: list[_Line]) -> Iterator[Change]:
+    left, right = list(before), list(after)
+    for line in before:
+        same = next((other for other in right if other.told == line.told), None)
+        if same is None:
+            continue
+        left.remove(line)
+        right.remove(same)
+        if same.text != line.text:
+            yield Change(line.told, same.told, ("text",))
+    pairs = min(len(left), len(right))
+    for old, new in zip(left[:pairs], right[:pairs], strict=True):
+        yield Change(old.told, new.told, _fields(old.told, new.told))
+    yield from (Change(line.told, None) for line in left[pairs:])
+    yield from (Change(None, line.told) for line in right[pairs:])
+
+
+def _fields(old: Told, new: Told) -> tuple[str, ...]:
+    names = ("at", "severity", "reason", "late", "annotations")
+    return tuple(name for name in names if getattr(old, name) != getattr(new, name))
