@@ -1,0 +1,92 @@
+"""What the demonstration shows in the terminal, as it happens."""
+
+import json
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterator
+from email.message import EmailMessage
+from typing import Any
+
+import click
+
+from sidecar.core import Step
+from sidecar.rows import SeriesRow
+
+WIDTH = 100
+# Counters of events that nobody has to look at would drown the others.
+_EVERYDAY_LINES = ("'received'", "'processed'", "'usage_charges_added'", "INFO:  ", "slow ")
+_EVERYDAY = ('"status":"received"', '"status":"processed"', '"status":"usage_charges_added"')
+
+
+class Screen:
+    """Prints log lines, counters, Slack messages and mails; counts them for the summary."""
+
+    def __init__(self, echo: Callable[[str], None] = click.echo) -> None:
+        self._echo = echo
+        self._seen: dict[tuple[str, str], str] = {}
+        self.counts: Counter[str] = Counter()
+
+    def line(self, line: bytes) -> None:
+        """Show a log line: whole where it matters to a rule, cut where it is everyday."""
+        self.counts["lines"] += 1
+        text = line.decode().rstrip("\n")
+        everyday = any(word in text for word in _EVERYDAY_LINES)
+        shown = text[: WIDTH - 1] + "…" if everyday and len(text) > WIDTH else text
+        self._echo(click.style(f"  log   {shown}", dim=everyday))
+
+    def step(self, step: Step) -> None:
+        self.counts["events"] += step.events
+        for transition in step.transitions:
+            self.counts[f"alerts {transition.kind}"] += 1
+        for row in step.series:
+            before = self._seen.get((row.name, row.labels), "0")
+            self._seen[row.name, row.labels] = row.value
+            everyday = any(word in row.labels.replace(" ", "") for word in _EVERYDAY)
+            if row.value not in {before, "0", "0.0"} and not everyday:
+                self._echo(click.style(f"  count {_series(row)}", fg="cyan"))
+
+    def slack(self, payload: dict[str, Any]) -> None:
+        self.counts["Slack messages"] += 1
+        title = f"Slack {payload.get('channel', '')}"
+        attached = {key: value for key, value in payload.items() if key != "text"}
+        self._box(title, "\n".join(_texts(attached)), colour="magenta")
+
+    def mail(self, message: EmailMessage, recipients: list[str]) -> None:
+        self.counts["mails"] += 1
+        part = message.get_body(("plain",))
+        body = part.get_content() if part is not None else ""
+        title = f"mail to {', '.join(recipients)}: {str(message['Subject']).strip()}"
+        self._box(title, body, colour="blue")
+
+    def summary(self, seconds: float, metrics_url: str) -> None:
+        """Say what happened; `seconds` is how long it took."""
+        self._echo("")
+        self._echo(click.style(f"  {seconds:.0f} seconds, {metrics_url}", bold=True))
+        for name, count in self.counts.items():
+            self._echo(f"  {count:5d} {name}")
+
+    def _box(self, title: str, body: str, *, colour: str) -> None:
+        self._echo(click.style(f"  ┌─ {title}", fg=colour, bold=True))
+        for line in body.strip().splitlines():
+            for part in textwrap.wrap(line, WIDTH) or [""]:
+                self._echo(click.style("  │ ", fg=colour) + part)
+        self._echo(click.style("  └─", fg=colour))
+
+
+def _series(row: SeriesRow) -> str:
+    labels = ",".join(f'{name}="{value}"' for name, value in json.loads(row.labels).items())
+    return f"{row.name}{{{labels}}} {row.value}"
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the texts of a Slack payload's blocks, however they are nested."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, dict):
+        text = value.get("text")
+        if isinstance(text, str) and value.get("type") in {"mrkdwn", "plain_text"}:
+            yield text
+        for name in ("blocks", "text", "fields", "elements", "attachments"):
+            if isinstance(value.get(name), dict | list):
+                yield from _texts(value[name])
