@@ -1,0 +1,56 @@
+"""What the daemon costs when nothing happens, and how long it takes to begin."""
+
+import tempfile
+from pathlib import Path
+
+import lines
+from daemon import rest, running, write_config
+from table import Row, within
+
+
+def idle_rows(folder: Path, seconds: float) -> list[Row]:
+    home = folder / "idle-cost"
+    home.mkdir()
+    log = home / "idle.log"
+    log.write_text(lines.failure(lines.start(), "org_one", 1))
+    with running(write_config(home, log)) as daemon:
+        daemon.wait_read(log.stat().st_size)
+        rest(2.0)
+        before = daemon.cpu_seconds()
+        rest(seconds)
+        busy = (daemon.cpu_seconds() - before) / seconds * 100
+        resident = daemon.resident()
+    return [
+        within("idle: resident memory", [resident], 80, 55, "MB"),
+        within(f"idle: CPU over {seconds:.0f} s", [busy], 1, 0.3, "%"),
+    ]
+
+
+def start_row(folder: Path, runs: int) -> Row:
+    """Return the time from the command to the commit of the first line's effects."""
+    log = folder / "start.log"
+    log.write_text(lines.failure(lines.start(), "org_one", 1))
+    took = []
+    for _ in range(runs):
+        with (
+            tempfile.TemporaryDirectory() as name,
+            running(write_config(Path(name), log)) as daemon,
+        ):
+            took.append(daemon.wait_read(log.stat().st_size, every=0.002))
+    return within("start to first line read and committed", took, 1, 0.4, "s")
+
+
+def restart_row(home: Path, keys: int, runs: int) -> Row:
+    """Return the same with the state that an earlier daemon left in `home`."""
+    config, log = home / "sidecar.yaml", home / "organisations.log"
+    took = []
+    for number in range(runs):
+        with log.open("a") as out:
+            out.write(lines.failure(lines.start(), f"org_again{number}", 1))
+        with running(config) as daemon:
+            took.append(daemon.wait_read(log.stat().st_size, every=0.002))
+    return within(f"start with {keys:,} stored keys", took, 2, 1, "s")
+
+
+def measure(folder: Path, home: Path, keys: int, runs: int, seconds: float) -> list[Row]:
+    return [*idle_rows(folder, seconds), start_row(folder, runs), restart_row(home, keys, runs)]

@@ -1,0 +1,84 @@
+"""Lines per second against mtail; both count the same three labels of the same file.
+
+Both as they are used: the daemon with the shipped rules, durable commits and /metrics on; mtail
+in one-shot mode. Start-up is measured apart, on an empty file, and taken off. Runs alternate;
+what counts is the ratio within a pair, for machines drift.
+"""
+
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import lines
+from daemon import Spent, counted, running, write_config
+from peers import missing, mtail_seconds
+from table import Row, faster, skipped
+
+# name: how to write it, lines to an event, the quote in it, must and aim.
+FILES: dict[str, tuple[Callable[[Path, int], None], int, str, float, float]] = {
+    "all lines are events, JSON, lines/s": (lines.write_json, 1, '"', 4, 10),
+    "one line in ten is an event, lines/s": (
+        lambda path, count: lines.write_mixed(path, count // 10), 10, '"', 12, 25,
+    ),
+    "the host's Python reprs, lines/s": (lines.write_repr, 1, "'", 2, 4),
+}  # fmt: skip
+_STARTS = 3
+_FIRST = lines.failure(lines.start(), "org_first", 1)
+
+
+def sidecar_seconds(log: Path, expected: int) -> Spent:
+    """Return what it takes from the start until `log` is committed, all its events counted."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with running(write_config(folder, log)) as daemon:
+            spent = Spent(daemon.wait_read(log.stat().st_size), daemon.cpu_seconds())
+            found = counted(daemon.metrics())
+    if found != expected:
+        raise SystemExit(f"the sidecar counted {found} of {expected}")
+    return spent
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Runs over one file, start-up taken off: lines per second, microseconds of CPU per line."""
+
+    lines: list[float]
+    cpu: list[float]
+
+    @classmethod
+    def of(cls, count: int, runs: Sequence[Spent], starts: Sequence[Spent]) -> "Rates":
+        clock = statistics.median(start.clock for start in starts)
+        cpu = statistics.median(start.cpu for start in starts)
+        return cls(
+            [count / (run.clock - clock) for run in runs],
+            [(run.cpu - cpu) / count * 1e6 for run in runs],
+        )
+
+    def __str__(self) -> str:
+        return f"{statistics.median(self.lines):,.0f} ({statistics.median(self.cpu):.2f} us CPU)"
+
+
+def compare(name: str, count: int, runs: int, folder: Path) -> Row:
+    """Return one row: median lines/s of both and the ratio with its spread."""
+    write, per_event, quote, must, aim = FILES[name]
+    log, first = folder / "bench.log", folder / "first.log"
+    write(log, count)
+    first.write_text(_FIRST)
+    starts = [sidecar_seconds(first, 1) for _ in range(_STARTS)]
+    peer_starts = [mtail_seconds(first, '"', 1) for _ in range(_STARTS)]
+    ours, theirs = [], []
+    for _ in range(runs):
+        ours.append(sidecar_seconds(log, count // per_event))
+        theirs.append(mtail_seconds(log, quote, count // per_event))
+    log.unlink()
+    mine, peer = Rates.of(count, ours, starts), Rates.of(count, theirs, peer_starts)
+    ratios = [a / b for a, b in zip(mine.lines, peer.lines, strict=True)]
+    return faster(name, str(mine), f"mtail {peer}", ratios, must=must, aim=aim)
+
+
+def measure(folder: Path, count: int, runs: int) -> list[Row]:
+    if absent := missing("mtail"):
+        return [skipped(name, f"install {', '.join(absent)}") for name in FILES]
+    return [compare(name, count, runs, folder) for name in FILES]
