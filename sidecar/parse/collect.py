@@ -39,38 +39,21 @@ class Collector:
         found = block.tallies()
         if found is None or not all(_fits(triple) for triple in found):
             return False
-        newest = {triple: instant(stamp) or 0.0 for triple, (_, stamp) in found.items()}
-        if max(newest.values()) > self._latest:
+        if max(newest for _, newest in found.values()) > self._latest:
             return False
         for triple in found:
             if triple not in self._tallies and triple not in self._whole:
                 self._admit(triple)
-        events = self._whole_events(block, self._whole & found.keys())
-        if events is None:
+        try:
+            self._parsed.events += block.events_of(self._whole & found.keys())
+        except NOT_JSON:
             return False
-        self._parsed.events += events
-        for triple, (count, _) in found.items():
+        for triple, (count, newest) in found.items():
             if triple not in self._whole:
                 tally = self._tallies[triple]
                 tally.count += count
-                tally.last_at = max(tally.last_at, newest[triple])
+                tally.last_at = max(tally.last_at, newest)
         return True
-
-    def _whole_events(self, block: Block, whole: set[Triple]) -> list[Event] | None:
-        """Return the events of the triples in `whole`; None when one cannot be decoded."""
-        if not whole:
-            return []
-        events = []
-        wanted = [number for number, triple in enumerate(block.triples) if triple in whole]
-        try:
-            for number in wanted:
-                fields = bounded(read_whole(block.source(number)))
-                fields.setdefault("webhook_provider", UNKNOWN_PROVIDER)
-                at = instant(block.stamps[number]) or 0.0
-                events.append(Event(*block.triples[number], at, fields))
-        except NOT_JSON:
-            return None
-        return events
 
     def take(self, head: Head, source: bytes) -> bool:
         """Take an event by its head; False when its line must be read with care instead."""

@@ -3,8 +3,9 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -66,6 +67,10 @@ class Event(msgspec.Struct, frozen=True):
     def number(self, name: str) -> float | None:
         """Return a field as a finite number, or None when it is not one (booleans are not)."""
         return as_number(field_value(self.fields, name))
+
+
+# The same as `Event.triple`, for many events: at C speed in `map` and `groupby`.
+triple_of: Callable[[Event], Triple] = attrgetter("provider", "event_type", "status")
 
 
 class Tally(msgspec.Struct):

@@ -1,11 +1,13 @@
 """Instants from what hosts log: ISO 8601 texts and epoch numbers become seconds since the epoch."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sidecar.parse.event import as_number
 
+_NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the zone is left out on purpose
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.", re.ASCII)
 _ISO = re.compile(
     r"""(?P<day>\d{4}-\d\d-\d\d)(?:[Tt\ ](?P<clock>\d\d:\d\d(?::\d\d)?))?
@@ -30,20 +32,25 @@ def instant(value: Any) -> float | None:
 
     A text is ISO 8601 (RFC 3339 and its common spellings: space or T, dot or comma before the
     fraction, nanoseconds, `Z`, `UTC`, `+02:00`, `+0200`; no zone means UTC; a date alone is its
-    midnight) or a decimal number. Numbers are epoch seconds; 1e11 and more can only be
-    milliseconds, 1e14 microseconds, 1e17 nanoseconds. Numbers below 1e8 (March 1973) and
-    anything else are no instants.
+    midnight) or a decimal number; fractions are rounded to microseconds. Numbers are epoch
+    seconds; 1e11 and more can only be milliseconds, 1e14 microseconds, 1e17 nanoseconds. Numbers
+    below 1e8 (March 1973) and anything else are no instants.
     """
     if isinstance(value, str):
         # Neighbouring lines share their second, so that only the fraction is read anew: 0.3 us,
         # where datetime takes 1.2.
-        base = SECONDS[value[:20]]
+        base = _SECONDS[value[:20]]
         digits = value[20:]
         if base is not None and len(digits) == _MICROSECONDS and digits.isdecimal():
             return base + int(digits) / 1_000_000
         return _of_text(value)
     number = as_number(value)
     return None if number is None else _of_number(number)
+
+
+def seconds_of(at: datetime) -> float:
+    """Return a decoded stamp as an instant; no zone means UTC."""
+    return (at - (_EPOCH if at.tzinfo else _NAIVE_EPOCH)).total_seconds()
 
 
 def leading_instant(line: str) -> float | None:
@@ -63,7 +70,7 @@ class _Seconds(dict[str, float | None]):
         return base
 
 
-SECONDS = _Seconds()
+_SECONDS = _Seconds()
 
 
 def _of_text(text: str) -> float | None:
@@ -75,7 +82,16 @@ def _of_text(text: str) -> float | None:
     zone = found["zone"] or "Z"
     offset = zone if zone[0] in "+-" else "+00:00"
     base = _seconds(f"{found['day']}T{found['clock'] or '00:00'}{offset}")
-    return None if base is None else base + int((found["fraction"] or "0")[:9].ljust(9, "0")) / 1e9
+    return None if base is None else base + _microseconds(found["fraction"] or "") / 1e6
+
+
+def _microseconds(fraction: str) -> int:
+    """Return the digits behind the dot as whole microseconds, a half rounded up.
+
+    A float of today's instants cannot hold more, and the decoder of `sidecar.parse.blocks` does
+    the same.
+    """
+    return int(fraction[:6].ljust(6, "0")) + (fraction[6:7] >= "5")
 
 
 def _seconds(iso: str) -> float | None:

@@ -47,6 +47,14 @@ def test_fractions_of_any_length_count(fraction: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("fraction", "microseconds"),
+    [(".1234564999", 123_456), (".1234565", 123_457), (".9999995", 1_000_000), (".0000004", 0)],
+)
+def test_a_fraction_is_rounded_to_microseconds(fraction: str, microseconds: int) -> None:
+    assert instant("2026-11-02T08:01:16" + fraction) == SECOND + microseconds / 1_000_000
+
+
+@pytest.mark.parametrize(
     "value",
     [
         None,
