@@ -10,12 +10,13 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from sidecar.ahead.turns import Ahead, ParseOrdinary, in_turn
 from sidecar.config.model import Config
 from sidecar.measure.meter import Meter
 from sidecar.notify.message import MAX_NOTICES
 from sidecar.notify.notifier import Decision, Notifier, NotifyDelta
 from sidecar.notify.redact import Redactor
-from sidecar.parse.event import Chunk, Event, Reject, RejectReason, Tally, Triple
+from sidecar.parse.event import Chunk, Event, Parsed, Reject, Tally, Triple, runs_of
 from sidecar.parse.parser import Parser
 from sidecar.positions import Positions
 from sidecar.rows import (
@@ -23,6 +24,7 @@ from sidecar.rows import (
     CooldownRow,
     Delta,
     FileRow,
+    FloorsRow,
     Gone,
     GroupRow,
     MemberRow,
@@ -36,7 +38,7 @@ from sidecar.rows import (
 )
 from sidecar.rules.alert import Transition
 from sidecar.rules.engine import Engine
-from sidecar.rules.rule import OWN_PROVIDER, Key
+from sidecar.rules.rule import Key
 
 # The outcome of a message that was decided on and recorded, and is never sent.
 SHADOW = "shadow"
@@ -101,7 +103,7 @@ class Core:
             config.metrics,
             named=[rule.match for rule in config.rules if not rule.about_us]
             + [m.match for m in config.metrics],
-            providers=_providers(config),
+            providers=config.providers(),
         )
         self.engine = Engine(
             config.rules, redact=self.redactor.fields, stale_after=config.stale_after
@@ -124,6 +126,7 @@ class Core:
             stored.load(RuleRow),
             stored.load(RuleStateRow),
             stored.load(AlertRow),
+            stored.load(FloorsRow),
             now=now,
             last_change=int(meta.get("change", "0")),
         )
@@ -152,14 +155,25 @@ class Core:
         """End an alert by hand at wall clock `now`; return whether there was one to end."""
         return self.engine.end(name, key, at=now, now=now)
 
-    def step(self, batch: Batch, now: float) -> Step:
-        """Take one batch (its chunks may be none: then this is a tick) at wall clock `now`."""
+    def step(
+        self,
+        batch: Batch,
+        now: float,
+        chunks: Iterable[Chunk] | None = None,
+        ahead: Ahead = in_turn,
+    ) -> Step:
+        """Take a batch (no chunks: a tick) at wall clock `now`; `chunks`, if given, complete it.
+
+        `ahead` may parse them before their turn.
+        """
         step = Step()
         for chunk in batch.resume:
             self.parser.resume(chunk)
         tallies: dict[Triple, Tally] = {}
-        for chunk in batch.chunks:
-            self._take(chunk, now, step, tallies)
+        chunks = batch.chunks if chunks is None else chunks
+        for chunk, known in ahead(chunks, self._ordinary(now), now):
+            parsed = self.parser.parse(chunk, now=now, wanted=self.wants, ordinary=known)
+            self._take(chunk, parsed, now, step, tallies)
         for triple, tally in tallies.items():
             self.meter.add_tally(triple, tally.count, now)
             self.engine.observe_tally(triple, tally.count, tally.last_at)
@@ -222,23 +236,28 @@ class Core:
         """Return how far behind `now` the newest event read from `log` lies, 0 if none was."""
         return max(0.0, now - self._reached.get(log, now))
 
-    def _wants(self, triple: Triple) -> bool:
+    def wants(self, triple: Triple) -> bool:
+        """Return whether a metric or a rule needs this triple's events whole."""
         return self.meter.wants(triple) or self.engine.wants(triple)
 
-    def _take(self, chunk: Chunk, now: float, step: Step, tallies: dict[Triple, Tally]) -> None:
-        """Parse and judge one chunk; what is only counted is added to `tallies` of the step.
+    def _ordinary(self, now: float) -> ParseOrdinary:
+        return lambda chunk: self.parser.parse_ordinary(chunk, now=now, wanted=self.wants)
+
+    def _take(
+        self, chunk: Chunk, parsed: Parsed, now: float, step: Step, tallies: dict[Triple, Tally]
+    ) -> None:
+        """Judge what one chunk holds; what is only counted is added to `tallies` of the step.
 
         A step has up to 40 chunks of a dozen triples each: once a step saves 0.2 us a line.
         """
-        parsed = self.parser.parse(chunk, now=now, wanted=self._wants)
         for triple, tally in parsed.tallies.items():
             total = tallies.setdefault(triple, tally)
             if total is not tally:
                 total.count += tally.count
                 total.last_at = max(total.last_at, tally.last_at)
-        self.meter.add_all(parsed.events, now)
-        for event in parsed.events:
-            self.engine.observe(event, read_at=now)
+        runs = runs_of(parsed.events)
+        self.meter.add_all(runs, now)
+        self.engine.observe_all(runs, read_at=now)
         if parsed.last_at is not None:
             self._reached[chunk.log] = max(parsed.last_at, self._reached.get(chunk.log, 0.0))
         step.events += len(parsed.events)
@@ -269,11 +288,6 @@ class Core:
         return msgspec.structs.replace(reject, sample=self.redactor.text(reject.sample))
 
 
-def too_long(position: int) -> Reject:
-    """Return the reject for a line that the reader skipped because it exceeds the bound."""
-    return Reject(RejectReason.TOO_LONG, position, "")
-
-
 def _withhold(told: NotifyDelta) -> list[OutboxRow]:
     """Turn the messages in `told` into records that nobody sends; return these."""
     withheld = [
@@ -282,17 +296,3 @@ def _withhold(told: NotifyDelta) -> list[OutboxRow]:
     others = [row for row in told.delta.rows if not isinstance(row, OutboxRow)]
     told.delta.rows = [*others, *withheld]
     return withheld
-
-
-def _providers(config: Config) -> list[str]:
-    """Return the providers that pattern and rule files name, in their order."""
-    fixed = [p.fields.get("webhook_provider", "") for p in config.patterns]
-    matched = [
-        value
-        for matchers in (*(r.match for r in config.rules), *(m.match for m in config.metrics))
-        for matcher in matchers
-        if matcher.name == "webhook_provider"
-        for value in matcher.named_values()
-    ]
-    known = dict.fromkeys(name for name in (*fixed, *matched) if name)
-    return [name for name in known if name != OWN_PROVIDER]

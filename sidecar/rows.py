@@ -80,6 +80,18 @@ class RuleStateRow(Row, frozen=True, kw_only=True):
     packed: bytes
 
 
+class FloorsRow(Row, frozen=True, kw_only=True):
+    """What one step changed about keys of which a rule knows only up to when they were resolved.
+
+    The rows are a log, read by rising `seq`; `packed` is the engine's own MessagePack.
+    """
+
+    table: ClassVar[str] = "floors"
+    key: ClassVar[tuple[str, ...]] = ("seq",)
+    seq: int
+    packed: bytes
+
+
 class AlertRow(Row, frozen=True, kw_only=True):
     """An alert that is pending or firing, or ended and remembered for its episode number.
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from sidecar.matchers import Matcher, parse_matcher
-from sidecar.parse.event import Event
-from sidecar.rows import AlertRow, Delta, MetaRow, Row, RuleRow, RuleStateRow
+from sidecar.parse.event import Event, runs_of
+from sidecar.rows import AlertRow, Delta, FloorsRow, MetaRow, Row, RuleRow, RuleStateRow
 from sidecar.rules.alert import Transition
 from sidecar.rules.condition import parse_condition, parse_instant
 from sidecar.rules.engine import Engine
@@ -94,6 +94,7 @@ class Bench:
             self.file.of(RuleRow),
             self.file.of(RuleStateRow),
             self.file.of(AlertRow),
+            self.file.of(FloorsRow),
             now=now,
             last_change=self.file.last_change,
         )
@@ -113,6 +114,21 @@ class Bench:
         for one in events:
             self.engine.observe(one, read_at=one.at if read_at is None else read_at)
         return self.commit()
+
+    def see_together(self, *events: Event, read_at: float) -> list[Transition]:
+        """Show the engine `events` as one chunk's."""
+        self.engine.observe_all(runs_of(events), read_at=read_at)
+        return self.commit()
+
+    def floors(self) -> dict[tuple[str, tuple[str, ...]], float]:
+        """Return the floors of bare keys that the engine knows, by rule name and key."""
+        floors = self.engine._keys.floors
+        return {
+            (program.rule.name, key): floor
+            for program in self.engine._programs
+            for key in floors.of(program)
+            if (floor := floors.get(program, key)) is not None
+        }
 
     def tick(
         self, t: float, *, now: float | None = None, complete: bool = True

@@ -1,6 +1,7 @@
 """The pure part as a whole: batches in, steps out, time as an argument."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ from sidecar.core import Core, Step
 from sidecar.parse.event import Chunk, LogFormat
 from sidecar.read.batch import ReadBatch
 from sidecar.rules.alert import TransitionKind
+from sidecar.store.store import Store
 from support_daemon import RULES
 
 NOW = 1793606400.0
@@ -51,6 +53,16 @@ PAST_DUE = {
 }  # fmt: skip
 
 
+PAID = {
+    "metric_type": "WEBHOOK_METRIC", "webhook_provider": "stripe", "org_id": "org_1",
+    "event_type": "invoice.payment_succeeded", "status": "billing_period_paid", "timestamp": NOW,
+}  # fmt: skip
+FAILED = {
+    **PAID, "event_type": "invoice.payment_failed", "status": "payment_failure",
+    "attempt_count": 3, "timestamp": NOW - 60,
+}  # fmt: skip
+
+
 def kinds(step: Step) -> list[tuple[str, TransitionKind]]:
     return [(t.alert.name, t.kind) for t in step.transitions]
 
@@ -80,3 +92,24 @@ def test_nothing_expires_while_a_log_lags_whose_time_is_unknown(core: Core) -> N
     core.step(batch(PAST_DUE), NOW)
     lagging = {"caught_up": False, "lagging": frozenset({"other"})}
     assert kinds(core.step(batch(**lagging), NOW + 3 * DAY)) == []
+
+
+def test_payments_of_many_who_never_failed_are_one_row_of_the_rules(core: Core) -> None:
+    step = core.step(batch(*({**PAID, "org_id": f"org_{n}"} for n in range(500))), NOW)
+    stored = Counter(type(row).table for row in step.delta.rows)
+    assert stored["floors"] == 1
+    assert "rule_state" not in stored
+
+
+def test_a_failure_that_comes_later_than_the_payment_after_it_is_none_also_after_a_restart(
+    core: Core, tmp_path: Path
+) -> None:
+    store = Store.open(str(tmp_path / "state.db"))
+    store.commit(core.step(batch(PAID), NOW).delta)
+    later = Core(load_config(str(tmp_path / "sidecar.yaml"), {}))
+    later.restore(store, NOW)
+    store.close()
+    assert kinds(later.step(batch(FAILED), NOW)) == []
+    assert kinds(later.step(batch({**FAILED, "timestamp": NOW + 1}), NOW)) == [
+        ("PaymentFailing", TransitionKind.FIRED)
+    ]

@@ -8,7 +8,7 @@ from sidecar.notify.model import Receiver, Route
 from sidecar.notify.redact import RedactPolicy
 from sidecar.parse.event import LogFormat
 from sidecar.parse.pattern import Pattern
-from sidecar.rules.rule import Rule
+from sidecar.rules.rule import OWN_PROVIDER, Rule
 from sidecar.secret import Secret
 
 
@@ -41,3 +41,16 @@ class Config:
     redact: RedactPolicy = field(default_factory=RedactPolicy)
     route: Route
     receivers: Mapping[str, Receiver]
+
+    def providers(self) -> list[str]:
+        """Return the webhook providers that pattern and rule files name, in their order."""
+        fixed = [p.fields.get("webhook_provider", "") for p in self.patterns]
+        matched = [
+            value
+            for matchers in (*(r.match for r in self.rules), *(m.match for m in self.metrics))
+            for matcher in matchers
+            if matcher.name == "webhook_provider"
+            for value in matcher.named_values()
+        ]
+        known = dict.fromkeys(name for name in (*fixed, *matched) if name)
+        return [name for name in known if name != OWN_PROVIDER]

@@ -1,14 +1,13 @@
 """Events and tallies in, changed series out: the counting half of the core."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sidecar.matchers import Matcher
 from sidecar.measure.family import Family
 from sidecar.measure.metric import Metric, events_metric
 from sidecar.measure.named import named_label_sets, named_triples
 from sidecar.measure.series import Series
-from sidecar.parse.event import Event, Triple
+from sidecar.parse.event import Event, Run, Triple
 from sidecar.rows import SeriesRow
 
 # Plans are a cache: a log with endless event types may cost time, never memory.
@@ -92,14 +91,14 @@ class Meter:
         """Count `count` events of a triple that nobody wanted whole; `now` dates new series."""
         self._count(self._plan(triple), triple, count, now)
 
-    def add_all(self, events: Sequence[Event], now: float) -> None:
-        """Count events that came whole, as `add` does each: counters once per triple."""
-        triples = [event.triple for event in events]
-        for triple, count in Counter(triples).items():
-            self._count(self._plan(triple), triple, count, now)
-        for event, triple in zip(events, triples, strict=True):
-            for family in self._plan(triple).whole:
-                family.add(event, now)
+    def add_all(self, runs: Iterable[Run], now: float) -> None:
+        """Count events that came whole, as `add` does each: counters once per run."""
+        for triple, events in runs:
+            plan = self._plan(triple)
+            self._count(plan, triple, len(events), now)
+            for event in events if plan.whole else ():
+                for family in plan.whole:
+                    family.add(event, now)
 
     def add(self, event: Event, now: float) -> None:
         """Count one event that came whole, in `webhook_events_total` and wherever it matches."""

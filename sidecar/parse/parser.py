@@ -22,6 +22,7 @@ class Parser:
 
     def __init__(self, patterns: Sequence[Pattern] = (), *, max_line: int = 1 << 20) -> None:
         """`max_line` is in bytes. Raises ValueError when a pattern's regex is not RE2."""
+        self.patterns = tuple(patterns)
         self._patterns = TextPatterns(patterns)
         self._joiner = Joiner(max_line)
         self._max_line = max_line

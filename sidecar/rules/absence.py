@@ -12,7 +12,7 @@ from sidecar.rules.keystate import KeyState
 from sidecar.rules.program import DEFAULT_SPAN, Program, Samples
 from sidecar.rules.rule import Key
 from sidecar.rules.states import Happening, Phase
-from sidecar.rules.window import LONG_AGO, NEVER
+from sidecar.rules.window import NEVER
 
 
 class AbsentKey(KeyState):
@@ -88,5 +88,5 @@ class AbsentKey(KeyState):
             due = min((w.changes_after(due) for w in self.windows or ()), default=NEVER)
         return due
 
-    def gone_at(self) -> float:
-        return LONG_AGO if self.over else NEVER
+    def is_gone(self, t: float) -> bool:  # noqa: ARG002 - it is over at any time
+        return self.over and self.alert is None

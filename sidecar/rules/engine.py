@@ -1,11 +1,11 @@
 """The front door of the rules: events and time in; changed rows and alert transitions out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from sidecar.parse.event import Event, Triple
-from sidecar.rows import AlertRow, Delta, Gone, MetaRow, RuleRow, RuleStateRow
+from sidecar.parse.event import Event, Run, Triple
+from sidecar.rows import AlertRow, Delta, FloorsRow, Gone, MetaRow, RuleRow, RuleStateRow
 from sidecar.rules.absence import AbsentKey
 from sidecar.rules.alert import Alert, Transition, TransitionKind
 from sidecar.rules.index import Index
@@ -62,6 +62,7 @@ class Engine:
         rules: Sequence[RuleRow],
         state: Sequence[RuleStateRow],
         alerts: Sequence[AlertRow],
+        floors: Sequence[FloorsRow] = (),
         *,
         now: float,
         last_change: int = 0,
@@ -74,7 +75,7 @@ class Engine:
         self._journal.begin(now=now, stale=False)
         self._journal.last_change = max([last_change, *(row.change for row in alerts)])
         self._change_stored = last_change
-        found = restore(self._by_name, self._keys, rules, state, alerts, now=now)
+        found = restore(self._by_name, self._keys, rules, state, alerts, floors=floors, now=now)
         self._delta.extend(found.delta)
         for name, key, alert in found.closed:
             self._journal.write(TransitionKind.CLOSED, name, key, alert, now)
@@ -84,6 +85,16 @@ class Engine:
     def wants(self, triple: Triple) -> bool:
         """Return whether some rule needs the events of `triple` whole; else tallies will do."""
         return self._index.wants(triple)
+
+    def observe_all(self, runs: Iterable[Run], *, read_at: float) -> None:
+        """Process events in their order, as `observe` does each.
+
+        Those that only resolve, and a key that never failed, are through with one Python call.
+        """
+        for triple, run in runs:
+            program = self._index.resolved(triple)
+            for event in run if program is None else self._keys.floors.raised(program, run):
+                self.observe(event, read_at=read_at)
 
     def observe(self, event: Event, *, read_at: float) -> None:
         """Process an event that was read at wall clock `read_at`."""
@@ -98,7 +109,10 @@ class Engine:
         key = program.key_of(event)
         samples = program.samples(event)
         state = self._keys.get(program, key)
-        if state is None and samples:
+        if state is None:
+            floor = self._keys.floors.get(program, key)
+            if event.at <= floor if floor is not None else not samples:
+                return None
             state = self._keys.begin(program, key, event.at)
         if state is not None:
             state.take(event, samples, self._journal)
@@ -107,11 +121,18 @@ class Engine:
     def _resolve(self, program: Program, event: Event) -> KeyState | None:
         key = program.key_of(event)
         state = self._keys.get(program, key)
+        if state is None and program.keeps_bare_keys:
+            self._keys.forget(program, key, event.at)
+            return None
         if state is None and not program.absent:
             # Remembered, so that a failure which arrives late does not count after all.
             state = self._keys.begin(program, key, event.at)
-        if state is not None:
-            state.resolve(event, self._journal)
+        if state is None:
+            return None
+        state.resolve(event, self._journal)
+        if program.keeps_bare_keys and state.is_bare():
+            self._keys.lay_bare(state)
+            return None
         return state
 
     def observe_tally(self, triple: Triple, count: int, last_at: float) -> None:
@@ -132,6 +153,7 @@ class Engine:
         rule time itself lags more than `stale_after` behind, what happens is stale.
         """
         self._journal.begin(now=now, stale=now - t > self._stale_after)
+        self._keys.floors.expire(t)
         while (due := self._keys.next_due(complete=complete)) <= t:
             state = self._keys.pop(complete=complete)
             if state is not None:
@@ -140,7 +162,7 @@ class Engine:
 
     def next_deadline(self, *, complete: bool = True) -> float | None:
         """Return the rule time of the next thing to do; without `complete`, absences aside."""
-        due = self._keys.next_due(complete=complete)
+        due = min(self._keys.next_due(complete=complete), self._keys.floors.next_due())
         return None if due == NEVER else due
 
     def end(self, name: str, key: Key, *, at: float, now: float) -> bool:
@@ -159,6 +181,7 @@ class Engine:
         delta, self._delta = self._delta, Delta()
         for state, lives in self._keys.take_changed():
             self._write(state, delta, lives=lives)
+        self._keys.floors.drain(delta)
         if self.last_change != self._change_stored:
             self._change_stored = self.last_change
             delta.rows.append(MetaRow(name=CHANGE, value=str(self.last_change)))

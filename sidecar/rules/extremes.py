@@ -43,6 +43,10 @@ class Extremes:
         return zip(self._peaks[::2], self._peaks[1::2], strict=True)
 
     def _add_peak(self, at: float, value: float, clock: float) -> None:
+        peaks = self._peaks
+        if len(peaks) == 2 and at >= peaks[0] and value >= peaks[1]:  # noqa: PLR2004 - one peak
+            peaks[0], peaks[1] = at, value
+            return
         out: list[tuple[float, float]] = []
         for peak in self._each_peak():
             if peak[0] >= at and peak[1] >= value:

@@ -33,9 +33,10 @@ class Candidates:
     """The entries of one triple, behind gates of the fields that are not standard.
 
     `settled`: what they come to where the triple alone decides, so for most; else None.
+    `resolved`: the one rule, where all it comes to is to resolve one that keeps bare keys.
     """
 
-    __slots__ = ("any_whole", "gates", "settled")
+    __slots__ = ("any_whole", "gates", "resolved", "settled")
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.gates = Gates((e, [m for m in (e.match, e.resolve) if m is not None]) for e in entries)
@@ -45,6 +46,10 @@ class Candidates:
             self.settled = [
                 (e.program, e.match is not None, e.resolve is not None) for e in entries
             ]
+        self.resolved: Program | None = None
+        if self.settled is not None and len(self.settled) == 1:
+            program, _, resolves = self.settled[0]
+            self.resolved = program if resolves and program.keeps_bare_keys else None
 
 
 class Index:
@@ -62,6 +67,13 @@ class Index:
         """Return each rule that `event` matches or resolves, with which of the two it does."""
         known = self._candidates(event.triple)
         return _tested(known, event) if known.settled is None else known.settled
+
+    def resolved(self, triple: Triple) -> Program | None:
+        """Return the rule that keeps bare keys and that each of `triple`'s events resolves.
+
+        None where that is not all that they do.
+        """
+        return self._candidates(triple).resolved
 
     def tallied(self, triple: Triple) -> Iterator[Program]:
         """Yield the rules that live on tallies and that this triple matches."""

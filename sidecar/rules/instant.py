@@ -4,12 +4,12 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
-from sidecar.parse.event import STANDARD_FIELDS, Event, as_number, as_text
+from sidecar.parse.event import STANDARD_FIELDS, Event, as_number, as_text, field_value
 
 # Seconds up to the year 5138, milliseconds since 1973: no instant is read two ways.
 _MILLISECONDS_FROM = 1e11
 # A key or state longer than this keeps its head and a digest of the whole.
-_LONGEST_LABEL = 256
+LONGEST_LABEL = 256
 
 
 def instant_of(value: Any) -> float | None:
@@ -34,7 +34,7 @@ def field_of(event: Event, name: str) -> Any:
         return event.event_type
     if name == "webhook_provider":
         return event.provider
-    return event.get(name)
+    return field_value(event.fields, name)
 
 
 def text_of(event: Event, name: str) -> str:
@@ -45,14 +45,13 @@ def text_of(event: Event, name: str) -> str:
 
 def label_of(event: Event, name: str) -> str:
     """Return a field as label text of bounded length, free of lone surrogates."""
-    # Most keys are a plain text at the top of the event: then it is two look-ups.
     text = None if name in STANDARD_FIELDS else event.fields.get(name)
     if type(text) is not str:
         text = text_of(event, name)
-    return text if text.isascii() and len(text) <= _LONGEST_LABEL else bounded(text)
+    return text if text.isascii() and len(text) <= LONGEST_LABEL else bounded(text)
 
 
-def bounded(text: str, longest: int = _LONGEST_LABEL) -> str:
+def bounded(text: str, longest: int = LONGEST_LABEL) -> str:
     """Return `text` fit to be stored: valid UTF-8, and cut with a digest when too long."""
     raw = text.encode("utf-8", "replace")
     if len(text) <= longest:

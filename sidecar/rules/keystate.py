@@ -111,6 +111,8 @@ class KeyState:
 
     def settle(self, t: float, journal: Journal, event: Event | None = None) -> None:
         """Bring the alert into the state that belongs to `t`; `event` says what caused it."""
+        if self.alert is None and not self.holds(t):
+            return  # so it is with nearly every event
         self.happen(self._happening(t, by_event=event is not None), t, journal, event)
         alert, rule = self.alert, self.program.rule
         if alert is not None and alert.phase is Phase.PENDING and alert.since + rule.for_ <= t:
@@ -281,4 +283,10 @@ class KeyState:
         return max(self.samples_gone_at(), max(self.floor, self.newest_id) + self.program.span)
 
     def is_gone(self, t: float) -> bool:
-        return self.alert is None and self.gone_at() <= t
+        """Return whether nothing is left to remember at `t`, for which `due` was just found."""
+        # What time can still change is there. To ask that first spares nearly all the reckoning.
+        return self.due == NEVER and self.alert is None and self.gone_at() <= t
+
+    def is_bare(self) -> bool:
+        """Return whether `floor` is all there is to know of this key; no sample is newer."""
+        return self.clock == self.floor and self.alert is None and not self.seen

@@ -69,9 +69,10 @@ def load_state(state: KeyState, row: RuleStateRow) -> None:
         for window, one in zip(windows, packed.windows, strict=True):
             window.load(one)
         state.windows = windows
-    state.seen = dict(packed.seen) or None
-    state.program.ids += len(packed.seen)
-    state.newest_id = max((at for _, at in packed.seen), default=-NEVER)
+    if packed.seen:
+        state.seen = dict(packed.seen)
+        state.program.ids += len(packed.seen)
+        state.newest_id = max(at for _, at in packed.seen)
 
 
 def alert_row(state: KeyState, alert: OpenAlert, redact: Redact) -> AlertRow:

@@ -5,17 +5,22 @@ from collections.abc import Iterator, Sequence
 from sidecar.rules.absence import AbsentKey
 from sidecar.rules.census import Census
 from sidecar.rules.deadlines import Deadlines
+from sidecar.rules.floors import Floors
 from sidecar.rules.keystate import KeyState
 from sidecar.rules.program import Program
 from sidecar.rules.rule import Key
 
 
 class Population:
-    """The key states. Absences wait in a queue of their own, since not every tick may judge."""
+    """The key states, and the `floors` of keys without one: a key has a state or a floor.
+
+    Absences wait in a queue of their own, since not every tick may judge.
+    """
 
     def __init__(self, programs: Sequence[Program], max_keys: int) -> None:
         self._max_keys = max_keys
         self.census = Census(programs)
+        self.floors = Floors(programs)
         self._keys: list[dict[Key, KeyState]] = [{} for _ in programs]
         self._changed: dict[tuple[int, Key], KeyState] = {}
         self._ordinary = Deadlines(self._find)
@@ -26,15 +31,40 @@ class Population:
 
     def begin(self, program: Program, key: Key, at: float) -> KeyState | None:
         """Return a new state for `key`, first seen at `at`; None when the rule has too many."""
-        if len(self._keys[program.order]) >= self._max_keys:
-            program.overflow += 1
+        floor = self.floors.end(program, key)
+        if floor is None and not self._has_room(program):
             return None
         state = self.make(program, key, at)
+        if floor is not None:
+            state.clock = state.floor = floor
         before = self._changed.get((program.order, key))
         if before is not None:
             state.stored, state.stored_alert = before.stored, before.stored_alert
         self.adopt(state)
         return state
+
+    def forget(self, program: Program, key: Key, at: float) -> None:
+        """Let samples up to `at` count no more for a key without a state, if there is room."""
+        if key in self.floors.of(program) or self._has_room(program):
+            self.floors.set(program, key, at)
+
+    def lay_bare(self, state: KeyState) -> None:
+        """Let only the floor of `state` live on."""
+        self.census.note(state, state.clock, lives=False)
+        self._drop(state)
+        self.floors.set(state.program, state.key, state.floor)
+
+    def end_doubled_floors(self, program: Program) -> None:
+        """End the floors of keys that have a state, as a damaged row can leave them behind."""
+        for key in self.floors.of(program) & self._keys[program.order].keys():
+            self.floors.end(program, key)
+
+    def _has_room(self, program: Program) -> bool:
+        """Return whether the rule may have one more key; the event that asks counts if not."""
+        if len(self._keys[program.order]) + len(self.floors.of(program)) < self._max_keys:
+            return True
+        program.overflow += 1
+        return False
 
     def make(self, program: Program, key: Key, at: float) -> KeyState:
         """Return an empty state of the kind the rule needs, not yet part of the population."""
@@ -48,24 +78,40 @@ class Population:
     def after_event(self, state: KeyState) -> None:
         """Note what an event changed in `state` and when it next wants to be looked at."""
         state.due = state.due_after(state.clock)
-        self._settle(state, state.clock)
+        if self._lives(state, state.clock):
+            self._queue(state).schedule(state)
 
     def after_deadline(self, state: KeyState, t: float) -> None:
-        self._settle(state, t)
+        if self._lives(state, t):
+            self._queue(state).schedule(state)
 
-    def _settle(self, state: KeyState, t: float) -> None:
-        place = (state.program.order, state.key)
+    def after_restoring(self) -> None:
+        """Do for every state what follows an event, but put their deadlines in order only once."""
+        for states in self._keys:
+            waiting = []
+            for state in list(states.values()):
+                state.due = state.due_after(state.clock)
+                if self._lives(state, state.clock):
+                    waiting.append(state)
+            for state in waiting[:1]:  # the keys of a rule all wait in one queue
+                self._queue(state).schedule_all(waiting)
+
+    def _lives(self, state: KeyState, t: float) -> bool:
+        """Note what changed in `state` by `t` and drop it if nothing is left to remember."""
         gone = state.is_gone(t)
         self.census.note(state, t, lives=not gone)
         if gone:
             state.program.ids -= len(state.seen or ())
-            del self._keys[place[0]][place[1]]
-            self._changed[place] = state
-            return
+            self._drop(state)
+            return False
         if state.touched:
             state.touched = False
-            self._changed[place] = state
-        self._queue(state).schedule(state)
+            self._changed[state.program.order, state.key] = state
+        return True
+
+    def _drop(self, state: KeyState) -> None:
+        del self._keys[state.program.order][state.key]
+        self._changed[state.program.order, state.key] = state
 
     def _queue(self, state: KeyState) -> Deadlines:
         return self._absences if state.program.absent else self._ordinary

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sidecar.matchers import all_match
@@ -13,7 +14,7 @@ from sidecar.rules.condition import MAX_DISTINCT, MAX_TEXT, is_absence
 from sidecar.rules.counts import Counts
 from sidecar.rules.distinct import Distinct
 from sidecar.rules.extremes import Extremes
-from sidecar.rules.instant import bounded, field_of, label_of, text_of
+from sidecar.rules.instant import LONGEST_LABEL, bounded, field_of, label_of, text_of
 from sidecar.rules.rule import Aggregate, Comparison, Function, Key, Rule
 from sidecar.rules.window import Last, Window
 
@@ -31,13 +32,16 @@ class Program:
     __slots__ = (
         "_aggregates",
         "_state_place",
-        "_tests",
+        "_windows",
         "absent",
         "annotations",
         "by",
         "by_labels",
+        "holds",
         "ids",
         "instants",
+        "keeps_bare_keys",
+        "key_of",
         "latching",
         "not_numbers",
         "order",
@@ -56,15 +60,20 @@ class Program:
         self.rule = rule
         self.order = order
         self.by = rule.by
+        self.key_of = _key_of(rule.by)
         self.by_labels = rule.by_labels
         self.annotations = dict(rule.annotations)
         self.since = 0.0
         self.absent = is_absence(rule.condition)
         # An absence is over when an event comes, so nothing is left for `resolve` to hold open.
         self.latching = rule.resolve is not None and not self.absent
+        # Whether a key that was resolved can be remembered as a mere floor; ids need a state.
+        self.keeps_bare_keys = self.latching and rule.dedup_by is None
         self.span = max(rule.within or 0.0, rule.hold or 0.0) or DEFAULT_SPAN
         parts = rule.condition.comparisons
-        self._aggregates, self._tests = _compile(parts)
+        # Whether every comparison is true of some windows at `t`; an empty one makes it false.
+        self._aggregates, self.holds = _compile(parts)
+        self._windows = [_window(rule, part, side) for part in parts for side in _sides(part)]
         functions = [aggregate.function for aggregate in self._aggregates]
         self._state_place = functions.index(Function.LAST) if Function.LAST in functions else None
         self.states = named_states(rule)  # the states that the rule names, of its first last()
@@ -78,9 +87,6 @@ class Program:
         self.not_numbers = 0  # values that were no number where one was needed
         self.overflow = 0  # events of keys beyond the cap
         self.ids = 0  # event ids that its keys remember
-
-    def key_of(self, event: Event) -> Key:
-        return tuple([label_of(event, name) for name in self.by])
 
     def samples(self, event: Event) -> Samples:
         """Return what `event` gives to which window."""
@@ -111,14 +117,7 @@ class Program:
 
     def fresh(self) -> Windows:
         """Return empty windows for a new key."""
-        windows: list[Window] = []
-        for part in self.rule.condition.comparisons:
-            windows += (_window(self.rule, part, aggregate) for aggregate in _sides(part))
-        return tuple(windows)
-
-    def holds(self, windows: Windows, t: float) -> bool:
-        """Return whether every comparison is true at `t`; an empty aggregate makes it false."""
-        return all(test(windows, t) for test in self._tests)
+        return tuple([make() for make in self._windows])
 
     def value(self, windows: Windows, t: float) -> float | str | None:
         """Return the value to show: of the first comparison."""
@@ -144,6 +143,21 @@ class Program:
         )
 
 
+def _key_of(by: tuple[str, ...]) -> Callable[[Event], Key]:
+    """Return what finds an event's key. Nearly all are one plain text at the top of the event."""
+    if len(by) != 1 or by[0] in STANDARD_FIELDS:
+        return lambda event: tuple([label_of(event, name) for name in by])
+    (name,) = by
+
+    def key_of(event: Event) -> Key:
+        text = event.fields.get(name)
+        if type(text) is str and len(text) <= LONGEST_LABEL and text.isascii():
+            return (text,)
+        return (label_of(event, name),)
+
+    return key_of
+
+
 def _sides(part: Comparison) -> tuple[Aggregate, ...]:
     return (part.left,) if part.divisor is None else (part.left, part.divisor)
 
@@ -151,14 +165,16 @@ def _sides(part: Comparison) -> tuple[Aggregate, ...]:
 Test = Callable[[Windows, float], bool]
 
 
-def _compile(parts: tuple[Comparison, ...]) -> tuple[tuple[Aggregate, ...], tuple[Test, ...]]:
+def _compile(parts: tuple[Comparison, ...]) -> tuple[tuple[Aggregate, ...], Test]:
     aggregates: list[Aggregate] = []
     tests: list[Test] = []
     for part in parts:
         make = _plain_test if part.divisor is None else _ratio_test
         tests.append(make(len(aggregates), value_test(part)))
         aggregates += _sides(part)
-    return tuple(aggregates), tuple(tests)
+    if len(tests) == 1:
+        return tuple(aggregates), tests[0]
+    return tuple(aggregates), lambda windows, t: all(test(windows, t) for test in tests)
 
 
 def _plain_test(place: int, passes: Callable[[Any], bool]) -> Test:
@@ -177,21 +193,22 @@ def _ratio_test(place: int, passes: Callable[[Any], bool]) -> Test:
     return test
 
 
-def _window(rule: Rule, part: Comparison, aggregate: Aggregate) -> Window:
+def _window(rule: Rule, part: Comparison, aggregate: Aggregate) -> Callable[[], Window]:
+    """Return what makes the windows of an aggregate, a new one for each key."""
     function = aggregate.function
     if function is Function.LAST:
-        return Last(rule.hold)
+        return partial(Last, rule.hold)
     if rule.within is None:
         raise ValueError(f"{rule.name}: {function}() needs `within`")
     against = bounds(part)
     if function is Function.DISTINCT:
         need = MAX_DISTINCT + 1 if part.divisor else _enough(against)
-        return Distinct(rule.within, need)
+        return partial(Distinct, rule.within, need)
     if part.divisor or function in (Function.SUM, Function.AVG):
-        return Buckets(rule.within, function)
+        return partial(Buckets, rule.within, function)
     if function is Function.COUNT:
-        return Counts(rule.within, _enough(against))
-    return Extremes(rule.within, against, 1 if function is Function.MAX else -1)
+        return partial(Counts, rule.within, _enough(against))
+    return partial(Extremes, rule.within, against, 1 if function is Function.MAX else -1)
 
 
 def _enough(against: tuple[float, ...]) -> int:

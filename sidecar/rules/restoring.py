@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from sidecar.rows import AlertRow, Delta, Gone, RuleRow, RuleStateRow
+from sidecar.rows import AlertRow, Delta, FloorsRow, Gone, RuleRow, RuleStateRow
 from sidecar.rules.keystate import KeyState
 from sidecar.rules.openalert import OpenAlert
 from sidecar.rules.packed import key_of, load_alert, load_state
@@ -30,6 +30,7 @@ def restore(
     state: Sequence[RuleStateRow],
     alerts: Sequence[AlertRow],
     *,
+    floors: Sequence[FloorsRow],
     now: float,
 ) -> Restored:
     """Fill `keys` from the rows of rules that did not change; `now` is the wall clock."""
@@ -42,11 +43,12 @@ def restore(
         if not _take_alert(kept, keys, alert):
             out.delta.gone.append(Gone(AlertRow, (alert.rule, alert.by_key)))
             out.closed += _closing(alert)
+    keys.floors.restore(floors, kept)
     for program in programs.values():
+        keys.end_doubled_floors(program)
         if program.absent and not program.by and keys.get(program, ()) is None:
             keys.begin(program, (), program.since)
-    for one in list(keys):
-        keys.after_event(one)
+    keys.after_restoring()
     return out
 
 

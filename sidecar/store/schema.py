@@ -98,6 +98,13 @@ MIGRATIONS = (
     );
     CREATE INDEX audit_at ON audit (at);
     """,
+    # Large rows, so with a rowid: they go to pages of their own.
+    """
+    CREATE TABLE floors (
+        seq INTEGER NOT NULL, packed BLOB NOT NULL,
+        PRIMARY KEY (seq)
+    );
+    """,
 )
 VERSION = len(MIGRATIONS)
 

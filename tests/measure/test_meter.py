@@ -6,6 +6,8 @@ import pytest
 
 from sidecar.measure.meter import Meter
 from sidecar.measure.metric import EVENTS_TOTAL, Metric, MetricType
+from sidecar.parse.event import runs_of
+from support_calls import calls
 from support_measure import NOW, event, events_of, matchers, sample, shown
 
 FAILURES = Metric(
@@ -26,6 +28,32 @@ def test_a_tally_and_whole_events_of_one_triple_add_up() -> None:
     meter.add_tally(("stripe", "invoice.created", "received"), 40, NOW)
     meter.add(event("received"), NOW)
     assert shown(meter) == {events_of("received"): 41}
+
+
+def test_events_in_runs_are_counted_as_they_are_one_by_one() -> None:
+    seen = [event("received", amount=n) for n in (1, 2)] + [event("failed", amount=4)]
+    seen += [event("received"), event("received", amount="much")]
+    together, single = Meter([FAILURES, AMOUNT]), Meter([FAILURES, AMOUNT])
+    together.add_all(runs_of(seen), NOW)
+    for one in seen:
+        single.add(one, NOW)
+    found = shown(together, FAILURES, AMOUNT)
+    assert found == shown(single, FAILURES, AMOUNT)
+    assert found == {
+        events_of("received"): 4,
+        events_of("failed"): 1,
+        sample("failures_total", kind="invoice.created"): 1,
+        sample("amount_total"): 7,
+    }
+    assert together.bad_values == single.bad_values
+
+
+def test_events_that_are_only_counted_take_no_call_each() -> None:
+    meter = Meter([FAILURES])
+    seen = [event("failed") for _ in range(1000)]
+    meter.add_all(runs_of(seen), NOW)
+    runs = runs_of(seen)
+    assert calls(lambda: meter.add_all(runs, NOW)) <= 50
 
 
 def test_a_metric_of_standard_fields_counts_tallies_too() -> None:

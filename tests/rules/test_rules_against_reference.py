@@ -75,7 +75,7 @@ def events(draw: st.DrawFn, near: float) -> Event:
             fields[name] = near + draw(st.integers(-50, 50))
     if draw(st.booleans()):
         fields["id"] = draw(st.sampled_from("pqr"))
-    status = draw(st.sampled_from(["bad", "bad", "worse", "good", "paid"]))
+    status = draw(st.sampled_from(["bad", "bad", "worse", "good", "paid", "paid"]))
     at = near + draw(st.sampled_from([0, 0, 0, 0, -1, -5, -30, -61]))
     return Event("stripe", draw(st.sampled_from("xxxy")), status, float(at), fields)
 
@@ -154,6 +154,28 @@ def test_engine_with_restarts_tells_what_the_reference_tells(
     tested: Rule, history: list[tuple[str, Any]]
 ) -> None:
     assert run_engine(tested, history, restarts=True) == run_reference(tested, history)
+
+
+@settings(max_examples=200, deadline=None)
+@given(rules(), histories(), st.integers(1, 2))
+def test_events_judged_together_come_to_what_they_come_to_one_by_one(
+    tested: Rule, history: list[tuple[str, Any]], twins: int
+) -> None:
+    both = [tested, replace(tested, name="Twin")][:twins]
+    together, single = Bench(*both, stale_after=25.0), Bench(*both, stale_after=25.0)
+    for what, some in groupby(history, key=lambda one: one[0]):
+        subjects = [subject for _, subject in some]
+        if what == "event":
+            now = max(one.at for one in subjects)
+            together.see_together(*subjects, read_at=now)
+            single.see(*subjects, read_at=now)
+        elif what == "tick":
+            for bench in (together, single):
+                bench.tick(subjects[-1])
+    assert together.all == single.all
+    assert together.file.rows == single.file.rows
+    assert together.engine.counts() == single.engine.counts()
+    assert together.engine.take_states() == single.engine.take_states()
 
 
 @settings(max_examples=150, deadline=None)

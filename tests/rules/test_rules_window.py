@@ -57,6 +57,12 @@ def test_shown_maximum_falls_as_peaks_leave() -> None:
     assert next(bench.engine.alerts()).value == 7.0
 
 
+def test_a_late_maximum_does_not_hide_the_newer_peak_that_outlives_it() -> None:
+    bench = Bench(rule("max(n) >= 1"))
+    bench.see(event(100, n=5), event(50, n=9), event(HOUR + 60, n=1))
+    assert next(bench.engine.alerts()).value == 5.0
+
+
 def test_remembered_ids_are_capped_per_key() -> None:
     bench = Bench(rule("count() >= 9", dedup_by="id"))
     for i in range(MAX_IDS + 50):
