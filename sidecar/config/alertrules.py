@@ -1,7 +1,8 @@
 """One entry of a rule file's `rules:` and whether its parts make sense together."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from sidecar.config.doubts import warn_of_doubts
 from sidecar.config.faults import did_you_mean
@@ -23,8 +24,7 @@ _HINTS = {
 _NOTHING = Condition((), "")
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(msgspec.Struct, frozen=True):
     """What the rules of one group share."""
 
     name: str

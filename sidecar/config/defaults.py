@@ -1,6 +1,6 @@
 """The `global:` section: what receivers fall back to."""
 
-from dataclasses import dataclass
+import msgspec
 
 from sidecar.config.reader import Reader
 from sidecar.config.values import parse_mailbox, parse_smarthost, parse_url, read_secret_pair
@@ -8,15 +8,13 @@ from sidecar.notify.model import SLACK_POST_URL
 from sidecar.secret import Secret
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlackDefaults:
+class SlackDefaults(msgspec.Struct, frozen=True, kw_only=True):
     api_url: Secret | None = None
     app_token: Secret | None = None
     app_url: str = SLACK_POST_URL
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailDefaults:
+class MailDefaults(msgspec.Struct, frozen=True, kw_only=True):
     from_: str | None = None
     smarthost: tuple[str, int] | None = None
     hello: str = "localhost"
@@ -25,8 +23,7 @@ class MailDefaults:
     require_tls: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Defaults:
+class Defaults(msgspec.Struct, frozen=True, kw_only=True):
     slack: SlackDefaults = SlackDefaults()
     mail: MailDefaults = MailDefaults()
 

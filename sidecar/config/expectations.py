@@ -1,9 +1,10 @@
 """`alert_rule_test` and `notification_test` of a test file: what is expected when."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
+
+import msgspec
 
 from sidecar.config.faults import did_you_mean
 from sidecar.config.inputs import read_when
@@ -26,8 +27,7 @@ _STATES = (AlertState.FIRING, AlertState.PENDING)
 _SILENT = (Reason.NOTHING_NEW, Reason.COOLDOWN, Reason.RESOLVED_NOT_SENT)
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(msgspec.Struct, frozen=True):
     """The names that expectations can be about."""
 
     alerts: frozenset[str]

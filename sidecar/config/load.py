@@ -1,7 +1,8 @@
 """From `sidecar.yaml` and the files it names to the frozen Config, or every fault at once."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from sidecar.config.defaults import read_defaults
 from sidecar.config.environment import expand
@@ -35,8 +36,7 @@ _HINTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """How many of each thing were read, for `sidecar check`'s last line."""
 
     rules: int = 0
@@ -46,8 +46,7 @@ class Found:
     templates: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(msgspec.Struct, frozen=True):
     """The result of reading, whether it went well or not. `config` is None if it did not."""
 
     config: Config | None
@@ -58,23 +57,20 @@ class Checked:
     patterns: tuple[Pattern, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(msgspec.Struct, frozen=True):
     """A usable configuration, and what is doubtful about it."""
 
     config: Config
     warnings: tuple[Fault, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedRules:
+class LoadedRules(msgspec.Struct, frozen=True):
     rules: tuple[Rule, ...]
     metrics: tuple[Metric, ...]
     warnings: tuple[Fault, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedPatterns:
+class LoadedPatterns(msgspec.Struct, frozen=True):
     patterns: tuple[Pattern, ...]
     warnings: tuple[Fault, ...]
 

@@ -5,10 +5,10 @@ something else than what stands there, so the tree is built from its nodes inste
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import msgspec
 import yaml
 
 from sidecar.config.environment import ExpansionError
@@ -43,8 +43,7 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(msgspec.Struct, frozen=True):
     """One value. `text` is expanded, `written` as in the file.
 
     `begin` is where the first character of the text stands, when the text stands in the file
@@ -77,14 +76,12 @@ class Scalar:
         return Place(self.place.file, self.place.line + line)
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(msgspec.Struct, frozen=True):
     place: Place
     items: tuple["Node", ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """A mapping; keys are unique. `places` holds where each key stands."""
 
     place: Place

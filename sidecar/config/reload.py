@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+import msgspec
 
 from sidecar.clock import Clock
 from sidecar.config.faults import ConfigError
@@ -19,8 +21,7 @@ class CannotTakeOver(Exception):  # noqa: N818 - what `take` raises; the text is
     """The configuration is right and cannot be put to use for now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reloaded:
+class Reloaded(msgspec.Struct, frozen=True):
     """How one reload ended at wall clock `at`: with `faults`, nothing of it was taken over."""
 
     at: float

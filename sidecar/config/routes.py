@@ -1,7 +1,9 @@
 """`route:`, Alertmanager's tree, with what is not written inherited from the parent."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+
+import msgspec
 
 from sidecar.config.faults import Place, did_you_mean
 from sidecar.config.reader import Reader
@@ -17,12 +19,11 @@ _HINTS = {
 _DEFAULTS = Route(id="{}", receiver="")
 
 
-@dataclass(slots=True)
-class _Tree:
+class _Tree(msgspec.Struct):
     """What the whole tree shares while it is read."""
 
     receivers: Mapping[str, Place]
-    used: set[str] = field(default_factory=set)
+    used: set[str] = set()
     sound: bool = True  # every receiver named is one that exists
 
 

@@ -1,7 +1,8 @@
 """Rule files: `metrics:` and `groups:`, and what must be unique across all of them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from sidecar.config.alertrules import Group, read_labels, read_rule
 from sidecar.config.faults import Faults, Names, Place, did_you_mean
@@ -15,15 +16,14 @@ from sidecar.rules.rule import Function, Rule
 _HINTS = {"rules": "rules stand in a group: groups: [{name: …, rules: […]}]"}
 
 
-@dataclass(slots=True)
-class RuleFiles:
+class RuleFiles(msgspec.Struct):
     """What the rule files read so far hold. Alerts and metrics are unique across files."""
 
-    rules: list[Rule] = field(default_factory=list)
-    metrics: list[Metric] = field(default_factory=list)
-    alert_names: Names = field(default_factory=lambda: Names("alert"))
-    metric_names: Names = field(default_factory=lambda: Names("metric"))
-    states: list[tuple[Place, str]] = field(default_factory=list)  # alerts that metrics ask for
+    rules: list[Rule] = []
+    metrics: list[Metric] = []
+    alert_names: Names = msgspec.field(default_factory=lambda: Names("alert"))
+    metric_names: Names = msgspec.field(default_factory=lambda: Names("metric"))
+    states: list[tuple[Place, str]] = []  # alerts that metrics ask for
 
 
 def read_rule_files(paths: Iterable[str], faults: Faults) -> RuleFiles:
