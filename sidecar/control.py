@@ -19,7 +19,7 @@ from sidecar.rules.alert import Alert
 from sidecar.rules.instant import bounded
 from sidecar.rules.rule import Rule
 from sidecar.telemetry import Telemetry
-from sidecar.web.api import Refusal
+from sidecar.web.fault import Refusal
 
 _STOPPING = Refusal(503, "the sidecar is stopping; ask again once it runs")
 

@@ -21,7 +21,7 @@ from sidecar.slicing import MOST
 from sidecar.store.fault import StoreUnavailable
 
 # The most bytes a step reads, by how closely it looks; 1 is a single line.
-BUDGETS = (MOST, 1 << 14, 1)
+BUDGETS = (MOST, 1 << 16, 1)
 USUAL, SLICES, LINES = range(len(BUDGETS))
 # The line is not the only thing that can end a process: three times is no accident.
 TRIES = 3
@@ -103,26 +103,36 @@ class Guard:
         """Return how many bytes the next step is to read."""
         return self._budget
 
-    def before(self, batch: ReadBatch, core: Core) -> None:
-        """Write down what is tried, or take it out of the batch."""
-        if self._trial.level == USUAL or not batch.chunks:
-            return
+    @property
+    def careful(self) -> bool:
+        """Return whether what is read has to be taken one by one, because it may be deadly."""
+        return self._trial.level != USUAL
+
+    def before(self, chunks: Iterable[Chunk], core: Core) -> Iterable[Chunk]:
+        """Return what the step is to take of `chunks`, once it is written down that it tries."""
+        if self._trial.level == USUAL:
+            return chunks
+        found = list(chunks)
+        if not found:
+            return found
         if self._trial.level == SLICES:
             self._tried = [A_SLICE]
         else:
-            self._tried = [_name(chunk) for chunk in batch.chunks]
-            self._set_aside(batch, core)
-        if batch.chunks:
+            self._tried = [_name(chunk) for chunk in found]
+            found = self._set_aside(found, core)
+        if found:
             self._trial = begun(self._trial, self._tried)
             with suppress(StoreUnavailable):  # then the step itself will wait for the disk
                 self._store.commit(Delta(rows=[self._row()]))
+        return found
 
-    def _set_aside(self, batch: ReadBatch, core: Core) -> None:
+    def _set_aside(self, chunks: Sequence[Chunk], core: Core) -> list[Chunk]:
+        """Return `chunks` without those that are not to be tried again."""
         guilty = condemned(self._trial, self._tried)
-        self._aside = [chunk for chunk in batch.chunks if _name(chunk) in guilty]
-        batch.chunks = [chunk for chunk in batch.chunks if _name(chunk) not in guilty]
+        self._aside = [chunk for chunk in chunks if _name(chunk) in guilty]
         for chunk in self._aside:
             core.pass_over(chunk)
+        return [chunk for chunk in chunks if _name(chunk) not in guilty]
 
     def after(self, batch: ReadBatch, step: Step) -> None:
         """Let the step's transaction say that its lines are done with."""
@@ -132,7 +142,7 @@ class Guard:
         before, self._aside = self._trial, []
         if self._budget:  # and not the look about
             at_end = not batch.lagging
-            self._trial = done(before, self._tried, _size(batch.chunks), at_end=at_end)
+            self._trial = done(before, self._tried, step.bytes, at_end=at_end)
         self._budget = BUDGETS[self._trial.level]
         if self._trial != before:
             step.delta.rows.append(self._row())
@@ -148,10 +158,6 @@ class Guard:
 
 def _name(chunk: Chunk) -> str:
     return f"{chunk.file}:{chunk.start}"
-
-
-def _size(chunks: Sequence[Chunk]) -> int:
-    return sum(len(chunk.data) for chunk in chunks)
 
 
 def _decoded(text: str) -> Trial:

@@ -12,7 +12,7 @@ import re
 import signal
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
@@ -25,6 +25,7 @@ from sidecar import app, core, logs, starting
 from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
 from sidecar.core import Step
+from sidecar.deliver import sender
 from sidecar.notify.redact import Redactor
 from sidecar.parse.event import Chunk, Parsed, Triple
 from sidecar.parse.parser import Parser
@@ -36,7 +37,7 @@ from support_sinks import SlackSink
 
 _R = TypeVar("_R", bound=Row)
 _FORKS = get_context("forkserver")
-_FORKS.set_forkserver_preload(["sidecar.app", "sidecar.config.load"])
+_FORKS.set_forkserver_preload(["sidecar.app", "sidecar.config.load", "sidecar.deliver.sender"])
 # Bytes a step: little, so that a short log takes many steps; and as the daemon does it.
 SMALL, USUAL = 1500, 1 << 20
 
@@ -78,12 +79,18 @@ class DyingFollower(Follower):
     last = ReadBatch()
     budget = USUAL
 
-    def poll(self, now: float, budget: int = USUAL) -> ReadBatch:
+    def look(self, now: float) -> ReadBatch:
         Fuse.at(Boundary.BEFORE_READING)
-        DyingFollower.last = super().poll(now, min(budget, self.budget))
-        if self.last.chunks:
-            Fuse.at(Boundary.AFTER_READING)
+        DyingFollower.last = super().look(now)
         return self.last
+
+    def read(self, batch: ReadBatch, now: float, budget: int) -> Iterator[Chunk]:
+        found = super().read(batch, now, min(budget, self.budget))
+        for first in found:
+            Fuse.at(Boundary.AFTER_READING)
+            yield first
+            break
+        yield from found
 
 
 class DyingStore(Store):
@@ -129,10 +136,17 @@ class DyingParser(Parser):
 
     deadly = b""
 
-    def parse(self, chunk: Chunk, *, now: float, wanted: Callable[[Triple], bool]) -> Parsed:
+    def parse(
+        self,
+        chunk: Chunk,
+        *,
+        now: float,
+        wanted: Callable[[Triple], bool],
+        ordinary: Parsed | None = None,
+    ) -> Parsed:
         if self.deadly and self.deadly in chunk.data:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().parse(chunk, now=now, wanted=wanted)
+        return super().parse(chunk, now=now, wanted=wanted, ordinary=ordinary)
 
 
 class DyingTransport(httpx.AsyncHTTPTransport):
@@ -222,7 +236,7 @@ def _live(life: Life) -> None:
     Fuse.boundary, Fuse.nth = life.boundary, life.nth
     DyingFollower.budget, DyingParser.deadly = life.budget, life.deadly
     vars(starting).update(Store=DyingStore, Follower=DyingFollower)
-    vars(app).update(_client=_client)
+    vars(sender).update(_client=_client)
     vars(core).update(Parser=DyingParser)
     config = load_config(str(life.config), os.environ)
     logs.configure(redact=Redactor(config.redact).text)

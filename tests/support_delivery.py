@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from sidecar.deliver.sender import Sender
 from sidecar.deliver.worker import Attempt, Worker
 from sidecar.notify.model import EmailConfig, Notification, Rate, Receiver, SlackConfig
 from sidecar.notify.render import MailText, SlackText
@@ -162,7 +163,6 @@ class Bench:
             PlainRenderer(),
             self.outbox,
             clock=self.clock,
-            client=self.client,
             report=self._report,
             jitter=jitter,
         )
@@ -190,7 +190,7 @@ class Bench:
     async def running(self) -> AsyncIterator["Bench"]:
         """Run the worker for the length of the block; raises what ended it."""
         async with self.client, asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.worker.run(self.stop))
+            tasks.create_task(self.worker.run(Sender(self.client), self.stop))
             await settle()
             yield self
             self.stop.set()

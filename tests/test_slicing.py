@@ -31,6 +31,18 @@ def test_it_falls_at_once_and_rises_twofold_at_most() -> None:
     assert size.budget == FIRST // 2
 
 
+def test_one_step_on_a_quicker_or_slower_processor_changes_little() -> None:
+    size = Slice()
+    for _ in range(20):
+        size.took(size.budget, TARGET_SECONDS)
+    before = size.budget
+    size.took(before, TARGET_SECONDS / 1.6)
+    assert before < size.budget < before * 1.2
+    size.budget = before
+    size.took(before, TARGET_SECONDS * 1.6)
+    assert before * 0.8 < size.budget < before
+
+
 def test_a_step_that_found_little_says_nothing() -> None:
     size = Slice()
     size.took(FIRST // 3, TARGET_SECONDS * 50)

@@ -4,14 +4,13 @@ import asyncio
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-import httpx
 import msgspec
 
 from sidecar.clock import Clock
 from sidecar.deliver.lane import Lane, freed
-from sidecar.deliver.sender import Order, Renderer, Sender, order_of
+from sidecar.deliver.order import Order, order_of
+from sidecar.deliver.ports import Outbox, Renderer, Sender
 from sidecar.notify.model import Notification, Rate, Receiver
 from sidecar.notify.outcome import Failed, Outcome
 from sidecar.notify.retry import (
@@ -37,22 +36,6 @@ _SLOTS = {"slack": 16, "email": 8}
 _MANY_LANES = 256
 
 _LaneKey = tuple[str, str]
-
-
-class Outbox(Protocol):
-    """The outbox table, as the worker sees it."""
-
-    async def due(self, now: float, limit: int) -> list[OutboxRow]:
-        """Return unclaimed rows due by `now`, by (next_at, created); none when it cannot look."""
-        ...
-
-    async def save(self, rows: Sequence[OutboxRow]) -> None:
-        """Return once the rows are on disk; a full or busy disk is waited for in here.
-
-        Until an outcome is on disk its lane sends nothing more, so that a crash repeats one
-        message at most.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +69,11 @@ class Worker:
         outbox: Outbox,
         *,
         clock: Clock,
-        client: httpx.AsyncClient,
         report: Callable[[Attempt], None],
         jitter: Callable[[], float],
     ) -> None:
-        self._client = client
         self._receivers = receivers
-        self._sender = Sender(client, renderer)
+        self._renderer = renderer
         self._outbox = outbox
         self._clock = clock
         self._report = report
@@ -110,7 +91,7 @@ class Worker:
     def reconfigure(self, receivers: Mapping[str, Receiver], renderer: Renderer) -> None:
         """Send from now on as these say; attempts under way end as they began."""
         self._receivers = receivers
-        self._sender = Sender(self._client, renderer)
+        self._renderer = renderer
 
     def offer(self, rows: Sequence[OutboxRow]) -> None:
         """Take rows that were just written, claimed; they are sent at once."""
@@ -125,12 +106,13 @@ class Worker:
         """Return when the oldest row in memory was made."""
         return min((row.created for row in self._held()), default=None)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Send until `stop` is set; then end what is under way, free the rest, and return.
+    async def run(self, sender: Sender, stop: asyncio.Event) -> None:
+        """Send through `sender` until `stop` is set; then end what is under way, and free the rest.
 
         Attempts that take longer than STOP_GRACE are cut off; their rows stay claimed, which
         marks them as ambiguous at the next start.
         """
+        self._sender = sender
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._wake_on(stop))
             while not stop.is_set():
@@ -251,7 +233,7 @@ class Worker:
         if isinstance(order, Failed):
             return order, None
         async with self._slots[row.integration]:
-            return await self._sender.send(order, plain=row.plain)
+            return await self._sender.send(order, self._renderer, plain=row.plain)
 
     async def _finish(self) -> None:
         """Wait a while for the attempts under way, cut off the rest, free what was not begun."""

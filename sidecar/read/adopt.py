@@ -108,7 +108,7 @@ def _is_copy(log: Log, probe: Probe, content: Content) -> bool:
     """Tell whether the file is a copy of a known generation, or may yet turn out to be one."""
     for known in log.generations:
         likeness = known.likeness(content)
-        if likeness is Likeness.SAME or known.is_behind_copy(content):
+        if likeness is Likeness.SAME or known.marks.are_in(content.read_at):
             _note_copy(log, probe, known)
             return True
         if likeness is Likeness.SHORTER and not content.complete:

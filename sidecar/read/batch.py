@@ -24,6 +24,8 @@ class LogStatus(msgspec.Struct, frozen=True):
 class ReadBatch(msgspec.Struct):
     """Whole lines in the order to process them, and the positions to store with their effects.
 
+    Read piece by piece (`Follower.read`), `chunks` stay empty, and all but `resume` and `gone` is
+    to be looked at only afterwards.
     `rows` are the positions after `chunks`; `gone` are rows to forget. `resume` holds the bytes
     before the position that are needed once more to rebuild a Docker or CRI line. `caught_up`:
     every source is readable and read to its end; `lagging`: the logs that are not. `counts` says

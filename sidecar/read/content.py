@@ -8,6 +8,7 @@ from typing import Protocol
 _GZIP_MAGIC = b"\x1f\x8b"
 _STEP = 1 << 17
 _GZIP = 31  # zlib's window bits for "with a gzip header"
+_PEEK = 2048  # most lines are shorter
 
 
 class Content(Protocol):
@@ -26,6 +27,10 @@ class Content(Protocol):
         """Return up to `count` bytes from `position`, fewer only where the file ends."""
         ...
 
+    def read_lines(self, position: int, count: int) -> bytes:
+        """Return the same, or fewer bytes that end with a line."""
+        ...
+
     def stat(self) -> os.stat_result: ...
     def close(self) -> None: ...
 
@@ -41,6 +46,17 @@ class Plain:
         self._fd = fd
 
     def read_at(self, position: int, count: int) -> bytes:
+        return os.pread(self._fd, count, position)
+
+    def read_lines(self, position: int, count: int) -> bytes:
+        """Look first where the last line ends, and read no further.
+
+        To cut it off afterwards is a copy of the whole block into memory of its own: 0.26 ms a
+        MiB instead of 0.1.
+        """
+        if count > _PEEK:
+            end = os.pread(self._fd, _PEEK, position + count - _PEEK).rfind(b"\n") + 1
+            count -= _PEEK - end if end else 0
         return os.pread(self._fd, count, position)
 
     def stat(self) -> os.stat_result:
@@ -85,6 +101,9 @@ class Gzipped:
                 self._base += drop
         begin = position - self._base
         return self._buffer[begin : begin + count]
+
+    def read_lines(self, position: int, count: int) -> bytes:
+        return self.read_at(position, count)
 
     def stat(self) -> os.stat_result:
         return os.fstat(self._fd)

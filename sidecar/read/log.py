@@ -1,6 +1,6 @@
 """One log: its generations oldest first, read in that order."""
 
-from collections.abc import Container
+from collections.abc import Container, Generator, Iterator
 
 from sidecar.parse.event import Chunk, LogFormat
 from sidecar.read.batch import ReadBatch
@@ -103,11 +103,11 @@ class Log:
         """Bring restored generations into the order of their files; the live one is youngest."""
         self.generations.sort(key=lambda g: (g.at_live, g.mtime_ns))
 
-    def read(self, batch: ReadBatch, budget: int, max_line: int) -> int:
+    def read(self, batch: ReadBatch, budget: int, max_line: int) -> Generator[Chunk, None, int]:
         """Read generations in turn until `budget` is used; return the bytes passed."""
         used = 0
         for generation in self.opened:
-            used += self._read(generation, batch, budget - used, max_line)
+            used += yield from self._read(generation, batch, budget - used, max_line)
             if generation.behind or self._holds_back(generation):
                 break
         return used
@@ -117,19 +117,22 @@ class Log:
         unfinished = content is not None and not generation.problem and not content.complete
         return unfinished and generation.still.looks < PATIENCE_POLLS
 
-    def _read(self, generation: Generation, batch: ReadBatch, budget: int, max_line: int) -> int:
+    def _read(
+        self, generation: Generation, batch: ReadBatch, budget: int, max_line: int
+    ) -> Generator[Chunk, None, int]:
         used = 0
         while generation.has_news():
             if used >= budget:
                 generation.behind = True
                 return used
-            if not (passed := self.take(generation, batch, budget - used, max_line)):
+            passed = yield from self._take(generation, batch, budget - used, max_line)
+            if not passed:
                 break
             used += passed
         generation.behind = False
         return used
 
-    def take(
+    def _take(
         self,
         generation: Generation,
         batch: ReadBatch,
@@ -137,8 +140,8 @@ class Log:
         max_line: int,
         *,
         final: bool = False,
-    ) -> int:
-        """Read one block into `batch`; return the bytes passed, 0 at the end or on an error."""
+    ) -> Generator[Chunk, None, int]:
+        """Read one block; return the bytes passed, 0 at the end or on an error."""
         try:
             framed, passed = generation.read(budget, max_line, final=final)
         except OSError as error:
@@ -146,19 +149,17 @@ class Log:
             generation.problem = f"cannot read {generation.path}: {error.strerror}; trying again"
             return 0
         generation.problem = ""
-        if framed and framed.data:
-            batch.chunks.append(
-                Chunk(generation.id, self.path, self.format, framed.data, framed.start)
-            )
         if framed:
             batch.count("overlong_lines", self.path, framed.overlong)
+        if framed and framed.data:
+            yield Chunk(generation.id, self.path, self.format, framed.data, framed.start)
         return passed
 
-    def retire(self, batch: ReadBatch, max_line: int) -> None:
+    def retire(self, batch: ReadBatch, max_line: int) -> Iterator[Chunk]:
         """Finish rotated files that are read to their end and quiet: last line, then close."""
         for generation in self.opened:
             if self._is_done(generation):
-                while self.take(generation, batch, max_line, max_line, final=True):
+                while (yield from self._take(generation, batch, max_line, max_line, final=True)):
                     pass
                 if self._may_close(generation) and generation.content is not None:
                     batch.count("bytes_lost", self.path, generation.content.unreadable)

@@ -147,7 +147,7 @@ class Recogniser:
         try:
             if content and self._roster.move_in(generation, probe, batch, now):
                 return True
-            if content and generation.is_behind_copy(content):
+            if content and generation.marks.are_in(content.read_at):
                 self._finish_in(generation, probe, batch)
                 return True
             undecided = probe.blind if content is None else not content.complete

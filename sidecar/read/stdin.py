@@ -3,6 +3,7 @@
 import os
 import queue
 import threading
+from collections.abc import Iterator
 
 from sidecar.parse.event import Chunk, LogFormat
 from sidecar.read.batch import LogStatus, ReadBatch
@@ -35,8 +36,8 @@ class Stdin:
     def behind(self) -> bool:
         return not self._blocks.empty()
 
-    def read(self, batch: ReadBatch, budget: int) -> None:
-        """Move what has arrived, up to about `budget` bytes, into `batch`."""
+    def read(self, batch: ReadBatch, budget: int) -> Iterator[Chunk]:
+        """Return what has arrived, up to about `budget` bytes."""
         taken = 0
         while taken < budget and not self._ended:
             try:
@@ -45,7 +46,7 @@ class Stdin:
                 break
             self._ended = not block
             taken += len(block)
-            self._cut(block, batch)
+            yield from self._cut(block, batch)
         if self._problem:
             batch.problems.append(self._problem)
 
@@ -55,7 +56,7 @@ class Stdin:
         lag = len(self._buffer) + self._blocks.qsize() * _BLOCK
         return LogStatus(LOG, LOG, self._position, size, lag, state, self._problem)
 
-    def _cut(self, block: bytes, batch: ReadBatch) -> None:
+    def _cut(self, block: bytes, batch: ReadBatch) -> Iterator[Chunk]:
         self._buffer += block
         while self._buffer:
             piece = self._buffer[: self._max_line + 1]
@@ -69,9 +70,7 @@ class Stdin:
             self._skip = framed.skip
             batch.count("overlong_lines", LOG, framed.overlong)
             if framed.data:
-                batch.chunks.append(
-                    Chunk(self._number, LOG, self._format, framed.data, framed.start)
-                )
+                yield Chunk(self._number, LOG, self._format, framed.data, framed.start)
             if not passed:
                 return
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from watchdog.events import (
+    FileClosedEvent,
     FileCreatedEvent,
     FileDeletedEvent,
     FileModifiedEvent,
@@ -21,23 +22,24 @@ from watchdog.observers.api import BaseObserver, ObservedWatch
 
 _R = TypeVar("_R")
 # Not opened and not closed: reading a file must not wake its reader.
-_EVENTS: list[type[FileSystemEvent]] = [
-    FileCreatedEvent,
-    FileDeletedEvent,
-    FileModifiedEvent,
-    FileMovedEvent,
-]
+_EVENTS: list[type[FileSystemEvent]] = [FileCreatedEvent, FileDeletedEvent, FileMovedEvent]
 
 
 class Waker:
     """Calls `wake`, from a thread of watchdog's, when a file in `directories` changes.
 
-    No method raises for what inotify cannot do: then nothing wakes, and the poll does the work.
+    With `growing`, each write to a file is a change, else only that a writer closes it: where the
+    state file lies beside the configuration, watching its writes took 4 % of the time at full
+    speed. No method raises for what inotify cannot do: then nothing wakes, and the poll does the
+    work.
     """
 
-    def __init__(self, directories: Iterable[str], wake: Callable[[], None]) -> None:
+    def __init__(
+        self, directories: Iterable[str], wake: Callable[[], None], *, growing: bool = True
+    ) -> None:
         self._wanted = frozenset(directories)
         self._handler = _Handler(wake)
+        self._events = [*_EVENTS, FileModifiedEvent if growing else FileClosedEvent]
         self._observer: BaseObserver | None = None
         self._watches: dict[str, ObservedWatch] = {}
 
@@ -76,7 +78,7 @@ class Waker:
             _quietly(observer.join)
 
     def _schedule(self, observer: BaseObserver, directory: str) -> ObservedWatch:
-        return observer.schedule(self._handler, directory, event_filter=_EVENTS)
+        return observer.schedule(self._handler, directory, event_filter=self._events)
 
     def _living(self) -> frozenset[str]:
         """Return the directories whose watching thread is alive."""

@@ -8,15 +8,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from sidecar.web.fault import Refusal
+
 LONGEST_BODY = 64 * 1024
-
-
-class Refusal(Exception):  # noqa: N818 - an answer, not an accident
-    """What was asked for cannot be done: an HTTP status and a sentence for the caller."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
 
 
 class Api(Protocol):

@@ -170,7 +170,7 @@ class SelfMetrics:
             "rule_timestamp_seconds", "The time rules have reached; behind the clock while lagging."
         )
         self.rule_seconds = self._counter(
-            "rule_evaluation_seconds", "Time spent parsing lines and judging events."
+            "rule_evaluation_seconds", "Time spent reading and parsing lines and judging events."
         )
         self.rule_overflow = self._counter(
             "rule_overflow", "Events not judged: their rule tracks as many keys as it may.",

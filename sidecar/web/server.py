@@ -19,7 +19,8 @@ from starlette.types import ASGIApp
 
 from sidecar import __version__
 from sidecar.secret import Secret
-from sidecar.web.api import Api, Refusal, refused, routes as api_routes
+from sidecar.web.api import Api, refused, routes as api_routes
+from sidecar.web.fault import Refusal, StartError
 from sidecar.web.guard import Guard
 from sidecar.web.loopback import HostCheck, is_loopback
 from sidecar.web.negotiation import OPENMETRICS, TEXT, accepts_gzip, wants_openmetrics
@@ -27,6 +28,7 @@ from sidecar.web.selfmetrics import render_registry
 
 # Responses take milliseconds; a client that needs longer than this to take one is gone.
 STOP_SECONDS = 2
+TICK_SECONDS = 1.0
 _GZIP_LEVEL = 1  # 1.6 MB of series: 5 ms and 23 times smaller; level 5 takes 8 ms for 33 times
 _PAGE = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Webhook alert sidecar</title></head>
@@ -39,10 +41,6 @@ _PAGE = f"""<!doctype html>
 <li><a href="api/v1/alerts">Alerts</a></li>
 </ul></body></html>
 """
-
-
-class StartError(Exception):
-    """The listener cannot start; the text is one sentence for the user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +164,7 @@ class _Server(uvicorn.Server):
         self.servers = []
         self._listener = listener
         self._tell_started = started
+        self._ended = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -179,6 +178,16 @@ class _Server(uvicorn.Server):
     async def stop_when(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self.should_exit = True
+        self._ended.set()
+
+    async def main_loop(self) -> None:
+        """Set the clock of the `Date` header each second.
+
+        uvicorn's own loop wakes ten times as often: a third of what an idle daemon cost.
+        """
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), TICK_SECONDS)
 
     def close(self) -> None:
         """Let go of every socket, also when a cancelled `serve` never came to do so."""

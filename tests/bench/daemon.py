@@ -9,6 +9,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ http: {{listen: "127.0.0.1:0"}}
 stale_after: {stale_after}
 {receivers}
 """
+_BYTECODE = tempfile.TemporaryDirectory()
 NOBODY = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
 
 
@@ -54,6 +56,7 @@ class Daemon:
     started: float
     port: int = 0
     notes: list[str] = field(default_factory=list)
+    listening: threading.Event = field(default_factory=threading.Event)
 
     def offset(self) -> int:
         """Return the bytes read and committed, over all files; 0 while there is no state file."""
@@ -77,20 +80,29 @@ class Daemon:
     def commits(self) -> "Commits":
         return Commits(self.folder / "state.db")
 
+    def wait_listening(self) -> None:
+        self.listening.wait(30)
+        if not self.port:
+            raise SystemExit("the daemon did not start:\n" + "\n".join(self.notes))
+
     def metrics(self) -> str:
+        self.wait_listening()
         with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
             text: str = answer.read().decode()
             return text
 
     def resident(self) -> float:
-        """Return the resident memory in MB."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        line = next(li for li in status.splitlines() if li.startswith("VmRSS:"))
-        return int(line.split()[1]) * 1024 / 1e6
+        """Return the resident memory in MB, that of a second process included."""
+        return sum(_resident(pid) for pid in self._processes())
 
     def cpu_seconds(self) -> float:
-        stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(stat[11]) + int(stat[12])) / _TICKS
+        """Return the processor time spent, also that of a second process, running or ended."""
+        return sum(_cpu_seconds(pid) for pid in self._processes())
+
+    def _processes(self) -> list[int]:
+        pid = self.process.pid
+        of_threads = Path(f"/proc/{pid}/task").glob("*/children")
+        return [pid, *(int(child) for path in of_threads for child in path.read_text().split())]
 
     def state_bytes(self) -> int:
         return sum(path.stat().st_size for path in self.folder.glob("state.db*"))
@@ -98,6 +110,17 @@ class Daemon:
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(timeout=60)
+
+
+def _resident(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    line = next(li for li in status.splitlines() if li.startswith("VmRSS:"))
+    return int(line.split()[1]) * 1024 / 1e6
+
+
+def _cpu_seconds(pid: int) -> float:
+    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, stat[11:15])) / _TICKS  # of itself and of its children that ended
 
 
 class Commits:
@@ -145,19 +168,17 @@ def write_config(
 
 
 @contextmanager
-def running(config: Path) -> Iterator[Daemon]:
-    """Start the daemon on `config` and wait until it listens; kill it in the end."""
+def running(config: Path, *, listening: bool = True) -> Iterator[Daemon]:
+    """Start the daemon on `config`, wait until it listens if asked to; kill it in the end."""
     command = [sys.executable, "-m", "sidecar", "run", "-c", str(config)]
     started = time.perf_counter()
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, cwd=ROOT)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, cwd=ROOT, env=_environment())
     daemon = Daemon(process, config.parent, started)
-    listening = threading.Event()
-    reader = threading.Thread(target=_listen, args=(daemon, listening), daemon=True)
+    reader = threading.Thread(target=_listen, args=(daemon,), daemon=True)
     reader.start()
     try:
-        listening.wait(30)
-        if not daemon.port:
-            raise SystemExit("the daemon did not start:\n" + "\n".join(daemon.notes))
+        if listening:
+            daemon.wait_listening()
         yield daemon
     finally:
         if process.poll() is None:
@@ -166,17 +187,23 @@ def running(config: Path) -> Iterator[Daemon]:
         reader.join()
 
 
-def _listen(daemon: Daemon, listening: threading.Event) -> None:
+def _environment() -> dict[str, str]:
+    """Return ours, with compiled modules kept as an installation has them."""
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": _BYTECODE.name}
+
+
+def _listen(daemon: Daemon) -> None:
     """Read the daemon's log to its end, so that it never waits for us."""
     assert daemon.process.stderr is not None
     for raw in daemon.process.stderr:
         if b'"event": "listening"' in raw:
             daemon.port = int(json.loads(raw)["port"])
-            listening.set()
+            daemon.listening.set()
         elif len(daemon.notes) < 50:
             daemon.notes.append(raw.decode().rstrip())
     daemon.process.stderr.close()
-    listening.set()
+    daemon.listening.set()
 
 
 def counted(exposition: str) -> int:

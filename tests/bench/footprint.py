@@ -31,13 +31,14 @@ def start_row(folder: Path, runs: int) -> Row:
     log = folder / "start.log"
     log.write_text(lines.failure(lines.start(), "org_one", 1))
     took = []
-    for _ in range(runs):
+    for _ in range(runs + 1):
         with (
             tempfile.TemporaryDirectory() as name,
-            running(write_config(Path(name), log)) as daemon,
+            running(write_config(Path(name), log), listening=False) as daemon,
         ):
             took.append(daemon.wait_read(log.stat().st_size, every=0.002))
-    return within("start to first line read and committed", took, 1, 0.4, "s")
+    # The first start may have modules to compile, as an installation has not.
+    return within("start to first line read and committed", took[1:], 1, 0.4, "s")
 
 
 def restart_row(home: Path, keys: int, runs: int) -> Row:
@@ -47,7 +48,7 @@ def restart_row(home: Path, keys: int, runs: int) -> Row:
     for number in range(runs):
         with log.open("a") as out:
             out.write(lines.failure(lines.start(), f"org_again{number}", 1))
-        with running(config) as daemon:
+        with running(config, listening=False) as daemon:
             took.append(daemon.wait_read(log.stat().st_size, every=0.002))
     return within(f"start with {keys:,} stored keys", took, 2, 1, "s")
 

@@ -598,6 +598,8 @@ class Failing:
             raise self._error
         return self._inner.read_at(position, count)
 
+    read_lines = read_at
+
     def stat(self) -> os.stat_result:
         return self._inner.stat()
 

@@ -47,6 +47,26 @@ def test_reading_does_not_wake(tmp_path: Path, bell: Bell) -> None:
     waker.stop()
 
 
+def test_of_configuration_only_what_is_closed_wakes(tmp_path: Path, bell: Bell) -> None:
+    (tmp_path / "sidecar.yaml").write_bytes(b"a: 1\n")
+    waker = Waker([str(tmp_path)], bell, growing=False)
+    waker.start()
+    with (tmp_path / "sidecar.yaml").open("ab", buffering=0) as out:
+        out.write(b"b: 2\n")
+        assert not bell.rang.wait(0.3)
+    assert bell.rang.wait(10)
+    waker.stop()
+
+
+def test_nobody_wakes_while_nothing_is_watched(tmp_path: Path, waker: Waker, bell: Bell) -> None:
+    waker.watch(())
+    (tmp_path / "app.log").write_bytes(b"line\n")
+    assert not bell.rang.wait(0.3)
+    waker.watch([str(tmp_path)])
+    (tmp_path / "app.log").write_bytes(b"another\n")
+    assert bell.rang.wait(10)
+
+
 def test_a_directory_that_appears_later_is_watched_from_then(
     tmp_path: Path, waker: Waker, bell: Bell
 ) -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from sidecar.web.api import LONGEST_BODY, Refusal
+from sidecar.web.api import LONGEST_BODY
+from sidecar.web.fault import Refusal
 from sidecar.web.server import build_app
 from support_web import StubApi, asking_app, web_state
 

@@ -1,0 +1,13 @@
+"""How the web part says no; apart from it, since to import a web server takes 30 ms."""
+
+
+class StartError(Exception):
+    """The listener cannot start; the text is one sentence for the user."""
+
+
+class Refusal(Exception):  # noqa: N818 - an answer, not an accident
+    """What was asked for cannot be done: an HTTP status and a sentence for the caller."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
