@@ -8,7 +8,7 @@ size follows from the time that the last steps took.
 
 LEAST, FIRST, MOST = 1 << 18, 1 << 19, 1 << 24  # bytes; they are not in memory all at once
 # With the commit and a busy machine this stays below 50 ms.
-TARGET_SECONDS = 0.02
+TARGET_SECONDS = 0.025
 
 
 class Slice:

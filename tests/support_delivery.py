@@ -98,6 +98,9 @@ class MemoryOutbox:
 class PlainRenderer:
     """Says no more than which notification it is."""
 
+    def prepare(self) -> None:
+        pass
+
     def slack(self, notification: Notification, config: SlackConfig) -> SlackText:
         del config
         return SlackText({"text": notification.id, "blocks": []}, None)

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import assert_never
 
+import anyio
 import httpx
 
 from sidecar.deliver import email, slack
@@ -23,7 +24,14 @@ async def connected() -> AsyncIterator["Sender"]:
 
 
 def _client() -> httpx.AsyncClient:
+    # anyio loads its parts when httpx first connects: the first alert would wait 50 ms for them.
+    anyio.run(_try_connecting)
     return httpx.AsyncClient(timeout=slack.TIMEOUT, follow_redirects=False)
+
+
+async def _try_connecting() -> None:
+    with suppress(OSError):
+        await anyio.connect_tcp("127.0.0.1", 0)  # no port: fails at once and reaches nobody
 
 
 class Sender:

@@ -106,6 +106,10 @@ class Worker:
         """Return when the oldest row in memory was made."""
         return min((row.created for row in self._held()), default=None)
 
+    def prepare(self) -> None:
+        """Do what the first message should not have to wait for; before `run`."""
+        self._renderer.prepare()
+
     async def run(self, sender: Sender, stop: asyncio.Event) -> None:
         """Send through `sender` until `stop` is set; then end what is under way, and free the rest.
 

@@ -1,10 +1,11 @@
 """Rendering: a stored notification becomes a Slack payload or a mail, whatever its templates do."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import Template
+from jinja2 import Template, TemplateError
 
 from sidecar.notify import slack_blocks
 from sidecar.notify.model import EmailConfig, Notification, SlackConfig
@@ -52,6 +53,12 @@ class Renderer:
         self._plain = _Press(TemplateEnvironment(templates))
         self._slack = _Press(TemplateEnvironment(templates, escape_slack))
         self._html = _Press(TemplateEnvironment(templates, escape_html))
+
+    def prepare(self) -> None:
+        """Compile the shared templates, 30 ms that the first message else would wait for."""
+        self._plain.prepare("slack.title.j2", "mail.subject.j2", "mail.text.j2")
+        self._slack.prepare("slack.text.j2")
+        self._html.prepare("mail.html.j2")
 
     def slack(self, notification: Notification, config: SlackConfig) -> SlackText:
         """Return the payload by the config's templates, or the shipped ones."""
@@ -128,6 +135,11 @@ class _Press:
         get = self._environment.get_template
         template = get(name) if source is None else self._inline(source)
         return self._environment.fill(template, values)
+
+    def prepare(self, *names: str) -> None:
+        for name in names:
+            with suppress(TemplateError):  # told when it is needed
+                self._environment.get_template(name)
 
     def _inline(self, source: str) -> Template:
         found = self._compiled.get(source)

@@ -27,7 +27,14 @@ route: {{receiver: nobody}}
 receivers: [{{name: nobody}}]
 """
 # What the daemon needs only to send and to answer: a quarter of its start.
-LATE = {"httpx", "aiosmtplib", "uvicorn", "starlette", "sidecar.web.server"}
+LATE = {
+    "httpx",
+    "aiosmtplib",
+    "uvicorn",
+    "starlette",
+    "sidecar.web.server",
+    "anyio._backends._asyncio",  # which anyio loads when it is first used
+}
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from sidecar.config.templates import shipped_templates
 from sidecar.notify.model import Notice, NoticeStatus, Reason, SlackConfig
 from sidecar.notify.redact import Redactor, RedactPolicy
 from sidecar.notify.render import MailText, Renderer
+from support_calls import calls
 from support_notify import HOUR, MINUTE, T0, mail_config, notice, notification
 
 RENDERER = Renderer(shipped_templates(), Redactor(RedactPolicy()))
@@ -70,6 +71,22 @@ def test_a_resolved_message_is_green_and_asks_for_nothing() -> None:
     assert "*resolved* after 1h: 2026-11-02 08:00:00 UTC to 2026-11-02 09:00:00 UTC" in body
     assert "Call the customer" not in body
     assert payload["attachments"][0]["color"] == "#2e9e5b"
+
+
+def test_once_prepared_the_first_message_costs_little_more_than_any_other() -> None:
+    def first_message(*, prepared: bool) -> int:
+        renderer = Renderer(shipped_templates(), Redactor(RedactPolicy()))
+        if prepared:
+            renderer.prepare()
+        return calls(lambda: renderer.slack(notification(), SLACK))
+
+    assert first_message(prepared=True) < first_message(prepared=False) / 2
+
+
+def test_a_template_that_is_missing_or_no_template_is_told_of_when_it_is_needed() -> None:
+    renderer = Renderer({"slack.title.j2": "{% if"}, Redactor(RedactPolicy()))
+    renderer.prepare()
+    assert "slack.title.j2" in (renderer.slack(notification(), SLACK).fault or "")
 
 
 VARIANTS = [
