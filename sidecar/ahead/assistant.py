@@ -14,8 +14,8 @@ from sidecar.ahead.wire import Answer, Gone, Setup, Task, is_ready, receive, sen
 from sidecar.parse.event import Chunk, Parsed, Triple
 from sidecar.parse.pattern import Pattern
 
-# Chunks that the second process has at a time: one to work on, and one so that it need not wait.
-_SLOTS = 2
+# Chunks that the second process has at a time: one to work on, and two so that it need not wait.
+_SLOTS = 3
 _SLOT = 1 << 20  # bytes; a larger chunk is parsed here
 # Chunks read ahead of one whose answer has not come; more would be memory for nothing.
 _MOST_WAITING = 8

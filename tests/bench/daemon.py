@@ -112,6 +112,9 @@ class Daemon:
         return sum(path.stat().st_size for path in self.folder.glob("state.db*"))
 
     def stop(self) -> None:
+        if self._db is not None:  # whoever closes the file last clears its log away
+            self._db.close()
+            self._db = None
         self.process.terminate()
         self.process.wait(timeout=60)
 
