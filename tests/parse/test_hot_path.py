@@ -1,16 +1,14 @@
 """What holds the hot path where it is: calls and memory for each line, counted and not timed."""
 
 import json
-import sys
 import tracemalloc
 from collections.abc import Callable
-from types import FrameType
-from typing import Any
 
 import pytest
 
 from sidecar.parse.event import Chunk, Parsed, Triple
 from sidecar.parse.parser import Parser
+from support_calls import calls
 from support_parse import NOW, agentops_patterns, chunk_of, nothing
 
 LINES = 2000
@@ -45,22 +43,6 @@ def paid(triple: Triple) -> bool:
     return triple[2] == "paid"
 
 
-def calls_in(run: Callable[[], object]) -> int:
-    """Return how many calls, of Python functions and of C ones, `run` makes."""
-    calls = 0
-
-    def count(_frame: FrameType, what: str, _argument: Any) -> None:
-        nonlocal calls
-        calls += what in {"call", "c_call"}
-
-    sys.setprofile(count)
-    try:
-        run()
-    finally:
-        sys.setprofile(None)
-    return calls
-
-
 def ready(text: str) -> tuple[Parser, Chunk]:
     """Return a parser that has seen its first chunk, and the chunk."""
     parser, chunk = Parser(agentops_patterns()), chunk_of(text)
@@ -88,9 +70,9 @@ def test_calls_for_each_line(
         nonlocal parsed
         parsed = parser.parse(chunk, now=NOW, wanted=wanted)
 
-    calls = calls_in(run)
+    made = calls(run)
     assert parsed.lines >= LINES - 10
-    assert calls / parsed.lines <= most
+    assert made / parsed.lines <= most
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """What many rules and many keys cost, counted in calls and bytes, which are no matter of luck."""
 
-import sys
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -10,24 +9,8 @@ import pytest
 from sidecar.rules import gates
 from sidecar.rules.engine import Engine
 from sidecar.rules.gates import PatternSet
+from support_calls import calls
 from support_rules import DAY, HOUR, Bench, event, redact, rule
-
-
-def calls(do: Callable[[], object]) -> int:
-    """Return how many calls, of Python and of C, `do` makes."""
-    count = 0
-
-    def counted(_frame: object, what: str, _arg: object) -> None:
-        nonlocal count
-        count += what in ("call", "c_call")
-
-    before = sys.getprofile()
-    sys.setprofile(counted)
-    try:
-        do()
-    finally:
-        sys.setprofile(before)
-    return count
 
 
 def engine_of(count: int, match: Callable[[int], list[str]], **more: Any) -> Engine:
