@@ -13,10 +13,9 @@ from sidecar.parse.event import (
     Tally,
     Triple,
 )
-from sidecar.parse.quick import NOT_JSON, Head, read_whole
-from sidecar.parse.record import Record, bounded
+from sidecar.parse.quick import NOT_JSON
+from sidecar.parse.record import Record
 from sidecar.parse.repr import Unreadable
-from sidecar.parse.times import instant
 
 _MAX_TEXT = 200  # of event_type, status and webhook_provider: they become labels
 _MAX_SAMPLE = 200
@@ -53,28 +52,6 @@ class Collector:
                 tally = self._tallies[triple]
                 tally.count += count
                 tally.last_at = max(tally.last_at, newest)
-        return True
-
-    def take(self, head: Head, source: bytes) -> bool:
-        """Take an event by its head; False when its line must be read with care instead."""
-        triple = (head.webhook_provider, head.event_type, head.status)
-        tally = self._tallies.get(triple)
-        if tally is None and triple not in self._whole:
-            if not _fits(triple):
-                return False
-            tally = self._admit(triple)
-        at = instant(head.timestamp)
-        if at is None:
-            return False
-        if tally is not None:
-            self._tally(tally, at)
-            return True
-        try:
-            fields = bounded(read_whole(source))
-        except NOT_JSON:
-            return False
-        fields.setdefault("webhook_provider", UNKNOWN_PROVIDER)
-        self._event(triple, at, fields)
         return True
 
     def add(self, record: Record, stamp: float | None) -> None:

@@ -9,7 +9,7 @@ from sidecar.parse.heads import Heads
 from sidecar.parse.needles import Needles
 from sidecar.parse.pattern import Pattern
 from sidecar.parse.pieces import WRAPPINGS, Joiner, Line, may_be_wrapped, unwrap_all
-from sidecar.parse.quick import MARKER, MARKER_BYTES, event_source, read_head, read_heads
+from sidecar.parse.quick import MARKER_BYTES
 from sidecar.parse.record import find_record
 from sidecar.parse.repr import Unreadable
 from sidecar.parse.textpatterns import TextPatterns
@@ -47,7 +47,7 @@ class Parser:
         parsed = ordinary or self.parse_ordinary(chunk, now=now, wanted=wanted)
         if parsed is None or (self._joiner.has_open(chunk.log) and self._is_wrapped(chunk)):
             out = Collector(now, wanted)
-            self._read_any(chunk, out)
+            self._read_lines(chunk, out)
             parsed = out.finish(_count(chunk.data))
         parsed.open_from = self._joiner.open_from(chunk)
         return parsed
@@ -78,14 +78,13 @@ class Parser:
         taken = not odd and out.take_block(block_of(claims.objects, heads))
         return out.finish(_count(data)) if taken else None
 
-    def _read_any(self, chunk: Chunk, out: Collector) -> None:
-        if self._take_objects(chunk, out):
-            return
-        if self._is_wrapped(chunk):
-            for line in self._whole_lines(chunk):
-                self._read_unwrapped(line, out)
-        else:
+    def _read_lines(self, chunk: Chunk, out: Collector) -> None:
+        if not self._is_wrapped(chunk):
             self._scan(chunk.data, chunk.start, out)
+            return
+        for line in self._whole_lines(chunk):
+            if MARKER_BYTES in line.text or line.too_long or self._patterns.suspects(line.text):
+                self._read(line, out)
 
     def resume(self, chunk: Chunk) -> None:
         """Read the bytes [open_from, offset) of a file once more, after a restart.
@@ -114,31 +113,6 @@ class Parser:
             if line is not None:
                 yield line
             position += len(raw) + 1
-
-    def _read_unwrapped(self, line: Line, out: Collector) -> None:
-        """Read one line that is not known to hold a marker."""
-        marker = line.text.find(MARKER_BYTES)
-        if marker >= 0 and self._take(line.text, marker, out):
-            return
-        if marker >= 0 or line.too_long or self._patterns.suspects(line.text):
-            self._read(line, out)
-
-    def _take_objects(self, chunk: Chunk, out: Collector) -> bool:
-        """Read a chunk of nothing but JSON objects, as hosts that log JSON lines write them.
-
-        False, with nothing taken, when the chunk is not such a one.
-        """
-        found = read_heads(chunk.data)
-        if found is None or max(map(len, found[0])) > self._max_line:
-            return False
-        position = chunk.start
-        for line, head in zip(*found, strict=True):
-            if head.metric_type != MARKER or not out.take(head, line):
-                whole = self._joiner.unwrap(chunk, line, position)
-                if whole is not None:
-                    self._read_unwrapped(whole, out)
-            position += len(line) + 1
-        return True
 
     def _only_claims(self, data: bytes) -> Claims | None:
         """Return the lines with the marker where nothing else in `data` can be an event."""
@@ -170,9 +144,7 @@ class Parser:
             end = find(b"\n", marker, stop)
             if end < 0:
                 end = stop
-            line = data[begin:end]
-            if not self._take(line, marker - begin, out):
-                self._read(Line(line, start + begin), out)
+            self._read(Line(data[begin:end], start + begin), out)
             begin = end + 1
 
     def _take_claims(self, claims: Claims, start: int, out: Collector) -> None:
@@ -186,21 +158,8 @@ class Parser:
             block = block_of(claims.objects[first:end], heads[first:end])
             taken = end - first >= LEAST and out.take_block(block)
             for begin, stop in lines[end if taken else first : end + 1]:
-                self._read_marked(claims.data[begin:stop], start + begin, out)
+                self._read(Line(claims.data[begin:stop], start + begin), out)
             first = end + 1
-
-    def _read_marked(self, line: bytes, position: int, out: Collector) -> None:
-        """Read a line with the marker, the quick way if that goes."""
-        if not self._take(line, line.find(MARKER_BYTES), out):
-            self._read(Line(line, position), out)
-
-    def _take(self, line: bytes, marker: int, out: Collector) -> bool:
-        """Take the event in `line` the quick way; False when it must be read with care."""
-        source = event_source(line, marker) if len(line) <= self._max_line else None
-        if source is None:
-            return False
-        head = read_head(source, line)
-        return head is not None and out.take(head, source)
 
     def _read(self, line: Line, out: Collector) -> None:
         """Read one line with all care: its record, else what a pattern makes of it."""
