@@ -9,10 +9,10 @@ from sidecar.config.faults import Fault, did_you_mean
 from sidecar.config.load import Checked, unrouted
 from sidecar.config.model import Config
 from sidecar.notify.redact import Redactor
-from sidecar.parse.event import Event, Triple
+from sidecar.parse.event import Event
 from sidecar.simulate.history import History, Log
 from sidecar.simulate.sightings import Doubt, Sightings
-from sidecar.simulate.simulation import Item, Moment, Simulation
+from sidecar.simulate.simulation import Moment, Simulation
 from sidecar.simulate.told import Press
 
 # After the last event, so that every group is told that waits for others.
@@ -27,29 +27,24 @@ def hold_against(paths: Sequence[str], checked: Checked, now: float) -> tuple[li
     """
     config = checked.config or unrouted(checked)
     sightings = Sightings(config.rules, config.metrics)
-    history = History(config, _everything, clock=now)
+    history = History(config.patterns, clock=now)
     logs = [Log(p, partial(read_chunks, p, n, _unheard)) for n, p in enumerate(paths)]
-    items = _watched(history.items(logs), sightings)
+    items = _watched(history.events(logs), sightings)
     failures = list(_failures(config, items))
     doubts = [_fault(doubt) for doubt in sightings.doubts(Redactor(config.redact))]
     return [*doubts, *failures] if sightings.events else [], sightings.events
 
 
-def _everything(_: Triple) -> bool:
-    return True
-
-
 def _unheard(_: int) -> None: ...
 
 
-def _watched(items: Iterable[Item], sightings: Sightings) -> Iterator[Item]:
-    for item in items:
-        if isinstance(item, Event):
-            sightings.see(item)
-        yield item
+def _watched(events: Iterable[Event], sightings: Sightings) -> Iterator[Event]:
+    for event in events:
+        sightings.see(event)
+        yield event
 
 
-def _failures(config: Config, items: Iterator[Item]) -> Iterator[Fault]:
+def _failures(config: Config, items: Iterator[Event]) -> Iterator[Fault]:
     """Yield each way in which a template of a message fails on what the sample raises."""
     first = next(items, None)
     if first is None:
@@ -70,7 +65,7 @@ def _failures(config: Config, items: Iterator[Item]) -> Iterator[Fault]:
         )
 
 
-def _moments(simulation: Simulation, items: Iterable[Item]) -> Iterator[Moment]:
+def _moments(simulation: Simulation, items: Iterable[Event]) -> Iterator[Moment]:
     yield from simulation.run(items)
     yield from simulation.run((), simulation.now + _FLUSH)
 

@@ -1,20 +1,26 @@
-"""Any number of logs, merged in the order of event time; each is opened when its time comes."""
+"""Logs as one history: every event of any number of files, in the order of their times.
+
+A log is nearly in order: a line may be written a moment after a younger one. Its events pass a
+buffer of bounded size that sorts them; one that lies further back than the buffer reaches comes
+out late, as it would have reached the daemon.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
+from operator import attrgetter
 
-from sidecar.config.model import Config
-from sidecar.parse.event import Chunk, Event, Triple
+import msgspec
+
+from sidecar.parse.event import Chunk, Event, RejectReason, Triple
 from sidecar.parse.parser import Parser
-from sidecar.simulate.simulation import Item, Passed
-from sidecar.simulate.stream import BY_TIME, Reading, Stream
+from sidecar.parse.pattern import Pattern
 
 # Events held back for sorting, over all logs together, and at least by each that is open.
 BUFFER_EVENTS = 10_000
 LEAST_BUFFER = 500
+_BY_TIME = attrgetter("at")
 _NEVER = float("inf")
-_NOTHING: Triple = ("", "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,60 +31,94 @@ class Log:
     chunks: Callable[[], Iterator[Chunk]]
 
 
+class Reading(msgspec.Struct):
+    """What was read so far. `future` events were dated far ahead of the wall clock."""
+
+    lines: int = 0
+    events: int = 0
+    future: int = 0
+    rejects: dict[RejectReason, int] = msgspec.field(default_factory=dict)
+
+
 class History:
     """Reads logs in the order of event time. `reading` counts what came by.
 
-    `wants` says which triples some rule needs whole, `clock` is the wall clock, see `Stream`.
-    Nothing after `until` comes out.
+    `clock` is the wall clock: an event far ahead of it, or without any time, takes the time its
+    log had reached. Nothing after `until` comes out.
     """
 
     def __init__(
-        self,
-        config: Config,
-        wants: Callable[[Triple], bool],
-        *,
-        clock: float,
-        until: float | None = None,
+        self, patterns: Sequence[Pattern], *, clock: float, until: float | None = None
     ) -> None:
         self.reading = Reading()
-        self._config = config
-        self._wants = wants
+        self._patterns = patterns
         self._clock = clock
         self._until = _NEVER if until is None else until
 
-    def items(self, logs: Sequence[Log]) -> Iterator[Item]:
+    def events(self, logs: Sequence[Log]) -> Iterator[Event]:
         """Yield what `logs` hold; what one log says at one instant stays in its order."""
         size = max(LEAST_BUFFER, BUFFER_EVENTS // max(1, len(logs)))
         if len(logs) == 1:
-            return self._stream(logs[0], size)
-        merged = merge(*(self._opened_late(log, size) for log in logs), key=BY_TIME)
-        return (item for item in merged if isinstance(item, Event) or item.count)
+            return self._sorted(logs[0], size)
+        merged = merge(*(self._opened_late(log, size) for log in logs), key=_BY_TIME)
+        return (event for event in merged if event.event_type)
 
-    def _opened_late(self, log: Log, size: int) -> Iterator[Item]:
+    def _opened_late(self, log: Log, size: int) -> Iterator[Event]:
         """Yield a stand-in at the log's first time, and open the log when that is asked for."""
-        first = self._first_at(log)
-        if first is not None:
-            yield Passed(_NOTHING, 0, first)
-        yield from self._stream(log, size)
-
-    def _first_at(self, log: Log) -> float | None:
-        """Return the earliest time in the first chunk of `log` that has any."""
-        parser = Parser(self._config.patterns)
+        parser = Parser(self._patterns)
         for chunk in log.chunks():
-            events = parser.parse(chunk, now=self._clock, wanted=lambda _: True).events
-            times = [event.at for event in events if event.at < self._clock]
-            if times:
-                return min(times)
-        return None
+            found = parser.parse(chunk, now=self._clock, wanted=_whole).events
+            if times := [event.at for event in found if event.at < self._clock]:
+                yield msgspec.structs.replace(_OPENING, at=min(times))
+                break
+        yield from self._sorted(log, size)
 
-    def _stream(self, log: Log, size: int) -> Iterator[Item]:
-        stream = Stream(
-            Parser(self._config.patterns),
-            self._config.rules,
-            self._wants,
-            clock=self._clock,
-            until=self._until,
-            size=size,
-            reading=self.reading,
-        )
-        return stream.items(log.chunks())
+    def _sorted(self, log: Log, size: int) -> Iterator[Event]:
+        held: list[Event] = []
+        beyond = 0  # events after `until` since the last one before it
+        for events in self._parsed(log):
+            inside = [event for event in events if event.at <= self._until]
+            beyond = 0 if inside else beyond + len(events)
+            self.reading.events += len(inside)
+            held += inside
+            if len(held) > 2 * size:  # sorted seldom, so that it costs little
+                held.sort(key=_BY_TIME)
+                yield from held[:-size]
+                del held[:-size]
+            if beyond > size:
+                break
+        held.sort(key=_BY_TIME)
+        yield from held
+
+    def _parsed(self, log: Log) -> Iterator[list[Event]]:
+        """Yield the events of each chunk, dated."""
+        parser, reading = Parser(self._patterns), self.reading
+        reached: float | None = None
+        for chunk in log.chunks():
+            parsed = parser.parse(chunk, now=self._clock, wanted=_whole)
+            reading.lines += parsed.lines
+            reading.future += parsed.future
+            for reject in parsed.rejects:
+                reading.rejects[reject.reason] = reading.rejects.get(reject.reason, 0) + 1
+            events = []
+            for event in parsed.events:
+                if event.at < self._clock:
+                    reached = event.at if reached is None else max(reached, event.at)
+                    events.append(event)
+                else:
+                    reached = (
+                        _first_time(parsed.events, self._clock) if reached is None else reached
+                    )
+                    events.append(msgspec.structs.replace(event, at=reached))
+            yield events
+
+
+_OPENING = Event("", "", "", 0.0, {})
+
+
+def _first_time(events: Sequence[Event], clock: float) -> float:
+    return next((event.at for event in events if event.at < clock), clock)
+
+
+def _whole(_triple: Triple) -> bool:
+    return True

@@ -4,9 +4,8 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from sidecar.config.model import Config
-from sidecar.simulate.history import History, Log
+from sidecar.simulate.history import History, Log, Reading
 from sidecar.simulate.simulation import Simulation
-from sidecar.simulate.stream import Reading
 from sidecar.simulate.summary import Summary
 from sidecar.simulate.told import Message, Press
 
@@ -43,15 +42,15 @@ class Replay:
     def messages(self, logs: Sequence[Log]) -> Iterator[Message]:
         """Yield each message in the order of time; `summary` and `reading` follow along."""
         simulation = Simulation(self._config, most=EVERY_ALERT)
-        history = History(self._config, simulation.wants, clock=self._clock, until=self._until)
+        history = History(self._config.patterns, clock=self._clock, until=self._until)
         self.reading = history.reading
-        items = history.items(logs)
-        first = next(items, None)
+        events = history.events(logs)
+        first = next(events, None)
         if first is None:
             return
         self.first_at = self.last_at = first.at
         simulation.begin(first.at)
-        for moment in simulation.run(chain((first,), items), self._until):
+        for moment in simulation.run(chain((first,), events), self._until):
             if self._since is not None and moment.at < self._since:
                 continue
             messages = list(self._press.messages(moment))

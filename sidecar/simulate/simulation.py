@@ -8,7 +8,7 @@ import msgspec
 from sidecar.config.model import Config
 from sidecar.core import Core, Step
 from sidecar.notify.message import MAX_NOTICES
-from sidecar.parse.event import Event, Triple
+from sidecar.parse.event import Event
 from sidecar.rows import Row
 from sidecar.rules.alert import Alert
 
@@ -16,17 +16,6 @@ from sidecar.rules.alert import Alert
 _DRAIN_EVERY = 10_000
 _NEVER = float("inf")
 _R = TypeVar("_R", bound=Row)
-
-
-class Passed(msgspec.Struct, frozen=True):
-    """`count` events of a triple that no rule wants whole, the newest at `at`."""
-
-    triple: Triple
-    count: int
-    at: float
-
-
-Item = Event | Passed
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -55,18 +44,14 @@ class Simulation:
         self.core.restore(_NothingStored(), start)
         self.core.feed((), start)
 
-    def wants(self, triple: Triple) -> bool:
-        """Return whether some rule needs the events of `triple` whole; else `Passed` will do."""
-        return self.core.engine.wants(triple)
-
-    def run(self, items: Iterable[Item], until: float | None = None) -> Iterator[Moment]:
-        """Take `items`, then let time pass up to and including `until`.
+    def run(self, events: Iterable[Event], until: float | None = None) -> Iterator[Moment]:
+        """Take `events`, then let time pass up to and including `until`.
 
         Yields each moment in which something was decided.
         """
         engine, due, seen = self.core.engine, self._due(), 0
-        for item in items:
-            at = item.at
+        for event in events:
+            at = event.at
             if at > self.now:
                 if engine.eventful or seen >= _DRAIN_EVERY:
                     yield from self._settle()
@@ -76,11 +61,11 @@ class Simulation:
                     yield from self._advance(at)
                     due = self._due()
                 self.now = at
-            if isinstance(item, Event):
+            if engine.wants(event.triple):
                 seen += 1
-                engine.observe(item, read_at=self.now)
-            else:
-                engine.observe_tally(item.triple, item.count, item.at)
+                engine.observe(event, read_at=self.now)
+            else:  # as the daemon, which only counts such
+                engine.observe_tally(event.triple, 1, at)
         yield from self._settle()
         if until is not None:
             yield from self._advance(until)

@@ -9,7 +9,7 @@ from msgspec.structs import replace as with_
 from sidecar.config.model import Config
 from sidecar.notify.model import Route
 from sidecar.parse.event import Event
-from sidecar.simulate.simulation import Passed, Simulation
+from sidecar.simulate.simulation import Simulation
 from support_simulate import DAY, HOUR, MINUTE, ROUTE, T0, config, event
 
 WAITS = """
@@ -38,7 +38,7 @@ def begun(config_: Config, start: float = T0) -> Simulation:
 
 
 def happened(
-    simulation: Simulation, events: list[Event | Passed], until: float | None = None
+    simulation: Simulation, events: list[Event], until: float | None = None
 ) -> list[tuple[float, str]]:
     """Return (seconds after T0, kind) of every transition."""
     return [
@@ -116,11 +116,9 @@ def test_absence_counts_from_the_start(tmp_path: Path) -> None:
     assert happened(simulation, [], T0 + DAY) == [(6 * HOUR, "fired")]
 
 
-def test_events_that_nobody_wants_whole_end_a_silence(tmp_path: Path) -> None:
+def test_an_event_ends_a_silence(tmp_path: Path) -> None:
     simulation = begun(config(tmp_path, QUIET))
-    received = ("stripe", "x", "received")
-    assert not simulation.wants(received)
-    events: list[Event | Passed] = [Passed(received, 5, T0 + 5 * HOUR)]
+    events = [event(T0 + 5 * HOUR, "received")]
     assert happened(simulation, events, T0 + 12 * HOUR) == [(11 * HOUR, "fired")]
 
 
