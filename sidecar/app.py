@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import structlog
 
+from sidecar.batch import LogStatus, ReadBatch
 from sidecar.clock import Clock
 from sidecar.config.model import Config
 from sidecar.config.reload import CannotTakeOver, Reloader, kept
@@ -21,7 +22,6 @@ from sidecar.measure.exposition import Exposition
 from sidecar.notify.render import Renderer
 from sidecar.outbox import StoredOutbox
 from sidecar.pump import Pump, PumpStopped
-from sidecar.read.batch import LogStatus, ReadBatch
 from sidecar.read.waker import Waker
 from sidecar.rows import SeriesRow
 from sidecar.selfwatch import Kind

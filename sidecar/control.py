@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sidecar import __version__
+from sidecar.batch import LogStatus
 from sidecar.clock import Clock
 from sidecar.config.model import Config
 from sidecar.config.reload import Reloader
 from sidecar.core import Core
-from sidecar.notify.model import Notice, NoticeStatus, Notification, Reason
+from sidecar.notify.model import Notification
 from sidecar.notify.redact import Redactor
 from sidecar.notify.render import Renderer
 from sidecar.pump import InThread, Pump, PumpStopped
-from sidecar.read.batch import LogStatus
 from sidecar.rules.alert import Alert
 from sidecar.rules.instant import bounded
 from sidecar.rules.rule import Rule
@@ -110,10 +110,7 @@ class Control:
     def _shown(self, alerts: Sequence[Alert], redactor: Redactor) -> list[dict[str, Any]]:
         now = self._clock.now()
         by = {rule.name: rule.by for rule in self._config().rules}
-        notification = Notification(
-            id="", receiver="", integration="", index=0, destination="", reason=Reason.REPEAT,
-            group="", group_labels={}, notices=[_notice(alert) for alert in alerts], at=now,
-        )  # fmt: skip
+        notification = Notification.about(alerts, now)
         # A renderer of its own: the one that sends lives on the event loop.
         view = Renderer(self._config().templates, redactor).view(notification)
         shown = zip(alerts, view["notices"], strict=True)
@@ -126,19 +123,6 @@ def _complete(rule: Rule, key: Mapping[str, str]) -> tuple[str, ...]:
         return rule.by
     needs = " ".join(f"{name}=VALUE" for name in rule.by) or "no KEY=VALUE"
     raise Refusal(400, f"alerts of {rule.name} are named by {needs}")
-
-
-def _notice(alert: Alert) -> Notice:
-    return Notice(
-        status=NoticeStatus.FIRING,
-        labels=alert.labels,
-        annotations=alert.annotations,
-        value=alert.value,
-        since=alert.since,
-        ended_at=None,
-        event=alert.event,
-        episode=alert.episode,
-    )
 
 
 def _alert(alert: Alert, by: Sequence[str], told: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from sidecar.ahead.turns import Ahead, ParseOrdinary, in_turn
+from sidecar.batch import ReadBatch
 from sidecar.config.model import Config
 from sidecar.measure.meter import Meter
 from sidecar.notify.message import MAX_NOTICES
@@ -25,7 +26,6 @@ from sidecar.rows import (
     Delta,
     FileRow,
     FloorsRow,
-    Gone,
     GroupRow,
     MemberRow,
     MetaRow,
@@ -45,27 +45,20 @@ SHADOW = "shadow"
 _R = TypeVar("_R", bound=Row)
 
 
-class Batch(Protocol):
-    """What the core needs of a read: see `sidecar.read.batch.ReadBatch`."""
-
-    @property
-    def chunks(self) -> Sequence[Chunk]: ...
-    @property
-    def resume(self) -> Sequence[Chunk]: ...
-    @property
-    def rows(self) -> Sequence[FileRow]: ...
-    @property
-    def gone(self) -> Sequence[Gone]: ...
-    @property
-    def caught_up(self) -> bool: ...
-    @property
-    def lagging(self) -> frozenset[str]: ...
-
-
 class Stored(Protocol):
     """Where `restore` gets the rows of the state file."""
 
     def load(self, row: type[_R], /) -> list[_R]: ...
+
+
+class _NothingStored:
+    def load(self, row: type[_R], /) -> list[_R]:
+        del row
+        return []
+
+
+# A state file that was never written.
+NOTHING_STORED: Stored = _NothingStored()
 
 
 class Step(msgspec.Struct):
@@ -157,7 +150,7 @@ class Core:
 
     def step(
         self,
-        batch: Batch,
+        batch: ReadBatch,
         now: float,
         chunks: Iterable[Chunk] | None = None,
         ahead: Ahead = in_turn,
@@ -267,7 +260,7 @@ class Core:
         step.rejects += [self._redacted(reject) for reject in parsed.rejects]
         self.positions.note(chunk, parsed.open_from)
 
-    def _tick(self, batch: Batch, now: float) -> None:
+    def _tick(self, batch: ReadBatch, now: float) -> None:
         """Let rule time pass: the wall clock when no log lags, else what the slowest one reached.
 
         A log that lags and has shown no event yet could hold any time: then nothing may expire.

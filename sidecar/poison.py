@@ -13,9 +13,9 @@ from typing import Protocol
 
 import msgspec
 
+from sidecar.batch import ReadBatch
 from sidecar.core import Core, Step
 from sidecar.parse.event import Chunk, Reject, RejectReason
-from sidecar.read.batch import ReadBatch
 from sidecar.rows import Delta, Gone, MetaRow
 from sidecar.slicing import MOST
 from sidecar.store.fault import StoreUnavailable

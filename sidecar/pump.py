@@ -10,10 +10,10 @@ from typing import Protocol, TypeVar
 
 from sidecar.ahead.assistant import Assistant
 from sidecar.ahead.backlog import Backlog, processors
+from sidecar.batch import ReadBatch
 from sidecar.clock import Clock, stopwatch
 from sidecar.core import Core, Step
 from sidecar.poison import Guard
-from sidecar.read.batch import ReadBatch
 from sidecar.read.follower import Follower
 from sidecar.resting import SPACING_SECONDS, Rests
 from sidecar.rows import Delta, MetaRow

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
+from sidecar.batch import ReadBatch
 from sidecar.config.model import Config
 from sidecar.config.reload import Reloaded
 from sidecar.core import Core, Step
@@ -13,7 +14,6 @@ from sidecar.notify.outcome import Failed, Sent
 from sidecar.notify.redact import Redactor
 from sidecar.notify.retry import Dead
 from sidecar.parse.event import Event
-from sidecar.read.batch import ReadBatch
 from sidecar.rows import OutboxRow
 from sidecar.selfwatch import Kind, SelfWatch, Subject
 from sidecar.store.fault import StoreUnavailable

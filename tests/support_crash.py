@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 import httpx
 
 from sidecar import app, core, logs, starting
+from sidecar.batch import ReadBatch
 from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
 from sidecar.core import Step
@@ -29,7 +30,6 @@ from sidecar.deliver import sender
 from sidecar.notify.redact import Redactor
 from sidecar.parse.event import Chunk, Parsed, Triple
 from sidecar.parse.parser import Parser
-from sidecar.read.batch import ReadBatch
 from sidecar.read.follower import Follower
 from sidecar.rows import Delta, OutboxRow, Row, SeriesRow
 from sidecar.store.store import Store

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sidecar.batch import ReadBatch
 from sidecar.config.model import Source
-from sidecar.read.batch import ReadBatch
 from sidecar.read.follower import Follower
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from sidecar.batch import ReadBatch
 from sidecar.config.load import load_config
-from sidecar.core import Core, Step
+from sidecar.core import NOTHING_STORED, Core, Step
 from sidecar.parse.event import Chunk, LogFormat
-from sidecar.read.batch import ReadBatch
 from sidecar.rules.alert import TransitionKind
 from sidecar.store.store import Store
 from support_daemon import RULES
@@ -25,19 +25,11 @@ receivers: [{{name: nobody}}]
 """
 
 
-class NoRows:
-    """A state file at the very first start."""
-
-    def load(self, row: type[msgspec.Struct], /) -> list[msgspec.Struct]:
-        del row
-        return []
-
-
 @pytest.fixture
 def core(tmp_path: Path) -> Core:
     (tmp_path / "sidecar.yaml").write_text(CONFIG.format(rules=RULES))
     made = Core(load_config(str(tmp_path / "sidecar.yaml"), {}))
-    made.restore(NoRows(), NOW)  # type: ignore[arg-type]  # the protocol is generic in the row
+    made.restore(NOTHING_STORED, NOW)
     return made
 
 

@@ -7,10 +7,10 @@ from typing import TypeVar
 
 import pytest
 
+from sidecar.batch import ReadBatch
 from sidecar.config.load import load_config
 from sidecar.core import Step
 from sidecar.pump import RETRY_COMMIT_SECONDS, Pump
-from sidecar.read.batch import ReadBatch
 from sidecar.resting import POLL_SECONDS, SPACING_SECONDS
 from sidecar.rows import Delta, FileRow
 from sidecar.starting import open_store, restore

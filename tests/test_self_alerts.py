@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from sidecar.batch import ReadBatch
 from sidecar.config.load import load_rule_files
 from sidecar.config.model import Config
 from sidecar.core import Core, Step
 from sidecar.notify.model import Receiver, Route, SlackConfig
 from sidecar.notify.render import Renderer
 from sidecar.parse.event import Chunk, Event, LogFormat
-from sidecar.read.batch import ReadBatch
 from sidecar.rules.alert import TransitionKind
 from sidecar.rules.rule import Rule
 from sidecar.selfwatch import HABITS, MAX_SUBJECTS, REMIND_SECONDS, Kind, SelfWatch

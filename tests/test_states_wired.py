@@ -3,47 +3,27 @@
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
+from sidecar.batch import ReadBatch
 from sidecar.config.load import check_files, unrouted
-from sidecar.core import Core
+from sidecar.core import NOTHING_STORED, Core
 from sidecar.parse.event import Chunk, LogFormat
-from sidecar.rows import FileRow, Gone, Row
 
 ROOT = Path(__file__).parents[1]
 LOG = ROOT / "tests" / "samples" / "agentops-host.log"
 NOW = 1_793_788_200.0  # 2026-11-04 10:30 UTC, when the samples have just ended
 _UPDATED = re.compile(r"Subscription updated for org (\S+): status=(\w+)")
 _DEMOTED = re.compile(r"Org (\S+) subscription is (\w+) and past")
-_R = TypeVar("_R", bound=Row)
-
-
-@dataclass
-class WholeLog:
-    """A batch that holds a log from its beginning to its end."""
-
-    chunks: list[Chunk]
-    resume: list[Chunk] = field(default_factory=list)
-    rows: list[FileRow] = field(default_factory=list)
-    gone: list[Gone] = field(default_factory=list)
-    caught_up: bool = True
-    lagging: frozenset[str] = frozenset()
-
-
-class NothingStored:
-    def load(self, row: type[_R], /) -> list[_R]:
-        del row
-        return []
 
 
 def test_each_organisation_counts_in_the_state_that_the_log_reported_last() -> None:
     rules = [str(ROOT / "rules" / "billing.rules.yaml")]
     patterns = [str(ROOT / "rules" / "agentops.patterns.yaml")]
     core = Core(unrouted(check_files(rules, patterns, [])))
-    core.restore(NothingStored(), NOW)
-    step = core.step(WholeLog([Chunk(1, str(LOG), LogFormat.AUTO, LOG.read_bytes(), 0)]), NOW)
+    core.restore(NOTHING_STORED, NOW)
+    whole = Chunk(1, str(LOG), LogFormat.AUTO, LOG.read_bytes(), 0)
+    step = core.step(ReadBatch(chunks=[whole]), NOW)
     shown = {
         json.loads(row.labels)["status"]: int(row.value)
         for row in step.series

@@ -49,14 +49,30 @@ class Series(ABC):
         )
 
 
-class Counter(Series):
-    """A sum that never falls; a whole number while all its samples are."""
+class _Number(Series):
+    """A series whose value is one number."""
 
     __slots__ = ("value",)
 
     def __init__(self, metric: Metric, labels: str, created: float, *, other: bool) -> None:
         super().__init__(metric, labels, created, other=other)
         self.value: Number = 0
+
+    def load(self, value: str) -> bool:
+        found = decode_number(value)
+        if found is None:
+            return False
+        self.value = found
+        return True
+
+    def encoded(self) -> str:
+        return repr(self.value)
+
+
+class Counter(_Number):
+    """A sum that never falls; a whole number while all its samples are."""
+
+    __slots__ = ()
 
     def take(self, number: Number, at: float) -> bool:
         del at
@@ -66,30 +82,19 @@ class Counter(Series):
         self.value = total
         return True
 
-    def load(self, value: str) -> bool:
-        found = decode_number(value)
-        if found is None:
-            return False
-        self.value = found
-        return True
 
-    def encoded(self) -> str:
-        return repr(self.value)
-
-
-class Gauge(Series):
+class Gauge(_Number):
     """The value with the greatest event time, then arrival.
 
     That time is kept as `created`, which a gauge has no other use for: so an old line that is
     read after a restart does not win over a newer one read before it.
     """
 
-    __slots__ = ("value",)
+    __slots__ = ()
 
     def __init__(self, metric: Metric, labels: str, created: float, *, other: bool) -> None:
         del created
         super().__init__(metric, labels, 0.0, other=other)
-        self.value: Number = 0
 
     def take(self, number: Number, at: float) -> bool:
         if at >= self.created:
@@ -97,28 +102,14 @@ class Gauge(Series):
             self.created = at
         return True
 
-    def load(self, value: str) -> bool:
-        found = decode_number(value)
-        if found is None:
-            return False
-        self.value = found
-        return True
 
-    def encoded(self) -> str:
-        return repr(self.value)
-
-
-class Level(Series):
+class Level(_Number):
     """How many things are in one state now; samples are changes of that number.
 
     A start counts the things anew, so nothing is taken from what was stored.
     """
 
-    __slots__ = ("value",)
-
-    def __init__(self, metric: Metric, labels: str, created: float, *, other: bool) -> None:
-        super().__init__(metric, labels, created, other=other)
-        self.value: Number = 0
+    __slots__ = ()
 
     def take(self, number: Number, at: float) -> bool:
         del at
@@ -127,9 +118,6 @@ class Level(Series):
 
     def load(self, value: str) -> bool:
         return decode_number(value) is not None
-
-    def encoded(self) -> str:
-        return repr(self.value)
 
 
 class Histogram(Series):

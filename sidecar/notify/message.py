@@ -89,16 +89,12 @@ class Writer:
         return rows
 
     def _notice(self, member: Member) -> Notice:
-        alert = member.alert
-        return Notice(
+        notice = Notice.of(member.alert)
+        return msgspec.structs.replace(
+            notice,
             status=member.status,
-            labels=self._labels(alert.labels),
-            annotations=alert.annotations,
-            value=alert.value,
-            since=alert.since,
-            ended_at=alert.ended_at if member.stage is Stage.ENDED else None,
-            event=alert.event,
-            episode=alert.episode,
+            labels=self._labels(notice.labels),
+            ended_at=member.alert.ended_at if member.stage is Stage.ENDED else None,
             held=member.held,
             late_by=member.late_by,
             escalated_to=member.escalated_to,

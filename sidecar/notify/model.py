@@ -1,6 +1,6 @@
 """Routes, receivers and the notification: frozen values that config makes and delivery reads."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from sidecar.matchers import Matcher
+from sidecar.rules.alert import Alert
 from sidecar.secret import Secret
 
 SLACK_POST_URL = "https://slack.com/api/chat.postMessage"
@@ -135,6 +136,20 @@ class Notice(msgspec.Struct, frozen=True):
     late_by: float = 0.0
     escalated_to: str = ""  # the severity it has elsewhere, once it left this audience
 
+    @classmethod
+    def of(cls, alert: Alert) -> "Notice":
+        """Return what there is to tell of `alert` while it fires."""
+        return cls(
+            status=NoticeStatus.FIRING,
+            labels=alert.labels,
+            annotations=alert.annotations,
+            value=alert.value,
+            since=alert.since,
+            ended_at=None,
+            event=alert.event,
+            episode=alert.episode,
+        )
+
 
 class Notification(msgspec.Struct, frozen=True):
     """What one destination is to be told: the redacted snapshot, stored, and rendered at send.
@@ -157,6 +172,14 @@ class Notification(msgspec.Struct, frozen=True):
     late: bool = False
     more: int = 0
     still_firing: int = 0
+
+    @classmethod
+    def about(cls, alerts: Iterable[Alert], at: float) -> "Notification":
+        """Return how `alerts` stand at `at`, to be shown and not sent."""
+        return cls(
+            id="", receiver="", integration="", index=0, destination="", reason=Reason.REPEAT,
+            group="", group_labels={}, notices=[Notice.of(alert) for alert in alerts], at=at,
+        )  # fmt: skip
 
     @property
     def status(self) -> str:

@@ -1,6 +1,6 @@
 """Takes up files that no generation is known for, and leaves copies and old history alone."""
 
-from sidecar.read.batch import ReadBatch
+from sidecar.batch import ReadBatch
 from sidecar.read.content import Content
 from sidecar.read.generation import Generation
 from sidecar.read.identity import Likeness, begins_like

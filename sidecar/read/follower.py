@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
+from sidecar.batch import ReadBatch
 from sidecar.config.model import Source
 from sidecar.parse.event import Chunk
 from sidecar.read.adopt import Adoption
-from sidecar.read.batch import ReadBatch
 from sidecar.read.generation import Generation
 from sidecar.read.listing import errno_name
 from sidecar.read.log import Log

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from posixpath import basename
 
-from sidecar.read.batch import LogStatus, ReadBatch
+from sidecar.batch import LogStatus, ReadBatch
 from sidecar.read.content import Content
 from sidecar.read.framing import BOM, Framed, frame
 from sidecar.read.identity import (

@@ -2,8 +2,8 @@
 
 from collections.abc import Container, Generator, Iterator
 
+from sidecar.batch import ReadBatch
 from sidecar.parse.event import Chunk, LogFormat
-from sidecar.read.batch import ReadBatch
 from sidecar.read.generation import FINISHED, Generation, State
 from sidecar.read.listing import errno_name
 from sidecar.read.scan import Age, Place, Sighting

@@ -2,7 +2,7 @@
 
 from posixpath import exists
 
-from sidecar.read.batch import ReadBatch
+from sidecar.batch import ReadBatch
 from sidecar.read.content import Content, open_content
 from sidecar.read.listing import errno_name
 from sidecar.read.scan import Sighting

@@ -7,8 +7,8 @@ taken up as new. A generation is given up only when everything that could be it 
 
 from posixpath import dirname
 
+from sidecar.batch import ReadBatch
 from sidecar.read.adopt import Adoption
-from sidecar.read.batch import ReadBatch
 from sidecar.read.content import Content
 from sidecar.read.generation import FINISHED, Generation, State
 from sidecar.read.identity import Likeness

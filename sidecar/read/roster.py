@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from sidecar.batch import ReadBatch
 from sidecar.config.model import Source
 from sidecar.parse.event import LogFormat
-from sidecar.read.batch import ReadBatch
 from sidecar.read.generation import NOWHERE, Generation, State
 from sidecar.read.identity import Likeness
 from sidecar.read.listing import is_glob

@@ -5,8 +5,8 @@ import queue
 import threading
 from collections.abc import Iterator
 
+from sidecar.batch import LogStatus, ReadBatch
 from sidecar.parse.event import Chunk, LogFormat
-from sidecar.read.batch import LogStatus, ReadBatch
 from sidecar.read.framing import frame
 
 LOG = "-"

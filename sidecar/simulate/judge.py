@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sidecar.config.model import Config
-from sidecar.notify.model import Notice, NoticeStatus, Notification, Reason
+from sidecar.notify.model import Notification
 from sidecar.parse.event import Event, RejectReason
 from sidecar.rules.alert import Alert, AlertState
 from sidecar.simulate.cases import AlertTest, Case, NotificationTest
@@ -91,32 +91,6 @@ class _Run:
         return message_sides(test.expected, found)
 
     def _shown(self, alert: Alert) -> Shown:
-        notification = _about(alert, self._simulation.now)
+        notification = Notification.about([alert], self._simulation.now)
         labels = self._simulation.core.redactor.fields(alert.labels)
         return Shown(labels, self._press.annotations(notification)[0], alert.state)
-
-
-def _about(alert: Alert, at: float) -> Notification:
-    """Return a notification that says how `alert` stands, to render its annotations by."""
-    notice = Notice(
-        status=NoticeStatus.FIRING,
-        labels=alert.labels,
-        annotations=alert.annotations,
-        value=alert.value,
-        since=alert.since,
-        ended_at=None,
-        event=alert.event,
-        episode=alert.episode,
-    )
-    return Notification(
-        id="",
-        receiver="",
-        integration="",
-        index=0,
-        destination="",
-        reason=Reason.FIRST,
-        group="",
-        group_labels={},
-        notices=[notice],
-        at=at,
-    )

@@ -1,21 +1,18 @@
 """The clock of a simulation: it stands still between events and stops at every deadline."""
 
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
 
 import msgspec
 
 from sidecar.config.model import Config
-from sidecar.core import Core, Step
+from sidecar.core import NOTHING_STORED, Core, Step
 from sidecar.notify.message import MAX_NOTICES
 from sidecar.parse.event import Event
-from sidecar.rows import Row
 from sidecar.rules.alert import Alert
 
 # Steps between two drains of what the rules changed, so that quiet histories cost no memory.
 _DRAIN_EVERY = 10_000
 _NEVER = float("inf")
-_R = TypeVar("_R", bound=Row)
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -41,7 +38,7 @@ class Simulation:
     def begin(self, start: float) -> None:
         """Set the clock to `start`, in seconds since the epoch; to be called once, first."""
         self.now = start
-        self.core.restore(_NothingStored(), start)
+        self.core.restore(NOTHING_STORED, start)
         self.core.feed((), start)
 
     def run(self, events: Iterable[Event], until: float | None = None) -> Iterator[Moment]:
@@ -90,11 +87,3 @@ class Simulation:
         step = self.core.feed((), self.now)
         if step.transitions or step.decisions or step.outbox:
             yield Moment(self.now, step)
-
-
-class _NothingStored:
-    """A state file that was never written."""
-
-    def load(self, row: type[_R], /) -> list[_R]:
-        del row
-        return []

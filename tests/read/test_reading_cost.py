@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.read.batch import ReadBatch
+from sidecar.batch import ReadBatch
 from sidecar.read.content import open_content
 from sidecar.read.generation import BLOCK
 from support_calls import calls

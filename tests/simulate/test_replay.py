@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 
 import pytest
 
+from sidecar.batch import ReadBatch
 from sidecar.config.load import load_rule_files
 from sidecar.config.model import Config
-from sidecar.core import Core
+from sidecar.core import NOTHING_STORED, Core
 from sidecar.notify.model import Route
 from sidecar.parse.event import Chunk, LogFormat
-from sidecar.rows import FileRow, Gone, Row
+from sidecar.rows import Row
 from sidecar.simulate.difference import difference
 from sidecar.simulate.history import History
 from sidecar.simulate.replay import Replay
@@ -224,24 +225,10 @@ def test_the_summary_adds_up(tmp_path: Path) -> None:
     assert total.burst == max(recent)
 
 
-class _Lines:
-    """A read of the daemon: some lines of one log, and nothing left behind."""
-
-    resume: Sequence[Chunk] = ()
-    rows: Sequence[FileRow] = ()
-    gone: Sequence[Gone] = ()
-    caught_up = True
-    lagging: frozenset[str] = frozenset()
-
-    def __init__(self, *lines: bytes) -> None:
-        data = b"".join(lines)
-        self.chunks = [Chunk(1, "a.log", LogFormat.AUTO, data, 0)] if data else []
-
-
-class _NothingStored:
-    def load(self, row: type[R], /) -> list[R]:
-        del row
-        return []
+def _read(*lines: bytes) -> ReadBatch:
+    """Return a read of the daemon: some lines of one log, and nothing left behind."""
+    data = b"".join(lines)
+    return ReadBatch(chunks=[Chunk(1, "a.log", LogFormat.AUTO, data, 0)] if data else [])
 
 
 def stepped(config_: Config, name: str) -> list[str]:
@@ -251,12 +238,12 @@ def stepped(config_: Config, name: str) -> list[str]:
         stamp = datetime.fromisoformat(json.loads(text)["timestamp"]).replace(tzinfo=UTC)
         by_time.setdefault(stamp.timestamp(), []).append(text)
     core = Core(config_)
-    core.restore(_NothingStored(), min(by_time))
+    core.restore(NOTHING_STORED, min(by_time))
     sent = []
     for at, lines in sorted(by_time.items()):
         while (due := core.next_deadline()) is not None and due <= at:
-            sent += core.step(_Lines(), due).outbox
-        sent += core.step(_Lines(*lines), at).outbox
+            sent += core.step(_read(), due).outbox
+        sent += core.step(_read(*lines), at).outbox
     return [row.payload for row in sent]
 
 
