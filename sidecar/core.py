@@ -10,7 +10,6 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from sidecar.ahead.turns import Ahead, ParseOrdinary, in_turn
 from sidecar.batch import ReadBatch
 from sidecar.config.model import Config
 from sidecar.measure.meter import Meter
@@ -152,19 +151,19 @@ class Core:
         self,
         batch: ReadBatch,
         now: float,
-        chunks: Iterable[Chunk] | None = None,
-        ahead: Ahead = in_turn,
+        chunks: Iterable[tuple[Chunk, Parsed | None]] | None = None,
     ) -> Step:
-        """Take a batch (no chunks: a tick) at wall clock `now`; `chunks`, if given, complete it.
+        """Take a batch (no chunks: a tick) at wall clock `now`.
 
-        `ahead` may parse them before their turn.
+        `chunks`, if given, complete the batch; each comes with what was parsed of it beforehand.
         """
         step = Step()
         for chunk in batch.resume:
             self.parser.resume(chunk)
         tallies: dict[Triple, Tally] = {}
-        chunks = batch.chunks if chunks is None else chunks
-        for chunk, known in ahead(chunks, self._ordinary(now), now):
+        if chunks is None:
+            chunks = ((chunk, None) for chunk in batch.chunks)
+        for chunk, known in chunks:
             parsed = self.parser.parse(chunk, now=now, wanted=self.wants, ordinary=known)
             self._take(chunk, parsed, now, step, tallies)
         for triple, tally in tallies.items():
@@ -233,8 +232,9 @@ class Core:
         """Return whether a metric or a rule needs this triple's events whole."""
         return self.meter.wants(triple) or self.engine.wants(triple)
 
-    def _ordinary(self, now: float) -> ParseOrdinary:
-        return lambda chunk: self.parser.parse_ordinary(chunk, now=now, wanted=self.wants)
+    def parse_ordinary(self, chunk: Chunk, now: float) -> Parsed | None:
+        """Return what `chunk` holds if that can be told from it alone, else None."""
+        return self.parser.parse_ordinary(chunk, now=now, wanted=self.wants)
 
     def _take(
         self, chunk: Chunk, parsed: Parsed, now: float, step: Step, tallies: dict[Triple, Tally]

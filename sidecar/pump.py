@@ -164,7 +164,9 @@ class Pump:
         budget = min(self._guard.budget, self._slice.budget)
         chunks = self._guard.before(self._follower.read(batch, now, budget), self.core)
         self._backlog.before(self._unread, now, self._assistant)
-        step = self.core.step(batch, now, chunks, self._backlog.ahead)
+        core = self.core
+        parsed = self._backlog.ahead(chunks, lambda chunk: core.parse_ordinary(chunk, now), now)
+        step = core.step(batch, now, parsed)
         self._guard.after(batch, step)
         step.seconds = stopwatch() - started
         self._slice.took(step.bytes, step.seconds)

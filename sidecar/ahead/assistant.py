@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-from sidecar.ahead.turns import ParseOrdinary
+from sidecar.ahead.backlog import ParseOrdinary
 from sidecar.ahead.wire import Answer, Gone, Setup, Task, is_ready, receive, send
 from sidecar.parse.event import Chunk, Parsed, Triple
 from sidecar.parse.pattern import Pattern

@@ -7,7 +7,6 @@ from typing import Protocol
 
 import structlog
 
-from sidecar.ahead.turns import ParseOrdinary, in_turn
 from sidecar.parse.event import Chunk, Parsed
 
 # A tenth of a second's work for one process, which is what it takes to start another.
@@ -15,6 +14,9 @@ LONG = 32 << 20  # bytes
 REST_SECONDS = 5.0
 _LEAST_PROCESSORS = 1.5
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+# What a chunk holds, if that can be told from it alone.
+ParseOrdinary = Callable[[Chunk], Parsed | None]
 
 _log = structlog.get_logger()
 
@@ -68,7 +70,7 @@ class Backlog:
         """Yield each chunk, in order, with what it holds if that was parsed ahead of its turn."""
         assistant = self._assistant
         if assistant is None:
-            yield from in_turn(chunks, parse, now)
+            yield from ((chunk, None) for chunk in chunks)
             return
         yield from assistant.ahead(chunks, parse, now)
         if assistant.lost:

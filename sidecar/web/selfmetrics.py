@@ -30,63 +30,12 @@ SUPPRESSED = (Reason.NOTHING_NEW, Reason.COOLDOWN, Reason.RESOLVED_NOT_SENT)
 SHOWN_STATES = (AlertState.PENDING, AlertState.FIRING)
 COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 LATENCY_BUCKETS = (
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-    60.0,
-    300.0,
-    3600.0,
-)
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0,
+)  # fmt: skip
 
 
 class SelfMetrics:
     """What the sidecar says about itself; no organisation, event or address is ever a label.
-
-    | attribute | metric | labels |
-    |---|---|---|
-    | `build_info` | `sidecar_build_info` | version, python |
-    | `read_bytes`, `read_lines` | `sidecar_read_bytes_total`, `sidecar_read_lines_total` | |
-    | `rejects` | `sidecar_rejects_total` | reason (`RejectReason`) |
-    | `future_events` | `sidecar_future_events_total` | |
-    | `bad_values` | `sidecar_bad_values_total` | metric |
-    | `series_overflow` | `sidecar_series_overflow_total` | metric |
-    | `position`, `size` | `sidecar_log_position_bytes`, `sidecar_log_size_bytes` | log |
-    | `lag_bytes`, `lag_seconds` | `sidecar_log_lag_bytes`, `sidecar_log_lag_seconds` | log |
-    | `rotations` | `sidecar_log_rotations_total` | kind (`ROTATIONS`) |
-    | `truncations` | `sidecar_log_truncations_total` | |
-    | `lost_bytes` | `sidecar_bytes_lost_total` | |
-    | `overlong_lines` | `sidecar_log_overlong_lines_total` | |
-    | `scan_errors` | `sidecar_log_scan_errors_total` | |
-    | `open_files` | `sidecar_log_open_files` | |
-    | `catching_up` | `sidecar_catching_up` | |
-    | `rule_time` | `sidecar_rule_timestamp_seconds` | |
-    | `rule_seconds` | `sidecar_rule_evaluation_seconds_total` | |
-    | `rule_overflow` | `sidecar_rule_overflow_total` | alertname |
-    | `rule_bad_values` | `sidecar_rule_bad_values_total` | alertname |
-    | `alerts` | `sidecar_alerts` | alertname, severity, state |
-    | `sent` | `sidecar_notifications_sent_total` | receiver, integration |
-    | `failed` | `sidecar_notifications_failed_total` | the same, reason (`FailureKind`) |
-    | `dead` | `sidecar_notifications_dead_total` | receiver, integration |
-    | `ambiguous` | `sidecar_notifications_ambiguous_total` | receiver, integration |
-    | `template_failures` | `sidecar_template_failures_total` | receiver |
-    | `suppressed` | `sidecar_notifications_suppressed_total` | reason (`SUPPRESSED`) |
-    | `latency` | `sidecar_delivery_latency_seconds` | |
-    | `outbox_pending` | `sidecar_outbox_pending` | |
-    | `outbox_oldest` | `sidecar_outbox_oldest_age_seconds` | |
-    | `reload_successful` | `sidecar_config_last_reload_successful` | |
-    | `reload_success_time` | `sidecar_config_last_reload_success_timestamp_seconds` | |
-    | `reloads` | `sidecar_config_reloads_total` | result (ok, failed) |
-    | `shadow` | `sidecar_shadow` | |
-    | `commit_seconds` | `sidecar_commit_duration_seconds` | |
-    | `commit_failures` | `sidecar_commit_failures_total` | |
 
     The process' own (`process_resident_memory_bytes` and so on) come along.
     """

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from sidecar.ahead.backlog import LONG, REST_SECONDS, Backlog, processors
-from sidecar.ahead.turns import ParseOrdinary
+from sidecar.ahead.backlog import LONG, REST_SECONDS, Backlog, ParseOrdinary, processors
 from sidecar.parse.event import Chunk, Parsed
 from support_parse import chunk_of
 
