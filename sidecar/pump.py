@@ -162,11 +162,13 @@ class Pump:
         batch = self._follower.look(now)
         started = stopwatch()
         budget = min(self._guard.budget, self._slice.budget)
-        chunks = self._guard.before(self._follower.read(batch, now, budget), self.core)
-        self._backlog.before(self._unread, now, self._assistant)
         core = self.core
-        parsed = self._backlog.ahead(chunks, lambda chunk: core.parse_ordinary(chunk, now), now)
-        step = core.step(batch, now, parsed)
+        core.resume(batch.resume)
+        chunks = self._guard.before(self._follower.read(batch, now, budget), core)
+        self._backlog.before(self._unread, now, self._assistant)
+        for chunk, parsed in self._backlog.ahead(chunks, core.parse_ordinary, now):
+            core.take(chunk, now, parsed)
+        step = core.finish(batch, now)
         self._guard.after(batch, step)
         step.seconds = stopwatch() - started
         self._slice.took(step.bytes, step.seconds)

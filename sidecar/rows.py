@@ -8,14 +8,14 @@ from typing import ClassVar
 import msgspec
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class Row(msgspec.Struct, frozen=True):
     """A row; writing it replaces the row with the same key."""
 
     table: ClassVar[str]
     key: ClassVar[tuple[str, ...]]
 
 
-class FileRow(Row, frozen=True, kw_only=True):
+class FileRow(Row, frozen=True):
     """One generation of a log file. No text of it is kept: heads and tails are keyed hashes.
 
     `offset`: every byte before it is counted (decompressed bytes). `open_from` <= `offset`: where
@@ -46,7 +46,7 @@ class FileRow(Row, frozen=True, kw_only=True):
     mtime_ns: int = 0
 
 
-class SeriesRow(Row, frozen=True, kw_only=True):
+class SeriesRow(Row, frozen=True):
     """One series. `labels` is a JSON object with sorted keys; `value` a JSON number or, for a
     histogram, a JSON array of (bound, cumulative count) pairs, sum and count. `created` dates the
     first sample; of a gauge, the sample it shows.
@@ -60,7 +60,7 @@ class SeriesRow(Row, frozen=True, kw_only=True):
     created: float
 
 
-class RuleRow(Row, frozen=True, kw_only=True):
+class RuleRow(Row, frozen=True):
     """A rule as last loaded; `since`: when this signature was first seen, absence starts there."""
 
     table: ClassVar[str] = "rules"
@@ -70,7 +70,7 @@ class RuleRow(Row, frozen=True, kw_only=True):
     since: float
 
 
-class RuleStateRow(Row, frozen=True, kw_only=True):
+class RuleStateRow(Row, frozen=True):
     """What a rule remembers of one key; `packed` is the engine's own MessagePack."""
 
     table: ClassVar[str] = "rule_state"
@@ -80,7 +80,7 @@ class RuleStateRow(Row, frozen=True, kw_only=True):
     packed: bytes
 
 
-class FloorsRow(Row, frozen=True, kw_only=True):
+class FloorsRow(Row, frozen=True):
     """What one step changed about keys of which a rule knows only up to when they were resolved.
 
     The rows are a log, read by rising `seq`; `packed` is the engine's own MessagePack.
@@ -92,7 +92,7 @@ class FloorsRow(Row, frozen=True, kw_only=True):
     packed: bytes
 
 
-class AlertRow(Row, frozen=True, kw_only=True):
+class AlertRow(Row, frozen=True):
     """An alert that is pending or firing, or ended and remembered for its episode number.
 
     `packed` is MessagePack of the engine's record (labels, value, reached steps, redacted event).
@@ -111,7 +111,7 @@ class AlertRow(Row, frozen=True, kw_only=True):
     packed: bytes
 
 
-class GroupRow(Row, frozen=True, kw_only=True):
+class GroupRow(Row, frozen=True):
     """A group of alerts under one route; `labels` JSON, `next_flush` wall clock or None.
 
     `repeat_interval` is the one that `next_flush` was reckoned with, in seconds.
@@ -127,7 +127,7 @@ class GroupRow(Row, frozen=True, kw_only=True):
     repeat_interval: float = 0.0
 
 
-class MemberRow(Row, frozen=True, kw_only=True):
+class MemberRow(Row, frozen=True):
     """An alert's place in a group, with what is still to be told there (`packed`: MessagePack)."""
 
     table: ClassVar[str] = "members"
@@ -139,7 +139,7 @@ class MemberRow(Row, frozen=True, kw_only=True):
     packed: bytes
 
 
-class ToldRow(Row, frozen=True, kw_only=True):
+class ToldRow(Row, frozen=True):
     """Up to which change number a receiver was told about a group, and when."""
 
     table: ClassVar[str] = "told"
@@ -151,7 +151,7 @@ class ToldRow(Row, frozen=True, kw_only=True):
     reference: str
 
 
-class CooldownRow(Row, frozen=True, kw_only=True):
+class CooldownRow(Row, frozen=True):
     """When a receiver was last told about an alert at a severity; outlives the alert's end."""
 
     table: ClassVar[str] = "cooldowns"
@@ -164,7 +164,7 @@ class CooldownRow(Row, frozen=True, kw_only=True):
     until: float
 
 
-class OutboxRow(Row, frozen=True, kw_only=True):
+class OutboxRow(Row, frozen=True):
     """One message for one destination. `payload` is the JSON of a Notification.
 
     `outcome` is empty while it is due, then "sent" or "dead". `claimed_at`: an attempt is under
@@ -191,7 +191,7 @@ class OutboxRow(Row, frozen=True, kw_only=True):
     plain: bool = False
 
 
-class MetaRow(Row, frozen=True, kw_only=True):
+class MetaRow(Row, frozen=True):
     """A named fact about the state file: hash key, first start, change counter and such."""
 
     table: ClassVar[str] = "meta"

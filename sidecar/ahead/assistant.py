@@ -104,12 +104,14 @@ class Assistant:
             if given:
                 self._at_work.append(one)
             else:
-                one.parsed = parse(chunk)
+                one.parsed = parse(chunk, now)
             self._collect()
-            yield from self._in_turn(parse, most=_MOST_WAITING)
-        yield from self._in_turn(parse, most=0)
+            yield from self._in_turn(parse, now, most=_MOST_WAITING)
+        yield from self._in_turn(parse, now, most=0)
 
-    def _in_turn(self, parse: ParseOrdinary, most: int) -> Iterator[tuple[Chunk, Parsed | None]]:
+    def _in_turn(
+        self, parse: ParseOrdinary, now: float, most: int
+    ) -> Iterator[tuple[Chunk, Parsed | None]]:
         """Yield what is at hand; wait for answers until only `most` chunks are left waiting."""
         while self._waiting:
             first = self._waiting[0]
@@ -118,7 +120,7 @@ class Assistant:
                     return
                 self._collect(_PATIENCE)
                 if first.given:  # lost
-                    first.given, first.parsed = False, parse(first.chunk)
+                    first.given, first.parsed = False, parse(first.chunk, now)
             self._waiting.popleft()
             yield first.chunk, first.parsed
 

@@ -16,7 +16,7 @@ _LEAST_PROCESSORS = 1.5
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 # What a chunk holds, if that can be told from it alone.
-ParseOrdinary = Callable[[Chunk], Parsed | None]
+ParseOrdinary = Callable[[Chunk, float], Parsed | None]
 
 _log = structlog.get_logger()
 

@@ -25,8 +25,6 @@ class Table(Generic[R]):
         }
         self._kinds = [(at, f.type) for at, f in enumerate(fields) if f.type in _RESTORE]
         columns = ", ".join(self._columns)
-        named = ", ".join(f"{name}={name}" for name in self._columns)
-        self._make = eval(f"lambda {columns}: row({named})", {"row": row})  # noqa: S307 - of our own names
         where = " AND ".join(f"{name} = ?" for name in row.key)
         marks = ", ".join("?" * len(fields))
         updates = ", ".join(f"{c} = excluded.{c}" for c in self._columns if c not in row.key)
@@ -46,7 +44,7 @@ class Table(Generic[R]):
         """
         rows = list(found)
         if all({type(row[at]) for row in rows} <= {kind} for at, kind in self._kinds):
-            return list(starmap(self._make, rows))
+            return list(starmap(self._row, rows))
         return [self._struct(row) for row in rows]
 
     def _struct(self, values: tuple[Any, ...]) -> R:

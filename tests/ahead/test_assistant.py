@@ -73,7 +73,7 @@ def alone(some_chunks: Sequence[Chunk]) -> list[Parsed]:
 def together(assistant: Assistant, some_chunks: Sequence[Chunk]) -> list[Parsed]:
     parser = Parser(PATTERNS)
 
-    def parse(chunk: Chunk) -> Parsed | None:
+    def parse(chunk: Chunk, _now: float) -> Parsed | None:
         return parser.parse_ordinary(chunk, now=NOW, wanted=some)
 
     return [
@@ -114,7 +114,7 @@ def test_chunks_are_asked_for_as_they_are_needed(assistant: Assistant) -> None:
             taken.append(number)
             yield chunk
 
-    out = assistant.ahead(reading(), lambda _chunk: None, NOW)
+    out = assistant.ahead(reading(), lambda _chunk, _now: None, NOW)
     next(out)
     assert len(taken) <= 10
     list(out)
@@ -131,7 +131,7 @@ def test_when_the_second_process_dies_nothing_is_left_out(assistant: Assistant) 
     parser = Parser(PATTERNS)
     found: list[Parsed] = []
 
-    def parse(chunk: Chunk) -> Parsed | None:
+    def parse(chunk: Chunk, _now: float) -> Parsed | None:
         return parser.parse_ordinary(chunk, now=NOW, wanted=some)
 
     for chunk, parsed in assistant.ahead(chunks(), parse, NOW):

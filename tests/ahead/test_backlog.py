@@ -42,7 +42,7 @@ class Starter:
 
 
 def results(backlog: Backlog) -> list[Parsed | None]:
-    found = list(backlog.ahead(CHUNKS, lambda _chunk: None, 0.0))
+    found = list(backlog.ahead(CHUNKS, lambda _chunk, _now: None, 0.0))
     assert [chunk for chunk, _ in found] == CHUNKS
     return [parsed for _, parsed in found]
 
