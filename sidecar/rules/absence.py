@@ -20,49 +20,47 @@ class AbsentKey(KeyState):
 
     __slots__ = ("over",)
 
-    def __init__(self, program: Program, key: Key, start: float) -> None:
-        super().__init__(program, key)
+    def __init__(self, program: Program, key: Key, journal: Journal, start: float) -> None:
+        super().__init__(program, key, journal)
         self.floor = start
         self.windows = program.fresh()
         self.over = False  # resolved: forget the key
 
-    def take(self, event: Event, samples: Samples, journal: Journal) -> None:
+    def take(self, event: Event, samples: Samples) -> None:
         """Process an event: it can end an alert, never make one."""
         if not self._seen_before(event):
-            self.count(event.at, samples, journal, event)
+            self.count(event.at, samples, event)
 
-    def count(
-        self, at: float, samples: Samples, journal: Journal, event: Event | None = None
-    ) -> None:
+    def count(self, at: float, samples: Samples, event: Event | None = None) -> None:
         """Count events at `at`, with or without the event itself."""
         self.clock = max(self.clock, at)
         self._add(at, samples)
         if event is not None:
             self._touch(event)
         if self.alert is not None and not self.holds(self.clock):
-            self.settle(self.clock, journal, event)
+            self.settle(self.clock, event)
 
-    def resolve(self, event: Event, journal: Journal) -> None:
+    def resolve(self, event: Event) -> None:
         """End the alert; a key that is named by fields is forgotten until it is seen again."""
         if self._seen_before(event):
             return
         if self.alert is not None:
             self.alert.touch(event, self.program)
-        self.end(event.at, journal)
+        self.end(event.at)
 
-    def end(self, t: float, journal: Journal) -> None:
-        super().end(t, journal)
+    def end(self, t: float) -> None:
+        super().end(t)
         self.over = bool(self.program.by)
 
-    def advance(self, t: float, journal: Journal) -> None:
+    def advance(self, t: float) -> None:
         """Do nothing: only a tick that saw every source to its end may judge."""
 
-    def settle(self, t: float, journal: Journal, event: Event | None = None) -> None:
+    def settle(self, t: float, event: Event | None = None) -> None:
         if self._forgotten_at() > t:
-            super().settle(t, journal, event)
+            super().settle(t, event)
             return
-        self.happen(Happening.RUNS_OUT, t, journal)
-        self.happen(Happening.KEEP_OVER, t, journal)
+        self.happen(Happening.RUNS_OUT, t)
+        self.happen(Happening.KEEP_OVER, t)
         self.over = True
 
     def _forgotten_at(self) -> float:

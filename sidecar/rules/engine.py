@@ -49,8 +49,8 @@ class Engine:
         self._programs = [Program(rule, order) for order, rule in enumerate(rules)]
         self._by_name = {program.rule.name: program for program in self._programs}
         self._index = Index(self._programs)
-        self._keys = Population(self._programs, max_keys)
         self._journal = Journal(redact)
+        self._keys = Population(self._programs, self._journal, max_keys)
         self._stale_after = stale_after
         self._delta = Delta()
         self._change_stored = 0
@@ -115,7 +115,7 @@ class Engine:
                 return None
             state = self._keys.begin(program, key, event.at)
         if state is not None:
-            state.take(event, samples, self._journal)
+            state.take(event, samples)
         return state
 
     def _resolve(self, program: Program, event: Event) -> KeyState | None:
@@ -129,7 +129,7 @@ class Engine:
             state = self._keys.begin(program, key, event.at)
         if state is None:
             return None
-        state.resolve(event, self._journal)
+        state.resolve(event)
         if program.keeps_bare_keys and state.is_bare():
             self._keys.lay_bare(state)
             return None
@@ -143,7 +143,7 @@ class Engine:
         for program in self._index.tallied(triple):
             state = self._keys.get(program, ())
             if isinstance(state, AbsentKey):
-                state.count(last_at, program.samples(event), self._journal)
+                state.count(last_at, program.samples(event))
                 self._keys.after_event(state)
 
     def tick(self, t: float, *, now: float, complete: bool) -> None:
@@ -157,7 +157,7 @@ class Engine:
         while (due := self._keys.next_due(complete=complete)) <= t:
             state = self._keys.pop(complete=complete)
             if state is not None:
-                state.run(due, self._journal)
+                state.run(due)
                 self._keys.after_deadline(state, due)
 
     def next_deadline(self, *, complete: bool = True) -> float | None:
@@ -172,7 +172,7 @@ class Engine:
         if state is None or state.alert is None:
             return False
         self._journal.begin(now=now, stale=False)
-        state.end(at, self._journal)
+        state.end(at)
         self._keys.after_event(state)
         return True
 

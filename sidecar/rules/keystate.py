@@ -32,6 +32,7 @@ class KeyState:
         "counted",
         "due",
         "floor",
+        "journal",
         "key",
         "newest_id",
         "program",
@@ -43,9 +44,10 @@ class KeyState:
         "windows",
     )
 
-    def __init__(self, program: Program, key: Key) -> None:
+    def __init__(self, program: Program, key: Key, journal: Journal) -> None:
         self.program = program
         self.key = key
+        self.journal = journal
         self.clock = LONG_AGO
         self.floor = LONG_AGO
         self.windows: Windows | None = None
@@ -61,66 +63,66 @@ class KeyState:
 
     # What can come from outside: an event that matches, one that resolves, time, a person.
 
-    def take(self, event: Event, samples: Samples, journal: Journal) -> None:
+    def take(self, event: Event, samples: Samples) -> None:
         """Process an event that the rule matches."""
         t = max(self.clock, event.at)
-        self.advance(t, journal)
+        self.advance(t)
         if event.at <= self.floor or self._seen_before(event):
             return
         self.clock = t
         self._add(event.at, samples)
         self._touch(event)
-        self.settle(t, journal, event)
+        self.settle(t, event)
 
-    def resolve(self, event: Event, journal: Journal) -> None:
+    def resolve(self, event: Event) -> None:
         """Process an event that ends the alert and forgets all up to its own time.
 
         Late, it leaves an alert alone that newer samples uphold.
         """
         late = event.at < self.clock
         t = max(self.clock, event.at)
-        self.advance(t, journal)
+        self.advance(t)
         if self._seen_before(event):
             return
         self.clock = t
         self.forget(event.at)
         if late and (self.alert is None or self.holds(t)):
-            self.settle(t, journal, event)
+            self.settle(t, event)
         elif self.alert is not None:
             self.alert.touch(event, self.program)
-            self.happen(Happening.RESOLVE, t, journal)
+            self.happen(Happening.RESOLVE, t)
 
-    def advance(self, t: float, journal: Journal) -> None:
+    def advance(self, t: float) -> None:
         """Let this key's own deadlines up to and including `t` happen, in order."""
         while self.due <= t:
-            self.run(self.due, journal)
+            self.run(self.due)
 
-    def run(self, t: float, journal: Journal) -> None:
+    def run(self, t: float) -> None:
         """Let the deadline `t` happen; one that a reload put into the past happens now."""
-        self.settle(t if self.alert is None else max(t, self.clock), journal)
+        self.settle(t if self.alert is None else max(t, self.clock))
         self.due = self.due_after(t)
 
-    def end(self, t: float, journal: Journal) -> None:
+    def end(self, t: float) -> None:
         """End the alert by hand at `t` and forget what led to it."""
         t = max(self.clock, t)
         self.clock = t
         self.forget(t)
-        self.happen(Happening.RESOLVE, t, journal)
+        self.happen(Happening.RESOLVE, t)
 
     # What follows from it.
 
-    def settle(self, t: float, journal: Journal, event: Event | None = None) -> None:
+    def settle(self, t: float, event: Event | None = None) -> None:
         """Bring the alert into the state that belongs to `t`; `event` says what caused it."""
         if self.alert is None and not self.holds(t):
             return  # so it is with nearly every event
-        self.happen(self._happening(t, by_event=event is not None), t, journal, event)
+        self.happen(self._happening(t, by_event=event is not None), t, event)
         alert, rule = self.alert, self.program.rule
         if alert is not None and alert.phase is Phase.PENDING and alert.since + rule.for_ <= t:
-            self.happen(Happening.FOR_OVER, t, journal)
+            self.happen(Happening.FOR_OVER, t)
         if alert is not None and alert.phase in ENDING and self._keep_end(alert) <= t:
-            self.happen(Happening.KEEP_OVER, t, journal)
+            self.happen(Happening.KEEP_OVER, t)
         if self.alert is not None:
-            self._escalate(self.alert, t, journal)
+            self._escalate(self.alert, t)
 
     def holds(self, t: float) -> bool:
         """Return whether the condition is true at `t`; without samples it never is."""
@@ -143,9 +145,7 @@ class KeyState:
         latched = self.alert is not None and self.alert.phase is Phase.LATCHED
         return Happening.DOUBTED if latched and self.samples_gone_at() > t else Happening.RUNS_OUT
 
-    def happen(
-        self, happening: Happening, t: float, journal: Journal, event: Event | None = None
-    ) -> None:
+    def happen(self, happening: Happening, t: float, event: Event | None = None) -> None:
         """Look `happening` up in the table and make it so."""
         before = Phase.INACTIVE if self.alert is None else self.alert.phase
         outcome = TABLE.get((before, happening))
@@ -154,14 +154,14 @@ class KeyState:
         after, kind = outcome
         self.clock = max(self.clock, t)
         self.touched = True
-        journal.gauge_add(self.alert, -1)
+        self.journal.gauge_add(self.alert, -1)
         alert = self.alert or self._open(t, event)
         alert.phase = after
         alert.turned = t if after in ENDING else None
         if kind is not None:
-            journal.write(kind, self.program.rule.name, self.key, alert, t)
+            self.journal.write(kind, self.program.rule.name, self.key, alert, t)
         self.alert = None if after is Phase.INACTIVE else alert
-        journal.gauge_add(self.alert, 1)
+        self.journal.gauge_add(self.alert, 1)
 
     def _open(self, t: float, event: Event | None) -> OpenAlert:
         alert = OpenAlert(
@@ -174,25 +174,25 @@ class KeyState:
             alert.value = self.program.value(self.windows, t)
         return alert
 
-    def _escalate(self, alert: OpenAlert, t: float, journal: Journal) -> None:
+    def _escalate(self, alert: OpenAlert, t: float) -> None:
         for due, place in sorted(alert.steps_ahead(self.program)):
             if due > t:
                 return
-            self._reach(alert, place, due, t, journal)
+            self._reach(alert, place, due, t)
 
-    def _reach(self, alert: OpenAlert, place: int, due: float, t: float, journal: Journal) -> None:
+    def _reach(self, alert: OpenAlert, place: int, due: float, t: float) -> None:
         """Lay a step over the alert; one that changes no label is told to nobody."""
         before = alert.labels
-        journal.gauge_add(alert, -1)
+        self.journal.gauge_add(alert, -1)
         alert.reached.append(place)
         alert.dress(self.program, self.key)
-        journal.gauge_add(alert, 1)
+        self.journal.gauge_add(alert, 1)
         self.clock = max(self.clock, t)
         self.touched = True
         kind = TABLE[alert.phase, Happening.STEP][1]
         if alert.labels != before and kind is not None:
             name = self.program.rule.name
-            journal.write(kind, name, self.key, alert, t, before=before, due=due)
+            self.journal.write(kind, name, self.key, alert, t, before=before, due=due)
 
     # Samples and ids.
 

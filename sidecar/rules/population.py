@@ -6,6 +6,7 @@ from sidecar.rules.absence import AbsentKey
 from sidecar.rules.census import Census
 from sidecar.rules.deadlines import Deadlines
 from sidecar.rules.floors import Floors
+from sidecar.rules.journal import Journal
 from sidecar.rules.keystate import KeyState
 from sidecar.rules.program import Program
 from sidecar.rules.rule import Key
@@ -17,7 +18,8 @@ class Population:
     Absences wait in a queue of their own, since not every tick may judge.
     """
 
-    def __init__(self, programs: Sequence[Program], max_keys: int) -> None:
+    def __init__(self, programs: Sequence[Program], journal: Journal, max_keys: int) -> None:
+        self._journal = journal
         self._max_keys = max_keys
         self.census = Census(programs)
         self.floors = Floors(programs)
@@ -69,8 +71,8 @@ class Population:
     def make(self, program: Program, key: Key, at: float) -> KeyState:
         """Return an empty state of the kind the rule needs, not yet part of the population."""
         if program.absent:
-            return AbsentKey(program, key, max(program.since, at))
-        return KeyState(program, key)
+            return AbsentKey(program, key, self._journal, max(program.since, at))
+        return KeyState(program, key, self._journal)
 
     def adopt(self, state: KeyState) -> None:
         self._keys[state.program.order][state.key] = state
