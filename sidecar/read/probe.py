@@ -11,8 +11,9 @@ from sidecar.read.scan import Sighting
 class Probe:
     """Opens a sighted file at most once. First open, then look: the path may change meanwhile."""
 
-    def __init__(self, sighting: Sighting) -> None:
+    def __init__(self, sighting: Sighting, batch: ReadBatch) -> None:
         self.sighting = sighting
+        self._batch = batch
         self.blind = False  # it is there, but cannot be read at present
         self._content: Content | None = None
         self._tried = False
@@ -23,11 +24,11 @@ class Probe:
         path = self.sighting.path
         return path.endswith(".gz") and exists(path.removesuffix(".gz"))
 
-    def content(self, batch: ReadBatch) -> Content | None:
+    def content(self) -> Content | None:
         """Return the open file, or None: gone or replaced since it was sighted, or `blind`."""
         if not self._tried:
             self._tried = True
-            self._content = self._open(batch)
+            self._content = self._open()
         return self._content
 
     def release(self) -> None:
@@ -39,19 +40,21 @@ class Probe:
             self._content.close()
             self._content = None
 
-    def failed(self, error: OSError, batch: ReadBatch) -> None:
+    def failed(self, error: OSError) -> None:
         """Note that looking into the file failed."""
         self.blind = True
-        batch.count("scan_errors", errno_name(error))
-        batch.problems.append(f"cannot read {self.sighting.path}: {error.strerror}; trying again")
+        self._batch.count("scan_errors", errno_name(error))
+        self._batch.problems.append(
+            f"cannot read {self.sighting.path}: {error.strerror}; trying again"
+        )
 
-    def _open(self, batch: ReadBatch) -> Content | None:
+    def _open(self) -> Content | None:
         try:
             content = open_content(self.sighting.path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            self.failed(error, batch)
+            self.failed(error)
             return None
         stat = content.stat()
         if (stat.st_dev, stat.st_ino) != self.sighting.place:

@@ -34,57 +34,56 @@ class Recogniser:
 
     def recognise(self, look: Look, batch: ReadBatch, now: float) -> None:
         """Bring the logs up to date with `look`, opening what is to be read."""
+        self._look, self._batch, self._now = look, batch, now
         self._looks += 1
-        unknown = self._place(look, batch, now)
+        unknown = self._place()
         if self._looks == 1:
             for log in self._roster.logs.values():
                 log.sort()
-        uncertain = self._search(look, unknown, batch, now)
+        uncertain = self._search(unknown)
         self._adoption.adopt(unknown, batch, now, first=self._looks == 1)
         for log in self._roster.logs.values():
-            self._settle(log, look, uncertain, batch, now)
+            self._settle(log, uncertain)
         for probe in unknown:
             probe.close()
 
     # -- files with a known inode
 
-    def _place(self, look: Look, batch: ReadBatch, now: float) -> list[Probe]:
+    def _place(self) -> list[Probe]:
         """Sight the known generations; return the files that are not known."""
         for generation in self._roster.generations():
             generation.sighted = False
         unknown = []
-        places = look.by_place()
-        for log in self._roster.logs.values() if not look.blind else ():
+        places = self._look.by_place()
+        for log in self._roster.logs.values() if not self._look.blind else ():
             log.keep_history(places)
         for place, sightings in places.items():
             known = self._roster.at(place)
-            probe = Probe(_best(sightings, known))
-            if known is None or not self._is_still(known, probe, batch, now):
+            probe = Probe(_best(sightings, known), self._batch)
+            if known is None or not self._is_still(known, probe):
                 unknown.append(probe)
         for generation in self._roster.generations():
-            if not generation.sighted and not _is_blind(look, generation):
+            if not generation.sighted and not _is_blind(self._look, generation):
                 generation.at_live, generation.doubted = False, True
                 generation.missed += 1
         return unknown
 
-    def _is_still(self, known: Generation, probe: Probe, batch: ReadBatch, now: float) -> bool:
+    def _is_still(self, known: Generation, probe: Probe) -> bool:
         """Tell whether the file where `known` was is still that; open it if there is need."""
         moved = known.path != probe.sighting.path
-        known.sight(probe.sighting, now)
+        known.sight(probe.sighting, self._now)
         if known.content is not None:
             return True
         if not _wants_opening(known, probe.sighting):
             return True
-        if not self._reopened(known, probe, batch, now, moved=moved):
+        if not self._reopened(known, probe, moved=moved):
             known.cut_off = probe.sighting.path == known.log
             self._roster.displace(known)
             return False
         return True
 
-    def _reopened(
-        self, known: Generation, probe: Probe, batch: ReadBatch, now: float, *, moved: bool
-    ) -> bool:
-        content = probe.content(batch)
+    def _reopened(self, known: Generation, probe: Probe, *, moved: bool) -> bool:
+        content = probe.content()
         if content is None:
             return True  # gone since, or not readable now: no reason to think it another
         if known.state is State.IGNORED:
@@ -92,9 +91,9 @@ class Recogniser:
         try:
             if moved and not known.offset and self._is_other(known, probe, content):
                 return False
-            return self._roster.move_in(known, probe, batch, now)
+            return self._roster.move_in(known, probe, self._batch, self._now)
         except OSError as error:
-            probe.failed(error, batch)
+            probe.failed(error)
             probe.close()
             return True
 
@@ -115,18 +114,16 @@ class Recogniser:
 
     # -- generations whose file is not where it was
 
-    def _search(
-        self, look: Look, unknown: list[Probe], batch: ReadBatch, now: float
-    ) -> set[Generation]:
+    def _search(self, unknown: list[Probe]) -> set[Generation]:
         """Look for them by content; return those that may be in a file that could not be read."""
         uncertain: set[Generation] = set()
         for log in self._roster.logs.values():
             for generation in log.unplaced if unknown else ():
-                related = (p for p in unknown if look.is_related(log.path, p.sighting))
+                related = (p for p in unknown if self._look.is_related(log.path, p.sighting))
                 near = [p for p in related if not p.is_half_done]
                 near.sort(key=lambda p: p.sighting.mtime_ns, reverse=True)
                 for probe in near if generation.offset else ():
-                    if self._is_in(generation, probe, batch, now, uncertain):
+                    if self._is_in(generation, probe, uncertain):
                         unknown.remove(probe)
                         break
         return uncertain
@@ -135,24 +132,22 @@ class Recogniser:
         self,
         generation: Generation,
         probe: Probe,
-        batch: ReadBatch,
-        now: float,
         uncertain: set[Generation],
     ) -> bool:
         seen = probe.sighting
         unlike = (generation.id, generation.offset, seen.place, seen.size, seen.mtime_ns)
         if unlike in self._unlike:
             return False
-        content = probe.content(batch)
+        content = probe.content()
         try:
-            if content and self._roster.move_in(generation, probe, batch, now):
+            if content and self._roster.move_in(generation, probe, self._batch, self._now):
                 return True
             if content and generation.marks.are_in(content.read_at):
-                self._finish_in(generation, probe, batch)
+                self._finish_in(generation, probe)
                 return True
             undecided = probe.blind if content is None else not content.complete
         except OSError as error:
-            probe.failed(error, batch)
+            probe.failed(error)
             undecided = True
         if undecided:
             uncertain.add(generation)
@@ -165,9 +160,9 @@ class Recogniser:
             self._unlike.clear()
         self._unlike.add(unlike)
 
-    def _finish_in(self, generation: Generation, probe: Probe, batch: ReadBatch) -> None:
+    def _finish_in(self, generation: Generation, probe: Probe) -> None:
         """All of the copy was read before: there is nothing left of `generation`."""
-        batch.count("rotations", "copytruncate")
+        self._batch.count("rotations", "copytruncate")
         generation.state, generation.cut_off = State.DRAINED, False
         self._roster.displace(generation)
         self._roster.logs[generation.log].leave_alone(probe.sighting)
@@ -175,38 +170,36 @@ class Recogniser:
 
     # -- what is left
 
-    def _settle(
-        self, log: Log, look: Look, uncertain: set[Generation], batch: ReadBatch, now: float
-    ) -> None:
+    def _settle(self, log: Log, uncertain: set[Generation]) -> None:
         for generation in log.generations:
-            if generation in uncertain or _is_blind(look, generation):
+            if generation in uncertain or _is_blind(self._look, generation):
                 continue
             if generation.content is not None:
-                self._follow(log, generation, batch, now)
+                self._follow(log, generation)
             elif not generation.sighted and generation.state not in (*FINISHED, State.LOST):
-                self._give_up(log, generation, batch)
+                self._give_up(log, generation)
 
-    def _follow(self, log: Log, generation: Generation, batch: ReadBatch, now: float) -> None:
+    def _follow(self, log: Log, generation: Generation) -> None:
         """Bring the state of an open generation up to date with where its file is now."""
         if generation.sighted and generation.at_live:
             generation.state = State.ACTIVE
         elif generation.sighted:
-            generation.retire_from_live("rename", batch, now)
+            generation.retire_from_live("rename", self._batch, self._now)
         elif generation.is_unlinked():
-            generation.retire_from_live("delete", batch, now)
+            generation.retire_from_live("delete", self._batch, self._now)
         elif generation is not log.generations[-1]:
-            generation.retire_from_live("rename", batch, now)
+            generation.retire_from_live("rename", self._batch, self._now)
 
-    def _give_up(self, log: Log, old: Generation, batch: ReadBatch) -> None:
+    def _give_up(self, log: Log, old: Generation) -> None:
         """Count what was unread of a file that is nowhere, once another has taken its place."""
         if log.live is None or old.missed < _PATIENCE_LOOKS:
             old.state = State.MISSING
             return
         if old.cut_off:
-            batch.count("truncations", log.path)
+            self._batch.count("truncations", log.path)
             old.cut_off = False
         lost = 0 if _is_found_again(log, old) else old.unread or int(old.path.endswith(".gz"))
-        batch.count("bytes_lost", log.path, lost)
+        self._batch.count("bytes_lost", log.path, lost)
         old.state = State.LOST if lost else State.DRAINED
         self._roster.displace(old)
 

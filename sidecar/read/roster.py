@@ -99,7 +99,7 @@ class Roster:
 
         Raises OSError when the file cannot be read.
         """
-        content = probe.content(batch)
+        content = probe.content()
         if content is None:
             return False
         evidence = known.compare(content)
