@@ -27,7 +27,7 @@ def step(
     """Return an escalation step as a rule file would say it."""
     name, offset = parse_instant(at) if at else ("", 0.0)
     return Escalation(
-        at_field=name, offset=offset, after=after, labels={"severity": severity, **labels}
+        at=(name, offset), after=after, labels={"severity": severity, **labels}
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.config.load import check_files
-from sidecar.config.schema.rules import rules_schema
+from sidecar.config.schema import SCHEMAS
 from sidecar.config.testfiles import load_tests
 from sidecar.rules.rule import Function
 from sidecar.simulate.judge import judge
@@ -62,12 +62,9 @@ def test_only_the_metrics_have_no_test_block() -> None:
 
 
 def test_the_page_names_every_function_and_every_key() -> None:
-    schema = rules_schema()["properties"]
-    group = schema["groups"]["items"]["properties"]
-    rule = group["rules"]["items"]["properties"]
-    step = rule["escalate"]["items"]["properties"]
-    metric = schema["metrics"]["items"]["properties"]
-    names = {*schema, *group, *rule, *step, *metric} - {"resolve"}
+    schema = SCHEMAS["rules"]()
+    tables = (schema, *(schema["$defs"][name] for name in ("Group", "Rule", "Escalation", "Metric")))
+    names = {name for one in tables for name in one["properties"]} - {"resolve"}
     assert [name for name in sorted(names) if f"`{name}`" not in PAGE] == []
     assert [f for f in Function if not re.search(rf"`{f}\(", PAGE)] == []
 

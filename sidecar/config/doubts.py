@@ -5,21 +5,21 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from sidecar.config.faults import did_you_mean
-from sidecar.config.reader import Reader
 from sidecar.matchers import Matcher
 from sidecar.rules.comparing import bounds, value_test
 from sidecar.rules.condition import is_absence
 from sidecar.rules.rule import Aggregate, Comparison, Function, Rule
+from sidecar.syntax.table import Reading
 
 _WHOLE = (Function.COUNT, Function.DISTINCT)
 _SOME_TEXT = "\0"  # stands for the texts that nobody names
 
 
-def warn_of_doubts(reader: Reader, rule: Rule) -> None:
+def warn_of_doubts(reading: Reading, rule: Rule) -> None:
     """Warn, at their places, of the parts of a rule that contradict each other."""
 
     def warn(key: str, message: str, hint: str = "") -> None:
-        reader.faults.warning(reader.place_of(key), message, hint)
+        reading.faults.warning(reading.place(rule, key), message, hint)
 
     if excluded := contradiction(rule.match):
         warn("match", f"no event can match: {excluded}")

@@ -4,36 +4,20 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from sidecar.config.defaults import read_defaults
 from sidecar.config.environment import expand
 from sidecar.config.faults import ConfigError, Fault, Faults
 from sidecar.config.files import read_text
 from sidecar.config.model import Config
 from sidecar.config.nodes import compose
 from sidecar.config.patternfiles import read_pattern_files
-from sidecar.config.reader import Reader, read_table
-from sidecar.config.receivers import read_receivers
-from sidecar.config.routes import read_route
 from sidecar.config.rulefiles import read_rule_files
-from sidecar.config.settings import (
-    named_files,
-    read_http,
-    read_redact,
-    read_sources,
-    read_state_path,
-    read_templates,
-)
+from sidecar.config.settings import Settings, each_once, read_templates
 from sidecar.config.templates import check_template_file
 from sidecar.measure.metric import Metric
 from sidecar.notify.model import Receiver, Route
 from sidecar.parse.pattern import Pattern
 from sidecar.rules.rule import Rule
-
-_STALE_AFTER = 3600.0
-_HINTS = {
-    "templates": "write `template_files`",
-    "rules": "rules stand in files of their own, named under `rule_files`",
-}
+from sidecar.syntax.table import Reading
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -150,10 +134,11 @@ def _read_config(
 ) -> tuple[Config | None, Found]:
     text = read_text(path, faults)
     root = text and compose(text, path, faults, lambda scalar: expand(scalar, environ))
-    reader = read_table(root, faults) if root else None
-    if reader is None:
+    reading = Reading(faults)
+    settings = reading.read(Settings, root or None)
+    if settings is None:
         return None, Found()
-    config = _config(reader, path)
+    config = _config(settings, reading, path)
     found = Found(
         rules=len(config.rules),
         metrics=len(config.metrics),
@@ -164,25 +149,21 @@ def _read_config(
     return config, found
 
 
-def _config(root: Reader, path: str) -> Config:
-    root.require("sources", "rule_files", "route", "receivers")
-    receivers, places = read_receivers(root, read_defaults(root.table("global")))
-    rule_files = read_rule_files(named_files(root, "rule_files"), root.faults)
-    listen, token = read_http(root)
-    config = Config(
+def _config(settings: Settings, reading: Reading, path: str) -> Config:
+    rule_files = read_rule_files(each_once(settings.rule_files), reading.faults)
+    patterns = read_pattern_files(each_once(settings.pattern_files), reading.faults)
+    return Config(
         path=path,
-        sources=read_sources(root),
-        patterns=tuple(read_pattern_files(named_files(root, "pattern_files"), root.faults)),
+        sources=settings.sources,
+        patterns=tuple(patterns),
         rules=tuple(rule_files.rules),
         metrics=tuple(rule_files.metrics),
-        templates=read_templates(root),
-        state_path=read_state_path(root),
-        listen=listen,
-        http_token=token,
-        stale_after=root.duration("stale_after", _STALE_AFTER, positive=True),
-        redact=read_redact(root),
-        route=read_route(root, places),
-        receivers=receivers,
+        templates=read_templates(settings, reading),
+        state_path=settings.state.path,
+        listen=settings.http.listen,
+        http_token=settings.http.token,
+        stale_after=settings.stale_after,
+        redact=settings.redact,
+        route=settings.route.below(None, reading),
+        receivers={receiver.name: receiver for receiver in settings.receivers},
     )
-    root.close(_HINTS)
-    return config

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from sidecar.config.files import absolute_glob
+from sidecar.config.nodes import Node
 from sidecar.measure.metric import Metric
 from sidecar.notify.model import Receiver, Route
 from sidecar.notify.redact import RedactPolicy
@@ -10,18 +13,35 @@ from sidecar.parse.event import LogFormat
 from sidecar.parse.pattern import Pattern
 from sidecar.rules.rule import OWN_PROVIDER, Rule
 from sidecar.secret import Secret
+from sidecar.syntax.table import Table, Value, key, table, text_of
+from sidecar.syntax.types import choice, string
+from sidecar.syntax.wrong import Wrong
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+def _glob(node: Node) -> str:
+    scalar = text_of(node)
+    if not scalar.text or "\0" in scalar.text:
+        raise Wrong("`path` is empty")
+    return "-" if scalar.text == "-" else absolute_glob(scalar.place.file, scalar.text)
+
+
+Glob = Annotated[str, Value(_glob, "a path", string(minLength=1), whole=True)]
+Format = Annotated[LogFormat, choice(LogFormat, LogFormat)]
+StartAt = Annotated[bool, choice(("end", "beginning"), "beginning".__eq__)]
+
+
+@table
+class Source(Table):
     """One entry of `sources`. `path` is an absolute glob, or "-" for stdin.
 
     `from_beginning` concerns only files that exist at the very first start.
     """
 
-    path: str
-    format: LogFormat = LogFormat.AUTO
-    from_beginning: bool = False
+    path: Glob = key('A glob; rotated siblings are found by themselves; "-" is stdin.')
+    format: Format = key("How lines are wrapped; auto recognises each.", default=LogFormat.AUTO)
+    from_beginning: StartAt = key(
+        "Where to start in files that exist at the very first start.", "start_at", default=False
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

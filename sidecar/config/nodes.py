@@ -69,6 +69,10 @@ class Scalar(msgspec.Struct, frozen=True):
             return self.place
         return Place(self.begin.file, self.begin.line, self.begin.column + offset)
 
+    def part(self, text: str) -> "Scalar":
+        """Return a scalar of one part of the text, at the same place."""
+        return Scalar(self.place, text, self.written if self.expanded else text)
+
     def at_line(self, line: int) -> Place:
         """Return the place of the text's line `line` (from 1), or of the scalar if unknown."""
         if not self.block or self.expanded:

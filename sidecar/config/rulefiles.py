@@ -1,19 +1,48 @@
 """Rule files: `metrics:` and `groups:`, and what must be unique across all of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import msgspec
 
-from sidecar.config.alertrules import Group, read_labels, read_rule
+from sidecar.config.doubts import contradiction, warn_of_doubts
 from sidecar.config.faults import Faults, Names, Place, did_you_mean
 from sidecar.config.files import read_text
-from sidecar.config.metrics import read_metric
-from sidecar.config.nodes import compose
-from sidecar.config.reader import Reader, read_table
+from sidecar.config.nodes import Node, Scalar, Table as Keys, compose
+from sidecar.config.templates import check_annotation
 from sidecar.measure.metric import Metric
-from sidecar.rules.rule import Function, Rule
+from sidecar.rules.rule import _LABELS, Escalation, Function, Rule, label_name
+from sidecar.syntax.table import Reading, Table, key, table
+from sidecar.syntax.types import Text, check_label
 
-_HINTS = {"rules": "rules stand in a group: groups: [{name: …, rules: […]}]"}
+TIERS = ("critical", "error", "warning", "info")
+_ALERTNAME = "alertname"
+
+
+@table
+class Group(Table):
+    name: Text = key("The group's name, once per file.")
+    labels: Mapping[str, Text] = key(
+        "Added to every rule of the group.", schema=_LABELS, default={}
+    )
+    rules_: tuple[Rule, ...] = key("The rules.", "rules", default=())
+
+    def check(self, reading: Reading) -> "Group":
+        if "rules" not in reading.node(self).values:
+            reading.error(self, "", "`rules` is missing")
+        labels = _labels(self, (), reading)
+        whole = [_check_rule(rule, self.name, labels, reading) for rule in self.rules_]
+        return replace(self, rules_=tuple(whole))
+
+
+@table
+class RuleFile(Table):
+    hints = {"rules": "rules stand in a group: groups: [{name: …, rules: […]}]"}
+
+    metrics: tuple[Metric, ...] = key(
+        "Series made from events, beside webhook_events_total.", default=()
+    )
+    groups: tuple[Group, ...] = key("Alerting rules, in groups that share labels.", default=())
 
 
 class RuleFiles(msgspec.Struct):
@@ -28,61 +57,151 @@ class RuleFiles(msgspec.Struct):
 
 def read_rule_files(paths: Iterable[str], faults: Faults) -> RuleFiles:
     """Read every file in order; faults of all of them go to `faults`."""
-    files = RuleFiles()
+    files, reading = RuleFiles(), Reading(faults)
     for path in paths:
-        reader = open_table(path, faults)
-        if reader is not None:
-            _read_file(reader, files)
-    _check_states(files, faults)
+        file = reading.read(RuleFile, open_file(path, faults))
+        if file is not None:
+            _take(file, files, reading)
+    states = {rule.name: _functions(rule) for rule in files.rules}
+    for place, alert in files.states:
+        if alert not in files.alert_names.places:
+            known = [name for name, functions in states.items() if Function.LAST in functions]
+            faults.error(place, f"there is no alert `{alert}`", did_you_mean(alert, known))
+        elif Function.LAST not in states.get(alert, {Function.LAST}):
+            message = f"alert `{alert}` is no state"
+            faults.error(place, message, "name a rule whose condition has last()")
     return files
 
 
-def _check_states(files: RuleFiles, faults: Faults) -> None:
-    """Report each `states_of` that names no `last()` rule of any of the files."""
-    states = {rule.name: _is_state(rule) for rule in files.rules}
-    for place, alert in files.states:
-        if alert not in files.alert_names.places:
-            hint = did_you_mean(alert, [name for name, known in states.items() if known])
-            faults.error(place, f"there is no alert `{alert}`", hint)
-        elif not states.get(alert, True):
-            message = f"alert `{alert}` is no state"
-            faults.error(place, message, "name a rule whose condition has last()")
-
-
-def _is_state(rule: Rule) -> bool:
-    return any(part.left.function is Function.LAST for part in rule.condition.comparisons)
-
-
-def open_table(path: str, faults: Faults) -> Reader | None:
-    """Return a reader for the table that a YAML file is, or None (reported)."""
+def open_file(path: str, faults: Faults) -> Node | None:
     text = read_text(path, faults)
-    root = None if text is None else compose(text, path, faults)
-    return None if root is None else read_table(root, faults)
+    return None if text is None else compose(text, path, faults)
 
 
-def _read_file(reader: Reader, files: RuleFiles) -> None:
-    for entry in reader.tables("metrics"):
-        metric = read_metric(entry)
-        place = entry.place_of("name")
+def _take(file: RuleFile, files: RuleFiles, reading: Reading) -> None:
+    for metric in file.metrics:
         if metric.states_of:
-            files.states.append((entry.place_of("states_of"), metric.states_of))
-        if metric.name and files.metric_names.claim(metric.name, place, reader.faults):
+            files.states.append((reading.place(metric, "states_of"), metric.states_of))
+        if excluded := contradiction(metric.match):
+            message = f"no event can match: {excluded}"
+            reading.faults.warning(reading.place(metric, "match"), message)
+        place = reading.place(metric, "name")
+        if metric.name and files.metric_names.claim(metric.name, place, reading.faults):
             files.metrics.append(metric)
     groups = Names("group")
-    for entry in reader.tables("groups"):
-        _read_group(entry, groups, files)
-    reader.close(_HINTS)
+    for group in file.groups:
+        if group.name:
+            groups.claim(group.name, reading.place(group, "name"), reading.faults)
+        for rule in group.rules_:
+            place = reading.place(rule, "alert")
+            if rule.name and files.alert_names.claim(rule.name, place, reading.faults):
+                files.rules.append(rule)
 
 
-def _read_group(reader: Reader, groups: Names, files: RuleFiles) -> None:
-    reader.require("name", "rules")
-    name = reader.text("name", "")
-    if name:
-        groups.claim(name, reader.place_of("name"), reader.faults)
-    group = Group(name, read_labels(reader))
-    for entry in reader.tables("rules"):
-        rule = read_rule(entry, group)
-        place = entry.place_of("alert")
-        if rule.name and files.alert_names.claim(rule.name, place, reader.faults):
-            files.rules.append(rule)
-    reader.close()
+def _texts(made: object, key: str, reading: Reading) -> dict[str, Scalar]:
+    node = reading.node(made).values.get(key)
+    found = node.values if isinstance(node, Keys) else {}
+    return {k: v for k, v in found.items() if isinstance(v, Scalar)}
+
+
+def _labels(
+    made: "Rule | Escalation | Group", by: tuple[str, ...], reading: Reading
+) -> dict[str, str]:
+    """Return the labels that may stand; `by` are names the rule's `by` already sets."""
+    labels: dict[str, str] = {}
+    for name, scalar in _texts(made, "labels", reading).items():
+        if name not in made.labels:
+            continue
+        if name in by:
+            message = f"label `{name}` is already set by the rule's `by`"
+            reading.faults.error(scalar.place, message, "remove it here or there")
+        else:
+            with reading.reporting(scalar):
+                labels[check_label(name, (_ALERTNAME,))] = scalar.text
+        if "{{" in scalar.text or "{%" in scalar.text:
+            hint = "put the template into an annotation"
+            reading.faults.error(scalar.place, "a label is plain text, never a template", hint)
+    return labels
+
+
+def _annotations(made: "Rule | Escalation", known: set[str], reading: Reading) -> None:
+    for name, scalar in _texts(made, "annotations", reading).items():
+        if name in made.annotations:
+            with reading.reporting(scalar):
+                check_label(name)
+            check_annotation(scalar, known, reading.faults)
+
+
+def _check_rule(rule: Rule, group: str, shared: dict[str, str], reading: Reading) -> Rule:
+    """Report what is wrong between a rule's keys, and return it with its group's labels."""
+    node = reading.node(rule)
+    by = _check_by(rule, reading)
+    labels = {**shared, **_labels(rule, by, reading)}
+    steps = [(step, _labels(step, by, reading)) for step in rule.escalate]
+    known = {_ALERTNAME, *by, *labels, *(name for _, own in steps for name in own)}
+    both: list[Rule | Escalation] = [rule, *rule.escalate]
+    for one in both:
+        _annotations(one, known, reading)
+    place = f"{node.place.file}:{node.place.line}"
+    whole = replace(rule, group=group, labels=labels, place=place)
+    reading.made(whole, node)
+    _check_windows(whole, reading)
+    _check_severity(whole, reading)
+    warn_of_doubts(reading, whole)
+    return whole
+
+
+def _check_by(rule: Rule, reading: Reading) -> tuple[str, ...]:
+    fields: dict[str, str] = {}  # label -> field
+    node = reading.node(rule).values.get("by")
+    for scalar in getattr(node, "items", ()):
+        name = getattr(scalar, "text", "")
+        label = label_name(name)
+        if name in fields.values():
+            reading.faults.error(scalar.place, f"`{name}` stands twice in `by`")
+        elif label in fields:
+            message = f"`{name}` and `{fields[label]}` would be the same label `{label}`"
+            reading.faults.error(scalar.place, message)
+        fields.setdefault(label, name)
+    return tuple(fields)
+
+
+def _functions(rule: Rule) -> set[Function]:
+    return {
+        aggregate.function
+        for part in rule.condition.comparisons
+        for aggregate in (part.left, part.divisor)
+        if aggregate is not None
+    }
+
+
+def _check_windows(rule: Rule, reading: Reading) -> None:
+    """`within` belongs to everything counted in a window, `hold` to the state of `last()`."""
+    written, functions = reading.node(rule).values, _functions(rule)
+    if not functions:
+        return
+    windowed = sorted(functions - {Function.LAST})
+    if windowed and "within" not in written:
+        message = f"{windowed[0]}() needs a window, and `within` is missing"
+        reading.error(rule, "condition", message, "write for example within: 1h")
+    if not windowed and "within" in written:
+        message = "last() is a state, which has no window"
+        hint = "remove `within`; `hold` says when an unconfirmed state is dropped"
+        reading.error_at_key(rule, "within", message, hint)
+    if Function.LAST not in functions and "hold" in written:
+        message = "`hold` belongs to last() only"
+        hint = "`within` bounds what is counted, `keep_firing_for` delays the end"
+        reading.error_at_key(rule, "hold", message, hint)
+
+
+def _check_severity(rule: Rule, reading: Reading) -> None:
+    """Warn where an alert would take the warning tier by accident."""
+    severity = rule.labels.get("severity")
+    place = reading.place(rule)
+    if severity is None:
+        message = "the alert has no `severity` label and takes the warning tier"
+        hint = "write labels: {severity: critical}, or error, warning, info"
+        reading.faults.warning(place, message, hint)
+    elif severity not in TIERS and (hint := did_you_mean(severity, TIERS)):
+        message = f"severity `{severity}` is no tier and takes the warning tier"
+        reading.faults.warning(place, message, hint)

@@ -1,141 +1,213 @@
-"""The plain sections of `sidecar.yaml`: sources, files, state, http, redaction."""
+"""`sidecar.yaml` as it stands in the file, and what holds between its parts."""
 
 import glob
+from dataclasses import make_dataclass
 from os.path import realpath
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from sidecar.config.files import absolute, absolute_glob, matching
+from sidecar.config.faults import Names, did_you_mean
+from sidecar.config.files import absolute, matching
 from sidecar.config.model import Source
-from sidecar.config.nodes import Scalar
-from sidecar.config.reader import Reader, parse_scalar
+from sidecar.config.nodes import Listing, Node, Scalar, Table as Keys
 from sidecar.config.templates import check_template_file, shipped_templates
-from sidecar.config.values import read_secret_pair, split_host_port
-from sidecar.matchers import compile_re2
+from sidecar.notify.model import EmailConfig, Receiver, Route, SlackConfig
 from sidecar.notify.redact import RedactPolicy
-from sidecar.parse.event import LogFormat
-from sidecar.secret import Secret
-
-_STDIN = "-"
-_STATE_PATH = "/var/lib/sidecar/state.db"
-_LISTEN = ("0.0.0.0", 9787)  # noqa: S104 - beyond loopback only /metrics and health are open
-_EVERY_INTERFACE = "0.0.0.0"  # noqa: S104 - same
-_REDACT = RedactPolicy()
-_SHORTEST_CUT = 20  # a value cut shorter than its own marker helps nobody
+from sidecar.syntax.table import Reading, Table, Value, declared, key, table, text_of
+from sidecar.syntax.types import Listen, Positive, SecretText, string
+from sidecar.syntax.wrong import Wrong
 
 
-def read_sources(root: Reader) -> tuple[Source, ...]:
-    """Read `sources:`; at least one, each path once."""
-    sources: list[Source] = []
-    for reader in root.tables("sources"):
-        source = _source(reader)
-        if source.path in {other.path for other in sources}:
-            place = reader.place_of("path")
-            root.faults.error(place, "two sources have this path", "each line would count twice")
-        elif source.path:
-            sources.append(source)
-    if root.has("sources") and not root.items("sources"):
-        hint = "name at least one log file: - path: /var/log/webhook/*.log"
-        root.faults.error(root.place_of("sources"), "`sources` is empty", hint)
-    return tuple(sources)
+@table
+class Http(Table):
+    listen: Listen = key(
+        "host:port of /metrics, health paths and API.",
+        default=(
+            "0.0.0.0",  # noqa: S104 - beyond loopback only /metrics and health are open
+            9787,
+        ),
+    )
+    token: SecretText = key("Bearer token of all but /metrics and health.", default=None)
 
 
-def _source(reader: Reader) -> Source:
-    reader.require("path")
-    path = _source_path(reader)
-    format_ = LogFormat(reader.choice("format", LogFormat, LogFormat.AUTO))
-    start_at = reader.choice("start_at", ("end", "beginning"), "end")
-    reader.close()
-    return Source(path=path, format=format_, from_beginning=start_at == "beginning")
+def _path(node: Node) -> str:
+    scalar = text_of(node)
+    return absolute(scalar.place.file, scalar.text)
 
 
-def _source_path(reader: Reader) -> str:
-    scalar = reader.scalar("path")
-    if scalar is None:
-        return ""
-    if not scalar.text or "\0" in scalar.text:
-        reader.faults.error(scalar.place, "`path` is empty")
-        return ""
-    return _STDIN if scalar.text == _STDIN else absolute_glob(scalar.place.file, scalar.text)
-
-
-def named_files(root: Reader, key: str) -> list[str]:
-    """Return the files that a list of globs names, each glob's files sorted, each file once.
-
-    A glob without any file is an error: rules that are not there alert nobody.
-    """
-    found: dict[str, str] = {}
-    for scalar in root.scalars(key):
-        for path in _matching(scalar, root):
-            found.setdefault(realpath(path), path)
-    return list(found.values())
-
-
-def _matching(scalar: Scalar, root: Reader) -> list[str]:
+def _files(node: Node) -> tuple[str, ...]:
+    scalar = text_of(node)
     paths = [] if "\0" in scalar.text else matching(scalar.place.file, scalar.text)
     if not paths:
         what = "matches no file" if glob.has_magic(scalar.text) else "does not exist"
-        hint = "paths are relative to this file"
-        root.faults.error(scalar.place, f"{scalar.written} {what}", hint)
-    return paths
+        raise Wrong(f"{scalar.written} {what}", "paths are relative to this file")
+    return tuple(paths)
 
 
-def read_templates(root: Reader) -> dict[str, str]:
+AbsolutePath = Annotated[str, Value(_path, "a path", string(), whole=True)]
+Files = tuple[Annotated[tuple[str, ...], Value(_files, "", string(), whole=True)], ...]
+
+
+@table
+class State(Table):
+    path: AbsolutePath = key("The SQLite file.", default="/var/lib/sidecar/state.db")
+
+
+_STAND_INS = {"smtp_from": "stand-in@example.invalid", "smtp_smarthost": ("stand-in.invalid", 25)}
+
+
+class _Global(Table):
+    """The keys that receivers fall back on; each is declared where it is used."""
+
+    __slots__ = ()
+    one_of: ClassVar[tuple[str, ...]] = ("slack_api_url", "slack_app_token")
+    schema = {"allOf": [{"not": {"required": ["slack_api_url", "slack_app_token"]}}]}
+
+    def check(self, reading: Reading) -> "_Global":
+        for name in reading.node(self).values:
+            key = name.removesuffix("_file")
+            value = getattr(self, key, None)
+            value = _STAND_INS.get(key) if value is None else value
+            if value is not None:
+                reading.globals[key] = value
+        if {"slack_api_url", "slack_app_token"} <= reading.globals.keys():
+            message = "both an incoming webhook and a bot token are set"
+            hint = "keep `slack_api_url` or `slack_app_token`"
+            reading.error_at_key(self, "slack_app_token", message, hint)
+            del reading.globals["slack_app_token"]
+        return self
+
+
+if TYPE_CHECKING:
+    Global = _Global
+else:
+    Global = make_dataclass(
+        "Global",
+        [
+            (one.key.global_, one.hint, key(one.key.doc, default=None))
+            for kind in (SlackConfig, EmailConfig)
+            for one in declared(kind).values()
+            if one.key.global_
+        ],
+        bases=(_Global,),
+        frozen=True,
+        kw_only=True,
+    )
+
+
+@table
+class Settings(Table):
+    """Every key of `sidecar.yaml`, in the order in which they are read."""
+
+    hints = {
+        "templates": "write `template_files`",
+        "rules": "rules stand in files of their own, named under `rule_files`",
+    }
+
+    sources: tuple[Source, ...] = key("The logs to read.", schema={"minItems": 1})
+    rule_files: Files = key("Globs of rule files, relative to this file.")
+    pattern_files: Files = key("Globs of pattern files.", default=())
+    template_files: Files = key(
+        "Globs of Jinja2 files; one named like a shipped template replaces it.", default=()
+    )
+    state: State = key("What outlives a restart.", default=State())
+    http: Http = key("What is served.", default=Http())
+    stale_after: Positive = key(
+        "An event older than this when read is told in a digest.", default=3600.0
+    )
+    redact: RedactPolicy = key(
+        "What to hide beside tokens, passwords and addresses.", default=RedactPolicy()
+    )
+    global_: Global = key("Defaults of receivers.", "global", default=Global())
+    receivers: tuple[Receiver, ...] = key("Who can be told.")
+    route: Route = key(
+        "Alertmanager's tree: which alert goes to whom.",
+        schema={"required": ["receiver"], "properties": {"matchers": False, "continue": False}},
+    )
+
+    @classmethod
+    def prepare(cls, values: dict[str, Node], reading: Reading) -> None:
+        root = values.get("route")
+        if not isinstance(root, Keys):
+            return
+        if "receiver" not in root.values:
+            reading.faults.error(root.place, "`receiver` is missing")
+        for key in ("matchers", "continue"):
+            if key in root.values:
+                message = f"the root route takes every alert and cannot have `{key}`"
+                hint = "put it into a route under `routes`"
+                reading.faults.error(root.places[key], message, hint)
+
+    def check(self, reading: Reading) -> "Settings":
+        paths: set[str] = set()
+        for source in self.sources:
+            if source.path and source.path in paths:
+                message = "two sources have this path"
+                reading.error(source, "path", message, "each line would count twice")
+            paths.add(source.path)
+        node = reading.node(self).values.get("sources")
+        if isinstance(node, Listing) and not node.items:
+            hint = "name at least one log file: - path: /var/log/webhook/*.log"
+            reading.error(self, "sources", "`sources` is empty", hint)
+        self._check_receivers(reading)
+        return self
+
+    def _check_receivers(self, reading: Reading) -> None:
+        names = Names("receiver")
+        for receiver in self.receivers:
+            if receiver.name:
+                names.claim(receiver.name, reading.place(receiver, "name"), reading.faults)
+        channels: dict[str, str] = {}
+        for config in (one for receiver in self.receivers for one in receiver.slack_configs):
+            if config.api_url is None:
+                continue
+            channel = channels.setdefault(config.api_url.reveal(), config.channel)
+            if channel != config.channel:
+                reading.faults.warning(
+                    reading.place(config),
+                    f"`{config.channel}` and `{channel}` share one incoming webhook, "
+                    "which posts to its own channel only",
+                    "use one URL per channel, or a bot token",
+                )
+        known = set(names.places)
+        used = [*self._check_routed(self.route, known, reading)]
+        if used and None not in used:
+            for name in known - set(used):
+                message = f"no route leads to receiver `{name}`"
+                reading.faults.warning(names.places[name], message)
+
+    def _check_routed(self, route: Route, known: set[str], reading: Reading) -> Any:
+        node = reading.node(route).values.get("receiver")
+        if node is not None:
+            yield route.receiver or None
+        if isinstance(node, Scalar) and route.receiver and route.receiver not in known:
+            yield None
+            otherwise = "known receivers: " + (", ".join(sorted(known)) or "none")
+            hint = did_you_mean(node.written, known, otherwise)
+            reading.faults.error(node.place, f"unknown receiver `{node.written}`", hint)
+        for child in route.routes:
+            yield from self._check_routed(child, known, reading)
+
+
+def each_once(files: tuple[tuple[str, ...], ...]) -> list[str]:
+    found: dict[str, str] = {}
+    for path in (path for paths in files for path in paths):
+        found.setdefault(realpath(path), path)
+    return list(found.values())
+
+
+def read_templates(settings: Settings, reading: Reading) -> dict[str, str]:
     """Return the shipped templates with the user's laid over them, by base name."""
     templates = shipped_templates()
     own: dict[str, str] = {}
-    for path in named_files(root, "template_files"):
+    for path in each_once(settings.template_files):
         name = Path(path).name
         if name in own:
-            place = root.place_of("template_files")
             message = f"two template files are called {name}"
-            root.faults.error(place, message, f"{own[name]} and {path}")
+            reading.error(settings, "template_files", message, f"{own[name]} and {path}")
             continue
         own[name] = path
-        source = check_template_file(path, root.faults)
+        source = check_template_file(path, reading.faults)
         if source is not None:
             templates[name] = source
     return templates
-
-
-def read_state_path(root: Reader) -> str:
-    """Read `state: {path}` as an absolute path."""
-    reader = root.table("state")
-    if reader is None:
-        return _STATE_PATH
-    path = reader.text("path", _STATE_PATH)
-    reader.close()
-    return absolute(root.place.file, path)
-
-
-def read_http(root: Reader) -> tuple[tuple[str, int], Secret | None]:
-    """Read `http: {listen, token}`; an address without a host means every interface."""
-    reader = root.table("http")
-    if reader is None:
-        return _LISTEN, None
-    listen = reader.parsed("listen", "host:port", _parse_listen, _LISTEN)
-    token = read_secret_pair(reader, "token")
-    reader.close()
-    return listen, token
-
-
-def _parse_listen(text: str) -> tuple[str, int]:
-    address = split_host_port(text)
-    if address is None:
-        raise ValueError(f"{text!r} is not host:port; write for example 127.0.0.1:9787")
-    return address[0] or _EVERY_INTERFACE, address[1]
-
-
-def read_redact(root: Reader) -> RedactPolicy:
-    reader = root.table("redact")
-    if reader is None:
-        return _REDACT
-    patterns = reader.scalars("patterns")
-    for scalar in patterns:
-        parse_scalar(scalar, "an RE2 pattern", compile_re2, reader.faults)
-    policy = RedactPolicy(
-        keys=tuple(scalar.text for scalar in reader.scalars("keys")),
-        patterns=tuple(scalar.text for scalar in patterns),
-        max_length=reader.whole("max_length", _REDACT.max_length, least=_SHORTEST_CUT),
-    )
-    reader.close()
-    return policy

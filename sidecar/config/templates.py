@@ -1,6 +1,6 @@
 """Templates at load time: the shipped ones, the user's, and what can be said before rendering."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib import resources
 
 from jinja2 import TemplateSyntaxError, meta, nodes as ast
@@ -9,6 +9,7 @@ from sidecar.config.faults import Faults, Place, did_you_mean
 from sidecar.config.files import read_text
 from sidecar.config.nodes import Scalar
 from sidecar.notify.sandbox import TemplateEnvironment
+from sidecar.syntax.wrong import Wrong
 
 # What an annotation's template may name (DESIGN: Rules).
 ANNOTATION_NAMES = frozenset({"value", "labels", "event"})
@@ -27,16 +28,13 @@ def shipped_templates() -> dict[str, str]:
     return {file.name: file.read_text(encoding="utf-8") for file in found}
 
 
-def check_template(scalar: Scalar, faults: Faults) -> None:
-    """Report what is wrong with an inline template."""
-    _parse(scalar.text, faults, scalar.at_line)
-
-
 def check_template_file(path: str, faults: Faults) -> str | None:
     """Return the source of a template file; what is wrong with it is reported at its line."""
     source = read_text(path, faults)
-    if source is not None:
-        _parse(source, faults, lambda line: Place(path, line))
+    try:
+        parse_template(source or "")
+    except Wrong as wrong:
+        faults.error(Place(path, wrong.line or 1), str(wrong))
     return source
 
 
@@ -45,10 +43,11 @@ def check_annotation(scalar: Scalar, labels: Iterable[str], faults: Faults) -> N
 
     `labels` are the labels the rule's alerts can have; another would fail each rendering.
     """
-    parsed = _parse(scalar.text, faults, scalar.at_line) if "{" in scalar.text else None
-    if parsed is None:
+    try:
+        tree, names = parse_template(scalar.text)
+    except Wrong as wrong:
+        faults.error(scalar.at_line(wrong.line or 1), str(wrong))
         return
-    tree, names = parsed
     for name in sorted(names - _GIVEN):
         hint = did_you_mean(name, ANNOTATION_NAMES, "templates are given value, labels and event")
         faults.error(scalar.place, f"the template names `{name}`, which does not exist", hint)
@@ -68,18 +67,14 @@ def _labels_named(tree: ast.Template) -> list[tuple[int, str]]:
     ]
 
 
-def _parse(
-    source: str, faults: Faults, place_of: Callable[[int], Place]
-) -> tuple[ast.Template, set[str]] | None:
-    """Return a template's tree and the names it needs, or None when it is wrong (reported)."""
+def parse_template(source: str) -> tuple[ast.Template, set[str]]:
+    """Return a template's tree and the names it needs. Raises Wrong with the line."""
     try:
         tree = _SANDBOX.parse(source)
         # Jinja2 generates the code to find the names, and so meets unknown filters as well, which
         # parsing alone does not. Once is enough: it is a quarter of the time to read all rules.
         return tree, meta.find_undeclared_variables(tree)
     except TemplateSyntaxError as wrong:
-        faults.error(place_of(wrong.lineno), f"template: {wrong.message}")
-        return None
+        raise Wrong(f"template: {wrong.message}", line=wrong.lineno) from None
     except RecursionError:
-        faults.error(place_of(1), "template: nested too deeply")
-        return None
+        raise Wrong("template: nested too deeply", line=1) from None

@@ -1,83 +1,132 @@
 """Test files, `*.test.yaml`: promtool's shape, with log lines and events in place of series."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from os.path import normpath
 from pathlib import Path
+from typing import Annotated
 
-from sidecar.config.expectations import Known, read_alert_test, read_notification_test
-from sidecar.config.faults import ConfigError, Fault, Faults, Names, Place
-from sidecar.config.inputs import read_inputs, read_when
+from sidecar.config.faults import ConfigError, Fault, Faults, Names, Place, did_you_mean
 from sidecar.config.load import check_config
 from sidecar.config.model import Config
+from sidecar.config.nodes import Listing, Node
 from sidecar.config.patternfiles import read_pattern_files
-from sidecar.config.reader import Reader
-from sidecar.config.rulefiles import open_table, read_rule_files
-from sidecar.config.settings import named_files
+from sidecar.config.rulefiles import open_file, read_rule_files
+from sidecar.config.settings import Files, each_once
 from sidecar.config.templates import shipped_templates
 from sidecar.notify.model import Receiver, Route
-from sidecar.simulate.cases import DEFAULT_INTERVAL, Case, Suite
+from sidecar.simulate.cases import Case, Suite
+from sidecar.syntax.table import Reading, Table, Value, key, table, text_of
+from sidecar.syntax.types import Text, string
 
 _NOBODY = "nobody"
-_HINTS = {
-    "evaluation_interval": "rules are judged at each event and deadline; remove it",
-    "group_eval_order": "the order of groups does not matter; remove it",
-}
-_CASE_HINTS = {
-    "input_series": "write `input_lines` or `input_events`",
-    "promql_expr_test": "there is no PromQL here; write `alert_rule_test`",
-}
+
+
+def _beside(node: Node) -> str:
+    # As it is written, so that faults name the file the way the test file does.
+    return normpath(Path(node.place.file).parent / text_of(node).text)
+
+
+@table
+class CaseFile(Table):
+    """Run by `sidecar test`; docs/testing.md."""
+
+    hints = {
+        "evaluation_interval": "rules are judged at each event and deadline; remove it",
+        "group_eval_order": "the order of groups does not matter; remove it",
+    }
+    schema = {"allOf": [{"anyOf": [{"required": ["config"]}, {"required": ["rule_files"]}]}]}
+
+    rule_files: Files = key("Globs of the rule files that are tested.", default=())
+    pattern_files: Files = key("Globs of the pattern files that read the lines.", default=())
+    environment: Mapping[str, Text] = key("Variables that `config` takes.", default={})
+    config: Annotated[str | None, Value(_beside, "a path", string(), whole=True)] = key(
+        "A sidecar.yaml whose routes and receivers are tested as well.", default=None
+    )
+    tests: tuple[Case, ...] = key("The cases.", schema={"minItems": 1})
+
+    def check(self, reading: Reading) -> "CaseFile":
+        written = reading.node(self).values
+        if "config" not in written and "rule_files" not in written:
+            reading.error(self, "", "`rule_files` is missing")
+        tests = written.get("tests")
+        if isinstance(tests, Listing) and not tests.items:
+            reading.error(self, "tests", "`tests` is empty")
+        return self
 
 
 def load_tests(path: str) -> Suite:
     """Return the tests in `path`. Raises ConfigError with every fault of every file it names."""
     faults = Faults()
-    reader = open_table(path, faults)
-    suite = None if reader is None else _suite(reader, path)
+    reading = Reading(faults)
+    file = reading.read(CaseFile, open_file(path, faults))
+    suite = None if file is None else _suite(file, path, reading)
     if suite is None or faults.errors:
         raise ConfigError(faults.errors)
     return suite
 
 
-def _suite(reader: Reader, path: str) -> Suite:
-    reader.require("tests")
-    if not reader.has("config"):
-        reader.require("rule_files")
-    config = _config(reader, path)
-    known = Known(
-        frozenset(rule.name for rule in config.rules), frozenset(config.receivers) - {_NOBODY}
-    )
+def _suite(file: CaseFile, path: str, reading: Reading) -> Suite:
+    config = _config(file, path, reading)
+    alerts = {rule.name for rule in config.rules}
+    receivers = config.receivers.keys() - {_NOBODY}
     names = Names("test")
-    cases = tuple(_case(entry, known, names) for entry in reader.tables("tests"))
-    if reader.has("tests") and not reader.items("tests"):
-        reader.faults.error(reader.place_of("tests"), "`tests` is empty")
-    reader.close(_HINTS)
-    return Suite(path, config, cases)
+    for case in file.tests:
+        if case.name:
+            names.claim(case.name, reading.place(case, "name"), reading.faults)
+        if "notification_test" in reading.node(case).values and not receivers:
+            message = "`notification_test` needs receivers and routes"
+            hint = "name a sidecar.yaml with `config`"
+            reading.error_at_key(case, "notification_test", message, hint)
+        for one in case.alert_tests:
+            _check_name(one, "alertname", "rule", alerts, reading)
+        for other in case.notification_tests:
+            _check_name(other, "receiver", "receiver", receivers, reading)
+    return Suite(path, config, tuple(_placed(case, reading) for case in file.tests))
 
 
-def _config(reader: Reader, path: str) -> Config:
+def _placed(case: Case, reading: Reading) -> Case:
+    def at(made: object) -> str:
+        place = reading.place(made)
+        return f"{place.file}:{place.line}:{place.column}"
+
+    return replace(
+        case,
+        place=at(case),
+        alert_tests=tuple(replace(one, place=at(one)) for one in case.alert_tests),
+        notification_tests=tuple(replace(one, place=at(one)) for one in case.notification_tests),
+    )
+
+
+def _check_name(
+    made: object, name: str, kind: str, known: Collection[str], reading: Reading
+) -> None:
+    text = getattr(made, name)
+    # Where there is none at all, that is the fault, and it is reported elsewhere.
+    if text and known and text not in known:
+        hint = did_you_mean(text, known, f"known: {', '.join(sorted(known))}")
+        reading.error(made, name, f"there is no {kind} `{text}`", hint)
+
+
+def _config(file: CaseFile, path: str, reading: Reading) -> Config:
     """Return what the tests are about: the configuration named, its files replaced by ours."""
-    faults = reader.faults
-    rules = read_rule_files(named_files(reader, "rule_files"), faults)
-    patterns = tuple(read_pattern_files(named_files(reader, "pattern_files"), faults))
-    base = _named_config(reader) or _unrouted(path)
-    if reader.has("rule_files"):
+    faults = reading.faults
+    rules = read_rule_files(each_once(file.rule_files), faults)
+    patterns = tuple(read_pattern_files(each_once(file.pattern_files), faults))
+    base = (_named_config(file, faults) if file.config else None) or _unrouted(path)
+    written = reading.node(file).values
+    if "rule_files" in written:
         base = replace(base, rules=tuple(rules.rules), metrics=tuple(rules.metrics))
-    return replace(base, patterns=patterns) if reader.has("pattern_files") else base
+    return replace(base, patterns=patterns) if "pattern_files" in written else base
 
 
-def _named_config(reader: Reader) -> Config | None:
+def _named_config(file: CaseFile, faults: Faults) -> Config | None:
     """Read the file that `config` names, its variables taken from `environment` alone."""
-    given = {name: scalar.text for name, scalar in reader.texts_by_name("environment").items()}
-    scalar = reader.scalar("config")
-    if scalar is None:
-        return None
-    # As it is written, so that faults name the file the way the test file does.
-    path = normpath(Path(scalar.place.file).parent / scalar.text)
-    checked = check_config(path, given)
+    checked = check_config(file.config or "", file.environment)
     for fault in checked.faults:
         if fault.severity == "error":
             place = Place(fault.file, fault.line, fault.column)
-            reader.faults.error(place, fault.message, _hint(fault))
+            faults.error(place, fault.message, _hint(fault))
     return checked.config
 
 
@@ -101,39 +150,3 @@ def _unrouted(path: str) -> Config:
         route=Route(id="test", receiver=_NOBODY),
         receivers={_NOBODY: Receiver(name=_NOBODY)},
     )
-
-
-def _case(reader: Reader, known: Known, names: Names) -> Case:
-    reader.require("name")
-    name = reader.text("name", "")
-    if name:
-        names.claim(name, reader.place_of("name"), reader.faults)
-    start = read_when(reader, "start")
-    if start is not None and not start.absolute:
-        hint = "write for example 2026-11-02T08:00:00Z; other times may be offsets from it"
-        reader.faults.error(reader.place_of("start"), "`start` is an absolute time", hint)
-    case = Case(
-        place=f"{reader.place.file}:{reader.place.line}:{reader.place.column}",
-        name=name,
-        start=None if start is None else start.seconds,
-        interval=reader.duration("interval", DEFAULT_INTERVAL),
-        inputs=read_inputs(reader),
-        alert_tests=tuple(read_alert_test(r, known) for r in reader.tables("alert_rule_test")),
-        notification_tests=tuple(
-            read_notification_test(r, known) for r in reader.tables("notification_test")
-        ),
-    )
-    _check_purpose(reader, known)
-    reader.close(_CASE_HINTS)
-    return case
-
-
-def _check_purpose(reader: Reader, known: Known) -> None:
-    """Report a test that cannot fail, and one that asks who is told where nobody can be."""
-    if not reader.has("alert_rule_test") and not reader.has("notification_test"):
-        hint = "write `alert_rule_test` or `notification_test`"
-        reader.faults.error(reader.place, "the test expects nothing", hint)
-    if reader.has("notification_test") and not known.receivers:
-        hint = "name a sidecar.yaml with `config`"
-        place = reader.key_place("notification_test")
-        reader.faults.error(place, "`notification_test` needs receivers and routes", hint)

@@ -105,8 +105,8 @@ class _Dialogue:
             timeout=timeout,
             use_tls=self._implicit_tls,
             start_tls=False,
-            validate_certs=not config.tls_insecure_skip_verify,
-            cert_bundle=config.tls_ca_file or None,
+            validate_certs=not config.tls_config.insecure_skip_verify,
+            cert_bundle=config.tls_config.ca_file or None,
         )
 
     async def deliver(self, message: EmailMessage, to: str) -> str:

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import re2
 
 from sidecar.matchers import compile_re2
 from sidecar.notify.secret_shapes import REDACTED, SHAPES, Shape, is_secret_name, plain_name
+from sidecar.syntax.table import Table, key, table
+from sidecar.syntax.types import Cut, Re2, Text
 
 TRUNCATED = "...[truncated]"
 MAX_DEPTH = 16
@@ -18,13 +19,13 @@ _NO_CARD = 10**11  # card numbers have 13 digits and more
 _MAX_INTEGER = 2**63  # MessagePack and SQLite hold no more
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RedactPolicy:
+@table
+class RedactPolicy(Table):
     """What to hide beyond what always is: exact `keys`, RE2 `patterns`; and `max_length`."""
 
-    keys: tuple[str, ...] = ()
-    patterns: tuple[str, ...] = ()
-    max_length: int = 1000
+    keys: tuple[Text, ...] = key("Names of fields to hide, at any depth.", default=())
+    patterns: tuple[Re2, ...] = key("RE2 patterns to hide anywhere in a text.", default=())
+    max_length: Cut = key("A value longer than this is cut.", default=1000)
 
 
 class Redactor:

@@ -2,11 +2,27 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
+from sidecar.config.nodes import Listing
 from sidecar.matchers import Matcher
+from sidecar.syntax.table import Nested, Reading, Table, Value, key, table
+from sidecar.syntax.types import (
+    FIELD,
+    LABEL,
+    Duration,
+    MaybeDuration,
+    MaybeField,
+    MaybePositive,
+    OneMatcher,
+    Text,
+    check_label,
+    shaped_field,
+    string,
+)  # fmt: skip
+from sidecar.syntax.wrong import Wrong
 
 Key = tuple[str, ...]
 
@@ -62,42 +78,187 @@ class Condition:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Escalation:
-    """A step of `escalate`: the absolute instant `at_field + offset` taken from the event, or
-    `after` seconds from firing where no event carried the field. Reached, it lays its labels and
-    annotations over the alert's.
+def _condition(text: str) -> Condition:
+    from sidecar.rules.condition import parse_condition  # noqa: PLC0415 - it imports us
+
+    return parse_condition(text)
+
+
+def _instant(text: str) -> tuple[str, float]:
+    from sidecar.rules.condition import parse_instant  # noqa: PLC0415 - it imports us
+
+    return parse_instant(text)
+
+
+def _alert_name(text: str) -> str:
+    if not text or not text.isprintable():
+        raise Wrong("an alert's name is one line of text")
+    return text
+
+
+def _by_field(text: str) -> str:
+    check_label(label_name(text), ("alertname",))
+    return shaped_field(text)
+
+
+_FUNCTIONS = "|".join(Function)
+_WINDOWED = "|".join(function for function in Function if function is not Function.LAST)
+AlertName = Annotated[str, Value(_alert_name, "a name", string(r"^[^\r\n]+$"))]
+ACondition = Annotated[
+    Condition,
+    Value(
+        _condition,
+        "a condition",
+        string(rf"^\s*({_FUNCTIONS})\s*\(.*\)\s*(>=|<=|==|!=|>|<|in\s*\[)"),
+        stand_in=Condition((), ""),
+    ),
+]
+AnInstant = Annotated[
+    tuple[str, float],
+    Value(_instant, "an instant", string(r"^\s*[A-Za-z_][A-Za-z0-9_.]*\s*([+-]\s*\w+)?\s*$")),
+]
+ByField = Annotated[
+    str,
+    Value(_by_field, "a field", {"allOf": [FIELD, {"not": {"pattern": r"^(__|alertname$)"}}]}),
+]
+_ANNOTATIONS = (
+    "Jinja2 templates over value, labels and event; summary, description and runbook_url are shown "
+    "in messages."
+)
+_PLAIN = {"type": "string", "not": {"pattern": r"\{\{|\{%"}}
+_LABELS = {
+    "propertyNames": {"allOf": [LABEL, {"not": {"enum": ["alertname"]}}]},
+    "additionalProperties": _PLAIN,
+}
+
+
+@table
+class Escalation(Table):
+    """A step of `escalate`: the absolute instant `at` (a field and an offset) taken from the event,
+    or `after` seconds from firing where no event carried the field. Reached, it lays its labels
+    and annotations over the alert's.
     """
 
-    at_field: str = ""
-    offset: float = 0.0
-    after: float | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    schema = {
+        "allOf": [
+            {"anyOf": [{"required": ["at"]}, {"required": ["after"]}]},
+            {"anyOf": [{"required": ["labels"]}, {"required": ["annotations"]}]},
+        ]
+    }
+
+    at: AnInstant = key(
+        "An absolute instant taken from the event: field, field + 3d or field - 1h.",
+        default=("", 0.0),
+    )
+    after: MaybeDuration = key(
+        "From firing; used where no event carried the field of `at`.", default=None
+    )
+    labels: Mapping[str, Text] = key("Laid over the rule's labels.", schema=_LABELS, default={})
+    annotations: Mapping[str, Text] = key(_ANNOTATIONS, schema={"propertyNames": LABEL}, default={})
+
+    @property
+    def at_field(self) -> str:
+        return self.at[0]
+
+    @property
+    def offset(self) -> float:
+        return self.at[1]
+
+    def check(self, reading: Reading) -> "Escalation":
+        written = reading.node(self).values
+        if "at" not in written and "after" not in written:
+            hint = "write at: current_period_end + 3d, or after: 3d"
+            reading.error(self, "", "the step does not say when", hint)
+        if "labels" not in written and "annotations" not in written:
+            hint = "write for example labels: {severity: critical}"
+            reading.error(self, "", "the step changes nothing", hint)
+        return self
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+@table
+class Resolve(Table):
+    match: tuple[OneMatcher, ...] = key(
+        "Tests of the event that ends the alert.", schema={"minItems": 1}
+    )
+
+    def check(self, reading: Reading) -> "Resolve":
+        node = reading.node(self).values.get("match")
+        if isinstance(node, Listing) and not node.items:
+            message = "an empty `match` ends it at every event"
+            reading.error(self, "match", message, "name the event that ends the alert")
+        return self
+
+
+ResolveMatch = Annotated[
+    tuple[Matcher, ...] | None, Nested(lambda: Resolve, lambda made: made.match)
+]
+
+
+@table
+class Rule(Table):
     """One alerting rule. Durations in seconds; `match` and `resolve` are all-of lists of matchers.
 
     `resolve` None: the alert ends when the condition turns false. `hold` belongs to `last()`
     conditions: a state nobody confirms for so long is dropped. `place` is `file:line`.
     """
 
-    name: str
-    group: str
-    match: tuple[Matcher, ...]
-    by: tuple[str, ...]
-    condition: Condition
-    within: float | None = None
-    for_: float = 0.0
-    keep_firing_for: float = 0.0
-    hold: float | None = None
-    resolve: tuple[Matcher, ...] | None = None
-    dedup_by: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    escalate: tuple[Escalation, ...] = ()
+    schema = {
+        "allOf": [
+            {
+                "if": {
+                    "required": ["condition"],
+                    "properties": {"condition": string(rf"\b({_WINDOWED})\s*\(")},
+                },
+                "then": {"required": ["within"]},
+                "else": {"not": {"required": ["within", "condition"]}},
+            },
+            {
+                "if": {"required": ["hold", "condition"]},
+                "then": {"properties": {"condition": string(r"\blast\s*\(")}},
+            },
+        ]
+    }
+    hints = {
+        "expr": "write `match`, `condition` and `within`; there is no PromQL here",
+        "group_by": "write `by`",
+        "window": "write `within`",
+        "severity": "write `labels: {severity: …}`",
+    }
+
+    name: AlertName = key("The alert's name, unique across all files.", "alert")
+    group: str = ""
+    match: tuple[OneMatcher, ...] = key(
+        "Tests that an event must pass, all of them. Empty: every event.", default=()
+    )
+    by: tuple[ByField, ...] = key(
+        "Fields that tell one alert of this rule from another; each becomes a label, its dots "
+        "underscores. A missing field is the empty label.",
+        schema={"uniqueItems": True},
+        default=(),
+    )
+    condition: ACondition = key(
+        "When it fires: count(), sum(f), min(f), max(f), avg(f), distinct(f) over `within`, or "
+        "last(f); compared by > >= < <= == != or in [a, b]; divided; joined by `and`."
+    )
+    within: MaybePositive = key("The window, in event time. Not for last().", default=None)
+    for_: Duration = key(
+        "How long the condition must hold before the alert fires.", "for", default=0.0
+    )
+    keep_firing_for: Duration = key("How long it must be false before the alert ends.", default=0.0)
+    hold: MaybePositive = key(
+        "For last(): a state unconfirmed for so long is dropped.", default=None
+    )
+    resolve: ResolveMatch = key(
+        "Events that end the alert and forget what led to it.", default=None
+    )
+    dedup_by: MaybeField = key(
+        "Events with a value of this field seen before are ignored.", default=None
+    )
+    labels: Mapping[str, Text] = key(
+        "Labels of the alert, to route by; `severity` chooses the tier.", schema=_LABELS, default={}
+    )
+    annotations: Mapping[str, Text] = key(_ANNOTATIONS, schema={"propertyNames": LABEL}, default={})
+    escalate: tuple[Escalation, ...] = key("Steps that raise the alert while it fires.", default=())
     place: str = ""
 
     @property

@@ -1,16 +1,35 @@
 """What a test file says: inputs with times, and what is expected when."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from sidecar.config.model import Config
+from sidecar.config.nodes import Kind, Listing, Node, Table as Keys
+from sidecar.durations import parse_duration
 from sidecar.notify.model import NoticeStatus, Reason
+from sidecar.parse.pattern import NEEDED
+from sidecar.parse.times import instant
 from sidecar.rules.alert import AlertState
+from sidecar.syntax.table import (
+    ListOf,
+    Nested,
+    Reading,
+    Schema,
+    Table,
+    Value,
+    key,
+    refused,
+    table,
+    text_of,
+)
+from sidecar.syntax.types import Duration, Flag, MaybeText, Text, choice, number, string
 
 # Where a test's clock starts when neither the test nor its inputs say when they are: 2026-01-01.
 DEFAULT_START = 1_767_225_600.0
 DEFAULT_INTERVAL = 60.0
+_SILENT = (Reason.NOTHING_NEW, Reason.COOLDOWN, Reason.RESOLVED_NOT_SENT)
+_STATES = (AlertState.FIRING, AlertState.PENDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +43,37 @@ class When:
         return self.seconds if self.absolute else start + self.seconds
 
 
-@dataclass(frozen=True, slots=True)
-class LineInput:
+def parse_when(text: str) -> When:
+    """Return the time that `text` stands for. Raises ValueError."""
+    try:
+        return When(parse_duration(text))
+    except ValueError:
+        at = instant(text)
+    if at is None:
+        raise ValueError(
+            f"{text!r} is not a time; write an offset from the start such as 5m, "
+            "or for example 2026-11-02T08:00:00Z"
+        )
+    return When(at, absolute=True)
+
+
+_WHEN = Value(
+    parse_when,
+    "a time",
+    {"anyOf": [string(minLength=1), {"type": "number"}]},
+    Kind.FLAG,
+    stand_in=When(0.0),
+)
+_When = Annotated[When, _WHEN]
+_MaybeWhen = Annotated[When | None, _WHEN]
+
+
+@table
+class LineInput(Table):
     """A log line; `when` stands in where the line has no time of its own."""
 
-    line: str
-    when: When | None = None
+    line: Text = key("The line.")
+    when: _MaybeWhen = key("Its time, where it says none.", "at", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,66 +84,198 @@ class EventInput:
     when: When | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpectedAlert:
+class _Event:
+    """`at`, and any fields, which may be nested."""
+
+    stand_in = None
+
+    def read(self, node: Node, reading: Reading, base: object) -> EventInput | None:
+        del base
+        if not isinstance(node, Keys):
+            raise refused(node, "keys with values")
+        whole = True
+        for name in NEEDED:
+            if name not in node.values:
+                reading.faults.error(node.place, f"`{name}` is missing")
+        for name in (*NEEDED, "webhook_provider"):
+            with reading.reporting(node.values.get(name, node)):
+                whole = (
+                    not node.values.get(name) or bool(text_of(node.values[name]).text)
+                ) and whole
+        fields = {
+            name: _plain(value, reading) for name, value in node.values.items() if name != "at"
+        }
+        when = None
+        if "at" in node.values:
+            with reading.reporting(node.values["at"]):
+                when = _WHEN.read(node.values["at"], reading, None)
+        return EventInput(fields, when) if whole else None
+
+    def schema(self, defs: Schema) -> Schema:
+        texts = {name: string(minLength=1) for name in (*NEEDED, "webhook_provider")}
+        return {
+            "description": "`at`, and any fields; event_type and status are needed.",
+            "type": "object",
+            "properties": {"at": _WHEN.schema(defs), **texts},
+            "required": [*NEEDED],
+        }
+
+
+def _plain(node: Node, reading: Reading) -> Any:
+    """Return what a field holds, as the host would have logged it."""
+    if isinstance(node, Listing):
+        return [_plain(item, reading) for item in node.items]
+    if isinstance(node, Keys):
+        return {name: _plain(value, reading) for name, value in node.values.items()}
+    if node.kind is Kind.NUMBER:
+        with reading.reporting(node):
+            value = number(node.text)
+            return int(value) if value.is_integer() and "." not in node.text else value
+    return {Kind.TEXT: node.text, Kind.FLAG: node.text == "true"}.get(node.kind)
+
+
+@table
+class ExpectedAlert(Table):
     """Labels are compared whole (alertname aside), annotations as far as they are written."""
 
-    labels: Mapping[str, str]
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    state: AlertState = AlertState.FIRING
+    labels: Mapping[str, Text] = key("All labels but alertname.", "exp_labels")
+    annotations: Mapping[str, Text] = key(
+        "Annotations that it must have.", "exp_annotations", default={}
+    )
+    state: Annotated[AlertState, choice(_STATES, AlertState)] = key(
+        "Its state.", "exp_state", default=AlertState.FIRING
+    )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertTest:
+@table
+class AlertTest(Table):
     """Which alerts of one name are open at `when`. `place` is `file:line:column`."""
 
-    place: str
-    when: When
-    alertname: str
-    expected: tuple[ExpectedAlert, ...]
+    place: str = ""
+    when: _When = key("When.", "eval_time")
+    alertname: Text = key("Of which rule.")
+    expected: tuple[ExpectedAlert, ...] = key("All its alerts at that time.", "exp_alerts")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpectedNotice:
+@table
+class ExpectedNotice(Table):
     """One alert in a message: the labels that are written, and its status."""
 
-    labels: Mapping[str, str]
-    status: NoticeStatus | None = None
+    labels: Mapping[str, Text] = key("Labels it must have.")
+    status: Annotated[NoticeStatus | None, choice(NoticeStatus, NoticeStatus)] = key(
+        "What the message says of it.", default=None
+    )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpectedMessage:
+@table
+class _Equals(Table):
+    hints = {"contains": "write the text, or a list of texts, without `contains`"}
+
+    equals: Text = key("All of the text.")
+
+
+class _SlackText:
+    """A text or several that it must contain, or `equals: …`, all of it."""
+
+    stand_in: tuple[str, ...] = ()
+    _texts = ListOf(Value(str, "text", string()))
+    _whole = Nested(
+        lambda: _Equals, lambda made: made.equals.strip("\n"), bare=lambda text: (text,)
+    )
+
+    def read(self, node: Node, reading: Reading, base: object) -> Any:
+        return (self._texts if isinstance(node, Listing) else self._whole).read(node, reading, base)
+
+    def schema(self, defs: Schema) -> Schema:
+        return {"anyOf": [self._texts.schema(defs), *self._whole.schema(defs)["anyOf"]]}
+
+
+@table
+class ExpectedMessage(Table):
     """One message, in what is written of it; None and empty are not compared."""
 
-    reason: Reason | None = None
-    late: bool | None = None
-    alerts: tuple[ExpectedNotice, ...] | None = None
-    slack_contains: tuple[str, ...] = ()
-    slack_equals: str | None = None
-    mail_subject: str | None = None
+    reason: Annotated[
+        Reason | None, choice([one for one in Reason if one not in _SILENT], Reason)
+    ] = key("Why it was sent.", default=None)
+    late: Annotated[bool | None, *Flag.__metadata__] = key(
+        "Whether it is marked as late.", default=None
+    )
+    alerts: Annotated[tuple[ExpectedNotice, ...] | None, ListOf(Nested(lambda: ExpectedNotice))] = (
+        key("The alerts it tells of.", default=None)
+    )
+    slack_text: Annotated[str | tuple[str, ...], _SlackText()] = key(
+        "What the Slack text contains, or `equals`: all of it.", default=()
+    )
+    mail_subject: MaybeText = key("The mail's subject.", default=None)
+
+    @property
+    def slack_contains(self) -> tuple[str, ...]:
+        return () if isinstance(self.slack_text, str) else self.slack_text
+
+    @property
+    def slack_equals(self) -> str | None:
+        return self.slack_text if isinstance(self.slack_text, str) else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotificationTest:
+@table
+class NotificationTest(Table):
     """What `receiver` was told up to `when` and after the notification test before, in order."""
 
-    place: str
-    when: When
-    receiver: str
-    expected: tuple[ExpectedMessage, ...]
+    place: str = ""
+    when: _When = key("Up to when.", "eval_time")
+    receiver: Text = key("Who.")
+    expected: tuple[ExpectedMessage, ...] = key(
+        "All messages since the last test of the receiver.", "exp_notifications"
+    )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+@table
+class Case(Table):
     """One entry of `tests`. Inputs without any time come `interval` seconds after each other."""
 
-    place: str
-    name: str
-    start: float | None = None
-    interval: float = DEFAULT_INTERVAL
-    inputs: tuple[LineInput | EventInput, ...] = ()
-    alert_tests: tuple[AlertTest, ...] = ()
-    notification_tests: tuple[NotificationTest, ...] = ()
+    hints = {
+        "input_series": "write `input_lines` or `input_events`",
+        "promql_expr_test": "there is no PromQL here; write `alert_rule_test`",
+    }
+    schema = {"anyOf": [{"required": ["alert_rule_test"]}, {"required": ["notification_test"]}]}
+
+    place: str = ""
+    name: Text = key("What the case shows.")
+    starts: _MaybeWhen = key(
+        "The absolute time that offsets count from; default: the first line.", "start", default=None
+    )
+    interval: Duration = key("Between inputs that say no time.", default=DEFAULT_INTERVAL)
+    lines: Annotated[
+        tuple[LineInput, ...],
+        ListOf(Nested(lambda: LineInput, bare=lambda text: LineInput(line=text))),
+    ] = key("Lines as the host prints them.", "input_lines", default=())
+    events: Annotated[tuple[EventInput | None, ...], ListOf(_Event())] = key(
+        "Events as fields.", "input_events", default=()
+    )
+    alert_tests: tuple[AlertTest, ...] = key(
+        "Which alerts are there at a time.", "alert_rule_test", default=()
+    )
+    notification_tests: tuple[NotificationTest, ...] = key(
+        "What a receiver is told up to a time.", "notification_test", default=()
+    )
+
+    @property
+    def start(self) -> float | None:
+        return None if self.starts is None else self.starts.seconds
+
+    @property
+    def inputs(self) -> tuple[LineInput | EventInput, ...]:
+        return (*self.lines, *filter(None, self.events))
+
+    def check(self, reading: Reading) -> "Case":
+        written = reading.node(self).values
+        if self.starts is not None and not self.starts.absolute:
+            hint = "write for example 2026-11-02T08:00:00Z; other times may be offsets from it"
+            reading.error(self, "start", "`start` is an absolute time", hint)
+        if "alert_rule_test" not in written and "notification_test" not in written:
+            hint = "write `alert_rule_test` or `notification_test`"
+            reading.error(self, "", "the test expects nothing", hint)
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from sidecar.config.load import load, load_config, load_pattern_files, load_rule
 from sidecar.config.model import Config, Source
 from sidecar.matchers import Matcher
 from sidecar.measure.metric import Metric, MetricType
-from sidecar.notify.model import EmailConfig, Rate, Receiver, Route, SlackConfig
+from sidecar.notify.model import EmailConfig, Rate, Receiver, Route, SlackConfig, TlsConfig
 from sidecar.notify.redact import RedactPolicy
 from sidecar.parse.event import LogFormat
 from sidecar.parse.pattern import Pattern
@@ -318,8 +318,7 @@ def test_everything_mail_can_say(tmp_path: Path) -> None:
             auth_username="bot",
             auth_password=Secret(SECRET),
             require_tls=False,
-            tls_insecure_skip_verify=True,
-            tls_ca_file=f"{tmp_path}/ca.pem",
+            tls_config=TlsConfig(insecure_skip_verify=True, ca_file=f"{tmp_path}/ca.pem"),
             send_resolved=False,
             subject="{{ status }}!",
             text="{{ status }}",
@@ -460,12 +459,11 @@ groups:
             annotations={"summary": "is {{ value }} for {{ labels.org_id }}, {{ labels.page }}"},
             escalate=(
                 Escalation(
-                    at_field="period_end",
-                    offset=3 * 86400.0,
+                    at=("period_end", 3 * 86400.0),
                     after=3 * 86400.0,
                     labels={"severity": "critical", "page": "now"},
                 ),
-                Escalation(at_field="ended_at", annotations={"summary": "over"}),
+                Escalation(at=("ended_at", 0.0), annotations={"summary": "over"}),
             ),
             place=f"{path}:5",
         ),

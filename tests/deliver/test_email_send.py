@@ -12,7 +12,7 @@ import pytest
 
 from sidecar.deliver import email
 from sidecar.deliver.email import build, send
-from sidecar.notify.model import EmailConfig
+from sidecar.notify.model import EmailConfig, TlsConfig
 from sidecar.notify.outcome import Failed, FailureKind, Outcome, Sent, Verdict
 from sidecar.secret import Secret
 from support_rows import MAIL, notification
@@ -41,8 +41,14 @@ def config(port: int, **changes: Any) -> EmailConfig:
 
 
 def secure(sink: SmtpSink, password: Secret | None = None, **changes: Any) -> EmailConfig:
-    values = {"require_tls": True, "tls_ca_file": str(CERTIFICATE), "auth_username": USER}
-    return config(sink.port, **{**values, "auth_password": password or Secret(PASSWORD), **changes})
+    tls = {"ca_file": str(CERTIFICATE), **changes}
+    return config(
+        sink.port,
+        require_tls=True,
+        tls_config=TlsConfig(**tls),
+        auth_username=USER,
+        auth_password=password or Secret(PASSWORD),
+    )
 
 
 def mail(config: EmailConfig) -> EmailMessage:
@@ -106,19 +112,19 @@ async def test_a_refused_starttls_gets_nothing_and_is_tried_again(starttls: Smtp
 
 
 async def test_an_untrusted_certificate_gets_nothing(starttls: SmtpSink) -> None:
-    outcome = failed(await sent(secure(starttls, tls_ca_file="")))
+    outcome = failed(await sent(secure(starttls, ca_file="")))
     assert (outcome.kind, outcome.verdict) == (FailureKind.TLS, Verdict.RETRY)
     assert outcome.detail == "certificate not trusted: self-signed certificate (STARTTLS)"
     assert "AUTH" not in starttls.said
 
 
 async def test_an_untrusted_certificate_passes_when_told_not_to_look(starttls: SmtpSink) -> None:
-    outcome = await sent(secure(starttls, tls_ca_file="", tls_insecure_skip_verify=True))
+    outcome = await sent(secure(starttls, ca_file="", insecure_skip_verify=True))
     assert isinstance(outcome, Sent)
 
 
 async def test_a_missing_ca_file_is_a_matter_of_tls(starttls: SmtpSink, tmp_path: Path) -> None:
-    outcome = failed(await sent(secure(starttls, tls_ca_file=str(tmp_path / "missing"))))
+    outcome = failed(await sent(secure(starttls, ca_file=str(tmp_path / "missing"))))
     assert (outcome.kind, outcome.detail) == (
         FailureKind.TLS,
         "no such file or directory (STARTTLS)",
