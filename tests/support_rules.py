@@ -26,9 +26,7 @@ def step(
 ) -> Escalation:
     """Return an escalation step as a rule file would say it."""
     name, offset = parse_instant(at) if at else ("", 0.0)
-    return Escalation(
-        at=(name, offset), after=after, labels={"severity": severity, **labels}
-    )
+    return Escalation(at=(name, offset), after=after, labels={"severity": severity, **labels})
 
 
 def rule(condition: str, *, resolve: Sequence[str] | None = None, **more: Any) -> Rule:

@@ -14,7 +14,9 @@ def read_pattern_files(paths: Iterable[str], faults: Faults) -> list[Pattern]:
     names, reading = Names("pattern"), Reading(faults)
     for path in paths:
         file = reading.read(PatternFile, open_file(path, faults))
-        for pattern in file.patterns if file else ():
-            if pattern.name and names.claim(pattern.name, reading.place(pattern, "name"), faults):
-                patterns.append(pattern)
+        patterns += [
+            pattern
+            for pattern in (file.patterns if file else ())
+            if pattern.name and names.claim(pattern.name, reading.place(pattern, "name"), faults)
+        ]
     return patterns

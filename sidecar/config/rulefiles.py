@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import ClassVar
 
 import msgspec
 
@@ -37,7 +38,9 @@ class Group(Table):
 
 @table
 class RuleFile(Table):
-    hints = {"rules": "rules stand in a group: groups: [{name: …, rules: […]}]"}
+    hints: ClassVar[dict[str, str]] = {
+        "rules": "rules stand in a group: groups: [{name: …, rules: […]}]"
+    }
 
     metrics: tuple[Metric, ...] = key(
         "Series made from events, beside webhook_events_total.", default=()

@@ -13,7 +13,7 @@ from sidecar.config.nodes import Listing, Node, Scalar, Table as Keys
 from sidecar.config.templates import check_template_file, shipped_templates
 from sidecar.notify.model import EmailConfig, Receiver, Route, SlackConfig
 from sidecar.notify.redact import RedactPolicy
-from sidecar.syntax.table import Reading, Table, Value, declared, key, table, text_of
+from sidecar.syntax.table import Reading, Schema, Table, Value, declared, key, table, text_of
 from sidecar.syntax.types import Listen, Positive, SecretText, string
 from sidecar.syntax.wrong import Wrong
 
@@ -61,7 +61,9 @@ class _Global(Table):
 
     __slots__ = ()
     one_of: ClassVar[tuple[str, ...]] = ("slack_api_url", "slack_app_token")
-    schema = {"allOf": [{"not": {"required": ["slack_api_url", "slack_app_token"]}}]}
+    schema: ClassVar[Schema] = {
+        "allOf": [{"not": {"required": ["slack_api_url", "slack_app_token"]}}]
+    }
 
     def check(self, reading: Reading) -> "_Global":
         for name in reading.node(self).values:
@@ -99,7 +101,7 @@ else:
 class Settings(Table):
     """Every key of `sidecar.yaml`, in the order in which they are read."""
 
-    hints = {
+    hints: ClassVar[dict[str, str]] = {
         "templates": "write `template_files`",
         "rules": "rules stand in files of their own, named under `rule_files`",
     }
@@ -132,11 +134,11 @@ class Settings(Table):
             return
         if "receiver" not in root.values:
             reading.faults.error(root.place, "`receiver` is missing")
-        for key in ("matchers", "continue"):
-            if key in root.values:
-                message = f"the root route takes every alert and cannot have `{key}`"
+        for name in ("matchers", "continue"):
+            if name in root.values:
+                message = f"the root route takes every alert and cannot have `{name}`"
                 hint = "put it into a route under `routes`"
-                reading.faults.error(root.places[key], message, hint)
+                reading.faults.error(root.places[name], message, hint)
 
     def check(self, reading: Reading) -> "Settings":
         paths: set[str] = set()

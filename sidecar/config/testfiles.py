@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from os.path import normpath
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from sidecar.config.faults import ConfigError, Fault, Faults, Names, Place, did_you_mean
 from sidecar.config.load import check_config
@@ -16,7 +16,7 @@ from sidecar.config.settings import Files, each_once
 from sidecar.config.templates import shipped_templates
 from sidecar.notify.model import Receiver, Route
 from sidecar.simulate.cases import Case, Suite
-from sidecar.syntax.table import Reading, Table, Value, key, table, text_of
+from sidecar.syntax.table import Reading, Schema, Table, Value, key, table, text_of
 from sidecar.syntax.types import Text, string
 
 _NOBODY = "nobody"
@@ -31,11 +31,13 @@ def _beside(node: Node) -> str:
 class CaseFile(Table):
     """Run by `sidecar test`; docs/testing.md."""
 
-    hints = {
+    hints: ClassVar[dict[str, str]] = {
         "evaluation_interval": "rules are judged at each event and deadline; remove it",
         "group_eval_order": "the order of groups does not matter; remove it",
     }
-    schema = {"allOf": [{"anyOf": [{"required": ["config"]}, {"required": ["rule_files"]}]}]}
+    schema: ClassVar[Schema] = {
+        "allOf": [{"anyOf": [{"required": ["config"]}, {"required": ["rule_files"]}]}]
+    }
 
     rule_files: Files = key("Globs of the rule files that are tested.", default=())
     pattern_files: Files = key("Globs of the pattern files that read the lines.", default=())

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import field, replace
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from sidecar.config.nodes import Table as Keys
-from sidecar.syntax.table import Reading, Table, key, table
+from sidecar.syntax.table import Reading, Schema, Table, key, table
 from sidecar.syntax.types import (
     LABEL,
     Count1,
@@ -92,8 +92,8 @@ class Metric(Table):
     empty. `place` is `file:line`.
     """
 
-    hints = {"field": "write `value`"}
-    schema = {"allOf": [_metric_names(), _metric_kinds()]}
+    hints: ClassVar[dict[str, str]] = {"field": "write `value`"}
+    schema: ClassVar[Schema] = {"allOf": [_metric_names(), _metric_kinds()]}
 
     name: MetricName = key("A counter's ends in _total.")
     help: Text = key("One sentence for /metrics.")
@@ -152,11 +152,11 @@ class Metric(Table):
             reading.error(self, "", "`states_of` makes a gauge", "write type: gauge")
         elif self.type is not MetricType.GAUGE:
             reading.error(self, "type", "`states_of` makes a gauge", "write gauge")
-        for key in ("match", "labels", "value", "buckets"):
-            if key in node.values:
+        for name in ("match", "labels", "value", "buckets"):
+            if name in node.values:
                 hint = "the rule says what is looked at; `label` names the label of the state"
-                message = f"`{key}` has no meaning beside `states_of`"
-                reading.error_at_key(self, key, message, hint)
+                message = f"`{name}` has no meaning beside `states_of`"
+                reading.error_at_key(self, name, message, hint)
         place = f"{node.place.file}:{node.place.line}"
         return replace(
             self, type=MetricType.GAUGE, labels={self.label: ""}, match=(), value=None, buckets=(),

@@ -11,7 +11,7 @@ import msgspec
 from sidecar.config.nodes import Kind, Listing, Node, Scalar, Table as Keys
 from sidecar.config.values import split_mailboxes
 from sidecar.rules.alert import Alert
-from sidecar.syntax.table import Reading, Table, declared, key, table, text_of
+from sidecar.syntax.table import Reading, Schema, Table, declared, key, table, text_of
 from sidecar.syntax.types import (
     MAILBOXES,
     Above0,
@@ -61,7 +61,7 @@ class SlackConfig(Table):
     """
 
     one_of: ClassVar[tuple[str, ...]] = ("api_url", "app_token")
-    schema = {"allOf": [{"not": {"required": ["api_url", "app_token"]}}]}
+    schema: ClassVar[Schema] = {"allOf": [{"not": {"required": ["api_url", "app_token"]}}]}
 
     channel: Channel = key("#name or ID; an incoming webhook posts where it was made for.")
     api_url: SecretUrl = key("An incoming webhook.", global_="slack_api_url", default=None)
@@ -93,8 +93,20 @@ class SlackConfig(Table):
 # RFC 5322, 2.2: printable ASCII without the colon; we keep to what is in use.
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 _OURS = frozenset(
-    "from to cc bcc date message-id in-reply-to references auto-submitted mime-version"
-    " content-type content-transfer-encoding".split()
+    [
+        "from",
+        "to",
+        "cc",
+        "bcc",
+        "date",
+        "message-id",
+        "in-reply-to",
+        "references",
+        "auto-submitted",
+        "mime-version",
+        "content-type",
+        "content-transfer-encoding",
+    ]
 )
 
 
@@ -213,7 +225,7 @@ class Route(Table):
     `group_wait` early (0: never). `id` is its place in the tree, as in Alertmanager's group keys.
     """
 
-    hints = {
+    hints: ClassVar[dict[str, str]] = {
         "match": "write `matchers`, as Alertmanager does since 0.22",
         "match_re": "write `matchers`, as Alertmanager does since 0.22",
     }

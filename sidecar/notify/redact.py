@@ -74,8 +74,8 @@ class Redactor:
         if depth > MAX_DEPTH:
             return {TRUNCATED: len(mapping)}
         out: dict[str, Any] = {}
-        for key, value in mapping.items():
-            name, secret = self._name(str(key))
+        for written, value in mapping.items():
+            name, secret = self._name(str(written))
             hide = secret and value is not None and not isinstance(value, bool)
             out[name] = REDACTED if hide else self._value(value, depth)
         return out

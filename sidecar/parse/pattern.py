@@ -1,11 +1,11 @@
 """Patterns: plain text lines that state a fact become events (`*.patterns.yaml`)."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from sidecar.config.values import is_field
 from sidecar.matchers import compile_re2
-from sidecar.syntax.table import Reading, Table, key, table
+from sidecar.syntax.table import Reading, Schema, Table, key, table
 from sidecar.syntax.types import FIELD, Re2, Text
 
 NEEDED = ("event_type", "status")
@@ -25,8 +25,8 @@ class Pattern(Table):
     `status`, from either side.
     """
 
-    hints = {"field": "write `fields`"}
-    schema = {"allOf": [_gives(name) for name in NEEDED]}
+    hints: ClassVar[dict[str, str]] = {"field": "write `fields`"}
+    schema: ClassVar[Schema] = {"allOf": [_gives(name) for name in NEEDED]}
 
     name: Text = key("The pattern's name, unique across all files.")
     regex: Re2 = key(

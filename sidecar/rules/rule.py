@@ -4,11 +4,11 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from sidecar.config.nodes import Listing
 from sidecar.matchers import Matcher
-from sidecar.syntax.table import Nested, Reading, Table, Value, key, table
+from sidecar.syntax.table import Nested, Reading, Schema, Table, Value, key, table
 from sidecar.syntax.types import (
     FIELD,
     LABEL,
@@ -139,7 +139,7 @@ class Escalation(Table):
     and annotations over the alert's.
     """
 
-    schema = {
+    schema: ClassVar[Schema] = {
         "allOf": [
             {"anyOf": [{"required": ["at"]}, {"required": ["after"]}]},
             {"anyOf": [{"required": ["labels"]}, {"required": ["annotations"]}]},
@@ -202,7 +202,7 @@ class Rule(Table):
     conditions: a state nobody confirms for so long is dropped. `place` is `file:line`.
     """
 
-    schema = {
+    schema: ClassVar[Schema] = {
         "allOf": [
             {
                 "if": {
@@ -218,7 +218,7 @@ class Rule(Table):
             },
         ]
     }
-    hints = {
+    hints: ClassVar[dict[str, str]] = {
         "expr": "write `match`, `condition` and `within`; there is no PromQL here",
         "group_by": "write `by`",
         "window": "write `within`",

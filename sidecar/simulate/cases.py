@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from sidecar.config.model import Config
 from sidecar.config.nodes import Kind, Listing, Node, Table as Keys
@@ -169,7 +169,9 @@ class ExpectedNotice(Table):
 
 @table
 class _Equals(Table):
-    hints = {"contains": "write the text, or a list of texts, without `contains`"}
+    hints: ClassVar[dict[str, str]] = {
+        "contains": "write the text, or a list of texts, without `contains`"
+    }
 
     equals: Text = key("All of the text.")
 
@@ -233,11 +235,13 @@ class NotificationTest(Table):
 class Case(Table):
     """One entry of `tests`. Inputs without any time come `interval` seconds after each other."""
 
-    hints = {
+    hints: ClassVar[dict[str, str]] = {
         "input_series": "write `input_lines` or `input_events`",
         "promql_expr_test": "there is no PromQL here; write `alert_rule_test`",
     }
-    schema = {"anyOf": [{"required": ["alert_rule_test"]}, {"required": ["notification_test"]}]}
+    schema: ClassVar[Schema] = {
+        "anyOf": [{"required": ["alert_rule_test"]}, {"required": ["notification_test"]}]
+    }
 
     place: str = ""
     name: Text = key("What the case shows.")

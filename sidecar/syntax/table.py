@@ -22,8 +22,16 @@ T = TypeVar("T", bound="Table")
 Schema = dict[str, Any]
 # Keys that a later version brings. Taking them in silence would promise what nobody does.
 LATER = frozenset(
-    "directory heartbeat inhibit_rules time_intervals mute_time_intervals active_time_intervals"
-    " webhook_configs alertmanager_configs".split()
+    [
+        "directory",
+        "heartbeat",
+        "inhibit_rules",
+        "time_intervals",
+        "mute_time_intervals",
+        "active_time_intervals",
+        "webhook_configs",
+        "alertmanager_configs",
+    ]
 )
 NO_SECRET = Secret("http://stand-in.invalid")
 VARIABLE: Schema = {"type": "string", "pattern": r"\$\{"}

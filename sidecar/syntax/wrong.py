@@ -1,7 +1,7 @@
 """What a value's parser raises."""
 
 
-class Wrong(ValueError):
+class Wrong(ValueError):  # noqa: N818 - raise Wrong("…") reads as a sentence
     """What a value's parser raises; `{key}` in the words becomes the key's name."""
 
     def __init__(self, message: str, hint: str = "", *, line: int | None = None) -> None:
@@ -9,5 +9,5 @@ class Wrong(ValueError):
         self.hint, self.line = hint, line
 
 
-class Reported(ValueError):
+class Reported(ValueError):  # noqa: N818 - the same
     """Wrong, and already reported."""
