@@ -3,11 +3,11 @@
 import os
 import sys
 
-from sidecar import logs
 from sidecar.cli.run import run_daemon
 from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
-from sidecar.notify.redact import Redactor
+from sidecar.daemon import logging as logs
+from sidecar.redact import Redactor
 
 config = load_config(sys.argv[1], os.environ)
 logs.configure(redact=Redactor(config.redact).text)

@@ -10,11 +10,11 @@ import os
 import sys
 from typing import Any
 
-from sidecar.app import Daemon
 from sidecar.cli.run import _freeze, _tune
 from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
 from sidecar.core import Step
+from sidecar.daemon.app import Daemon
 
 seen: dict[str, Any] = {}
 looks: list[str] = []

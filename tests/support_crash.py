@@ -21,23 +21,26 @@ from typing import Any, NamedTuple, TypeVar
 
 import httpx
 
-from sidecar import app, core, logs, starting
+from sidecar import core
 from sidecar.batch import ReadBatch
 from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
 from sidecar.core import Step
+from sidecar.daemon import app, app as starting, logging as logs
 from sidecar.deliver import sender
-from sidecar.notify.redact import Redactor
 from sidecar.parse.event import Chunk, Parsed, Triple
 from sidecar.parse.parser import Parser
 from sidecar.read.follower import Follower
+from sidecar.redact import Redactor
 from sidecar.rows import Delta, OutboxRow, Row, SeriesRow
 from sidecar.store.store import Store
 from support_sinks import SlackSink
 
 _R = TypeVar("_R", bound=Row)
 _FORKS = get_context("forkserver")
-_FORKS.set_forkserver_preload(["sidecar.app", "sidecar.config.load", "sidecar.deliver.sender"])
+_FORKS.set_forkserver_preload(
+    ["sidecar.daemon.app", "sidecar.config.load", "sidecar.deliver.sender"]
+)
 # Bytes a step: little, so that a short log takes many steps; and as the daemon does it.
 SMALL, USUAL = 1500, 1 << 20
 

@@ -11,7 +11,7 @@ import msgspec
 from sidecar.deliver.sender import Sender
 from sidecar.deliver.worker import Attempt, Worker
 from sidecar.notify.model import EmailConfig, Notification, Rate, Receiver, SlackConfig
-from sidecar.notify.render import MailText, SlackText
+from sidecar.render.renderer import MailText, SlackText
 from sidecar.rows import OutboxRow
 from sidecar.secret import Secret
 

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from sidecar.matchers import Matcher, parse_matcher
 from sidecar.measure.exposition import Exposition
 from sidecar.measure.meter import Meter
-from sidecar.measure.metric import EVENTS_TOTAL, Metric
+from sidecar.measure.series import EVENTS_TOTAL, Metric
 from sidecar.parse.event import Event
 
 NOW = 1_790_000_000.0

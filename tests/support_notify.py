@@ -19,14 +19,7 @@ from sidecar.notify.model import (
     SlackConfig,
 )
 from sidecar.notify.notifier import Decision, Notifier
-from sidecar.rows import (
-    CooldownRow,
-    Delta,
-    GroupRow,
-    MemberRow,
-    Row,
-    ToldRow,
-)
+from sidecar.rows import CooldownRow, Delta, GroupRow, MemberRow, Row, ToldRow
 from sidecar.rules.alert import Alert, AlertState, Transition, TransitionKind
 
 T0 = 1_793_606_400.0  # 2026-11-02 08:00:00 UTC

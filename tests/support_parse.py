@@ -11,7 +11,7 @@ import yaml
 
 from sidecar.parse.event import Chunk, Event, LogFormat, Parsed, Triple
 from sidecar.parse.parser import Parser
-from sidecar.parse.pattern import Pattern
+from sidecar.parse.patterns import Pattern
 
 SAMPLES = Path(__file__).parent / "samples"
 RULES = Path(__file__).parent.parent / "rules"

@@ -6,7 +6,7 @@ import msgspec
 
 from sidecar import rows
 from sidecar.notify.model import Notice, NoticeStatus, Notification, Reason
-from sidecar.notify.render import MailText
+from sidecar.render.renderer import MailText
 from sidecar.rows import OutboxRow, Row
 
 ROW_TYPES: tuple[type[Row], ...] = tuple(Row.__subclasses__())

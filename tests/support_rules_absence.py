@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 from sidecar.matchers import all_match
-from sidecar.parse.event import Event
-from sidecar.rules.instant import text_of
+from sidecar.parse.event import Event, text_of
 from sidecar.rules.rule import Rule
 from support_rules_reference import DAY, FAR, Known, Reference
 

@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sidecar.matchers import all_match
-from sidecar.parse.event import Event
-from sidecar.rules.comparing import value_test
-from sidecar.rules.condition import is_absence
-from sidecar.rules.instant import field_of, instant_of, text_of
+from sidecar.parse.event import Event, field_of, instant_of, text_of
+from sidecar.rules.condition import is_absence, value_test
 from sidecar.rules.rule import Aggregate, Comparison, Escalation, Function, Rule
 
 Told = tuple[str, float, dict[str, str], float, bool]  # kind, at, labels, since, stale

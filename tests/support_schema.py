@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
-from sidecar.config.faults import Faults
-from sidecar.config.nodes import Kind, Listing, Node, Scalar, compose
+from sidecar.syntax.faults import Faults
+from sidecar.syntax.tree import Kind, Listing, Node, Scalar, compose
 
 Schema = dict[str, Any]
 _ANNOTATIONS = {"$schema", "$defs", "title", "description", "default"}

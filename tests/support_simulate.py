@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.config.load import load_config, load_rule_files
-from sidecar.config.model import Config
-from sidecar.config.templates import shipped_templates
+from sidecar.config.settings import Config
 from sidecar.notify.model import EmailConfig, Receiver, Route, SlackConfig
 from sidecar.parse.event import Chunk, Event, LogFormat
-from sidecar.simulate.history import Log
-from sidecar.simulate.replay import Replay
-from sidecar.simulate.told import Message, Told
+from sidecar.render.check import shipped_templates
+from sidecar.simulate.messages import Message, Told
+from sidecar.simulate.replay import Log, Replay
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "tests" / "samples"

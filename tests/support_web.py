@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from sidecar.secret import Secret
 from sidecar.web.api import Api
 from sidecar.web.fault import Refusal
-from sidecar.web.selfmetrics import SelfMetrics
+from sidecar.web.metrics import SelfMetrics
 from sidecar.web.server import WebState, build_app, serve
 
 

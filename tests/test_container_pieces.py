@@ -15,7 +15,7 @@ import pytest
 
 from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
-from sidecar.starting import open_store, restore
+from sidecar.daemon.app import open_store, restore
 from support_crash import counted
 from support_daemon import RULES
 from support_read import Writer, compress, copytruncate, rename

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from sidecar.config.load import load_rule_files
-from sidecar.web.selfmetrics import SelfMetrics
+from sidecar.web.metrics import SelfMetrics
 from support_daemon import RULES
 
 PAGE = (Path(__file__).parent.parent / "docs" / "metrics.md").read_text()

@@ -7,9 +7,9 @@ import pytest
 
 from sidecar.config.load import check_files
 from sidecar.config.schema import SCHEMAS
-from sidecar.config.testfiles import load_tests
 from sidecar.rules.rule import Function
-from sidecar.simulate.judge import judge
+from sidecar.ruletest.cases import load_tests
+from sidecar.ruletest.judge import judge
 
 PAGE = (Path(__file__).parents[1] / "docs" / "rules.md").read_text()
 _BLOCK = re.compile(r"^```yaml(?P<test> test)?\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sidecar.app import Daemon
 from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
+from sidecar.daemon.app import Daemon
 from support_crash import counted, messages, told
 from support_sinks import SlackSink
 

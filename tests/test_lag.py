@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sidecar.config.load import load_config
 from sidecar.core import Core
-from sidecar.telemetry import Telemetry
+from sidecar.daemon.telemetry import Telemetry
 from support_read import Reader
 
 NOW = 1_793_788_200.0

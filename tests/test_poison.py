@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.poison import (
+from sidecar.daemon.pacing import (
     A_SLICE,
     BUDGETS,
     LINES,

@@ -1,7 +1,7 @@
 """Where unfinished lines begin, joined with the reader's rows."""
 
+from sidecar.core import Positions
 from sidecar.parse.event import Chunk, LogFormat
-from sidecar.positions import Positions
 from sidecar.rows import FileRow
 
 

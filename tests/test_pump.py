@@ -10,11 +10,11 @@ import pytest
 from sidecar.batch import ReadBatch
 from sidecar.config.load import load_config
 from sidecar.core import Step
-from sidecar.pump import RETRY_COMMIT_SECONDS, Pump
-from sidecar.resting import POLL_SECONDS, SPACING_SECONDS
+from sidecar.daemon.app import open_store, restore
+from sidecar.daemon.loop import RETRY_COMMIT_SECONDS, Pump
+from sidecar.daemon.pacing import POLL_SECONDS, SPACING_SECONDS
 from sidecar.rows import Delta, FileRow
-from sidecar.starting import open_store, restore
-from sidecar.store.fault import StoreUnavailable
+from sidecar.store.schema import StoreUnavailable
 from support_daemon import RULES
 
 _T = TypeVar("_T")

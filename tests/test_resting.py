@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.resting import (
+from sidecar.daemon.pacing import (
     CALM_SECONDS,
     DOUBT_SECONDS,
     POLL_SECONDS,

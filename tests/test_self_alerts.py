@@ -9,14 +9,14 @@ import pytest
 
 from sidecar.batch import ReadBatch
 from sidecar.config.load import load_rule_files
-from sidecar.config.model import Config
+from sidecar.config.settings import Config
 from sidecar.core import Core, Step
+from sidecar.daemon.selfwatch import HABITS, MAX_SUBJECTS, REMIND_SECONDS, Kind, SelfWatch
 from sidecar.notify.model import Receiver, Route, SlackConfig
-from sidecar.notify.render import Renderer
 from sidecar.parse.event import Chunk, Event, LogFormat
+from sidecar.render.renderer import Renderer
 from sidecar.rules.alert import TransitionKind
 from sidecar.rules.rule import Rule
-from sidecar.selfwatch import HABITS, MAX_SUBJECTS, REMIND_SECONDS, Kind, SelfWatch
 from support_daemon import RULES
 
 NOW = 1_793_788_200.0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.slicing import FIRST, LEAST, MOST, TARGET_SECONDS, Slice
+from sidecar.daemon.pacing import FIRST, LEAST, MOST, TARGET_SECONDS, Slice
 
 
 def settled(bytes_per_second: float) -> int:

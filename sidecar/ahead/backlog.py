@@ -1,13 +1,23 @@
-"""When a second process is worth it: while a long backlog and a second processor are there."""
+"""When a second process is worth it: while a long backlog and a second processor are there.
 
+The daemon's side of the second process: which of the two parses which chunk.
+"""
+
+import mmap
 import os
-from collections.abc import Callable, Iterable, Iterator
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import structlog
 
-from sidecar.parse.event import Chunk, Parsed
+from sidecar.ahead.second import Answer, Gone, Setup, Task, is_ready, receive, send
+from sidecar.parse.event import Chunk, Parsed, Triple
+from sidecar.parse.patterns import Pattern
 
 # A tenth of a second's work for one process, which is what it takes to start another.
 LONG = 32 << 20  # bytes
@@ -91,3 +101,153 @@ class Backlog:
         except OSError as error:
             _log.warning("second_parser_not_started", error=str(error), goes_on="alone")
             self._enough = False
+
+
+# Chunks that the second process has at a time: one to work on, and two so that it need not wait.
+_SLOTS = 3
+_SLOT = 1 << 20  # bytes; a larger chunk is parsed here
+# Chunks read ahead of one whose answer has not come; more would be memory for nothing.
+_MOST_WAITING = 8
+_PATIENCE = 10.0  # seconds for a chunk, which takes milliseconds
+
+_answer = msgspec.msgpack.Decoder(Answer).decode
+
+
+class _Waiting(msgspec.Struct):
+    """A chunk whose turn has not come. `given`: the second process has it."""
+
+    chunk: Chunk
+    given: bool
+    parsed: Parsed | None = None
+
+
+class Assistant:
+    """A second process, started. `wanted` says of which triples events are wanted whole.
+
+    `answered` counts the chunks it has parsed; `lost` says why it is of no use any more, and is
+    empty while it is.
+    """
+
+    def __init__(
+        self,
+        patterns: Sequence[Pattern],
+        wanted: Callable[[Triple], bool],
+        *,
+        most_triples: int = 10_000,
+    ) -> None:
+        """A log with more triples than so many is nothing to tell another process of.
+
+        Raises OSError when it cannot be started.
+        """
+        self._most_triples = most_triples
+        self._wanted = wanted
+        self._told: set[Triple] = set()
+        self._news: list[tuple[Triple, bool]] = []
+        self._waiting: deque[_Waiting] = deque()
+        self._at_work: deque[_Waiting] = deque()
+        self._slot = 0
+        self._ready = False
+        self.answered = 0
+        self.lost = ""
+        memory = os.memfd_create("sidecar-chunks")
+        try:
+            os.ftruncate(memory, _SLOTS * _SLOT)
+            self._shared = mmap.mmap(memory, _SLOTS * _SLOT)
+            self._process = subprocess.Popen(  # noqa: S603 - our own module
+                [sys.executable, "-P", "-m", "sidecar.ahead.second", str(memory)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=(memory,), bufsize=0,
+            )  # fmt: skip
+        finally:
+            os.close(memory)
+        tasks, answers = self._process.stdin, self._process.stdout
+        assert tasks is not None  # noqa: S101 - a pipe, as asked for
+        assert answers is not None  # noqa: S101 - same
+        self._tasks, self._answers = tasks.fileno(), answers.fileno()
+        try:
+            send(self._tasks, Setup(patterns))
+        except Gone as gone:
+            self.lost = str(gone)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def close(self) -> None:
+        """End the second process, whatever it is at."""
+        self._process.kill()
+        self._process.communicate()
+        self._shared.close()
+
+    def ahead(
+        self, chunks: Iterable[Chunk], parse: ParseOrdinary, now: float
+    ) -> Iterator[tuple[Chunk, Parsed | None]]:
+        """Yield each chunk, in order, with what it holds if that can be told from it alone.
+
+        `parse` tells that here, of chunks for which the second process has no room. `now` is the
+        wall clock.
+        """
+        for chunk in chunks:
+            given = self._give(chunk, now)
+            one = _Waiting(chunk, given)
+            self._waiting.append(one)
+            if given:
+                self._at_work.append(one)
+            else:
+                one.parsed = parse(chunk, now)
+            self._collect()
+            yield from self._in_turn(parse, now, most=_MOST_WAITING)
+        yield from self._in_turn(parse, now, most=0)
+
+    def _in_turn(
+        self, parse: ParseOrdinary, now: float, most: int
+    ) -> Iterator[tuple[Chunk, Parsed | None]]:
+        """Yield what is at hand; wait for answers until only `most` chunks are left waiting."""
+        while self._waiting:
+            first = self._waiting[0]
+            if first.given:
+                if len(self._waiting) <= most:
+                    return
+                self._collect(_PATIENCE)
+                if first.given:  # lost
+                    first.given, first.parsed = False, parse(first.chunk, now)
+            self._waiting.popleft()
+            yield first.chunk, first.parsed
+
+    def _give(self, chunk: Chunk, now: float) -> bool:
+        """Give the second process a chunk, if it has room."""
+        if self.lost or not self._ready or len(self._at_work) >= _SLOTS or len(chunk.data) > _SLOT:
+            return False
+        begin = self._slot * _SLOT
+        end = begin + len(chunk.data)
+        self._shared[begin:end] = chunk.data
+        self._slot = (self._slot + 1) % _SLOTS
+        task = Task(begin, end, chunk.format, chunk.start, now, self._news)
+        self._news = []
+        try:
+            send(self._tasks, task)
+        except Gone as gone:
+            self.lost = str(gone)
+        return not self.lost
+
+    def _collect(self, patience: float = 0.0) -> None:
+        """Take the answers that have come; with `patience`, wait so many seconds for the first."""
+        try:
+            while not self.lost and is_ready(self._answers, patience):
+                answer = receive(self._answers, _answer, patience=_PATIENCE)
+                patience = 0.0
+                if self._ready:
+                    self._take(answer)
+                self._ready = True
+        except Gone as gone:
+            self.lost = str(gone)
+        if patience:
+            self.lost = self.lost or "no answer"
+
+    def _take(self, answer: Answer) -> None:
+        self.answered += 1
+        one = self._at_work.popleft()
+        one.given, one.parsed = False, answer.parsed
+        self._news += [(triple, self._wanted(triple)) for triple in answer.unknown]
+        self._told.update(answer.unknown)
+        if len(self._told) > self._most_triples:
+            self.lost = "too many event types"

@@ -1,19 +1,111 @@
-"""The second process: `python -m sidecar.ahead.second FD` parses what it is given.
+"""What the two processes say to each other: MessagePack, its length in front.
+
+The bytes of logs lie in memory that both see, so that only their place has to be sent.
+
+The second process: `python -m sidecar.ahead.second FD` parses what it is given.
 
 FD is the memory it shares with the daemon. It ends with its input.
 """
 
 import gc
 import mmap
+import os
+import select
 import signal
+import struct
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import TypeVar
 
 import msgspec
 
-from sidecar.ahead.wire import Answer, Gone, Setup, Task, receive, send
-from sidecar.parse.event import Chunk, Triple
+from sidecar.clock import stopwatch
+from sidecar.parse.event import Chunk, LogFormat, Parsed, Triple
 from sidecar.parse.parser import Parser
+from sidecar.parse.patterns import Pattern
+
+_LENGTH = struct.Struct("<I")
+_T = TypeVar("_T")
+
+
+class Setup(msgspec.Struct, array_like=True):
+    """The first thing said: what a parser is made of."""
+
+    patterns: Sequence[Pattern]
+
+
+class Task(msgspec.Struct, array_like=True):
+    """Parse the shared bytes [begin, end), a chunk of this format and start, at `now`.
+
+    `known` are triples not told before, and whether their events are wanted whole.
+    """
+
+    begin: int
+    end: int
+    format: LogFormat
+    start: int
+    now: float
+    known: list[tuple[Triple, bool]]
+
+
+class Answer(msgspec.Struct, array_like=True):
+    """What the bytes of one task hold; None when the other side has to look itself.
+
+    `unknown`: triples of which nobody has said yet whether they are wanted.
+    """
+
+    parsed: Parsed | None = None
+    unknown: list[Triple] = []
+
+
+class Gone(Exception):  # noqa: N818 - a state of the other side, not an error
+    """The other process has ended, hangs, or says what nobody understands."""
+
+
+def send(fd: int, message: msgspec.Struct) -> None:
+    """Write `message`. Raises Gone."""
+    body = msgspec.msgpack.encode(message)
+    left = memoryview(_LENGTH.pack(len(body)) + body)
+    try:
+        while left:
+            left = left[os.write(fd, left) :]
+    except OSError as error:
+        raise Gone(str(error)) from error
+
+
+def receive(fd: int, decode: Callable[[bytes], _T], *, patience: float | None = None) -> _T:
+    """Read a message, waiting up to `patience` seconds for it, for ever without. Raises Gone."""
+    until = None if patience is None else stopwatch() + patience
+    (length,) = _LENGTH.unpack(_read(fd, _LENGTH.size, until))
+    try:
+        return decode(_read(fd, length, until))
+    except msgspec.MsgspecError as error:
+        raise Gone(str(error)) from error
+
+
+def _read(fd: int, size: int, until: float | None) -> bytes:
+    parts: list[bytes] = []
+    while size:
+        if until is not None and not is_ready(fd, max(0.0, until - stopwatch())):
+            raise Gone("no answer")
+        try:
+            part = os.read(fd, size)
+        except OSError as error:
+            raise Gone(str(error)) from error
+        if not part:
+            raise Gone("it has ended")
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def is_ready(fd: int, seconds: float = 0.0) -> bool:
+    """Return whether there is something to read, or the end of it, within `seconds`."""
+    waiting = select.poll()
+    waiting.register(fd, select.POLLIN)
+    return bool(waiting.poll(seconds * 1000))
+
 
 _IN, _OUT = 0, 1
 _setup = msgspec.msgpack.Decoder(Setup).decode

@@ -7,8 +7,8 @@ import click
 
 from sidecar.cli.logfiles import UnreadableLogError
 from sidecar.clock import SystemClock
-from sidecar.config.files import environment
 from sidecar.config.load import Checked, Found, check_config, check_files
+from sidecar.syntax.files import environment
 
 _RULES = (".rules.yaml", ".rules.yml")
 _PATTERNS = (".patterns.yaml", ".patterns.yml")

@@ -13,8 +13,8 @@ import msgspec
 import yaml
 
 from sidecar.cli.healthcheck import DEFAULT_URL, url_from_config
-from sidecar.config.environment import expand
-from sidecar.config.files import absolute, read_secret
+from sidecar.syntax.files import absolute, read_secret
+from sidecar.syntax.tree import expand
 
 TIMEOUT_SECONDS = 30.0
 PROBLEM, CANNOT = 1, 2

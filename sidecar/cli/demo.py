@@ -12,14 +12,13 @@ from pathlib import Path
 
 import click
 
-from sidecar import logs
-from sidecar.app import Daemon
 from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
+from sidecar.daemon import logging as logs
+from sidecar.daemon.app import Daemon
 from sidecar.demo.host import SECONDS, Host
-from sidecar.demo.screen import Screen
-from sidecar.demo.sinks import MailSink, slack_sink
-from sidecar.notify.redact import Redactor, RedactPolicy
+from sidecar.demo.screen import MailSink, Screen, slack_sink
+from sidecar.redact import Redactor, RedactPolicy
 from sidecar.web.server import serve
 
 # What is still under way when the story ends: a group_wait, a group_interval, a poll.

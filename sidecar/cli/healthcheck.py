@@ -58,7 +58,7 @@ def url_from_config(path: str) -> str:
     """
     import yaml  # noqa: PLC0415 - not needed without -c
 
-    from sidecar.config.environment import expand  # noqa: PLC0415 - not needed without -c
+    from sidecar.syntax.tree import expand  # noqa: PLC0415 - not needed without -c
 
     try:
         tree = yaml.safe_load(Path(path).read_text())

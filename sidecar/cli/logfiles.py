@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from sidecar.parse.event import Chunk, LogFormat
-from sidecar.read.content import Gzipped, open_content
-from sidecar.read.framing import frame
+from sidecar.read.content import Gzipped, frame, open_content
 
 _BLOCK = 1 << 18
 _MAX_LINE = 1 << 20

@@ -1,25 +1,137 @@
-"""`sidecar replay`: what would have been sent for a history, and what a change would change."""
+"""How a replay reads: lines of a table, JSON lines, and the summary below.
+
+`sidecar replay`: what would have been sent for a history, and what a change would change.
+"""
 
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import click
+import msgspec
 
-from sidecar.cli import replayview as view
 from sidecar.cli.logfiles import UnreadableLogError, read_chunks
 from sidecar.clock import SystemClock
-from sidecar.config.faults import ConfigError
-from sidecar.config.files import environment
 from sidecar.config.load import load_config
-from sidecar.config.model import Config
-from sidecar.parse.times import instant
-from sidecar.simulate.difference import condensed, difference
-from sidecar.simulate.history import Log
-from sidecar.simulate.replay import Replay
+from sidecar.config.settings import Config
+from sidecar.notify.model import SEVERITIES
+from sidecar.parse.event import instant
+from sidecar.render.sandbox import one_line, utc
+from sidecar.simulate.messages import Change, Message, Told, condensed, difference
+from sidecar.simulate.replay import Log, Replay
+from sidecar.syntax.faults import ConfigError
+from sidecar.syntax.files import environment
+
+_KEYS = ("alert", "labels", "state", "severity", "receiver", "reason", "late")
+_UNLABELLED = ("alertname", "severity")
+_SIGNS = {"added": "+", "removed": "-", "changed": "~"}
+HEADING = f"{'TIME (UTC)':19}  {'SEVERITY':8}  {'STATE':18}  {'RECEIVER':12}  {'REASON':23}  ALERT"
+
+
+def row(told: Told) -> str:
+    """Return one line of the table."""
+    labels = (f"{name}={value}" for name, value in told.labels.items() if name not in _UNLABELLED)
+    reason = f"{told.reason} (late)" if told.late and "late" not in told.reason else told.reason
+    about = _shown(" ".join((told.alert, *labels)))
+    return (
+        f"{utc(told.at)[:19]}  {told.severity:8}  {told.state:18}  {told.receiver:12}  "
+        f"{reason:23}  {about}"
+    )
+
+
+def rows(message: Message) -> Iterator[str]:
+    """Yield a line for each alert of a message."""
+    yield from map(row, message.told)
+
+
+def change_rows(change: Change) -> Iterator[str]:
+    """Yield what became of one notice: added, removed, or how it was and how it is."""
+    sign = _SIGNS[change.kind]
+    if change.before is not None and change.after is not None:
+        yield f"{sign} {row(change.after)}"
+        yield f"    was {row(change.before)}"
+        yield f"    changed: {', '.join(change.fields)}"
+    else:
+        yield f"{sign} {row(change.told)}"
+
+
+def json_line(told: Told) -> str:
+    """Return one notice as one JSON object (DESIGN: What users see)."""
+    return _json(_plain(told))
+
+
+def change_line(change: Change) -> str:
+    """Return one difference as one JSON object: the newer notice, and what it was before."""
+    before = None if change.before is None or change.after is None else _plain(change.before)
+    return _json(
+        {
+            "change": change.kind,
+            "fields": list(change.fields),
+            **_plain(change.told),
+            "before": before,
+        }
+    )
+
+
+def _plain(told: Told) -> dict[str, Any]:
+    return {"at": stamp(told.at), **{key: getattr(told, key) for key in _KEYS}}
+
+
+def _shown(text: str) -> str:
+    """Return what a log said on one line, without what could steer a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in one_line(text))
+
+
+def _json(value: dict[str, Any]) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def stamp(at: float) -> str:
+    """Return an instant as RFC 3339 with microseconds where it has any."""
+    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
+
+
+def summary(replay: Replay) -> Iterator[str]:
+    """Yield what the whole history came to."""
+    reading, total = replay.reading, replay.summary
+    if replay.first_at is None or replay.last_at is None:
+        yield f"no events in {reading.lines:,} lines"
+        return
+    span = f"{utc(replay.first_at)} to {utc(replay.last_at)}"
+    yield f"{reading.events:,} events in {reading.lines:,} lines, {span}"
+    severities = [*reversed(SEVERITIES), *sorted(total.alerts.keys() - set(SEVERITIES))]
+    yield f"alerts      {_counts((name, total.alerts[name]) for name in severities)}"
+    yield f"messages    {'; '.join(_receivers(replay)) or 'none'}"
+    yield f"suppressed  {_counts(total.suppressed.most_common())}"
+    burst = f"{_of(total.burst, 'message')} within a minute from {utc(total.burst_at)}"
+    yield f"worst burst {burst if total.burst else 'none'}"
+    if reading.rejects:
+        rejects = sorted((reason.value, count) for reason, count in reading.rejects.items())
+        yield f"rejects     {_counts(rejects)}"
+    if reading.future:
+        yield f"future      {_of(reading.future, 'event')} dated ahead of the clock"
+    for fault, count in total.faults.most_common():
+        yield f"fault       in {_of(count, 'message')}: {fault}"
+
+
+def _receivers(replay: Replay) -> Iterator[str]:
+    total = replay.summary
+    for receiver, count in sorted(total.messages.items()):
+        copies = [(to, n) for (name, to), n in total.copies.items() if name == receiver]
+        yield f"{receiver} {count:,} ({_counts(sorted(copies))})"
+
+
+def _counts(counts: Any) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts if count) or "none"
+
+
+def _of(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
 
 PROBLEMS, CANNOT_START = 1, 2
 _WORTH_A_BAR = 4 << 20  # bytes; less is read within a second
@@ -144,12 +256,12 @@ def _show(replay: Replay, progress: _Progress, format_: str) -> None:
 
 def _lines(replay: Replay, logs: list[Log], format_: str) -> Iterator[str]:
     if format_ == "table":
-        yield view.HEADING
+        yield HEADING
     for message in replay.messages(logs):
         if format_ == "json":
-            yield from map(view.json_line, message.told)
+            yield from map(json_line, message.told)
         else:
-            yield from view.rows(message)
+            yield from rows(message)
 
 
 def _compare(before: Replay, after: Replay, progress: _Progress, format_: str) -> None:
@@ -159,9 +271,9 @@ def _compare(before: Replay, after: Replay, progress: _Progress, format_: str) -
     changes = difference(then, now)
     for change in changes:
         if format_ == "json":
-            click.echo(view.change_line(change))
+            click.echo(change_line(change))
         else:
-            for line in view.change_rows(change):
+            for line in change_rows(change):
                 click.echo(line)
     counts = Counter(change.kind for change in changes)
     _summary(after, progress, format_)
@@ -174,5 +286,5 @@ def _summary(replay: Replay, progress: _Progress, format_: str) -> None:
     progress.__exit__()
     if format_ == "table":
         click.echo()
-    for line in view.summary(replay):
+    for line in summary(replay):
         click.echo(line, err=format_ == "json")

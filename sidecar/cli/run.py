@@ -8,13 +8,13 @@ import sys
 
 import click
 
-from sidecar import app, logs
 from sidecar.clock import Clock, SystemClock
-from sidecar.config.faults import ConfigError
 from sidecar.config.load import load_config
-from sidecar.config.model import Config
-from sidecar.notify.redact import Redactor
-from sidecar.store.fault import StoreError, StoreUnavailable
+from sidecar.config.settings import Config
+from sidecar.daemon import app, logging as logs
+from sidecar.redact import Redactor
+from sidecar.store.schema import StoreError, StoreUnavailable
+from sidecar.syntax.faults import ConfigError
 from sidecar.web.fault import StartError
 
 PROBLEMS, CANNOT_START = 1, 2

@@ -5,15 +5,15 @@ from functools import partial
 from itertools import chain
 
 from sidecar.cli.logfiles import read_chunks
-from sidecar.config.faults import Fault, did_you_mean
 from sidecar.config.load import Checked, unrouted
-from sidecar.config.model import Config
-from sidecar.notify.redact import Redactor
+from sidecar.config.settings import Config
 from sidecar.parse.event import Event
-from sidecar.simulate.history import History, Log
-from sidecar.simulate.sightings import Doubt, Sightings
+from sidecar.redact import Redactor
+from sidecar.simulate.coverage import Doubt, Sightings
+from sidecar.simulate.messages import Press
+from sidecar.simulate.replay import History, Log
 from sidecar.simulate.simulation import Moment, Simulation
-from sidecar.simulate.told import Press
+from sidecar.syntax.faults import Fault, did_you_mean
 
 # After the last event, so that every group is told that waits for others.
 _FLUSH = 3600.0

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from sidecar.config.faults import ConfigError
-from sidecar.config.testfiles import load_tests
-from sidecar.notify.wording import utc
-from sidecar.simulate.judge import Failure, Verdict, judge
+from sidecar.render.sandbox import utc
+from sidecar.ruletest.cases import load_tests
+from sidecar.ruletest.judge import Failure, Verdict, judge
+from sidecar.syntax.faults import ConfigError
 
 _TESTS = (".test.yaml", ".test.yml")
 _WIDEST, _NARROWEST = 160, 60

@@ -4,20 +4,17 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from sidecar.config.environment import expand
-from sidecar.config.faults import ConfigError, Fault, Faults
-from sidecar.config.files import read_text
-from sidecar.config.model import Config
-from sidecar.config.nodes import compose
-from sidecar.config.patternfiles import read_pattern_files
-from sidecar.config.rulefiles import read_rule_files
-from sidecar.config.settings import Settings, each_once, read_templates
-from sidecar.config.templates import check_template_file
-from sidecar.measure.metric import Metric
+from sidecar.config.rulefiles import read_pattern_files, read_rule_files
+from sidecar.config.settings import Config, Settings, each_once, read_templates
+from sidecar.measure.series import Metric
 from sidecar.notify.model import Receiver, Route
-from sidecar.parse.pattern import Pattern
+from sidecar.parse.patterns import Pattern
+from sidecar.render.check import check_template_file
 from sidecar.rules.rule import Rule
+from sidecar.syntax.faults import ConfigError, Fault, Faults
+from sidecar.syntax.files import read_text
 from sidecar.syntax.table import Reading
+from sidecar.syntax.tree import compose, expand
 
 
 class Found(msgspec.Struct, frozen=True):

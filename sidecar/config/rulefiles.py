@@ -1,4 +1,7 @@
-"""Rule files: `metrics:` and `groups:`, and what must be unique across all of them."""
+"""Pattern files: `patterns:`, each an RE2 regex that turns a plain line into an event.
+
+Rule files: `metrics:` and `groups:`, and what must be unique across all of them.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -6,15 +9,31 @@ from typing import ClassVar
 
 import msgspec
 
-from sidecar.config.doubts import contradiction, warn_of_doubts
-from sidecar.config.faults import Faults, Names, Place, did_you_mean
-from sidecar.config.files import read_text
-from sidecar.config.nodes import Node, Scalar, Table as Keys, compose
-from sidecar.config.templates import check_annotation
-from sidecar.measure.metric import Metric
+from sidecar.config.lint import contradiction, warn_of_doubts
+from sidecar.measure.series import Metric
+from sidecar.parse.patterns import Pattern, PatternFile
+from sidecar.render.check import check_annotation
 from sidecar.rules.rule import _LABELS, Escalation, Function, Rule, label_name
+from sidecar.syntax.faults import Faults, Names, Place, did_you_mean
+from sidecar.syntax.files import read_text
 from sidecar.syntax.table import Reading, Table, key, table
-from sidecar.syntax.types import Text, check_label
+from sidecar.syntax.tree import Node, Scalar, Table as Keys, compose
+from sidecar.syntax.values import Text, check_label
+
+
+def read_pattern_files(paths: Iterable[str], faults: Faults) -> list[Pattern]:
+    """Read every file in order; faults of all of them go to `faults`."""
+    patterns: list[Pattern] = []
+    names, reading = Names("pattern"), Reading(faults)
+    for path in paths:
+        file = reading.read(PatternFile, open_file(path, faults))
+        patterns += [
+            pattern
+            for pattern in (file.patterns if file else ())
+            if pattern.name and names.claim(pattern.name, reading.place(pattern, "name"), faults)
+        ]
+    return patterns
+
 
 TIERS = ("critical", "error", "warning", "info")
 _ALERTNAME = "alertname"

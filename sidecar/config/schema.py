@@ -8,8 +8,8 @@ from functools import partial
 
 from sidecar.config.rulefiles import RuleFile
 from sidecar.config.settings import Settings
-from sidecar.config.testfiles import CaseFile
-from sidecar.parse.pattern import PatternFile
+from sidecar.parse.patterns import PatternFile
+from sidecar.ruletest.cases import CaseFile
 from sidecar.syntax.table import Schema, document
 
 SCHEMAS: dict[str, Callable[[], Schema]] = {

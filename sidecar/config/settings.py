@@ -1,21 +1,86 @@
-"""`sidecar.yaml` as it stands in the file, and what holds between its parts."""
+"""The whole configuration as frozen values; what `load` makes and everything else reads.
+
+`sidecar.yaml` as it stands in the file, and what holds between its parts.
+"""
 
 import glob
-from dataclasses import make_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, make_dataclass
 from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from sidecar.config.faults import Names, did_you_mean
-from sidecar.config.files import absolute, matching
-from sidecar.config.model import Source
-from sidecar.config.nodes import Listing, Node, Scalar, Table as Keys
-from sidecar.config.templates import check_template_file, shipped_templates
+from sidecar.measure.series import Metric
 from sidecar.notify.model import EmailConfig, Receiver, Route, SlackConfig
-from sidecar.notify.redact import RedactPolicy
+from sidecar.parse.event import LogFormat
+from sidecar.parse.patterns import Pattern
+from sidecar.redact import RedactPolicy
+from sidecar.render.check import check_template_file, shipped_templates
+from sidecar.rules.rule import OWN_PROVIDER, Rule
+from sidecar.secret import Secret
+from sidecar.syntax.faults import Names, Wrong, did_you_mean
+from sidecar.syntax.files import absolute, absolute_glob, matching
 from sidecar.syntax.table import Reading, Schema, Table, Value, declared, key, table, text_of
-from sidecar.syntax.types import Listen, Positive, SecretText, string
-from sidecar.syntax.wrong import Wrong
+from sidecar.syntax.tree import Listing, Node, Scalar, Table as Keys
+from sidecar.syntax.values import Listen, Positive, SecretText, choice, string
+
+
+def _glob(node: Node) -> str:
+    scalar = text_of(node)
+    if not scalar.text or "\0" in scalar.text:
+        raise Wrong("`path` is empty")
+    return "-" if scalar.text == "-" else absolute_glob(scalar.place.file, scalar.text)
+
+
+Glob = Annotated[str, Value(_glob, "a path", string(minLength=1), whole=True)]
+Format = Annotated[LogFormat, choice(LogFormat, LogFormat)]
+StartAt = Annotated[bool, choice(("end", "beginning"), "beginning".__eq__)]
+
+
+@table
+class Source(Table):
+    """One entry of `sources`. `path` is an absolute glob, or "-" for stdin.
+
+    `from_beginning` concerns only files that exist at the very first start.
+    """
+
+    path: Glob = key('A glob; rotated siblings are found by themselves; "-" is stdin.')
+    format: Format = key("How lines are wrapped; auto recognises each.", default=LogFormat.AUTO)
+    from_beginning: StartAt = key(
+        "Where to start in files that exist at the very first start.", "start_at", default=False
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything `sidecar.yaml` and the files it names say. `templates` maps names to sources."""
+
+    path: str
+    sources: tuple[Source, ...]
+    patterns: tuple[Pattern, ...]
+    rules: tuple[Rule, ...]
+    metrics: tuple[Metric, ...]
+    templates: Mapping[str, str] = field(default_factory=dict)
+    state_path: str
+    listen: tuple[str, int] = ("0.0.0.0", 9787)  # noqa: S104 - beyond loopback only /metrics and health are open
+    http_token: Secret | None = None
+    stale_after: float = 3600.0
+    redact: RedactPolicy = field(default_factory=RedactPolicy)
+    route: Route
+    receivers: Mapping[str, Receiver]
+
+    def providers(self) -> list[str]:
+        """Return the webhook providers that pattern and rule files name, in their order."""
+        fixed = [p.fields.get("webhook_provider", "") for p in self.patterns]
+        matched = [
+            value
+            for matchers in (*(r.match for r in self.rules), *(m.match for m in self.metrics))
+            for matcher in matchers
+            if matcher.name == "webhook_provider"
+            for value in matcher.named_values()
+        ]
+        known = dict.fromkeys(name for name in (*fixed, *matched) if name)
+        return [name for name in known if name != OWN_PROVIDER]
 
 
 @table

@@ -8,11 +8,11 @@ from typing import assert_never
 import anyio
 import httpx
 
-from sidecar.deliver import email, slack
-from sidecar.deliver.order import Order
-from sidecar.deliver.ports import Renderer
+from sidecar.deliver.worker import Order, Renderer
 from sidecar.notify.model import EmailConfig, Notification, SlackConfig
-from sidecar.notify.outcome import Failed, FailureKind, Outcome, Verdict
+from sidecar.receivers.base import Failed, FailureKind, Outcome, Verdict
+from sidecar.receivers.email import send as email
+from sidecar.receivers.slack import send as slack
 
 
 @asynccontextmanager

@@ -1,19 +1,25 @@
-"""The worker that drains the outbox: a lane for every destination, all lanes at once."""
+"""What an outbox row asks for: who is told, what, and by which configuration.
+
+The token bucket that keeps a destination's messages within its rate.
+
+The queue of one destination: in order, one at a time, closed for a while when it must be.
+
+What the worker needs of others: a table, a renderer, and somebody who sends.
+
+The worker that drains the outbox: a lane for every destination, all lanes at once.
+"""
 
 import asyncio
 import heapq
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
 from sidecar.clock import Clock
-from sidecar.deliver.lane import Lane, freed
-from sidecar.deliver.order import Order, order_of
-from sidecar.deliver.ports import Outbox, Renderer, Sender
-from sidecar.notify.model import Notification, Rate, Receiver
-from sidecar.notify.outcome import Failed, Outcome
-from sidecar.notify.retry import (
+from sidecar.deliver.retry import (
     Decision,
     Repair,
     RetryAt,
@@ -23,7 +29,180 @@ from sidecar.notify.retry import (
     pause,
     settle,
 )
+from sidecar.notify.model import EmailConfig, Notification, Rate, Receiver, SlackConfig
+from sidecar.receivers.base import Failed, FailureKind, Outcome, Verdict
+from sidecar.render.renderer import MailText, SlackText
 from sidecar.rows import OutboxRow
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An outbox row, understood."""
+
+    receiver: Receiver
+    config: SlackConfig | EmailConfig
+    notification: Notification
+
+    @property
+    def rate(self) -> Rate:
+        return self.config.rate
+
+
+def order_of(row: OutboxRow, receivers: Mapping[str, Receiver]) -> Order | Failed:
+    """Return what `row` asks for, or why nothing can be sent for it.
+
+    The configuration may have changed since the row was written: a place in a list that now
+    belongs to another destination is never used.
+    """
+    try:
+        notification = msgspec.json.decode(row.payload, type=Notification)
+    except (msgspec.MsgspecError, ValueError):
+        return Failed(FailureKind.OTHER, Verdict.DEAD, "the stored message cannot be read")
+    receiver = receivers.get(row.receiver)
+    config = None if receiver is None else _config(receiver, notification)
+    if receiver is None or config is None:
+        return Failed(FailureKind.DESTINATION, Verdict.DEAD, "no longer configured")
+    return Order(receiver, config, notification)
+
+
+def _config(receiver: Receiver, notification: Notification) -> SlackConfig | EmailConfig | None:
+    """Return the configuration at the notification's index, else the first for its destination."""
+    configs: tuple[SlackConfig | EmailConfig, ...] = receiver.email_configs
+    if notification.integration == "slack":
+        configs = receiver.slack_configs
+    candidates = (*configs[notification.index :], *configs)
+    return next((c for c in candidates if _serves(c, notification.destination)), None)
+
+
+def _serves(config: SlackConfig | EmailConfig, destination: str) -> bool:
+    if isinstance(config, SlackConfig):
+        return config.channel == destination
+    return destination in config.to
+
+
+class Bucket:
+    """Starts full; time is an argument, so it never waits itself."""
+
+    __slots__ = ("_at", "_spent")
+
+    def __init__(self) -> None:
+        self._spent = 0.0
+        self._at = 0.0
+
+    def take(self, now: float, rate: Rate) -> float:
+        """Take a token and return 0.0, or return the seconds until one is there."""
+        self._refill(now, rate)
+        missing = self._spent + 1.0 - max(1, rate.burst)
+        # Waking a rounding error too early must not cost another wait.
+        if missing > _ROUNDING:
+            return missing / rate.per_second
+        self._spent += 1.0
+        return 0.0
+
+    def full(self, now: float, rate: Rate) -> bool:
+        """Say whether forgetting this bucket at `now` would change nothing."""
+        self._refill(now, rate)
+        return self._spent == 0.0
+
+    def _refill(self, now: float, rate: Rate) -> None:
+        # A clock set back gives nothing and takes nothing.
+        elapsed = max(0.0, now - self._at)
+        self._at = now
+        self._spent = max(0.0, self._spent - elapsed * rate.per_second)
+
+
+_ROUNDING = 1e-6
+
+
+# What a lane holds in memory; the rest waits in the outbox table.
+LANE_LIMIT = 50
+# Puts a row that failed twice just behind its neighbours, so that it cannot block them for ever
+# if the fault is its own after all.
+_BEHIND = 0.001
+
+
+class Lane:
+    """Claimed rows for one destination.
+
+    While it is closed every newcomer is sent back to the outbox, due at the one instant
+    `opens_at`: from there they come again in the order they were made.
+    """
+
+    def __init__(self, rate: Rate) -> None:
+        self.rows: deque[OutboxRow] = deque()
+        self.bucket = Bucket()
+        self.rate = rate
+        self.failures = 0
+        self.opens_at = 0.0
+
+    def admit(self, row: OutboxRow, now: float) -> OutboxRow | None:
+        """Take the row in and return None, or return it as it must go back to the outbox."""
+        if now >= self.opens_at and len(self.rows) >= LANE_LIMIT:
+            self.opens_at = now + len(self.rows) / self.rate.per_second
+        if now < self.opens_at:
+            return _freed(row, self.opens_at)
+        self.rows.append(row)
+        return None
+
+    def close(self, failed: OutboxRow, until: float) -> list[OutboxRow]:
+        """Empty the lane until that instant; return all rows as they must go back.
+
+        The failed row keeps its place at first, and later lets the others go before it.
+        """
+        self.opens_at = max(self.opens_at, until)
+        behind = _BEHIND if failed.attempt > 1 else 0.0
+        rows = [_freed(row, self.opens_at) for row in self.rows]
+        self.rows.clear()
+        return [failed if failed.outcome else _freed(failed, self.opens_at + behind), *rows]
+
+    def idle(self, now: float) -> bool:
+        """Say whether forgetting this lane at `now` would change nothing."""
+        return not self.rows and now >= self.opens_at and self.bucket.full(now, self.rate)
+
+
+def freed(rows: Iterable[OutboxRow]) -> list[OutboxRow]:
+    """Return rows without their claim, due as they were."""
+    return [_freed(row, row.next_at) for row in rows]
+
+
+def _freed(row: OutboxRow, due: float) -> OutboxRow:
+    return msgspec.structs.replace(row, claimed_at=None, next_at=max(row.next_at, due))
+
+
+class Outbox(Protocol):
+    """The outbox table, as the worker sees it."""
+
+    async def due(self, now: float, limit: int) -> list[OutboxRow]:
+        """Return unclaimed rows due by `now`, by (next_at, created); none when it cannot look."""
+        ...
+
+    async def save(self, rows: Sequence[OutboxRow]) -> None:
+        """Return once the rows are on disk; a full or busy disk is waited for in here.
+
+        Until an outcome is on disk its lane sends nothing more, so that a crash repeats one
+        message at most.
+        """
+        ...
+
+
+class Renderer(Protocol):
+    """Makes messages from notifications; never fails, plain text goes out instead."""
+
+    def prepare(self) -> None: ...
+    def slack(self, notification: Notification, config: SlackConfig, /) -> SlackText: ...
+    def slack_plain(self, notification: Notification, config: SlackConfig, /) -> SlackText: ...
+    def mail(self, notification: Notification, config: EmailConfig, /) -> MailText: ...
+
+
+class Sender(Protocol):
+    """Renders and sends: `sidecar.deliver.sender`, which needs much that takes time to import."""
+
+    async def send(
+        self, order: Order, renderer: Renderer, /, *, plain: bool
+    ) -> tuple[Outcome, str | None]:
+        """Make one attempt; return how it ended and the template's fault, if it had one."""
+        ...
+
 
 # The outbox table is the truth; what retries, or was left by an earlier run, is found by looking.
 LOOK_EVERY = 5.0

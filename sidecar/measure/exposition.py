@@ -7,8 +7,15 @@ and a scrape only joins the lines.
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
-from sidecar.measure.metric import Metric, MetricType, events_metric
-from sidecar.measure.series import bounds_of, decode_histogram, decode_labels, decode_number
+from sidecar.measure.series import (
+    Metric,
+    MetricType,
+    bounds_of,
+    decode_histogram,
+    decode_labels,
+    decode_number,
+    events_metric,
+)
 from sidecar.rows import SeriesRow
 
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})

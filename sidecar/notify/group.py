@@ -1,15 +1,71 @@
-"""Groups of alerts told together, and the ledger that keeps them, their index and their rows."""
+"""The route tree: which routes take an alert, and the group it belongs to there.
+
+Groups of alerts told together, and the ledger that keeps them, their index and their rows.
+
+Cooldowns: the least gap between messages about one alert at one severity to a receiver.
+"""
 
 import heapq
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
 import msgspec
 
+from sidecar.matchers import all_match
 from sidecar.notify.member import Ident, Member, pack, settled
 from sidecar.notify.model import Route
-from sidecar.notify.route import group_id
-from sidecar.rows import Delta, Gone, GroupRow, MemberRow, ToldRow
+from sidecar.rows import CooldownRow, Delta, Gone, GroupRow, MemberRow, ToldRow
+
+EVERY_LABEL = "..."
+
+
+def match_routes(route: Route, labels: Mapping[str, str]) -> list[Route]:
+    """Return the routes that take an alert with `labels`, in the order of the tree.
+
+    As in Alertmanager: the deepest match counts, the first sibling that matches ends the search
+    unless it says `continue`, and a node takes what none of its children takes.
+    """
+    if not all_match(route.matchers, lambda name: labels.get(name, "")):
+        return []
+    found: list[Route] = []
+    for child in route.routes:
+        taken = match_routes(child, labels)
+        found += taken
+        if taken and not child.continue_:
+            break
+    return found or [route]
+
+
+def every_route(route: Route) -> Iterator[Route]:
+    yield route
+    for child in route.routes:
+        yield from every_route(child)
+
+
+def group_labels(route: Route, labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the labels that name an alert's group; an absent one is left out."""
+    if EVERY_LABEL in route.group_by:
+        return dict(sorted(labels.items()))
+    return {name: labels[name] for name in sorted(route.group_by) if name in labels}
+
+
+def group_id(route: Route, labels: Mapping[str, str]) -> str:
+    """Return the group's identity: the route's id and the group's `labels`, sorted by name."""
+    return route.id + _suffix(labels)
+
+
+def route_id(group: str, labels: Mapping[str, str]) -> str:
+    """Return the route's id out of a `group_id`, given the group's labels."""
+    return group.removesuffix(_suffix(labels))
+
+
+def _suffix(labels: Mapping[str, str]) -> str:
+    pairs = (
+        f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in sorted(labels.items())
+    )
+    return ":{" + ", ".join(pairs) + "}"
 
 
 class Kind(Enum):
@@ -237,3 +293,70 @@ def _member_rows(group: Group | None, id_: str, ident: Ident, delta: Delta) -> N
             group_id=id_, rule=ident[0], by_key=key, change=member.change, packed=pack(member)
         )
     )
+
+
+_Key = tuple[str, str, str, str]  # receiver, alert name, by-key (JSON), severity
+
+
+class Cooldowns:
+    """Who was told of what, at which severity, less than a cooldown ago.
+
+    They outlive the alert and, in their rows, the process; those that are over are forgotten.
+    """
+
+    def __init__(self, rows: Iterable[CooldownRow] = ()) -> None:
+        self._rows = {_key_of(row): row for row in rows}
+        self._ends = [(row.until, key) for key, row in self._rows.items()]
+        heapq.heapify(self._ends)
+        self._dirty: dict[_Key, None] = {}
+
+    def ends(self, group: Group, member: Member) -> float:
+        """Return when the receiver of `group` may be told of `member` again; 0.0: any time.
+
+        A cooldown that the route has shortened since ends sooner.
+        """
+        row = self._rows.get(_key(group, member))
+        return 0.0 if row is None else min(row.until, row.at + group.route.cooldown)
+
+    def start(self, group: Group, member: Member, now: float) -> None:
+        """Note that the receiver of `group` was told of `member` at wall clock `now`."""
+        if group.route.cooldown <= 0:
+            return
+        key = _key(group, member)
+        receiver, rule, by_key, severity = key
+        until = now + group.route.cooldown
+        self._rows[key] = CooldownRow(
+            receiver=receiver, rule=rule, by_key=by_key, severity=severity, at=now, until=until
+        )
+        self._dirty[key] = None
+        heapq.heappush(self._ends, (until, key))
+
+    def forget(self, now: float) -> None:
+        """Drop those that are over at wall clock `now`."""
+        while self._ends and self._ends[0][0] <= now:
+            until, key = heapq.heappop(self._ends)
+            row = self._rows.get(key)
+            if row is not None and row.until == until:
+                del self._rows[key]
+                self._dirty[key] = None
+
+    def drain(self) -> Delta:
+        """Return the rows that changed since the last call, and what is gone."""
+        delta = Delta()
+        for key in self._dirty:
+            row = self._rows.get(key)
+            if row is None:
+                delta.gone.append(Gone(CooldownRow, key))
+            else:
+                delta.rows.append(row)
+        self._dirty = {}
+        return delta
+
+
+def _key(group: Group, member: Member) -> _Key:
+    alert = member.alert
+    return (group.receiver, alert.name, key_text((alert.name, alert.key)), alert.severity)
+
+
+def _key_of(row: CooldownRow) -> _Key:
+    return (row.receiver, row.rule, row.by_key, row.severity)

@@ -9,14 +9,8 @@ import msgspec
 from sidecar.notify.decide import Choice
 from sidecar.notify.group import Group, Kind
 from sidecar.notify.member import Member, Stage
-from sidecar.notify.model import (
-    Notice,
-    NoticeStatus,
-    Notification,
-    Receiver,
-    severity_rank,
-)
-from sidecar.notify.redact import Redactor
+from sidecar.notify.model import Notice, NoticeStatus, Notification, Receiver, severity_rank
+from sidecar.redact import Redactor
 from sidecar.rows import OutboxRow
 
 # Past this many alerts nobody reads on, and Slack's limits are near; the rest is counted.

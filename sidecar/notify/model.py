@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from sidecar.config.nodes import Kind, Listing, Node, Scalar, Table as Keys
-from sidecar.config.values import split_mailboxes
 from sidecar.rules.alert import Alert
+from sidecar.syntax.faults import Wrong
 from sidecar.syntax.table import Reading, Schema, Table, declared, key, table, text_of
-from sidecar.syntax.types import (
+from sidecar.syntax.tree import Kind, Listing, Node, Scalar, Table as Keys
+from sidecar.syntax.values import (  # fmt: skip
     MAILBOXES,
     Above0,
     Channel,
@@ -34,8 +34,8 @@ from sidecar.syntax.types import (
     Text,
     Url,
     anchored,
-)  # fmt: skip
-from sidecar.syntax.wrong import Wrong
+    split_mailboxes,
+)
 
 SLACK_POST_URL = "https://slack.com/api/chat.postMessage"
 

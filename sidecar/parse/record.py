@@ -7,11 +7,16 @@ from typing import Any
 
 import msgspec
 
-from sidecar.parse.event import RejectReason
-from sidecar.parse.literals import bounded_int
-from sidecar.parse.quick import MARKER, NOT_JSON, read_whole
-from sidecar.parse.repr import MAX_DEPTH, Unreadable, read_object
-from sidecar.parse.times import instant, leading_instant
+from sidecar.parse.event import RejectReason, instant, leading_instant
+from sidecar.parse.objects import (
+    MARKER,
+    MAX_DEPTH,
+    NOT_JSON,
+    Unreadable,
+    bounded_int,
+    read_object,
+    read_whole,
+)
 
 MESSAGE_FIELDS = ("event", "message", "msg", "log")
 _STAMP_FIELDS = ("timestamp", "time", "ts")

@@ -5,16 +5,12 @@ from collections.abc import Iterator, Sequence
 from msgspec.structs import replace
 
 from sidecar.batch import ReadBatch
-from sidecar.config.model import Source
+from sidecar.config.settings import Source
 from sidecar.parse.event import Chunk
-from sidecar.read.adopt import Adoption
-from sidecar.read.generation import Generation
-from sidecar.read.listing import errno_name
-from sidecar.read.log import Log
-from sidecar.read.origin import Origin
-from sidecar.read.recognise import Recogniser
-from sidecar.read.roster import Roster
-from sidecar.read.scan import Look, Scanner
+from sidecar.read.files import Roster
+from sidecar.read.log import Generation, Log
+from sidecar.read.match import Adoption, Origin, Recogniser
+from sidecar.read.scan import Look, Scanner, errno_name
 from sidecar.read.stdin import LOG as STDIN, Stdin
 from sidecar.rows import FileRow, Gone
 

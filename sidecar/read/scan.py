@@ -1,18 +1,223 @@
-"""One look at the disk: the logs that the sources name and the rotated files beside them.
+"""Which file names are rotated forms of which log's name; pure.
+
+Known forms: logrotate's `app.log.1`, `app.log.1.gz` and `app.log-20240131`, its `dateext` with
+`extension` and Java's `app-2024-01-31.log`, kubelet's `0.log.20240131-120000.gz`, Python's
+`app.log.2024-01-31_12`, and `app.log.old`.
+
+Directories and globs: which paths there are. Tells "not there" from "could not look".
+
+One look at the disk: the logs that the sources name and the rotated files beside them.
 
 Nothing is opened here. What could not be looked at is said to be so, and is never "gone".
 """
 
 import os
-from collections.abc import Iterable, Sequence
+import re
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from errno import errorcode
+from fnmatch import translate
+from functools import lru_cache
 from posixpath import basename, join, realpath, split
 from stat import S_ISREG
 
 import msgspec
 
-from sidecar.config.model import Source
-from sidecar.read.listing import Glob, Lister, errno_name
-from sidecar.read.names import age_rank, live_names, may_be_moved, stem
+from sidecar.config.settings import Source
+
+_SUFFIX = re.compile(r"(.+?)[._-](\d[\dTZ:._+-]*|old|prev|last|bak)(?:\.gz)?", re.DOTALL)
+_DATE = r"(?:19|20)\d\d[-_.]?[01]\d[\dTZ:._+-]*"
+_DATED_STEM = re.compile(rf"(.+?)[._-]({_DATE})(\.[A-Za-z]+)(?:\.\d+)?(?:\.gz)?", re.DOTALL)
+_COUNTER_DIGITS = 4
+OLDEST = (-(10**_COUNTER_DIGITS), "")
+_BESIDE = (".swp", ".tmp", ".lock", ".pid", "~")
+
+
+@lru_cache(maxsize=16_384)
+def live_names(name: str) -> tuple[str, ...]:
+    """Return the names of logs that a file called `name` may be a rotated generation of."""
+    found = []
+    if match := _SUFFIX.fullmatch(name):
+        found.append(match[1])
+    if match := _DATED_STEM.fullmatch(name):
+        found.append(match[1] + match[3])
+    return tuple(found)
+
+
+def stem(live: str) -> str:
+    """Return what every rotated form of `live` begins with."""
+    head, _, _ = live.rpartition(".")
+    return head or live
+
+
+def may_be_moved(live: str, name: str) -> bool:
+    """Tell whether `name` lies so near to `live` that its content is worth comparing."""
+    return name != live and name.startswith(stem(live)) and not name.endswith(_BESIDE)
+
+
+def age_rank(name: str) -> tuple[int, str]:
+    """Return a sort key for files last written in the same instant: older names first.
+
+    A counter grows with age (`.2` is older than `.1`), a date grows with youth, and a name
+    without either is the youngest.
+    """
+    name = name.removesuffix(".gz")
+    match = _SUFFIX.fullmatch(name) or _DATED_STEM.fullmatch(name)
+    if match is None:
+        return (1, "")
+    if match[2].isdigit() and len(match[2]) < _COUNTER_DIGITS:
+        return (-int(match[2]), "")
+    return (0, match[2])
+
+
+_MAGIC = re.compile(r"[*?\[]")
+_GONE = (FileNotFoundError, NotADirectoryError)
+# A listing is trusted while its directory's mtime stands still, but only when that mtime was
+# already this old: two changes within the clock's grain leave the same mtime (git's racy index).
+_SETTLED_NS = 2_000_000_000
+
+
+def is_glob(path: str) -> bool:
+    """Tell whether `path` may match more than the file of that name."""
+    return _MAGIC.search(path) is not None
+
+
+class Kind(msgspec.Struct, frozen=True):
+    is_directory: bool
+    is_link: bool
+
+
+class _Listing(msgspec.Struct, frozen=True):
+    mtime_ns: int
+    settled: bool
+    entries: dict[str, Kind]
+
+
+class Lister:
+    """Lists directories, each at most once a round and only when it may have changed."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, _Listing] = {}
+        self._round: dict[str, _Listing] = {}
+        self.missing: set[str] = set()
+        self.blind: dict[str, OSError] = {}
+
+    def begin(self) -> None:
+        """Start a round: forget what was found missing or unreadable in the last."""
+        self._kept, self._round = self._round, {}
+        self.missing = set()
+        self.blind = {}
+
+    def directories(self) -> frozenset[str]:
+        """Return the directories listed in this round."""
+        return frozenset(self._round)
+
+    def entries(self, directory: str) -> dict[str, Kind]:
+        """Return name -> kind; empty when missing or unreadable, which is then noted."""
+        if directory in self.missing or directory in self.blind:
+            return {}
+        if directory not in self._round:
+            try:
+                self._round[directory] = self._list(directory)
+            except _GONE:
+                self.missing.add(directory)
+                return {}
+            except OSError as error:
+                self.blind[directory] = error
+                return {}
+        return self._round[directory].entries
+
+    def _list(self, directory: str) -> _Listing:
+        mtime = os.stat(directory).st_mtime_ns  # noqa: PTH116 - a Path for each poll costs more than the call
+        kept = self._kept.get(directory)
+        if kept and kept.settled and kept.mtime_ns == mtime:
+            return kept
+        settled = time.time_ns() - mtime > _SETTLED_NS
+        with os.scandir(directory) as found:
+            entries = {e.name: Kind(_is_directory(e), e.is_symlink()) for e in found}
+        return _Listing(mtime, settled, entries)
+
+
+class Glob:
+    """An absolute path with `*`, `?`, `[...]` and `**` (any number of directories)."""
+
+    def __init__(self, pattern: str) -> None:
+        parts = [part for part in pattern.split("/") if part]
+        fixed = 0
+        while fixed < len(parts) - 1 and not _MAGIC.search(parts[fixed]):
+            fixed += 1
+        self.root = "/" + "/".join(parts[:fixed])
+        self.pattern = pattern
+        if parts and parts[-1] == "**":
+            parts.append("*")
+        self._parts = tuple(_compiled(part) for part in parts[fixed:])
+
+    def paths(self, lister: Lister) -> Iterator[str]:
+        """Return the matching paths that are no directories, in no particular order."""
+        return self._below(self.root, 0, lister)
+
+    def _below(self, directory: str, depth: int, lister: Lister) -> Iterator[str]:
+        part, last = self._parts[depth], depth == len(self._parts) - 1
+        if part is None:
+            yield from self._anywhere(directory, depth, lister)
+        elif last:
+            yield from _files(directory, part, lister)
+        else:
+            for name in _directories(directory, part, lister):
+                yield from self._below(join(directory, name), depth + 1, lister)
+
+    def _anywhere(self, directory: str, depth: int, lister: Lister) -> Iterator[str]:
+        yield from self._below(directory, depth + 1, lister)
+        for name, kind in lister.entries(directory).items():
+            if kind.is_directory and not kind.is_link and not name.startswith("."):
+                yield from self._anywhere(join(directory, name), depth, lister)
+
+
+_Part = str | re.Pattern[str] | None
+
+
+def _compiled(part: str) -> _Part:
+    if part == "**":
+        return None
+    return re.compile(translate(part)) if _MAGIC.search(part) else part
+
+
+def _files(directory: str, part: str | re.Pattern[str], lister: Lister) -> Iterator[str]:
+    entries = lister.entries(directory)
+    if isinstance(part, str):
+        # A directory that may be entered but not listed still has the file we know by name.
+        kind = entries.get(part)
+        if (kind and not kind.is_directory) or directory in lister.blind:
+            yield join(directory, part)
+        return
+    for name, kind in entries.items():
+        if not kind.is_directory and _matches(part, name):
+            yield join(directory, name)
+
+
+def _directories(directory: str, part: str | re.Pattern[str], lister: Lister) -> list[str]:
+    if isinstance(part, str):
+        return [part]
+    found = lister.entries(directory).items()
+    return [name for name, kind in found if kind.is_directory and _matches(part, name)]
+
+
+def _matches(part: re.Pattern[str], name: str) -> bool:
+    hidden = name.startswith(".") and not part.pattern.lstrip("(?s:").startswith("\\.")
+    return not hidden and part.match(name) is not None
+
+
+def _is_directory(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def errno_name(error: OSError) -> str:
+    """Return the symbolic name of an error, for a label: EACCES, EMFILE, EIO."""
+    return errorcode.get(error.errno or 0, "unknown")
+
 
 Place = tuple[int, int]  # device and inode
 Age = tuple[int, tuple[int, str]]  # time of last writing, then what the name says

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from sidecar.batch import LogStatus, ReadBatch
 from sidecar.parse.event import Chunk, LogFormat
-from sidecar.read.framing import frame
+from sidecar.read.content import frame
 
 LOG = "-"
 _BLOCK = 1 << 16

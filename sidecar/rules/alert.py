@@ -1,11 +1,21 @@
-"""What the rules hand on: alerts as immutable snapshots, and the transitions between states."""
+"""What the rules hand on: alerts as immutable snapshots, and the transitions between states.
 
+The life of an alert as one table: in which phase, on which happening, what comes of it.
+
+The record of one alert that is pending or firing, and its escalation steps.
+
+What a step brings about: transitions with their numbers, and how many alerts are open.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
-from sidecar.rules.rule import Key
+from sidecar.parse.event import Event, field_of, instant_of
+from sidecar.rules.program import Program
+from sidecar.rules.rule import Escalation, Key
 
 
 class AlertState(StrEnum):
@@ -71,3 +81,230 @@ class Transition(msgspec.Struct, frozen=True):
     stale: bool = False
     late_by: float = 0.0
     before: dict[str, str] = {}
+
+
+class Phase(StrEnum):
+    """Where an alert is. All but the first two are `firing` to the outside."""
+
+    INACTIVE = "inactive"  # no alert
+    PENDING = "pending"  # the condition holds, `for` is running
+    FIRING = "firing"
+    LATCHED = "latched"  # an event made the condition false, but only `resolve` may end it
+    CLEARING = "clearing"  # the condition is false, `keep_firing_for` is running
+    LAPSING = "lapsing"  # the same after the window ran out or a state went unconfirmed
+
+
+class Happening(StrEnum):
+    """What can happen to an alert at an instant of rule time."""
+
+    HOLDS = "condition holds"
+    CLEARS = "condition false"
+    DOUBTED = "condition false by an event, under a rule with resolve"
+    RUNS_OUT = "window ran out under a rule with resolve, or hold passed"
+    FOR_OVER = "held for long enough"
+    KEEP_OVER = "false for long enough"
+    STEP = "escalation instant reached"
+    RESOLVE = "resolve event, or a person"
+    CLOSE = "rule changed or gone"
+
+
+P, H, T = Phase, Happening, TransitionKind
+
+# A pair that is not here changes nothing.
+TABLE: dict[tuple[Phase, Happening], tuple[Phase, TransitionKind | None]] = {
+    (P.INACTIVE, H.HOLDS): (P.PENDING, None),
+    (P.PENDING, H.CLEARS): (P.INACTIVE, None),
+    (P.PENDING, H.DOUBTED): (P.INACTIVE, None),
+    (P.PENDING, H.RUNS_OUT): (P.INACTIVE, None),
+    (P.PENDING, H.RESOLVE): (P.INACTIVE, None),
+    (P.PENDING, H.CLOSE): (P.INACTIVE, None),
+    (P.PENDING, H.FOR_OVER): (P.FIRING, T.FIRED),
+    (P.FIRING, H.CLEARS): (P.CLEARING, None),
+    (P.FIRING, H.DOUBTED): (P.LATCHED, None),
+    (P.FIRING, H.RUNS_OUT): (P.LAPSING, None),
+    (P.FIRING, H.STEP): (P.FIRING, T.ESCALATED),
+    (P.FIRING, H.RESOLVE): (P.INACTIVE, T.RESOLVED),
+    (P.FIRING, H.CLOSE): (P.INACTIVE, T.CLOSED),
+    (P.LATCHED, H.HOLDS): (P.FIRING, None),
+    (P.LATCHED, H.RUNS_OUT): (P.LAPSING, None),
+    (P.LATCHED, H.STEP): (P.LATCHED, T.ESCALATED),
+    (P.LATCHED, H.RESOLVE): (P.INACTIVE, T.RESOLVED),
+    (P.LATCHED, H.CLOSE): (P.INACTIVE, T.CLOSED),
+    (P.CLEARING, H.HOLDS): (P.FIRING, None),
+    (P.CLEARING, H.KEEP_OVER): (P.INACTIVE, T.RESOLVED),
+    (P.CLEARING, H.STEP): (P.CLEARING, T.ESCALATED),
+    (P.CLEARING, H.RESOLVE): (P.INACTIVE, T.RESOLVED),
+    (P.CLEARING, H.CLOSE): (P.INACTIVE, T.CLOSED),
+    (P.LAPSING, H.HOLDS): (P.FIRING, None),
+    (P.LAPSING, H.KEEP_OVER): (P.INACTIVE, T.EXPIRED),
+    (P.LAPSING, H.STEP): (P.LAPSING, T.ESCALATED),
+    (P.LAPSING, H.RESOLVE): (P.INACTIVE, T.RESOLVED),
+    (P.LAPSING, H.CLOSE): (P.INACTIVE, T.CLOSED),
+}
+
+ENDING = frozenset({P.CLEARING, P.LAPSING})
+
+
+def outside(phase: Phase) -> AlertState:
+    """Return how an open alert's phase looks to everybody else."""
+    return AlertState.PENDING if phase is Phase.PENDING else AlertState.FIRING
+
+
+Redact = Callable[[Mapping[str, Any]], dict[str, Any]]
+
+
+class OpenAlert(msgspec.Struct):
+    """One alert from pending to its end; mutable, private to the rules.
+
+    `turned`: when the condition became false while it fires. `instants`: per field that a step
+    looks at, the newest event time that carried it and the instant it named. `reached`: the places
+    of the steps behind it. `event` holds the fields as logged until `seal` redacts them.
+    """
+
+    phase: Phase
+    since: float
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    fired_at: float | None = None
+    episode: int = 0
+    change: int = 0
+    turned: float | None = None
+    value: float | str | None = None
+    event: dict[str, Any] = {}
+    sealed: bool = True
+    instants: dict[str, tuple[float, float]] = {}
+    reached: list[int] = []
+    steps: str = ""
+
+    def touch(self, event: Event, program: Program) -> None:
+        """Remember `event` as the last one that concerned this alert, and the instants in it."""
+        self.event, self.sealed = event.fields, False
+        for name in program.instants:
+            instant = instant_of(field_of(event, name))
+            known = self.instants.get(name)
+            if instant is not None and (known is None or event.at >= known[0]):
+                self.instants[name] = (event.at, instant)
+
+    def seal(self, redact: Redact) -> dict[str, Any]:
+        """Return the last event, redacted; done once per event however often it is asked for."""
+        if not self.sealed:
+            self.event, self.sealed = redact(self.event), True
+        return self.event
+
+    def dress(self, program: Program, key: Key) -> None:
+        """Make labels and annotations anew: the rule's, then each reached step's in list order."""
+        self.labels = {
+            "alertname": program.rule.name,
+            **dict(zip(program.by_labels, key, strict=True)),
+            **program.rule.labels,
+        }
+        # Shared by all alerts of the rule until a step changes them: keys may be many.
+        self.annotations = program.annotations
+        for place, step in enumerate(program.rule.escalate):
+            if place in self.reached:
+                self.labels.update(step.labels)
+                self.annotations = {**self.annotations, **step.annotations}
+
+    def steps_ahead(self, program: Program) -> Iterator[tuple[float, int]]:
+        """Yield (due, place) of each step not yet reached whose instant is known."""
+        if self.phase is Phase.PENDING or self.fired_at is None:
+            return
+        for place, step in enumerate(program.rule.escalate):
+            if place not in self.reached:
+                due = self._due(step, self.fired_at)
+                if due is not None:
+                    yield due, place
+
+    def _due(self, step: Escalation, fired_at: float) -> float | None:
+        known = self.instants.get(step.at_field)
+        if known is not None:
+            return known[1] + step.offset
+        return None if step.after is None else fired_at + step.after
+
+    def snapshot(self, name: str, key: Key, redact: Redact, ended_at: float | None = None) -> Alert:
+        return Alert(
+            name=name,
+            key=key,
+            episode=self.episode,
+            change=self.change,
+            state=outside(self.phase) if ended_at is None else AlertState.RESOLVED,
+            labels=dict(self.labels),
+            annotations=dict(self.annotations),
+            value=self.value,
+            since=self.since,
+            fired_at=self.fired_at,
+            ended_at=ended_at,
+            event=self.seal(redact),
+        )
+
+
+# An escalation told within this of its instant is on time.
+_ON_TIME = 60.0
+_ENDED = frozenset({TransitionKind.RESOLVED, TransitionKind.EXPIRED, TransitionKind.CLOSED})
+
+
+class Journal:
+    """Collects transitions between two drains and numbers them.
+
+    `now` (wall clock) and `stale` belong to the step under way.
+    """
+
+    def __init__(self, redact: Redact) -> None:
+        self.redact = redact
+        self.now = 0.0
+        self.stale = False
+        self.last_change = 0
+        self.transitions: list[Transition] = []
+        self.gauge: dict[tuple[str, str, str], int] = {}
+
+    def begin(self, *, now: float, stale: bool) -> None:
+        self.now = now
+        self.stale = stale
+
+    def write(
+        self,
+        kind: TransitionKind,
+        name: str,
+        key: Key,
+        alert: OpenAlert,
+        at: float,
+        *,
+        before: dict[str, str] | None = None,
+        due: float | None = None,
+    ) -> None:
+        """Record a transition of `alert` at rule time `at`; `due`: when it should have come."""
+        self.last_change += 1
+        alert.change = self.last_change
+        if kind is TransitionKind.FIRED:
+            # Change numbers never repeat and rise: the first one of a firing names its episode.
+            alert.episode, alert.fired_at = alert.change, at
+        late = 0.0 if due is None else self.now - due
+        self.transitions.append(
+            Transition(
+                kind=kind,
+                alert=alert.snapshot(name, key, self.redact, at if kind in _ENDED else None),
+                at=at,
+                stale=self.stale,
+                late_by=late if late > _ON_TIME else 0.0,
+                before=before or {},
+            )
+        )
+
+    def enlist(self, program: Program) -> None:
+        """Let the rule's severities exist in the gauge at 0."""
+        steps = [step.labels.get("severity") for step in program.rule.escalate]
+        for severity in (program.rule.severity, *filter(None, steps)):
+            for state in ("pending", "firing"):
+                self.gauge.setdefault((program.rule.name, severity, state), 0)
+
+    def gauge_add(self, alert: OpenAlert | None, by: int) -> None:
+        """Count an open alert in (`by` 1) or out (-1)."""
+        if alert is None:
+            return
+        labels = alert.labels
+        series = (labels["alertname"], labels.get("severity", ""), outside(alert.phase).value)
+        self.gauge[series] = self.gauge.get(series, 0) + by
+
+    def take_transitions(self) -> list[Transition]:
+        out, self.transitions = self.transitions, []
+        return out

@@ -1,15 +1,27 @@
-"""One rule and one key: its samples, its alert, and when it next wants to be looked at."""
+"""One rule and one key: its samples, its alert, and when it next wants to be looked at.
+
+Absence: too few events in the window. Judged only on ticks, never by an event's own time.
+
+Observation starts at the rule's load, the key's first event or the latest `resolve`, whichever is
+last, and the alert fires `within` after that at the earliest: for `count() < 1` that is `within`
+after the last event. It ends when enough events have come. A key that stays silent for 30 days
+more is forgotten, and nobody is told: it is gone for good.
+
+How key states and open alerts are stored: MessagePack, versioned, exact to the last bit.
+"""
 
 import hashlib
+import json
+from typing import Any
 
-from sidecar.parse.event import Event
-from sidecar.rules.instant import text_of
-from sidecar.rules.journal import Journal
-from sidecar.rules.openalert import OpenAlert
-from sidecar.rules.program import Program, Samples, Windows
+import msgspec
+
+from sidecar.parse.event import Event, text_of
+from sidecar.rows import AlertRow, RuleStateRow
+from sidecar.rules.alert import ENDING, TABLE, Happening, Journal, OpenAlert, Phase, Redact, outside
+from sidecar.rules.program import DEFAULT_SPAN, Program, Samples, Windows
 from sidecar.rules.rule import Key
-from sidecar.rules.states import ENDING, TABLE, Happening, Phase
-from sidecar.rules.window import LONG_AGO, NEVER
+from sidecar.rules.windows import LONG_AGO, NEVER
 
 # Event ids remembered for `dedup_by`, per key and over all keys of a rule.
 MAX_IDS = 10_000
@@ -290,3 +302,173 @@ class KeyState:
     def is_bare(self) -> bool:
         """Return whether `floor` is all there is to know of this key; no sample is newer."""
         return self.clock == self.floor and self.alert is None and not self.seen
+
+
+class AbsentKey(KeyState):
+    """A key whose silence is the alert. Here `floor` is where observation starts."""
+
+    __slots__ = ("over",)
+
+    def __init__(self, program: Program, key: Key, journal: Journal, start: float) -> None:
+        super().__init__(program, key, journal)
+        self.floor = start
+        self.windows = program.fresh()
+        self.over = False  # resolved: forget the key
+
+    def take(self, event: Event, samples: Samples) -> None:
+        """Process an event: it can end an alert, never make one."""
+        if not self._seen_before(event):
+            self.count(event.at, samples, event)
+
+    def count(self, at: float, samples: Samples, event: Event | None = None) -> None:
+        """Count events at `at`, with or without the event itself."""
+        self.clock = max(self.clock, at)
+        self._add(at, samples)
+        if event is not None:
+            self._touch(event)
+        if self.alert is not None and not self.holds(self.clock):
+            self.settle(self.clock, event)
+
+    def resolve(self, event: Event) -> None:
+        """End the alert; a key that is named by fields is forgotten until it is seen again."""
+        if self._seen_before(event):
+            return
+        if self.alert is not None:
+            self.alert.touch(event, self.program)
+        self.end(event.at)
+
+    def end(self, t: float) -> None:
+        super().end(t)
+        self.over = bool(self.program.by)
+
+    def advance(self, t: float) -> None:
+        """Do nothing: only a tick that saw every source to its end may judge."""
+
+    def settle(self, t: float, event: Event | None = None) -> None:
+        if self._forgotten_at() > t:
+            super().settle(t, event)
+            return
+        self.happen(Happening.RUNS_OUT, t)
+        self.happen(Happening.KEEP_OVER, t)
+        self.over = True
+
+    def _forgotten_at(self) -> float:
+        """Return when a key that fires and stays silent is given up."""
+        alert = self.alert
+        if alert is None or alert.phase is not Phase.FIRING or not self.program.by:
+            return NEVER
+        return (alert.fired_at or self.clock) + max(DEFAULT_SPAN, self.program.span)
+
+    def holds(self, t: float) -> bool:
+        windows = self.windows or ()
+        return self._opens_at() <= t and self.program.holds(windows, t)
+
+    def _opens_at(self) -> float:
+        return self.floor + self.program.span
+
+    def due_after(self, t: float) -> float:
+        if self.alert is not None:
+            return min(self.alert_due(self.alert), self._forgotten_at())
+        # What was not judged while it lasted is history: a gap that is read later is no absence.
+        due = max(self._opens_at(), t)
+        while due < NEVER and not self.holds(due):
+            due = min((w.changes_after(due) for w in self.windows or ()), default=NEVER)
+        return due
+
+    def is_gone(self, t: float) -> bool:  # noqa: ARG002 - it is over at any time
+        return self.over and self.alert is None
+
+
+# Raise it when the form changes; states of another form start empty.
+_VERSION = 2
+
+
+class PackedState(msgspec.Struct, array_like=True, frozen=True):
+    """The window of one key."""
+
+    version: int
+    clock: float
+    floor: float
+    windows: list[Any] | None
+    seen: list[tuple[bytes, float]]
+
+
+class PackedAlert(msgspec.Struct, array_like=True, frozen=True):
+    """One open alert; the event is JSON, which unlike MessagePack takes integers of any size."""
+
+    version: int
+    alert: OpenAlert
+    event: str
+
+
+# Made once: at a start there are a hundred thousand to read.
+_KEY = msgspec.json.Decoder(Key)
+_STATE = msgspec.msgpack.Decoder(PackedState)
+
+
+def by_key(key: Key) -> str:
+    """Return the key as it stands in a row: a JSON array of texts."""
+    return msgspec.json.encode(key).decode()
+
+
+def key_of(text: str) -> Key:
+    return _KEY.decode(text)
+
+
+def state_row(state: KeyState) -> RuleStateRow:
+    windows = None if state.windows is None else [w.pack() for w in state.windows]
+    seen = list((state.seen or {}).items())
+    packed = PackedState(_VERSION, state.clock, state.floor, windows, seen)
+    return RuleStateRow(
+        rule=state.program.rule.name,
+        by_key=by_key(state.key),
+        packed=msgspec.msgpack.encode(packed),
+    )
+
+
+def load_state(state: KeyState, row: RuleStateRow) -> None:
+    """Fill an empty `state` from its row; raises msgspec.MsgspecError or ValueError on damage."""
+    packed = _STATE.decode(row.packed)
+    _check(packed.version)
+    state.clock, state.floor = packed.clock, packed.floor
+    if packed.windows is not None:
+        windows = state.program.fresh()
+        for window, one in zip(windows, packed.windows, strict=True):
+            window.load(one)
+        state.windows = windows
+    if packed.seen:
+        state.seen = dict(packed.seen)
+        state.program.ids += len(packed.seen)
+        state.newest_id = max(at for _, at in packed.seen)
+
+
+def alert_row(state: KeyState, alert: OpenAlert, redact: Redact) -> AlertRow:
+    event = json.dumps(alert.seal(redact), default=str)
+    bare = msgspec.structs.replace(alert, event={})
+    due = state.alert_due(alert)
+    return AlertRow(
+        rule=state.program.rule.name,
+        by_key=by_key(state.key),
+        episode=alert.episode,
+        state=outside(alert.phase).value,
+        severity=alert.labels.get("severity", ""),
+        since=alert.since,
+        deadline=None if due == NEVER else due,
+        change=alert.change,
+        packed=msgspec.msgpack.encode(PackedAlert(_VERSION, bare, event)),
+    )
+
+
+def load_alert(row: AlertRow) -> OpenAlert:
+    """Return the alert in `row`; raises msgspec.MsgspecError or ValueError on damage."""
+    packed = msgspec.msgpack.decode(row.packed, type=PackedAlert)
+    _check(packed.version)
+    if packed.alert.phase is Phase.INACTIVE:
+        raise ValueError("an open alert cannot be inactive")
+    packed.alert.event = json.loads(packed.event)
+    return packed.alert
+
+
+def _check(version: int) -> None:
+    if version != _VERSION:
+        raise ValueError(f"packed in form {version}, this is {_VERSION}")

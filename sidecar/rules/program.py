@@ -7,16 +7,27 @@ from functools import partial
 from typing import Any
 
 from sidecar.matchers import all_match
-from sidecar.parse.event import STANDARD_FIELDS, Event, as_number, as_text
-from sidecar.rules.buckets import Buckets
-from sidecar.rules.comparing import bounds, needs_event, value_test
-from sidecar.rules.condition import MAX_DISTINCT, MAX_TEXT, is_absence
-from sidecar.rules.counts import Counts
-from sidecar.rules.distinct import Distinct
-from sidecar.rules.extremes import Extremes
-from sidecar.rules.instant import LONGEST_LABEL, bounded, field_of, label_of, text_of
+from sidecar.parse.event import (
+    LONGEST_LABEL,
+    STANDARD_FIELDS,
+    Event,
+    as_number,
+    as_text,
+    bounded,
+    field_of,
+    label_of,
+    text_of,
+)
+from sidecar.rules.condition import (
+    MAX_DISTINCT,
+    MAX_TEXT,
+    bounds,
+    is_absence,
+    needs_event,
+    value_test,
+)
 from sidecar.rules.rule import Aggregate, Comparison, Function, Key, Rule
-from sidecar.rules.window import Last, Window
+from sidecar.rules.windows import Buckets, Counts, Distinct, Extremes, Last, Window
 
 # How long a key remembers its last `resolve` and its event ids under a rule without a span.
 DEFAULT_SPAN = 30 * 86_400.0

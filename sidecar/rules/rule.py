@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from sidecar.config.nodes import Listing
 from sidecar.matchers import Matcher
+from sidecar.syntax.faults import Wrong
 from sidecar.syntax.table import Nested, Reading, Schema, Table, Value, key, table
-from sidecar.syntax.types import (
+from sidecar.syntax.tree import Listing
+from sidecar.syntax.values import (  # fmt: skip
     FIELD,
     LABEL,
     Duration,
@@ -21,8 +22,7 @@ from sidecar.syntax.types import (
     check_label,
     shaped_field,
     string,
-)  # fmt: skip
-from sidecar.syntax.wrong import Wrong
+)
 
 Key = tuple[str, ...]
 

@@ -1,13 +1,183 @@
-"""One replay: a history driven through the core, message by message."""
+"""Logs as one history: every event of any number of files, in the order of their times.
 
-from collections.abc import Iterator, Sequence
+A log is nearly in order: a line may be written a moment after a younger one. Its events pass a
+buffer of bounded size that sorts them; one that lies further back than the buffer reaches comes
+out late, as it would have reached the daemon.
+
+What a whole history came to: alerts, messages, silences, and the busiest minute.
+
+One replay: a history driven through the core, message by message.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from heapq import merge
 from itertools import chain
+from operator import attrgetter
 
-from sidecar.config.model import Config
-from sidecar.simulate.history import History, Log, Reading
-from sidecar.simulate.simulation import Simulation
-from sidecar.simulate.summary import Summary
-from sidecar.simulate.told import Message, Press
+import msgspec
+
+from sidecar.config.settings import Config
+from sidecar.parse.event import Chunk, Event, RejectReason, Triple
+from sidecar.parse.parser import Parser
+from sidecar.parse.patterns import Pattern
+from sidecar.rules.alert import TransitionKind
+from sidecar.simulate.messages import Message, Press
+from sidecar.simulate.simulation import Moment, Simulation
+
+# Events held back for sorting, over all logs together, and at least by each that is open.
+BUFFER_EVENTS = 10_000
+LEAST_BUFFER = 500
+_BY_TIME = attrgetter("at")
+_NEVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """One log file. `chunks` opens it and yields its whole lines from the beginning."""
+
+    name: str
+    chunks: Callable[[], Iterator[Chunk]]
+
+
+class Reading(msgspec.Struct):
+    """What was read so far. `future` events were dated far ahead of the wall clock."""
+
+    lines: int = 0
+    events: int = 0
+    future: int = 0
+    rejects: dict[RejectReason, int] = msgspec.field(default_factory=dict)
+
+
+class History:
+    """Reads logs in the order of event time. `reading` counts what came by.
+
+    `clock` is the wall clock: an event far ahead of it, or without any time, takes the time its
+    log had reached. Nothing after `until` comes out.
+    """
+
+    def __init__(
+        self, patterns: Sequence[Pattern], *, clock: float, until: float | None = None
+    ) -> None:
+        self.reading = Reading()
+        self._patterns = patterns
+        self._clock = clock
+        self._until = _NEVER if until is None else until
+
+    def events(self, logs: Sequence[Log]) -> Iterator[Event]:
+        """Yield what `logs` hold; what one log says at one instant stays in its order."""
+        size = max(LEAST_BUFFER, BUFFER_EVENTS // max(1, len(logs)))
+        if len(logs) == 1:
+            return self._sorted(logs[0], size)
+        merged = merge(*(self._opened_late(log, size) for log in logs), key=_BY_TIME)
+        return (event for event in merged if event.event_type)
+
+    def _opened_late(self, log: Log, size: int) -> Iterator[Event]:
+        """Yield a stand-in at the log's first time, and open the log when that is asked for."""
+        parser = Parser(self._patterns)
+        for chunk in log.chunks():
+            found = parser.parse(chunk, now=self._clock, wanted=_whole).events
+            if times := [event.at for event in found if event.at < self._clock]:
+                yield msgspec.structs.replace(_OPENING, at=min(times))
+                break
+        yield from self._sorted(log, size)
+
+    def _sorted(self, log: Log, size: int) -> Iterator[Event]:
+        held: list[Event] = []
+        beyond = 0  # events after `until` since the last one before it
+        for events in self._parsed(log):
+            inside = [event for event in events if event.at <= self._until]
+            beyond = 0 if inside else beyond + len(events)
+            self.reading.events += len(inside)
+            held += inside
+            if len(held) > 2 * size:  # sorted seldom, so that it costs little
+                held.sort(key=_BY_TIME)
+                yield from held[:-size]
+                del held[:-size]
+            if beyond > size:
+                break
+        held.sort(key=_BY_TIME)
+        yield from held
+
+    def _parsed(self, log: Log) -> Iterator[list[Event]]:
+        """Yield the events of each chunk, dated."""
+        parser, reading = Parser(self._patterns), self.reading
+        reached: float | None = None
+        for chunk in log.chunks():
+            parsed = parser.parse(chunk, now=self._clock, wanted=_whole)
+            reading.lines += parsed.lines
+            reading.future += parsed.future
+            for reject in parsed.rejects:
+                reading.rejects[reject.reason] = reading.rejects.get(reject.reason, 0) + 1
+            events = []
+            for event in parsed.events:
+                if event.at < self._clock:
+                    reached = event.at if reached is None else max(reached, event.at)
+                    events.append(event)
+                else:
+                    reached = (
+                        _first_time(parsed.events, self._clock) if reached is None else reached
+                    )
+                    events.append(msgspec.structs.replace(event, at=reached))
+            yield events
+
+
+_OPENING = Event("", "", "", 0.0, {})
+
+
+def _first_time(events: Sequence[Event], clock: float) -> float:
+    return next((event.at for event in events if event.at < clock), clock)
+
+
+def _whole(_triple: Triple) -> bool:
+    return True
+
+
+BURST_SECONDS = 60.0
+
+
+class Summary:
+    """Adds up moments and their messages.
+
+    `alerts`: firings by severity, an escalated one again at its new severity. `messages`: by
+    receiver, `copies` by (receiver, destination). `suppressed`: alerts not told, by reason.
+    `burst`: the most messages to all receivers within one minute, and `burst_at` when it began.
+    """
+
+    def __init__(self) -> None:
+        self.alerts: Counter[str] = Counter()
+        self.messages: Counter[str] = Counter()
+        self.copies: Counter[tuple[str, str]] = Counter()
+        self.suppressed: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()
+        self.burst = 0
+        self.burst_at = 0.0
+        self._recent: deque[float] = deque()
+
+    def add(self, moment: Moment, messages: list[Message]) -> None:
+        for transition in moment.step.transitions:
+            if transition.kind in (TransitionKind.FIRED, TransitionKind.ESCALATED):
+                self.alerts[transition.alert.severity or "none"] += 1
+        for decision in moment.step.decisions:
+            if not decision.told:
+                self.suppressed[decision.reason.value] += decision.alerts
+        for message in messages:
+            self._add(message)
+
+    def _add(self, message: Message) -> None:
+        self.messages[message.receiver] += 1
+        for copy in message.copies:
+            self.copies[message.receiver, copy.destination] += 1
+            if copy.fault is not None:
+                self.faults[copy.fault] += 1
+        recent = self._recent
+        recent.append(message.at)
+        while recent[0] <= message.at - BURST_SECONDS:
+            recent.popleft()
+        if len(recent) > self.burst:
+            self.burst, self.burst_at = len(recent), recent[0]
+
 
 # A message lists a bounded number of alerts; a replay has a line for every one that it told.
 EVERY_ALERT = 1_000_000

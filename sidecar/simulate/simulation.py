@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from sidecar.config.model import Config
+from sidecar.config.settings import Config
 from sidecar.core import NOTHING_STORED, Core, Step
 from sidecar.notify.message import MAX_NOTICES
 from sidecar.parse.event import Event

@@ -1,23 +1,102 @@
-"""The one SQLite file: opened by one owner, written one whole transaction at a time."""
+"""The lock that keeps a second sidecar off a state file.
 
+What to do with a state file that was ours and is damaged: keep it, out of the way.
+
+The one SQLite file: opened by one owner, written one whole transaction at a time.
+"""
+
+import fcntl
 import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from sidecar.notify.retry import interrupted
+from sidecar.deliver.retry import interrupted
 from sidecar.rows import Delta, OutboxRow, Row
-from sidecar.store import fault
-from sidecar.store.fault import StoreError
-from sidecar.store.lock import OwnerLock
-from sidecar.store.schema import migrate
-from sidecar.store.table import R, storable, table_of
+from sidecar.store import schema as fault
+from sidecar.store.schema import APPLICATION_ID, R, StoreError, migrate, storable, table_of
+
+
+class OwnerLock:
+    """Holds `<path>.lock` until `release`; the kernel lets go of it however the process ends."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    @classmethod
+    def take(cls, path: str) -> "OwnerLock":
+        """Lock the state file `path`. Raises StoreError when another process has it, OSError."""
+        fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(fd)
+            raise StoreError(
+                f"the state file {path} is in use by another sidecar (process {owner});"
+                " stop that one, or give this one its own state.path"
+            ) from None
+        except OSError:
+            os.close(fd)
+            raise
+        # For the operator who meets the sentence above; the lock itself does not need it.
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        return cls(fd)
+
+    def release(self) -> None:
+        """Let go. The file stays: removing it would let two owners lock two files of one name."""
+        os.close(self._fd)
+
+
+# The database file format (sqlite.org/fileformat.html): the magic string, and at offset 68 the
+# application id, big-endian.
+_MAGIC = b"SQLite format 3\0"
+_ID_AT = 68
+# SQLite's own companions; they belong to the file and are worthless to another.
+_COMPANIONS = ("-wal", "-shm")
+
+
+def is_ours(path: str) -> bool:
+    """Tell whether the header of the file says that a sidecar made it."""
+    try:
+        with Path(path).open("rb") as file:
+            header = file.read(_ID_AT + 4)
+    except OSError:
+        return False
+    return header.startswith(_MAGIC) and header[_ID_AT:] == APPLICATION_ID.to_bytes(4, "big")
+
+
+def set_aside(path: str, now: float) -> str:
+    """Rename the state file and its companions to `<path>.damaged-<time>`; return that name.
+
+    Raises StoreError when another sidecar has the file or it cannot be renamed.
+    """
+    path = str(Path(path).resolve())
+    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+    aside = f"{path}.damaged-{stamp}"
+    try:
+        lock = OwnerLock.take(path)
+        try:
+            for end in ("", *_COMPANIONS):
+                if os.path.lexists(path + end):
+                    Path(path + end).rename(aside + end)
+        finally:
+            lock.release()
+    except OSError as error:
+        raise StoreError(
+            f"the state file {path} is damaged and cannot be set aside: {error.strerror};"
+            " move it away to start with empty counters and alerts"
+        ) from error
+    return aside
+
 
 _KEEP_ENDED = 7 * 86_400.0
 _BUSY_SECONDS = 1.0

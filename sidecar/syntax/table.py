@@ -12,11 +12,10 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Annotated, Any, ClassVar, Self, TypeVar, cast, get_args, get_origin
 
-from sidecar.config.faults import Faults, Place, did_you_mean
-from sidecar.config.files import absolute, secret_file
-from sidecar.config.nodes import Kind, Listing, Node, Scalar, Table as Keys
 from sidecar.secret import Secret
-from sidecar.syntax.wrong import Reported, Wrong
+from sidecar.syntax.faults import Faults, Place, Reported, Wrong, did_you_mean
+from sidecar.syntax.files import absolute, secret_file
+from sidecar.syntax.tree import Kind, Listing, Node, Scalar, Table as Keys
 
 T = TypeVar("T", bound="Table")
 Schema = dict[str, Any]

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from sidecar.ahead.assistant import Assistant
-from sidecar.ahead.second import Worker
-from sidecar.ahead.wire import Setup, Task
+from sidecar.ahead.backlog import Assistant
+from sidecar.ahead.second import Setup, Task, Worker
 from sidecar.parse.event import Chunk, LogFormat, Parsed, Triple
 from sidecar.parse.parser import Parser
 from support_parse import NOW, SAMPLES, agentops_patterns, chunk_of, chunks_of_lines

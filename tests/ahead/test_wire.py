@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from sidecar.ahead.wire import Answer, Gone, Task, is_ready, receive, send
+from sidecar.ahead.second import Answer, Gone, Task, is_ready, receive, send
 from sidecar.parse.event import LogFormat
 
 TASK = Task(0, 10, LogFormat.CRI, 1 << 40, 1.5, [(("stripe", "invoice.paid", "paid"), True)])

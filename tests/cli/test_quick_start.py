@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from sidecar import cli
-from sidecar.app import Daemon
 from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
+from sidecar.daemon.app import Daemon
 
 SCRIPT = Path(__file__).parent.parent / "start_seen.py"
 CONFIG = """\

@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from sidecar.cli.run import _replaced
-from sidecar.config.model import Config
+from sidecar.config.settings import Config
 from sidecar.notify.model import Receiver, Route
 
 

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from sidecar.cli import main
 from sidecar.config.load import load_rule_files
-from sidecar.config.testfiles import load_tests
+from sidecar.ruletest.cases import load_tests
 from support_simulate import ROOT
 
 RULES = """\

@@ -27,7 +27,7 @@ def test_a_right_configuration_is_fine(tmp_path: Path) -> None:
 
 
 def shipped_templates() -> str:
-    count = len(list((Path(__file__).parents[2] / "sidecar/notify/templates").glob("*.j2")))
+    count = len(list((Path(__file__).parents[2] / "sidecar/render/templates").glob("*.j2")))
     return f"{count} template{'' if count == 1 else 's'}"
 
 

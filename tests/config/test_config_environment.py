@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.config.environment import ExpansionError, expand
+from sidecar.syntax.tree import ExpansionError, expand
 
 ENVIRON = {"NAME": "value", "EMPTY": "", "NESTED": "${NAME} $$"}
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config.faults import Fault
 from sidecar.config.load import check_config, check_files
+from sidecar.syntax.faults import Fault
 from support_config import ENVIRON, SECRET
 
 FAULTS = Path(__file__).parent / "faults"

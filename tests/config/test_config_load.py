@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config.faults import ConfigError
 from sidecar.config.load import load, load_config, load_pattern_files, load_rule_files
-from sidecar.config.model import Config, Source
+from sidecar.config.settings import Config, Source
 from sidecar.matchers import Matcher
-from sidecar.measure.metric import Metric, MetricType
+from sidecar.measure.series import Metric, MetricType
 from sidecar.notify.model import EmailConfig, Rate, Receiver, Route, SlackConfig, TlsConfig
-from sidecar.notify.redact import RedactPolicy
 from sidecar.parse.event import LogFormat
-from sidecar.parse.pattern import Pattern
+from sidecar.parse.patterns import Pattern
+from sidecar.redact import RedactPolicy
 from sidecar.rules.condition import parse_condition
 from sidecar.rules.rule import Escalation, Rule
 from sidecar.secret import Secret
+from sidecar.syntax.faults import ConfigError
 from support_config import ENVIRON, RULES, SECRET, write_config
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.config.load import load_config
-from sidecar.config.model import Config
 from sidecar.config.reload import CannotTakeOver, Reloaded, Reloader, kept
+from sidecar.config.settings import Config
 from support_config import ENVIRON, write_config
 
 Action = Callable[[], object]

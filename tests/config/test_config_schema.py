@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from sidecar.cli import main
-from sidecar.config.faults import ConfigError, Fault
 from sidecar.config.load import check_config, check_files
 from sidecar.config.schema import SCHEMAS
-from sidecar.config.testfiles import load_tests
+from sidecar.ruletest.cases import load_tests
+from sidecar.syntax.faults import ConfigError, Fault
 from support_config import ENVIRON
 from support_schema import problems, yaml_value
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from sidecar.config.load import check_files, load, load_pattern_files, load_rule_files
-from sidecar.config.model import Config
+from sidecar.config.settings import Config
 from sidecar.notify.model import Receiver, Route
-from sidecar.notify.sandbox import TemplateEnvironment
 from sidecar.parse.event import Chunk, LogFormat
 from sidecar.parse.parser import Parser
+from sidecar.render.sandbox import TemplateEnvironment
 from sidecar.rules.alert import Transition
 from sidecar.rules.engine import Engine
 from sidecar.rules.rule import Rule

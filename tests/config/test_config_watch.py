@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config.watch import WatchedFiles
+from sidecar.config.reload import WatchedFiles
 
 CONFIG = """\
 sources: [{path: app.log}]

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from sidecar.deliver.email import build, mailbox
 from sidecar.notify.model import EmailConfig
-from sidecar.notify.render import MailText
+from sidecar.receivers.email.send import build, mailbox
+from sidecar.render.renderer import MailText
 from support_rows import MAIL, notification
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from sidecar.deliver import email
-from sidecar.deliver.email import build, send
 from sidecar.notify.model import EmailConfig, TlsConfig
-from sidecar.notify.outcome import Failed, FailureKind, Outcome, Sent, Verdict
+from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict
+from sidecar.receivers.email import send as email
+from sidecar.receivers.email.send import build, send
 from sidecar.secret import Secret
 from support_rows import MAIL, notification
 from support_sinks import CERTIFICATE, Hangup, SmtpSink

@@ -5,7 +5,7 @@ import ssl
 
 import pytest
 
-from sidecar.deliver.scrub import is_tls, network_reason, scrub
+from sidecar.receivers.base import is_tls, network_reason, scrub
 
 
 @pytest.mark.parametrize(

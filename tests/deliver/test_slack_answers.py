@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from sidecar.deliver.slack import build, classify
 from sidecar.notify.model import SlackConfig
-from sidecar.notify.outcome import Failed, FailureKind, Outcome, Sent, Verdict
+from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict
+from sidecar.receivers.slack.send import build, classify
 from sidecar.secret import Secret
 
 RETRY = {"rate_limited", "server_error", "timeout"}

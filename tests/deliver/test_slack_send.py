@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sidecar.deliver.slack import send
 from sidecar.notify.model import SlackConfig
-from sidecar.notify.outcome import Failed, FailureKind, Outcome, Sent, Verdict
+from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict
+from sidecar.receivers.slack.send import send
 from sidecar.secret import Secret
 from support_sinks import CERTIFICATE, Answer, Ending, SlackSink
 

@@ -3,8 +3,8 @@
 import aiosmtplib
 import pytest
 
-from sidecar.deliver.smtp_reply import Phase, classify, failure
-from sidecar.notify.outcome import FailureKind, Verdict
+from sidecar.receivers.base import FailureKind, Verdict
+from sidecar.receivers.email.reply import Phase, classify, failure
 
 
 @pytest.mark.parametrize(

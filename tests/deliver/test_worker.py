@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from sidecar.deliver import worker as worker_module
+from sidecar.deliver.retry import Dead, Done, Repair, RetryAt
 from sidecar.notify.model import EmailConfig, Rate, Receiver
-from sidecar.notify.outcome import Failed, FailureKind, Sent
-from sidecar.notify.retry import Dead, Done, Repair, RetryAt
+from sidecar.receivers.base import Failed, FailureKind, Sent
 from sidecar.rows import OutboxRow
 from support_delivery import FAST, Bench, settle, team
 from support_rows import outbox_row

@@ -15,7 +15,7 @@ from sidecar.measure.exposition import Exposition
 from sidecar.measure.meter import Meter
 from sidecar.notify.model import Reason
 from sidecar.parse.event import Triple
-from sidecar.web.selfmetrics import SelfMetrics
+from sidecar.web.metrics import SelfMetrics
 from sidecar.web.server import WebState
 from support_grafana import (
     GLOBALS,

@@ -4,7 +4,7 @@ import pytest
 
 from sidecar.measure.exposition import Exposition, bound_text
 from sidecar.measure.meter import Meter
-from sidecar.measure.metric import EVENTS_TOTAL, Metric, MetricType
+from sidecar.measure.series import EVENTS_TOTAL, Metric, MetricType
 from sidecar.rows import SeriesRow
 from support_measure import NOW, event, events_of, published, sample, samples
 

@@ -2,7 +2,7 @@
 
 from sidecar.measure.exposition import Exposition
 from sidecar.measure.meter import Meter
-from sidecar.measure.metric import EVENTS_TOTAL, OVERFLOW, Metric, MetricType
+from sidecar.measure.series import EVENTS_TOTAL, OVERFLOW, Metric, MetricType
 from support_measure import NOW, event, events_of, sample, samples, shown
 
 BY_ORG = Metric(name="by_org_total", help="By org.", labels={"org": "org_id"}, limit=2)

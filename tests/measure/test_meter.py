@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sidecar.measure.meter import Meter
-from sidecar.measure.metric import EVENTS_TOTAL, Metric, MetricType
+from sidecar.measure.series import EVENTS_TOTAL, Metric, MetricType
 from sidecar.parse.event import runs_of
 from support_calls import calls
 from support_measure import NOW, event, events_of, matchers, sample, shown

@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.matchers import Matcher
 from sidecar.measure.meter import Meter
-from sidecar.measure.metric import EVENTS_TOTAL, Metric, MetricType
+from sidecar.measure.series import EVENTS_TOTAL, Metric, MetricType
 from support_measure import NOW, event, events_of, matchers, sample, shown
 
 ONE = matchers('event_type="invoice.created"', 'status="failed"')

@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.measure.exposition import Exposition
 from sidecar.measure.meter import Meter
-from sidecar.measure.metric import Metric, MetricType
+from sidecar.measure.series import Metric, MetricType
 from sidecar.rows import SeriesRow
 from support_measure import NOW, event, events_of, matchers, sample, samples, shown
 

@@ -2,7 +2,7 @@
 
 from sidecar.measure.exposition import Exposition
 from sidecar.measure.meter import Meter
-from sidecar.measure.metric import OVERFLOW, Metric, MetricType
+from sidecar.measure.series import OVERFLOW, Metric, MetricType
 from sidecar.parse.event import Event
 from sidecar.rows import Delta, SeriesRow
 from sidecar.rules.rule import Rule

@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 
 from sidecar.measure.exposition import Exposition
 from sidecar.measure.meter import Meter
-from sidecar.measure.metric import EVENTS_TOTAL
+from sidecar.measure.series import EVENTS_TOTAL
 from sidecar.parse.event import Event, Triple
 from sidecar.rows import SeriesRow
 from support_measure import NOW, sample, samples

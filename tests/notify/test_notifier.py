@@ -5,8 +5,7 @@ import pytest
 
 from sidecar.notify.model import NoticeStatus, Notification, Reason, Receiver, SlackConfig
 from sidecar.notify.notifier import Notifier
-from sidecar.notify.redact import Redactor
-from sidecar.notify.secret_shapes import REDACTED
+from sidecar.redact import REDACTED, Redactor
 from sidecar.rows import CooldownRow, GroupRow, MemberRow, OutboxRow, ToldRow
 from sidecar.rules.alert import TransitionKind
 from support_notify import HOUR, MINUTE, T0, Desk, World, mail_config, route, slack_receiver, told

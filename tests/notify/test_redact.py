@@ -6,8 +6,7 @@ import msgspec
 import pytest
 from hypothesis import assume, given, strategies as st
 
-from sidecar.notify.redact import MAX_DEPTH, Redactor, RedactPolicy
-from sidecar.notify.secret_shapes import REDACTED
+from sidecar.redact import MAX_DEPTH, REDACTED, Redactor, RedactPolicy
 
 REDACTOR = Redactor(RedactPolicy())
 SECRETS = [

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from sidecar.config.templates import shipped_templates
 from sidecar.notify.model import Notice, NoticeStatus, Reason, SlackConfig
-from sidecar.notify.redact import Redactor, RedactPolicy
-from sidecar.notify.render import MailText, Renderer
+from sidecar.redact import Redactor, RedactPolicy
+from sidecar.render.check import shipped_templates
+from sidecar.render.renderer import MailText, Renderer
 from support_calls import calls
 from support_notify import HOUR, MINUTE, T0, mail_config, notice, notification
 

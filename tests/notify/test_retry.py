@@ -2,9 +2,7 @@
 
 import pytest
 
-from sidecar.notify.model import Receiver
-from sidecar.notify.outcome import Failed, FailureKind, Outcome, Sent, Verdict
-from sidecar.notify.retry import (
+from sidecar.deliver.retry import (
     Dead,
     Decision,
     Done,
@@ -17,6 +15,8 @@ from sidecar.notify.retry import (
     pause,
     settle,
 )
+from sidecar.notify.model import Receiver
+from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict
 from sidecar.rows import OutboxRow
 from support_rows import outbox_row
 

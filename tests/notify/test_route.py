@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from sidecar.notify.route import every_route, group_id, group_labels, match_routes, route_id
+from sidecar.notify.group import every_route, group_id, group_labels, match_routes, route_id
 from support_notify import route
 
 TREE = route(

@@ -6,7 +6,7 @@ import pytest
 from jinja2 import TemplateError, UndefinedError
 from jinja2.exceptions import SecurityError
 
-from sidecar.notify.sandbox import TemplateEnvironment, escape_html, escape_slack
+from sidecar.render.sandbox import TemplateEnvironment, escape_html, escape_slack
 
 
 def fill(source: str, environment: TemplateEnvironment | None = None, **values: Any) -> str:

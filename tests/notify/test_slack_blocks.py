@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.notify.slack_blocks import cut, payload
+from sidecar.receivers.slack.message import cut, payload
 
 
 def kinds(body: str) -> list[str]:

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from sidecar.parse.event import RejectReason
-from sidecar.parse.quick import NOT_JSON, read_whole
-from sidecar.parse.repr import MAX_DEPTH, Unreadable, read_object
+from sidecar.parse.objects import MAX_DEPTH, NOT_JSON, Unreadable, read_object, read_whole
 
 texts = st.text() | st.text(alphabet="'\"\\{}[],: \nNoneTrueFalse\x00é\U0001f600")
 scalars = (

@@ -9,8 +9,7 @@ from hypothesis import given, strategies as st
 
 from sidecar.parse.event import Parsed, RejectReason
 from sidecar.parse.parser import Parser
-from sidecar.parse.pattern import Pattern
-from sidecar.parse.textpatterns import required_literal
+from sidecar.parse.patterns import Pattern, required_literal
 from support_parse import NOW, agentops_patterns, chunk_of, everything, nothing
 
 AT = 1_793_606_476.0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.read.names import age_rank, live_names, may_be_moved
+from sidecar.read.scan import age_rank, live_names, may_be_moved
 
 
 @pytest.mark.parametrize(

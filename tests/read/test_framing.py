@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.read.framing import Framed, frame
+from sidecar.read.content import Framed, frame
 
 
 @pytest.mark.parametrize(

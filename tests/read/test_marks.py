@@ -2,8 +2,7 @@
 
 import pytest
 
-from sidecar.read.identity import HEAD, TAIL, ReadAt
-from sidecar.read.marks import Marks
+from sidecar.read.fingerprint import HEAD, TAIL, Marks, ReadAt
 
 TEXT = b"".join(b"line %d\n" % number for number in range(1000))
 PASSED = (2000, 4000, 6000)

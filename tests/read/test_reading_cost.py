@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.batch import ReadBatch
 from sidecar.read.content import open_content
-from sidecar.read.generation import BLOCK
+from sidecar.read.log import BLOCK
 from support_calls import calls
 from support_read import Reader, Writer
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sidecar.config.model import Source
+from sidecar.config.settings import Source
 from sidecar.read.follower import Follower
 
 

@@ -10,11 +10,10 @@ from hypothesis import given, settings, strategies as st
 
 from sidecar.parse.event import Event, runs_of
 from sidecar.rows import Delta, FloorsRow
-from sidecar.rules import floorlog
-from sidecar.rules.floorlog import PackedFloors
-from sidecar.rules.floors import Floors
+from sidecar.rules import floors as floorlog
+from sidecar.rules.floors import Floors, PackedFloors
 from sidecar.rules.program import Program
-from sidecar.rules.window import NEVER
+from sidecar.rules.windows import NEVER
 from support_calls import calls
 from support_rules import HOUR, Bench, StateFile, event, rule
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from sidecar.rows import FloorsRow, RuleStateRow
-from sidecar.rules.packed import PackedState
+from sidecar.rules.keystate import PackedState
 from sidecar.rules.rule import Rule
 from support_rules import DAY, HOUR, Bench, event, kinds, rule, told
 

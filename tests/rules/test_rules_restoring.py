@@ -5,7 +5,7 @@ import pytest
 from sidecar.rows import RuleRow, RuleStateRow
 from sidecar.rules.engine import Engine
 from sidecar.rules.rule import Rule
-from sidecar.store.table import table_of
+from sidecar.store.schema import table_of
 from support_calls import calls
 from support_rules import DAY, StateFile, event, redact, rule
 

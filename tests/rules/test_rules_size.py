@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from sidecar.rules import gates
+from sidecar.rules import index as gates
 from sidecar.rules.engine import Engine
-from sidecar.rules.gates import PatternSet
+from sidecar.rules.index import PatternSet
 from support_calls import calls
 from support_rules import DAY, HOUR, Bench, event, redact, rule
 

@@ -3,9 +3,9 @@
 import pytest
 
 from sidecar.rows import AlertRow, RuleRow, RuleStateRow
+from sidecar.rules.alert import TABLE, Happening, Phase
 from sidecar.rules.engine import Engine
 from sidecar.rules.rule import Rule
-from sidecar.rules.states import TABLE, Happening, Phase
 from support_rules import DAY, HOUR, Bench, event, kinds, redact, rule, step, told
 
 

@@ -2,8 +2,7 @@
 
 from msgspec.structs import replace as with_
 
-from sidecar.simulate.difference import difference
-from sidecar.simulate.told import Copy, Message, Told
+from sidecar.simulate.messages import Copy, Message, Told, difference
 
 ONE = Told(
     at=100.0,

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config.model import Config
+from sidecar.config.settings import Config
 from sidecar.parse.event import Chunk, Event
-from sidecar.simulate.history import BUFFER_EVENTS, History, Log
+from sidecar.simulate.replay import BUFFER_EVENTS, History, Log
 from support_simulate import CLOCK, HOUR, T0, config, line, log
 
 RULES = """

@@ -12,16 +12,14 @@ import pytest
 
 from sidecar.batch import ReadBatch
 from sidecar.config.load import load_rule_files
-from sidecar.config.model import Config
+from sidecar.config.settings import Config
 from sidecar.core import NOTHING_STORED, Core
 from sidecar.notify.model import Route
 from sidecar.parse.event import Chunk, LogFormat
 from sidecar.rows import Row
-from sidecar.simulate.difference import difference
-from sidecar.simulate.history import History
-from sidecar.simulate.replay import Replay
+from sidecar.simulate.messages import Told, difference
+from sidecar.simulate.replay import History, Replay
 from sidecar.simulate.simulation import Simulation
-from sidecar.simulate.told import Told
 from support_simulate import (
     CLOCK,
     DAY,

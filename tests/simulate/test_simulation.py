@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from msgspec.structs import replace as with_
 
-from sidecar.config.model import Config
+from sidecar.config.settings import Config
 from sidecar.notify.model import Route
 from sidecar.parse.event import Event
 from sidecar.simulate.simulation import Simulation

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.store.fault import StoreError
-from sidecar.store.salvage import is_ours, set_aside
-from sidecar.store.store import Store
+from sidecar.store.schema import StoreError
+from sidecar.store.store import Store, is_ours, set_aside
 
 NOW = 1_793_788_200.0
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from sidecar.rows import CooldownRow, Delta, FileRow, Gone, MetaRow, OutboxRow, Row, SeriesRow
-from sidecar.store.fault import StoreUnavailable
+from sidecar.store.schema import StoreUnavailable
 from sidecar.store.store import Backlog, Store
 from support_rows import ROW_TYPES, example, outbox_row
 

@@ -14,8 +14,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from sidecar.rows import Delta, MetaRow
-from sidecar.store.fault import StoreDamagedError, StoreError
-from sidecar.store.schema import VERSION
+from sidecar.store.schema import VERSION, StoreDamagedError, StoreError
 from sidecar.store.store import Store
 
 NOBODY = 65534

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.web.negotiation import accepts_gzip, wants_openmetrics
+from sidecar.web.server import accepts_gzip, wants_openmetrics
 
 PROMETHEUS_2_42 = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"

@@ -6,13 +6,13 @@ import sys
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from sidecar.config.model import Config
-from sidecar.measure.metric import Metric
+from sidecar.config.settings import Config
+from sidecar.measure.series import Metric
 from sidecar.notify.model import EmailConfig, Receiver, Route, SlackConfig
-from sidecar.notify.outcome import FailureKind
 from sidecar.parse.event import RejectReason
+from sidecar.receivers.base import FailureKind
 from sidecar.rules.rule import Aggregate, Comparison, Condition, Escalation, Function, Rule
-from sidecar.web.selfmetrics import SelfMetrics, render_registry
+from sidecar.web.metrics import SelfMetrics, render_registry
 from support_measure import matchers, sample, samples
 
 ANY = Comparison(left=Aggregate(Function.COUNT), op=">", number=0)
@@ -123,8 +123,6 @@ def test_the_end_mark_is_left_to_whoever_writes_the_whole() -> None:
 
 
 def test_importing_them_does_not_import_a_web_server() -> None:
-    code = (
-        "import sys, sidecar.web.selfmetrics; print({'starlette', 'uvicorn'} & sys.modules.keys())"
-    )
+    code = "import sys, sidecar.web.metrics; print({'starlette', 'uvicorn'} & sys.modules.keys())"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout == "set()\n"

@@ -10,9 +10,9 @@ import pytest
 
 from sidecar.measure.exposition import Exposition
 from sidecar.measure.meter import Meter
+from sidecar.web.access import HostCheck
 from sidecar.web.fault import StartError
-from sidecar.web.loopback import HostCheck
-from sidecar.web.selfmetrics import SelfMetrics
+from sidecar.web.metrics import SelfMetrics
 from sidecar.web.server import WebState, build_app, listen, serve
 from support_measure import NOW, events_of, samples
 from support_web import asking, asking_app, serving, web_state

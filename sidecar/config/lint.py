@@ -1,0 +1,150 @@
+"""What is no fault of writing and yet cannot be meant: rules that can never fire, or never end."""
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from sidecar.matchers import Matcher
+from sidecar.rules.condition import bounds, is_absence, value_test
+from sidecar.rules.rule import Aggregate, Comparison, Function, Rule
+from sidecar.syntax.faults import did_you_mean
+from sidecar.syntax.table import Reading
+
+_WHOLE = (Function.COUNT, Function.DISTINCT)
+_SOME_TEXT = "\0"  # stands for the texts that nobody names
+
+
+def warn_of_doubts(reading: Reading, rule: Rule) -> None:
+    """Warn, at their places, of the parts of a rule that contradict each other."""
+
+    def warn(key: str, message: str, hint: str = "") -> None:
+        reading.faults.warning(reading.place(rule, key), message, hint)
+
+    if excluded := contradiction(rule.match):
+        warn("match", f"no event can match: {excluded}")
+        return
+    for message, hint in _condition_doubts(rule):
+        warn("condition", message, hint)
+    if rule.resolve is None or is_absence(rule.condition):
+        return
+    if excluded := contradiction(rule.resolve):
+        warn("resolve", f"no event can resolve the alert: {excluded}")
+    elif rule.resolve and set(rule.resolve) <= set(rule.match):
+        message = "every event that matches resolves as well, so the alert can never fire"
+        warn("resolve", message, "name in `resolve` what only the end of the trouble has")
+
+
+def contradiction(matchers: Sequence[Matcher]) -> str:
+    """Return which matchers exclude each other, or nothing.
+
+    Only where one of them lists the texts it takes can that be said for certain.
+    """
+    for name in dict.fromkeys(matcher.name for matcher in matchers):
+        mine = [matcher for matcher in matchers if matcher.name == name]
+        if allowed_texts(matchers, name) == ():
+            return " and ".join(f"`{matcher}`" for matcher in mine) + " exclude each other"
+    return ""
+
+
+def allowed_texts(matchers: Sequence[Matcher], name: str) -> tuple[str, ...] | None:
+    """Return the only texts that `name` can have, or None where there is no such list."""
+    mine = [matcher for matcher in matchers if matcher.name == name]
+    listed = next((texts for m in sorted(mine, key=_exact_first) if (texts := _listed(m))), None)
+    if listed is None:
+        return None
+    return tuple(text for text in listed if all(m.matches(text) for m in mine))
+
+
+def _exact_first(matcher: Matcher) -> bool:
+    return matcher.op != "="
+
+
+def _listed(matcher: Matcher) -> tuple[str, ...]:
+    # A dot in a pattern stands for any letter: such a list is not the whole truth.
+    if matcher.op == "=~" and "." in matcher.value:
+        return ()
+    return matcher.named_values()
+
+
+def _condition_doubts(rule: Rule) -> Iterator[tuple[str, str]]:
+    """Yield message and hint of each part of the condition that cannot come true."""
+    seen: dict[tuple[Aggregate, Aggregate | None], list[Comparison]] = {}
+    for part in rule.condition.comparisons:
+        for aggregate in filter(None, (part.left, part.divisor)):
+            if excluded := contradiction((*rule.match, *aggregate.match)):
+                yield f"{shown(aggregate)} has nothing to count: {excluded}", ""
+        seen.setdefault((part.left, part.divisor), []).append(part)
+    for (left, divisor), parts in seen.items():
+        if left.function is Function.LAST:
+            yield from _state_doubts(rule, parts)
+        elif not _passes(_numbers(left, divisor, parts), parts):
+            yield "the condition can never be true", _why(left, divisor)
+
+
+def _state_doubts(rule: Rule, parts: list[Comparison]) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with comparisons of one `last()`: `match` may exclude their texts."""
+    aggregate = parts[0].left
+    name, matchers = aggregate.field, (*rule.match, *aggregate.match)
+    mine = [matcher for matcher in matchers if matcher.name == name]
+    allowed = allowed_texts(matchers, name)
+    never = [
+        text
+        for part in parts
+        if part.op in ("==", "in")
+        for text in part.values
+        if not all(matcher.matches(text) for matcher in mine)
+    ]
+    for text in never:
+        otherwise = f"`match` and the condition differ in what `{name}` can be"
+        yield (
+            f"{name} is never `{text}` here: no such event matches",
+            did_you_mean(text, set(allowed or ()) - set(never), otherwise),
+        )
+    candidates: Sequence[float | str] = allowed or ()
+    if allowed is None:
+        named = [text for part in parts for text in part.values]
+        candidates = [*_numbers(aggregate, None, parts), *named, _SOME_TEXT]
+    if not never and not _passes(candidates, parts):
+        yield "the condition can never be true", f"{shown(aggregate)} cannot be all of that at once"
+
+
+def _passes(candidates: Sequence[float | str], parts: list[Comparison]) -> bool:
+    tests = [value_test(part) for part in parts]
+    return any(all(test(candidate) for test in tests) for candidate in candidates)
+
+
+def _numbers(left: Aggregate, divisor: Aggregate | None, parts: list[Comparison]) -> list[float]:
+    """Return numbers of which one passes if any number that the aggregate can have does."""
+    edges = sorted({0.0, 1.0, *(bound for part in parts for bound in bounds(part))})
+    if left.function in _WHOLE and divisor is None:
+        near = {math.floor(edge) + step for edge in edges for step in (-1, 0, 1)}
+        return [float(number) for number in sorted(near) if number >= 0]
+    between = [(low + high) / 2 for low, high in pairwise(edges)]
+    least, most = _range(left, divisor)
+    numbers = [edges[0] - 1, *edges, *between, edges[-1] + 1]
+    return [number for number in numbers if least <= number <= most]
+
+
+def _range(left: Aggregate, divisor: Aggregate | None) -> tuple[float, float]:
+    if divisor is None or left.function not in _WHOLE or divisor.function not in _WHOLE:
+        return -math.inf, math.inf
+    part_of = divisor.function is Function.COUNT and set(divisor.match) <= set(left.match)
+    return 0.0, 1.0 if part_of else math.inf
+
+
+def _why(left: Aggregate, divisor: Aggregate | None) -> str:
+    if divisor is not None:
+        least, most = _range(left, divisor)
+        if most == 1:
+            return f"{shown(left)} / {shown(divisor)} lies between 0 and 1"
+        return f"{shown(left)} / {shown(divisor)} is never below 0" if least == 0 else _NONE
+    return f"{shown(left)} is a whole number from 0 up" if left.function in _WHOLE else _NONE
+
+
+_NONE = "no number passes all of its comparisons"
+
+
+def shown(aggregate: Aggregate) -> str:
+    """Return an aggregate as a user would write it."""
+    inner = ", ".join(filter(None, (aggregate.field, *map(str, aggregate.match))))
+    return f"{aggregate.function}({inner})"

@@ -1,0 +1,369 @@
+"""From the state file to a core and a reader that go on where the last run stopped.
+
+Wiring: the only module that knows every part. One TaskGroup; a task that crashes ends it all.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TypeVar
+
+import structlog
+
+from sidecar.batch import LogStatus, ReadBatch
+from sidecar.clock import Clock
+from sidecar.config.reload import CannotTakeOver, Reloader, kept
+from sidecar.config.settings import Config
+from sidecar.core import Core, Step
+from sidecar.daemon.control import Control
+from sidecar.daemon.loop import Pump, PumpStopped, StoredOutbox
+from sidecar.daemon.selfwatch import Kind
+from sidecar.daemon.telemetry import Telemetry
+from sidecar.deliver.worker import Worker
+from sidecar.measure.exposition import Exposition
+from sidecar.read.follower import Follower
+from sidecar.read.waker import Waker
+from sidecar.render.renderer import Renderer
+from sidecar.rows import Delta, FileRow, MetaRow, OutboxRow, SeriesRow
+from sidecar.store.schema import StoreDamagedError, StoreUnavailable
+from sidecar.store.store import Store, is_ours, set_aside
+
+# What the state file remembers of an older one that was damaged: when it was, and its name now.
+DAMAGED = "state_damaged"
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a run begins with.
+
+    `interrupted`: messages whose attempt the end of the last run cut off. `damaged`: when a
+    damaged state file was set aside, and where it lies, if one ever was.
+    """
+
+    core: Core
+    follower: Follower
+    interrupted: list[OutboxRow]
+    damaged: tuple[float, str] | None
+
+
+def open_store(path: str, now: float) -> tuple[Store, str]:
+    """Open the state file; return also where a damaged one was put, empty if there was none.
+
+    Only a file that was ours is set aside; anything else is the operator's to look at. Raises
+    StoreError.
+    """
+    try:
+        return Store.open(path), ""
+    except StoreDamagedError as damaged:
+        if not is_ours(path):
+            raise
+        aside = set_aside(path, now)
+        _log.error("state_file_damaged", error=str(damaged), set_aside=aside, starts="anew")
+        return Store.open(path), aside
+
+
+def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: str) -> Start:
+    """Take up what the state file holds at wall clock `now`.
+
+    `aside` is where a damaged one was put just now: the new one remembers it.
+    """
+    meta = {row.name: row.value for row in store.load(MetaRow)}
+    if "hash_key" not in meta:
+        meta["hash_key"] = secrets.token_hex(32)
+        if aside:
+            meta[DAMAGED] = f"{now} {aside}"
+        rows = [MetaRow(name=name, value=value) for name, value in meta.items()]
+        store.commit(Delta(rows=[*rows]))
+    core = Core(config, shadow=shadow)
+    core.restore(store, now)
+    if first_start := "first_start" not in meta:
+        # Together with the first positions: a crash before them is followed by a first start.
+        core.once.append(MetaRow(name="first_start", value=str(now)))
+    files = store.load(FileRow)
+    follower = Follower(
+        config.sources,
+        files,
+        hash_key=bytes.fromhex(meta["hash_key"]),
+        first_start=first_start,
+        since=float(meta["first_start"]) if not first_start else None,
+        next_id=max((row.id for row in files), default=0) + 1,
+    )
+    at, _, where = meta.get(DAMAGED, "").partition(" ")
+    return Start(core, follower, store.release_claims(), (float(at), where) if at else None)
+
+
+PURGE_SECONDS = 3600.0
+# Without a first step for so long, what usually waits for it begins: people want to know why.
+FIRST_STEP_SECONDS = 1.0
+
+_T = TypeVar("_T")
+
+
+class _StateThread:
+    """The one thread on which files are read, rules judged and the state file written."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="state")
+
+    async def __call__(self, call: Callable[[], _T], /) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+class Daemon:
+    """The daemon, built and not yet running. The constructor opens the state file.
+
+    With `shadow` all is decided and recorded, and nothing is sent. `on_step` is told of each
+    committed step, `on_listen` the port, `on_config` each configuration that is taken over by a
+    reload. Raises StoreError (a sentence for the user) when the state file cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock,
+        shadow: bool = False,
+        on_step: Callable[[Step], None] | None = None,
+        on_listen: Callable[[int], None] | None = None,
+        on_config: Callable[[Config], None] | None = None,
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self.telemetry = Telemetry(config, clock.now, shadow=shadow)
+        self.exposition = Exposition(config.metrics)
+        self._shadow = shadow
+        self._on_step = on_step
+        self._on_listen = on_listen
+        self._on_config = on_config
+        self._stepped = asyncio.Event()
+        self._logs: list[LogStatus] = []
+        self._store, self._set_aside = open_store(config.state_path, clock.now())
+        self._thread = _StateThread()
+        self._reloader = Reloader(
+            config.path, os.environ, clock=clock,
+            take=self._take, report=self.telemetry.reloaded, looked=self._watch_config,
+        )  # fmt: skip
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set, then drain and return; raises what ended a task otherwise."""
+        if self._shadow:
+            _log.warning("shadow", sends="nothing", records="everything")
+        try:
+            core = await self._thread(self._restore)
+            async with asyncio.TaskGroup() as group:
+                self._worker = self._make_worker(core)
+                self._pump = self._make_pump(core)
+                self._start(group, stop)
+        finally:
+            self._thread.close()
+            self._store.close()
+
+    def ask_reload(self) -> None:
+        """Have the configuration read anew soon; called on the event loop."""
+        self._reloader.ask()
+
+    # Starting
+
+    def _restore(self) -> Core:
+        now = self.clock.now()
+        start = restore(self.config, self._store, now, shadow=self._shadow, aside=self._set_aside)
+        self._follower = start.follower
+        self.exposition.apply(self._store.load(SeriesRow))
+        self.telemetry.watch.adopt(start.core.engine.alerts(), now)
+        if start.damaged is not None:
+            at, aside = start.damaged
+            self.telemetry.watch.happened(Kind.STATE_DAMAGED, (), at, set_aside=aside)
+        self.telemetry.interrupted(start.interrupted)
+        self.telemetry.installed(start.core, self.config, now)
+        self.telemetry.backlog = self._store.backlog()
+        return start.core
+
+    def _start(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        """Start every task; `stop` ends the pump, and only when it is done the others."""
+        stopped = asyncio.Event()
+        self._log_waker = _waker(self._follower.directories(), self._pump.wake, growing=True)
+        self._config_waker = _waker((), self._reloader.hint, growing=False)
+
+        async def read() -> None:
+            with _started(self._log_waker):
+                try:
+                    await self._pump.run(stop)
+                finally:
+                    self._follower.close()
+                    stopped.set()
+
+        async def end_rest() -> None:
+            await stop.wait()
+            self._pump.wake()
+
+        async def watch_config() -> None:
+            with _started(self._config_waker):
+                await self._reloader.run(stop)
+
+        group.create_task(read(), name="read")
+        group.create_task(end_rest(), name="end rest")
+        group.create_task(watch_config(), name="reload")
+        group.create_task(self._start_rest(group, stopped), name="start rest")
+        group.create_task(self._purge(stopped), name="purge")
+
+    async def _start_rest(self, group: asyncio.TaskGroup, stopped: asyncio.Event) -> None:
+        """Start what the first step does without, which so comes 0.1 s sooner, of 0.4."""
+        # Imported now, not when first needed: what cannot be imported ends the start.
+        await self.clock.wait(self._stepped, FIRST_STEP_SECONDS)
+        if not self._shadow:  # first, or the first alert waits for the web server
+            await asyncio.to_thread(import_module, "sidecar.deliver.sender")
+            group.create_task(self._deliver(stopped), name="deliver")
+        await asyncio.to_thread(import_module, "sidecar.web.server")
+        group.create_task(self._serve(stopped), name="web")
+
+    def _make_worker(self, core: Core) -> Worker:
+        return Worker(
+            self.config.receivers,
+            Renderer(self.config.templates, core.redactor),
+            StoredOutbox(self._store, self._thread, self.clock, self.telemetry),
+            clock=self.clock,
+            report=self.telemetry.attempted,
+            jitter=random.random,
+        )
+
+    def _make_pump(self, core: Core) -> Pump:
+        return Pump(
+            follower=self._follower,
+            core=core,
+            store=self._store,
+            clock=self.clock,
+            in_thread=self._thread,
+            publish=self._publish,
+            watched=lambda: self._follower.watchable and self._log_waker.alive,
+            commit_failed=self.telemetry.commit_failed,
+        )
+
+    def _publish(self, batch: ReadBatch, step: Step, took: float) -> None:
+        """Show a committed step to the world: series, self metrics, deliveries."""
+        core = self._pump.core
+        self.exposition.apply(step.series)
+        self._worker.offer(step.outbox)
+        self.telemetry.stepped(batch, step, core, now=self.clock.now(), commit_seconds=took)
+        self._logs = batch.logs
+        self._log_waker.watch(() if self._pump.streams else self._follower.directories())
+        self._stepped.set()
+        if self._on_step is not None:
+            self._on_step(step)
+        if own := self.telemetry.own_events():
+            core.note(own)
+            self._pump.wake()
+
+    async def _take(self, loaded: Config) -> None:
+        """Put a configuration to use between two steps; raises CannotTakeOver."""
+        config, fixed = kept(self.config, loaded)
+        for key in fixed:
+            _log.warning("configuration_needs_restart", key=key)
+        exposition = Exposition(config.metrics)
+
+        def build(before: Core) -> Core:
+            core = Core(config, shadow=self._shadow)
+            core.restore(self._store, self.clock.now())
+            core.take_over(before)
+            exposition.apply(self._store.load(SeriesRow))
+            if config.sources != self.config.sources:
+                self._follower.retarget(config.sources)
+            return core
+
+        def installed(core: Core) -> None:
+            self.config, self.exposition = config, exposition
+            renderer = Renderer(config.templates, core.redactor)
+            self._worker.reconfigure(config.receivers, renderer)
+            self.telemetry.installed(core, config, self.clock.now())
+            if self._on_config is not None:
+                self._on_config(config)
+
+        try:
+            await self._pump.exchange(build, installed)
+        except PumpStopped:
+            raise CannotTakeOver("the sidecar is stopping") from None
+        except StoreUnavailable as failure:
+            raise CannotTakeOver(str(failure)) from failure
+
+    def _watch_config(self, directories: Iterable[str]) -> None:
+        self._config_waker.watch(directories)
+
+    async def _deliver(self, stop: asyncio.Event) -> None:
+        from sidecar.deliver.sender import connected  # noqa: PLC0415 - see _start_rest
+
+        async with connected() as sender:
+            await asyncio.to_thread(self._worker.prepare)
+            await self._worker.run(sender, stop)
+
+    async def _serve(self, stop: asyncio.Event) -> None:
+        from sidecar.web.access import is_loopback  # noqa: PLC0415 - see _start_rest
+        from sidecar.web.server import WebState, build_app, serve  # noqa: PLC0415 - see _start_rest
+
+        host, port = self.config.listen
+        control = Control(
+            pump=self._pump,
+            reloader=self._reloader,
+            telemetry=self.telemetry,
+            in_thread=self._thread,
+            clock=self.clock,
+            config=lambda: self.config,
+            logs=lambda: self._logs,
+            shadow=self._shadow,
+        )
+        state = WebState(
+            exposition=lambda openmetrics: self.exposition.render(openmetrics=openmetrics),
+            registry=self.telemetry.metrics.registry,
+            ready=self.ready,
+            api=control,
+            loopback=is_loopback(host),
+            token=lambda: self.config.http_token,
+        )
+        await serve(build_app(state), host, port, stop, self._listening)
+
+    def _listening(self, port: int) -> None:
+        _log.info("listening", host=self.config.listen[0], port=port)
+        if self._on_listen is not None:
+            self._on_listen(port)
+
+    def ready(self) -> tuple[bool, str]:
+        """Ready once the first step is committed; never a question of Slack or mail."""
+        ready = self._stepped.is_set()
+        return ready, "ready" if ready else "the first read is not finished"
+
+    async def _purge(self, stop: asyncio.Event) -> None:
+        while not await self.clock.wait(stop, PURGE_SECONDS):
+            try:
+                await self._thread(lambda: self._store.purge(self.clock.now()))
+            except StoreUnavailable as failure:  # a full disk: an hour from now will do
+                self.telemetry.commit_failed(failure)
+
+
+def _waker(directories: Iterable[str], wake: Callable[[], None], *, growing: bool) -> Waker:
+    """Return a waker that calls `wake` on the present event loop."""
+    loop = asyncio.get_running_loop()
+
+    def from_thread() -> None:
+        # A loop that has ended needs no waking.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(wake)
+
+    return Waker(directories, from_thread, growing=growing)
+
+
+@contextlib.contextmanager
+def _started(waker: Waker) -> Iterator[None]:
+    waker.start()
+    try:
+        yield
+    finally:
+        waker.stop()

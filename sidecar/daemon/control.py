@@ -1,0 +1,141 @@
+"""What people and probes can ask a running daemon for: the other side of the HTTP API."""
+
+import asyncio
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sidecar import __version__
+from sidecar.batch import LogStatus
+from sidecar.clock import Clock
+from sidecar.config.reload import Reloader
+from sidecar.config.settings import Config
+from sidecar.core import Core
+from sidecar.daemon.loop import InThread, Pump, PumpStopped
+from sidecar.daemon.telemetry import Telemetry
+from sidecar.notify.model import Notification
+from sidecar.parse.event import bounded
+from sidecar.redact import Redactor
+from sidecar.render.renderer import Renderer
+from sidecar.rules.alert import Alert
+from sidecar.rules.rule import Rule
+from sidecar.web.fault import Refusal
+
+_STOPPING = Refusal(503, "the sidecar is stopping; ask again once it runs")
+
+
+class Control:
+    """Answers for the daemon; see `sidecar.web.api.Api`.
+
+    `config` is asked at each request, since a reload changes it; `logs` says where reading
+    stands; `in_thread` runs a call where the core lives.
+    """
+
+    def __init__(
+        self,
+        *,
+        pump: Pump,
+        reloader: Reloader,
+        telemetry: Telemetry,
+        in_thread: InThread,
+        clock: Clock,
+        config: Callable[[], Config],
+        logs: Callable[[], Sequence[LogStatus]],
+        shadow: bool,
+    ) -> None:
+        self._pump = pump
+        self._reloader = reloader
+        self._telemetry = telemetry
+        self._in_thread = in_thread
+        self._clock = clock
+        self._config = config
+        self._logs = logs
+        self._shadow = shadow
+        self._started = clock.now()
+
+    async def reload(self) -> Sequence[str]:
+        return (await self._reloader.reload()).faults
+
+    async def alerts(self) -> list[dict[str, Any]]:
+        """Return the open alerts, the latest change first, as templates are given them."""
+        core = self._pump.core
+        found = await self._in_thread(lambda: list(core.engine.alerts()))
+        found.sort(key=lambda alert: alert.change, reverse=True)
+        return await asyncio.to_thread(self._shown, found, core.redactor)
+
+    async def resolve(self, alertname: str, key: Mapping[str, str]) -> dict[str, Any]:
+        rule = self._rule(alertname)
+        values = tuple(bounded(key[name]) for name in _complete(rule, key))
+
+        def end(core: Core) -> bool:
+            return core.end(rule.name, values, self._clock.now())
+
+        try:
+            ended = await self._pump.between_steps(end)
+        except PumpStopped:
+            raise _STOPPING from None
+        if not ended:
+            about = " ".join(f"{name}={key[name]}" for name in rule.by)
+            raise Refusal(404, f"no alert {rule.name} is open{' for ' if about else ''}{about}")
+        return {"alertname": rule.name, "key": dict(zip(rule.by, values, strict=True))}
+
+    async def status(self) -> dict[str, Any]:
+        config, last, backlog = self._config(), self._reloader.last, self._telemetry.backlog
+        core = self._pump.core
+        return {
+            "version": __version__,
+            "started": self._started,
+            "shadow": self._shadow,
+            "config": {
+                "path": config.path,
+                "rules": len(config.rules),
+                "last_reload": None
+                if last is None
+                else {"at": last.at, "ok": last.ok, "faults": last.faults},
+            },
+            "problems": self._telemetry.watch.problems(),
+            "logs": list(self._logs()),
+            "rule_time": core.rule_time,
+            "outbox": {"pending": backlog.pending, "oldest": backlog.oldest},
+        }
+
+    def _rule(self, name: str) -> Rule:
+        rules = {rule.name: rule for rule in self._config().rules}
+        if name not in rules:
+            near = difflib.get_close_matches(name, sorted(rules), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise Refusal(404, f"no rule is called {name}{hint}")
+        return rules[name]
+
+    def _shown(self, alerts: Sequence[Alert], redactor: Redactor) -> list[dict[str, Any]]:
+        now = self._clock.now()
+        by = {rule.name: rule.by for rule in self._config().rules}
+        notification = Notification.about(alerts, now)
+        # A renderer of its own: the one that sends lives on the event loop.
+        view = Renderer(self._config().templates, redactor).view(notification)
+        shown = zip(alerts, view["notices"], strict=True)
+        return [_alert(alert, by.get(alert.name, ()), told) for alert, told in shown]
+
+
+def _complete(rule: Rule, key: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of the rule's key if `key` gives exactly these; raises Refusal."""
+    if key.keys() == set(rule.by):
+        return rule.by
+    needs = " ".join(f"{name}=VALUE" for name in rule.by) or "no KEY=VALUE"
+    raise Refusal(400, f"alerts of {rule.name} are named by {needs}")
+
+
+def _alert(alert: Alert, by: Sequence[str], told: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "alertname": alert.name,
+        "state": alert.state.value,
+        "severity": alert.severity,
+        # As it is, and not redacted: by these values an alert is named when it is to be resolved.
+        "key": dict(zip(by, alert.key, strict=False)),
+        "labels": told["labels"],
+        "annotations": told["annotations"],
+        "value": told["value"],
+        "since": alert.since,
+        "fired_at": alert.fired_at,
+        "episode": alert.episode,
+    }

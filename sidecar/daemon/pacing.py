@@ -1,0 +1,252 @@
+"""How many bytes one step reads: as many as it can take without making anybody wait.
+
+A step costs about 1 ms however little it reads (a look at the disk, a durable commit, a change of
+thread), which wants large steps; a new line, a scrape and a stop wait for the step under way,
+which wants short ones. The cost of a byte varies a hundredfold with what the log holds, so the
+size follows from the time that the last steps took.
+
+How long to rest between two steps: polling is the truth, file system events make it early.
+
+Finds the line that ends the process again and again, and passes it over.
+
+While the daemon runs, a row in the state file says so, and a clean stop takes it away. A start
+that finds it reads on in small slices and writes down before each that it is at one; a start that
+finds such a slice unfinished reads it line by line, and writes down before each line which it is.
+The line that ended the process three times is set aside. In ordinary running there is no row to
+write and nothing to decide.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Protocol
+
+import msgspec
+
+from sidecar.batch import ReadBatch
+from sidecar.core import Core, Step
+from sidecar.parse.event import Chunk, Reject, RejectReason
+from sidecar.rows import Delta, Gone, MetaRow
+from sidecar.store.schema import StoreUnavailable
+
+LEAST, FIRST, MOST = 1 << 18, 1 << 19, 1 << 24  # bytes; they are not in memory all at once
+# With the commit and a busy machine this stays below 50 ms.
+TARGET_SECONDS = 0.025
+
+
+class Slice:
+    """The size of the next step, in bytes."""
+
+    def __init__(self) -> None:
+        self.budget = FIRST
+
+    def took(self, read: int, seconds: float) -> None:
+        """Learn from a step that read so many bytes in so many seconds.
+
+        One that found less than half of what it might have read says nothing.
+        """
+        if read * 2 < self.budget or seconds <= 0:
+            return
+        fitting = read * TARGET_SECONDS / seconds
+        if seconds < 2 * TARGET_SECONDS:
+            # A processor is not equally fast from one step to the next: after a quick one, a
+            # slow one of the size that would have fitted the quick one took up to 33 ms.
+            fitting = self.budget + (fitting - self.budget) / 4
+        # No faster up than twofold: one step of empty lines must not be followed by a huge one.
+        self.budget = int(min(max(fitting, LEAST), self.budget * 2, MOST))
+
+
+# Field experience: as often as mtail.
+POLL_SECONDS = 0.25
+# Under a steady writer, steps are spaced so that a commit carries more than a line or two.
+SPACING_SECONDS = 0.02
+# Once nothing has come for CALM_SECONDS, polling only checks on the events; each poll wakes a
+# processor with cold caches and takes it half a millisecond.
+SLOW_POLL_SECONDS = 1.0
+CALM_SECONDS = 5.0
+# So long they are not relied on after they missed something: a write to a network file system by
+# another machine, or through a memory map.
+DOUBT_SECONDS = 60.0
+# Each event takes 0.2 ms on its way through four threads: at 1,000 lines a second a quarter of a
+# core. Where lines have followed each other so closely for so long, they say nothing anyway.
+STREAM_GAP_SECONDS = 0.1
+STREAM_SECONDS = 1.0
+
+
+class Rests:
+    """Decides by what the last steps found. All times are seconds on a clock that never jumps."""
+
+    def __init__(self, now: float) -> None:
+        self._relied_on_from = now + CALM_SECONDS
+        self._news_at = self._stream_since = now - STREAM_GAP_SECONDS - 1
+
+    def stepped(self, now: float, *, news: bool, polled: bool) -> None:
+        """Take the end of a step.
+
+        `news`: it read something. `polled`: it followed a rest that no event cut short.
+        """
+        if not news:
+            return
+        missed = polled and not self.streams(now)
+        calm_at = now + (DOUBT_SECONDS if missed else CALM_SECONDS)
+        self._relied_on_from = max(self._relied_on_from, calm_at)
+        if now - self._news_at > STREAM_GAP_SECONDS:
+            self._stream_since = now
+        self._news_at = now
+
+    def streams(self, now: float) -> bool:
+        """Tell whether lines come so steadily that events are of no use."""
+        steadily = self._news_at - self._stream_since >= STREAM_SECONDS
+        return steadily and now - self._news_at <= STREAM_GAP_SECONDS
+
+    def seconds(self, now: float, *, watched: bool) -> float:
+        """Return how long to rest at most; `watched`: events would tell of all there may be."""
+        if self.streams(now - SPACING_SECONDS):  # and once more when it has just ended
+            return SPACING_SECONDS
+        return SLOW_POLL_SECONDS if watched and now >= self._relied_on_from else POLL_SECONDS
+
+
+# The most bytes a step reads, by how closely it looks; 1 is a single line.
+BUDGETS = (MOST, 1 << 16, 1)
+USUAL, SLICES, LINES = range(len(BUDGETS))
+# The line is not the only thing that can end a process: three times is no accident.
+TRIES = 3
+A_SLICE = "slice"
+_ROW = "running"
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """How closely a run reads, for how many bytes more, and what it was at when it ended.
+
+    `tries` counts how often a line, by file and position, was begun and never done with; of
+    slices only that one was.
+    """
+
+    level: int = USUAL
+    left: int = 0
+    tries: Mapping[str, int] = msgspec.field(default_factory=dict)
+
+
+def started(before: Trial | None) -> Trial:
+    """Return the trial to start with; `before` is what an unclean end left, None a clean one."""
+    if before is None:
+        return Trial()
+    if before.level == LINES:
+        return Trial(LINES, BUDGETS[SLICES], before.tries)
+    closer = LINES if before.tries else SLICES
+    return Trial(closer, BUDGETS[closer - 1])
+
+
+def condemned(trial: Trial, lines: Iterable[str]) -> set[str]:
+    """Return those of `lines` that are not to be tried again."""
+    return {line for line in lines if trial.tries.get(line, 0) >= TRIES}
+
+
+def begun(trial: Trial, tried: Iterable[str]) -> Trial:
+    """Return the trial with `tried` noted as being tried once more."""
+    more = {what: trial.tries.get(what, 0) + 1 for what in tried}
+    return msgspec.structs.replace(trial, tries={**trial.tries, **more})
+
+
+def done(trial: Trial, tried: Iterable[str], taken: int, *, at_end: bool) -> Trial:
+    """Return the trial after a step that tried this, took `taken` bytes and was committed.
+
+    `at_end`: nothing was left unread, so what ended the process lies behind us.
+    """
+    left = trial.left - taken
+    if at_end or left <= 0:
+        return Trial()
+    over = set(tried)
+    return Trial(trial.level, left, {k: n for k, n in trial.tries.items() if k not in over})
+
+
+class Commits(Protocol):
+    """Where the row is written: `sidecar.store.store.Store`."""
+
+    def commit(self, delta: Delta, /) -> None: ...
+
+
+class Guard:
+    """Keeps the trial of the present run, on the state thread, around each step."""
+
+    def __init__(self, store: Commits) -> None:
+        self._store = store
+        self._trial = Trial()
+        self._budget = BUDGETS[USUAL]
+        self._tried: list[str] = []
+        self._aside: list[Chunk] = []
+
+    def begin(self, meta: Iterable[MetaRow]) -> Delta:
+        """Take up what the last run left in `meta`; return what is to be written before reading."""
+        found = next((row.value for row in meta if row.name == _ROW), None)
+        self._trial = started(None if found is None else _decoded(found))
+        # The first step looks about and reads nothing: what ends it is no line's fault.
+        self._budget = 0 if self._trial.level == LINES else BUDGETS[self._trial.level]
+        return Delta(rows=[self._row()])
+
+    @property
+    def budget(self) -> int:
+        """Return how many bytes the next step is to read."""
+        return self._budget
+
+    @property
+    def careful(self) -> bool:
+        """Return whether what is read has to be taken one by one, because it may be deadly."""
+        return self._trial.level != USUAL
+
+    def before(self, chunks: Iterable[Chunk], core: Core) -> Iterable[Chunk]:
+        """Return what the step is to take of `chunks`, once it is written down that it tries."""
+        if self._trial.level == USUAL:
+            return chunks
+        found = list(chunks)
+        if not found:
+            return found
+        if self._trial.level == SLICES:
+            self._tried = [A_SLICE]
+        else:
+            self._tried = [_name(chunk) for chunk in found]
+            found = self._set_aside(found, core)
+        if found:
+            self._trial = begun(self._trial, self._tried)
+            with suppress(StoreUnavailable):  # then the step itself will wait for the disk
+                self._store.commit(Delta(rows=[self._row()]))
+        return found
+
+    def _set_aside(self, chunks: Sequence[Chunk], core: Core) -> list[Chunk]:
+        """Return `chunks` without those that are not to be tried again."""
+        guilty = condemned(self._trial, self._tried)
+        self._aside = [chunk for chunk in chunks if _name(chunk) in guilty]
+        for chunk in self._aside:
+            core.pass_over(chunk)
+        return [chunk for chunk in chunks if _name(chunk) not in guilty]
+
+    def after(self, batch: ReadBatch, step: Step) -> None:
+        """Let the step's transaction say that its lines are done with."""
+        if self._trial.level == USUAL:
+            return
+        step.rejects += [Reject(RejectReason.POISON, chunk.start, "") for chunk in self._aside]
+        before, self._aside = self._trial, []
+        if self._budget:  # and not the look about
+            at_end = not batch.lagging
+            self._trial = done(before, self._tried, step.bytes, at_end=at_end)
+        self._budget = BUDGETS[self._trial.level]
+        if self._trial != before:
+            step.delta.rows.append(self._row())
+
+    def ended(self) -> None:
+        """Note that the run ends cleanly; if that cannot be written, the next start is careful."""
+        with suppress(StoreUnavailable):
+            self._store.commit(Delta(gone=[Gone(MetaRow, (_ROW,))]))
+
+    def _row(self) -> MetaRow:
+        return MetaRow(name=_ROW, value=msgspec.json.encode(self._trial).decode())
+
+
+def _name(chunk: Chunk) -> str:
+    return f"{chunk.file}:{chunk.start}"
+
+
+def _decoded(text: str) -> Trial:
+    try:
+        return msgspec.json.decode(text, type=Trial)
+    except msgspec.DecodeError:
+        return Trial()

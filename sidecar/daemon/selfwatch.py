@@ -1,0 +1,199 @@
+"""Decides when a fact about the sidecar itself becomes an event that rules can judge.
+
+An event is made when a problem begins, again every REMIND_SECONDS while it goes on, and once when
+it is over; never one per line or per failed attempt.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from sidecar.parse.event import Event, bounded
+from sidecar.rules.alert import Alert
+from sidecar.rules.rule import OWN_PROVIDER
+
+REMIND_SECONDS = 300.0
+# Subjects of one kind that are told apart; a thousand unreadable files are one trouble.
+MAX_SUBJECTS = 20
+PROBLEM, OK = "problem", "ok"
+_PREFIX = "sidecar."
+_HOUR, _DAY = 3600.0, 86_400.0
+
+Subject = tuple[str, ...]
+
+
+class Kind(StrEnum):
+    """What can be wrong; `sidecar.` and this is the event's type."""
+
+    LOG_UNREADABLE = "log_unreadable"
+    LAG = "lag"
+    BYTES_LOST = "bytes_lost"
+    REJECTS = "rejects"
+    RELOAD_FAILED = "reload_failed"
+    OUTBOX_STUCK = "outbox_stuck"
+    CAP_REACHED = "cap_reached"
+    STATE_DAMAGED = "state_damaged"
+    COMMIT_FAILED = "commit_failed"
+    TEMPLATE_FAILED = "template_failed"
+    DESTINATION_DEAD = "destination_dead"
+
+    @property
+    def event_type(self) -> str:
+        return _PREFIX + self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Habit:
+    """How a kind behaves. `names`: the fields that tell its subjects apart.
+
+    `patience`: a problem shorter than this many seconds is nobody's business. `quiet`: of what
+    happens and is gone, the seconds without another one after which it counts as over; None for a
+    state, which is over when it is no longer so.
+    """
+
+    names: Subject = ()
+    patience: float = 0.0
+    quiet: float | None = None
+
+
+HABITS: Mapping[Kind, Habit] = {
+    Kind.LOG_UNREADABLE: Habit(("problem",), patience=120.0),
+    Kind.LAG: Habit(("log",), patience=60.0),
+    Kind.BYTES_LOST: Habit(("log",), quiet=_HOUR),
+    Kind.REJECTS: Habit(("reason",), quiet=_HOUR),
+    Kind.RELOAD_FAILED: Habit(),
+    Kind.OUTBOX_STUCK: Habit(),
+    Kind.CAP_REACHED: Habit(("cap", "name"), quiet=_HOUR),
+    Kind.STATE_DAMAGED: Habit(quiet=_DAY),
+    Kind.COMMIT_FAILED: Habit(quiet=600.0),
+    Kind.TEMPLATE_FAILED: Habit(("receiver",), quiet=_DAY),
+    Kind.DESTINATION_DEAD: Habit(("receiver", "integration", "destination"), quiet=_DAY),
+}
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """One problem: `told_at` is when an event last said so, None while none did."""
+
+    since: float
+    seen_at: float
+    told_at: float | None = None
+    over: bool = False
+    count: int = 0
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+class SelfWatch:
+    """Holds the present problems. All times are wall clock, seconds since the epoch."""
+
+    def __init__(self) -> None:
+        self._troubles: dict[Kind, dict[Subject, _Trouble]] = {kind: {} for kind in Kind}
+
+    def adopt(self, alerts: Iterable[Alert], now: float) -> None:
+        """Take up the open alerts of an earlier run, so that what is over now is said to be."""
+        for alert in alerts:
+            kind = _kind_of(alert)
+            if kind is None:
+                continue
+            subject = tuple(
+                alert.labels.get(name, str(alert.event.get(name, "")))
+                for name in HABITS[kind].names
+            )
+            known = self._troubles[kind]
+            if subject not in known:
+                known[subject] = _Trouble(now, now, told_at=now, fields=dict(alert.event))
+
+    def present(
+        self, kind: Kind, subjects: Mapping[Subject, Mapping[str, Any]], now: float
+    ) -> None:
+        """Take all that is wrong of a state at `now`, with what is to be said of each."""
+        seen = {_labels(subject): fields for subject, fields in subjects.items()}
+        for subject, trouble in self._troubles[kind].items():
+            trouble.over = subject not in seen
+        for subject, fields in seen.items():
+            self._see(kind, subject, fields, now)
+
+    def happened(self, kind: Kind, subject: Subject, now: float, **fields: Any) -> None:
+        """Take something that went wrong at `now` and is past."""
+        self._see(kind, _labels(subject), fields, now)
+
+    def ended(self, kind: Kind, subject: Subject) -> None:
+        """Take it that this is no longer so."""
+        trouble = self._troubles[kind].get(_labels(subject))
+        if trouble is not None:
+            trouble.over = True
+
+    def take(self, now: float) -> list[Event]:
+        """Return the events that are due at `now`."""
+        events = []
+        for kind, troubles in self._troubles.items():
+            for subject, trouble in list(troubles.items()):
+                status = _due(HABITS[kind], trouble, now)
+                if trouble.over:
+                    del troubles[subject]
+                if status is not None:
+                    trouble.told_at = now
+                    events.append(_event(kind, subject, status, trouble, now))
+        return events
+
+    def problems(self) -> list[dict[str, Any]]:
+        """Return what is wrong at present and was said, for the status page."""
+        return [
+            {"kind": kind.value, **dict(zip(HABITS[kind].names, subject, strict=True)),
+             "since": trouble.since}
+            for kind, troubles in self._troubles.items()
+            for subject, trouble in troubles.items()
+            if trouble.told_at is not None and not trouble.over
+        ]  # fmt: skip
+
+    def _see(self, kind: Kind, subject: Subject, fields: Mapping[str, Any], now: float) -> None:
+        known = self._troubles[kind]
+        trouble = known.get(subject)
+        if trouble is None:
+            if len(known) >= MAX_SUBJECTS:
+                return
+            trouble = known[subject] = _Trouble(now, now)
+        trouble.since = min(trouble.since, now)  # the clock may have been set back
+        trouble.seen_at, trouble.over = now, False
+        trouble.count += 1
+        trouble.fields = dict(fields)
+
+
+def _labels(subject: Subject) -> Subject:
+    """Return `subject` as the rules will know it."""
+    return tuple(map(bounded, subject))
+
+
+def _due(habit: Habit, trouble: _Trouble, now: float) -> str | None:
+    """Return the status that is to be said at `now`, None for nothing; notes what is over."""
+    if habit.quiet is not None and now - trouble.seen_at >= habit.quiet:
+        trouble.over = True
+    if trouble.over:
+        return None if trouble.told_at is None else OK
+    if trouble.told_at is None:
+        return PROBLEM if now - trouble.since >= habit.patience else None
+    if abs(now - trouble.told_at) < REMIND_SECONDS:
+        return None
+    again = habit.quiet is None or trouble.seen_at > trouble.told_at
+    return PROBLEM if again else None
+
+
+def _event(kind: Kind, subject: Subject, status: str, trouble: _Trouble, now: float) -> Event:
+    fields = {
+        **trouble.fields,
+        **dict(zip(HABITS[kind].names, subject, strict=True)),
+        "webhook_provider": OWN_PROVIDER,
+        "event_type": kind.event_type,
+        "status": status,
+        "count": trouble.count,
+        "lasted": round(max(0.0, now - trouble.since)),
+    }
+    return Event(OWN_PROVIDER, kind.event_type, status, at=now, fields=fields)
+
+
+def _kind_of(alert: Alert) -> Kind | None:
+    event_type = str(alert.event.get("event_type", ""))
+    known = {kind.event_type: kind for kind in Kind}
+    ours = alert.event.get("webhook_provider") == OWN_PROVIDER
+    return known.get(event_type) if ours else None

@@ -1,0 +1,273 @@
+"""What happened, as self metrics, log lines and problems: the only place that makes all three."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from sidecar.batch import ReadBatch
+from sidecar.config.reload import Reloaded
+from sidecar.config.settings import Config
+from sidecar.core import Core, Step
+from sidecar.daemon.selfwatch import Kind, SelfWatch, Subject
+from sidecar.deliver.retry import Dead
+from sidecar.deliver.worker import Attempt
+from sidecar.parse.event import Event
+from sidecar.receivers.base import Failed, Sent
+from sidecar.redact import Redactor
+from sidecar.rows import OutboxRow
+from sidecar.store.schema import StoreUnavailable
+from sidecar.store.store import Backlog
+from sidecar.web.metrics import SelfMetrics
+
+# A host that logs broken lines all day gets one log line about it in so many seconds.
+REJECT_LOG_SECONDS = 60.0
+# From here on being behind, or not getting rid of a message, is a problem of its own.
+LAG_SECONDS = 300.0
+STUCK_SECONDS = 900.0
+
+_log = structlog.get_logger()
+
+
+class Telemetry:
+    """Counts and logs what the parts report, and tells `watch` what is a problem."""
+
+    def __init__(self, config: Config, clock: Callable[[], float], *, shadow: bool = False) -> None:
+        self.metrics = SelfMetrics()
+        self.metrics.expect(config)
+        self.metrics.shadow.set(shadow)
+        self.watch = SelfWatch()
+        self._shadow = shadow
+        self._clock = clock
+        self._redactor = Redactor(config.redact)
+        self.backlog = Backlog(pending=0, oldest=None)  # the outbox table, as last looked at
+        self.metrics.outbox_pending.set_function(lambda: self.backlog.pending)
+        self.metrics.outbox_oldest.set_function(lambda: _age(self.backlog.oldest, clock()))
+        self._problems: frozenset[str] = frozenset()
+        self._logs: set[str] = set()
+        self._seen: Counter[tuple[str, str]] = Counter()
+        self._reject_logged_at = -REJECT_LOG_SECONDS
+        self._commit_failing_since: float | None = None
+        self._commit_failure = ""
+
+    def installed(self, core: Core, config: Config, now: float) -> None:
+        """Note that `core` works by `config` from `now` (wall clock) on."""
+        metrics = self.metrics
+        metrics.reload_successful.set(1)
+        metrics.reload_success_time.set(now)
+        metrics.alerts.clear()  # rules may be gone, and their alerts with them
+        metrics.expect(config)
+        for labels, number in core.engine.counts().items():
+            metrics.alerts.labels(*labels).set(number)
+        self.watch.present(Kind.RELOAD_FAILED, {}, now)
+        self._redactor = core.redactor
+        self._seen.clear()  # a new core counts from 0
+
+    def reloaded(self, done: Reloaded) -> None:
+        """Take the end of a reload."""
+        self.metrics.reloads.labels("ok" if done.ok else "failed").inc()
+        for warning in done.warnings:
+            _log.warning("configuration_doubtful", fault=warning)
+        if done.ok:
+            _log.info("configuration_reloaded")
+            return
+        self.metrics.reload_successful.set(0)
+        _log.error("configuration_not_reloaded", faults=list(done.faults), running="the last good")
+        fields = {"faults": len(done.faults), "fault": done.faults[0]}
+        self.watch.present(Kind.RELOAD_FAILED, {(): fields}, done.at)
+
+    def interrupted(self, rows: Iterable[OutboxRow]) -> None:
+        """Take messages whose attempt the end of the last process cut off."""
+        for row in rows:
+            self.metrics.ambiguous.labels(row.receiver, row.integration).inc()
+            _log.warning("notification_ambiguous", detail=row.detail, **_facts(row))
+
+    def own_events(self) -> list[Event]:
+        """Return what rules are to hear about the sidecar now."""
+        now = self._clock()
+        age = _age(self.backlog.oldest, now)
+        stuck = age > STUCK_SECONDS and not self._shadow
+        fields = {"pending": self.backlog.pending, "oldest_seconds": round(age)}
+        self.watch.present(Kind.OUTBOX_STUCK, {(): fields} if stuck else {}, now)
+        return self.watch.take(now)
+
+    def stepped(
+        self, batch: ReadBatch, step: Step, core: Core, *, now: float, commit_seconds: float
+    ) -> None:
+        """Take a committed step; `commit_seconds` is 0 when there was nothing to write."""
+        self._read(batch, step, core, now)
+        self._judged(step, core, now)
+        for row in step.withheld:
+            _log.info("notification_withheld", why="shadow", **_facts(row))
+        if step.outbox:
+            # Until the first outcome is saved and the table looked at again.
+            self.backlog = Backlog(
+                pending=self.backlog.pending + len(step.outbox),
+                oldest=now if self.backlog.oldest is None else self.backlog.oldest,
+            )
+        if commit_seconds:
+            self.metrics.commit_seconds.observe(commit_seconds)
+            self.written()
+
+    def written(self) -> None:
+        """Note that the state file could be written."""
+        if self._commit_failing_since is None:
+            return
+        now = self._clock()
+        stood = round(max(0.0, now - self._commit_failing_since))
+        self._commit_failing_since = None
+        _log.info("state_file_writable_again", after_seconds=stood)
+        self.watch.happened(
+            Kind.COMMIT_FAILED, (), now, error=self._commit_failure, stood_still=stood
+        )
+
+    def commit_failed(self, failure: StoreUnavailable) -> None:
+        """Take a failed commit: reading waits, and it is tried again."""
+        self.metrics.commit_failures.inc()
+        if self._commit_failing_since is None:
+            self._commit_failing_since, self._commit_failure = self._clock(), str(failure)
+            _log.error("state_file_not_writable", error=str(failure), reading="waits")
+
+    def attempted(self, attempt: Attempt) -> None:
+        """Take the end of one attempt at delivery."""
+        row, outcome = attempt.row, attempt.outcome
+        where = (row.receiver, row.integration)
+        subject = (*where, self._redactor.text(row.destination))
+        facts = _facts(row)
+        if attempt.fault is not None:
+            self.metrics.template_failures.labels(row.receiver).inc()
+            _log.error("template_failed", fault=attempt.fault, told_as="plain text", **facts)
+            self.watch.happened(
+                Kind.TEMPLATE_FAILED, (row.receiver,), attempt.ended, fault=attempt.fault
+            )
+        match outcome:
+            case Sent():
+                self.metrics.sent.labels(*where).inc()
+                self.metrics.latency.observe(max(0.0, attempt.ended - row.created))
+                _log.info("notification_sent", **facts)
+                self.watch.ended(Kind.DESTINATION_DEAD, subject)
+            case Failed():
+                self.metrics.ambiguous.labels(*where).inc(outcome.ambiguous)
+                self.metrics.failed.labels(*where, outcome.kind.value).inc()
+                dead = isinstance(attempt.decision, Dead)
+                log = _log.error if dead else _log.warning
+                event = "notification_given_up" if dead else "notification_failed"
+                log(event, reason=outcome.kind.value, detail=outcome.detail, **facts)
+                if dead:
+                    self.metrics.dead.labels(*where).inc()
+                    self.watch.happened(
+                        Kind.DESTINATION_DEAD, subject, attempt.ended,
+                        reason=outcome.kind.value, detail=outcome.detail,
+                    )  # fmt: skip
+
+    def _read(self, batch: ReadBatch, step: Step, core: Core, now: float) -> None:
+        metrics = self.metrics
+        metrics.read_bytes.inc(step.bytes)
+        metrics.read_lines.inc(step.lines)
+        metrics.future_events.inc(step.future)
+        for reject in step.rejects:
+            metrics.rejects.labels(reject.reason.value).inc()
+            self.watch.happened(Kind.REJECTS, (reject.reason.value,), now, sample=reject.sample)
+        if step.rejects and now - self._reject_logged_at >= REJECT_LOG_SECONDS:
+            self._reject_logged_at = now
+            first = step.rejects[0]
+            _log.warning("line_rejected", reason=first.reason.value, sample=first.sample)
+        for (kind, detail), amount in batch.counts.items():
+            self._happened(kind, detail, amount, now)
+        self._lag(batch, core, now)
+        if (problems := frozenset(batch.problems)) != self._problems:
+            for problem in sorted(problems - self._problems):
+                _log.warning("log_not_readable", problem=problem)
+            self._problems = problems
+        self.watch.present(Kind.LOG_UNREADABLE, {(problem,): {} for problem in problems}, now)
+
+    def _happened(self, kind: str, detail: str, amount: float, now: float) -> None:
+        match kind:
+            case "rotations":
+                self.metrics.rotations.labels(detail).inc(amount)
+            case "truncations":
+                self.metrics.truncations.inc(amount)
+            case "bytes_lost":
+                self.metrics.lost_bytes.inc(amount)
+                _log.error("log_bytes_lost", log=detail, bytes=int(amount))
+                self.watch.happened(Kind.BYTES_LOST, (detail,), now, bytes=int(amount))
+            case "overlong_lines":
+                self.metrics.overlong_lines.inc(amount)
+                self.metrics.rejects.labels("too_long").inc(amount)
+                self.watch.happened(Kind.REJECTS, ("too_long",), now, log=detail)
+            case "scan_errors":
+                self.metrics.scan_errors.inc(amount)
+            case _:
+                pass  # opened and closed files show in the gauge
+
+    def _lag(self, batch: ReadBatch, core: Core, now: float) -> None:
+        self.metrics.open_files.set(len(batch.logs))
+        self.metrics.catching_up.set(bool(batch.lagging))
+        lag: Counter[str] = Counter()
+        for status in batch.logs:
+            lag[status.log] += status.lag_bytes
+            # Oldest first: what stays is where the log's newest file stands.
+            self.metrics.position.labels(status.log).set(status.position)
+            self.metrics.size.labels(status.log).set(status.size)
+        for log in self._logs - set(lag):
+            for gauge in self.metrics.by_log:
+                gauge.remove(log)
+        self._logs = set(lag)
+        late: dict[Subject, dict[str, int]] = {}
+        for log, behind in lag.items():
+            self.metrics.lag_bytes.labels(log).set(behind)
+            seconds = core.lag_seconds(log, now) if log in batch.lagging else 0.0
+            self.metrics.lag_seconds.labels(log).set(seconds)
+            if seconds > LAG_SECONDS:
+                late[log,] = {"lag_bytes": behind, "lag_seconds": round(seconds)}
+        self.watch.present(Kind.LAG, late, now)
+
+    def _judged(self, step: Step, core: Core, now: float) -> None:
+        metrics = self.metrics
+        metrics.rule_seconds.inc(step.seconds)
+        if core.rule_time is not None:
+            metrics.rule_time.set(core.rule_time)
+        if step.transitions:
+            for labels, number in core.engine.counts().items():
+                metrics.alerts.labels(*labels).set(number)
+        for transition in step.transitions:
+            alert = transition.alert
+            _log.info(
+                f"alert_{transition.kind.value}", alertname=alert.name, key=list(alert.key),
+                severity=alert.severity, episode=alert.episode, value=alert.value,
+            )  # fmt: skip
+        for decision in step.decisions:
+            if not decision.told:
+                metrics.suppressed.labels(decision.reason.value).inc(decision.alerts)
+        full = self._rises(metrics.series_overflow.labels, "metric", core.meter.overflow)
+        full |= self._rises(metrics.rule_overflow.labels, "rule", core.engine.overflow)
+        for cap, name in full:
+            self.watch.happened(Kind.CAP_REACHED, (cap, name), now)
+        self._rises(metrics.bad_values.labels, "bad", core.meter.bad_values)
+        self._rises(metrics.rule_bad_values.labels, "rule bad", core.engine.not_numbers)
+
+    def _rises(
+        self, child: Callable[[str], object], kind: str, totals: dict[str, int]
+    ) -> set[tuple[str, str]]:
+        """Bring the counters behind `child` up to running `totals`; return which ones grew."""
+        grew = set()
+        for name, total in totals.items():
+            if grown := total - self._seen[kind, name]:
+                child(name).inc(grown)  # type: ignore[attr-defined]  # a prometheus Counter child
+                self._seen[kind, name] = total
+                grew.add((kind, name))
+        return grew
+
+
+def _facts(row: OutboxRow) -> dict[str, object]:
+    return {
+        "receiver": row.receiver,
+        "integration": row.integration,
+        "destination": row.destination,
+        "id": row.id,
+        "attempt": row.attempt,
+    }
+
+
+def _age(since: float | None, now: float) -> float:
+    return 0.0 if since is None else max(0.0, now - since)

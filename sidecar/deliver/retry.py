@@ -1,0 +1,170 @@
+"""What to do after an attempt at delivery: decided from its outcome, the row and the time."""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+import msgspec
+
+from sidecar.notify.model import Receiver
+from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict
+from sidecar.rows import OutboxRow
+
+SENT = "sent"
+DEAD = "dead"
+# Begins the `detail` of a row of which an attempt may have arrived unseen; it stays to the end.
+AMBIGUOUS = "ambiguous: "
+EXPIRED = "expired"
+
+QUICK_DELAY = 2.0
+FIRST_DELAY = 15.0
+LONGEST_DELAY = 300.0
+# How much a delay may grow by chance, so that many rows do not come back in one instant.
+_SPREAD = 0.2
+_LONGEST_DETAIL = 500
+
+# Failures that say something about the road and nothing about the message: whatever is next for
+# the same destination would fail as well.
+_OUTAGES = frozenset(
+    {
+        FailureKind.RATE_LIMITED,
+        FailureKind.SERVER_ERROR,
+        FailureKind.CONNECT,
+        FailureKind.TIMEOUT,
+        FailureKind.CONNECTION_LOST,
+        FailureKind.TLS,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Accepted; nothing more to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAt:
+    """Send the same again at `at`. `counted`: the attempt uses up one of the delays."""
+
+    at: float
+    counted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """Send once more at once, as plain text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """Give up; `reason` is one scrubbed line."""
+
+    reason: str
+
+
+Decision = Done | RetryAt | Repair | Dead
+
+
+def decide(
+    row: OutboxRow, outcome: Outcome, *, now: float, receiver: Receiver, jitter: float
+) -> Decision:
+    """Return what follows from an attempt that ended at `now`; `jitter` is in [0, 1).
+
+    A 429 is no attempt. The server's Retry-After is a least delay. What would come after
+    `expires_at` never comes.
+    """
+    if isinstance(outcome, Sent):
+        return Done()
+    if outcome.verdict is Verdict.DEAD:
+        return Dead(outcome.detail)
+    if outcome.verdict is Verdict.REPAIR:
+        return Dead(f"{outcome.detail}, also as plain text") if row.plain else Repair()
+    counted = outcome.kind is not FailureKind.RATE_LIMITED
+    failures = row.attempt + counted
+    at = now + pause(outcome, failures, quick_retries=receiver.quick_retries, jitter=jitter)
+    if at >= row.expires_at:
+        return Dead(f"{EXPIRED} after {failures} failed attempts, the last: {outcome.detail}")
+    return RetryAt(at, counted)
+
+
+def pause(failed: Failed, failures: int, *, quick_retries: int, jitter: float) -> float:
+    """Return the seconds to wait after `failed`, the last of so many failures in a row.
+
+    The first `quick_retries` delays are QUICK_DELAY, then FIRST_DELAY doubles up to
+    LONGEST_DELAY; `jitter` in [0, 1) adds up to a fifth. A rate limit's own Retry-After is the
+    delay, any other failure's the least delay (RFC 9110 section 10.2.3).
+    """
+    if failed.kind is FailureKind.RATE_LIMITED and failed.retry_after is not None:
+        return failed.retry_after
+    doublings = max(0, min(failures - quick_retries - 1, 16))
+    quick = 0 < failures <= quick_retries
+    delay = QUICK_DELAY if quick else min(LONGEST_DELAY, FIRST_DELAY * 2.0**doublings)
+    return max(delay * (1 + _SPREAD * jitter), failed.retry_after or 0.0)
+
+
+def is_outage(outcome: Outcome) -> bool:
+    """Say whether the next message for the same destination would fail as well."""
+    return (
+        isinstance(outcome, Failed)
+        and outcome.verdict is Verdict.RETRY
+        and outcome.kind in _OUTAGES
+    )
+
+
+def settle(row: OutboxRow, outcome: Outcome, decision: Decision, *, now: float) -> OutboxRow:
+    """Return the row as `decision` leaves it after an attempt that ended at `now`.
+
+    Unclaimed, but for a Repair, which follows at once.
+    """
+    detail = _detail(row, outcome)
+    attempt = row.attempt + _was_made(outcome)
+    replace = msgspec.structs.replace
+    match decision:
+        case Done():
+            reference = outcome.reference if isinstance(outcome, Sent) else ""
+            done = replace(row, outcome=SENT, reference=reference)
+            return replace(done, claimed_at=None, attempt=attempt, detail=detail)
+        case RetryAt(at, counted):
+            attempt = row.attempt + counted
+            return replace(row, claimed_at=None, attempt=attempt, next_at=at, detail=detail)
+        case Repair():
+            return replace(row, claimed_at=now, attempt=attempt, plain=True, detail=detail)
+        case Dead(reason):
+            detail = _line(_doubt(detail) + reason)
+            return replace(row, claimed_at=None, attempt=attempt, outcome=DEAD, detail=detail)
+        case _:
+            assert_never(decision)
+
+
+def expire(row: OutboxRow, now: float) -> Failed | None:
+    """Return the failure of a row whose time is over, None while it may still be sent."""
+    if now < row.expires_at:
+        return None
+    last = f", the last: {row.detail.removeprefix(AMBIGUOUS)}" if row.detail else ""
+    detail = f"{EXPIRED} after {row.attempt} failed attempts{last}"
+    return Failed(FailureKind.EXPIRED, Verdict.DEAD, detail)
+
+
+def interrupted(row: OutboxRow) -> OutboxRow:
+    """Return a row found claimed at start: free again, due as before, its past uncertain."""
+    detail = f"{AMBIGUOUS}the process ended during an attempt, which may have arrived"
+    return msgspec.structs.replace(row, claimed_at=None, attempt=row.attempt + 1, detail=detail)
+
+
+def _was_made(outcome: Outcome) -> bool:
+    return isinstance(outcome, Sent) or outcome.kind is not FailureKind.EXPIRED
+
+
+def _detail(row: OutboxRow, outcome: Outcome) -> str:
+    """Return what is to be known of a row's attempts so far, in one line."""
+    if isinstance(outcome, Sent):
+        return row.detail if _doubt(row.detail) else ""
+    doubt = AMBIGUOUS if outcome.ambiguous else _doubt(row.detail)
+    return _line(f"{doubt}{outcome.kind}: {outcome.detail}")
+
+
+def _doubt(detail: str) -> str:
+    return AMBIGUOUS if detail.startswith(AMBIGUOUS) else ""
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:_LONGEST_DETAIL]

@@ -1,0 +1,142 @@
+"""What is remembered over a restart: groups rebuilt from their rows, under the routes of today."""
+
+import json
+from collections.abc import Iterable, Sequence
+
+from msgspec.structs import replace
+
+from sidecar.notify.decide import idle_flush
+from sidecar.notify.group import (
+    Group,
+    Kind,
+    Ledger,
+    Told,
+    digest_route,
+    every_route,
+    group_id,
+    group_labels,
+    match_routes,
+    route_id,
+)
+from sidecar.notify.member import Ident, Member, Stage, unpack
+from sidecar.notify.model import Route
+from sidecar.rows import GroupRow, MemberRow, ToldRow
+
+_AT_ONCE = 0.0  # a flush that was due in 1970 comes with the first one
+
+
+class Memory:
+    """Fills a ledger from rows.
+
+    Where the routes have changed since, each alert moves to the groups that take it now: a
+    receiver that knew of it is not told again, a new one is told of what fires, at once. An end
+    that nobody was told yet goes to the receiver it was meant for, if it still has a place.
+    """
+
+    def __init__(self, root: Route, ledger: Ledger) -> None:
+        self._root = root
+        self._ledger = ledger
+        self._routes = {route.id: route for route in every_route(root)}
+        self._receivers = {route.receiver for route in self._routes.values()}
+
+    def restore(
+        self,
+        groups: Sequence[GroupRow],
+        members: Iterable[MemberRow],
+        told: Iterable[ToldRow],
+    ) -> None:
+        """Rebuild every group."""
+        told_of = {(row.receiver, row.group_id): row for row in told}
+        members_of = _by_group(members)
+        for row in groups:
+            group = self._group(row, told_of.get((row.receiver, row.id)))
+            group.members = _members(group, members_of.get(row.id, ()))
+            self._ledger.adopt(group)
+        for group in list(self._ledger.groups.values()):
+            self._reroute(group)
+        reckoned = {row.id: row.repeat_interval for row in groups}
+        for group in self._ledger.groups.values():
+            # What is due stands in the row, unless it is a repeat at an interval that changed.
+            same = reckoned.get(group.id) == group.route.repeat_interval
+            if group.next_flush is not None and same:
+                continue
+            if not any(member.news for member in group.members.values()):
+                self._ledger.schedule(group, idle_flush(group))
+
+    def _group(self, row: GroupRow, told: ToldRow | None) -> Group:
+        labels: dict[str, str] = json.loads(row.labels)
+        id_ = route_id(row.id, labels)
+        kind = Kind(id_) if id_ in (Kind.LATE.value, Kind.CLOSED.value) else Kind.ROUTE
+        if kind is Kind.ROUTE:
+            # A route that is no more, or has another receiver, leaves only this much of itself.
+            route = self._routes.get(id_)
+            if route is None or route.receiver != row.receiver:
+                route = Route(id=id_, receiver=row.receiver)
+        else:
+            route = digest_route(kind, self._root, row.receiver)
+        return Group(
+            id=row.id,
+            route=route,
+            labels=labels,
+            created=row.created,
+            kind=kind,
+            told=None if told is None else Told(told.change, told.at, told.reference),
+            next_flush=row.next_flush,
+        )
+
+    def _reroute(self, group: Group) -> None:
+        """Move the members that today's routes send elsewhere."""
+        stays = self._routes.get(group.route.id) is group.route
+        if group.kind is not Kind.ROUTE:
+            stays = group.receiver in self._receivers
+        astray = [
+            (ident, member)
+            for ident, member in group.members.items()
+            if not (stays and (group.kind is not Kind.ROUTE or self._takes(group, member)))
+        ]
+        for ident, _ in astray:
+            self._ledger.put(group, ident, None)
+        for ident, member in astray:
+            self._move(group, ident, member)
+
+    def _takes(self, group: Group, member: Member) -> bool:
+        labels = member.alert.labels
+        routes = match_routes(self._root, labels)
+        return any(group_id(r, group_labels(r, labels)) == group.id for r in routes)
+
+    def _move(self, old: Group, ident: Ident, member: Member) -> None:
+        if old.kind is not Kind.ROUTE:
+            route = digest_route(old.kind, self._root, self._root.receiver)
+            labels = {"receiver": route.receiver}
+            self._place(self._ledger.open(route, labels, old.created, old.kind), ident, member)
+            return
+        for route in match_routes(self._root, member.alert.labels):
+            labels = group_labels(route, member.alert.labels)
+            if route.receiver == old.receiver:
+                group = self._ledger.open(route, labels, old.created)
+                group.told = group.told or old.told
+                self._place(group, ident, member)
+            elif member.stage is Stage.FIRING:
+                news = replace(member, open=False, news=True, fired=1, rose=False, prior=None)
+                self._place(self._ledger.open(route, labels, old.created), ident, news)
+
+    def _place(self, group: Group, ident: Ident, member: Member) -> None:
+        if ident in group.members:
+            return
+        # The told number of its new group knows nothing of it: what is news, waits.
+        self._ledger.put(group, ident, replace(member, waiting=member.news))
+        if member.news:
+            self._ledger.schedule(group, _AT_ONCE)
+
+
+def _by_group(rows: Iterable[MemberRow]) -> dict[str, list[MemberRow]]:
+    found: dict[str, list[MemberRow]] = {}
+    for row in rows:
+        found.setdefault(row.group_id, []).append(row)
+    return found
+
+
+def _members(group: Group, rows: Iterable[MemberRow]) -> dict[Ident, Member]:
+    told = -1 if group.told is None else group.told.change
+    found = (unpack(row.packed, told) for row in rows)
+    return {(m.alert.name, m.alert.key): m for m in found if m is not None}

@@ -1,0 +1,448 @@
+"""The literals that Python reprs and JSON share: texts with their escapes, numbers, constants.
+
+The plain values of the calls that reprs contain: `Decimal('1.50')`, `UUID('…')` and such.
+
+Decodes JSON and ordinary Python reprs with msgspec; other texts raise and are read by `repr`.
+
+Reads Python reprs, and anything JSON-like, without evaluating: an exact, bounded reader.
+
+The host logs an f-string of a dict, so its events are reprs. `sidecar.parse.quick` takes the
+ordinary ones; this reader takes all the rest.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import msgspec
+
+from sidecar.parse.event import RejectReason
+
+STRING = re.compile(
+    r"""([bB]?)(?:'([^'\\]*(?:\\.[^'\\]*)*)'|"([^"\\]*(?:\\.[^"\\]*)*)")""", re.DOTALL
+)
+NUMBER = re.compile(
+    r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?=[\s,:}\])>]|\Z)",
+    re.ASCII,
+)
+_NAN, _INFINITY = float("nan"), float("inf")
+CONSTANTS: Mapping[str, Any] = {
+    **dict.fromkeys(("None", "null"), None),
+    **dict.fromkeys(("True", "true"), True),
+    **dict.fromkeys(("False", "false"), False),
+    **dict.fromkeys(("nan", "-nan", "NaN"), _NAN),
+    **dict.fromkeys(("inf", "Infinity"), _INFINITY),
+    **dict.fromkeys(("-inf", "-Infinity"), -_INFINITY),
+}
+_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.DOTALL)
+# A slash: JSON may write \/
+_ESCAPED = dict(zip("nrtbfva\\'\"/", "\n\r\t\b\f\v\a\\'\"/", strict=True))
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_LAST_CODE_POINT = 0x10FFFF
+_LEAST_INT, _MOST_INT = -(2**63), 2**64 - 1
+_MOST_DIGITS = 400  # no float needs more; int() and float() slow down with the square of them
+
+
+def text_of(found: re.Match[str]) -> str:
+    """Return the text a match of STRING stands for; bytes are read as UTF-8.
+
+    The result can be stored: a lone surrogate becomes the replacement character.
+    """
+    raw = found[2] if found[3] is None else found[3]
+    text = _ESCAPE.sub(_unescaped, raw) if "\\" in raw else raw
+    if found[1]:
+        return text.encode("latin-1", "replace").decode("utf-8", "replace")
+    if _SURROGATE.search(text):  # JSON writes characters beyond 16 bits as a pair
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def number_of(text: str) -> int | float | str:
+    """Return the number a match of NUMBER stands for; one of endless digits stays text."""
+    if len(text) > _MOST_DIGITS:
+        return text
+    return bounded_int(int(text)) if text.lstrip("+-").isdigit() else float(text)
+
+
+def bounded_int(number: int) -> int | float:
+    """Return `number`, as a float when it leaves 64 bits: nothing downstream stores more."""
+    if _LEAST_INT <= number <= _MOST_INT:
+        return number
+    try:
+        return float(number)
+    except OverflowError:
+        return _INFINITY if number > 0 else -_INFINITY
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    code = found[1] or found[2] or found[3]
+    if code:
+        point = int(code, 16)
+        return chr(point) if point <= _LAST_CODE_POINT else "\N{REPLACEMENT CHARACTER}"
+    return _ESCAPED.get(found[4], found[0])
+
+
+_OFFSET = re.compile(r"[+-]\d\d:\d\d(?::\d\d)?")
+_UTC = re.compile(r"(?i)\butc\b|tzutc\(\)")
+
+# Takes positional and named arguments; raises ValueError, TypeError or OverflowError where they
+# make no sense: the call is then kept as its text.
+Call = Callable[[Sequence[Any], Mapping[str, Any]], Any]
+
+
+def _decimal(values: Sequence[Any], _named: Mapping[str, Any]) -> int | float:
+    (text,) = values
+    try:
+        number = Decimal(text)
+    except InvalidOperation as wrong:
+        raise ValueError(text) from wrong
+    whole = isinstance(text, int) or text.lstrip("-").isdecimal()
+    return bounded_int(int(number)) if whole else float(number)
+
+
+def _text(values: Sequence[Any], _named: Mapping[str, Any]) -> str:
+    (text,) = values
+    return str(text)
+
+
+def _items(values: Sequence[Any], _named: Mapping[str, Any]) -> list[Any]:
+    items = values[0] if values else []
+    if items == {}:  # `{}` inside: an empty dict, as in frozenset({})
+        return []
+    if not isinstance(items, list):
+        raise TypeError(items)
+    return items
+
+
+def _date(values: Sequence[Any], _named: Mapping[str, Any]) -> str:
+    return date(*values).isoformat()
+
+
+def _datetime(values: Sequence[Any], named: Mapping[str, Any]) -> str:
+    zone = _zone(named["tzinfo"]) if "tzinfo" in named else None
+    return datetime(*values[:7]).replace(tzinfo=zone).isoformat()  # noqa: DTZ001 - as logged
+
+
+def _timedelta(_values: Sequence[Any], named: Mapping[str, Any]) -> float:
+    return timedelta(**named).total_seconds()
+
+
+def _timezone(values: Sequence[Any], _named: Mapping[str, Any]) -> str:
+    return str(timezone(timedelta(seconds=values[0])))
+
+
+def _zone(text: Any) -> timezone | None:
+    """Read a zone's text; a named zone's offset is unknown here, so the datetime stays text."""
+    if text is None:
+        return None
+    offset = _OFFSET.search(str(text))
+    if offset is not None:
+        return datetime.fromisoformat(f"2000-01-01T00:00{offset[0]}").tzinfo  # type: ignore[return-value]
+    if _UTC.search(str(text)):
+        return UTC
+    raise ValueError(text)
+
+
+CALLS: Mapping[str, Call] = {
+    **dict.fromkeys(("Decimal", "decimal.Decimal"), _decimal),
+    **dict.fromkeys(("UUID", "uuid.UUID"), _text),
+    **dict.fromkeys(("set", "frozenset"), _items),
+    **dict.fromkeys(("date", "datetime.date"), _date),
+    **dict.fromkeys(("datetime", "datetime.datetime"), _datetime),
+    **dict.fromkeys(("timedelta", "datetime.timedelta"), _timedelta),
+    **dict.fromkeys(("timezone", "datetime.timezone"), _timezone),
+}
+
+
+MARKER = "WEBHOOK_METRIC"
+MARKER_BYTES = MARKER.encode()
+# What msgspec raises on a text that is not JSON, not UTF-8, or nested beyond the stack.
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# Quotes become JSON's; what would need care becomes a control character, which JSON forbids.
+QUOTES = bytes.maketrans(b"'\"\\", b'"\0\0')
+_WORDS = (b"None", b"True", b"False", b'("')
+_BARE_NUMBER = re.compile(rb'\x01"(0|-?[1-9]\d{0,14}|-?\d{1,15}\.\d{1,15})"\x01')
+
+
+_decode_any = msgspec.json.Decoder().decode
+
+
+def read_whole(source: bytes) -> Any:
+    """Decode the JSON object `source`, or the ordinary repr of a dict. Raises one of NOT_JSON.
+
+    Without double quotes and backslashes every single quote in a repr is a delimiter, so that
+    JSON is one translation away. Where there are such characters, and wherever else the result
+    is not JSON (`nan`, tuples, other calls), the decoder raises.
+    """
+    if source[1:2] != b"'":
+        return _decode_any(source)
+    plain = source.translate(QUOTES)
+    try:
+        return _decode_any(plain)
+    except NOT_JSON:
+        if not any(word in plain for word in _WORDS):
+            raise
+        return _decode_any(_with_json_words(plain))
+
+
+def _with_json_words(plain: bytes) -> bytes:
+    """Write None, True, False, UUID('…') and Decimal('…') as JSON does.
+
+    Every other part between the quotes is structure; in it, a NUL stands for each text. A
+    text that shall lose its quotes is marked by the control character 1 on both sides; where
+    one is left, or was there before, the result is no JSON and the exact reader decides.
+    """
+    parts = plain.split(b'"')
+    structure = b"\0".join(parts[::2])
+    structure = structure.replace(b"None", b"null").replace(b"True", b"true")
+    structure = structure.replace(b"False", b"false")
+    if b"(\0)" in structure and b"\1" not in plain:
+        structure = structure.replace(b" UUID(\0)", b" \0")
+        structure = structure.replace(b" Decimal(\0)", b" \1\0\1")
+    replaced = structure.split(b"\0")
+    if len(replaced) != len(parts[::2]):
+        return plain  # it has a NUL of its own and is no JSON
+    parts[::2] = replaced
+    joined = b'"'.join(parts)
+    return _BARE_NUMBER.sub(rb"\1", joined) if b"\1" in joined else joined
+
+
+MAX_DEPTH = 32  # of nested objects; what lies deeper is kept as text, for consumers recurse
+_MAX_VALUES = 100_000  # a tenth of a second's work, then the line is TOO_LONG
+
+_SPACE = re.compile(r"\s*")
+_WORD = re.compile(r"[+-]?[A-Za-z_][\w.]*")
+_ARGUMENT = re.compile(r"\s*([A-Za-z_]\w*)=")
+_ENUM = re.compile(r"<[\w.|]+: ")
+_ANGLE = re.compile(r"[<>]")
+_TURN = re.compile(r"""['"()\[\]{},:]""")
+# The ordinary entry of a dict in one match (1 us instead of 5): simple key, simple value.
+_ENTRY = re.compile(
+    r"""\s*(?:'([^'\\]*)'|"([^"\\]*)")\s*:\s*
+        (?:'([^'\\]*)'|"([^"\\]*)"|(-?\d{1,15})|([A-Za-z]+))\s*([,}])""",
+    re.VERBOSE | re.ASCII,
+)
+
+
+class Unreadable(Exception):  # noqa: N818 - it names what the text is
+    """A text that claims to be an event and is none; `reason` says why."""
+
+    def __init__(self, reason: RejectReason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def read_object(text: str, start: int = 0) -> tuple[dict[str, Any], int]:
+    """Read the object at `start`; return its fields and where it ends. Raises Unreadable.
+
+    Takes Python literals, JSON, and what hosts print between them: `Decimal`, `UUID`,
+    `datetime`, `date`, `timedelta` (seconds) and an enum's `<Name.member: value>` give their
+    plain value, any other call or object its text. Tuples and sets become lists, keys become
+    texts, integers beyond 64 bits floats; `nan` stays a float, which is a sample to nobody.
+    """
+    reader = _Reader(text, start)
+    value = reader.value(1)
+    if not isinstance(value, dict):
+        raise Unreadable(RejectReason.NOT_AN_OBJECT)
+    return value, reader.at
+
+
+class _Reader:
+    """A cursor over `text`; every method reads at `at` and moves it past what it read."""
+
+    __slots__ = ("at", "left", "text")
+
+    def __init__(self, text: str, at: int) -> None:
+        self.text = text
+        self.at = at
+        self.left = _MAX_VALUES
+
+    def value(self, depth: int) -> Any:
+        self.spend()
+        first = self.peek()
+        if first == "<":
+            return self.angle(depth)
+        if first in "{[(":
+            if depth > MAX_DEPTH:
+                return self.source(self.at)
+            return self.braces(depth) if first == "{" else self.sequence(depth, first)
+        return self.scalar(depth, first)
+
+    def scalar(self, depth: int, first: str) -> Any:
+        found = STRING.match(self.text, self.at)
+        if found is not None:
+            self.at = found.end()
+            return text_of(found)
+        if first in "'\"":
+            raise Unreadable(RejectReason.TRUNCATED)
+        found = NUMBER.match(self.text, self.at)
+        if found is not None:
+            self.at = found.end()
+            return number_of(found[0])
+        return self.word(depth)
+
+    def braces(self, depth: int) -> dict[str, Any] | list[Any]:
+        """Read a dict, or a set as a list."""
+        self.at += 1
+        fields: dict[str, Any] = {}
+        items: list[Any] = []
+        while self.entries(fields) and self.peek() != "}":
+            item = self.value(depth + 1)
+            if self.peek() == ":":
+                self.at += 1
+                fields[item if isinstance(item, str) else str(item)] = self.value(depth + 1)
+            else:
+                items.append(item)
+            self.separator("}")
+        self.at += 1
+        if fields and items:
+            raise Unreadable(RejectReason.MALFORMED)
+        return items or fields
+
+    def entries(self, fields: dict[str, Any]) -> bool:
+        """Read ordinary entries of a dict as far as they go; False when its end is reached."""
+        while (entry := _ENTRY.match(self.text, self.at)) is not None:
+            key, key2, text, text2, number, word, after = entry.groups()
+            if word is not None and word not in CONSTANTS:
+                return True
+            self.spend()
+            value = text if text is not None else text2
+            if value is None:
+                value = CONSTANTS[word] if number is None else int(number)
+            fields[key2 if key is None else key] = value
+            self.at = entry.end()
+            if after == "}":
+                self.at -= 1
+                return False
+        return True
+
+    def sequence(self, depth: int, bracket: str) -> Any:
+        """Read a list, a tuple as a list, or the value inside mere parentheses."""
+        self.at += 1
+        close = "]" if bracket == "[" else ")"
+        items: list[Any] = []
+        comma = False
+        while self.peek() != close:
+            items.append(self.value(depth + 1))
+            comma = self.separator(close)
+        self.at += 1
+        return items[0] if bracket == "(" and len(items) == 1 and not comma else items
+
+    def angle(self, depth: int) -> Any:
+        """Read `<Name.member: value>` as its value, any other `<…>` as its text."""
+        start = self.at
+        found = _ENUM.match(self.text, start)
+        if found is not None and depth <= MAX_DEPTH:
+            self.at = found.end()
+            try:
+                value = self.value(depth + 1)
+                if self.peek() == ">":
+                    self.at += 1
+                    return value
+            except Unreadable as wrong:
+                _raise_unless_malformed(wrong)
+        nesting = 0
+        for bracket in _ANGLE.finditer(self.text, start):
+            self.spend()
+            nesting += 1 if bracket[0] == "<" else -1
+            if nesting == 0:
+                self.at = bracket.end()
+                return self.text[start : self.at]
+        raise Unreadable(RejectReason.TRUNCATED)
+
+    def word(self, depth: int) -> Any:
+        start = self.at
+        found = _WORD.match(self.text, start)
+        if found is None:
+            return self.source(start)
+        if not self.text.startswith("(", found.end()):
+            if found[0] in CONSTANTS:
+                self.at = found.end()
+                return CONSTANTS[found[0]]
+        elif found[0] in CALLS and depth <= MAX_DEPTH:
+            self.at = found.end()
+            return self.call(depth, start, found[0])
+        return self.source(start)
+
+    def call(self, depth: int, start: int, name: str) -> Any:
+        """Read a call whose plain value is known; its text when the arguments make no sense."""
+        self.at += 1
+        values: list[Any] = []
+        named: dict[str, Any] = {}
+        try:
+            while self.peek() != ")":
+                keyword = _ARGUMENT.match(self.text, self.at)
+                if keyword is None:
+                    values.append(self.value(depth + 1))
+                else:
+                    self.at = keyword.end()
+                    named[keyword[1]] = self.value(depth + 1)
+                self.separator(")")
+            self.at += 1
+            return CALLS[name](values, named)
+        except (ValueError, TypeError, OverflowError):
+            return self.source(start, self.at)
+        except Unreadable as wrong:
+            _raise_unless_malformed(wrong)
+            return self.source(start)
+
+    def source(self, start: int, known: int = 0) -> str:
+        """Take the text from `start` up to the next delimiter outside of brackets and quotes.
+
+        What lies before `known` was read as a whole already.
+        """
+        nesting = 0
+        at = max(start, known)
+        while (turn := _TURN.search(self.text, at)) is not None:
+            self.spend()
+            at = turn.end()
+            if turn[0] in "([{":
+                nesting += 1
+            elif turn[0] in "'\"":
+                string = STRING.match(self.text, turn.start())
+                if string is None:
+                    raise Unreadable(RejectReason.TRUNCATED)
+                at = string.end()
+            elif nesting == 0:
+                return self.cut(start, turn.start())
+            elif turn[0] in ")]}":
+                nesting -= 1
+        raise Unreadable(RejectReason.TRUNCATED)
+
+    def cut(self, start: int, end: int) -> str:
+        text = self.text[start:end].strip()
+        if not text:
+            raise Unreadable(RejectReason.MALFORMED)
+        self.at = end
+        return text
+
+    def spend(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Unreadable(RejectReason.TOO_LONG)
+
+    def peek(self) -> str:
+        """Skip blanks and return the next character, which stays. Raises Unreadable at the end."""
+        found = _SPACE.match(self.text, self.at)
+        self.at = self.at if found is None else found.end()
+        if self.at >= len(self.text):
+            raise Unreadable(RejectReason.TRUNCATED)
+        return self.text[self.at]
+
+    def separator(self, close: str) -> bool:
+        """Step over a comma and return True, or stay before `close` and return False."""
+        following = self.peek()
+        if following == ",":
+            self.at += 1
+            return True
+        if following != close:
+            raise Unreadable(RejectReason.MALFORMED)
+        return False
+
+
+def _raise_unless_malformed(wrong: Unreadable) -> None:
+    """A value in an unknown shape is kept as text; an unfinished or endless one is no value."""
+    if wrong.reason is not RejectReason.MALFORMED:
+        raise wrong

@@ -1,0 +1,176 @@
+"""Patterns: plain text lines that state a fact become events (`*.patterns.yaml`).
+
+Makes events of plain text lines that match a pattern.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from sidecar.matchers import compile_re2
+from sidecar.parse.fast import Needles
+from sidecar.parse.objects import Unreadable
+from sidecar.parse.record import MESSAGE_FIELDS, Record, read_fields
+from sidecar.syntax.table import Reading, Schema, Table, key, table
+from sidecar.syntax.values import FIELD, Re2, Text, is_field
+
+NEEDED = ("event_type", "status")
+
+
+def _gives(name: str) -> dict[str, Any]:
+    """Say that `name` is a fixed field or a named group."""
+    fixed = {"required": ["fields"], "properties": {"fields": {"required": [name]}}}
+    return {"anyOf": [fixed, {"properties": {"regex": {"pattern": rf"\(\?P<{name}>"}}}]}
+
+
+@table
+class Pattern(Table):
+    """An RE2 `regex` searched in each line; its named groups and `fields` make the event's fields.
+
+    `fields` are fixed; a named group of the same name wins. The result needs `event_type` and
+    `status`, from either side.
+    """
+
+    hints: ClassVar[dict[str, str]] = {"field": "write `fields`"}
+    schema: ClassVar[Schema] = {"allOf": [_gives(name) for name in NEEDED]}
+
+    name: Text = key("The pattern's name, unique across all files.")
+    regex: Re2 = key(
+        "RE2, searched in each line that is no WEBHOOK_METRIC record; named groups become fields."
+    )
+    fields: Mapping[str, Text] = key(
+        "Fixed fields; a named group wins over one.", schema={"propertyNames": FIELD}, default={}
+    )
+
+    def check(self, reading: Reading) -> "Pattern":
+        for name in self.fields:
+            if not is_field(name):
+                place = reading.places(self, "fields")[name]
+                reading.faults.error(place, f"`{name}` is not a field name")
+        if not self.regex:
+            return self
+        regex = compile_re2(self.regex)
+        if regex.search("") is not None:
+            hint = "name some text that the line must hold"
+            reading.error(self, "regex", "the pattern matches every line", hint)
+        for name in NEEDED:
+            if not self.fields.get(name) and name not in regex.groupindex:
+                hint = f"name a group (?P<{name}>…), or set it under `fields`"
+                reading.error(self, "regex", f"the pattern gives no `{name}`", hint)
+        return self
+
+
+@table
+class PatternFile(Table):
+    patterns: tuple[Pattern, ...] = key("Tried in order; the first that matches makes the event.")
+
+
+_LEAST_LITERAL = 4  # shorter ones stand in every other line and save nothing
+_ESCAPABLE = "\"\\/<>&'"  # JSON encoders may write these, and all beyond ASCII, otherwise
+_TOKEN = re.compile(
+    r"""(?P<group>\((?:\?P?<\w+>|\?:|(?!\?)))|(?P<close>\))
+      |(?P<set>\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\])
+      |(?P<times>(?:[?*]|\{\d+(?:,\d*)?\})\??)|(?P<plus>\+\??)
+      |\\(?P<escaped>[^\w\s])|(?P<class>\\(?:[dDsSwWbB]|[pP](?:\w|\{\^?\w+\})))
+      |(?P<any>[.^$])|(?P<or>\|)|(?P<plain>[^\\()\[\]{}|])""",
+    re.VERBOSE | re.DOTALL | re.ASCII,
+)
+
+
+class TextPatterns:
+    """All patterns of a configuration; the first that matches a line makes its event."""
+
+    def __init__(self, patterns: Sequence[Pattern]) -> None:
+        """Raises ValueError with RE2's reason when a regex cannot be compiled."""
+        literals = [required_literal(pattern.regex) for pattern in patterns]
+        self._patterns = [
+            (pattern, compile_re2(pattern.regex), literal)
+            for pattern, literal in zip(patterns, literals, strict=True)
+        ]
+        self.literals = {literal.encode() for literal in literals if literal}
+        self._needles = Needles(self.literals)
+        self.every_line = "" in literals
+
+    def candidates(self, data: bytes) -> Iterator[tuple[int, int]]:
+        """Yield begin and end of each line of `data` that some pattern might match, in order.
+
+        One search for the texts that the patterns require: lines without any cost next to nothing.
+        """
+        end = -1
+        for at in _line_starts(data) if self.every_line else self._needles.places(data):
+            if at > end:
+                begin = data.rfind(b"\n", 0, at) + 1
+                end = data.find(b"\n", at)
+                end = len(data) if end < 0 else end
+                yield begin, end
+
+    def suspects(self, line: bytes) -> bool:
+        """Return whether some pattern might match `line`."""
+        return self.every_line or self._needles.within(line)
+
+    def find_record(self, text: str) -> Record | None:
+        """Return the record that the first matching pattern makes of `text`.
+
+        In a structured record the message itself is searched before the whole line, so that
+        the record's own time is known.
+        """
+        if text.startswith("{"):
+            record = self._in_message(text)
+            if record is not None:
+                return record
+        fields = self._fields(text)
+        return None if fields is None else Record(fields, text)
+
+    def _in_message(self, text: str) -> Record | None:
+        try:
+            outer, _end = read_fields(text)
+        except Unreadable:
+            return None
+        for name in MESSAGE_FIELDS:
+            message = outer.get(name)
+            fields = self._fields(message) if isinstance(message, str) else None
+            if fields is not None:
+                return Record(fields, str(message), outer)
+        return None
+
+    def _fields(self, text: str) -> dict[str, str] | None:
+        for pattern, regex, literal in self._patterns:
+            found = regex.search(text) if literal in text else None
+            if found is not None:
+                named = {name: value for name, value in found.groupdict().items() if value}
+                return {**pattern.fields, **named}
+        return None
+
+
+def _line_starts(data: bytes) -> Iterator[int]:
+    at = 0
+    while at < len(data):
+        yield at
+        at = data.find(b"\n", at) + 1 or len(data)
+
+
+def required_literal(regex: str) -> str:
+    r"""Return the longest text every match of `regex` contains, or an empty one when none is sure.
+
+    Only what stands outside of groups counts, and anything but the plainest syntax (flags,
+    alternatives at the top, `\Q`, `\x`) gives that: a wrong answer would lose events.
+    """
+    runs = [""]
+    depth = at = 0
+    while at < len(regex):
+        token = _TOKEN.match(regex, at)
+        if token is None or (token["or"] and depth == 0):
+            return ""
+        at = token.end()
+        depth += bool(token["group"]) - bool(token["close"])
+        letter = token["plain"] or token["escaped"]
+        if depth or token["close"] or not letter:
+            if token["times"] and depth == 0:
+                runs[-1] = runs[-1][:-1]
+            runs.append("")
+        elif letter in _ESCAPABLE or not letter.isascii():
+            runs.append("")
+        else:
+            runs[-1] += letter
+    longest = max(runs, key=len)
+    return longest if len(longest) >= _LEAST_LITERAL else ""

@@ -1,0 +1,115 @@
+"""How an attempt at delivery can end: a closed set, each failure with its verdict.
+
+What may be said about a failure: no secret, no address, one short line.
+"""
+
+import os
+import re
+import socket
+import ssl
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """What to do about a failure (field's classes A to D)."""
+
+    RETRY = "retry"  # the same again later
+    REPAIR = "repair"  # once more as plain text
+    DEAD = "dead"  # this destination will not take it; stop and say so
+
+
+class FailureKind(StrEnum):
+    """Why an attempt failed. A closed set: it is a metric label."""
+
+    RATE_LIMITED = "rate_limited"
+    SERVER_ERROR = "server_error"
+    CONNECT = "connect"
+    TIMEOUT = "timeout"
+    CONNECTION_LOST = "connection_lost"
+    PAYLOAD = "payload"
+    AUTH = "auth"
+    DESTINATION = "destination"
+    TLS = "tls"
+    EXPIRED = "expired"  # its time was over before an attempt could be made
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Accepted by the other side. `reference` is its own name for the message, e.g. Slack's ts."""
+
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Not accepted, or nobody knows (`ambiguous`: the connection was lost after the body went out).
+
+    `detail` is one scrubbed line for the log; `retry_after` the server's own wish in seconds.
+    """
+
+    kind: FailureKind
+    verdict: Verdict
+    detail: str
+    retry_after: float | None = None
+    ambiguous: bool = False
+
+
+Outcome = Sent | Failed
+
+
+HIDDEN = "***"
+_LONGEST = 200
+_ADDRESS = re.compile(r"[^\s<>\"'(),:;]+@[^\s<>\"'(),:;]+")
+# A run that mixes letters and digits at length is rather a token than a word.
+_TOKEN = re.compile(r"(?=[A-Za-z+/=_-]*\d)(?=[\d+/=_-]*[A-Za-z])[A-Za-z0-9+/=_-]{20,}")
+
+
+def scrub(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return `text` as one printable line without `secrets`, mail addresses and tokens."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    text = _TOKEN.sub(HIDDEN, _ADDRESS.sub(HIDDEN, text))
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(printable.split())[:_LONGEST]
+
+
+def network_reason(error: BaseException) -> str:
+    """Return why a connection failed, in the system's words; never an exception's own text.
+
+    Those of HTTP clients may hold the whole URL, which for Slack is the secret.
+    """
+    for cause in _chain(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"certificate not trusted: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError):
+            return f"TLS handshake failed: {cause.reason or 'protocol error'}"
+        if isinstance(cause, socket.gaierror):
+            return "host name not found"
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno).lower()
+    return "connection failed"
+
+
+def is_tls(error: BaseException) -> bool:
+    """Say whether `error` comes from TLS rather than from the network below it."""
+    return any(isinstance(cause, ssl.SSLError) for cause in _chain(error))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Go through an exception, what it groups and what caused it, each once."""
+    waiting: list[BaseException] = [error]
+    seen: set[int] = set()
+    while waiting:
+        cause = waiting.pop()
+        if id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        if isinstance(cause, BaseExceptionGroup):
+            waiting.extend(cause.exceptions)
+        deeper = cause.__cause__ or cause.__context__
+        if deeper is not None:
+            waiting.append(deeper)

@@ -1,0 +1,91 @@
+"""What an SMTP session's end means: reply codes and broken connections as failures."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+import aiosmtplib
+
+from sidecar.receivers.base import Failed, FailureKind, Verdict, is_tls, network_reason, scrub
+
+_CREDENTIALS = frozenset({530, 534, 535, 538})
+_EXCEEDED_STORAGE = 552
+
+
+class Phase(StrEnum):
+    """How far a session came; the value is shown to people."""
+
+    CONNECT = "connecting"
+    HELLO = "greeting"
+    TLS = "STARTTLS"
+    LOGIN = "login"
+    SENDER = "sender"
+    RECIPIENT = "recipient"
+    DATA = "data"
+
+
+# What a 5yz reply refuses, by phase. A refused connection or STARTTLS says nothing about the mail
+# and may be over once a person has looked, so these are tried again.
+_REFUSED = {
+    Phase.CONNECT: (FailureKind.CONNECT, Verdict.RETRY),
+    Phase.HELLO: (FailureKind.OTHER, Verdict.DEAD),
+    Phase.TLS: (FailureKind.TLS, Verdict.RETRY),
+    Phase.LOGIN: (FailureKind.AUTH, Verdict.DEAD),
+    Phase.SENDER: (FailureKind.OTHER, Verdict.DEAD),
+    Phase.RECIPIENT: (FailureKind.DESTINATION, Verdict.DEAD),
+    Phase.DATA: (FailureKind.PAYLOAD, Verdict.DEAD),
+}
+
+
+def classify(phase: Phase, code: int) -> tuple[FailureKind, Verdict]:
+    """Return what a reply code refuses in a phase.
+
+    4yz may be tried again, 5yz not (RFC 5321 section 4.2.1); 552 to a recipient stands for 452
+    (section 4.5.3.1.10); 530, 534, 535 and 538 are about credentials (RFC 4954 section 6).
+    """
+    if code // 100 != 5 or (phase is Phase.RECIPIENT and code == _EXCEEDED_STORAGE):  # noqa: PLR2004 - 5yz
+        return (FailureKind.SERVER_ERROR, Verdict.RETRY)
+    if code in _CREDENTIALS:
+        return (FailureKind.AUTH, Verdict.DEAD)
+    return _REFUSED[phase]
+
+
+def failure(phase: Phase, error: Exception, secrets: Iterable[str]) -> Failed:
+    """Return what `error` in `phase` means; `secrets` never get into the detail.
+
+    A connection lost or silent in the data phase leaves open whether the mail was accepted.
+    """
+    ambiguous = phase is Phase.DATA
+    match error:
+        case aiosmtplib.SMTPResponseException():
+            kind, verdict = classify(phase, error.code)
+            return Failed(kind, verdict, f"SMTP {error.code} {_said(error, secrets)} ({phase})")
+        case TimeoutError():
+            detail = f"no answer in time ({phase})"
+            return Failed(FailureKind.TIMEOUT, Verdict.RETRY, detail, ambiguous=ambiguous)
+        case OSError():
+            kind = _of_connection(phase, error)
+            detail = f"{network_reason(error)} ({phase})"
+            return Failed(kind, Verdict.RETRY, detail, ambiguous=ambiguous)
+        case aiosmtplib.SMTPException() if phase is Phase.TLS:
+            # Never in the clear, and never given up: the offer may have been taken out on the way.
+            detail = "the server does not offer STARTTLS, which require_tls asks for"
+            return Failed(FailureKind.TLS, Verdict.RETRY, detail)
+        case aiosmtplib.SMTPException() if phase is Phase.LOGIN:
+            detail = "the server offers no way of login that we know"
+            return Failed(FailureKind.AUTH, Verdict.DEAD, detail)
+        case ValueError() if phase is Phase.RECIPIENT:
+            detail = "not an address that SMTP can carry"
+            return Failed(FailureKind.DESTINATION, Verdict.DEAD, detail)
+        case _:
+            detail = f"the settings cannot be used as they are written ({phase})"
+            return Failed(FailureKind.OTHER, Verdict.DEAD, detail)
+
+
+def _of_connection(phase: Phase, error: OSError) -> FailureKind:
+    if is_tls(error) or isinstance(error, FileNotFoundError | PermissionError):
+        return FailureKind.TLS  # the certificate, or the file of `tls_ca_file`
+    return FailureKind.CONNECT if phase is Phase.CONNECT else FailureKind.CONNECTION_LOST
+
+
+def _said(error: aiosmtplib.SMTPResponseException, secrets: Iterable[str]) -> str:
+    return scrub(str(error.message), secrets)

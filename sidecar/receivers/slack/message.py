@@ -1,0 +1,107 @@
+"""Slack's payload: header, coloured body, footer, inside every limit that Slack sets.
+
+Limits: docs.slack.dev, reference of blocks and of chat.postMessage. That all blocks together must
+stay under about 13,200 characters is not documented; slackapi/bolt-js#2509 found it.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from sidecar.render.sandbox import escape_slack
+
+MAX_TEXT = 4000
+MAX_SECTION = 3000
+MAX_HEADER = 150
+MAX_BLOCKS = 50
+# Header, footer, and a divider with the section that says it was cut must still find a place.
+_MOST_BODY = MAX_BLOCKS - 5
+MAX_TOTAL = 12_000  # of the 13,200, with room for header, footer and fallback
+
+DIVIDER = "---"  # a line of its own in a template's text
+_CUT = "\n_… cut here; the rest is in the mail and in the sidecar's API_"
+_MAX_SHORT = 400
+_ROOM = 1000  # for header and footer
+# Where a text must not be cut: inside `<url|name>` or `&amp;`.
+_UNCLOSED = re.compile(r"(?:<[^<>]*|&[a-z]{0,4})\Z")
+
+_COLOURS = {"critical": "#c8102e", "error": "#e8590c", "warning": "#f2a900", "info": "#2e77d0"}
+_ENDED = "#2e9e5b"
+
+
+def colour(view: dict[str, Any]) -> str:
+    """Return the colour of a notification's view: of its severity, or green once it is over."""
+    return _ENDED if view["status"] == "resolved" else _COLOURS[view["severity"]]
+
+
+def payload(title: str, short: str, body: str, footer: str, colour: str) -> dict[str, Any]:
+    """Return what `chat.postMessage` and incoming webhooks take.
+
+    `title`, `short` (what a phone shows) and `footer` are plain text, `body` is mrkdwn whose
+    values are escaped.
+    """
+    blocks = [*_body_blocks(body), _context(footer)]
+    return {
+        "text": _fit(short, _MAX_SHORT),
+        "blocks": [{"type": "header", "text": _plain_text(_fit(title, MAX_HEADER))}],
+        "attachments": [{"color": colour, "blocks": blocks}],
+    }
+
+
+def plain_payload(text: str) -> dict[str, Any]:
+    """Return the simplest payload there is, for plain `text`."""
+    return {"text": _fit(text, MAX_TEXT)}
+
+
+def _body_blocks(body: str) -> list[dict[str, Any]]:
+    """Return the body as sections, a divider for each `---` line, cut where the room ends."""
+    blocks: list[dict[str, Any]] = []
+    room = MAX_TOTAL - _ROOM
+    for number, part in enumerate(re.split(rf"(?m)^{DIVIDER}$", body)):
+        if number and blocks:
+            blocks.append({"type": "divider"})
+        for text in _pieces(part.strip(), MAX_SECTION):
+            if len(text) + len(_CUT) > room or len(blocks) > _MOST_BODY:
+                blocks.append(_section(cut(text, max(1, room - len(_CUT))) + _CUT))
+                return blocks
+            blocks.append(_section(text))
+            room -= len(text)
+    return blocks or [_section("(no text)")]
+
+
+def _pieces(text: str, size: int) -> Iterator[str]:
+    """Yield `text` in pieces of at most `size`, broken at line ends where there are any."""
+    while len(text) > size:
+        piece = cut(text, size)
+        line = piece.rfind("\n")
+        if line > size // 2:
+            piece = piece[:line]
+        yield piece
+        text = text[len(piece) :].lstrip("\n")
+    if text:
+        yield text
+
+
+def cut(text: str, size: int) -> str:
+    """Return the first `size` characters of mrkdwn, ending before a link or entity they break."""
+    if len(text) <= size:
+        return text
+    return _UNCLOSED.sub("", text[:size]) or text[:size]
+
+
+def _fit(text: str, size: int) -> str:
+    """Escape plain `text`, shortened so that it has at most `size` characters afterwards."""
+    escaped = str(escape_slack(text))
+    return escaped if len(escaped) <= size else cut(escaped, size - 1).rstrip() + "…"
+
+
+def _plain_text(text: str) -> dict[str, Any]:
+    return {"type": "plain_text", "text": text or "Alert", "emoji": True}
+
+
+def _section(text: str) -> dict[str, Any]:
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+
+
+def _context(text: str) -> dict[str, Any]:
+    return {"type": "context", "elements": [{"type": "mrkdwn", "text": _fit(text, MAX_SECTION)}]}

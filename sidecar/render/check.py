@@ -1,0 +1,79 @@
+"""Templates at load time: the shipped ones, the user's, and what can be said before rendering."""
+
+from collections.abc import Iterable
+from importlib import resources
+
+from jinja2 import TemplateSyntaxError, meta, nodes as ast
+
+from sidecar.render.sandbox import TemplateEnvironment
+from sidecar.syntax.faults import Faults, Place, Wrong, did_you_mean
+from sidecar.syntax.files import read_text
+from sidecar.syntax.tree import Scalar
+
+# What an annotation's template may name (DESIGN: Rules).
+ANNOTATION_NAMES = frozenset({"value", "labels", "event"})
+_SANDBOX = TemplateEnvironment()
+_GIVEN = ANNOTATION_NAMES | _SANDBOX.globals.keys()
+
+
+def shipped_templates() -> dict[str, str]:
+    """Return the package's own templates: base name -> source."""
+    folder = resources.files("sidecar.render") / "templates"
+    if not folder.is_dir():
+        return {}
+    found = sorted(
+        (file for file in folder.iterdir() if file.name.endswith(".j2")), key=lambda f: f.name
+    )
+    return {file.name: file.read_text(encoding="utf-8") for file in found}
+
+
+def check_template_file(path: str, faults: Faults) -> str | None:
+    """Return the source of a template file; what is wrong with it is reported at its line."""
+    source = read_text(path, faults)
+    try:
+        parse_template(source or "")
+    except Wrong as wrong:
+        faults.error(Place(path, wrong.line or 1), str(wrong))
+    return source
+
+
+def check_annotation(scalar: Scalar, labels: Iterable[str], faults: Faults) -> None:
+    """Report a template that is wrong, or names what an annotation is not given.
+
+    `labels` are the labels the rule's alerts can have; another would fail each rendering.
+    """
+    try:
+        tree, names = parse_template(scalar.text)
+    except Wrong as wrong:
+        faults.error(scalar.at_line(wrong.line or 1), str(wrong))
+        return
+    for name in sorted(names - _GIVEN):
+        hint = did_you_mean(name, ANNOTATION_NAMES, "templates are given value, labels and event")
+        faults.error(scalar.place, f"the template names `{name}`, which does not exist", hint)
+    known = set(labels)
+    for line, name in _labels_named(tree):
+        if name not in known and not hasattr(dict, name):
+            otherwise = "labels of this rule: " + ", ".join(sorted(known))
+            hint = did_you_mean(name, known, otherwise)
+            faults.error(scalar.at_line(line), f"alerts of this rule have no label `{name}`", hint)
+
+
+def _labels_named(tree: ast.Template) -> list[tuple[int, str]]:
+    return [
+        (node.lineno, node.attr)
+        for node in tree.find_all(ast.Getattr)
+        if isinstance(node.node, ast.Name) and node.node.name == "labels"
+    ]
+
+
+def parse_template(source: str) -> tuple[ast.Template, set[str]]:
+    """Return a template's tree and the names it needs. Raises Wrong with the line."""
+    try:
+        tree = _SANDBOX.parse(source)
+        # Jinja2 generates the code to find the names, and so meets unknown filters as well, which
+        # parsing alone does not. Once is enough: it is a quarter of the time to read all rules.
+        return tree, meta.find_undeclared_variables(tree)
+    except TemplateSyntaxError as wrong:
+        raise Wrong(f"template: {wrong.message}", line=wrong.lineno) from None
+    except RecursionError:
+        raise Wrong("template: nested too deeply", line=1) from None

@@ -1,0 +1,252 @@
+"""When which key wants to be looked at: a heap with lazy deletion, one valid entry a key.
+
+How many keys of each `last()` rule are in which state, as changes since one last asked.
+
+All keys of all rules: found, begun within the cap, dropped, and remembered as changed.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import heapify, heappop, heappush
+
+from sidecar.rules.alert import Journal
+from sidecar.rules.floors import Floors
+from sidecar.rules.keystate import AbsentKey, KeyState
+from sidecar.rules.program import Program
+from sidecar.rules.rule import Key
+from sidecar.rules.windows import NEVER
+
+# Ties are broken by rule order and key, so that a restart changes no order of events.
+Entry = tuple[float, int, Key]
+# Entries beyond twice the valid ones at which those of states that are no more are thrown out.
+_SLACK = 1_000
+Find = Callable[[int, Key], KeyState | None]
+
+
+class Deadlines:
+    """A queue of key states by `due`. A key whose deadline moved later is put back when met."""
+
+    def __init__(self, find: Find) -> None:
+        self._find = find
+        self._heap: list[Entry] = []
+        self._most = _SLACK
+
+    def schedule(self, state: KeyState) -> None:
+        """Make sure that `state` is met no later than its `due`."""
+        if state.due < state.scheduled:
+            state.scheduled = state.due
+            heappush(self._heap, (state.due, state.program.order, state.key))
+            if len(self._heap) > self._most:
+                self._throw_out()
+
+    def schedule_all(self, states: Iterable[KeyState]) -> None:
+        """Do the same for states that were never scheduled: at a start, a hundred thousand."""
+        for state in states:
+            if state.due < NEVER:
+                state.scheduled = state.due
+                self._heap.append((state.due, state.program.order, state.key))
+        self._put_in_order()
+
+    def _throw_out(self) -> None:
+        """Keep the valid entries only: a key that is bare again and again leaves many behind."""
+        self._heap = [entry for entry in self._heap if self._is_valid(*entry)]
+        self._put_in_order()
+
+    def _put_in_order(self) -> None:
+        heapify(self._heap)
+        self._most = 2 * len(self._heap) + _SLACK
+
+    def _is_valid(self, due: float, order: int, key: Key) -> bool:
+        state = self._find(order, key)
+        return state is not None and state.scheduled == due
+
+    def first(self) -> float:
+        """Return the earliest deadline, infinite when there is none."""
+        while self._heap:
+            due, order, key = self._heap[0]
+            state = self._find(order, key)
+            if state is not None and state.scheduled == due == state.due:
+                return due
+            heappop(self._heap)
+            if state is not None and state.scheduled == due:
+                state.scheduled = NEVER
+                self.schedule(state)
+        return NEVER
+
+    def pop(self) -> KeyState | None:
+        """Take out the state with the earliest deadline."""
+        if self.first() == NEVER:
+            return None
+        _, order, key = heappop(self._heap)
+        state = self._find(order, key)
+        if state is not None:
+            state.scheduled = NEVER
+        return state
+
+
+# (alert name, state)
+Place = tuple[str, str]
+
+
+class Census:
+    """Counts keys in and out of states; what the rules themselves name is there from the start."""
+
+    def __init__(self, programs: Iterable[Program]) -> None:
+        self._named = {(program.rule.name, s) for program in programs for s in program.states}
+        self._moves: dict[Place, int] = dict.fromkeys(sorted(self._named), 0)
+
+    def note(self, state: KeyState, t: float, *, lives: bool) -> None:
+        """Look at a key that may have changed, at rule time `t`."""
+        now = state.program.state(state.windows, t) if lives else None
+        before = state.counted
+        if now == before:
+            return
+        state.counted = now
+        for text, by in ((before, -1), (now, 1)):
+            if text is not None:
+                self._move((state.program.rule.name, text), by)
+
+    def _move(self, place: Place, by: int) -> None:
+        moved = self._moves.get(place, 0) + by
+        if moved or place in self._named:
+            self._moves[place] = moved
+        else:
+            self._moves.pop(place, None)  # so that nobody has to ask: it grows with keys only
+
+    def take(self) -> dict[Place, int]:
+        """Return by how many keys each state grew since the last call."""
+        moves, self._moves = self._moves, {}
+        self._named.clear()
+        return moves
+
+
+class Population:
+    """The key states, and the `floors` of keys without one: a key has a state or a floor.
+
+    Absences wait in a queue of their own, since not every tick may judge.
+    """
+
+    def __init__(self, programs: Sequence[Program], journal: Journal, max_keys: int) -> None:
+        self._journal = journal
+        self._max_keys = max_keys
+        self.census = Census(programs)
+        self.floors = Floors(programs)
+        self._keys: list[dict[Key, KeyState]] = [{} for _ in programs]
+        self._changed: dict[tuple[int, Key], KeyState] = {}
+        self._ordinary = Deadlines(self._find)
+        self._absences = Deadlines(self._find)
+
+    def get(self, program: Program, key: Key) -> KeyState | None:
+        return self._keys[program.order].get(key)
+
+    def begin(self, program: Program, key: Key, at: float) -> KeyState | None:
+        """Return a new state for `key`, first seen at `at`; None when the rule has too many."""
+        floor = self.floors.end(program, key)
+        if floor is None and not self._has_room(program):
+            return None
+        state = self.make(program, key, at)
+        if floor is not None:
+            state.clock = state.floor = floor
+        before = self._changed.get((program.order, key))
+        if before is not None:
+            state.stored, state.stored_alert = before.stored, before.stored_alert
+        self.adopt(state)
+        return state
+
+    def forget(self, program: Program, key: Key, at: float) -> None:
+        """Let samples up to `at` count no more for a key without a state, if there is room."""
+        if key in self.floors.of(program) or self._has_room(program):
+            self.floors.set(program, key, at)
+
+    def lay_bare(self, state: KeyState) -> None:
+        """Let only the floor of `state` live on."""
+        self.census.note(state, state.clock, lives=False)
+        self._drop(state)
+        self.floors.set(state.program, state.key, state.floor)
+
+    def end_doubled_floors(self, program: Program) -> None:
+        """End the floors of keys that have a state, as a damaged row can leave them behind."""
+        for key in self.floors.of(program) & self._keys[program.order].keys():
+            self.floors.end(program, key)
+
+    def _has_room(self, program: Program) -> bool:
+        """Return whether the rule may have one more key; the event that asks counts if not."""
+        if len(self._keys[program.order]) + len(self.floors.of(program)) < self._max_keys:
+            return True
+        program.overflow += 1
+        return False
+
+    def make(self, program: Program, key: Key, at: float) -> KeyState:
+        """Return an empty state of the kind the rule needs, not yet part of the population."""
+        if program.absent:
+            return AbsentKey(program, key, self._journal, max(program.since, at))
+        return KeyState(program, key, self._journal)
+
+    def adopt(self, state: KeyState) -> None:
+        self._keys[state.program.order][state.key] = state
+
+    def after_event(self, state: KeyState) -> None:
+        """Note what an event changed in `state` and when it next wants to be looked at."""
+        state.due = state.due_after(state.clock)
+        if self._lives(state, state.clock):
+            self._queue(state).schedule(state)
+
+    def after_deadline(self, state: KeyState, t: float) -> None:
+        if self._lives(state, t):
+            self._queue(state).schedule(state)
+
+    def after_restoring(self) -> None:
+        """Do for every state what follows an event, but put their deadlines in order only once."""
+        for states in self._keys:
+            waiting = []
+            for state in list(states.values()):
+                state.due = state.due_after(state.clock)
+                if self._lives(state, state.clock):
+                    waiting.append(state)
+            for state in waiting[:1]:  # the keys of a rule all wait in one queue
+                self._queue(state).schedule_all(waiting)
+
+    def _lives(self, state: KeyState, t: float) -> bool:
+        """Note what changed in `state` by `t` and drop it if nothing is left to remember."""
+        gone = state.is_gone(t)
+        self.census.note(state, t, lives=not gone)
+        if gone:
+            state.program.ids -= len(state.seen or ())
+            self._drop(state)
+            return False
+        if state.touched:
+            state.touched = False
+            self._changed[state.program.order, state.key] = state
+        return True
+
+    def _drop(self, state: KeyState) -> None:
+        del self._keys[state.program.order][state.key]
+        self._changed[state.program.order, state.key] = state
+
+    def _queue(self, state: KeyState) -> Deadlines:
+        return self._absences if state.program.absent else self._ordinary
+
+    def _find(self, order: int, key: Key) -> KeyState | None:
+        return self._keys[order].get(key)
+
+    def next_due(self, *, complete: bool) -> float:
+        """Return the earliest deadline; those of absences only when they can be judged."""
+        first = self._ordinary.first()
+        return min(first, self._absences.first()) if complete else first
+
+    def pop(self, *, complete: bool) -> KeyState | None:
+        """Take out the state whose deadline is `next_due`."""
+        ordinary = self._ordinary.first()
+        absences = self._absences if complete else None
+        if absences is not None and absences.first() < ordinary:
+            return absences.pop()
+        return self._ordinary.pop()
+
+    def take_changed(self) -> Iterator[tuple[KeyState, bool]]:
+        """Yield each state that changed since the last call, and whether it still lives."""
+        changed, self._changed = self._changed, {}
+        for (order, key), state in changed.items():
+            yield state, self._keys[order].get(key) is state
+
+    def __iter__(self) -> Iterator[KeyState]:
+        for keys in self._keys:
+            yield from keys.values()

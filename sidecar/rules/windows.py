@@ -1,0 +1,474 @@
+"""What one key remembers of its samples for one aggregate: the contract, and states.
+
+A sample taken at `at` is inside the window at T while at + within > T, which is DESIGN's
+(T - within, T] with the same rounding as the deadline `at + within`. Every class keeps only what
+its comparison can ever ask for, so that memory is bounded by the rule:
+
+- count against n: the newest floor(n) + 1 times; fewer inside means the true count.
+- max or min against bounds c1 < ... < ck: the newest time in each of the 2k + 1 regions
+  (below, at, between, above); the outermost region still inside decides every comparison.
+- distinct against n: the floor(n) + 1 texts seen latest; the others leave the window earlier.
+- sum, avg and ratios: 60 aligned buckets a window, as the documentation says.
+
+What is only shown in messages goes as far as a small fixed memory allows.
+
+What one key remembers for sums, averages and ratios: 60 aligned buckets a window.
+
+Bucket b holds the samples in [b * width, (b + 1) * width), width being a 60th of the window; it is
+inside the window at T while (b + 60) * width > T. The window so spans 59 to 60 widths. Only
+buckets with samples take memory, 9 bytes each, or 13 for an average.
+
+What one key remembers for `count()`: exact against a number, in as many times as it needs.
+
+What one key remembers for `distinct(f)`: the texts seen latest, as digests.
+
+What one key remembers for `max(f)` and `min(f)`: exact against numbers, in constant space.
+"""
+
+import hashlib
+from array import array
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+from sidecar.parse.event import as_text
+from sidecar.rules.rule import Function
+
+NEVER = float("inf")
+LONG_AGO = float("-inf")
+
+BUCKETS = 60
+
+
+class Window(Protocol):
+    """The samples of one key for one aggregate. `t` is never less than the newest sample's time."""
+
+    def add(self, at: float, value: Any, clock: float) -> None:
+        """Take a sample; nothing at or before `clock` less the window's length is asked again."""
+
+    def judged(self, t: float) -> Any:
+        """Return the value comparisons see at `t`, None when the aggregate is empty."""
+
+    def shown(self, t: float) -> float | str | None:
+        """Return the value people see at `t`."""
+
+    def changes_after(self, t: float) -> float:
+        """Return the first instant after `t` at which passing time can change `judged`."""
+
+    def gone_at(self) -> float:
+        """Return when the last sample leaves the window."""
+
+    def forget(self, until: float) -> None:
+        """Drop the samples up to and including `until`."""
+
+    def pack(self) -> Any:
+        """Return the memory as plain values for `load`."""
+
+    def load(self, packed: Any) -> None: ...
+
+
+class Last:
+    """The value with the greatest event time, then arrival; dropped `hold` seconds after it."""
+
+    __slots__ = ("_at", "_hold", "_value")
+
+    def __init__(self, hold: float | None) -> None:
+        self._hold = NEVER if hold is None else hold
+        self._at = LONG_AGO
+        self._value: Any = None
+
+    def add(self, at: float, value: Any, clock: float) -> None:
+        if at >= self._at and at + self._hold > clock:
+            self._at, self._value = at, value
+
+    def judged(self, t: float) -> Any:
+        return self._value if self.gone_at() > t else None
+
+    def shown(self, t: float) -> float | str | None:
+        value = self.judged(t)
+        if value is None:
+            return None
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return float(value) if number else as_text(value)
+
+    def changes_after(self, t: float) -> float:
+        return gone if (gone := self.gone_at()) > t else NEVER
+
+    def gone_at(self) -> float:
+        return LONG_AGO if self._value is None else self._at + self._hold
+
+    def forget(self, until: float) -> None:
+        if self._at <= until:
+            self._at, self._value = LONG_AGO, None
+
+    def pack(self) -> Any:
+        return [self._at, self._value]
+
+    def load(self, packed: Any) -> None:
+        self._at, self._value = float(packed[0]), packed[1]
+
+
+# How two samples of one bucket become one value. Of an average the sum is kept, and the number.
+_MERGE: dict[Function, Callable[[float, float], float]] = {
+    Function.SUM: lambda one, other: one + other,
+    Function.AVG: lambda one, other: one + other,
+    Function.COUNT: lambda one, other: one + other,
+    Function.MIN: min,
+    Function.MAX: max,
+}
+# What four bytes can count: 4 billion samples of one key in one bucket.
+_MOST = 2**32 - 1
+
+
+class Buckets:
+    """Coarse samples of one key; forgetting drops the buckets up to the instant's own, whole.
+
+    The buckets in use stand in rising order, as distances from the first one's number `_first`.
+    """
+
+    __slots__ = ("_counts", "_first", "_function", "_steps", "_values", "_width")
+
+    def __init__(self, within: float, function: Function) -> None:
+        self._width = within / BUCKETS
+        self._function = function
+        self._first = 0
+        self._steps = bytearray()
+        self._values = array("d")
+        self._counts = array("I") if function is Function.AVG else None
+
+    def add(self, at: float, value: float, clock: float) -> None:
+        bucket = int(at // self._width)
+        if self._leaves(bucket) <= clock:
+            return
+        self._drop(self._gone(clock))
+        if not self._steps:
+            self._first = bucket
+        elif bucket < self._first:
+            self._begin_at(bucket)
+        step = bucket - self._first
+        place = bisect_left(self._steps, step)
+        if place < len(self._steps) and self._steps[place] == step:
+            self._values[place] = _MERGE[self._function](self._values[place], value)
+            if self._counts is not None:
+                self._counts[place] = min(self._counts[place] + 1, _MOST)
+        else:
+            self._insert(place, step, value)
+
+    def _insert(self, place: int, step: int, value: float) -> None:
+        self._steps.insert(place, step)
+        self._values.insert(place, value)
+        if self._counts is not None:
+            self._counts.insert(place, 1)
+
+    def _begin_at(self, first: int) -> None:
+        ahead = self._first - first
+        self._steps = bytearray(step + ahead for step in self._steps)
+        self._first = first
+
+    def _drop(self, count: int) -> None:
+        """Drop the `count` oldest buckets."""
+        if not count:
+            return
+        del self._steps[:count], self._values[:count]
+        if self._counts is not None:
+            del self._counts[:count]
+        if self._steps:
+            self._begin_at(self._first + self._steps[0])
+
+    def _leaves(self, bucket: int) -> float:
+        return (bucket + BUCKETS) * self._width
+
+    def _gone(self, t: float) -> int:
+        """Return how many of the oldest buckets have left the window at `t`."""
+        if not self._steps or self._leaves(self._first) > t:
+            return 0
+        return bisect_right(self._steps, t, key=lambda step: self._leaves(self._first + step))
+
+    def judged(self, t: float) -> float | None:
+        values = self._values[self._gone(t) :]
+        match self._function:
+            case Function.COUNT:
+                return sum(values)
+            case _ if not values:
+                return None
+            case Function.MIN:
+                return min(values)
+            case Function.MAX:
+                return max(values)
+            case Function.AVG:
+                return sum(values) / sum((self._counts or array("I"))[self._gone(t) :])
+            case _:
+                return sum(values)
+
+    def shown(self, t: float) -> float | None:
+        return self.judged(t)
+
+    def changes_after(self, t: float) -> float:
+        gone = self._gone(t)
+        return self._leaves(self._first + self._steps[gone]) if gone < len(self._steps) else NEVER
+
+    def gone_at(self) -> float:
+        return self._leaves(self._first + self._steps[-1]) if self._steps else LONG_AGO
+
+    def forget(self, until: float) -> None:
+        last = int(until // self._width)
+        self._drop(bisect_right(self._steps, last - self._first))
+
+    def pack(self) -> Any:
+        counts = [] if self._counts is None else self._counts.tobytes()
+        return [self._first, bytes(self._steps), self._values.tobytes(), counts]
+
+    def load(self, packed: Any) -> None:
+        first, steps, values, counts = packed
+        self._first, self._steps, self._values = int(first), bytearray(steps), array("d", values)
+        if self._counts is not None:
+            self._counts = array("I", counts)
+        if len(self._steps) != len(self._values) or len(self._counts or steps) != len(steps):
+            raise ValueError("buckets of different lengths")
+
+
+# Times kept per key so that small counts are shown exactly; older ones go to coarse buckets.
+SHOWN_TIMES = 32
+
+
+class Counts:
+    """Event times in order: the newest `keep` exactly, those before in buckets for show only."""
+
+    __slots__ = ("_keep", "_need", "_older", "_times", "_within")
+
+    def __init__(self, within: float, need: int) -> None:
+        self._within = within
+        self._need = need
+        self._keep = max(need, SHOWN_TIMES)
+        self._times = array("d")
+        self._older: Buckets | None = None
+
+    def add(self, at: float, value: Any, clock: float) -> None:  # noqa: ARG002 - a count needs no value
+        times, within = self._times, self._within
+        if times and times[0] + within <= clock:
+            del times[: self._first(clock)]
+        if at + within <= clock:
+            return
+        if not times or at >= times[-1]:
+            times.append(at)
+        else:
+            insort(times, at)
+        if len(times) > self._keep:
+            self._put_aside(times.pop(0), clock)
+
+    def _put_aside(self, at: float, clock: float) -> None:
+        if self._older is None:
+            self._older = Buckets(self._within, Function.COUNT)
+        self._older.add(at, 1.0, clock)
+
+    def _first(self, t: float) -> int:
+        """Return the index of the first time still inside at `t`, rounding as `add` does."""
+        times, within = self._times, self._within
+        first = bisect_right(times, t - within)
+        while first > 0 and times[first - 1] + within > t:
+            first -= 1
+        while first < len(times) and times[first] + within <= t:
+            first += 1
+        return first
+
+    def judged(self, t: float) -> int:
+        return min(self._need, len(self._times) - self._first(t))
+
+    def shown(self, t: float) -> float | None:
+        older = None if self._older is None else self._older.judged(t)
+        return len(self._times) - self._first(t) + (older or 0.0)
+
+    def changes_after(self, t: float) -> float:
+        first = max(self._first(t), len(self._times) - self._need)
+        return self._times[first] + self._within if first < len(self._times) else NEVER
+
+    def gone_at(self) -> float:
+        return self._times[-1] + self._within if self._times else LONG_AGO
+
+    def forget(self, until: float) -> None:
+        del self._times[: bisect_right(self._times, until)]
+        if self._older is not None:
+            self._older.forget(until)
+
+    def pack(self) -> Any:
+        return [self._times.tobytes(), None if self._older is None else self._older.pack()]
+
+    def load(self, packed: Any) -> None:
+        times, older = packed
+        self._times = array("d", times)
+        if older is not None:
+            self._older = Buckets(self._within, Function.COUNT)
+            self._older.load(older)
+
+
+# Texts kept per key at least, so that small numbers are shown exactly.
+SHOWN_TEXTS = 48
+
+
+class Distinct:
+    """Digests of the texts seen latest, each with its newest time: 16 bytes a text."""
+
+    __slots__ = ("_keep", "_need", "_newest", "_texts", "_within")
+
+    def __init__(self, within: float, need: int) -> None:
+        self._within = within
+        self._need = need
+        self._keep = max(need, SHOWN_TEXTS)
+        self._texts = array("Q")
+        self._newest = array("d")  # for each text, in the same order
+
+    def add(self, at: float, value: str, clock: float) -> None:
+        if at + self._within <= clock:
+            return
+        digest = hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        text = int.from_bytes(digest)
+        try:
+            place = self._texts.index(text)
+        except ValueError:
+            self._texts.append(text)
+            self._newest.append(at)
+        else:
+            self._newest[place] = max(self._newest[place], at)
+        if len(self._texts) > self._keep:
+            self._keep_latest(clock)
+
+    def _keep_latest(self, clock: float) -> None:
+        """Drop what has left the window and, if that is nothing, the text seen longest ago."""
+        self._keep_those(lambda at: at + self._within > clock)
+        if len(self._texts) > self._keep:
+            oldest = self._newest.index(min(self._newest))
+            del self._texts[oldest], self._newest[oldest]
+
+    def _keep_those(self, wanted: Callable[[float], bool]) -> None:
+        kept = [pair for pair in zip(self._texts, self._newest, strict=True) if wanted(pair[1])]
+        self._texts = array("Q", [text for text, _ in kept])
+        self._newest = array("d", [at for _, at in kept])
+
+    def _inside(self, t: float) -> list[float]:
+        return [at for at in self._newest if at + self._within > t]
+
+    def judged(self, t: float) -> int:
+        return min(self._need, len(self._inside(t)))
+
+    def shown(self, t: float) -> float:
+        return float(len(self._inside(t)))
+
+    def changes_after(self, t: float) -> float:
+        inside = sorted(self._inside(t))[-self._need :]
+        return inside[0] + self._within if inside else NEVER
+
+    def gone_at(self) -> float:
+        return max(self._newest, default=LONG_AGO) + self._within
+
+    def forget(self, until: float) -> None:
+        self._keep_those(lambda at: at > until)
+
+    def pack(self) -> Any:
+        return [self._texts.tobytes(), self._newest.tobytes()]
+
+    def load(self, packed: Any) -> None:
+        texts, newest = packed
+        self._texts, self._newest = array("Q", texts), array("d", newest)
+        if len(self._texts) != len(self._newest):
+            raise ValueError("texts and times of different lengths")
+
+
+# Peaks kept per key to show the true extreme; only what is shown depends on them.
+SHOWN_PEAKS = 16
+
+
+class Extremes:
+    """The newest time in each region around the bounds, and a few peaks to show."""
+
+    __slots__ = ("_bounds", "_newest", "_peaks", "_sign", "_within")
+
+    # Times and values of peaks by turns, in the order of time; later ones are lower.
+    _peaks: "array[float]"
+
+    def __init__(self, within: float, bounds: tuple[float, ...], sign: int) -> None:
+        self._within = within
+        self._sign = sign  # 1: max, -1: min, which is the max of the negated values
+        self._bounds = bounds if sign > 0 else tuple(-b for b in reversed(bounds))
+        self._newest = array("d", [LONG_AGO] * (2 * len(bounds) + 1))
+        self._peaks = array("d")
+
+    def add(self, at: float, value: float, clock: float) -> None:
+        if at + self._within <= clock:
+            return
+        value *= self._sign
+        region = self._region(value)
+        self._newest[region] = max(self._newest[region], at)
+        self._add_peak(at, value, clock)
+
+    def _region(self, value: float) -> int:
+        place = bisect_left(self._bounds, value)
+        exact = place < len(self._bounds) and self._bounds[place] == value
+        return 2 * place + exact
+
+    def _each_peak(self) -> Iterator[tuple[float, float]]:
+        return zip(self._peaks[::2], self._peaks[1::2], strict=True)
+
+    def _add_peak(self, at: float, value: float, clock: float) -> None:
+        peaks = self._peaks
+        if len(peaks) == 2 and at >= peaks[0] and value >= peaks[1]:  # noqa: PLR2004 - one peak
+            peaks[0], peaks[1] = at, value
+            return
+        out: list[tuple[float, float]] = []
+        for peak in self._each_peak():
+            if peak[0] >= at and peak[1] >= value:
+                return
+            if peak[0] + self._within > clock and (peak[0] > at or peak[1] > value):
+                out.append(peak)
+        insort(out, (at, value))
+        if len(out) > SHOWN_PEAKS:
+            # Give up the one whose absence is seen least; the regions stay exact.
+            del out[min(range(1, SHOWN_PEAKS), key=lambda i: out[i][1] - out[i + 1][1])]
+        self._peaks = _flat(out)
+
+    def judged(self, t: float) -> float | None:
+        region = self._outermost(t)
+        return None if region is None else self._sign * self._stand_in(region)
+
+    def _outermost(self, t: float) -> int | None:
+        for region in range(len(self._newest) - 1, -1, -1):
+            if self._newest[region] + self._within > t:
+                return region
+        return None
+
+    def _stand_in(self, region: int) -> float:
+        place, exact = divmod(region, 2)
+        if exact:
+            return self._bounds[place]
+        below = self._bounds[place - 1] if place else LONG_AGO
+        above = self._bounds[place] if place < len(self._bounds) else NEVER
+        return (below + above) / 2 if below > LONG_AGO and above < NEVER else below + above
+
+    def shown(self, t: float) -> float | None:
+        for at, value in self._each_peak():
+            if at + self._within > t:
+                return self._sign * value
+        return None
+
+    def changes_after(self, t: float) -> float:
+        region = self._outermost(t)
+        return NEVER if region is None else self._newest[region] + self._within
+
+    def gone_at(self) -> float:
+        return max(self._newest) + self._within
+
+    def forget(self, until: float) -> None:
+        self._newest = array("d", [at if at > until else LONG_AGO for at in self._newest])
+        self._peaks = _flat(peak for peak in self._each_peak() if peak[0] > until)
+
+    def pack(self) -> Any:
+        return [self._newest.tobytes(), self._peaks.tobytes()]
+
+    def load(self, packed: Any) -> None:
+        newest, peaks = array("d", packed[0]), array("d", packed[1])
+        if len(newest) != len(self._newest) or len(peaks) % 2:
+            raise ValueError("extremes of another rule")
+        self._newest, self._peaks = newest, peaks
+
+
+def _flat(peaks: Iterable[tuple[float, float]]) -> "array[float]":
+    return array("d", [number for peak in peaks for number in peak])

@@ -1,0 +1,346 @@
+"""The inputs of a test case as events in the order of their times.
+
+Holds what a test expects against what there is: both sides as lines, equal when it is met.
+
+Runs test cases and says where what was expected is not what was got.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from sidecar.config.settings import Config
+from sidecar.notify.model import Notification
+from sidecar.parse.event import UNKNOWN_PROVIDER, Chunk, Event, LogFormat, RejectReason, instant
+from sidecar.parse.parser import Parser
+from sidecar.parse.patterns import Pattern
+from sidecar.rules.alert import Alert, AlertState
+from sidecar.ruletest.cases import (
+    DEFAULT_START,
+    AlertTest,
+    Case,
+    EventInput,
+    ExpectedAlert,
+    ExpectedMessage,
+    ExpectedNotice,
+    LineInput,
+    NotificationTest,
+    When,
+)
+from sidecar.simulate.messages import Message, Press, Told
+from sidecar.simulate.simulation import Simulation
+
+# The time of reading that the parser is given, so that an event without any time shows it: the
+# year 33658, later than any time a log can state.
+_NO_TIME = 1e12
+_LOG = "input_lines"
+
+
+class Inputs(msgspec.Struct, frozen=True):
+    """When the test starts, its events in order, and why lines with the marker were no events."""
+
+    start: float
+    events: list[Event]
+    rejects: list[RejectReason]
+
+
+class _Undated(msgspec.Struct, frozen=True):
+    """An event, and when it is for want of a time of its own."""
+
+    event: Event
+    when: When
+
+    @property
+    def dated(self) -> bool:
+        return self.event.at != _NO_TIME
+
+
+def read_inputs(case: Case, patterns: tuple[Pattern, ...]) -> Inputs:
+    """Return what the case's lines and events are to the daemon's own parser.
+
+    A line's own time wins. Without one, and without `at`, the place in its list times `interval`
+    is the offset from the start. The start is the case's, else the earliest time of an input.
+    """
+    reader = _Reader(patterns)
+    found = [*reader.lines(case), *_events(case)]
+    start = case.start
+    if start is None:
+        known = [one.event.at for one in found if one.dated]
+        known += [one.when.seconds for one in found if not one.dated and one.when.absolute]
+        start = min(known, default=DEFAULT_START)
+    events = [
+        one.event if one.dated else msgspec.structs.replace(one.event, at=one.when.at(start))
+        for one in found
+    ]
+    events.sort(key=lambda event: event.at)
+    return Inputs(start, events, reader.rejects)
+
+
+class _Reader:
+    """Parses the lines of one case as one log."""
+
+    def __init__(self, patterns: tuple[Pattern, ...]) -> None:
+        self.rejects: list[RejectReason] = []
+        self._parser = Parser(patterns)
+
+    def lines(self, case: Case) -> Iterator[_Undated]:
+        position = 0
+        given = (one for one in case.inputs if isinstance(one, LineInput))
+        for place, one in enumerate(given):
+            data = one.line.encode() + b"\n"
+            chunk = Chunk(1, _LOG, LogFormat.AUTO, data, position)
+            position += len(data)
+            parsed = self._parser.parse(chunk, now=_NO_TIME, wanted=lambda _: True)
+            self.rejects += [reject.reason for reject in parsed.rejects]
+            for event in parsed.events:
+                yield _Undated(event, one.when or When(place * case.interval))
+
+
+def _events(case: Case) -> Iterator[_Undated]:
+    given = (one for one in case.inputs if isinstance(one, EventInput))
+    for place, one in enumerate(given):
+        fields = {"webhook_provider": UNKNOWN_PROVIDER, **one.fields}
+        stated = instant(fields.get("timestamp"))
+        at = _NO_TIME if one.when is not None or stated is None else stated
+        event = Event(
+            fields["webhook_provider"], fields["event_type"], fields["status"], at, fields
+        )
+        yield _Undated(event, one.when or When(place * case.interval))
+
+
+Sides = tuple[tuple[str, ...], tuple[str, ...]]
+_ALERTNAME = "alertname"
+_W = TypeVar("_W", ExpectedAlert, ExpectedNotice)
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """An alert as it stands at an instant, its annotations rendered."""
+
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    state: AlertState
+
+
+_G = TypeVar("_G", Shown, Told)
+
+
+def alert_sides(expected: Sequence[ExpectedAlert], got: Sequence[Shown]) -> Sides:
+    """Return both sides; of the annotations only those that are expected are shown."""
+    pairs, surplus = _paired(expected, got)
+    left, right = [_headline(len(expected), "alert")], [_headline(len(got), "alert")]
+    for want, found in pairs:
+        left += _alert_lines(want.state, want.labels, want.annotations)
+        if found is not None:
+            texts = {name: found.annotations.get(name, "(missing)") for name in want.annotations}
+            right += _alert_lines(found.state, found.labels, texts)
+    for extra in surplus:
+        right += _alert_lines(extra.state, extra.labels, {})
+    return tuple(left), tuple(right)
+
+
+def message_sides(expected: Sequence[ExpectedMessage], got: Sequence[Message]) -> Sides:
+    """Return both sides, message by message in their order, in what is expected of each."""
+    left, right = [_headline(len(expected), "message")], [_headline(len(got), "message")]
+    for place in range(max(len(expected), len(got))):
+        want = expected[place] if place < len(expected) else None
+        found = got[place] if place < len(got) else None
+        if want is not None:
+            left += _wanted_lines(want, place)
+        if found is not None:
+            right += _found_lines(found, want or _ANYTHING, place)
+    return tuple(left), tuple(right)
+
+
+_ANYTHING = ExpectedMessage(alerts=())
+
+
+def _wanted_lines(want: ExpectedMessage, place: int) -> list[str]:
+    lines = [f"message {place + 1}"]
+    if want.reason is not None:
+        lines.append(f"  reason: {want.reason.value}")
+    if want.late is not None:
+        lines.append(f"  late: {_flag(want.late)}")
+    for notice in want.alerts or ():
+        lines += _notice_lines(notice.labels, notice.status)
+    if want.mail_subject is not None:
+        lines.append(f"  mail_subject: {want.mail_subject}")
+    lines += [f"  slack_text contains: {text}" for text in want.slack_contains]
+    if want.slack_equals is not None:
+        lines += ["  slack_text:", *_indented(want.slack_equals)]
+    return lines
+
+
+def _found_lines(found: Message, want: ExpectedMessage, place: int) -> list[str]:
+    """Return the lines of a message that answer to those of `want`."""
+    lines = [f"message {place + 1}"]
+    if want.reason is not None or want is _ANYTHING:
+        lines.append(f"  reason: {found.reason}")
+    if want.late is not None:
+        lines.append(f"  late: {_flag(found.late)}")
+    if want.alerts is not None:
+        lines += _told_lines(want.alerts, found.told)
+    return lines + _subject_lines(found, want) + _slack_lines(found, want)
+
+
+def _told_lines(wanted: Sequence[ExpectedNotice], told: Sequence[Told]) -> list[str]:
+    lines: list[str] = []
+    pairs, surplus = _paired(wanted, told)
+    for want, found in pairs:
+        if found is not None:
+            labels = {name: found.labels.get(name, "(missing)") for name in want.labels}
+            lines += _notice_lines(labels, found.state if want.status is not None else None)
+    for extra in surplus:
+        lines += _notice_lines(extra.labels, extra.state)
+    return lines
+
+
+def _slack_lines(found: Message, want: ExpectedMessage) -> list[str]:
+    texts = [copy.text for copy in found.copies if copy.integration == "slack"]
+    if want.slack_equals is not None:
+        text = next((t for t in texts if t == want.slack_equals), texts[0] if texts else None)
+        return ["  slack_text:", *_indented("(no Slack message)" if text is None else text)]
+    missing = False
+    lines: list[str] = []
+    for part in want.slack_contains:
+        if any(part in text for text in texts):
+            lines.append(f"  slack_text contains: {part}")
+        else:
+            missing = True
+    if missing:
+        lines += ["  slack_text:", *_indented(texts[0] if texts else "(no Slack message)")]
+    return lines
+
+
+def _subject_lines(found: Message, want: ExpectedMessage) -> list[str]:
+    if want.mail_subject is None:
+        return []
+    subjects = [copy.subject for copy in found.copies if copy.integration == "email"]
+    if want.mail_subject in subjects:
+        return [f"  mail_subject: {want.mail_subject}"]
+    return [f"  mail_subject: {subjects[0] if subjects else '(no mail)'}"]
+
+
+def _paired(wanted: Sequence[_W], got: Sequence[_G]) -> tuple[list[tuple[_W, _G | None]], list[_G]]:
+    """Give each wanted one the most alike of those got that are left."""
+    left = list(got)
+    pairs: list[tuple[_W, _G | None]] = []
+    for want in wanted:
+        best = max(left, key=lambda one: _likeness(want.labels, one.labels), default=None)
+        if best is not None:
+            left.remove(best)
+        pairs.append((want, best))
+    return pairs, left
+
+
+def _likeness(wanted: Mapping[str, str], got: Mapping[str, str]) -> int:
+    return sum(got.get(name) == text for name, text in wanted.items())
+
+
+def _headline(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}" if count else f"no {word}"
+
+
+def _alert_lines(
+    state: AlertState, labels: Mapping[str, str], annotations: Mapping[str, str]
+) -> list[str]:
+    named = [f"  {name}: {text}" for name, text in sorted(labels.items()) if name != _ALERTNAME]
+    texts = [f"  annotation {name}: {text}" for name, text in sorted(annotations.items())]
+    return [state.value, *named, *texts]
+
+
+def _notice_lines(labels: Mapping[str, str], status: str | None) -> list[str]:
+    lines = ["  alert" if status is None else f"  alert {status}"]
+    return lines + [f"    {name}: {text}" for name, text in sorted(labels.items())]
+
+
+def _indented(text: str) -> list[str]:
+    return [f"    {line}" for line in text.splitlines()]
+
+
+def _flag(value: bool) -> str:  # noqa: FBT001 - a value to show
+    return "true" if value else "false"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An expectation that is not met: what was asked at which instant, and both sides."""
+
+    place: str
+    asked: str
+    at: float
+    expected: tuple[str, ...]
+    got: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How one case went: `checks` expectations were looked at. `events` came of its inputs,
+    `rejects` of lines that carry the marker and are no events.
+    """
+
+    case: Case
+    checks: int
+    events: int
+    rejects: tuple[RejectReason, ...]
+    failures: tuple[Failure, ...]
+
+
+def judge(case: Case, config: Config) -> Verdict:
+    """Run `case` on a core of its own; each of its expectations is looked at."""
+    inputs = read_inputs(case, config.patterns)
+    run = _Run(config, inputs.start, inputs.events)
+    tests: list[AlertTest | NotificationTest] = [*case.alert_tests, *case.notification_tests]
+    tests.sort(key=lambda test: test.when.at(inputs.start))
+    failures: list[Failure] = []
+    for test in tests:
+        at = test.when.at(inputs.start)
+        run.go_to(at)
+        if isinstance(test, AlertTest):
+            asked, sides = f"alert {test.alertname}", run.alerts(test)
+        else:
+            asked, sides = f"receiver {test.receiver}", run.messages(test)
+        if sides[0] != sides[1]:
+            failures.append(Failure(test.place, asked, at, *sides))
+    return Verdict(case, len(tests), len(inputs.events), tuple(inputs.rejects), tuple(failures))
+
+
+class _Run:
+    """One simulation, stopped at each instant that a test asks about."""
+
+    def __init__(self, config: Config, start: float, events: list[Event]) -> None:
+        self._simulation = Simulation(config)
+        self._simulation.begin(start)
+        self._press = Press(config)
+        self._events = events
+        self._seen = 0
+        self._untold: list[Message] = []
+
+    def go_to(self, at: float) -> None:
+        first = self._seen
+        while self._seen < len(self._events) and self._events[self._seen].at <= at:
+            self._seen += 1
+        for moment in self._simulation.run(self._events[first : self._seen], at):
+            self._untold += self._press.messages(moment)
+
+    def alerts(self, test: AlertTest) -> Sides:
+        """Hold the alerts of one name; those that are pending only where a test names that."""
+        states = {AlertState.FIRING, *(one.state for one in test.expected)}
+        found = [
+            self._shown(alert)
+            for alert in self._simulation.alerts()
+            if alert.name == test.alertname and alert.state in states
+        ]
+        return alert_sides(test.expected, found)
+
+    def messages(self, test: NotificationTest) -> Sides:
+        """Hold what the receiver was told since the last test that asked about it."""
+        found = [one for one in self._untold if one.receiver == test.receiver]
+        self._untold = [one for one in self._untold if one.receiver != test.receiver]
+        return message_sides(test.expected, found)
+
+    def _shown(self, alert: Alert) -> Shown:
+        notification = Notification.about([alert], self._simulation.now)
+        labels = self._simulation.core.redactor.fields(alert.labels)
+        return Shown(labels, self._press.annotations(notification)[0], alert.state)

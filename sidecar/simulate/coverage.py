@@ -1,0 +1,189 @@
+"""What a sample of the log says about rules and metrics: what they never saw, what fails on it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sidecar.matchers import Matcher, all_match
+from sidecar.measure.series import Metric
+from sidecar.parse.event import Event, field_of, text_of
+from sidecar.redact import Redactor
+from sidecar.render.sandbox import TemplateEnvironment
+from sidecar.rules.index import Index
+from sidecar.rules.program import Program
+from sidecar.rules.rule import Aggregate, Function, Rule
+
+# Events kept per rule to render its annotations, each with other fields than the ones before.
+_SHAPES = 20
+# Texts kept per field to find what a misspelt matcher may have meant.
+_TEXTS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Something in the rule or metric at `place` (`file:line`) that the sample speaks against.
+
+    `meant` are the words among which the right one may be found for `word`.
+    """
+
+    place: str
+    message: str
+    hint: str = ""
+    word: str = ""
+    meant: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class _RuleSightings:
+    matched: int = 0
+    fields: set[str] = field(default_factory=set)
+    shapes: dict[frozenset[str], Event] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _MetricSightings:
+    matched: int = 0
+    numbers: int = 0
+
+
+class Sightings:
+    """Collects what `rules` and `metrics` see; rules about the sidecar itself are left out."""
+
+    def __init__(self, rules: Sequence[Rule], metrics: Sequence[Metric]) -> None:
+        self.events = 0
+        self._programs = [
+            Program(rule, place) for place, rule in enumerate(r for r in rules if not r.about_us)
+        ]
+        self._index = Index(self._programs)
+        self._of_rule = [_RuleSightings() for _ in self._programs]
+        self._of_metric = [(m, _MetricSightings()) for m in metrics if m.states_of is None]
+        self._texts: dict[str, set[str]] = {}
+
+    def see(self, event: Event) -> None:
+        """Take one event."""
+        self.events += 1
+        names = {*_names(event.fields), "webhook_provider", "event_type", "status"}
+        for name in names:
+            texts = self._texts.setdefault(name, set())
+            if len(texts) < _TEXTS:
+                texts.add(text_of(event, name))
+        for program, matches, _ in self._index.concerned(event):
+            if matches:
+                seen = self._of_rule[program.order]
+                seen.matched += 1
+                seen.fields |= names
+                if len(seen.shapes) < _SHAPES:
+                    seen.shapes.setdefault(frozenset(names), event)
+        for metric, counted in self._of_metric:
+            if all_match(metric.match, lambda name: text_of(event, name)):
+                counted.matched += 1
+                counted.numbers += metric.value is None or event.number(metric.value) is not None
+
+    def doubts(self, redactor: Redactor) -> Iterator[Doubt]:
+        """Yield what the sample speaks against; events in templates are redacted as always."""
+        for program, seen in zip(self._programs, self._of_rule, strict=True):
+            rule = program.rule
+            yield from self._unmatched(rule.place, f"alert {rule.name}", rule.match, seen.matched)
+            yield from self._unseen_fields(rule, seen)
+            yield from _numberless(program, seen)
+            yield from _failing(rule, seen, redactor)
+        for metric, counted in self._of_metric:
+            name = f"metric {metric.name}"
+            yield from self._unmatched(metric.place, name, metric.match, counted.matched)
+            if counted.matched and not counted.numbers:
+                message = (
+                    f"{name}: `{metric.value}` is no number in any of {counted.matched} events"
+                )
+                yield Doubt(metric.place, message)
+
+    def _unmatched(
+        self, place: str, what: str, matchers: Sequence[Matcher], matched: int
+    ) -> Iterator[Doubt]:
+        """Say why nothing matched: a field or a text that the sample does not have."""
+        if matched:
+            return
+        message = f"{what}: no event of the sample matches"
+        for matcher in matchers:
+            texts = self._texts.get(matcher.name)
+            if texts is None and not matcher.matches(""):
+                hint = f"no event has a field `{matcher.name}`"
+                yield Doubt(place, message, hint, matcher.name, frozenset(self._texts))
+                return
+            if texts and len(texts) < _TEXTS and not any(map(matcher.matches, texts)):
+                hint = f"`{matcher}` passes none of them"
+                yield Doubt(place, message, hint, matcher.value, frozenset(texts))
+                return
+        yield Doubt(place, message)
+
+    def _unseen_fields(self, rule: Rule, seen: _RuleSightings) -> Iterator[Doubt]:
+        where = "no event that matches" if seen.matched else "no event"
+        known = seen.fields if seen.matched else set(self._texts)
+        for name in dict.fromkeys(_fields(rule)):
+            if name not in known:
+                message = f"alert {rule.name}: {where} has a field `{name}`"
+                yield Doubt(rule.place, message, "", name, frozenset(self._texts))
+
+
+def _names(fields: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """Yield the names of fields that hold something, nested ones with dots."""
+    for name, value in fields.items():
+        if value is None:
+            continue
+        yield before + name
+        if isinstance(value, Mapping):
+            yield from _names(value, f"{before}{name}.")
+
+
+def _fields(rule: Rule) -> Iterator[str]:
+    """Yield the fields that a rule cannot do without."""
+    for aggregate in _aggregates(rule):
+        yield from filter(None, [aggregate.field])
+    yield from rule.by
+    yield from filter(None, [rule.dedup_by])
+    yield from (step.at_field for step in rule.escalate if step.at_field and step.after is None)
+
+
+def _aggregates(rule: Rule) -> Iterator[Aggregate]:
+    for part in rule.condition.comparisons:
+        yield from filter(None, (part.left, part.divisor))
+
+
+def _numberless(program: Program, seen: _RuleSightings) -> Iterator[Doubt]:
+    """Yield the fields that should hold numbers and do not, in any event kept."""
+    rule = program.rule
+    for aggregate in _aggregates(rule):
+        counts = aggregate.function in (Function.COUNT, Function.DISTINCT, Function.LAST)
+        values = [field_of(event, aggregate.field) for event in seen.shapes.values()]
+        there = [value for value in values if value is not None]
+        numbers = [e for e in seen.shapes.values() if e.number(aggregate.field) is not None]
+        if there and not counts and not numbers:
+            message = (
+                f"alert {rule.name}: `{aggregate.field}` is no number in the events that match"
+            )
+            yield Doubt(rule.place, message)
+
+
+def _failing(rule: Rule, seen: _RuleSightings, redactor: Redactor) -> Iterator[Doubt]:
+    """Yield each annotation that fails on an event kept, once."""
+    sandbox = TemplateEnvironment()
+    sources = [rule.annotations, *(step.annotations for step in rule.escalate)]
+    for name, source in ((n, s) for annotations in sources for n, s in annotations.items()):
+        for event in seen.shapes.values():
+            try:
+                sandbox.fill(sandbox.from_string(source), _values(rule, event, redactor))
+            except Exception as wrong:  # noqa: BLE001 - whatever a template does is its fault
+                message = f"alert {rule.name}: annotation {name} fails on an event of the sample"
+                yield Doubt(rule.place, message, redactor.text(str(wrong) or type(wrong).__name__))
+                break
+
+
+def _values(rule: Rule, event: Event, redactor: Redactor) -> dict[str, Any]:
+    """Return what an annotation would be given if this event raised the alert."""
+    first = rule.condition.comparisons[0].left
+    labels = {"alertname": rule.name, **rule.labels}
+    for step in rule.escalate:
+        labels.update(step.labels)
+    keys = (text_of(event, name) for name in rule.by)
+    labels.update(zip(rule.by_labels, keys, strict=True))
+    state = text_of(event, first.field) if first.function is Function.LAST else 1.0
+    return {"value": state, "labels": labels, "event": redactor.fields(event.fields)}

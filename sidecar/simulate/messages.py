@@ -1,0 +1,236 @@
+"""What would have been told: messages as their receivers would have read them, alert by alert.
+
+Two replays of one history held against each other: what was added, removed, changed.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from sidecar.config.settings import Config
+from sidecar.notify.message import MAX_NOTICES
+from sidecar.notify.model import Notification
+from sidecar.redact import Redactor
+from sidecar.render.renderer import Renderer
+from sidecar.rows import OutboxRow
+from sidecar.simulate.simulation import Moment
+
+
+class Told(msgspec.Struct, frozen=True):
+    """One alert in one message, as `replay --format json` shows it.
+
+    `state` is the notice's: firing, resolved, fired and resolved, escalated.
+    """
+
+    at: float
+    alert: str
+    labels: dict[str, str]
+    state: str
+    severity: str
+    receiver: str
+    reason: str
+    late: bool
+    annotations: dict[str, str] = {}
+
+
+class Copy(msgspec.Struct, frozen=True):
+    """A message as one destination gets it. `subject` is empty for Slack; `fault` of a template."""
+
+    integration: str
+    destination: str
+    subject: str
+    text: str
+    fault: str | None = None
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One thing said to one receiver at one instant: a copy for each of its destinations."""
+
+    at: float
+    receiver: str
+    reason: str
+    group: str
+    late: bool
+    told: tuple[Told, ...]
+    copies: tuple[Copy, ...]
+
+
+class Press:
+    """Turns the outbox of a simulated step into messages, rendered as the daemon renders them."""
+
+    def __init__(self, config: Config) -> None:
+        self._receivers = config.receivers
+        self._renderer = Renderer(config.templates, Redactor(config.redact))
+
+    def messages(self, moment: Moment) -> Iterator[Message]:
+        """Yield a message for each receiver and group that was told something at `moment`."""
+        together: dict[tuple[str, str], list[Notification]] = {}
+        for row in moment.step.outbox:
+            together.setdefault((row.receiver, row.group_id), []).append(_notification(row))
+        for notifications in together.values():
+            yield self._message(notifications)
+
+    def annotations(self, notification: Notification) -> list[dict[str, str]]:
+        """Return the rendered annotations of each notice."""
+        notices = self._renderer.view(notification)["notices"]
+        return [notice["annotations"] for notice in notices]
+
+    def _message(self, notifications: list[Notification]) -> Message:
+        first = notifications[0]
+        return Message(
+            at=first.at,
+            receiver=first.receiver,
+            reason=first.reason.value,
+            group=first.group,
+            late=first.late,
+            told=tuple(self._told(notifications)),
+            copies=tuple(self._copy(one) for one in notifications),
+        )
+
+    def _told(self, notifications: list[Notification]) -> Iterator[Told]:
+        """Yield each alert once: destinations differ only in whether they hear of ends."""
+        fullest = max(notifications, key=lambda one: len(one.notices))
+        for notice, annotations in zip(fullest.notices, self.annotations(fullest), strict=True):
+            yield Told(
+                at=fullest.at,
+                alert=notice.labels.get("alertname", ""),
+                labels=notice.labels,
+                state=notice.status.value,
+                severity=notice.labels.get("severity", ""),
+                receiver=fullest.receiver,
+                reason=fullest.reason.value,
+                late=fullest.late or notice.late_by > 0,
+                annotations=annotations,
+            )
+
+    def _copy(self, whole: Notification) -> Copy:
+        one = _as_sent(whole)
+        receiver = self._receivers[one.receiver]
+        if one.integration == "slack":
+            slack = self._renderer.slack(one, receiver.slack_configs[one.index])
+            return Copy("slack", one.destination, "", slack_text(slack.payload), slack.fault)
+        if one.integration != "email":
+            return Copy(one.integration, one.destination, "", "")
+        mail = self._renderer.mail(one, receiver.email_configs[one.index])
+        return Copy("email", one.destination, mail.subject, mail.text, mail.fault)
+
+
+def slack_text(payload: dict[str, Any]) -> str:
+    """Return what a reader sees of a Slack payload: header, body and footer, line by line."""
+    attached = [block for one in payload.get("attachments", ()) for block in one["blocks"]]
+    lines: list[str] = []
+    for block in (*payload.get("blocks", ()), *attached):
+        if "text" in block:
+            lines.append(block["text"]["text"])
+        lines += [element["text"] for element in block.get("elements", ())]
+    return "\n".join(lines) if lines else str(payload.get("text", ""))
+
+
+def _as_sent(whole: Notification) -> Notification:
+    """Return a notification with no more alerts listed than the daemon lists."""
+    rest = max(0, len(whole.notices) - MAX_NOTICES)
+    listed = whole.notices[:MAX_NOTICES]
+    return msgspec.structs.replace(whole, notices=listed, more=whole.more + rest)
+
+
+def _notification(row: OutboxRow) -> Notification:
+    return msgspec.json.decode(row.payload, type=Notification)
+
+
+# What makes two notices the same piece of news: who is told of which alert's which state.
+_Subject = tuple[str, str, str, tuple[tuple[str, str], ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`before` None: added. `after` None: removed. Else changed, in what `fields` name."""
+
+    before: Told | None
+    after: Told | None
+    fields: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        if self.before is None:
+            return "added"
+        return "removed" if self.after is None else "changed"
+
+    @property
+    def told(self) -> Told:
+        """Return the newer of the two."""
+        told = self.after or self.before
+        if told is None:
+            raise ValueError("a change has two sides, and one of them is there")
+        return told
+
+
+def condensed(message: Message) -> Message:
+    """Return `message` with its texts as digests: all that comparing needs of a long history."""
+    copies = tuple(
+        Copy(copy.integration, copy.destination, _digest(copy.subject), _digest(copy.text))
+        for copy in message.copies
+    )
+    return msgspec.structs.replace(message, copies=copies)
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def difference(before: Sequence[Message], after: Sequence[Message]) -> list[Change]:
+    """Return what `after` tells otherwise than `before`, in the order of time.
+
+    Notices about one alert, state and receiver are held against each other: first those that are
+    equal in everything, then the rest in their order. One that only comes at another time is
+    changed. Where all is equal but the rendered message is not, `text` has changed.
+    """
+    then, now = _by_subject(before), _by_subject(after)
+    changes: list[Change] = []
+    for subject in then.keys() | now.keys():
+        changes += _pair(then.get(subject, []), now.get(subject, []))
+    return sorted(changes, key=lambda change: (change.told.at, change.told.alert, str(change.told)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A notice with the text of the message that it stands in."""
+
+    told: Told
+    text: tuple[tuple[str, str, str], ...]
+
+
+def _by_subject(messages: Iterable[Message]) -> dict[_Subject, list[_Line]]:
+    found: dict[_Subject, list[_Line]] = {}
+    for message in messages:
+        text = tuple((copy.destination, copy.subject, copy.text) for copy in message.copies)
+        for told in message.told:
+            # Severity may change over an alert's life, and by an edit of its rule.
+            named = (pair for pair in sorted(told.labels.items()) if pair[0] != "severity")
+            subject = (told.receiver, told.alert, told.state, tuple(named))
+            found.setdefault(subject, []).append(_Line(told, text))
+    return found
+
+
+def _pair(before: list[_Line], after: list[_Line]) -> Iterator[Change]:
+    left, right = list(before), list(after)
+    for line in before:
+        same = next((other for other in right if other.told == line.told), None)
+        if same is None:
+            continue
+        left.remove(line)
+        right.remove(same)
+        if same.text != line.text:
+            yield Change(line.told, same.told, ("text",))
+    pairs = min(len(left), len(right))
+    for old, new in zip(left[:pairs], right[:pairs], strict=True):
+        yield Change(old.told, new.told, _fields(old.told, new.told))
+    yield from (Change(line.told, None) for line in left[pairs:])
+    yield from (Change(None, line.told) for line in right[pairs:])
+
+
+def _fields(old: Told, new: Told) -> tuple[str, ...]:
+    names = ("at", "severity", "reason", "late", "annotations")
+    return tuple(name for name in names if getattr(old, name) != getattr(new, name))

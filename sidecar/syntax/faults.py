@@ -1,0 +1,111 @@
+"""What a value's parser raises.
+
+Faults: what is wrong in a file a user wrote, where, and what would be right.
+"""
+
+import difflib
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+
+class Wrong(ValueError):  # noqa: N818 - raise Wrong("…") reads as a sentence
+    """What a value's parser raises; `{key}` in the words becomes the key's name."""
+
+    def __init__(self, message: str, hint: str = "", *, line: int | None = None) -> None:
+        super().__init__(message)
+        self.hint, self.line = hint, line
+
+
+class Reported(ValueError):  # noqa: N818 - the same
+    """Wrong, and already reported."""
+
+
+Severity = Literal["error", "warning"]
+
+
+class Place(msgspec.Struct, frozen=True, order=True):
+    """A position in a file; line and column count from 1, as editors do."""
+
+    file: str
+    line: int = 1
+    column: int = 1
+
+
+class Fault(msgspec.Struct, frozen=True, order=True):
+    """One thing wrong. `hint` says what would be right and is empty where that is plain."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+    hint: str = ""
+    severity: Severity = "error"
+
+    def __str__(self) -> str:
+        text = f"{self.file}:{self.line}:{self.column}: {self.severity}: {self.message}"
+        return f"{text}; {self.hint}" if self.hint else text
+
+
+class ConfigError(Exception):
+    """The files are wrong; `faults` holds each error of each file, sorted by place."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(sorted(faults))
+        super().__init__("\n".join(map(str, self.faults)))
+
+
+class Faults:
+    """Collects faults while files are read, so that a user hears of all of them at once."""
+
+    def __init__(self) -> None:
+        # A node used twice through a YAML alias is read twice, but wrong once.
+        self._found: set[Fault] = set()
+
+    def error(self, place: Place, message: str, hint: str = "") -> None:
+        self._found.add(Fault(place.file, place.line, place.column, message, hint))
+
+    def warning(self, place: Place, message: str, hint: str = "") -> None:
+        self._found.add(Fault(place.file, place.line, place.column, message, hint, "warning"))
+
+    @property
+    def errors(self) -> tuple[Fault, ...]:
+        return tuple(fault for fault in self.all if fault.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Fault, ...]:
+        return tuple(fault for fault in self.all if fault.severity == "warning")
+
+    @property
+    def all(self) -> tuple[Fault, ...]:
+        return tuple(sorted(self._found))
+
+    def raise_errors(self) -> None:
+        """Raise ConfigError if there is any error; warnings alone raise nothing."""
+        if self.errors:
+            raise ConfigError(self.errors)
+
+
+class Names:
+    """Names that may be defined once, with the place of each."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.places: dict[str, Place] = {}
+
+    def claim(self, name: str, place: Place, faults: Faults) -> bool:
+        """Return whether `name` is new; one that is not is reported with its first place."""
+        first = self.places.setdefault(name, place)
+        if first is place:
+            return True
+        here = first.file == place.file
+        where = f"on line {first.line}" if here else f"in {first.file}:{first.line}"
+        faults.error(place, f"{self.kind} `{name}` is defined twice", f"first {where}")
+        return False
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return a hint that names the known word nearest to `word`, or `otherwise`."""
+    near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    return f"did you mean `{near[0]}`?" if near else otherwise

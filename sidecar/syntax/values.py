@@ -1,0 +1,276 @@
+"""What single values must look like: addresses, mailboxes, names; and secrets with their files.
+
+What single values look like, to the reader and to an editor at once.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from sidecar.durations import _SHAPE as _DURATION, parse_duration
+from sidecar.matchers import _SHAPE as _MATCHER, Matcher, compile_re2, parse_matcher
+from sidecar.render.check import parse_template
+from sidecar.secret import Secret
+from sidecar.syntax.faults import Faults, Wrong, did_you_mean
+from sidecar.syntax.files import absolute, read_text
+from sidecar.syntax.table import VARIABLE, Schema, SecretValue, Value, plain_of, text_of
+from sidecar.syntax.tree import Kind, Node
+
+# Prometheus' data model: a label's name, a metric's name.
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+# The HTML standard's e-mail grammar, and RFC 5322's display name before it.
+_LETTERS = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_ADDRESS = rf"{_LETTERS}(?:\.{_LETTERS})*@{_HOST}(?:\.{_HOST})*"
+_MAILBOX = re.compile(rf'{_ADDRESS}|(?:"[^"\\\r\n]*"|[^"<>,@\r\n]+)\s*<{_ADDRESS}>')
+_HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/@]*)):(\d{1,5})")
+_MAX_PORT = 65535
+# A place in a config that is faulty anyway; nothing ever reveals it.
+_STAND_IN = Secret("http://stand-in.invalid")
+
+
+def is_field(text: str) -> bool:
+    return _FIELD.fullmatch(text) is not None
+
+
+def split_host_port(text: str) -> tuple[str, int] | None:
+    """Return host and port of `host:port`, `:port` or `[IPv6]:port`, or None if it is neither."""
+    found = _HOST_PORT.fullmatch(text)
+    if found is None or int(found[3]) > _MAX_PORT:
+        return None
+    return found[1] or found[2], int(found[3])
+
+
+def parse_smarthost(text: str) -> tuple[str, int]:
+    """Return host and port of a mail server. Raises ValueError."""
+    address = split_host_port(text)
+    if address is None or not all(address):
+        raise ValueError(f"{text!r} is not host:port; write for example mail.example.com:587")
+    return address
+
+
+def parse_url(text: str) -> str:
+    """Return `text` if it is an absolute http(s) URL. The ValueError never quotes it."""
+    problem = ValueError("expected an http:// or https:// URL")
+    if not text.isprintable() or " " in text:
+        raise problem
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise problem from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise problem
+    return text
+
+
+def split_mailboxes(text: str) -> tuple[str, ...]:
+    """Split at the commas that stand outside of quotes."""
+    parts = re.findall(r'(?:"[^"]*"|[^,"]|")+', text)
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def parse_mailbox(text: str) -> str:
+    """Return exactly one mailbox, `a@b.c` or `Name <a@b.c>`. Raises ValueError."""
+    stripped = text.strip()
+    if _MAILBOX.fullmatch(stripped):
+        return stripped
+    if len(split_mailboxes(stripped)) > 1:
+        raise ValueError(f"{text!r} holds several mailboxes; exactly one can stand here")
+    raise ValueError(f"{text!r} is not a mail address; write for example alerts@example.com")
+
+
+_VAR = r"|\$\{"
+
+
+def anchored(pattern: re.Pattern[str]) -> str:
+    """Return a pattern of ours as ECMA has it: anchored, no named groups, no layout."""
+    text = pattern.pattern
+    if pattern.flags & re.VERBOSE:
+        text = re.sub(r"\s+", "", text)
+    return f"^(?:{re.sub(r'[?]P<[a-z]+>', '', text)})$"
+
+
+def string(pattern: str = "", **more: Any) -> Schema:
+    return {"type": "string", **({"pattern": pattern} if pattern else {}), **more}
+
+
+def or_variable(schema: Schema) -> Schema:
+    return {"anyOf": [schema, VARIABLE]}
+
+
+def _positive(text: str) -> float:
+    seconds = parse_duration(text)
+    if seconds == 0:
+        raise Wrong("`{key}` must be more than 0")
+    return seconds
+
+
+def _flag(scalar: Node) -> bool:
+    scalar = plain_of(scalar, "true or false")
+    if scalar.text not in ("true", "false") or not (scalar.kind is Kind.FLAG or scalar.expanded):
+        raise Wrong("expected true or false", "without quotes")
+    return scalar.text == "true"
+
+
+def number(text: str) -> float:
+    value = float(text)
+    if not float("-inf") < value < float("inf"):
+        raise ValueError(f"{text!r} is not a finite number")
+    return value
+
+
+def _above_0(text: str) -> float:
+    if (value := number(text)) <= 0:
+        raise Wrong("`{key}` must be more than 0")
+    return value
+
+
+def whole(least: int = 0) -> Value:
+    def parse(text: str) -> int:
+        value = number(text)
+        if not value.is_integer() or value < least:
+            raise Wrong(f"`{{key}}` must be a whole number from {least} up")
+        return int(value)
+
+    return Value(parse, "a number", or_variable({"type": "integer", "minimum": least}), Kind.NUMBER)
+
+
+def choice(known: Iterable[str], make: Callable[[str], Any] = str) -> Value:
+    words = [str(word) for word in known]
+    either = " or ".join((", ".join(words[:-1]), words[-1]))
+
+    def parse(text: str) -> Any:
+        if text not in words:
+            raise Wrong(f"`{{key}}` must be {either}", did_you_mean(text, words))
+        return make(text)
+
+    return Value(parse, either, or_variable({"enum": words}))
+
+
+def shaped(pattern: re.Pattern[str], what: str, hint: str = "") -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise Wrong(f"`{text}` is not {what}", hint)
+        return text
+
+    return parse
+
+
+def _channel(text: str) -> str:
+    if not text or any(letter.isspace() for letter in text):
+        raise ValueError(f"{text!r} is not a channel; write '#name' or the channel's ID")
+    return text
+
+
+def _named(text: str) -> str:
+    if not text:
+        raise Wrong("`{key}` is empty")
+    return text
+
+
+def _listen(text: str) -> tuple[str, int]:
+    address = split_host_port(text)
+    if address is None:
+        raise ValueError(f"{text!r} is not host:port; write for example 127.0.0.1:9787")
+    return address[0] or "0.0.0.0", address[1]  # noqa: S104 - beyond loopback only /metrics is open
+
+
+def check_label(text: str, reserved: tuple[str, ...] = ()) -> str:
+    if not _LABEL.fullmatch(text):
+        raise Wrong(
+            f"`{text}` is not a label name", "letters, digits and underscores, no digit first"
+        )
+    if text.startswith("__"):
+        raise Wrong(f"label `{text}` is reserved", "names that begin with __ are internal")
+    if text in reserved:
+        raise Wrong(f"label `{text}` is reserved", "it is set by the sidecar")
+    return text
+
+
+def _template(text: str) -> str:
+    parse_template(text)
+    return text
+
+
+def _group_label(text: str) -> str:
+    return text if text == "..." else check_label(text)
+
+
+def _readable(node: Node) -> str:
+    scalar = text_of(node)
+    if not scalar.text:
+        return ""
+    faults = Faults()
+    path = absolute(scalar.place.file, scalar.text)
+    if read_text(path, faults, scalar.place) is None:
+        raise Wrong(faults.errors[0].message)
+    return path
+
+
+DURATION: Schema = {
+    "anyOf": [string(anchored(_DURATION) + "|^0$", minLength=1), {"const": 0}],
+}
+POSITIVE: Schema = {
+    "type": "string",
+    "allOf": [{"pattern": anchored(_DURATION)}, {"pattern": "[1-9]"}],
+}
+LABEL = {**string(anchored(_LABEL)), "not": {"pattern": "^__"}}
+FIELD = string(anchored(_FIELD))
+MAILBOX = string(anchored(_MAILBOX) + _VAR)
+MAILBOXES: Schema = {
+    "anyOf": [string(r"@|\$\{"), {"type": "array", "items": MAILBOX, "minItems": 1}]
+}
+_FIELD_HINT = "a name, or names with dots between them"
+_METRIC_HINT = "letters, digits, underscores and colons, no digit first"
+
+shaped_field = shaped(_FIELD, "a field name", _FIELD_HINT)
+Text = Annotated[str, Value(str, "text", string())]
+Named = Annotated[str, Value(_named, "text", string(minLength=1))]
+Flag = Annotated[
+    bool, Value(_flag, "true or false", or_variable({"type": "boolean"}), Kind.FLAG, whole=True)
+]
+Duration = Annotated[float, Value(parse_duration, "a duration", or_variable(DURATION), Kind.FLAG)]
+Positive = Annotated[float, Value(_positive, "a duration", or_variable(POSITIVE), Kind.FLAG)]
+Number = Annotated[float, Value(number, "a number", {"type": "number"}, Kind.NUMBER)]
+Above0 = Annotated[
+    float,
+    Value(
+        _above_0, "a number", or_variable({"type": "number", "exclusiveMinimum": 0}), Kind.NUMBER
+    ),
+]
+Count = Annotated[int, whole()]
+Count1 = Annotated[int, whole(1)]
+Cut = Annotated[int, whole(20)]  # a value cut shorter than its own marker helps nobody
+Url = Annotated[str, Value(parse_url, "an http(s) URL", string(r"^https?://[^\s]+$" + _VAR))]
+Channel = Annotated[str, Value(_channel, "a channel", string(r"^\S+$" + _VAR))]
+Mailbox = Annotated[str, Value(parse_mailbox, "a mail address", MAILBOX)]
+HostPort = Annotated[
+    tuple[str, int], Value(parse_smarthost, "host:port", string(r"^[^\s]+:\d{1,5}$" + _VAR))
+]
+Listen = Annotated[tuple[str, int], Value(_listen, "host:port", string(r":\d{1,5}$" + _VAR))]
+Re2 = Annotated[str, Value(lambda text: (compile_re2(text), text)[1], "an RE2 pattern", string())]
+OneMatcher = Annotated[
+    Matcher, Value(parse_matcher, "a matcher", string(anchored(_MATCHER) + _VAR))
+]
+Field = Annotated[str, Value(shaped_field, "a field", string(anchored(_FIELD)))]
+MaybeField = Annotated[str | None, Value(shaped_field, "a field", string(anchored(_FIELD)))]
+MaybeText = Annotated[str | None, Value(str, "text", string())]
+MaybeDuration = Annotated[float | None, Value(parse_duration, "a duration", DURATION, Kind.FLAG)]
+MaybePositive = Annotated[float | None, Value(_positive, "a duration", POSITIVE, Kind.FLAG)]
+Label = Annotated[str, Value(check_label, "a label", LABEL)]
+MetricName = Annotated[
+    str, Value(shaped(_METRIC, "a metric name", _METRIC_HINT), "a name", string(anchored(_METRIC)))
+]
+_TEMPLATE = Value(_template, "text", string())
+Template = Annotated[str | None, _TEMPLATE]
+TemplateText = Annotated[str, _TEMPLATE]
+GroupLabel = Annotated[
+    str, Value(_group_label, "a label", {"anyOf": [LABEL, {"const": "..."}, VARIABLE]})
+]
+ReadableFile = Annotated[str, Value(_readable, "a file", string(), whole=True)]
+SecretText = Annotated[Secret | None, SecretValue(string())]
+SecretUrl = Annotated[Secret | None, SecretValue(string(r"^https?://[^\s]+$" + _VAR), parse_url)]
