@@ -59,7 +59,7 @@ def _hide_all(found: re.Match[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class SecretShape:
     """A pattern, and what to put in place of what it finds."""
 
     regex: re2._Regexp
@@ -139,15 +139,15 @@ _NAMES_IN_TEXT = (
 # Order matters: what is long and framed goes first, or a part of it would be taken for the whole.
 SHAPES = (
     # PEM blocks, also one that is cut off, or has its newlines escaped
-    Shape(compile_re2(r"(?s)-----BEGIN [A-Z0-9 ]+-----.*?(?:-----END [A-Z0-9 ]+-----|\z)")),
+    SecretShape(compile_re2(r"(?s)-----BEGIN [A-Z0-9 ]+-----.*?(?:-----END [A-Z0-9 ]+-----|\z)")),
     # Slack's incoming webhooks: the URL is the secret
-    Shape(compile_re2(r"(?i)https?://hooks\.slack(?:-gov)?\.com/[^\s\"'<>|)\]}]*")),
+    SecretShape(compile_re2(r"(?i)https?://hooks\.slack(?:-gov)?\.com/[^\s\"'<>|)\]}]*")),
     # user:password in a URL
-    Shape(
+    SecretShape(
         compile_re2(r"(?i)([a-z][a-z0-9+.-]*://)[^\s/?#\"'<>]*@"), lambda m: f"{m[1]}{REDACTED}@"
     ),
     # secrets in a query
-    Shape(
+    SecretShape(
         compile_re2(
             r"(?i)([?&](?:[a-z0-9]+[_-])*(?:token|key|secret|password|passwd|sig|signature|auth|code)=)"
             r"[^&\s\"'<>#]+"
@@ -155,27 +155,29 @@ SHAPES = (
         _keep_first,
     ),
     # Authorization headers
-    Shape(compile_re2(r"(?i)(\bbearer[ :=]+)[a-z0-9._~+/=-]{6,}"), _keep_first),
-    Shape(compile_re2(r"(?i)(\bbasic +)([a-z0-9+/_-]{8,}={0,2})"), _hide_basic),
+    SecretShape(compile_re2(r"(?i)(\bbearer[ :=]+)[a-z0-9._~+/=-]{6,}"), _keep_first),
+    SecretShape(compile_re2(r"(?i)(\bbasic +)([a-z0-9+/_-]{8,}={0,2})"), _hide_basic),
     # Stripe
-    Shape(compile_re2(r"(?:sk|rk)_(?:live|test)_[A-Za-z0-9]+|whsec_[A-Za-z0-9+/=]+")),
-    Shape(compile_re2(r"(?:pi|seti|cs|cuss)_[A-Za-z0-9_]+_secret_[A-Za-z0-9]+")),
+    SecretShape(compile_re2(r"(?:sk|rk)_(?:live|test)_[A-Za-z0-9]+|whsec_[A-Za-z0-9+/=]+")),
+    SecretShape(compile_re2(r"(?:pi|seti|cs|cuss)_[A-Za-z0-9_]+_secret_[A-Za-z0-9]+")),
     # Slack, GitHub, GitLab, AWS, Google, SendGrid, OpenAI and Anthropic, npm
-    Shape(compile_re2(r"xox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]+|xapp-[A-Za-z0-9-]+")),
-    Shape(compile_re2(r"gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}|glpat-[\w-]{16,}")),
-    Shape(compile_re2(r"(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{35}|ya29\.[\w-]{16,}")),
-    Shape(compile_re2(r"\bSG\.[\w-]{16,}\.[\w-]{16,}|\bsk-[\w-]{20,}|npm_[A-Za-z0-9]{36}")),
+    SecretShape(compile_re2(r"xox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]+|xapp-[A-Za-z0-9-]+")),
+    SecretShape(
+        compile_re2(r"gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}|glpat-[\w-]{16,}")
+    ),
+    SecretShape(compile_re2(r"(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{35}|ya29\.[\w-]{16,}")),
+    SecretShape(compile_re2(r"\bSG\.[\w-]{16,}\.[\w-]{16,}|\bsk-[\w-]{20,}|npm_[A-Za-z0-9]{36}")),
     # JSON web tokens
-    Shape(compile_re2(r"eyJ[\w-]{6,}\.[\w-]{6,}(?:\.[\w-]*)?")),
+    SecretShape(compile_re2(r"eyJ[\w-]{6,}\.[\w-]{6,}(?:\.[\w-]*)?")),
     # name=value and "name": "value" in a text
-    Shape(
+    SecretShape(
         compile_re2(rf"(?i)(\b{_NAMES_IN_TEXT}\\?[\"']?\s*[=:]\s*\\?[\"']?)[^\s\"',;&{{}}\[\]\\]+"),
         _keep_first,
     ),
     # card numbers, in groups or not
-    Shape(compile_re2(r"[0-9](?:[ -]?[0-9]){12,}"), _hide_cards),
+    SecretShape(compile_re2(r"[0-9](?:[ -]?[0-9]){12,}"), _hide_cards),
     # mail addresses
-    Shape(
+    SecretShape(
         compile_re2(
             r"([\pL\pN.!#$%&\'*+/=?^_`{|}~-]+)@([\pL\pN](?:[\pL\pN.-]*[\pL\pN])?\.[\pL\pN]{2,})"
         ),
@@ -212,7 +214,7 @@ class Redactor:
         policy = policy or RedactPolicy()
         self._max_length = policy.max_length
         self._keys = frozenset(plain_name(key) for key in policy.keys)
-        self._own = tuple(Shape(compile_re2(pattern)) for pattern in policy.patterns)
+        self._own = tuple(SecretShape(compile_re2(pattern)) for pattern in policy.patterns)
         self._names: dict[str, tuple[str, bool]] = {}  # name -> as shown, whether of a secret
 
     def fields(self, mapping: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from sidecar.syntax.faults import Faults
-from sidecar.syntax.tree import Kind, Listing, Node, Scalar, compose
+from sidecar.syntax.tree import ListNode, Node, Scalar, ScalarKind, compose
 
 Schema = dict[str, Any]
 _ANNOTATIONS = {"$schema", "$defs", "title", "description", "default"}
@@ -125,12 +125,16 @@ def yaml_value(text: str) -> Any:
 
 
 def _value(node: Node) -> Any:
-    if isinstance(node, Listing):
+    if isinstance(node, ListNode):
         return [_value(item) for item in node.items]
     if not isinstance(node, Scalar):
         return {name: _value(value) for name, value in node.values.items()}
-    if node.kind is Kind.NUMBER:
+    if node.kind is ScalarKind.NUMBER:
         number = float(node.text.replace("_", "")) if ":" not in node.text else node.text
         return int(number) if isinstance(number, float) and number.is_integer() else number
-    known = {Kind.TEXT: node.text, Kind.FLAG: node.text == "true", Kind.NULL: None}
+    known = {
+        ScalarKind.TEXT: node.text,
+        ScalarKind.FLAG: node.text == "true",
+        ScalarKind.NULL: None,
+    }
     return known[node.kind]

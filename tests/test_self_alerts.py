@@ -11,7 +11,7 @@ from sidecar.batch import ReadBatch
 from sidecar.config.load import load_rule_files
 from sidecar.config.settings import Config
 from sidecar.core import Core, Step
-from sidecar.daemon.selfwatch import HABITS, MAX_SUBJECTS, REMIND_SECONDS, Kind, SelfWatch
+from sidecar.daemon.selfwatch import HABITS, MAX_SUBJECTS, REMIND_SECONDS, Problem, SelfWatch
 from sidecar.notify.model import Receiver, Route, SlackConfig
 from sidecar.parse.event import Chunk, Event, LogFormat
 from sidecar.render.renderer import Renderer
@@ -47,8 +47,8 @@ def statuses(events: list[Event]) -> list[str]:
 class TestState:
     """A problem that is there or is not: a log that cannot be read."""
 
-    KIND, SUBJECT = Kind.LOG_UNREADABLE, ("cannot read a.log",)
-    PATIENCE = HABITS[Kind.LOG_UNREADABLE].patience
+    KIND, SUBJECT = Problem.LOG_UNREADABLE, ("cannot read a.log",)
+    PATIENCE = HABITS[Problem.LOG_UNREADABLE].patience
 
     def at(self, watch: SelfWatch, seconds: float, *, wrong: bool) -> list[str]:
         now = NOW + seconds
@@ -122,23 +122,23 @@ class TestHappening:
         watch, heard = SelfWatch(), []
         for look in looks:
             while happens and happens[0] <= look:
-                watch.happened(Kind.REJECTS, ("malformed",), NOW + happens.pop(0))
+                watch.happened(Problem.REJECTS, ("malformed",), NOW + happens.pop(0))
             heard.append(statuses(watch.take(NOW + look)))
             if look == 0 and happens:
-                watch.happened(Kind.REJECTS, ("malformed",), NOW + happens.pop(0))
+                watch.happened(Problem.REJECTS, ("malformed",), NOW + happens.pop(0))
         assert heard == said
 
     def test_subjects_are_told_apart(self) -> None:
         watch = SelfWatch()
-        watch.happened(Kind.REJECTS, ("malformed",), NOW)
-        watch.happened(Kind.REJECTS, ("too_long",), NOW)
+        watch.happened(Problem.REJECTS, ("malformed",), NOW)
+        watch.happened(Problem.REJECTS, ("too_long",), NOW)
         assert [event.fields["reason"] for event in watch.take(NOW)] == ["malformed", "too_long"]
 
     def test_a_delivery_ends_what_was_dead(self) -> None:
         watch, subject = SelfWatch(), ("team", "slack", "#team")
-        watch.happened(Kind.DESTINATION_DEAD, subject, NOW)
+        watch.happened(Problem.DESTINATION_DEAD, subject, NOW)
         assert statuses(watch.take(NOW)) == ["problem"]
-        watch.ended(Kind.DESTINATION_DEAD, subject)
+        watch.ended(Problem.DESTINATION_DEAD, subject)
         assert statuses(watch.take(NOW + 1)) == ["ok"]
 
 
@@ -170,9 +170,9 @@ def step(core: Core, now: float, data: bytes = b"") -> Step:
     return core.step(ReadBatch(chunks=[chunk] if data else []), now)
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", Problem)
 class TestShippedRules:
-    SUBJECTS: Mapping[Kind, tuple[str, ...]] = {
+    SUBJECTS: Mapping[Problem, tuple[str, ...]] = {
         kind: tuple(f"some {name}" for name in habit.names) for kind, habit in HABITS.items()
     }
 
@@ -180,31 +180,31 @@ class TestShippedRules:
         core.note(watch.take(now))
         return step(core, now)
 
-    def begun(self, kind: Kind) -> tuple[SelfWatch, Core, float, Step]:
+    def begun(self, kind: Problem) -> tuple[SelfWatch, Core, float, Step]:
         watch, core, now = SelfWatch(), core_of(*OURS), NOW + HABITS[kind].patience
         for at in (NOW, now):
             watch.present(kind, {self.SUBJECTS[kind]: {}}, at)
         return watch, core, now, self.told(watch, core, now)
 
-    def test_each_problem_fires_one_alert_that_names_its_subject(self, kind: Kind) -> None:
+    def test_each_problem_fires_one_alert_that_names_its_subject(self, kind: Problem) -> None:
         _, _, _, first = self.begun(kind)
         assert [t.kind for t in first.transitions] == [TransitionKind.FIRED]
         assert first.transitions[0].alert.key == self.SUBJECTS[kind]
         assert len(first.outbox) == 1
 
-    def test_a_reminder_sends_nothing(self, kind: Kind) -> None:
+    def test_a_reminder_sends_nothing(self, kind: Problem) -> None:
         watch, core, now, _ = self.begun(kind)
         watch.present(kind, {self.SUBJECTS[kind]: {}}, now + REMIND_SECONDS)
         again = self.told(watch, core, now + REMIND_SECONDS)
         assert (again.transitions, again.outbox) == ([], [])
 
-    def test_its_end_ends_the_alert(self, kind: Kind) -> None:
+    def test_its_end_ends_the_alert(self, kind: Problem) -> None:
         watch, core, now, _ = self.begun(kind)
         watch.present(kind, {}, now + 1)
         last = self.told(watch, core, now + 1)
         assert [t.kind for t in last.transitions] == [TransitionKind.RESOLVED]
 
-    def test_one_that_was_open_before_a_restart_and_is_over_is_ended(self, kind: Kind) -> None:
+    def test_one_that_was_open_before_a_restart_and_is_over_is_ended(self, kind: Problem) -> None:
         _, core, now, _ = self.begun(kind)
         later = SelfWatch()
         later.adopt(core.engine.alerts(), now + 1)
@@ -213,7 +213,7 @@ class TestShippedRules:
         assert [t.kind for t in last.transitions] == [TransitionKind.RESOLVED]
 
     def test_one_that_was_open_before_a_restart_and_goes_on_is_not_told_anew(
-        self, kind: Kind
+        self, kind: Problem
     ) -> None:
         _, core, now, _ = self.begun(kind)
         later = SelfWatch()
@@ -221,7 +221,7 @@ class TestShippedRules:
         later.present(kind, {self.SUBJECTS[kind]: {}}, now + 2)
         assert self.told(later, core, now + 2).transitions == []
 
-    def test_the_message_can_be_rendered_without_any_details(self, kind: Kind) -> None:
+    def test_the_message_can_be_rendered_without_any_details(self, kind: Problem) -> None:
         _, core, _, first = self.begun(kind)
         alert = first.transitions[0].alert
         values = {"value": alert.value, "labels": alert.labels, "event": alert.event}
@@ -253,7 +253,7 @@ def test_a_log_that_cannot_be_read_is_told_though_time_stands_still_for_rules() 
     told = []
     for seconds in (0, 60, 120, 121):
         batch = ReadBatch(problems=["cannot list /logs"], caught_up=False)
-        watch.present(Kind.LOG_UNREADABLE, {("cannot list /logs",): {}}, NOW + seconds)
+        watch.present(Problem.LOG_UNREADABLE, {("cannot list /logs",): {}}, NOW + seconds)
         core.note(watch.take(NOW + seconds))
         told += core.step(batch, NOW + seconds).outbox
     assert len(told) == 1
@@ -269,7 +269,7 @@ class TestOthers:
 
     def troubled(self, core: Core, now: float) -> Step:
         watch = SelfWatch()
-        watch.happened(Kind.BYTES_LOST, ("a.log",), now)
+        watch.happened(Problem.BYTES_LOST, ("a.log",), now)
         core.note(watch.take(now))
         return step(core, now)
 

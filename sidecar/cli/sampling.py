@@ -9,7 +9,7 @@ from sidecar.config.load import Checked, unrouted
 from sidecar.config.settings import Config
 from sidecar.parse.event import Event
 from sidecar.redact import Redactor
-from sidecar.simulate.coverage import Doubt, Sightings
+from sidecar.simulate.coverage import Coverage, Doubt
 from sidecar.simulate.messages import Press
 from sidecar.simulate.replay import History, Log
 from sidecar.simulate.simulation import Moment, Simulation
@@ -26,7 +26,7 @@ def hold_against(paths: Sequence[str], checked: Checked, now: float) -> tuple[li
     Raises UnreadableLogError.
     """
     config = checked.config or unrouted(checked)
-    sightings = Sightings(config.rules, config.metrics)
+    sightings = Coverage(config.rules, config.metrics)
     history = History(config.patterns, clock=now)
     logs = [Log(p, partial(read_chunks, p, n, _unheard)) for n, p in enumerate(paths)]
     items = _watched(history.events(logs), sightings)
@@ -38,7 +38,7 @@ def hold_against(paths: Sequence[str], checked: Checked, now: float) -> tuple[li
 def _unheard(_: int) -> None: ...
 
 
-def _watched(events: Iterable[Event], sightings: Sightings) -> Iterator[Event]:
+def _watched(events: Iterable[Event], sightings: Coverage) -> Iterator[Event]:
     for event in events:
         sightings.see(event)
         yield event

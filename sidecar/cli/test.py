@@ -10,7 +10,7 @@ import click
 
 from sidecar.render.sandbox import utc
 from sidecar.ruletest.cases import load_tests
-from sidecar.ruletest.judge import Failure, Verdict, judge
+from sidecar.ruletest.judge import CaseResult, Failure, judge
 from sidecar.syntax.faults import ConfigError
 
 _TESTS = (".test.yaml", ".test.yml")
@@ -60,7 +60,7 @@ def _files(paths: Iterable[Path]) -> list[Path]:
     return list(found.values())
 
 
-def _report(verdicts: Iterable[Verdict]) -> Iterator[str]:
+def _report(verdicts: Iterable[CaseResult]) -> Iterator[str]:
     for verdict in verdicts:
         for failure in verdict.failures:
             yield f"{failure.place}: FAIL {verdict.case.name}: {failure.asked} at {utc(failure.at)}"
@@ -69,7 +69,7 @@ def _report(verdicts: Iterable[Verdict]) -> Iterator[str]:
             yield from _inputs(verdict)
 
 
-def _inputs(verdict: Verdict) -> Iterator[str]:
+def _inputs(verdict: CaseResult) -> Iterator[str]:
     """Say what the inputs were to the parser: the usual reason why nothing fired."""
     yield f"  its inputs made {_of(verdict.events, 'event')}"
     for reason in sorted(set(verdict.rejects)):

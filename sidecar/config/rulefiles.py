@@ -17,7 +17,7 @@ from sidecar.rules.rule import _LABELS, Escalation, Function, Rule, label_name
 from sidecar.syntax.faults import Faults, Names, Place, did_you_mean
 from sidecar.syntax.files import read_text
 from sidecar.syntax.table import Reading, Table, key, table
-from sidecar.syntax.tree import Node, Scalar, Table as Keys, compose
+from sidecar.syntax.tree import MapNode, Node, Scalar, compose
 from sidecar.syntax.values import Text, check_label
 
 
@@ -122,7 +122,7 @@ def _take(file: RuleFile, files: RuleFiles, reading: Reading) -> None:
 
 def _texts(made: object, key: str, reading: Reading) -> dict[str, Scalar]:
     node = reading.node(made).values.get(key)
-    found = node.values if isinstance(node, Keys) else {}
+    found = node.values if isinstance(node, MapNode) else {}
     return {k: v for k, v in found.items() if isinstance(v, Scalar)}
 
 

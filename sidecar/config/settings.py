@@ -21,7 +21,7 @@ from sidecar.secret import Secret
 from sidecar.syntax.faults import Names, Wrong, did_you_mean
 from sidecar.syntax.files import absolute, absolute_glob, matching
 from sidecar.syntax.table import Reading, Schema, Table, Value, declared, key, table, text_of
-from sidecar.syntax.tree import Listing, Node, Scalar, Table as Keys
+from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar
 from sidecar.syntax.values import Listen, Positive, SecretText, choice, string
 
 
@@ -195,7 +195,7 @@ class Settings(Table):
     @classmethod
     def prepare(cls, values: dict[str, Node], reading: Reading) -> None:
         root = values.get("route")
-        if not isinstance(root, Keys):
+        if not isinstance(root, MapNode):
             return
         if "receiver" not in root.values:
             reading.faults.error(root.place, "`receiver` is missing")
@@ -213,7 +213,7 @@ class Settings(Table):
                 reading.error(source, "path", message, "each line would count twice")
             paths.add(source.path)
         node = reading.node(self).values.get("sources")
-        if isinstance(node, Listing) and not node.items:
+        if isinstance(node, ListNode) and not node.items:
             hint = "name at least one log file: - path: /var/log/webhook/*.log"
             reading.error(self, "sources", "`sources` is empty", hint)
         self._check_receivers(reading)

@@ -23,7 +23,7 @@ from sidecar.config.settings import Config
 from sidecar.core import Core, Step
 from sidecar.daemon.control import Control
 from sidecar.daemon.loop import Pump, PumpStopped, StoredOutbox
-from sidecar.daemon.selfwatch import Kind
+from sidecar.daemon.selfwatch import Problem
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.deliver.worker import Worker
 from sidecar.measure.exposition import Exposition
@@ -183,7 +183,7 @@ class Daemon:
         self.telemetry.watch.adopt(start.core.engine.alerts(), now)
         if start.damaged is not None:
             at, aside = start.damaged
-            self.telemetry.watch.happened(Kind.STATE_DAMAGED, (), at, set_aside=aside)
+            self.telemetry.watch.happened(Problem.STATE_DAMAGED, (), at, set_aside=aside)
         self.telemetry.interrupted(start.interrupted)
         self.telemetry.installed(start.core, self.config, now)
         self.telemetry.backlog = self._store.backlog()

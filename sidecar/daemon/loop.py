@@ -14,12 +14,12 @@ from sidecar.ahead.backlog import Assistant, Backlog, processors
 from sidecar.batch import ReadBatch
 from sidecar.clock import Clock, stopwatch
 from sidecar.core import Core, Step
-from sidecar.daemon.pacing import SPACING_SECONDS, Guard, Rests, Slice
+from sidecar.daemon.pacing import SPACING_SECONDS, CrashGuard, Rests, Slice
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.read.follower import Follower
 from sidecar.rows import Delta, MetaRow, OutboxRow
 from sidecar.store.schema import StoreUnavailable
-from sidecar.store.store import Backlog as OutboxBacklog, Store
+from sidecar.store.store import OutboxBacklog, Store
 
 RETRY_COMMIT_SECONDS = 1.0
 DRAIN_SECONDS = 5.0
@@ -62,7 +62,7 @@ class Pump:
         self.core = core
         self._follower = follower
         self._store = store
-        self._guard = Guard(store)
+        self._guard = CrashGuard(store)
         self._slice = Slice()
         self._backlog = Backlog(processors())
         self._unread = 0

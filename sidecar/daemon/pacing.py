@@ -165,7 +165,7 @@ class Commits(Protocol):
     def commit(self, delta: Delta, /) -> None: ...
 
 
-class Guard:
+class CrashGuard:
     """Keeps the trial of the present run, on the state thread, around each step."""
 
     def __init__(self, store: Commits) -> None:

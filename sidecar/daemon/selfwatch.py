@@ -23,7 +23,7 @@ _HOUR, _DAY = 3600.0, 86_400.0
 Subject = tuple[str, ...]
 
 
-class Kind(StrEnum):
+class Problem(StrEnum):
     """What can be wrong; `sidecar.` and this is the event's type."""
 
     LOG_UNREADABLE = "log_unreadable"
@@ -57,18 +57,18 @@ class Habit:
     quiet: float | None = None
 
 
-HABITS: Mapping[Kind, Habit] = {
-    Kind.LOG_UNREADABLE: Habit(("problem",), patience=120.0),
-    Kind.LAG: Habit(("log",), patience=60.0),
-    Kind.BYTES_LOST: Habit(("log",), quiet=_HOUR),
-    Kind.REJECTS: Habit(("reason",), quiet=_HOUR),
-    Kind.RELOAD_FAILED: Habit(),
-    Kind.OUTBOX_STUCK: Habit(),
-    Kind.CAP_REACHED: Habit(("cap", "name"), quiet=_HOUR),
-    Kind.STATE_DAMAGED: Habit(quiet=_DAY),
-    Kind.COMMIT_FAILED: Habit(quiet=600.0),
-    Kind.TEMPLATE_FAILED: Habit(("receiver",), quiet=_DAY),
-    Kind.DESTINATION_DEAD: Habit(("receiver", "integration", "destination"), quiet=_DAY),
+HABITS: Mapping[Problem, Habit] = {
+    Problem.LOG_UNREADABLE: Habit(("problem",), patience=120.0),
+    Problem.LAG: Habit(("log",), patience=60.0),
+    Problem.BYTES_LOST: Habit(("log",), quiet=_HOUR),
+    Problem.REJECTS: Habit(("reason",), quiet=_HOUR),
+    Problem.RELOAD_FAILED: Habit(),
+    Problem.OUTBOX_STUCK: Habit(),
+    Problem.CAP_REACHED: Habit(("cap", "name"), quiet=_HOUR),
+    Problem.STATE_DAMAGED: Habit(quiet=_DAY),
+    Problem.COMMIT_FAILED: Habit(quiet=600.0),
+    Problem.TEMPLATE_FAILED: Habit(("receiver",), quiet=_DAY),
+    Problem.DESTINATION_DEAD: Habit(("receiver", "integration", "destination"), quiet=_DAY),
 }
 
 
@@ -88,7 +88,7 @@ class SelfWatch:
     """Holds the present problems. All times are wall clock, seconds since the epoch."""
 
     def __init__(self) -> None:
-        self._troubles: dict[Kind, dict[Subject, _Trouble]] = {kind: {} for kind in Kind}
+        self._troubles: dict[Problem, dict[Subject, _Trouble]] = {kind: {} for kind in Problem}
 
     def adopt(self, alerts: Iterable[Alert], now: float) -> None:
         """Take up the open alerts of an earlier run, so that what is over now is said to be."""
@@ -105,7 +105,7 @@ class SelfWatch:
                 known[subject] = _Trouble(now, now, told_at=now, fields=dict(alert.event))
 
     def present(
-        self, kind: Kind, subjects: Mapping[Subject, Mapping[str, Any]], now: float
+        self, kind: Problem, subjects: Mapping[Subject, Mapping[str, Any]], now: float
     ) -> None:
         """Take all that is wrong of a state at `now`, with what is to be said of each."""
         seen = {_labels(subject): fields for subject, fields in subjects.items()}
@@ -114,11 +114,11 @@ class SelfWatch:
         for subject, fields in seen.items():
             self._see(kind, subject, fields, now)
 
-    def happened(self, kind: Kind, subject: Subject, now: float, **fields: Any) -> None:
+    def happened(self, kind: Problem, subject: Subject, now: float, **fields: Any) -> None:
         """Take something that went wrong at `now` and is past."""
         self._see(kind, _labels(subject), fields, now)
 
-    def ended(self, kind: Kind, subject: Subject) -> None:
+    def ended(self, kind: Problem, subject: Subject) -> None:
         """Take it that this is no longer so."""
         trouble = self._troubles[kind].get(_labels(subject))
         if trouble is not None:
@@ -147,7 +147,7 @@ class SelfWatch:
             if trouble.told_at is not None and not trouble.over
         ]  # fmt: skip
 
-    def _see(self, kind: Kind, subject: Subject, fields: Mapping[str, Any], now: float) -> None:
+    def _see(self, kind: Problem, subject: Subject, fields: Mapping[str, Any], now: float) -> None:
         known = self._troubles[kind]
         trouble = known.get(subject)
         if trouble is None:
@@ -179,7 +179,7 @@ def _due(habit: Habit, trouble: _Trouble, now: float) -> str | None:
     return PROBLEM if again else None
 
 
-def _event(kind: Kind, subject: Subject, status: str, trouble: _Trouble, now: float) -> Event:
+def _event(kind: Problem, subject: Subject, status: str, trouble: _Trouble, now: float) -> Event:
     fields = {
         **trouble.fields,
         **dict(zip(HABITS[kind].names, subject, strict=True)),
@@ -192,8 +192,8 @@ def _event(kind: Kind, subject: Subject, status: str, trouble: _Trouble, now: fl
     return Event(OWN_PROVIDER, kind.event_type, status, at=now, fields=fields)
 
 
-def _kind_of(alert: Alert) -> Kind | None:
+def _kind_of(alert: Alert) -> Problem | None:
     event_type = str(alert.event.get("event_type", ""))
-    known = {kind.event_type: kind for kind in Kind}
+    known = {kind.event_type: kind for kind in Problem}
     ours = alert.event.get("webhook_provider") == OWN_PROVIDER
     return known.get(event_type) if ours else None

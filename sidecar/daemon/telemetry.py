@@ -9,7 +9,7 @@ from sidecar.batch import ReadBatch
 from sidecar.config.reload import Reloaded
 from sidecar.config.settings import Config
 from sidecar.core import Core, Step
-from sidecar.daemon.selfwatch import Kind, SelfWatch, Subject
+from sidecar.daemon.selfwatch import Problem, SelfWatch, Subject
 from sidecar.deliver.retry import Dead
 from sidecar.deliver.worker import Attempt
 from sidecar.parse.event import Event
@@ -17,7 +17,7 @@ from sidecar.receivers.base import Failed, Sent
 from sidecar.redact import Redactor
 from sidecar.rows import OutboxRow
 from sidecar.store.schema import StoreUnavailable
-from sidecar.store.store import Backlog
+from sidecar.store.store import OutboxBacklog
 from sidecar.web.metrics import SelfMetrics
 
 # A host that logs broken lines all day gets one log line about it in so many seconds.
@@ -40,7 +40,7 @@ class Telemetry:
         self._shadow = shadow
         self._clock = clock
         self._redactor = Redactor(config.redact)
-        self.backlog = Backlog(pending=0, oldest=None)  # the outbox table, as last looked at
+        self.backlog = OutboxBacklog(pending=0, oldest=None)  # the outbox table, as last looked at
         self.metrics.outbox_pending.set_function(lambda: self.backlog.pending)
         self.metrics.outbox_oldest.set_function(lambda: _age(self.backlog.oldest, clock()))
         self._problems: frozenset[str] = frozenset()
@@ -59,7 +59,7 @@ class Telemetry:
         metrics.expect(config)
         for labels, number in core.engine.counts().items():
             metrics.alerts.labels(*labels).set(number)
-        self.watch.present(Kind.RELOAD_FAILED, {}, now)
+        self.watch.present(Problem.RELOAD_FAILED, {}, now)
         self._redactor = core.redactor
         self._seen.clear()  # a new core counts from 0
 
@@ -74,7 +74,7 @@ class Telemetry:
         self.metrics.reload_successful.set(0)
         _log.error("configuration_not_reloaded", faults=list(done.faults), running="the last good")
         fields = {"faults": len(done.faults), "fault": done.faults[0]}
-        self.watch.present(Kind.RELOAD_FAILED, {(): fields}, done.at)
+        self.watch.present(Problem.RELOAD_FAILED, {(): fields}, done.at)
 
     def interrupted(self, rows: Iterable[OutboxRow]) -> None:
         """Take messages whose attempt the end of the last process cut off."""
@@ -88,7 +88,7 @@ class Telemetry:
         age = _age(self.backlog.oldest, now)
         stuck = age > STUCK_SECONDS and not self._shadow
         fields = {"pending": self.backlog.pending, "oldest_seconds": round(age)}
-        self.watch.present(Kind.OUTBOX_STUCK, {(): fields} if stuck else {}, now)
+        self.watch.present(Problem.OUTBOX_STUCK, {(): fields} if stuck else {}, now)
         return self.watch.take(now)
 
     def stepped(
@@ -101,7 +101,7 @@ class Telemetry:
             _log.info("notification_withheld", why="shadow", **_facts(row))
         if step.outbox:
             # Until the first outcome is saved and the table looked at again.
-            self.backlog = Backlog(
+            self.backlog = OutboxBacklog(
                 pending=self.backlog.pending + len(step.outbox),
                 oldest=now if self.backlog.oldest is None else self.backlog.oldest,
             )
@@ -118,7 +118,7 @@ class Telemetry:
         self._commit_failing_since = None
         _log.info("state_file_writable_again", after_seconds=stood)
         self.watch.happened(
-            Kind.COMMIT_FAILED, (), now, error=self._commit_failure, stood_still=stood
+            Problem.COMMIT_FAILED, (), now, error=self._commit_failure, stood_still=stood
         )
 
     def commit_failed(self, failure: StoreUnavailable) -> None:
@@ -138,14 +138,14 @@ class Telemetry:
             self.metrics.template_failures.labels(row.receiver).inc()
             _log.error("template_failed", fault=attempt.fault, told_as="plain text", **facts)
             self.watch.happened(
-                Kind.TEMPLATE_FAILED, (row.receiver,), attempt.ended, fault=attempt.fault
+                Problem.TEMPLATE_FAILED, (row.receiver,), attempt.ended, fault=attempt.fault
             )
         match outcome:
             case Sent():
                 self.metrics.sent.labels(*where).inc()
                 self.metrics.latency.observe(max(0.0, attempt.ended - row.created))
                 _log.info("notification_sent", **facts)
-                self.watch.ended(Kind.DESTINATION_DEAD, subject)
+                self.watch.ended(Problem.DESTINATION_DEAD, subject)
             case Failed():
                 self.metrics.ambiguous.labels(*where).inc(outcome.ambiguous)
                 self.metrics.failed.labels(*where, outcome.kind.value).inc()
@@ -156,7 +156,7 @@ class Telemetry:
                 if dead:
                     self.metrics.dead.labels(*where).inc()
                     self.watch.happened(
-                        Kind.DESTINATION_DEAD, subject, attempt.ended,
+                        Problem.DESTINATION_DEAD, subject, attempt.ended,
                         reason=outcome.kind.value, detail=outcome.detail,
                     )  # fmt: skip
 
@@ -167,7 +167,7 @@ class Telemetry:
         metrics.future_events.inc(step.future)
         for reject in step.rejects:
             metrics.rejects.labels(reject.reason.value).inc()
-            self.watch.happened(Kind.REJECTS, (reject.reason.value,), now, sample=reject.sample)
+            self.watch.happened(Problem.REJECTS, (reject.reason.value,), now, sample=reject.sample)
         if step.rejects and now - self._reject_logged_at >= REJECT_LOG_SECONDS:
             self._reject_logged_at = now
             first = step.rejects[0]
@@ -179,7 +179,7 @@ class Telemetry:
             for problem in sorted(problems - self._problems):
                 _log.warning("log_not_readable", problem=problem)
             self._problems = problems
-        self.watch.present(Kind.LOG_UNREADABLE, {(problem,): {} for problem in problems}, now)
+        self.watch.present(Problem.LOG_UNREADABLE, {(problem,): {} for problem in problems}, now)
 
     def _happened(self, kind: str, detail: str, amount: float, now: float) -> None:
         match kind:
@@ -190,11 +190,11 @@ class Telemetry:
             case "bytes_lost":
                 self.metrics.lost_bytes.inc(amount)
                 _log.error("log_bytes_lost", log=detail, bytes=int(amount))
-                self.watch.happened(Kind.BYTES_LOST, (detail,), now, bytes=int(amount))
+                self.watch.happened(Problem.BYTES_LOST, (detail,), now, bytes=int(amount))
             case "overlong_lines":
                 self.metrics.overlong_lines.inc(amount)
                 self.metrics.rejects.labels("too_long").inc(amount)
-                self.watch.happened(Kind.REJECTS, ("too_long",), now, log=detail)
+                self.watch.happened(Problem.REJECTS, ("too_long",), now, log=detail)
             case "scan_errors":
                 self.metrics.scan_errors.inc(amount)
             case _:
@@ -220,7 +220,7 @@ class Telemetry:
             self.metrics.lag_seconds.labels(log).set(seconds)
             if seconds > LAG_SECONDS:
                 late[log,] = {"lag_bytes": behind, "lag_seconds": round(seconds)}
-        self.watch.present(Kind.LAG, late, now)
+        self.watch.present(Problem.LAG, late, now)
 
     def _judged(self, step: Step, core: Core, now: float) -> None:
         metrics = self.metrics
@@ -242,7 +242,7 @@ class Telemetry:
         full = self._rises(metrics.series_overflow.labels, "metric", core.meter.overflow)
         full |= self._rises(metrics.rule_overflow.labels, "rule", core.engine.overflow)
         for cap, name in full:
-            self.watch.happened(Kind.CAP_REACHED, (cap, name), now)
+            self.watch.happened(Problem.CAP_REACHED, (cap, name), now)
         self._rises(metrics.bad_values.labels, "bad", core.meter.bad_values)
         self._rises(metrics.rule_bad_values.labels, "rule bad", core.engine.not_numbers)
 

@@ -8,7 +8,7 @@ from typing import assert_never
 import anyio
 import httpx
 
-from sidecar.deliver.worker import Order, Renderer
+from sidecar.deliver.worker import Delivery, Renderer
 from sidecar.notify.model import EmailConfig, Notification, SlackConfig
 from sidecar.receivers.base import Failed, FailureKind, Outcome, Verdict
 from sidecar.receivers.email import send as email
@@ -41,7 +41,7 @@ class Sender:
         self._client = client
 
     async def send(
-        self, order: Order, renderer: Renderer, *, plain: bool
+        self, order: Delivery, renderer: Renderer, *, plain: bool
     ) -> tuple[Outcome, str | None]:
         """Make one attempt; return how it ended and the template's fault, if it had one."""
         notification = order.notification

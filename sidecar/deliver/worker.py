@@ -36,7 +36,7 @@ from sidecar.rows import OutboxRow
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Delivery:
     """An outbox row, understood."""
 
     receiver: Receiver
@@ -48,7 +48,7 @@ class Order:
         return self.config.rate
 
 
-def order_of(row: OutboxRow, receivers: Mapping[str, Receiver]) -> Order | Failed:
+def order_of(row: OutboxRow, receivers: Mapping[str, Receiver]) -> Delivery | Failed:
     """Return what `row` asks for, or why nothing can be sent for it.
 
     The configuration may have changed since the row was written: a place in a list that now
@@ -62,7 +62,7 @@ def order_of(row: OutboxRow, receivers: Mapping[str, Receiver]) -> Order | Faile
     config = None if receiver is None else _config(receiver, notification)
     if receiver is None or config is None:
         return Failed(FailureKind.DESTINATION, Verdict.DEAD, "no longer configured")
-    return Order(receiver, config, notification)
+    return Delivery(receiver, config, notification)
 
 
 def _config(receiver: Receiver, notification: Notification) -> SlackConfig | EmailConfig | None:
@@ -121,7 +121,7 @@ LANE_LIMIT = 50
 _BEHIND = 0.001
 
 
-class Lane:
+class SendQueue:
     """Claimed rows for one destination.
 
     While it is closed every newcomer is sent back to the outbox, due at the one instant
@@ -198,7 +198,7 @@ class Sender(Protocol):
     """Renders and sends: `sidecar.deliver.sender`, which needs much that takes time to import."""
 
     async def send(
-        self, order: Order, renderer: Renderer, /, *, plain: bool
+        self, order: Delivery, renderer: Renderer, /, *, plain: bool
     ) -> tuple[Outcome, str | None]:
         """Make one attempt; return how it ended and the template's fault, if it had one."""
         ...
@@ -257,7 +257,7 @@ class Worker:
         self._clock = clock
         self._report = report
         self._jitter = jitter
-        self._lanes: dict[_LaneKey, Lane] = {}
+        self._lanes: dict[_LaneKey, SendQueue] = {}
         self._tasks: dict[_LaneKey, asyncio.Task[None]] = {}
         self._offered: list[OutboxRow] = []
         self._sending: dict[str, OutboxRow] = {}
@@ -350,10 +350,10 @@ class Worker:
         for at in {row.next_at for row in rows}:
             self._look_at(at)
 
-    def _lane(self, key: _LaneKey, row: OutboxRow) -> Lane:
+    def _lane(self, key: _LaneKey, row: OutboxRow) -> SendQueue:
         if key not in self._lanes:
             order = order_of(row, self._receivers)
-            self._lanes[key] = Lane(order.rate if isinstance(order, Order) else Rate())
+            self._lanes[key] = SendQueue(order.rate if isinstance(order, Delivery) else Rate())
         return self._lanes[key]
 
     def _start(self, key: _LaneKey, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
@@ -368,11 +368,11 @@ class Worker:
         if not self._tasks:
             self._idle.set()
 
-    async def _serve(self, lane: Lane, stop: asyncio.Event) -> None:
+    async def _serve(self, lane: SendQueue, stop: asyncio.Event) -> None:
         """Send a lane's rows in order and at its rate, until it is empty."""
         while lane.rows and not stop.is_set():
             order = order_of(lane.rows[0], self._receivers)
-            if isinstance(order, Order):
+            if isinstance(order, Delivery):
                 lane.rate = order.rate
                 wait = lane.bucket.take(self._clock.now(), lane.rate)
                 if wait > 0:
@@ -383,7 +383,7 @@ class Worker:
             await self._attempt(lane, row, order)
             del self._sending[row.id]
 
-    async def _attempt(self, lane: Lane, row: OutboxRow, order: Order | Failed) -> None:
+    async def _attempt(self, lane: SendQueue, row: OutboxRow, order: Delivery | Failed) -> None:
         started = self._clock.now()
         outcome, fault = await self._outcome(row, order, started)
         ended = self._clock.now()
@@ -391,7 +391,7 @@ class Worker:
         jitter = self._jitter()
         decision = decide(row, outcome, now=ended, receiver=receiver, jitter=jitter)
         settled = settle(row, outcome, decision, now=ended)
-        notification = order.notification if isinstance(order, Order) else None
+        notification = order.notification if isinstance(order, Delivery) else None
         self._report(Attempt(row, settled, notification, outcome, decision, started, ended, fault))
         if isinstance(outcome, Failed) and is_outage(outcome):
             lane.failures += 1
@@ -408,7 +408,7 @@ class Worker:
             self._look_at(decision.at)
 
     async def _outcome(
-        self, row: OutboxRow, order: Order | Failed, now: float
+        self, row: OutboxRow, order: Delivery | Failed, now: float
     ) -> tuple[Outcome, str | None]:
         """Send, unless the row is past its time or nobody is there to send it to."""
         if (expired := expire(row, now)) is not None:

@@ -16,7 +16,7 @@ import msgspec
 
 from sidecar.rows import SeriesRow
 from sidecar.syntax.table import Reading, Schema, Table, key, table
-from sidecar.syntax.tree import Table as Keys
+from sidecar.syntax.tree import MapNode
 from sidecar.syntax.values import (  # fmt: skip
     LABEL,
     Count1,
@@ -138,7 +138,7 @@ class Metric(Table):
         self._check_name(reading)
         reserved = ("le",) if self.type is MetricType.HISTOGRAM else ()
         labels = node.values.get("labels")
-        for name, value in labels.values.items() if isinstance(labels, Keys) else ():
+        for name, value in labels.values.items() if isinstance(labels, MapNode) else ():
             with reading.reporting(value):
                 check_label(name, reserved)
         if self.type is not MetricType.COUNTER and "value" not in node.values:
@@ -156,7 +156,7 @@ class Metric(Table):
             reading.error(self, "buckets", message, "for example [10, 100, 1000]")
         return replace(self, place=f"{node.place.file}:{node.place.line}")
 
-    def _states(self, node: Keys, reading: Reading) -> "Metric":
+    def _states(self, node: MapNode, reading: Reading) -> "Metric":
         """See to a gauge that counts the keys of a `last()` rule by state."""
         if "type" not in node.values:
             reading.error(self, "", "`states_of` makes a gauge", "write type: gauge")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from sidecar.notify.group import Group, Kind
+from sidecar.notify.group import Group, GroupKind
 from sidecar.notify.member import Member, Stage
 from sidecar.notify.model import NoticeStatus, Reason, Route
 
@@ -30,7 +30,7 @@ def decide(group: Group, now: float, rest: Rest) -> Choice:
     """
     members = group.members.values()
     news = [member for member in members if member.news]
-    if group.kind is not Kind.ROUTE:
+    if group.kind is not GroupKind.ROUTE:
         return _digest(group.kind, news)
     held = tuple(member for member in news if rest(member) > now)
     tell = tuple(member for member in news if rest(member) <= now)
@@ -45,9 +45,9 @@ def decide(group: Group, now: float, rest: Rest) -> Choice:
     return Choice(Reason.COOLDOWN if held else Reason.NOTHING_NEW, held=held)
 
 
-def _digest(kind: Kind, news: Sequence[Member]) -> Choice:
+def _digest(kind: GroupKind, news: Sequence[Member]) -> Choice:
     """Digests speak of whatever they hold, cooldown or not: each is told only once."""
-    reason = Reason.LATE_DIGEST if kind is Kind.LATE else Reason.RULE_CHANGED
+    reason = Reason.LATE_DIGEST if kind is GroupKind.LATE else Reason.RULE_CHANGED
     return Choice(reason, tuple(news)) if news else Choice(Reason.NOTHING_NEW)
 
 

@@ -68,7 +68,7 @@ def _suffix(labels: Mapping[str, str]) -> str:
     return ":{" + ", ".join(pairs) + "}"
 
 
-class Kind(Enum):
+class GroupKind(Enum):
     """What brought a group's alerts together: a route, or one of the two digests per receiver."""
 
     ROUTE = ""
@@ -76,7 +76,7 @@ class Kind(Enum):
     CLOSED = "closed"
 
 
-def digest_route(kind: Kind, root: Route, receiver: str) -> Route:
+def digest_route(kind: GroupKind, root: Route, receiver: str) -> Route:
     """Return the route that a receiver's digest of this kind stands under.
 
     A late digest goes out when all logs are read to their end, `group_interval` after its first
@@ -86,7 +86,7 @@ def digest_route(kind: Kind, root: Route, receiver: str) -> Route:
         id=kind.value,
         receiver=receiver,
         group_by=("receiver",),
-        group_wait=root.group_interval if kind is Kind.LATE else 0.0,
+        group_wait=root.group_interval if kind is GroupKind.LATE else 0.0,
         group_interval=root.group_interval,
         cooldown=root.cooldown,
     )
@@ -112,7 +112,7 @@ class Group:
     route: Route
     labels: dict[str, str]
     created: float
-    kind: Kind = Kind.ROUTE
+    kind: GroupKind = GroupKind.ROUTE
     members: dict[Ident, Member] = field(default_factory=dict)
     told: Told | None = None
     next_flush: float | None = None
@@ -122,7 +122,7 @@ class Group:
         return self.route.receiver
 
 
-class Ledger:
+class Groups:
     """All groups, found by id, by alert, and by when they are due; remembers what changed.
 
     A group lives as long as it has members.
@@ -141,13 +141,13 @@ class Ledger:
         self.groups[group.id] = group
         for ident in group.members:
             self._places.setdefault(ident, {})[group.id] = None
-        if group.kind is Kind.LATE:
+        if group.kind is GroupKind.LATE:
             self._late[group.id] = None
         if group.next_flush is not None:
             heapq.heappush(self._due, (group.next_flush, group.id))
 
     def open(
-        self, route: Route, labels: dict[str, str], now: float, kind: Kind = Kind.ROUTE
+        self, route: Route, labels: dict[str, str], now: float, kind: GroupKind = GroupKind.ROUTE
     ) -> Group:
         """Return the group of `labels` under `route`, made now if there is none."""
         id_ = group_id(route, labels)
@@ -181,7 +181,7 @@ class Ledger:
         The group's told number says so for its row, unless it waited.
         """
         before = group.members[ident]
-        after = settled(before) if group.kind is Kind.ROUTE else None
+        after = settled(before) if group.kind is GroupKind.ROUTE else None
         if after is None or before.waiting:
             self.put(group, ident, after)
         else:

@@ -7,7 +7,7 @@ from hashlib import blake2b
 import msgspec
 
 from sidecar.notify.decide import Choice
-from sidecar.notify.group import Group, Kind
+from sidecar.notify.group import Group, GroupKind
 from sidecar.notify.member import Member, Stage
 from sidecar.notify.model import Notice, NoticeStatus, Notification, Receiver, severity_rank
 from sidecar.redact import Redactor
@@ -75,7 +75,7 @@ class Writer:
                 group_labels=self._labels(group.labels),
                 notices=[notices[id(member)] for member in taken[: self._most]],
                 at=now,
-                late=group.kind is Kind.LATE,
+                late=group.kind is GroupKind.LATE,
                 more=max(0, len(taken) - self._most),
                 still_firing=still_firing,
             )

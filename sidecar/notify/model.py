@@ -11,7 +11,7 @@ import msgspec
 from sidecar.rules.alert import Alert
 from sidecar.syntax.faults import Wrong
 from sidecar.syntax.table import Reading, Schema, Table, declared, key, table, text_of
-from sidecar.syntax.tree import Kind, Listing, Node, Scalar, Table as Keys
+from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar, ScalarKind
 from sidecar.syntax.values import (  # fmt: skip
     MAILBOXES,
     Above0,
@@ -172,19 +172,19 @@ class EmailConfig(Table):
     @classmethod
     def prepare(cls, values: dict[str, Node], reading: Reading) -> None:
         to, headers = values.get("to"), values.get("headers")
-        if isinstance(to, Scalar) and to.kind is Kind.TEXT and not to.faulty:
+        if isinstance(to, Scalar) and to.kind is ScalarKind.TEXT and not to.faulty:
             parts = tuple(map(to.part, split_mailboxes(to.text)))
-            values["to"] = to = Listing(to.place, parts)
-        if isinstance(to, Listing) and not to.items:
+            values["to"] = to = ListNode(to.place, parts)
+        if isinstance(to, ListNode) and not to.items:
             reading.faults.error(to.place, "`to` is empty", "name at least one mail address")
-        if not isinstance(headers, Keys):
+        if not isinstance(headers, MapNode):
             return
         for name, scalar in headers.values.items():
             with reading.reporting(scalar):
                 _check_header(name, text_of(scalar))
             if name.lower() == "subject":
                 rest = {key: value for key, value in headers.values.items() if key != name}
-                values["headers"] = Keys(headers.place, rest, headers.places)
+                values["headers"] = MapNode(headers.place, rest, headers.places)
                 if values.setdefault("subject", scalar) is not scalar:
                     reading.faults.error(scalar.place, "the subject is set twice", "keep `subject`")
 
@@ -255,7 +255,7 @@ class Route(Table):
     def check(self, reading: Reading) -> "Route":
         seen: set[str] = set()
         node = reading.node(self).values.get("group_by")
-        for label in node.items if isinstance(node, Listing) else ():
+        for label in node.items if isinstance(node, ListNode) else ():
             if isinstance(label, Scalar) and label.text in seen:
                 message = f"`{label.written}` stands twice in `group_by`"
                 reading.faults.error(label.place, message)

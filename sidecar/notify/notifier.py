@@ -13,8 +13,8 @@ from sidecar.notify.decide import Choice, decide, idle_flush, news_due, next_flu
 from sidecar.notify.group import (
     Cooldowns,
     Group,
-    Kind,
-    Ledger,
+    GroupKind,
+    Groups,
     Told,
     digest_route,
     group_labels,
@@ -32,7 +32,7 @@ from sidecar.rules.alert import Transition, TransitionKind
 _Change = Callable[[Member | None], Member]
 
 
-class Intake:
+class Grouper:
     """Files transitions into the groups of a ledger.
 
     What is stale goes into the receiver's late digest instead, together with whatever was still
@@ -41,7 +41,7 @@ class Intake:
     that is not stale does not wait for the digest.
     """
 
-    def __init__(self, route: Route, ledger: Ledger) -> None:
+    def __init__(self, route: Route, ledger: Groups) -> None:
         self._root = route
         self._ledger = ledger
 
@@ -110,7 +110,7 @@ class Intake:
             late = self._late_digest_with(group, ident)
             told_by = group if late is None else late
             member = ended(told_by.members[ident], transition)
-            self._file(self._digest(group, Kind.CLOSED, now), ident, member, now)
+            self._file(self._digest(group, GroupKind.CLOSED, now), ident, member, now)
             self._file(group, ident, None, now)
             if late is not None:
                 self._file(late, ident, None, now)
@@ -144,7 +144,7 @@ class Intake:
 
     def _tell_late(self, group: Group, ident: Ident, change: _Change, now: float) -> None:
         """Let the receiver's late digest tell what was untold in `group`, and this on top."""
-        digest = self._digest(group, Kind.LATE, now)
+        digest = self._digest(group, GroupKind.LATE, now)
         story = _late_story(digest.members.get(ident), group.members.get(ident), change)
         self._file(digest, ident, replace(story, news=True, waiting=False), now)
         self._file(group, ident, settled(story), now)
@@ -154,18 +154,18 @@ class Intake:
         return [
             group
             for group in self._ledger.places(ident)
-            if group.kind is Kind.ROUTE and group.members[ident].stage is not Stage.ENDED
+            if group.kind is GroupKind.ROUTE and group.members[ident].stage is not Stage.ENDED
         ]
 
     def _late_digest_with(self, group: Group, ident: Ident) -> Group | None:
         """Return the receiver's late digest if it is still to tell of the alert, not yet ended."""
         for place in self._ledger.places(ident):
-            late = place.kind is Kind.LATE and place.receiver == group.receiver
+            late = place.kind is GroupKind.LATE and place.receiver == group.receiver
             if late and place.members[ident].stage is not Stage.ENDED:
                 return place
         return None
 
-    def _digest(self, group: Group, kind: Kind, now: float) -> Group:
+    def _digest(self, group: Group, kind: GroupKind, now: float) -> Group:
         route = digest_route(kind, self._root, group.receiver)
         return self._ledger.open(route, {"receiver": group.receiver}, now, kind)
 
@@ -232,8 +232,8 @@ class Notifier:
     ) -> None:
         self._route = route
         self._receivers = receivers
-        self._ledger = Ledger()
-        self._intake = Intake(route, self._ledger)
+        self._ledger = Groups()
+        self._intake = Grouper(route, self._ledger)
         self._cooldowns = Cooldowns()
         self._writer = Writer(redactor, most)
         self._outbox: list[OutboxRow] = []

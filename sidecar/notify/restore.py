@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from sidecar.notify.decide import idle_flush
 from sidecar.notify.group import (
     Group,
-    Kind,
-    Ledger,
+    GroupKind,
+    Groups,
     Told,
     digest_route,
     every_route,
@@ -33,7 +33,7 @@ class Memory:
     that nobody was told yet goes to the receiver it was meant for, if it still has a place.
     """
 
-    def __init__(self, root: Route, ledger: Ledger) -> None:
+    def __init__(self, root: Route, ledger: Groups) -> None:
         self._root = root
         self._ledger = ledger
         self._routes = {route.id: route for route in every_route(root)}
@@ -66,8 +66,12 @@ class Memory:
     def _group(self, row: GroupRow, told: ToldRow | None) -> Group:
         labels: dict[str, str] = json.loads(row.labels)
         id_ = route_id(row.id, labels)
-        kind = Kind(id_) if id_ in (Kind.LATE.value, Kind.CLOSED.value) else Kind.ROUTE
-        if kind is Kind.ROUTE:
+        kind = (
+            GroupKind(id_)
+            if id_ in (GroupKind.LATE.value, GroupKind.CLOSED.value)
+            else GroupKind.ROUTE
+        )
+        if kind is GroupKind.ROUTE:
             # A route that is no more, or has another receiver, leaves only this much of itself.
             route = self._routes.get(id_)
             if route is None or route.receiver != row.receiver:
@@ -87,12 +91,12 @@ class Memory:
     def _reroute(self, group: Group) -> None:
         """Move the members that today's routes send elsewhere."""
         stays = self._routes.get(group.route.id) is group.route
-        if group.kind is not Kind.ROUTE:
+        if group.kind is not GroupKind.ROUTE:
             stays = group.receiver in self._receivers
         astray = [
             (ident, member)
             for ident, member in group.members.items()
-            if not (stays and (group.kind is not Kind.ROUTE or self._takes(group, member)))
+            if not (stays and (group.kind is not GroupKind.ROUTE or self._takes(group, member)))
         ]
         for ident, _ in astray:
             self._ledger.put(group, ident, None)
@@ -105,7 +109,7 @@ class Memory:
         return any(group_id(r, group_labels(r, labels)) == group.id for r in routes)
 
     def _move(self, old: Group, ident: Ident, member: Member) -> None:
-        if old.kind is not Kind.ROUTE:
+        if old.kind is not GroupKind.ROUTE:
             route = digest_route(old.kind, self._root, self._root.receiver)
             labels = {"receiver": route.receiver}
             self._place(self._ledger.open(route, labels, old.created, old.kind), ident, member)

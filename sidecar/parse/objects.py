@@ -242,14 +242,14 @@ def read_object(text: str, start: int = 0) -> tuple[dict[str, Any], int]:
     plain value, any other call or object its text. Tuples and sets become lists, keys become
     texts, integers beyond 64 bits floats; `nan` stays a float, which is a sample to nobody.
     """
-    reader = _Reader(text, start)
+    reader = _ReprReader(text, start)
     value = reader.value(1)
     if not isinstance(value, dict):
         raise Unreadable(RejectReason.NOT_AN_OBJECT)
     return value, reader.at
 
 
-class _Reader:
+class _ReprReader:
     """A cursor over `text`; every method reads at `at` and moves it past what it read."""
 
     __slots__ = ("at", "left", "text")

@@ -10,12 +10,12 @@ from sidecar.batch import ReadBatch
 from sidecar.config.settings import Source
 from sidecar.parse.event import LogFormat
 from sidecar.read.content import Content, open_content
-from sidecar.read.fingerprint import Likeness
-from sidecar.read.log import NOWHERE, Generation, Log, State
+from sidecar.read.fingerprint import Match
+from sidecar.read.log import NOWHERE, FileState, Log, LogFile
 from sidecar.read.scan import Place, Sighting, errno_name, is_glob
 
 
-class Probe:
+class Candidate:
     """Opens a sighted file at most once. First open, then look: the path may change meanwhile."""
 
     def __init__(self, sighting: Sighting, batch: ReadBatch) -> None:
@@ -70,13 +70,13 @@ class Probe:
         return content
 
 
-class Roster:
+class LogFiles:
     """Finds generations by log and by place; only here do they change places."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self.logs: dict[str, Log] = {}
         self._formats = {source.path: source.format for source in reversed(sources)}
-        self._by_place: dict[Place, Generation] = {}
+        self._by_place: dict[Place, LogFile] = {}
         for source in sources:
             if not is_glob(source.path):
                 self.log(source.path, source.path)
@@ -101,7 +101,7 @@ class Roster:
             if not is_glob(source.path):
                 self.log(source.path, source.path)
 
-    def restore(self, generations: Iterable[Generation]) -> None:
+    def restore(self, generations: Iterable[LogFile]) -> None:
         """Take up generations from stored rows, in the order of their ids."""
         for generation in generations:
             self.log(generation.log, generation.source).generations.append(generation)
@@ -118,40 +118,40 @@ class Roster:
         logs = self.logs.values()
         return [(log.path, log.source if log.source in self._formats else "") for log in logs]
 
-    def generations(self) -> Iterator[Generation]:
+    def generations(self) -> Iterator[LogFile]:
         for log in self.logs.values():
             yield from log.generations
 
-    def opened(self) -> Iterator[Generation]:
+    def opened(self) -> Iterator[LogFile]:
         for log in self.logs.values():
             yield from log.opened
 
-    def at(self, place: Place) -> Generation | None:
+    def at(self, place: Place) -> LogFile | None:
         known = self._by_place.get(place)
         return known if known and known.place == place else None
 
-    def claim(self, generation: Generation) -> None:
+    def claim(self, generation: LogFile) -> None:
         if generation.place != NOWHERE:
             self._by_place[generation.place] = generation
 
-    def displace(self, generation: Generation) -> None:
+    def displace(self, generation: LogFile) -> None:
         """Take its place from a generation: the file there is another now."""
         self._unclaim(generation)
         generation.place = NOWHERE
         generation.sighted = generation.at_live = False
 
-    def cut(self, generation: Generation) -> None:
+    def cut(self, generation: LogFile) -> None:
         """Close a file that no longer holds what was read of it: it was truncated."""
         generation.detach()
         generation.cut_off = True
         self.displace(generation)
 
-    def forget(self, generation: Generation) -> None:
+    def forget(self, generation: LogFile) -> None:
         """Drop a generation whose row is to be deleted."""
         self.logs[generation.log].generations.remove(generation)
         self._unclaim(generation)
 
-    def move_in(self, known: Generation, probe: Probe, batch: ReadBatch, now: float) -> bool:
+    def move_in(self, known: LogFile, probe: Candidate, batch: ReadBatch, now: float) -> bool:
         """Let `known` go on in the probed file if that holds what was read of it.
 
         Raises OSError when the file cannot be read.
@@ -160,9 +160,9 @@ class Roster:
         if content is None:
             return False
         evidence = known.compare(content)
-        if evidence.likeness is not Likeness.SAME:
+        if evidence.likeness is not Match.SAME:
             return False
-        was_active, moved = known.state is State.ACTIVE, known.place != probe.sighting.place
+        was_active, moved = known.state is FileState.ACTIVE, known.place != probe.sighting.place
         self._unclaim(known)
         known.sight(probe.sighting, now)
         known.attach(content, evidence, probe.sighting.place, now)
@@ -176,6 +176,6 @@ class Roster:
         known.cut_off = False
         return True
 
-    def _unclaim(self, generation: Generation) -> None:
+    def _unclaim(self, generation: LogFile) -> None:
         if self._by_place.get(generation.place) is generation:
             del self._by_place[generation.place]

@@ -32,7 +32,7 @@ class Fingerprint(msgspec.Struct, frozen=True):
     tail_hash: bytes
 
 
-class Likeness(StrEnum):
+class Match(StrEnum):
     """How a file compares with a fingerprint."""
 
     SAME = "same"  # it holds all that was read, up to the position
@@ -43,7 +43,7 @@ class Likeness(StrEnum):
 class Evidence(msgspec.Struct, frozen=True):
     """A verdict, with the bytes it rests on."""
 
-    likeness: Likeness
+    likeness: Match
     head: bytes = b""
     tail: bytes = b""
 
@@ -61,15 +61,15 @@ def compare(known: Fingerprint, read_at: ReadAt, key: bytes) -> Evidence:
     """Return how the file behind `read_at(position, count)` compares with what is `known`."""
     head = read_at(0, known.head_len)
     if len(head) < known.head_len:
-        return Evidence(Likeness.SHORTER)
+        return Evidence(Match.SHORTER)
     if keyed(key, head) != known.head_hash:
-        return Evidence(Likeness.DIFFERENT)
+        return Evidence(Match.DIFFERENT)
     tail = read_at(known.offset - known.tail_len, known.tail_len)
     if len(tail) < known.tail_len:
-        return Evidence(Likeness.SHORTER)
+        return Evidence(Match.SHORTER)
     if keyed(key, tail) != known.tail_hash:
-        return Evidence(Likeness.DIFFERENT)
-    return Evidence(Likeness.SAME, head, tail)
+        return Evidence(Match.DIFFERENT)
+    return Evidence(Match.SAME, head, tail)
 
 
 def begins_like(read_at: ReadAt, size: int, other: ReadAt) -> bool:
@@ -111,6 +111,6 @@ class Marks:
         for offset, head, tail in reversed(self._passed):
             mark = fingerprint(self._key, offset, head, tail)
             likeness = compare(mark, read_at, self._key).likeness
-            if likeness is not Likeness.SHORTER:
-                return likeness is Likeness.SAME
+            if likeness is not Match.SHORTER:
+                return likeness is Match.SAME
         return False

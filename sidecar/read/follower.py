@@ -7,8 +7,8 @@ from msgspec.structs import replace
 from sidecar.batch import ReadBatch
 from sidecar.config.settings import Source
 from sidecar.parse.event import Chunk
-from sidecar.read.files import Roster
-from sidecar.read.log import Generation, Log
+from sidecar.read.files import LogFiles
+from sidecar.read.log import Log, LogFile
 from sidecar.read.match import Adoption, Origin, Recogniser
 from sidecar.read.scan import Look, Scanner, errno_name
 from sidecar.read.stdin import LOG as STDIN, Stdin
@@ -47,10 +47,10 @@ class Follower:
         )  # fmt: skip
         self._max_line = max_line
         self._scanner = Scanner(files)
-        self._files = Roster(files)
+        self._files = LogFiles(files)
         self._recogniser = Recogniser(self._files, Adoption(self._files, self._origin))
         rows = sorted(stored, key=lambda row: row.id)
-        self._files.restore(Generation.restored(row, hash_key) for row in rows)
+        self._files.restore(LogFile.restored(row, hash_key) for row in rows)
         self._written = {row.id: row for row in rows}
         self._resuming = {row.id for row in rows if row.open_from < row.offset}
         self._turn = 0
@@ -161,7 +161,7 @@ class Follower:
                     self._resuming.remove(generation.id)
                     self._resume_one(log, generation, batch)
 
-    def _resume_one(self, log: Log, generation: Generation, batch: ReadBatch) -> None:
+    def _resume_one(self, log: Log, generation: LogFile, batch: ReadBatch) -> None:
         start, end = generation.open_from, generation.offset
         if generation.content is None:
             return
@@ -222,7 +222,7 @@ class Follower:
         batch.lagging = frozenset(behind)
         batch.caught_up = not behind and not batch.problems
 
-    def _write(self, generation: Generation, batch: ReadBatch, now: float) -> None:
+    def _write(self, generation: LogFile, batch: ReadBatch, now: float) -> None:
         """Put the row of `generation` into the batch if what it says has changed."""
         row = generation.row(generation.last_seen)
         before = self._written.get(row.id)

@@ -17,8 +17,8 @@ from sidecar.read.fingerprint import (
     TAIL,
     Evidence,
     Fingerprint,
-    Likeness,
     Marks,
+    Match,
     compare,
     fingerprint,
 )
@@ -57,7 +57,7 @@ BLOCK = 1 << 18
 _LONGER = 1 << 11
 
 
-class State(StrEnum):
+class FileState(StrEnum):
     """Where a generation stands; stored in its row."""
 
     ACTIVE = "active"  # at its log's path
@@ -68,10 +68,10 @@ class State(StrEnum):
     IGNORED = "ignored"  # compressed history from before the first start
 
 
-FINISHED = (State.DRAINED, State.IGNORED)
+FINISHED = (FileState.DRAINED, FileState.IGNORED)
 
 
-class Generation:
+class LogFile:
     """State of one file. Bytes of head and tail live in memory only; rows get their hashes."""
 
     def __init__(self, number: int, source: str, log: str, path: str, key: bytes) -> None:
@@ -80,7 +80,7 @@ class Generation:
         self.log = log
         self.path = path
         self.place = NOWHERE
-        self.state = State.ACTIVE
+        self.state = FileState.ACTIVE
         self.offset = self.open_from = 0
         self.skip = False
         self.size = self.mtime_ns = 0
@@ -102,11 +102,11 @@ class Generation:
         self._waits_at = (-1, 0)  # size and mtime at which only an unfinished line was left
 
     @classmethod
-    def restored(cls, row: FileRow, key: bytes) -> "Generation":
+    def restored(cls, row: FileRow, key: bytes) -> "LogFile":
         """Return the generation that `row` describes, not opened yet."""
         self = cls(row.id, row.source, row.log, row.path, key)
         self.place = (row.dev, row.ino)
-        self.state = State(row.state)
+        self.state = FileState(row.state)
         self.offset, self.open_from, self.skip = row.offset, row.open_from, row.skip
         self.size, self.mtime_ns, self.last_seen = row.size, row.mtime_ns, row.last_seen
         self._known = Fingerprint(
@@ -160,7 +160,7 @@ class Generation:
         """Tell whether `content` is this generation; raises OSError."""
         return compare(self.fingerprint(), content.read_at, self._key)
 
-    def likeness(self, content: Content) -> Likeness | None:
+    def likeness(self, content: Content) -> Match | None:
         """Tell how `content` compares; None when nothing is known. Raises OSError.
 
         Of an open file that is not begun yet, all that it holds now is the measure.
@@ -187,7 +187,7 @@ class Generation:
         self._waits_at = (-1, 0)
         stat = content.stat()
         self.size, self.mtime_ns = stat.st_size, stat.st_mtime_ns
-        self.state = State.ACTIVE if self.at_live else State.ROTATED
+        self.state = FileState.ACTIVE if self.at_live else FileState.ROTATED
 
     def begin(self, content: Content, place: Place, offset: int, now: float) -> None:
         """Start in a new file at `offset`, the beginning of a line; raises OSError."""
@@ -195,7 +195,7 @@ class Generation:
         tail = content.read_at(max(0, offset - TAIL), min(TAIL, offset)) if offset else b""
         self.offset = self.open_from = offset
         self._known = None
-        self.attach(content, Evidence(Likeness.SAME, head, tail), place, now)
+        self.attach(content, Evidence(Match.SAME, head, tail), place, now)
         self._see(content.read_at(0, HEAD) if not offset else b"")
 
     def is_unlinked(self) -> bool:
@@ -204,9 +204,9 @@ class Generation:
     def retire_from_live(self, kind: str, batch: ReadBatch, now: float) -> None:
         """Note that this is no longer its log's live file; its quiet time begins now."""
         self.at_live = False
-        if self.state is State.ACTIVE:
+        if self.state is FileState.ACTIVE:
             batch.count("rotations", kind)
-            self.state = State.ROTATED
+            self.state = FileState.ROTATED
             self.still.begin(now)
 
     def detach(self) -> None:
@@ -334,7 +334,7 @@ class Log:
         self.path = path
         self.source = source
         self.format = line_format
-        self.generations: list[Generation] = []
+        self.generations: list[LogFile] = []
         self._history: dict[Place, Sighting] = {}  # rotated files that are not ours to read
         self._missed: set[Place] = set()  # those of them that the last look did not find
         self._back: set[Place] = set()  # and this one did
@@ -342,11 +342,11 @@ class Log:
         self.history_age: Age | None = None
 
     @property
-    def opened(self) -> list[Generation]:
+    def opened(self) -> list[LogFile]:
         return [g for g in self.generations if g.content is not None]
 
     @property
-    def unplaced(self) -> list[Generation]:
+    def unplaced(self) -> list[LogFile]:
         """Return the generations that have bytes to read, but no file was found to hold them."""
         return [
             g
@@ -355,14 +355,14 @@ class Log:
         ]
 
     @property
-    def live(self) -> Generation | None:
+    def live(self) -> LogFile | None:
         """Return the generation at the log's path now."""
         return next(
             (g for g in reversed(self.generations) if g.sighted and g.path == self.path), None
         )
 
     @property
-    def newest_rotated(self) -> Generation | None:
+    def newest_rotated(self) -> LogFile | None:
         """Return the youngest generation read from that is not at the log's path any more."""
         return next((g for g in reversed(self.generations) if g.offset and not g.at_live), None)
 
@@ -402,7 +402,7 @@ class Log:
     def behind(self) -> bool:
         return any(g.behind for g in self.opened)
 
-    def insert(self, new: Generation) -> None:
+    def insert(self, new: LogFile) -> None:
         """Put a rotated generation found late into its place before the younger ones."""
         index = len(self.generations)
         while index and self.generations[index - 1].at_live:
@@ -422,13 +422,13 @@ class Log:
                 break
         return used
 
-    def _holds_back(self, generation: Generation) -> bool:
+    def _holds_back(self, generation: LogFile) -> bool:
         content = generation.content
         unfinished = content is not None and not generation.problem and not content.complete
         return unfinished and generation.still.looks < PATIENCE_POLLS
 
     def _read(
-        self, generation: Generation, batch: ReadBatch, budget: int, max_line: int
+        self, generation: LogFile, batch: ReadBatch, budget: int, max_line: int
     ) -> Generator[Chunk, None, int]:
         used = 0
         while generation.has_news():
@@ -444,7 +444,7 @@ class Log:
 
     def _take(
         self,
-        generation: Generation,
+        generation: LogFile,
         batch: ReadBatch,
         budget: int,
         max_line: int,
@@ -473,20 +473,20 @@ class Log:
                     pass
                 if self._may_close(generation) and generation.content is not None:
                     batch.count("bytes_lost", self.path, generation.content.unreadable)
-                    generation.state = State.DRAINED
+                    generation.state = FileState.DRAINED
                     generation.close()
                     batch.count("files", "closed")
 
-    def _is_done(self, generation: Generation) -> bool:
+    def _is_done(self, generation: LogFile) -> bool:
         content = generation.content
         if content is None or generation.at_live or generation.behind or generation.cut:
             return False
-        if generation.problem or generation.state is State.ACTIVE:
+        if generation.problem or generation.state is FileState.ACTIVE:
             return False
         quiet = generation.still.seconds >= QUIET_SECONDS
         return quiet or (content.compressed and content.complete)
 
-    def _may_close(self, generation: Generation) -> bool:
+    def _may_close(self, generation: LogFile) -> bool:
         # Without a successor the writer may still be at this file, wherever it went: the handle
         # is then the only way to it, unless its name is in sight.
         abandoned = generation.still.seconds >= ABANDONED_SECONDS

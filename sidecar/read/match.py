@@ -15,9 +15,9 @@ from posixpath import dirname
 from sidecar.batch import ReadBatch
 from sidecar.config.settings import Source
 from sidecar.read.content import Content
-from sidecar.read.files import Probe, Roster
-from sidecar.read.fingerprint import Likeness, begins_like
-from sidecar.read.log import FINISHED, Generation, Log, State
+from sidecar.read.files import Candidate, LogFiles
+from sidecar.read.fingerprint import Match, begins_like
+from sidecar.read.log import FINISHED, FileState, Log, LogFile
 from sidecar.read.scan import OLDEST, Look, Place, Sighting
 
 
@@ -64,9 +64,9 @@ class Origin:
 
     def generation(
         self, log: Log, seen: Sighting, content: Content, now: float, *, existed: bool
-    ) -> Generation:
+    ) -> LogFile:
         """Return a new generation reading `content`; `existed` at the first look of all."""
-        new = Generation(self.number(), log.source, log.path, seen.path, self._key)
+        new = LogFile(self.number(), log.source, log.path, seen.path, self._key)
         new.sight(seen, now)
         size = self._deferred.pop(seen.place, seen.size if existed else None)
         from_end = size is not None and log.source in self._from_end
@@ -74,10 +74,10 @@ class Origin:
         new.begin(content, seen.place, start, now)
         if from_end and content.compressed:
             new.detach()
-            new.state = State.IGNORED
+            new.state = FileState.IGNORED
         return new
 
-    def _line_start(self, content: Content, size: int, new: Generation) -> int:
+    def _line_start(self, content: Content, size: int, new: LogFile) -> int:
         """Return the beginning of the line that `size` lies in, looking back `max_line` bytes."""
         if content.compressed:
             return 0
@@ -92,11 +92,11 @@ class Origin:
 class Adoption:
     """Decides about the unknown files of one look after another."""
 
-    def __init__(self, roster: Roster, origin: Origin) -> None:
+    def __init__(self, roster: LogFiles, origin: Origin) -> None:
         self._roster = roster
         self._origin = origin
 
-    def adopt(self, unknown: list[Probe], batch: ReadBatch, now: float, *, first: bool) -> None:
+    def adopt(self, unknown: list[Candidate], batch: ReadBatch, now: float, *, first: bool) -> None:
         """Take up what is to be read of `unknown`, rotated files oldest first, then live ones."""
         self._batch, self._now, self._first = batch, now, first
         rotated = [p for p in unknown if p.sighting.log and not p.sighting.is_live]
@@ -115,7 +115,7 @@ class Adoption:
                 beside = (p.sighting for p in rotated if p.sighting.log == log.path)
                 log.history_age = max((seen.age for seen in beside), default=(0, OLDEST))
 
-    def _meet(self, live: list[Probe]) -> None:
+    def _meet(self, live: list[Candidate]) -> None:
         """Make the logs of `live` files known, and say which files beside them are history.
 
         Of a log that was never seen before, that is what was last written before there was
@@ -127,7 +127,7 @@ class Adoption:
             if since is not None and not log.generations and log.history_age is None:
                 log.history_age = (int(since * 1e9), OLDEST)
 
-    def _live(self, probe: Probe) -> None:
+    def _live(self, probe: Candidate) -> None:
         log = self._roster.log(probe.sighting.path, probe.sighting.source)
         before = log.generations[-1] if log.generations else None
         if before and before.content and not before.sighted:
@@ -141,7 +141,7 @@ class Adoption:
             before.retire_from_live("replace" if unlinked else "rename", self._batch, self._now)
         self._begin(log, probe)
 
-    def _rotated(self, probe: Probe) -> None:
+    def _rotated(self, probe: Candidate) -> None:
         seen = probe.sighting
         log = self._roster.logs.get(seen.log)
         if log is None and seen.source:
@@ -153,7 +153,7 @@ class Adoption:
         elif self._first and seen.size and not probe.blind:
             log.leave_alone(seen)
 
-    def _is_unread(self, log: Log, probe: Probe) -> bool:
+    def _is_unread(self, log: Log, probe: Candidate) -> bool:
         """Tell whether a rotated file holds lines nobody read: no copy, and not old history.
 
         A file that no glob matches is only read when it is younger than the youngest generation
@@ -170,7 +170,7 @@ class Adoption:
         content = probe.content()
         return content is not None and not _is_copy(log, probe, content)
 
-    def _begin(self, log: Log, probe: Probe) -> None:
+    def _begin(self, log: Log, probe: Candidate) -> None:
         """Make the probed file a new generation of `log`."""
         content = probe.content()
         if content is None:
@@ -187,14 +187,14 @@ class Adoption:
         self._batch.count("files", "opened")
 
 
-def _is_copy(log: Log, probe: Probe, content: Content) -> bool:
+def _is_copy(log: Log, probe: Candidate, content: Content) -> bool:
     """Tell whether the file is a copy of a known generation, or may yet turn out to be one."""
     for known in log.generations:
         likeness = known.likeness(content)
-        if likeness is Likeness.SAME or known.marks.are_in(content.read_at):
+        if likeness is Match.SAME or known.marks.are_in(content.read_at):
             _note_copy(log, probe, known)
             return True
-        if likeness is Likeness.SHORTER and not content.complete:
+        if likeness is Match.SHORTER and not content.complete:
             return True  # too little of it is written yet to tell
     live = log.live
     if live is None or live.content is None or content.compressed:
@@ -205,7 +205,7 @@ def _is_copy(log: Log, probe: Probe, content: Content) -> bool:
     return copied
 
 
-def _note_copy(log: Log, probe: Probe, known: Generation) -> None:
+def _note_copy(log: Log, probe: Candidate, known: LogFile) -> None:
     """Leave the copy alone, unless nothing is read yet of what it is a copy of.
 
     Once the original is truncated, the copy is all there is, and only its content says whose.
@@ -222,7 +222,7 @@ _PATIENCE_LOOKS = 8
 class Recogniser:
     """Brings the roster up to date with one look after another."""
 
-    def __init__(self, roster: Roster, adoption: Adoption) -> None:
+    def __init__(self, roster: LogFiles, adoption: Adoption) -> None:
         self._roster = roster
         self._adoption = adoption
         # (generation, offset, place, size, mtime) compared and found different: saves opening.
@@ -246,7 +246,7 @@ class Recogniser:
 
     # -- files with a known inode
 
-    def _place(self) -> list[Probe]:
+    def _place(self) -> list[Candidate]:
         """Sight the known generations; return the files that are not known."""
         for generation in self._roster.generations():
             generation.sighted = False
@@ -256,7 +256,7 @@ class Recogniser:
             log.keep_history(places)
         for place, sightings in places.items():
             known = self._roster.at(place)
-            probe = Probe(_best(sightings, known), self._batch)
+            probe = Candidate(_best(sightings, known), self._batch)
             if known is None or not self._is_still(known, probe):
                 unknown.append(probe)
         for generation in self._roster.generations():
@@ -265,7 +265,7 @@ class Recogniser:
                 generation.missed += 1
         return unknown
 
-    def _is_still(self, known: Generation, probe: Probe) -> bool:
+    def _is_still(self, known: LogFile, probe: Candidate) -> bool:
         """Tell whether the file where `known` was is still that; open it if there is need."""
         moved = known.path != probe.sighting.path
         known.sight(probe.sighting, self._now)
@@ -279,11 +279,11 @@ class Recogniser:
             return False
         return True
 
-    def _reopened(self, known: Generation, probe: Probe, *, moved: bool) -> bool:
+    def _reopened(self, known: LogFile, probe: Candidate, *, moved: bool) -> bool:
         content = probe.content()
         if content is None:
             return True  # gone since, or not readable now: no reason to think it another
-        if known.state is State.IGNORED:
+        if known.state is FileState.IGNORED:
             return False  # nothing of it was read by which to know it
         try:
             if moved and not known.offset and self._is_other(known, probe, content):
@@ -294,7 +294,7 @@ class Recogniser:
             probe.close()
             return True
 
-    def _is_other(self, unbegun: Generation, probe: Probe, content: Content) -> bool:
+    def _is_other(self, unbegun: LogFile, probe: Candidate, content: Content) -> bool:
         """Tell whether a moved file is not the one that was never begun.
 
         Of that only the inode is known, and inodes are used again: by a copy of another file.
@@ -306,14 +306,14 @@ class Recogniser:
         return (
             seen.is_live
             or content.compressed
-            or any(known.likeness(content) is Likeness.SAME for known in others if known.offset)
+            or any(known.likeness(content) is Match.SAME for known in others if known.offset)
         )
 
     # -- generations whose file is not where it was
 
-    def _search(self, unknown: list[Probe]) -> set[Generation]:
+    def _search(self, unknown: list[Candidate]) -> set[LogFile]:
         """Look for them by content; return those that may be in a file that could not be read."""
-        uncertain: set[Generation] = set()
+        uncertain: set[LogFile] = set()
         for log in self._roster.logs.values():
             for generation in log.unplaced if unknown else ():
                 related = (p for p in unknown if self._look.is_related(log.path, p.sighting))
@@ -327,9 +327,9 @@ class Recogniser:
 
     def _is_in(
         self,
-        generation: Generation,
-        probe: Probe,
-        uncertain: set[Generation],
+        generation: LogFile,
+        probe: Candidate,
+        uncertain: set[LogFile],
     ) -> bool:
         seen = probe.sighting
         unlike = (generation.id, generation.offset, seen.place, seen.size, seen.mtime_ns)
@@ -357,29 +357,29 @@ class Recogniser:
             self._unlike.clear()
         self._unlike.add(unlike)
 
-    def _finish_in(self, generation: Generation, probe: Probe) -> None:
+    def _finish_in(self, generation: LogFile, probe: Candidate) -> None:
         """All of the copy was read before: there is nothing left of `generation`."""
         self._batch.count("rotations", "copytruncate")
-        generation.state, generation.cut_off = State.DRAINED, False
+        generation.state, generation.cut_off = FileState.DRAINED, False
         self._roster.displace(generation)
         self._roster.logs[generation.log].leave_alone(probe.sighting)
         probe.close()
 
     # -- what is left
 
-    def _settle(self, log: Log, uncertain: set[Generation]) -> None:
+    def _settle(self, log: Log, uncertain: set[LogFile]) -> None:
         for generation in log.generations:
             if generation in uncertain or _is_blind(self._look, generation):
                 continue
             if generation.content is not None:
                 self._follow(log, generation)
-            elif not generation.sighted and generation.state not in (*FINISHED, State.LOST):
+            elif not generation.sighted and generation.state not in (*FINISHED, FileState.LOST):
                 self._give_up(log, generation)
 
-    def _follow(self, log: Log, generation: Generation) -> None:
+    def _follow(self, log: Log, generation: LogFile) -> None:
         """Bring the state of an open generation up to date with where its file is now."""
         if generation.sighted and generation.at_live:
-            generation.state = State.ACTIVE
+            generation.state = FileState.ACTIVE
         elif generation.sighted:
             generation.retire_from_live("rename", self._batch, self._now)
         elif generation.is_unlinked():
@@ -387,35 +387,35 @@ class Recogniser:
         elif generation is not log.generations[-1]:
             generation.retire_from_live("rename", self._batch, self._now)
 
-    def _give_up(self, log: Log, old: Generation) -> None:
+    def _give_up(self, log: Log, old: LogFile) -> None:
         """Count what was unread of a file that is nowhere, once another has taken its place."""
         if log.live is None or old.missed < _PATIENCE_LOOKS:
-            old.state = State.MISSING
+            old.state = FileState.MISSING
             return
         if old.cut_off:
             self._batch.count("truncations", log.path)
             old.cut_off = False
         lost = 0 if _is_found_again(log, old) else old.unread or int(old.path.endswith(".gz"))
         self._batch.count("bytes_lost", log.path, lost)
-        old.state = State.LOST if lost else State.DRAINED
+        old.state = FileState.LOST if lost else FileState.DRAINED
         self._roster.displace(old)
 
 
-def _best(sightings: list[Sighting], known: Generation | None) -> Sighting:
+def _best(sightings: list[Sighting], known: LogFile | None) -> Sighting:
     """Return the path by which to know a file that has several: hard links, symlinks."""
     log = known.log if known else ""
     return min(sightings, key=lambda s: (s.path != log, not s.is_live, not s.source, s.path))
 
 
-def _wants_opening(known: Generation, seen: Sighting) -> bool:
-    if known.state is State.IGNORED:
+def _wants_opening(known: LogFile, seen: Sighting) -> bool:
+    if known.state is FileState.IGNORED:
         return not seen.path.endswith(".gz")  # its inode has gone to another file
-    unfinished = known.state is not State.DRAINED or known.open_from < known.offset
+    unfinished = known.state is not FileState.DRAINED or known.open_from < known.offset
     changed = (seen.size, seen.mtime_ns) != (known.size, known.mtime_ns)
     return unfinished or changed or known.doubted or seen.path == known.log
 
 
-def _is_blind(look: Look, generation: Generation) -> bool:
+def _is_blind(look: Look, generation: LogFile) -> bool:
     """Tell whether the generation's file may be where this look could not look."""
     if not look.blind:
         return False
@@ -423,6 +423,6 @@ def _is_blind(look: Look, generation: Generation) -> bool:
     return not look.blind.isdisjoint({*paths, *map(dirname, paths)})
 
 
-def _is_found_again(log: Log, old: Generation) -> bool:
+def _is_found_again(log: Log, old: LogFile) -> bool:
     """Tell whether a file not begun was taken up under another name, as if it were new."""
     return not old.offset and any(g.id > old.id and not g.at_live for g in log.generations)

@@ -82,23 +82,23 @@ def is_glob(path: str) -> bool:
     return _MAGIC.search(path) is not None
 
 
-class Kind(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True):
     is_directory: bool
     is_link: bool
 
 
-class _Listing(msgspec.Struct, frozen=True):
+class _DirectoryListing(msgspec.Struct, frozen=True):
     mtime_ns: int
     settled: bool
-    entries: dict[str, Kind]
+    entries: dict[str, Entry]
 
 
 class Lister:
     """Lists directories, each at most once a round and only when it may have changed."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, _Listing] = {}
-        self._round: dict[str, _Listing] = {}
+        self._kept: dict[str, _DirectoryListing] = {}
+        self._round: dict[str, _DirectoryListing] = {}
         self.missing: set[str] = set()
         self.blind: dict[str, OSError] = {}
 
@@ -112,7 +112,7 @@ class Lister:
         """Return the directories listed in this round."""
         return frozenset(self._round)
 
-    def entries(self, directory: str) -> dict[str, Kind]:
+    def entries(self, directory: str) -> dict[str, Entry]:
         """Return name -> kind; empty when missing or unreadable, which is then noted."""
         if directory in self.missing or directory in self.blind:
             return {}
@@ -127,15 +127,15 @@ class Lister:
                 return {}
         return self._round[directory].entries
 
-    def _list(self, directory: str) -> _Listing:
+    def _list(self, directory: str) -> _DirectoryListing:
         mtime = os.stat(directory).st_mtime_ns  # noqa: PTH116 - a Path for each poll costs more than the call
         kept = self._kept.get(directory)
         if kept and kept.settled and kept.mtime_ns == mtime:
             return kept
         settled = time.time_ns() - mtime > _SETTLED_NS
         with os.scandir(directory) as found:
-            entries = {e.name: Kind(_is_directory(e), e.is_symlink()) for e in found}
-        return _Listing(mtime, settled, entries)
+            entries = {e.name: Entry(_is_directory(e), e.is_symlink()) for e in found}
+        return _DirectoryListing(mtime, settled, entries)
 
 
 class Glob:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from sidecar.parse.event import Event, field_of, instant_of
-from sidecar.rules.program import Program
+from sidecar.rules.program import CompiledRule
 from sidecar.rules.rule import Escalation, Key
 
 
@@ -94,7 +94,7 @@ class Phase(StrEnum):
     LAPSING = "lapsing"  # the same after the window ran out or a state went unconfirmed
 
 
-class Happening(StrEnum):
+class Trigger(StrEnum):
     """What can happen to an alert at an instant of rule time."""
 
     HOLDS = "condition holds"
@@ -108,10 +108,10 @@ class Happening(StrEnum):
     CLOSE = "rule changed or gone"
 
 
-P, H, T = Phase, Happening, TransitionKind
+P, H, T = Phase, Trigger, TransitionKind
 
 # A pair that is not here changes nothing.
-TABLE: dict[tuple[Phase, Happening], tuple[Phase, TransitionKind | None]] = {
+TABLE: dict[tuple[Phase, Trigger], tuple[Phase, TransitionKind | None]] = {
     (P.INACTIVE, H.HOLDS): (P.PENDING, None),
     (P.PENDING, H.CLEARS): (P.INACTIVE, None),
     (P.PENDING, H.DOUBTED): (P.INACTIVE, None),
@@ -176,7 +176,7 @@ class OpenAlert(msgspec.Struct):
     reached: list[int] = []
     steps: str = ""
 
-    def touch(self, event: Event, program: Program) -> None:
+    def touch(self, event: Event, program: CompiledRule) -> None:
         """Remember `event` as the last one that concerned this alert, and the instants in it."""
         self.event, self.sealed = event.fields, False
         for name in program.instants:
@@ -191,7 +191,7 @@ class OpenAlert(msgspec.Struct):
             self.event, self.sealed = redact(self.event), True
         return self.event
 
-    def dress(self, program: Program, key: Key) -> None:
+    def dress(self, program: CompiledRule, key: Key) -> None:
         """Make labels and annotations anew: the rule's, then each reached step's in list order."""
         self.labels = {
             "alertname": program.rule.name,
@@ -205,7 +205,7 @@ class OpenAlert(msgspec.Struct):
                 self.labels.update(step.labels)
                 self.annotations = {**self.annotations, **step.annotations}
 
-    def steps_ahead(self, program: Program) -> Iterator[tuple[float, int]]:
+    def steps_ahead(self, program: CompiledRule) -> Iterator[tuple[float, int]]:
         """Yield (due, place) of each step not yet reached whose instant is known."""
         if self.phase is Phase.PENDING or self.fired_at is None:
             return
@@ -243,7 +243,7 @@ _ON_TIME = 60.0
 _ENDED = frozenset({TransitionKind.RESOLVED, TransitionKind.EXPIRED, TransitionKind.CLOSED})
 
 
-class Journal:
+class TransitionLog:
     """Collects transitions between two drains and numbers them.
 
     `now` (wall clock) and `stale` belong to the step under way.
@@ -290,7 +290,7 @@ class Journal:
             )
         )
 
-    def enlist(self, program: Program) -> None:
+    def enlist(self, program: CompiledRule) -> None:
         """Let the rule's severities exist in the gauge at 0."""
         steps = [step.labels.get("severity") for step in program.rule.escalate]
         for severity in (program.rule.severity, *filter(None, steps)):

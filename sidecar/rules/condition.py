@@ -108,7 +108,7 @@ class _Token(NamedTuple):
 
 def parse_condition(text: str) -> Condition:
     """Read a condition such as `max(attempt_count) >= 3`; raises ConditionError."""
-    return _Reader(text).condition()
+    return _ConditionReader(text).condition()
 
 
 def parse_instant(text: str) -> tuple[str, float]:
@@ -151,7 +151,7 @@ def _tokens(text: str) -> list[_Token]:
     return out
 
 
-class _Reader:
+class _ConditionReader:
     """Recursive descent over the tokens of one condition."""
 
     def __init__(self, text: str) -> None:

@@ -9,9 +9,17 @@ import msgspec
 
 from sidecar.parse.event import Event, Run, Triple
 from sidecar.rows import AlertRow, Delta, FloorsRow, Gone, MetaRow, RuleRow, RuleStateRow
-from sidecar.rules.alert import Alert, Journal, OpenAlert, Phase, Redact, Transition, TransitionKind
+from sidecar.rules.alert import (
+    Alert,
+    OpenAlert,
+    Phase,
+    Redact,
+    Transition,
+    TransitionKind,
+    TransitionLog,
+)
 from sidecar.rules.index import Index
-from sidecar.rules.keys import Population
+from sidecar.rules.keys import Keys
 from sidecar.rules.keystate import (
     AbsentKey,
     KeyState,
@@ -22,7 +30,7 @@ from sidecar.rules.keystate import (
     load_state,
     state_row,
 )
-from sidecar.rules.program import Program
+from sidecar.rules.program import CompiledRule
 from sidecar.rules.rule import Key, Rule
 from sidecar.rules.windows import NEVER
 
@@ -37,8 +45,8 @@ class Restored(msgspec.Struct):
 
 
 def restore(
-    programs: Mapping[str, Program],
-    keys: Population,
+    programs: Mapping[str, CompiledRule],
+    keys: Keys,
     rules: Sequence[RuleRow],
     state: Sequence[RuleStateRow],
     alerts: Sequence[AlertRow],
@@ -66,11 +74,11 @@ def restore(
 
 
 def _keep_rules(
-    programs: Mapping[str, Program], rules: Sequence[RuleRow], delta: Delta, now: float
-) -> dict[str, Program]:
+    programs: Mapping[str, CompiledRule], rules: Sequence[RuleRow], delta: Delta, now: float
+) -> dict[str, CompiledRule]:
     """Return the programs whose rows may be taken up, and give every program its `since`."""
     stored = {row.rule: row for row in rules}
-    kept: dict[str, Program] = {}
+    kept: dict[str, CompiledRule] = {}
     for name, program in programs.items():
         row, signature = stored.pop(name, None), program.rule.signature
         if row is not None and row.signature == signature:
@@ -83,7 +91,7 @@ def _keep_rules(
     return kept
 
 
-def _take_state(kept: Mapping[str, Program], keys: Population, row: RuleStateRow) -> bool:
+def _take_state(kept: Mapping[str, CompiledRule], keys: Keys, row: RuleStateRow) -> bool:
     program = kept.get(row.rule)
     if program is None:
         return False
@@ -98,7 +106,7 @@ def _take_state(kept: Mapping[str, Program], keys: Population, row: RuleStateRow
     return True
 
 
-def _take_alert(kept: Mapping[str, Program], keys: Population, row: AlertRow) -> bool:
+def _take_alert(kept: Mapping[str, CompiledRule], keys: Keys, row: AlertRow) -> bool:
     program = kept.get(row.rule)
     state = _state_of(program, keys, row) if program else None
     if program is None or state is None:
@@ -114,7 +122,7 @@ def _take_alert(kept: Mapping[str, Program], keys: Population, row: AlertRow) ->
     return True
 
 
-def _state_of(program: Program, keys: Population, row: AlertRow) -> KeyState | None:
+def _state_of(program: CompiledRule, keys: Keys, row: AlertRow) -> KeyState | None:
     try:
         return keys.get(program, key_of(row.by_key))
     except _DAMAGED:
@@ -157,11 +165,11 @@ class Engine:
         stale_after: float,
         max_keys: int = MAX_KEYS,
     ) -> None:
-        self._programs = [Program(rule, order) for order, rule in enumerate(rules)]
+        self._programs = [CompiledRule(rule, order) for order, rule in enumerate(rules)]
         self._by_name = {program.rule.name: program for program in self._programs}
         self._index = Index(self._programs)
-        self._journal = Journal(redact)
-        self._keys = Population(self._programs, self._journal, max_keys)
+        self._journal = TransitionLog(redact)
+        self._keys = Keys(self._programs, self._journal, max_keys)
         self._stale_after = stale_after
         self._delta = Delta()
         self._change_stored = 0
@@ -216,7 +224,7 @@ class Engine:
             if state is not None:
                 self._keys.after_event(state)
 
-    def _take(self, program: Program, event: Event) -> KeyState | None:
+    def _take(self, program: CompiledRule, event: Event) -> KeyState | None:
         key = program.key_of(event)
         samples = program.samples(event)
         state = self._keys.get(program, key)
@@ -229,7 +237,7 @@ class Engine:
             state.take(event, samples)
         return state
 
-    def _resolve(self, program: Program, event: Event) -> KeyState | None:
+    def _resolve(self, program: CompiledRule, event: Event) -> KeyState | None:
         key = program.key_of(event)
         state = self._keys.get(program, key)
         if state is None and program.keeps_bare_keys:

@@ -20,7 +20,7 @@ import msgspec
 
 from sidecar.parse.event import Event
 from sidecar.rows import Delta, FloorsRow, Gone
-from sidecar.rules.program import Program
+from sidecar.rules.program import CompiledRule
 from sidecar.rules.rule import Key
 from sidecar.rules.windows import NEVER
 
@@ -93,7 +93,7 @@ class Segment:
 class FloorLog:
     """The segments, oldest first. `living`: all floors, by rule."""
 
-    def __init__(self, programs: Sequence[Program], living: Sequence[Sized]) -> None:
+    def __init__(self, programs: Sequence[CompiledRule], living: Sequence[Sized]) -> None:
         self._programs = programs
         self._living = living
         self._segments: OrderedDict[int, Segment] = OrderedDict()
@@ -211,7 +211,9 @@ class FloorLog:
         packed = msgspec.msgpack.encode(PackedFloors(_VERSION, named))
         return FloorsRow(seq=segment.seq, packed=packed)
 
-    def restore(self, rows: Sequence[FloorsRow], kept: Mapping[str, Program]) -> Iterator[ByRule]:
+    def restore(
+        self, rows: Sequence[FloorsRow], kept: Mapping[str, CompiledRule]
+    ) -> Iterator[ByRule]:
         """Take up stored rows; yield their entries, oldest first, of the rules `kept` only.
 
         Those of other rules go from the rows as well, or a rule that is changed to and fro would
@@ -250,22 +252,22 @@ class Floors:
     A floor ends when rule time passes it by the rule's span, or when the key gets a state.
     """
 
-    def __init__(self, programs: Sequence[Program]) -> None:
+    def __init__(self, programs: Sequence[CompiledRule]) -> None:
         self._programs = programs
         self._of: list[dict[Key, Floor]] = [{} for _ in programs]
         self._log = FloorLog(programs, self._of)
         self._fresh: ByRule = {}  # changed since the log last took it
         self._due = NEVER  # none begun since then is over earlier
 
-    def of(self, program: Program) -> AbstractSet[Key]:
+    def of(self, program: CompiledRule) -> AbstractSet[Key]:
         """Return the bare keys of a rule."""
         return self._of[program.order].keys()
 
-    def get(self, program: Program, key: Key) -> float | None:
+    def get(self, program: CompiledRule, key: Key) -> float | None:
         floor = self._of[program.order].get(key)
         return None if floor is None else floor.at
 
-    def set(self, program: Program, key: Key, at: float) -> None:
+    def set(self, program: CompiledRule, key: Key, at: float) -> None:
         """Let the floor of `key` be at `at` at least."""
         floor = self._of[program.order].get(key)
         if floor is None:
@@ -275,7 +277,7 @@ class Floors:
         elif at > floor.at:
             self._change(program, floor, at)
 
-    def end(self, program: Program, key: Key) -> float | None:
+    def end(self, program: CompiledRule, key: Key) -> float | None:
         """Take the floor of `key` away and return it; None if it has none."""
         floor = self._of[program.order].pop(key, None)
         if floor is None:
@@ -284,13 +286,13 @@ class Floors:
         self._change(program, floor, ENDED)
         return at
 
-    def _change(self, program: Program, floor: Floor, at: float) -> None:
+    def _change(self, program: CompiledRule, floor: Floor, at: float) -> None:
         floor.at = at
         if floor.seq != FRESH:
             floor.seq = FRESH
             self._fresh.setdefault(program.order, []).append(floor)
 
-    def raised(self, program: Program, resolves: Iterable[Event]) -> Iterator[Event]:
+    def raised(self, program: CompiledRule, resolves: Iterable[Event]) -> Iterator[Event]:
         """Do what `set` does for keys that have a floor; yield, in its turn, each other event.
 
         No deadline is moved: the one of the lower floor stands, and is put off when it is met.
@@ -326,7 +328,7 @@ class Floors:
         fresh, self._fresh, self._due = self._fresh, {}, NEVER
         self._log.add(fresh)
 
-    def restore(self, rows: Sequence[FloorsRow], kept: Mapping[str, Program]) -> None:
+    def restore(self, rows: Sequence[FloorsRow], kept: Mapping[str, CompiledRule]) -> None:
         """Take up the stored floors of the rules `kept`, by name; those of others are dropped."""
         for entries in self._log.restore(rows, kept):
             for order, some in entries.items():

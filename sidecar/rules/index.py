@@ -14,7 +14,7 @@ import re2
 
 from sidecar.matchers import Matcher, all_match
 from sidecar.parse.event import STANDARD_FIELDS, Event, Triple, text_of
-from sidecar.rules.program import Program
+from sidecar.rules.program import CompiledRule
 from sidecar.rules.rule import OWN_PROVIDER
 
 T = TypeVar("T")
@@ -125,7 +125,7 @@ _MOST_TRIPLES = 10_000
 # What is left to test on the event itself; None: the triple already says no.
 Rest = tuple[Matcher, ...] | None
 # A rule, and whether an event matches it, and whether it resolves it.
-Concern = tuple[Program, bool, bool]
+Concern = tuple[CompiledRule, bool, bool]
 
 
 class Entry:
@@ -133,7 +133,7 @@ class Entry:
 
     __slots__ = ("match", "program", "resolve")
 
-    def __init__(self, program: Program, match: Rest, resolve: Rest) -> None:
+    def __init__(self, program: CompiledRule, match: Rest, resolve: Rest) -> None:
         self.program = program
         self.match = match
         self.resolve = resolve
@@ -156,7 +156,7 @@ class Candidates:
             self.settled = [
                 (e.program, e.match is not None, e.resolve is not None) for e in entries
             ]
-        self.resolved: Program | None = None
+        self.resolved: CompiledRule | None = None
         if self.settled is not None and len(self.settled) == 1:
             program, _, resolves = self.settled[0]
             self.resolved = program if resolves and program.keeps_bare_keys else None
@@ -165,7 +165,7 @@ class Candidates:
 class Index:
     """From triple and event to rules."""
 
-    def __init__(self, programs: Sequence[Program]) -> None:
+    def __init__(self, programs: Sequence[CompiledRule]) -> None:
         self._programs = Gates((p, list(_standard_parts(p))) for p in programs)
         self._known: dict[Triple, Candidates] = {}
 
@@ -178,14 +178,14 @@ class Index:
         known = self._candidates(event.triple)
         return _tested(known, event) if known.settled is None else known.settled
 
-    def resolved(self, triple: Triple) -> Program | None:
+    def resolved(self, triple: Triple) -> CompiledRule | None:
         """Return the rule that keeps bare keys and that each of `triple`'s events resolves.
 
         None where that is not all that they do.
         """
         return self._candidates(triple).resolved
 
-    def tallied(self, triple: Triple) -> Iterator[Program]:
+    def tallied(self, triple: Triple) -> Iterator[CompiledRule]:
         """Yield the rules that live on tallies and that this triple matches."""
         for entry in self._candidates(triple).gates:
             if entry.program.tallied and not entry.match:
@@ -222,7 +222,7 @@ def _tested(candidates: Candidates, event: Event) -> Iterator[Concern]:
             yield entry.program, matches, resolves
 
 
-def _standard_parts(program: Program) -> Iterator[list[Matcher]]:
+def _standard_parts(program: CompiledRule) -> Iterator[list[Matcher]]:
     for matchers in (program.rule.match, program.rule.resolve):
         if matchers is not None:
             yield [m for m in matchers if m.name in STANDARD_FIELDS]

@@ -8,10 +8,10 @@ All keys of all rules: found, begun within the cap, dropped, and remembered as c
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 
-from sidecar.rules.alert import Journal
+from sidecar.rules.alert import TransitionLog
 from sidecar.rules.floors import Floors
 from sidecar.rules.keystate import AbsentKey, KeyState
-from sidecar.rules.program import Program
+from sidecar.rules.program import CompiledRule
 from sidecar.rules.rule import Key
 from sidecar.rules.windows import NEVER
 
@@ -87,10 +87,10 @@ class Deadlines:
 Place = tuple[str, str]
 
 
-class Census:
+class StateCounts:
     """Counts keys in and out of states; what the rules themselves name is there from the start."""
 
-    def __init__(self, programs: Iterable[Program]) -> None:
+    def __init__(self, programs: Iterable[CompiledRule]) -> None:
         self._named = {(program.rule.name, s) for program in programs for s in program.states}
         self._moves: dict[Place, int] = dict.fromkeys(sorted(self._named), 0)
 
@@ -119,26 +119,28 @@ class Census:
         return moves
 
 
-class Population:
+class Keys:
     """The key states, and the `floors` of keys without one: a key has a state or a floor.
 
     Absences wait in a queue of their own, since not every tick may judge.
     """
 
-    def __init__(self, programs: Sequence[Program], journal: Journal, max_keys: int) -> None:
+    def __init__(
+        self, programs: Sequence[CompiledRule], journal: TransitionLog, max_keys: int
+    ) -> None:
         self._journal = journal
         self._max_keys = max_keys
-        self.census = Census(programs)
+        self.census = StateCounts(programs)
         self.floors = Floors(programs)
         self._keys: list[dict[Key, KeyState]] = [{} for _ in programs]
         self._changed: dict[tuple[int, Key], KeyState] = {}
         self._ordinary = Deadlines(self._find)
         self._absences = Deadlines(self._find)
 
-    def get(self, program: Program, key: Key) -> KeyState | None:
+    def get(self, program: CompiledRule, key: Key) -> KeyState | None:
         return self._keys[program.order].get(key)
 
-    def begin(self, program: Program, key: Key, at: float) -> KeyState | None:
+    def begin(self, program: CompiledRule, key: Key, at: float) -> KeyState | None:
         """Return a new state for `key`, first seen at `at`; None when the rule has too many."""
         floor = self.floors.end(program, key)
         if floor is None and not self._has_room(program):
@@ -152,7 +154,7 @@ class Population:
         self.adopt(state)
         return state
 
-    def forget(self, program: Program, key: Key, at: float) -> None:
+    def forget(self, program: CompiledRule, key: Key, at: float) -> None:
         """Let samples up to `at` count no more for a key without a state, if there is room."""
         if key in self.floors.of(program) or self._has_room(program):
             self.floors.set(program, key, at)
@@ -163,19 +165,19 @@ class Population:
         self._drop(state)
         self.floors.set(state.program, state.key, state.floor)
 
-    def end_doubled_floors(self, program: Program) -> None:
+    def end_doubled_floors(self, program: CompiledRule) -> None:
         """End the floors of keys that have a state, as a damaged row can leave them behind."""
         for key in self.floors.of(program) & self._keys[program.order].keys():
             self.floors.end(program, key)
 
-    def _has_room(self, program: Program) -> bool:
+    def _has_room(self, program: CompiledRule) -> bool:
         """Return whether the rule may have one more key; the event that asks counts if not."""
         if len(self._keys[program.order]) + len(self.floors.of(program)) < self._max_keys:
             return True
         program.overflow += 1
         return False
 
-    def make(self, program: Program, key: Key, at: float) -> KeyState:
+    def make(self, program: CompiledRule, key: Key, at: float) -> KeyState:
         """Return an empty state of the kind the rule needs, not yet part of the population."""
         if program.absent:
             return AbsentKey(program, key, self._journal, max(program.since, at))

@@ -18,8 +18,17 @@ import msgspec
 
 from sidecar.parse.event import Event, text_of
 from sidecar.rows import AlertRow, RuleStateRow
-from sidecar.rules.alert import ENDING, TABLE, Happening, Journal, OpenAlert, Phase, Redact, outside
-from sidecar.rules.program import DEFAULT_SPAN, Program, Samples, Windows
+from sidecar.rules.alert import (
+    ENDING,
+    TABLE,
+    OpenAlert,
+    Phase,
+    Redact,
+    TransitionLog,
+    Trigger,
+    outside,
+)
+from sidecar.rules.program import DEFAULT_SPAN, CompiledRule, Samples, Windows
 from sidecar.rules.rule import Key
 from sidecar.rules.windows import LONG_AGO, NEVER
 
@@ -56,7 +65,7 @@ class KeyState:
         "windows",
     )
 
-    def __init__(self, program: Program, key: Key, journal: Journal) -> None:
+    def __init__(self, program: CompiledRule, key: Key, journal: TransitionLog) -> None:
         self.program = program
         self.key = key
         self.journal = journal
@@ -102,7 +111,7 @@ class KeyState:
             self.settle(t, event)
         elif self.alert is not None:
             self.alert.touch(event, self.program)
-            self.happen(Happening.RESOLVE, t)
+            self.happen(Trigger.RESOLVE, t)
 
     def advance(self, t: float) -> None:
         """Let this key's own deadlines up to and including `t` happen, in order."""
@@ -119,7 +128,7 @@ class KeyState:
         t = max(self.clock, t)
         self.clock = t
         self.forget(t)
-        self.happen(Happening.RESOLVE, t)
+        self.happen(Trigger.RESOLVE, t)
 
     # What follows from it.
 
@@ -130,9 +139,9 @@ class KeyState:
         self.happen(self._happening(t, by_event=event is not None), t, event)
         alert, rule = self.alert, self.program.rule
         if alert is not None and alert.phase is Phase.PENDING and alert.since + rule.for_ <= t:
-            self.happen(Happening.FOR_OVER, t)
+            self.happen(Trigger.FOR_OVER, t)
         if alert is not None and alert.phase in ENDING and self._keep_end(alert) <= t:
-            self.happen(Happening.KEEP_OVER, t)
+            self.happen(Trigger.KEEP_OVER, t)
         if self.alert is not None:
             self._escalate(self.alert, t)
 
@@ -143,21 +152,21 @@ class KeyState:
             return False
         return not self.program.true_when_empty or self.samples_gone_at() > t
 
-    def _happening(self, t: float, *, by_event: bool) -> Happening:
+    def _happening(self, t: float, *, by_event: bool) -> Trigger:
         program, windows = self.program, self.windows
         if self.holds(t):
-            return Happening.HOLDS
+            return Trigger.HOLDS
         if by_event:
-            return Happening.DOUBTED if program.latching else Happening.CLEARS
+            return Trigger.DOUBTED if program.latching else Trigger.CLEARS
         if windows is not None and program.unconfirmed(windows, t):
             # Nobody said that the state ended, so nobody is told so.
-            return Happening.RUNS_OUT
+            return Trigger.RUNS_OUT
         if not program.latching:
-            return Happening.CLEARS
+            return Trigger.CLEARS
         latched = self.alert is not None and self.alert.phase is Phase.LATCHED
-        return Happening.DOUBTED if latched and self.samples_gone_at() > t else Happening.RUNS_OUT
+        return Trigger.DOUBTED if latched and self.samples_gone_at() > t else Trigger.RUNS_OUT
 
-    def happen(self, happening: Happening, t: float, event: Event | None = None) -> None:
+    def happen(self, happening: Trigger, t: float, event: Event | None = None) -> None:
         """Look `happening` up in the table and make it so."""
         before = Phase.INACTIVE if self.alert is None else self.alert.phase
         outcome = TABLE.get((before, happening))
@@ -201,7 +210,7 @@ class KeyState:
         self.journal.gauge_add(alert, 1)
         self.clock = max(self.clock, t)
         self.touched = True
-        kind = TABLE[alert.phase, Happening.STEP][1]
+        kind = TABLE[alert.phase, Trigger.STEP][1]
         if alert.labels != before and kind is not None:
             name = self.program.rule.name
             self.journal.write(kind, name, self.key, alert, t, before=before, due=due)
@@ -309,7 +318,9 @@ class AbsentKey(KeyState):
 
     __slots__ = ("over",)
 
-    def __init__(self, program: Program, key: Key, journal: Journal, start: float) -> None:
+    def __init__(
+        self, program: CompiledRule, key: Key, journal: TransitionLog, start: float
+    ) -> None:
         super().__init__(program, key, journal)
         self.floor = start
         self.windows = program.fresh()
@@ -348,8 +359,8 @@ class AbsentKey(KeyState):
         if self._forgotten_at() > t:
             super().settle(t, event)
             return
-        self.happen(Happening.RUNS_OUT, t)
-        self.happen(Happening.KEEP_OVER, t)
+        self.happen(Trigger.RUNS_OUT, t)
+        self.happen(Trigger.KEEP_OVER, t)
         self.over = True
 
     def _forgotten_at(self) -> float:

@@ -37,7 +37,7 @@ Windows = tuple[Window, ...]
 Samples = list[tuple[int, Any]]
 
 
-class Program:
+class CompiledRule:
     """One rule ready to run. `span`: for how long a late event can still matter to a key."""
 
     __slots__ = (

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from sidecar.matchers import Matcher
 from sidecar.syntax.faults import Wrong
 from sidecar.syntax.table import Nested, Reading, Schema, Table, Value, key, table
-from sidecar.syntax.tree import Listing
+from sidecar.syntax.tree import ListNode
 from sidecar.syntax.values import (  # fmt: skip
     FIELD,
     LABEL,
@@ -183,7 +183,7 @@ class Resolve(Table):
 
     def check(self, reading: Reading) -> "Resolve":
         node = reading.node(self).values.get("match")
-        if isinstance(node, Listing) and not node.items:
+        if isinstance(node, ListNode) and not node.items:
             message = "an empty `match` ends it at every event"
             reading.error(self, "match", message, "name the event that ends the alert")
         return self

@@ -31,7 +31,7 @@ from sidecar.syntax.table import (
     table,
     text_of,
 )
-from sidecar.syntax.tree import Kind, Listing, Node, Table as Keys
+from sidecar.syntax.tree import ListNode, MapNode, Node, ScalarKind
 from sidecar.syntax.values import Duration, Flag, MaybeText, Text, choice, number, string
 
 # Where a test's clock starts when neither the test nor its inputs say when they are: 2026-01-01.
@@ -70,7 +70,7 @@ _WHEN = Value(
     parse_when,
     "a time",
     {"anyOf": [string(minLength=1), {"type": "number"}]},
-    Kind.FLAG,
+    ScalarKind.FLAG,
     stand_in=When(0.0),
 )
 _When = Annotated[When, _WHEN]
@@ -100,7 +100,7 @@ class _Event:
 
     def read(self, node: Node, reading: Reading, base: object) -> EventInput | None:
         del base
-        if not isinstance(node, Keys):
+        if not isinstance(node, MapNode):
             raise refused(node, "keys with values")
         whole = True
         for name in NEEDED:
@@ -132,15 +132,15 @@ class _Event:
 
 def _plain(node: Node, reading: Reading) -> Any:
     """Return what a field holds, as the host would have logged it."""
-    if isinstance(node, Listing):
+    if isinstance(node, ListNode):
         return [_plain(item, reading) for item in node.items]
-    if isinstance(node, Keys):
+    if isinstance(node, MapNode):
         return {name: _plain(value, reading) for name, value in node.values.items()}
-    if node.kind is Kind.NUMBER:
+    if node.kind is ScalarKind.NUMBER:
         with reading.reporting(node):
             value = number(node.text)
             return int(value) if value.is_integer() and "." not in node.text else value
-    return {Kind.TEXT: node.text, Kind.FLAG: node.text == "true"}.get(node.kind)
+    return {ScalarKind.TEXT: node.text, ScalarKind.FLAG: node.text == "true"}.get(node.kind)
 
 
 @table
@@ -195,7 +195,9 @@ class _SlackText:
     )
 
     def read(self, node: Node, reading: Reading, base: object) -> Any:
-        return (self._texts if isinstance(node, Listing) else self._whole).read(node, reading, base)
+        return (self._texts if isinstance(node, ListNode) else self._whole).read(
+            node, reading, base
+        )
 
     def schema(self, defs: Schema) -> Schema:
         return {"anyOf": [self._texts.schema(defs), *self._whole.schema(defs)["anyOf"]]}
@@ -333,7 +335,7 @@ class CaseFile(Table):
         if "config" not in written and "rule_files" not in written:
             reading.error(self, "", "`rule_files` is missing")
         tests = written.get("tests")
-        if isinstance(tests, Listing) and not tests.items:
+        if isinstance(tests, ListNode) and not tests.items:
             reading.error(self, "tests", "`tests` is empty")
         return self
 

@@ -275,7 +275,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CaseResult:
     """How one case went: `checks` expectations were looked at. `events` came of its inputs,
     `rejects` of lines that carry the marker and are no events.
     """
@@ -287,7 +287,7 @@ class Verdict:
     failures: tuple[Failure, ...]
 
 
-def judge(case: Case, config: Config) -> Verdict:
+def judge(case: Case, config: Config) -> CaseResult:
     """Run `case` on a core of its own; each of its expectations is looked at."""
     inputs = read_inputs(case, config.patterns)
     run = _Run(config, inputs.start, inputs.events)
@@ -303,7 +303,7 @@ def judge(case: Case, config: Config) -> Verdict:
             asked, sides = f"receiver {test.receiver}", run.messages(test)
         if sides[0] != sides[1]:
             failures.append(Failure(test.place, asked, at, *sides))
-    return Verdict(case, len(tests), len(inputs.events), tuple(inputs.rejects), tuple(failures))
+    return CaseResult(case, len(tests), len(inputs.events), tuple(inputs.rejects), tuple(failures))
 
 
 class _Run:

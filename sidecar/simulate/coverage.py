@@ -10,7 +10,7 @@ from sidecar.parse.event import Event, field_of, text_of
 from sidecar.redact import Redactor
 from sidecar.render.sandbox import TemplateEnvironment
 from sidecar.rules.index import Index
-from sidecar.rules.program import Program
+from sidecar.rules.program import CompiledRule
 from sidecar.rules.rule import Aggregate, Function, Rule
 
 # Events kept per rule to render its annotations, each with other fields than the ones before.
@@ -46,13 +46,14 @@ class _MetricSightings:
     numbers: int = 0
 
 
-class Sightings:
+class Coverage:
     """Collects what `rules` and `metrics` see; rules about the sidecar itself are left out."""
 
     def __init__(self, rules: Sequence[Rule], metrics: Sequence[Metric]) -> None:
         self.events = 0
         self._programs = [
-            Program(rule, place) for place, rule in enumerate(r for r in rules if not r.about_us)
+            CompiledRule(rule, place)
+            for place, rule in enumerate(r for r in rules if not r.about_us)
         ]
         self._index = Index(self._programs)
         self._of_rule = [_RuleSightings() for _ in self._programs]
@@ -148,7 +149,7 @@ def _aggregates(rule: Rule) -> Iterator[Aggregate]:
         yield from filter(None, (part.left, part.divisor))
 
 
-def _numberless(program: Program, seen: _RuleSightings) -> Iterator[Doubt]:
+def _numberless(program: CompiledRule, seen: _RuleSightings) -> Iterator[Doubt]:
     """Yield the fields that should hold numbers and do not, in any event kept."""
     rule = program.rule
     for aggregate in _aggregates(rule):

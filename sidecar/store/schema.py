@@ -216,7 +216,7 @@ R = TypeVar("R", bound=Row)
 SqlValue = str | int | float | bytes | None
 
 
-class Table(Generic[R]):
+class RowTable(Generic[R]):
     """The statements for one row type; values are bound in the order of its fields."""
 
     def __init__(self, row: type[R]) -> None:
@@ -260,8 +260,8 @@ class Table(Generic[R]):
 
 
 @cache
-def table_of(row: type[R]) -> Table[R]:
-    return Table(row)
+def table_of(row: type[R]) -> RowTable[R]:
+    return RowTable(row)
 
 
 def storable(values: tuple[Any, ...]) -> tuple[SqlValue, ...]:

@@ -113,7 +113,7 @@ _PRAGMAS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Backlog:
+class OutboxBacklog:
     """How many messages are not yet sent or dead, and when the oldest was made."""
 
     pending: int
@@ -185,11 +185,11 @@ class Store:
         self.save_outbox(freed)
         return freed
 
-    def backlog(self) -> Backlog:
+    def backlog(self) -> OutboxBacklog:
         """Return what is pending in the outbox."""
         query = "SELECT count(*), min(created) FROM outbox WHERE outcome = ''"
         with self._failures():
-            return Backlog(*self._db.execute(query).fetchone())
+            return OutboxBacklog(*self._db.execute(query).fetchone())
 
     def purge(self, now: float) -> None:
         """Delete messages that ended over 7 days ago and cooldowns that are over."""

@@ -15,11 +15,11 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar, cast, get_args, get_
 from sidecar.secret import Secret
 from sidecar.syntax.faults import Faults, Place, Reported, Wrong, did_you_mean
 from sidecar.syntax.files import absolute, secret_file
-from sidecar.syntax.tree import Kind, Listing, Node, Scalar, Table as Keys
+from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar, ScalarKind
 
 T = TypeVar("T", bound="Table")
 Schema = dict[str, Any]
-# Keys that a later version brings. Taking them in silence would promise what nobody does.
+# MapNode that a later version brings. Taking them in silence would promise what nobody does.
 LATER = frozenset(
     [
         "directory",
@@ -34,7 +34,7 @@ LATER = frozenset(
 )
 NO_SECRET = Secret("http://stand-in.invalid")
 VARIABLE: Schema = {"type": "string", "pattern": r"\$\{"}
-_NOWHERE = Keys(Place(""), {}, {})
+_NOWHERE = MapNode(Place(""), {}, {})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Reading:
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
         self.globals: dict[str, Any] = {}
-        self._nodes: dict[int, tuple[object, Keys]] = {}
+        self._nodes: dict[int, tuple[object, MapNode]] = {}
 
     def read(self, kind: type[T], node: Node | None) -> T | None:
         """Return the table that a file is, or None when it is none (reported)."""
@@ -89,12 +89,12 @@ class Reading:
             return _read_table(kind, node, self)
         return None
 
-    def made(self, table: T, node: Keys) -> T:
+    def made(self, table: T, node: MapNode) -> T:
         """Remember where a table stands; of a copy, too."""
         self._nodes[id(table)] = (table, node)
         return table
 
-    def node(self, table: object) -> Keys:
+    def node(self, table: object) -> MapNode:
         return self._nodes.get(id(table), (None, _NOWHERE))[1]
 
     def place(self, table: object, key: str = "") -> Place:
@@ -104,7 +104,7 @@ class Reading:
     def places(self, table: object, key: str) -> dict[str, Place]:
         """Return where each value stands of the table that `key` holds."""
         inner = self.node(table).values.get(key)
-        values = inner.values if isinstance(inner, Keys) else {}
+        values = inner.values if isinstance(inner, MapNode) else {}
         return {name: value.place for name, value in values.items()}
 
     def error(self, table: object, key: str, message: str, hint: str = "") -> None:
@@ -159,13 +159,17 @@ class Value:
     parse: Callable[[Any], Any]
     what: str
     said: Schema
-    kind: Kind = Kind.TEXT
+    kind: ScalarKind = ScalarKind.TEXT
     whole: bool = False
     stand_in: Any = ""
 
     def read(self, node: Node, reading: Reading, base: Any) -> Any:
-        scalar = text_of(node) if self.kind is Kind.TEXT else plain_of(node, self.what)
-        if self.kind is Kind.NUMBER and scalar.kind is not Kind.NUMBER and not scalar.expanded:
+        scalar = text_of(node) if self.kind is ScalarKind.TEXT else plain_of(node, self.what)
+        if (
+            self.kind is ScalarKind.NUMBER
+            and scalar.kind is not ScalarKind.NUMBER
+            and not scalar.expanded
+        ):
             raise Wrong(f"expected a number, found {scalar.kind}")
         try:
             return self.parse(scalar if self.whole else scalar.text)
@@ -220,7 +224,7 @@ class ListOf:
     stand_in: Any = ()
 
     def read(self, node: Node, reading: Reading, base: Any) -> tuple[Any, ...]:
-        if not isinstance(node, Listing):
+        if not isinstance(node, ListNode):
             raise refused(node, "a list")
         found = []
         for item in node.items:
@@ -243,7 +247,7 @@ class MapOf:
         return {}
 
     def read(self, node: Node, reading: Reading, base: Any) -> dict[str, Any]:
-        if not isinstance(node, Keys):
+        if not isinstance(node, MapNode):
             raise refused(node, "keys with values")
         found = {}
         for name, value in node.values.items():
@@ -271,7 +275,7 @@ class Nested:
         )
 
     def read(self, node: Node, reading: Reading, base: Any) -> Any:
-        if self.bare is not None and not isinstance(node, Keys):
+        if self.bare is not None and not isinstance(node, MapNode):
             return self.bare(text_of(node).text)
         base = base if isinstance(base, Table) else None  # what an unwritten key falls back on
         return self.then(_read_table(self.table(), node, reading, base))
@@ -349,7 +353,7 @@ def _declared(kind: Any) -> dict[str, Declared]:
 
 def _read_table(kind: type[T], node: Node, reading: Reading, base: Any = None) -> T:
     """Return a table, read; what it does not say is taken from `base`."""
-    if not isinstance(node, Keys):
+    if not isinstance(node, MapNode):
         raise refused(node, "keys with values")
     _report_unknown(kind, node, reading.faults)
     values = {n: v for n, v in node.values.items() if not _empty(n, v, node, reading.faults)}
@@ -376,7 +380,7 @@ def _read_table(kind: type[T], node: Node, reading: Reading, base: Any = None) -
     return reading.made(reading.made(kind(**fields), node).check(reading), node)
 
 
-def _written(one: Declared, values: Mapping[str, Node], node: Keys, reading: Reading) -> Any:
+def _written(one: Declared, values: Mapping[str, Node], node: MapNode, reading: Reading) -> Any:
     """Return the value of a key as it is written, None if it is not, a stand-in if faulty."""
     given, twin = values.get(one.name), values.get(one.twin)
     if given is not None and twin is not None:
@@ -394,7 +398,7 @@ def _written(one: Declared, values: Mapping[str, Node], node: Keys, reading: Rea
     return one.shape.stand_in if one.required or one.twin else None
 
 
-def _report_unknown(kind: type[Table], node: Keys, faults: Faults) -> None:
+def _report_unknown(kind: type[Table], node: MapNode, faults: Faults) -> None:
     keys = declared(kind)
     known = {*keys, *(one.twin for one in keys.values() if one.twin)}
     for name in node.values.keys() - known:
@@ -407,9 +411,9 @@ def _report_unknown(kind: type[Table], node: Keys, faults: Faults) -> None:
         faults.error(place, f"unknown key `{name}`", hint)
 
 
-def _empty(name: str, value: Node, node: Keys, faults: Faults) -> bool:
+def _empty(name: str, value: Node, node: MapNode, faults: Faults) -> bool:
     """Tell whether a key has no value (reported)."""
-    if not isinstance(value, Scalar) or value.kind is not Kind.NULL or value.faulty:
+    if not isinstance(value, Scalar) or value.kind is not ScalarKind.NULL or value.faulty:
         return False
     hint = "give it one or remove the key; a value that begins with # needs quotes"
     faults.error(node.places[name], f"`{name}` has no value", hint)
@@ -420,19 +424,19 @@ def refused(node: Node, what: str) -> ValueError:
     """Return the error that `node` is something else than `what`."""
     if isinstance(node, Scalar) and node.faulty:
         return Reported()
-    found = "a list" if isinstance(node, Listing) else "keys with values"
+    found = "a list" if isinstance(node, ListNode) else "keys with values"
     return Wrong(f"expected {what}, found {node.kind if isinstance(node, Scalar) else found}")
 
 
 def plain_of(node: Node, what: str) -> Scalar:
-    if isinstance(node, Scalar) and node.kind is not Kind.NULL and not node.faulty:
+    if isinstance(node, Scalar) and node.kind is not ScalarKind.NULL and not node.faulty:
         return node
     raise refused(node, what)
 
 
 def text_of(node: Node) -> Scalar:
     scalar = plain_of(node, "text")
-    if scalar.kind is not Kind.TEXT:
+    if scalar.kind is not ScalarKind.TEXT:
         raise Wrong(f"expected text, found {scalar.kind}", "quote it")
     return scalar
 

@@ -103,7 +103,7 @@ _TAG = "tag:yaml.org,2002:"
 Expand = Callable[[str], str]
 
 
-class Kind(StrEnum):
+class ScalarKind(StrEnum):
     """What a scalar is to YAML 1.1; quoted ones are always text."""
 
     TEXT = "text"
@@ -113,14 +113,14 @@ class Kind(StrEnum):
 
 
 _KINDS = {
-    f"{_TAG}str": Kind.TEXT,
-    f"{_TAG}timestamp": Kind.TEXT,
-    f"{_TAG}value": Kind.TEXT,
-    f"{_TAG}merge": Kind.TEXT,
-    f"{_TAG}int": Kind.NUMBER,
-    f"{_TAG}float": Kind.NUMBER,
-    f"{_TAG}bool": Kind.FLAG,
-    f"{_TAG}null": Kind.NULL,
+    f"{_TAG}str": ScalarKind.TEXT,
+    f"{_TAG}timestamp": ScalarKind.TEXT,
+    f"{_TAG}value": ScalarKind.TEXT,
+    f"{_TAG}merge": ScalarKind.TEXT,
+    f"{_TAG}int": ScalarKind.NUMBER,
+    f"{_TAG}float": ScalarKind.NUMBER,
+    f"{_TAG}bool": ScalarKind.FLAG,
+    f"{_TAG}null": ScalarKind.NULL,
 }
 
 
@@ -134,7 +134,7 @@ class Scalar(msgspec.Struct, frozen=True):
     place: Place
     text: str
     written: str
-    kind: Kind = Kind.TEXT
+    kind: ScalarKind = ScalarKind.TEXT
     begin: Place | None = None
     block: bool = False
     faulty: bool = False
@@ -161,12 +161,12 @@ class Scalar(msgspec.Struct, frozen=True):
         return Place(self.place.file, self.place.line + line)
 
 
-class Listing(msgspec.Struct, frozen=True):
+class ListNode(msgspec.Struct, frozen=True):
     place: Place
     items: tuple["Node", ...]
 
 
-class Table(msgspec.Struct, frozen=True):
+class MapNode(msgspec.Struct, frozen=True):
     """A mapping; keys are unique. `places` holds where each key stands."""
 
     place: Place
@@ -174,7 +174,7 @@ class Table(msgspec.Struct, frozen=True):
     places: dict[str, Place]
 
 
-Node = Scalar | Listing | Table
+Node = Scalar | ListNode | MapNode
 
 
 def compose(text: str, file: str, faults: Faults, expand: Expand | None = None) -> Node | None:
@@ -265,14 +265,14 @@ class _Builder:
         if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
             items = [self._build(item) for item in node.value]
             size = 1 + sum(size for _, size in items)
-            return Listing(self._place(node), tuple(item for item, _ in items)), size
+            return ListNode(self._place(node), tuple(item for item, _ in items)), size
         if isinstance(node, yaml.ScalarNode) and node.tag in _KINDS:
             return self._scalar(node), 1
         self._faults.error(self._place(node), "YAML tags (`!…`) have no meaning here", "remove it")
         return Scalar(self._place(node), "", "", faulty=True), 1
 
     def _table(self, node: yaml.MappingNode) -> tuple[Node, int]:
-        table = Table(self._place(node), {}, {})
+        table = MapNode(self._place(node), {}, {})
         size = 1
         for name, key_place, value in self._entries(node):
             if name in table.places:

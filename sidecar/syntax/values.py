@@ -15,7 +15,7 @@ from sidecar.secret import Secret
 from sidecar.syntax.faults import Faults, Wrong, did_you_mean
 from sidecar.syntax.files import absolute, read_text
 from sidecar.syntax.table import VARIABLE, Schema, SecretValue, Value, plain_of, text_of
-from sidecar.syntax.tree import Kind, Node
+from sidecar.syntax.tree import Node, ScalarKind
 
 # Prometheus' data model: a label's name, a metric's name.
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -111,7 +111,9 @@ def _positive(text: str) -> float:
 
 def _flag(scalar: Node) -> bool:
     scalar = plain_of(scalar, "true or false")
-    if scalar.text not in ("true", "false") or not (scalar.kind is Kind.FLAG or scalar.expanded):
+    if scalar.text not in ("true", "false") or not (
+        scalar.kind is ScalarKind.FLAG or scalar.expanded
+    ):
         raise Wrong("expected true or false", "without quotes")
     return scalar.text == "true"
 
@@ -136,7 +138,9 @@ def whole(least: int = 0) -> Value:
             raise Wrong(f"`{{key}}` must be a whole number from {least} up")
         return int(value)
 
-    return Value(parse, "a number", or_variable({"type": "integer", "minimum": least}), Kind.NUMBER)
+    return Value(
+        parse, "a number", or_variable({"type": "integer", "minimum": least}), ScalarKind.NUMBER
+    )
 
 
 def choice(known: Iterable[str], make: Callable[[str], Any] = str) -> Value:
@@ -231,15 +235,21 @@ shaped_field = shaped(_FIELD, "a field name", _FIELD_HINT)
 Text = Annotated[str, Value(str, "text", string())]
 Named = Annotated[str, Value(_named, "text", string(minLength=1))]
 Flag = Annotated[
-    bool, Value(_flag, "true or false", or_variable({"type": "boolean"}), Kind.FLAG, whole=True)
+    bool,
+    Value(_flag, "true or false", or_variable({"type": "boolean"}), ScalarKind.FLAG, whole=True),
 ]
-Duration = Annotated[float, Value(parse_duration, "a duration", or_variable(DURATION), Kind.FLAG)]
-Positive = Annotated[float, Value(_positive, "a duration", or_variable(POSITIVE), Kind.FLAG)]
-Number = Annotated[float, Value(number, "a number", {"type": "number"}, Kind.NUMBER)]
+Duration = Annotated[
+    float, Value(parse_duration, "a duration", or_variable(DURATION), ScalarKind.FLAG)
+]
+Positive = Annotated[float, Value(_positive, "a duration", or_variable(POSITIVE), ScalarKind.FLAG)]
+Number = Annotated[float, Value(number, "a number", {"type": "number"}, ScalarKind.NUMBER)]
 Above0 = Annotated[
     float,
     Value(
-        _above_0, "a number", or_variable({"type": "number", "exclusiveMinimum": 0}), Kind.NUMBER
+        _above_0,
+        "a number",
+        or_variable({"type": "number", "exclusiveMinimum": 0}),
+        ScalarKind.NUMBER,
     ),
 ]
 Count = Annotated[int, whole()]
@@ -259,8 +269,10 @@ OneMatcher = Annotated[
 Field = Annotated[str, Value(shaped_field, "a field", string(anchored(_FIELD)))]
 MaybeField = Annotated[str | None, Value(shaped_field, "a field", string(anchored(_FIELD)))]
 MaybeText = Annotated[str | None, Value(str, "text", string())]
-MaybeDuration = Annotated[float | None, Value(parse_duration, "a duration", DURATION, Kind.FLAG)]
-MaybePositive = Annotated[float | None, Value(_positive, "a duration", POSITIVE, Kind.FLAG)]
+MaybeDuration = Annotated[
+    float | None, Value(parse_duration, "a duration", DURATION, ScalarKind.FLAG)
+]
+MaybePositive = Annotated[float | None, Value(_positive, "a duration", POSITIVE, ScalarKind.FLAG)]
 Label = Annotated[str, Value(check_label, "a label", LABEL)]
 MetricName = Annotated[
     str, Value(shaped(_METRIC, "a metric name", _METRIC_HINT), "a name", string(anchored(_METRIC)))

@@ -54,7 +54,7 @@ OPEN_PATHS = frozenset({"/metrics", "/-/healthy", "/-/ready"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class Guard:
+class AccessGuard:
     """ASGI middleware. Beyond loopback all but OPEN_PATHS needs the bearer token (RFC 6750).
 
     `token` is asked at each request: a reload may have changed it. Without one the rest is off.

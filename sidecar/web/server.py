@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 
 from sidecar import __version__
 from sidecar.secret import Secret
-from sidecar.web.access import Guard, HostCheck, is_loopback
+from sidecar.web.access import AccessGuard, HostCheck, is_loopback
 from sidecar.web.api import Api, refused, routes as api_routes
 from sidecar.web.fault import Refusal, StartError
 from sidecar.web.metrics import render_registry
@@ -133,7 +133,7 @@ def build_app(state: WebState) -> Starlette:
     routes = [Route(path, page) for path, page in pages.items()]
     app = Starlette(
         routes=routes + (api_routes(state.api) if state.api else []),
-        middleware=[Middleware(Guard, loopback=state.loopback, token=state.token)],
+        middleware=[Middleware(AccessGuard, loopback=state.loopback, token=state.token)],
         exception_handlers={Refusal: refused},
     )
     app.router.redirect_slashes = False  # a path that is not there is a plain 404

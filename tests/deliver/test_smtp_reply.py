@@ -4,63 +4,63 @@ import aiosmtplib
 import pytest
 
 from sidecar.receivers.base import FailureKind, Verdict
-from sidecar.receivers.email.reply import Phase, classify, failure
+from sidecar.receivers.email.reply import SmtpPhase, classify, failure
 
 
 @pytest.mark.parametrize(
     ("phase", "code", "kind", "verdict"),
     [
-        (Phase.CONNECT, 421, "server_error", "retry"),
-        (Phase.CONNECT, 554, "connect", "retry"),
-        (Phase.HELLO, 504, "other", "dead"),
-        (Phase.TLS, 454, "server_error", "retry"),
-        (Phase.TLS, 502, "tls", "retry"),
-        (Phase.LOGIN, 454, "server_error", "retry"),
-        (Phase.LOGIN, 535, "auth", "dead"),
-        (Phase.LOGIN, 534, "auth", "dead"),
-        (Phase.LOGIN, 538, "auth", "dead"),
-        (Phase.LOGIN, 500, "auth", "dead"),
-        (Phase.SENDER, 530, "auth", "dead"),
-        (Phase.SENDER, 550, "other", "dead"),
-        (Phase.SENDER, 452, "server_error", "retry"),
-        (Phase.RECIPIENT, 450, "server_error", "retry"),
-        (Phase.RECIPIENT, 550, "destination", "dead"),
-        (Phase.RECIPIENT, 551, "destination", "dead"),
-        (Phase.RECIPIENT, 552, "server_error", "retry"),
-        (Phase.RECIPIENT, 530, "auth", "dead"),
-        (Phase.DATA, 421, "server_error", "retry"),
-        (Phase.DATA, 451, "server_error", "retry"),
-        (Phase.DATA, 552, "payload", "dead"),
-        (Phase.DATA, 554, "payload", "dead"),
-        (Phase.DATA, -1, "server_error", "retry"),
-        (Phase.DATA, 250, "server_error", "retry"),
+        (SmtpPhase.CONNECT, 421, "server_error", "retry"),
+        (SmtpPhase.CONNECT, 554, "connect", "retry"),
+        (SmtpPhase.HELLO, 504, "other", "dead"),
+        (SmtpPhase.TLS, 454, "server_error", "retry"),
+        (SmtpPhase.TLS, 502, "tls", "retry"),
+        (SmtpPhase.LOGIN, 454, "server_error", "retry"),
+        (SmtpPhase.LOGIN, 535, "auth", "dead"),
+        (SmtpPhase.LOGIN, 534, "auth", "dead"),
+        (SmtpPhase.LOGIN, 538, "auth", "dead"),
+        (SmtpPhase.LOGIN, 500, "auth", "dead"),
+        (SmtpPhase.SENDER, 530, "auth", "dead"),
+        (SmtpPhase.SENDER, 550, "other", "dead"),
+        (SmtpPhase.SENDER, 452, "server_error", "retry"),
+        (SmtpPhase.RECIPIENT, 450, "server_error", "retry"),
+        (SmtpPhase.RECIPIENT, 550, "destination", "dead"),
+        (SmtpPhase.RECIPIENT, 551, "destination", "dead"),
+        (SmtpPhase.RECIPIENT, 552, "server_error", "retry"),
+        (SmtpPhase.RECIPIENT, 530, "auth", "dead"),
+        (SmtpPhase.DATA, 421, "server_error", "retry"),
+        (SmtpPhase.DATA, 451, "server_error", "retry"),
+        (SmtpPhase.DATA, 552, "payload", "dead"),
+        (SmtpPhase.DATA, 554, "payload", "dead"),
+        (SmtpPhase.DATA, -1, "server_error", "retry"),
+        (SmtpPhase.DATA, 250, "server_error", "retry"),
     ],
 )
-def test_a_refusing_reply(phase: Phase, code: int, kind: str, verdict: str) -> None:
+def test_a_refusing_reply(phase: SmtpPhase, code: int, kind: str, verdict: str) -> None:
     assert classify(phase, code) == (FailureKind(kind), Verdict(verdict))
 
 
-@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("phase", SmtpPhase)
 @pytest.mark.parametrize("code", [421, 450, 451, 452, 454])
-def test_4yz_is_always_tried_again(phase: Phase, code: int) -> None:
+def test_4yz_is_always_tried_again(phase: SmtpPhase, code: int) -> None:
     assert classify(phase, code)[1] is Verdict.RETRY
 
 
-@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("phase", SmtpPhase)
 @pytest.mark.parametrize(
     "error",
     [aiosmtplib.SMTPServerDisconnected("x"), aiosmtplib.SMTPReadTimeoutError("x"), TimeoutError()],
     ids=["cut", "silent", "out of time"],
 )
-def test_only_in_the_data_phase_the_end_is_unknown(phase: Phase, error: Exception) -> None:
-    assert failure(phase, error, ()).ambiguous == (phase is Phase.DATA)
+def test_only_in_the_data_phase_the_end_is_unknown(phase: SmtpPhase, error: Exception) -> None:
+    assert failure(phase, error, ()).ambiguous == (phase is SmtpPhase.DATA)
 
 
 def test_a_reply_after_the_mail_is_not_ambiguous() -> None:
-    assert not failure(Phase.DATA, aiosmtplib.SMTPDataError(451, "later"), ()).ambiguous
+    assert not failure(SmtpPhase.DATA, aiosmtplib.SMTPDataError(451, "later"), ()).ambiguous
 
 
 def test_the_servers_words_are_repeated_scrubbed() -> None:
     error = aiosmtplib.SMTPRecipientRefused(550, "5.1.1 <ann@example.com> unknown", "ann")
-    found = failure(Phase.RECIPIENT, error, ()).detail
+    found = failure(SmtpPhase.RECIPIENT, error, ()).detail
     assert found == "SMTP 550 5.1.1 <***> unknown (recipient)"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sidecar.notify.decide import Choice, decide, idle_flush, news_due, next_flush
-from sidecar.notify.group import Group, Kind, Told
+from sidecar.notify.group import Group, GroupKind, Told
 from sidecar.notify.member import Member, Stage
 from sidecar.notify.model import Reason
 from sidecar.rules.alert import Alert, AlertState
@@ -141,12 +141,12 @@ def _decide(group: Group) -> Choice:
 
 
 def test_a_late_digest_speaks_of_all_it_holds_whatever_the_cooldown() -> None:
-    choice = _decide(group([member("a"), member("rest")], None, kind=Kind.LATE))
+    choice = _decide(group([member("a"), member("rest")], None, kind=GroupKind.LATE))
     assert (choice.reason, len(choice.tell)) == (Reason.LATE_DIGEST, 2)
 
 
 def test_alerts_closed_by_a_change_of_rules_have_a_reason_of_their_own() -> None:
-    choice = _decide(group([member("a", stage=ENDED)], None, kind=Kind.CLOSED))
+    choice = _decide(group([member("a", stage=ENDED)], None, kind=GroupKind.CLOSED))
     assert choice.reason is Reason.RULE_CHANGED
 
 

@@ -12,7 +12,7 @@ from sidecar.parse.event import Event, runs_of
 from sidecar.rows import Delta, FloorsRow
 from sidecar.rules import floors as floorlog
 from sidecar.rules.floors import Floors, PackedFloors
-from sidecar.rules.program import Program
+from sidecar.rules.program import CompiledRule
 from sidecar.rules.windows import NEVER
 from support_calls import calls
 from support_rules import HOUR, Bench, StateFile, event, rule
@@ -31,7 +31,7 @@ class Log:
         self.start()
 
     def start(self) -> None:
-        self.programs = [Program(PAID, 0), Program(SHORT, 1)]
+        self.programs = [CompiledRule(PAID, 0), CompiledRule(SHORT, 1)]
         self.floors = Floors(self.programs)
         names = {program.rule.name: program for program in self.programs}
         self.floors.restore(self.file.of(FloorsRow), names)

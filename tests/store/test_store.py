@@ -13,7 +13,7 @@ import pytest
 
 from sidecar.rows import CooldownRow, Delta, FileRow, Gone, MetaRow, OutboxRow, Row, SeriesRow
 from sidecar.store.schema import StoreUnavailable
-from sidecar.store.store import Backlog, Store
+from sidecar.store.store import OutboxBacklog, Store
 from support_rows import ROW_TYPES, example, outbox_row
 
 DAY = 86_400.0
@@ -244,10 +244,10 @@ def test_a_claim_found_at_start_is_freed_and_marked(store: Store) -> None:
 
 
 def test_the_backlog_counts_what_is_neither_sent_nor_dead(store: Store) -> None:
-    assert store.backlog() == Backlog(0, None)
+    assert store.backlog() == OutboxBacklog(0, None)
     rows = [waiting("a", created=5.0), outbox_row("b", created=3.0), waiting("c", outcome="dead")]
     store.save_outbox(rows)
-    assert store.backlog() == Backlog(2, 3.0)
+    assert store.backlog() == OutboxBacklog(2, 3.0)
 
 
 def test_messages_that_ended_over_a_week_ago_are_purged(store: Store) -> None:

@@ -11,7 +11,7 @@ _CREDENTIALS = frozenset({530, 534, 535, 538})
 _EXCEEDED_STORAGE = 552
 
 
-class Phase(StrEnum):
+class SmtpPhase(StrEnum):
     """How far a session came; the value is shown to people."""
 
     CONNECT = "connecting"
@@ -26,35 +26,35 @@ class Phase(StrEnum):
 # What a 5yz reply refuses, by phase. A refused connection or STARTTLS says nothing about the mail
 # and may be over once a person has looked, so these are tried again.
 _REFUSED = {
-    Phase.CONNECT: (FailureKind.CONNECT, Verdict.RETRY),
-    Phase.HELLO: (FailureKind.OTHER, Verdict.DEAD),
-    Phase.TLS: (FailureKind.TLS, Verdict.RETRY),
-    Phase.LOGIN: (FailureKind.AUTH, Verdict.DEAD),
-    Phase.SENDER: (FailureKind.OTHER, Verdict.DEAD),
-    Phase.RECIPIENT: (FailureKind.DESTINATION, Verdict.DEAD),
-    Phase.DATA: (FailureKind.PAYLOAD, Verdict.DEAD),
+    SmtpPhase.CONNECT: (FailureKind.CONNECT, Verdict.RETRY),
+    SmtpPhase.HELLO: (FailureKind.OTHER, Verdict.DEAD),
+    SmtpPhase.TLS: (FailureKind.TLS, Verdict.RETRY),
+    SmtpPhase.LOGIN: (FailureKind.AUTH, Verdict.DEAD),
+    SmtpPhase.SENDER: (FailureKind.OTHER, Verdict.DEAD),
+    SmtpPhase.RECIPIENT: (FailureKind.DESTINATION, Verdict.DEAD),
+    SmtpPhase.DATA: (FailureKind.PAYLOAD, Verdict.DEAD),
 }
 
 
-def classify(phase: Phase, code: int) -> tuple[FailureKind, Verdict]:
+def classify(phase: SmtpPhase, code: int) -> tuple[FailureKind, Verdict]:
     """Return what a reply code refuses in a phase.
 
     4yz may be tried again, 5yz not (RFC 5321 section 4.2.1); 552 to a recipient stands for 452
     (section 4.5.3.1.10); 530, 534, 535 and 538 are about credentials (RFC 4954 section 6).
     """
-    if code // 100 != 5 or (phase is Phase.RECIPIENT and code == _EXCEEDED_STORAGE):  # noqa: PLR2004 - 5yz
+    if code // 100 != 5 or (phase is SmtpPhase.RECIPIENT and code == _EXCEEDED_STORAGE):  # noqa: PLR2004 - 5yz
         return (FailureKind.SERVER_ERROR, Verdict.RETRY)
     if code in _CREDENTIALS:
         return (FailureKind.AUTH, Verdict.DEAD)
     return _REFUSED[phase]
 
 
-def failure(phase: Phase, error: Exception, secrets: Iterable[str]) -> Failed:
+def failure(phase: SmtpPhase, error: Exception, secrets: Iterable[str]) -> Failed:
     """Return what `error` in `phase` means; `secrets` never get into the detail.
 
     A connection lost or silent in the data phase leaves open whether the mail was accepted.
     """
-    ambiguous = phase is Phase.DATA
+    ambiguous = phase is SmtpPhase.DATA
     match error:
         case aiosmtplib.SMTPResponseException():
             kind, verdict = classify(phase, error.code)
@@ -66,14 +66,14 @@ def failure(phase: Phase, error: Exception, secrets: Iterable[str]) -> Failed:
             kind = _of_connection(phase, error)
             detail = f"{network_reason(error)} ({phase})"
             return Failed(kind, Verdict.RETRY, detail, ambiguous=ambiguous)
-        case aiosmtplib.SMTPException() if phase is Phase.TLS:
+        case aiosmtplib.SMTPException() if phase is SmtpPhase.TLS:
             # Never in the clear, and never given up: the offer may have been taken out on the way.
             detail = "the server does not offer STARTTLS, which require_tls asks for"
             return Failed(FailureKind.TLS, Verdict.RETRY, detail)
-        case aiosmtplib.SMTPException() if phase is Phase.LOGIN:
+        case aiosmtplib.SMTPException() if phase is SmtpPhase.LOGIN:
             detail = "the server offers no way of login that we know"
             return Failed(FailureKind.AUTH, Verdict.DEAD, detail)
-        case ValueError() if phase is Phase.RECIPIENT:
+        case ValueError() if phase is SmtpPhase.RECIPIENT:
             detail = "not an address that SMTP can carry"
             return Failed(FailureKind.DESTINATION, Verdict.DEAD, detail)
         case _:
@@ -81,10 +81,10 @@ def failure(phase: Phase, error: Exception, secrets: Iterable[str]) -> Failed:
             return Failed(FailureKind.OTHER, Verdict.DEAD, detail)
 
 
-def _of_connection(phase: Phase, error: OSError) -> FailureKind:
+def _of_connection(phase: SmtpPhase, error: OSError) -> FailureKind:
     if is_tls(error) or isinstance(error, FileNotFoundError | PermissionError):
         return FailureKind.TLS  # the certificate, or the file of `tls_ca_file`
-    return FailureKind.CONNECT if phase is Phase.CONNECT else FailureKind.CONNECTION_LOST
+    return FailureKind.CONNECT if phase is SmtpPhase.CONNECT else FailureKind.CONNECTION_LOST
 
 
 def _said(error: aiosmtplib.SMTPResponseException, secrets: Iterable[str]) -> str:

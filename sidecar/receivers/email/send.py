@@ -15,7 +15,7 @@ import aiosmtplib
 
 from sidecar.notify.model import EmailConfig, Notification
 from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, scrub
-from sidecar.receivers.email.reply import Phase, failure
+from sidecar.receivers.email.reply import SmtpPhase, failure
 from sidecar.render.renderer import MailText
 from sidecar.secret import Secret
 
@@ -92,7 +92,7 @@ class _Dialogue:
     """One SMTP session; `phase` says how far it came."""
 
     def __init__(self, config: EmailConfig, timeout: float) -> None:
-        self.phase = Phase.CONNECT
+        self.phase = SmtpPhase.CONNECT
         self._transport: asyncio.BaseTransport | None = None
         self._config = config
         host, port = config.smarthost
@@ -113,21 +113,21 @@ class _Dialogue:
         client, config = self._client, self._config
         await client.connect()
         self._transport = client.transport
-        self.phase = Phase.HELLO
+        self.phase = SmtpPhase.HELLO
         await client.ehlo()
         if config.require_tls and not self._implicit_tls:
-            self.phase = Phase.TLS
+            self.phase = SmtpPhase.TLS
             await client.starttls()
             self._transport = client.transport
         if config.auth_username:
-            self.phase = Phase.LOGIN
+            self.phase = SmtpPhase.LOGIN
             password = config.auth_password.reveal() if config.auth_password else ""
             await client.login(config.auth_username, password)
-        self.phase = Phase.SENDER
+        self.phase = SmtpPhase.SENDER
         await client.mail(mailbox(config.from_).addr_spec)
-        self.phase = Phase.RECIPIENT
+        self.phase = SmtpPhase.RECIPIENT
         await client.rcpt(mailbox(to).addr_spec)
-        self.phase = Phase.DATA
+        self.phase = SmtpPhase.DATA
         return (await client.data(message.as_bytes())).message
 
     async def end(self) -> None:
@@ -153,7 +153,7 @@ async def _attempt(
     try:
         dialogue = _Dialogue(config, timeout)
     except ValueError as error:
-        return failure(Phase.HELLO, error, secrets)
+        return failure(SmtpPhase.HELLO, error, secrets)
     try:
         async with asyncio.timeout(TOTAL_TIMEOUT):
             reply = await dialogue.deliver(message, to)
