@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test unit check bench lock clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml .ci/requirements-dev.txt
@@ -19,6 +19,9 @@ demo: $(READY)  ## a pretend host, local sinks and the daemon, for about 30 seco
 test: $(READY)
 	$(BIN)/python -m pytest -n auto $(TESTS)
 
+unit: $(READY)  ## without the tests that start processes
+	$(BIN)/python -m pytest -n auto -m "not process" $(TESTS)
+
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -27,7 +30,7 @@ check: $(READY)
 	$(BIN)/sidecar test rules
 
 bench: $(READY)
-	$(BIN)/python tests/bench/run.py
+	PYTHONPATH=tests $(BIN)/python -m bench.run
 
 lock:  ## pins with hashes and no index address; needs uv
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

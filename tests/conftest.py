@@ -1,6 +1,7 @@
 """What every test may use."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -14,3 +15,12 @@ if os.environ.get("CI") == "true":
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+PROCESS = Path(__file__).parent / "process"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(PROCESS):
+            item.add_marker("process")

@@ -13,7 +13,7 @@ from sidecar.core import NOTHING_STORED, Core, Step
 from sidecar.parse.event import Chunk, LogFormat
 from sidecar.rules.alert import TransitionKind
 from sidecar.store.store import Store
-from support_daemon import RULES
+from support.daemon import RULES
 
 NOW = 1793606400.0
 DAY = 86_400.0

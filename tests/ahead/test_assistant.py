@@ -12,7 +12,7 @@ from sidecar.ahead.backlog import Assistant
 from sidecar.ahead.second import Setup, Task, Worker
 from sidecar.parse.event import Chunk, LogFormat, Parsed, Triple
 from sidecar.parse.parser import Parser
-from support_parse import NOW, SAMPLES, agentops_patterns, chunk_of, chunks_of_lines
+from support.parse import NOW, SAMPLES, agentops_patterns, chunk_of, chunks_of_lines
 
 PATTERNS = agentops_patterns()
 

@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.ahead.backlog import LONG, REST_SECONDS, Backlog, ParseOrdinary, processors
 from sidecar.parse.event import Chunk, Parsed
-from support_parse import chunk_of
+from support.parse import chunk_of
 
 CHUNKS = [chunk_of(b"a\n"), chunk_of(b"b\n")]
 

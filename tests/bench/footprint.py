@@ -3,9 +3,9 @@
 import tempfile
 from pathlib import Path
 
-import lines
-from daemon import rest, running, write_config
-from table import Row, within
+from bench import lines
+from bench.daemon import rest, running, write_config
+from bench.table import Row, within
 
 
 def idle_rows(folder: Path, seconds: float) -> list[Row]:

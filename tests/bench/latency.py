@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import lines
-from daemon import rest, running, write_config
-from peers import PACKAGES, missing, stack
-from table import Row, faster, quantile, skipped, within
+from bench import lines
+from bench.daemon import rest, running, write_config
+from bench.peers import PACKAGES, missing, stack
+from bench.table import Row, faster, quantile, skipped, within
 
 _ORG = re.compile(rb"lat-\d+")
 _RECEIVERS = """\

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from daemon import Spent, counted, rest
+from bench.daemon import Spent, counted, rest
 
 PACKAGES = ("mtail", "prometheus", "prometheus-alertmanager")
 _COUNT = """\

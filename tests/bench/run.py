@@ -13,15 +13,10 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-import footprint
-import latency
-import scale
-import soak
-import stalls
-import throughput
-from daemon import ROOT
-from peers import PACKAGES, missing, version
-from table import Row, render
+from bench import footprint, latency, scale, soak, stalls, throughput
+from bench.daemon import ROOT
+from bench.peers import PACKAGES, missing, version
+from bench.table import Row, render
 
 _DOCUMENT = ROOT / "docs" / "benchmarks.md"
 _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import lines
-from daemon import running, write_config
-from table import Row, within
+from bench import lines
+from bench.daemon import running, write_config
+from bench.table import Row, within
 
 _RULE = """\
       - alert: Bench{number}

@@ -1,7 +1,7 @@
 """A soak: numbered lines at a steady rate through rotation by size, with kill -9 now and then.
 
 In the first two thirds the daemon is killed at random moments; in the last it lives, and its
-memory is watched. By hand: `python tests/bench/soak.py --seconds 600 --rate 10000`.
+memory is watched. By hand: `PYTHONPATH=tests python -m bench.soak --seconds 600 --rate 10000`.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from daemon import ROOT, Daemon, counted, rest, running, write_config
-from table import Row, within
+from bench.daemon import ROOT, Daemon, counted, rest, running, write_config
+from bench.table import Row, within
 
 RATE = 10_000  # lines a second
 KILLS = 200

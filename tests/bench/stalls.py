@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-import lines
-from daemon import Daemon, rest, running, write_config
-from table import Row, quantile, within
+from bench import lines
+from bench.daemon import Daemon, rest, running, write_config
+from bench.table import Row, quantile, within
 
 _TYPES = _STATUSES = 100
 

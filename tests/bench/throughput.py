@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import lines
-from daemon import Spent, counted, running, write_config
-from peers import missing, mtail_seconds
-from table import Row, faster, skipped
+from bench import lines
+from bench.daemon import Spent, counted, running, write_config
+from bench.peers import missing, mtail_seconds
+from bench.table import Row, faster, skipped
 
 # name: how to write it, how many times as many lines (or a run is over before it is measured),
 # lines to an event, the quote in it, must and aim.

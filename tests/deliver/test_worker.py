@@ -11,9 +11,9 @@ from sidecar.deliver.retry import Dead, Done, Repair, RetryAt
 from sidecar.notify.model import EmailConfig, Rate, Receiver
 from sidecar.receivers.base import Failed, FailureKind, Sent
 from sidecar.rows import OutboxRow
-from support_delivery import FAST, Bench, settle, team
-from support_rows import outbox_row
-from support_sinks import SmtpSink
+from support.delivery import FAST, Bench, settle, team
+from support.rows import outbox_row
+from support.sinks import SmtpSink
 
 
 def down(status: int = 503, **headers: str) -> httpx.Response:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from support_grafana import GLOBALS, Query, load_dashboard, panels_of, queries_of
+from support.grafana import GLOBALS, Query, load_dashboard, panels_of, queries_of
 
 PATH = Path(__file__).parents[2] / "grafana" / "billing.json"
 DASHBOARD = load_dashboard(PATH)

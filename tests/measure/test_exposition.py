@@ -6,7 +6,7 @@ from sidecar.measure.exposition import Exposition, bound_text
 from sidecar.measure.meter import Meter
 from sidecar.measure.series import EVENTS_TOTAL, Metric, MetricType
 from sidecar.rows import SeriesRow
-from support_measure import NOW, event, events_of, published, sample, samples
+from support.measure import NOW, event, events_of, published, sample, samples
 
 COUNTER = Metric(name="m_total", help="M.", labels={"org": "org_id"})
 UNSUFFIXED = Metric(name="m", help="M.", labels={"org": "org_id"})

@@ -7,8 +7,8 @@ import pytest
 from sidecar.measure.meter import Meter
 from sidecar.measure.series import EVENTS_TOTAL, Metric, MetricType
 from sidecar.parse.event import runs_of
-from support_calls import calls
-from support_measure import NOW, event, events_of, matchers, sample, shown
+from support.calls import calls
+from support.measure import NOW, event, events_of, matchers, sample, shown
 
 FAILURES = Metric(
     name="failures_total",

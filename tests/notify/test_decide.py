@@ -10,7 +10,7 @@ from sidecar.notify.group import Group, GroupKind, Told
 from sidecar.notify.member import Member, Stage
 from sidecar.notify.model import Reason
 from sidecar.rules.alert import Alert, AlertState
-from support_notify import HOUR, T0, route
+from support.notify import HOUR, T0, route
 
 ROUTE = route("r", "team", group_wait=30.0, group_interval=300.0, repeat_interval=4 * HOUR)
 NOW = T0 + HOUR

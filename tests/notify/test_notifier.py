@@ -8,7 +8,7 @@ from sidecar.notify.notifier import Notifier
 from sidecar.redact import REDACTED, Redactor
 from sidecar.rows import CooldownRow, GroupRow, MemberRow, OutboxRow, ToldRow
 from sidecar.rules.alert import TransitionKind
-from support_notify import HOUR, MINUTE, T0, Desk, World, mail_config, route, slack_receiver, told
+from support.notify import HOUR, MINUTE, T0, Desk, World, mail_config, route, slack_receiver, told
 
 
 def test_without_group_wait_an_alert_is_told_in_the_step_that_brings_it() -> None:

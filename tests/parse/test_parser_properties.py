@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 
 from sidecar.parse.event import LogFormat, Parsed, Triple
 from sidecar.parse.parser import Parser
-from support_parse import (
+from support.parse import (
     NOW,
     SAMPLES,
     agentops_patterns,

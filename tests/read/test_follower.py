@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.read.content import Content
-from support_read import Reader, Writer, as_bytes, compress, copytruncate, rename
+from support.read import Reader, Writer, as_bytes, compress, copytruncate, rename
 
 # -- where reading starts
 

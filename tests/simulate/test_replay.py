@@ -20,7 +20,7 @@ from sidecar.rows import Row
 from sidecar.simulate.messages import Told, difference
 from sidecar.simulate.replay import History, Replay
 from sidecar.simulate.simulation import Simulation
-from support_simulate import (
+from support.simulate import (
     CLOCK,
     DAY,
     MINUTE,

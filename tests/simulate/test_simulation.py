@@ -10,7 +10,7 @@ from sidecar.config.settings import Config
 from sidecar.notify.model import Route
 from sidecar.parse.event import Event
 from sidecar.simulate.simulation import Simulation
-from support_simulate import DAY, HOUR, MINUTE, ROUTE, T0, config, event
+from support.simulate import DAY, HOUR, MINUTE, ROUTE, T0, config, event
 
 WAITS = """
   - alert: Waits

@@ -14,7 +14,7 @@ import pytest
 from sidecar.rows import CooldownRow, Delta, FileRow, Gone, MetaRow, OutboxRow, Row, SeriesRow
 from sidecar.store.schema import StoreUnavailable
 from sidecar.store.store import OutboxBacklog, Store
-from support_rows import ROW_TYPES, example, outbox_row
+from support.rows import ROW_TYPES, example, outbox_row
 
 DAY = 86_400.0
 

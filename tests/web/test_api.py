@@ -5,7 +5,7 @@ import pytest
 from sidecar.web.api import LONGEST_BODY
 from sidecar.web.fault import Refusal
 from sidecar.web.server import build_app
-from support_web import StubApi, asking_app, web_state
+from support.web import StubApi, asking_app, web_state
 
 RESOLVE = "/api/v1/alerts/resolve"
 

@@ -1,0 +1,116 @@
+"""`sidecar check`: what it prints and how it exits."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sidecar.cli.check import check
+from support.config import RULES, SECRET, write_config
+
+PATTERNS = """\
+patterns:
+  - {name: gone, regex: 'org (?P<org_id>.+) gone', fields: {event_type: org, status: gone}}
+"""
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(check, [str(arg) for arg in args], env={"TOKEN": f"xoxb-{SECRET}"})
+
+
+def test_a_right_configuration_is_fine(tmp_path: Path) -> None:
+    result = run("-c", write_config(tmp_path))
+    assert (result.exit_code, result.output.splitlines()[-1]) == (
+        0,
+        f"1 rule, 0 metrics, 0 patterns, {shipped_templates()}, 1 receiver: fine",
+    )
+
+
+def shipped_templates() -> str:
+    count = len(list((Path(__file__).parents[2] / "sidecar/render/templates").glob("*.j2")))
+    return f"{count} template{'' if count == 1 else 's'}"
+
+
+def test_every_fault_is_printed_with_its_place(tmp_path: Path) -> None:
+    path = write_config(tmp_path, rest="stale_after: soon\nhttp: {listen: 5}")
+    result = run("-c", path)
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    assert lines[0].startswith(f"{path}:6:14: error: 'soon' is not a duration")
+    assert lines[1] == f"{path}:7:16: error: expected text, found a number; quote it"
+    assert lines[2].endswith(": 2 errors")
+
+
+def test_warnings_are_printed_and_allowed(tmp_path: Path) -> None:
+    receivers = "receivers: [{name: team}, {name: nobody}]"
+    result = run("-c", write_config(tmp_path, receivers=receivers))
+    assert result.exit_code == 0
+    assert "warning: no route leads to receiver `nobody`" in result.output
+    assert result.output.endswith(": 1 warning\n")
+
+
+def test_the_environment_is_the_process_s_own(tmp_path: Path) -> None:
+    path = write_config(tmp_path, globals_="global: {slack_app_token: '${TOKEN}'}")
+    assert run("-c", path).exit_code == 0
+
+
+def test_a_directory_is_checked_with_everything_in_it(tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "slack.text.j2").write_text("{{ status }}")
+    (tmp_path / "a.rules.yaml").write_text(RULES)
+    (tmp_path / "b.patterns.yml").write_text(PATTERNS)
+    (tmp_path / "a.test.yaml").write_text("not: ours")
+    result = run(tmp_path)
+    assert result.output == "1 rule, 0 metrics, 1 pattern, 1 template, 0 receivers: fine\n"
+
+
+def test_files_of_a_directory_are_checked_together(tmp_path: Path) -> None:
+    (tmp_path / "a.rules.yaml").write_text(RULES)
+    (tmp_path / "b.rules.yaml").write_text(RULES)
+    result = run(tmp_path)
+    assert result.exit_code == 1
+    assert f"alert `PaymentFailing` is defined twice; first in {tmp_path}/a.rules.yaml:4" in (
+        result.output
+    )
+
+
+def test_a_file_named_twice_is_no_duplicate(tmp_path: Path) -> None:
+    (tmp_path / "a.rules.yaml").write_text(RULES)
+    assert run(tmp_path, tmp_path / "a.rules.yaml").exit_code == 0
+
+
+def test_a_file_reached_in_two_ways_is_reported_once(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    (tmp_path / "a.rules.yaml").write_text("groups: 5\n")
+    result = run("-c", config, tmp_path / "a.rules.yaml")
+    assert result.output.count("expected a list") == 1
+
+
+def test_the_configuration_of_this_directory_is_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_config(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert run().output.endswith("1 receiver: fine\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        pytest.param((), "no -c FILE and no PATH given", id="nothing to check"),
+        pytest.param(("-c", "nothing.yaml"), "does not exist", id="no such configuration"),
+        pytest.param(("nothing.rules.yaml",), "does not exist", id="no such rule file"),
+        pytest.param(("-c", "folder"), "is a directory", id="a directory as configuration"),
+        pytest.param(("folder",), "holds no .rules.yaml", id="an empty directory"),
+        pytest.param(("other.yaml",), "is checked with -c other.yaml", id="an unknown kind"),
+    ],
+)
+def test_wrong_usage_exits_2_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "other.yaml").write_text("a: b\n")
+    result = run(*args)
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.split())

@@ -1,0 +1,173 @@
+"""`sidecar check --sample`: what a real log speaks against."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sidecar.cli.check import check
+from support.config import write_config
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "tests" / "samples"
+EVENTS: list[dict[str, Any]] = [
+    {"event_type": "invoice", "status": "failed", "org_id": "a", "amount": 5, "plan": None},
+    {"event_type": "invoice", "status": "paid", "org_id": "b", "usage": {"tokens": "many"}},
+]
+RULE = """\
+groups:
+  - name: g
+    rules:
+      - alert: A
+        labels: {severity: info}
+        """
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(check, [str(arg) for arg in args])
+
+
+def write_log(folder: Path, events: list[dict[str, Any]] = EVENTS) -> Path:
+    path = folder / "app.log"
+    stamp = {"timestamp": "2026-11-02T08:00:00Z"}
+    path.write_text(
+        "".join(f"WEBHOOK_METRIC: {json.dumps({**event, **stamp})}\n" for event in events)
+    )
+    return path
+
+
+def warnings(tmp_path: Path, rules: str) -> list[str]:
+    path = tmp_path / "a.rules.yaml"
+    path.write_text(rules)
+    result = run(path, "--sample", write_log(tmp_path))
+    assert result.exit_code == 0, result.output
+    return [line.removeprefix(f"{path}:") for line in result.output.splitlines()[:-1]]
+
+
+def rule(*lines: str) -> str:
+    return RULE + "\n        ".join(lines) + "\n"
+
+
+CASES: list[Any] = [
+    pytest.param(
+        rule("match: [status=fialed]", "condition: count() > 1", "within: 1h"),
+        'alert A: no event of the sample matches; `status="fialed"` passes none of them, '
+        "did you mean `failed`?",
+        id="a text that is in no event",
+    ),
+    pytest.param(
+        rule("match: [state=failed]", "condition: count() > 1", "within: 1h"),
+        "alert A: no event of the sample matches; no event has a field `state`, "
+        "did you mean `status`?",
+        id="a field that is in no event",
+    ),
+    pytest.param(
+        rule("match: [status=failed, org_id=b]", "condition: count() > 1", "within: 1h"),
+        "alert A: no event of the sample matches",
+        id="tests that no event passes together",
+    ),
+    pytest.param(
+        rule("match: [status=failed]", "condition: max(amuont) > 1", "within: 1h"),
+        "alert A: no event that matches has a field `amuont`; did you mean `amount`?",
+        id="a field of the condition",
+    ),
+    pytest.param(
+        rule("match: [status=failed]", "condition: max(usage.tokens) > 1", "within: 1h"),
+        "alert A: no event that matches has a field `usage.tokens`",
+        id="a field that only other events have",
+    ),
+    pytest.param(
+        rule("match: [status=failed]", "by: [plan]", "condition: count() > 1", "within: 1h"),
+        "alert A: no event that matches has a field `plan`",
+        id="a field that is always null",
+    ),
+    pytest.param(
+        rule("match: [status=paid]", "condition: sum(usage.tokens) > 1", "within: 1h"),
+        "alert A: `usage.tokens` is no number in the events that match",
+        id="numbers that are none",
+    ),
+    pytest.param(
+        rule(
+            "condition: count() > 1", "within: 1h", "annotations: {summary: '{{ event.amount }}'}"
+        ),
+        "alert A: annotation summary fails on an event of the sample; "
+        "'dict object' has no attribute 'amount'",
+        id="an annotation that some event fails",
+    ),
+    pytest.param(
+        "metrics: [{name: a_total, help: A., match: [status=fialed]}]\n",
+        'metric a_total: no event of the sample matches; `status="fialed"` passes none of them, '
+        "did you mean `failed`?",
+        id="a metric that counts nothing",
+    ),
+    pytest.param(
+        "metrics: [{name: a, help: A., type: gauge, value: usage.tokens}]\n",
+        "metric a: `usage.tokens` is no number in any of 2 events",
+        id="a metric without values",
+    ),
+]
+
+
+@pytest.mark.parametrize(("rules", "said"), CASES)
+def test_what_the_sample_speaks_against(tmp_path: Path, rules: str, said: str) -> None:
+    (found,) = warnings(tmp_path, rules)
+    assert found.partition("warning: ")[2] == said
+
+
+def test_the_warning_stands_at_the_rule(tmp_path: Path) -> None:
+    (found,) = warnings(tmp_path, CASES[0].values[0])
+    assert found.startswith("4:1: warning: ")
+
+
+def test_what_the_sample_bears_out_is_fine(tmp_path: Path) -> None:
+    text = rule(
+        'match: [\'status=~"failed|paid"\', plan=""]',
+        "by: [org_id]",
+        "condition: max(amount) >= 3",
+        "within: 1h",
+        "annotations: {summary: '{{ value }} {{ event.amount | default(0) }}'}",
+    )
+    assert warnings(tmp_path, text) == []
+
+
+def test_the_shipped_rules_are_borne_out_by_the_host_s_own_log() -> None:
+    logs = [SAMPLES / "agentops-host.log", SAMPLES / "host-text.log"]
+    result = run(ROOT / "rules", *(arg for log in logs for arg in ("--sample", log)))
+    assert result.output.endswith(": fine\n")
+
+
+def test_a_message_s_own_template_is_rendered_too(tmp_path: Path) -> None:
+    slack = "{channel: '#team', title: '{{ no_such_name }}'}"
+    config = write_config(
+        tmp_path, receivers=f"receivers: [{{name: team, slack_configs: [{slack}]}}]"
+    )
+    result = run("-c", config, "--sample", write_log(tmp_path))
+    assert result.exit_code == 0
+    said = (
+        "warning: a template fails on what the sample raises; receiver team, slack: slack.title.j2"
+    )
+    assert f"{config}:1:1: {said}" in result.output
+
+
+def test_a_gzipped_sample_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.rules.yaml").write_text(CASES[0].values[0])
+    path = tmp_path / "app.log.1.gz"
+    path.write_bytes(gzip.compress(write_log(tmp_path).read_bytes()))
+    assert "passes none of them" in run(tmp_path, "--sample", path).output
+
+
+def test_errors_come_before_the_sample(tmp_path: Path) -> None:
+    (tmp_path / "a.rules.yaml").write_text(CASES[0].values[0] + "strange: 1\n")
+    result = run(tmp_path, "--sample", write_log(tmp_path))
+    assert result.exit_code == 1
+    assert "sample" not in result.output
+
+
+def test_a_sample_without_events_is_wrong_usage(tmp_path: Path) -> None:
+    (tmp_path / "a.rules.yaml").write_text(CASES[0].values[0])
+    result = run(tmp_path, "--sample", write_log(tmp_path, []))
+    assert result.exit_code == 2
+    assert "the sample holds no event" in result.output

@@ -1,0 +1,54 @@
+"""What /metrics says of a log that is not read to its end."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sidecar.config.load import load_config
+from sidecar.core import Core
+from sidecar.daemon.telemetry import Telemetry
+from support.read import Reader
+
+NOW = 1_793_788_200.0
+CONFIG = """\
+sources: [{path: "app.log", start_at: beginning}]
+rule_files: ["none.rules.yaml"]
+state: {path: "state.db"}
+route: {receiver: nobody}
+receivers: [{name: nobody}]
+"""
+
+
+def line(seconds_ago: float) -> str:
+    at = datetime.fromtimestamp(NOW - seconds_ago, UTC).isoformat()
+    record = {
+        "metric_type": "WEBHOOK_METRIC", "webhook_provider": "stripe",
+        "event_type": "invoice.created", "status": "received", "timestamp": at,
+    }  # fmt: skip
+    return json.dumps(record) + "\n"
+
+
+def test_position_size_and_lag_in_bytes_and_seconds(tmp_path: Path) -> None:
+    (tmp_path / "sidecar.yaml").write_text(CONFIG)
+    (tmp_path / "none.rules.yaml").write_text("groups: []\n")
+    config = load_config(str(tmp_path / "sidecar.yaml"), {})
+    log = tmp_path / "app.log"
+    log.write_text(line(7200) + line(60) + line(0))
+    reader, core, telemetry = Reader(log), Core(config), Telemetry(config, lambda: NOW)
+    telemetry.installed(core, config, NOW)
+    size, first = log.stat().st_size, len(line(7200))
+    seen = []
+    for _ in range(3):
+        batch = reader.poll(budget=1)
+        step = core.step(batch, NOW)
+        telemetry.stepped(batch, step, core, now=NOW, commit_seconds=0.0)
+        registry, labels = telemetry.metrics.registry, {"log": str(log)}
+        names = ("position_bytes", "size_bytes", "lag_bytes", "lag_seconds")
+        found = [registry.get_sample_value(f"sidecar_log_{name}", labels) for name in names]
+        seen.append((*found, registry.get_sample_value("sidecar_catching_up")))
+    second = first + len(line(60))
+    assert seen == [
+        (first, size, size - first, 7200, 1),
+        (second, size, size - second, 60, 1),
+        (size, size, 0, 0, 0),
+    ]

@@ -1,0 +1,201 @@
+"""After an attempt: sent, again at a certain instant, once more as plain text, or never."""
+
+import pytest
+
+from sidecar.deliver.retry import (
+    Dead,
+    Decision,
+    Done,
+    Repair,
+    RetryAt,
+    decide,
+    expire,
+    interrupted,
+    is_outage,
+    pause,
+    settle,
+)
+from sidecar.notify.model import Receiver
+from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict
+from sidecar.rows import OutboxRow
+from support.rows import outbox_row
+
+NOW = 2000.0
+DOWN = Failed(FailureKind.CONNECT, Verdict.RETRY, "connection refused")
+LOST = Failed(FailureKind.CONNECTION_LOST, Verdict.RETRY, "cut", ambiguous=True)
+LIMITED = Failed(FailureKind.RATE_LIMITED, Verdict.RETRY, "HTTP 429", retry_after=7.0)
+BAD = Failed(FailureKind.PAYLOAD, Verdict.REPAIR, "HTTP 400 invalid_blocks")
+GONE = Failed(FailureKind.DESTINATION, Verdict.DEAD, "HTTP 404 channel_not_found")
+
+
+def decided(row: OutboxRow, outcome: Outcome, quick: int = 0, jitter: float = 0.0) -> Decision:
+    receiver = Receiver(name="team", quick_retries=quick)
+    return decide(row, outcome, now=NOW, receiver=receiver, jitter=jitter)
+
+
+def settled(row: OutboxRow, outcome: Outcome) -> OutboxRow:
+    return settle(row, outcome, decided(row, outcome), now=NOW)
+
+
+def delays(quick: int, jitter: float = 0.0) -> list[float]:
+    """Return the delays after the first ten attempts of one row that never gets through."""
+    return [pause(DOWN, n, quick_retries=quick, jitter=jitter) for n in range(1, 11)]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "decision"),
+    [
+        (Sent("1.2"), Done()),
+        (DOWN, RetryAt(NOW + 15.0)),
+        (LIMITED, RetryAt(NOW + 7.0, counted=False)),
+        (BAD, Repair()),
+        (GONE, Dead("HTTP 404 channel_not_found")),
+    ],
+    ids=["sent", "down", "limited", "bad payload", "gone"],
+)
+def test_what_follows_from_an_outcome(outcome: Outcome, decision: Decision) -> None:
+    assert decided(outbox_row(), outcome) == decision
+
+
+def test_without_quick_retries_the_delays_double_up_to_five_minutes() -> None:
+    assert delays(quick=0) == [15, 30, 60, 120, 240, 300, 300, 300, 300, 300]
+
+
+def test_quick_retries_come_first_within_seconds() -> None:
+    assert delays(quick=3)[:5] == [2, 2, 2, 15, 30]
+
+
+def test_jitter_adds_up_to_a_fifth() -> None:
+    assert delays(quick=0, jitter=0.5)[:2] == [16.5, 33.0]
+
+
+def test_a_thousand_failures_are_no_overflow() -> None:
+    assert pause(DOWN, 10_000, quick_retries=0, jitter=0.0) == 300.0
+
+
+def test_the_attempts_of_the_row_choose_the_delay() -> None:
+    assert decided(outbox_row(attempt=2), DOWN) == RetryAt(NOW + 60.0)
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "delay"), [(100.0, 100.0), (1.0, 15.0), (None, 15.0)], ids=str
+)
+def test_another_failures_retry_after_is_the_least_delay(
+    retry_after: float | None, delay: float
+) -> None:
+    failed = Failed(FailureKind.SERVER_ERROR, Verdict.RETRY, "HTTP 503", retry_after=retry_after)
+    assert decided(outbox_row(), failed) == RetryAt(NOW + delay)
+
+
+def test_a_rate_limits_retry_after_is_the_delay_whatever_the_attempts() -> None:
+    assert decided(outbox_row(attempt=9), LIMITED) == RetryAt(NOW + 7.0, counted=False)
+
+
+def test_a_rate_limit_without_a_wish_backs_off() -> None:
+    silent = Failed(FailureKind.RATE_LIMITED, Verdict.RETRY, "HTTP 429")
+    assert decided(outbox_row(), silent) == RetryAt(NOW + 15.0, counted=False)
+
+
+def test_a_payload_refused_as_plain_text_too_is_dead() -> None:
+    decision = decided(outbox_row(plain=True), BAD)
+    assert decision == Dead("HTTP 400 invalid_blocks, also as plain text")
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "dead"), [(NOW + 15.0, True), (NOW + 15.1, False)], ids=["at", "after"]
+)
+def test_what_would_come_at_its_expiry_never_comes(expires_at: float, dead: bool) -> None:  # noqa: FBT001 - a table
+    decision = decided(outbox_row(expires_at=expires_at), DOWN)
+    assert isinstance(decision, Dead) == dead
+
+
+def test_an_expired_row_says_how_often_and_why() -> None:
+    decision = decided(outbox_row(attempt=4, expires_at=NOW), DOWN)
+    assert decision == Dead("expired after 5 failed attempts, the last: connection refused")
+
+
+def test_a_sent_row_carries_the_other_sides_reference() -> None:
+    row = settled(outbox_row(), Sent("1700.1"))
+    assert (row.outcome, row.reference, row.claimed_at, row.attempt) == ("sent", "1700.1", None, 1)
+
+
+def test_a_row_to_retry_is_free_and_due_then() -> None:
+    row = settled(outbox_row(), DOWN)
+    assert (row.outcome, row.claimed_at, row.next_at, row.attempt) == ("", None, NOW + 15.0, 1)
+    assert row.detail == "connect: connection refused"
+
+
+def test_a_rate_limit_is_no_attempt() -> None:
+    assert settled(outbox_row(attempt=2), LIMITED).attempt == 2
+
+
+def test_a_row_to_repair_stays_claimed_and_is_plain() -> None:
+    row = settled(outbox_row(), BAD)
+    assert (row.plain, row.claimed_at, row.outcome) == (True, NOW, "")
+
+
+def test_a_dead_row_keeps_the_reason() -> None:
+    row = settled(outbox_row(), GONE)
+    assert (row.outcome, row.detail, row.claimed_at) == (
+        "dead",
+        "HTTP 404 channel_not_found",
+        None,
+    )
+
+
+def test_an_ambiguous_attempt_is_recorded() -> None:
+    assert settled(outbox_row(), LOST).detail == "ambiguous: connection_lost: cut"
+
+
+@pytest.mark.parametrize("later", [DOWN, GONE, Sent()], ids=["failed", "dead", "sent"])
+def test_a_doubt_stays_to_the_end(later: Outcome) -> None:
+    doubtful = settled(outbox_row(), LOST)
+    assert settled(doubtful, later).detail.startswith("ambiguous: ")
+
+
+def test_a_sent_row_without_doubt_has_no_detail() -> None:
+    assert settled(settled(outbox_row(), DOWN), Sent()).detail == ""
+
+
+def test_a_detail_is_one_line_of_bounded_length() -> None:
+    long = Failed(FailureKind.OTHER, Verdict.RETRY, "a\r\nb" + "x" * 10_000)
+    detail = settled(outbox_row(), long).detail
+    assert detail.startswith("other: a bx")
+    assert len(detail) == 500
+
+
+def test_an_interrupted_row_is_free_due_as_before_and_in_doubt() -> None:
+    row = interrupted(outbox_row(attempt=1, next_at=5.0))
+    assert (row.claimed_at, row.next_at, row.attempt) == (None, 5.0, 2)
+    assert row.detail.startswith("ambiguous: ")
+
+
+def test_a_row_within_its_time_is_not_expired() -> None:
+    assert expire(outbox_row(expires_at=NOW), NOW - 0.1) is None
+
+
+def test_an_expired_row_dies_without_counting_an_attempt() -> None:
+    row = outbox_row(attempt=3, expires_at=NOW, detail="connect: refused")
+    outcome = expire(row, NOW)
+    assert outcome is not None
+    dead = settled(row, outcome)
+    assert (dead.outcome, dead.attempt) == ("dead", 3)
+    assert dead.detail == "expired after 3 failed attempts, the last: connect: refused"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "outage"),
+    [
+        (DOWN, True),
+        (LOST, True),
+        (LIMITED, True),
+        (Failed(FailureKind.TLS, Verdict.RETRY, ""), True),
+        (Failed(FailureKind.OTHER, Verdict.RETRY, ""), False),
+        (BAD, False),
+        (GONE, False),
+        (Failed(FailureKind.AUTH, Verdict.DEAD, ""), False),
+        (Sent(), False),
+    ],
+)
+def test_only_troubles_of_the_road_are_an_outage(outcome: Outcome, outage: bool) -> None:  # noqa: FBT001 - a table
+    assert is_outage(outcome) == outage

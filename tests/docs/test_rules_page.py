@@ -1,0 +1,77 @@
+"""Every example of docs/rules.md is loaded, and every test block beside one is run."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sidecar.config.load import check_files
+from sidecar.config.schema import SCHEMAS
+from sidecar.rules.rule import Function
+from sidecar.ruletest.cases import load_tests
+from sidecar.ruletest.judge import judge
+
+PAGE = (Path(__file__).parents[2] / "docs" / "rules.md").read_text()
+_BLOCK = re.compile(r"^```yaml(?P<test> test)?\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+_HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+
+
+def sections() -> list[tuple[str, str, str]]:
+    """Return for each example the heading above it, its text, and the tests that follow it."""
+    found: list[tuple[str, str, str]] = []
+    for block in _BLOCK.finditer(PAGE):
+        heading = _HEADING.findall(PAGE[: block.start()])[-1]
+        if block["test"]:
+            name, text, tests = found.pop()
+            assert not tests, "two test blocks after one example"
+            found.append((name, text, block["text"]))
+        else:
+            found.append((heading, block["text"], ""))
+    return found
+
+
+SECTIONS = sections()
+TESTED = [section for section in SECTIONS if section[2]]
+each_section = pytest.mark.parametrize(
+    ("text", "tests"), [section[1:] for section in SECTIONS], ids=[one[0] for one in SECTIONS]
+)
+
+
+@each_section
+def test_an_example_is_well_written(tmp_path: Path, text: str, tests: str) -> None:
+    del tests
+    path = tmp_path / "example.rules.yaml"
+    path.write_text(text)
+    assert check_files([str(path)], [], []).faults == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "tests"), [one[1:] for one in TESTED], ids=[one[0] for one in TESTED]
+)
+def test_an_example_does_what_the_page_says(tmp_path: Path, text: str, tests: str) -> None:
+    (tmp_path / "example.rules.yaml").write_text(text)
+    path = tmp_path / "example.test.yaml"
+    path.write_text("rule_files: [example.rules.yaml]\n" + tests)
+    suite = load_tests(str(path))
+    failures = [failure for case in suite.cases for failure in judge(case, suite.config).failures]
+    assert failures == []
+
+
+def test_only_the_metrics_have_no_test_block() -> None:
+    assert [one[0] for one in SECTIONS if one not in TESTED] == ["Metrics from events"]
+
+
+def test_the_page_names_every_function_and_every_key() -> None:
+    schema = SCHEMAS["rules"]()
+    tables = (schema, *(schema["$defs"][one] for one in ("Group", "Rule", "Escalation", "Metric")))
+    names = {name for one in tables for name in one["properties"]} - {"resolve"}
+    assert [name for name in sorted(names) if f"`{name}`" not in PAGE] == []
+    assert [f for f in Function if not re.search(rf"`{f}\(", PAGE)] == []
+
+
+def test_every_link_within_the_page_leads_somewhere() -> None:
+    anchors = {
+        re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-")
+        for heading in _HEADING.findall(PAGE)
+    }
+    assert [link for link in re.findall(r"\]\(#([\w-]+)\)", PAGE) if link not in anchors] == []

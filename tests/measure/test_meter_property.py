@@ -1,0 +1,46 @@
+"""Whatever the log holds, every event is counted once, and the exposition reads back."""
+
+from collections import Counter
+
+from hypothesis import given, settings, strategies as st
+
+from sidecar.measure.exposition import Exposition
+from sidecar.measure.meter import Meter
+from sidecar.measure.series import EVENTS_TOTAL
+from sidecar.parse.event import Event, Triple
+from sidecar.rows import SeriesRow
+from support.measure import NOW, sample, samples
+
+NAMES = st.text(max_size=5)
+TRIPLES = st.tuples(NAMES, NAMES, NAMES)
+ARRIVALS = st.lists(st.tuples(TRIPLES, st.integers(1, 1000), st.booleans()), max_size=30)
+
+
+@settings(deadline=None)
+@given(batches=st.lists(ARRIVALS, max_size=4), limit=st.integers(1, 8))
+def test_totals_are_right_under_any_names_caps_batches_and_restarts(
+    batches: list[list[tuple[Triple, int, bool]]], limit: int
+) -> None:
+    expected: Counter[Triple] = Counter()
+    exposition = Exposition([])
+    stored = dict[str, SeriesRow]()
+    for batch in batches:
+        meter = Meter([], limit=limit)  # a restart between batches
+        meter.restore(list(stored.values()))
+        for triple, count, whole in batch:
+            if whole:
+                meter.add(Event(*triple, NOW, {}), NOW)
+            else:
+                meter.add_tally(triple, count, NOW)
+            expected[triple] += 1 if whole else count
+        rows = meter.drain()
+        stored |= {row.labels: row for row in rows}
+        exposition.apply(rows)
+    found = samples(exposition.render(openmetrics=False))
+    assert sum(found.values()) == sum(expected.values())
+    assert len(found) <= limit + 1
+    if len(expected) <= limit:
+        assert found == {
+            sample(EVENTS_TOTAL, provider=p, event_type=t, status=s): count
+            for (p, t, s), count in expected.items()
+        }

@@ -1,0 +1,92 @@
+"""Restart: nothing is told twice, nothing is lost, also when the routes have changed meanwhile."""
+
+from sidecar.notify.model import Reason
+from sidecar.rows import GroupRow, MemberRow, ToldRow
+from support.notify import HOUR, T0, Desk, World, route, tiers, told
+
+
+def test_what_was_told_is_not_told_again() -> None:
+    desk, world = Desk(route("{}", "team")), World()
+    desk.step(T0, world.fire())
+    desk.restart()
+    assert desk.step(T0 + 1) == []
+    assert told(desk.step(T0 + HOUR, world.end())) == [("team", "a", "resolved")]
+
+
+def test_what_was_told_alone_changes_nothing_in_the_rows() -> None:
+    desk, world = Desk(route("{}", "team")), World()
+    desk.step(T0, world.fire())
+    desk.restart()
+    assert not desk.notifier.drain().delta
+
+
+def test_a_group_that_waits_goes_on_waiting() -> None:
+    desk, world = Desk(route("{}", "team", group_wait=30.0)), World()
+    desk.step(T0, world.fire())
+    desk.restart()
+    assert desk.notifier.next_deadline() == T0 + 30
+    assert told(desk.step(T0 + 30)) == [("team", "a", "firing")]
+
+
+def test_a_shorter_repeat_interval_holds_at_once() -> None:
+    desk, world = Desk(route("{}", "team", repeat_interval=24 * HOUR)), World()
+    desk.step(T0, world.fire())
+    desk.restart(route("{}", "team", repeat_interval=HOUR))
+    assert desk.notifier.next_deadline() == T0 + HOUR
+
+
+def test_a_new_receiver_is_told_of_what_fires_and_the_old_one_of_nothing_more() -> None:
+    desk, world = Desk(route("{}", "team")), World()
+    desk.step(T0, world.fire())
+    desk.restart(route("{}", "pager"))
+    (message,) = desk.step(T0 + 1)
+    assert (message.reason, told([message])) == (Reason.FIRST, [("pager", "a", "firing")])
+    assert [row.receiver for row in desk.table.load(ToldRow)] == ["pager"]
+    assert told(desk.step(T0 + HOUR, world.end())) == [("pager", "a", "resolved")]
+
+
+def test_another_grouping_for_the_same_receiver_tells_nothing_twice() -> None:
+    desk, world = Desk(route("{}", "team")), World()
+    desk.step(T0, world.fire("a"), world.fire("b"))
+    desk.restart(route("{}", "team", group_by=("alertname",)))
+    assert desk.step(T0 + 1) == []
+    assert len(desk.table.load(GroupRow)) == 1
+    assert len(desk.table.load(MemberRow)) == 2
+    (message,) = desk.step(T0 + HOUR, world.end("a"), world.end("b"))
+    assert message.reason is Reason.ALL_RESOLVED
+
+
+def test_a_new_route_takes_over_the_alerts_it_matches() -> None:
+    desk, world = Desk(route("{}", "team")), World()
+    desk.step(T0, world.fire("a"), world.fire("b", severity="critical"))
+    desk.restart(tiers())
+    assert told(desk.step(T0 + 1)) == [("pager", "b", "firing")]
+    assert told(desk.step(T0 + HOUR, world.end("b"))) == [("pager", "b", "resolved")]
+
+
+def test_untold_news_survives_another_grouping() -> None:
+    desk, world = Desk(route("{}", "team", group_wait=30.0)), World()
+    desk.step(T0, world.fire("a"), world.fire("b"), world.end("b"))
+    desk.restart(route("{}", "team", group_by=("alertname",)))
+    assert sorted(told(desk.step(T0 + 1))) == [
+        ("team", "a", "firing"),
+        ("team", "b", "fired and resolved"),
+    ]
+
+
+def test_the_digest_of_a_receiver_that_is_gone_goes_to_the_root_route() -> None:
+    desk, world = Desk(tiers()), World()
+    desk.step(T0, world.fire(severity="critical", stale=True), caught_up=False)
+    desk.restart(route("{}", "team"))
+    messages = desk.step(T0 + 1)
+    assert ("team", "a", "firing") in told(messages)
+    assert all(m.receiver == "team" for m in messages)
+
+
+def test_the_old_rows_of_alerts_that_moved_are_gone() -> None:
+    desk, world = Desk(tiers()), World()
+    desk.step(T0, world.fire(severity="critical"))
+    desk.restart(route("{}", "team"))
+    desk.step(T0 + 1)
+    assert {row.receiver for row in desk.table.load(GroupRow)} == {"team"}
+    assert len(desk.table.load(MemberRow)) == 1

@@ -1,0 +1,74 @@
+"""What one chunk's outcome says beside its events: tallies, times, lines."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from sidecar.parse.event import Parsed, Tally, Triple
+from sidecar.parse.parser import Parser
+from support.parse import NOW, chunk_of, everything, nothing
+
+TRIPLE = ("p", "t", "s")
+
+
+def line(at: object, status: str = "s") -> str:
+    fields = {"webhook_provider": "p", "event_type": "t", "status": status, "timestamp": at}
+    return json.dumps({"metric_type": "WEBHOOK_METRIC", **fields}) + "\n"
+
+
+def tally(text: str) -> Parsed:
+    return Parser().parse(chunk_of(text), now=NOW, wanted=nothing)
+
+
+# The three ways lines are walked: a chunk of objects, a scan for markers, one line at a time.
+WALKS = pytest.mark.parametrize("before", ["", "noise\n", '{"log": 1}\n'], ids=repr)
+
+
+@WALKS
+def test_a_tally_counts_and_keeps_the_newest_time(before: str) -> None:
+    parsed = tally(before + line(NOW - 5) + line(NOW - 2) + line(NOW - 9))
+    assert parsed.tallies == {TRIPLE: Tally(3, NOW - 2)}
+    assert parsed.last_at == NOW - 2
+
+
+@WALKS
+def test_ten_minutes_ahead_is_believed(before: str) -> None:
+    parsed = tally(before + line(NOW + 600))
+    assert (parsed.last_at, parsed.future) == (NOW + 600, 0)
+
+
+@WALKS
+@pytest.mark.parametrize("wanted", [everything, nothing])
+def test_further_ahead_takes_the_time_of_reading_and_is_counted(
+    before: str, wanted: Callable[[Triple], bool]
+) -> None:
+    text = before + line(NOW + 600.5) + line(NOW - 1)
+    parsed = Parser().parse(chunk_of(text), now=NOW, wanted=wanted)
+    assert (parsed.last_at, parsed.future) == (NOW, 1)
+
+
+@WALKS
+def test_wanted_is_asked_once_per_triple(before: str) -> None:
+    asked = Counter[Triple]()
+
+    def wanted(triple: Triple) -> bool:
+        asked[triple] += 1
+        return triple[2] == "s"
+
+    text = before + (line(NOW) + line(NOW, "other") + line(None)) * 3
+    parsed = Parser().parse(chunk_of(text), now=NOW, wanted=wanted)
+    assert asked == {TRIPLE: 1, ("p", "t", "other"): 1}
+    assert (len(parsed.events), parsed.tallies[("p", "t", "other")].count) == (6, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"), [("", 0), ("\n", 1), ("a", 1), ("a\n", 1), ("a\nb", 2), ("\n\n\n", 3)]
+)
+def test_lines_are_physical_lines(text: str, lines: int) -> None:
+    assert tally(text).lines == lines
+
+
+def test_a_chunk_without_events_has_no_newest_time() -> None:
+    assert tally("noise\n").last_at is None

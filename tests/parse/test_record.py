@@ -1,0 +1,193 @@
+"""The forms one line may have, and which lines without an event are rejects."""
+
+import json
+
+import pytest
+
+from sidecar.parse.event import LogFormat, RejectReason
+from support.parse import NOW, event_in, parse
+
+FIELDS = {
+    "metric_type": "WEBHOOK_METRIC",
+    "webhook_provider": "stripe",
+    "event_type": "invoice.paid",
+    "status": "processed",
+    "timestamp": "2026-11-02T08:01:16",
+    "org": {"name": "it's"},
+}
+BARE = {name: value for name, value in FIELDS.items() if name != "metric_type"}
+AT = 1_793_606_476.0
+JSON, REPR = json.dumps(FIELDS), repr(FIELDS)
+
+FORMS = {
+    "object per line": JSON,
+    "spaced object": json.dumps(FIELDS, separators=(" , ", " : ")).replace("{", "{ ", 1),
+    "compact object": json.dumps(FIELDS, separators=(",", ":")),
+    "indented by blanks": "  \t" + JSON,
+    "repr per line": REPR,
+    "marker and JSON": f"2026-11-02 08:01:16 INFO billing WEBHOOK_METRIC: {JSON}",
+    "marker and repr": f"2026-11-02 08:01:16 - INFO - WEBHOOK_METRIC: {REPR}",
+    "marker alone in front": f"WEBHOOK_METRIC: {REPR}",
+    "no blank after the colon": f"WEBHOOK_METRIC:{JSON}",
+    "many blanks": f"WEBHOOK_METRIC :   {JSON}",
+    "coloured marker": f"\x1b[32mWEBHOOK_METRIC\x1b[0m: \x1b[1m{REPR}\x1b[0m",
+    "prefix with braces": f"{{worker-1}} INFO WEBHOOK_METRIC: {REPR}",
+    "prefix with an object": f'{{"request": 7}} WEBHOOK_METRIC: {REPR}',
+    "object behind a prefix": f"web-1  | {JSON}",
+    "repr behind a prefix": f"web-1  | {REPR}",
+    "carriage return": f"WEBHOOK_METRIC: {REPR}\r",
+    "colour reset behind": f"WEBHOOK_METRIC: {JSON}\x1b[0m",
+    "remark behind": f"WEBHOOK_METRIC: {REPR} (request 12, it's {{fine}})",
+    "remark behind an object": f"{JSON} # done",
+    "in event": json.dumps({"event": f"WEBHOOK_METRIC: {REPR}", "level": "info"}),
+    "in message": json.dumps({"message": f"WEBHOOK_METRIC: {JSON}"}),
+    "in msg": json.dumps({"msg": JSON}),
+    "in log": json.dumps({"log": f"2026-11-02 08:01:16 WEBHOOK_METRIC: {REPR}\n"}),
+    "object as message": json.dumps({"message": FIELDS}),
+    "record in a record": json.dumps({"log": json.dumps({"event": f"WEBHOOK_METRIC: {REPR}"})}),
+    "structured behind a prefix": "web | " + json.dumps({"event": f"WEBHOOK_METRIC: {JSON}"}),
+    "NaN in JSON": JSON[:-1] + ', "ratio": NaN}',
+    "number beyond floats": JSON[:-1] + ', "ratio": 1e999}',
+    "lone surrogate": JSON[:-1] + ', "name": "\\ud800"}',
+    "byte order mark": "\ufeff" + JSON,
+    "leading NULs": "\0\0\0" + JSON,
+}
+
+
+@pytest.mark.parametrize("line", FORMS.values(), ids=FORMS)
+def test_every_form_gives_the_same_event(line: str) -> None:
+    event = event_in(line)
+    assert event.triple == ("stripe", "invoice.paid", "processed")
+    assert event.at == AT
+    assert event.text("org.name") == "it's"
+    assert event.fields.items() >= FIELDS.items()
+
+
+@pytest.mark.parametrize("name", ["event", "message", "msg", "log"])
+def test_a_record_named_by_the_marker_has_the_other_keys_as_fields(name: str) -> None:
+    event = event_in(json.dumps({**BARE, "level": "info", name: "WEBHOOK_METRIC"}))
+    assert event.fields == {**BARE, "level": "info"}
+
+
+def test_a_nested_record_keeps_to_its_own_fields() -> None:
+    event = event_in(json.dumps({"level": "info", "event": f"WEBHOOK_METRIC: {REPR}"}))
+    assert event.fields == FIELDS
+
+
+def test_bytes_that_are_no_utf8_do_not_lose_the_event() -> None:
+    event = event_in(JSON[:-1].encode() + b', "name": "caf\xe9"}')
+    assert event.text("name") == "caf\ufffd"
+
+
+def test_a_line_is_one_event_at_most() -> None:
+    assert len(parse(f"{JSON} {JSON}\nWEBHOOK_METRIC: {REPR} WEBHOOK_METRIC: {REPR}\n").events) == 2
+
+
+def test_a_last_line_without_newline_counts() -> None:
+    parsed = parse(f"noise\n{JSON}")
+    assert (len(parsed.events), parsed.lines) == (1, 2)
+
+
+MENTIONS = {
+    "start-up": "starting WEBHOOK_METRIC exporter",
+    "with braces": "starting {exporter} for WEBHOOK_METRIC",
+    "in a record": json.dumps({"event": "starting WEBHOOK_METRIC exporter"}),
+    "in another field": json.dumps({"event": "note", "detail": f"WEBHOOK_METRIC: {JSON}"}),
+    "in no object": "{WEBHOOK_METRIC}",
+    "plural": "WEBHOOK_METRICS are on",
+    "another type": json.dumps({"metric_type": "OTHER", "about": "WEBHOOK_METRIC"}),
+}
+
+
+@pytest.mark.parametrize("line", MENTIONS.values(), ids=MENTIONS)
+def test_a_mere_mention_is_neither_event_nor_reject(line: str) -> None:
+    parsed = parse(line + "\n")
+    assert (parsed.events, parsed.rejects) == ([], [])
+
+
+CLAIMS = {
+    "nothing follows": ("WEBHOOK_METRIC:", RejectReason.NO_OBJECT),
+    "words follow": ("WEBHOOK_METRIC: soon", RejectReason.NO_OBJECT),
+    "code follows": ("WEBHOOK_METRIC: __import__('os')", RejectReason.NO_OBJECT),
+    "a list": ("WEBHOOK_METRIC: [1]", RejectReason.NOT_AN_OBJECT),
+    "a text": ('WEBHOOK_METRIC: "x"', RejectReason.NOT_AN_OBJECT),
+    "a number": ("WEBHOOK_METRIC: 5", RejectReason.NOT_AN_OBJECT),
+    "a set": ("WEBHOOK_METRIC: {'a'}", RejectReason.NOT_AN_OBJECT),
+    "a deep list": ("WEBHOOK_METRIC: " + "[" * 100_000, RejectReason.NOT_AN_OBJECT),
+    "cut repr": (f"WEBHOOK_METRIC: {REPR[:-30]}", RejectReason.TRUNCATED),
+    "cut JSON": (JSON[:-30], RejectReason.TRUNCATED),
+    "cut record": ('{"event": "WEBHOOK_METRIC", "status": "pro', RejectReason.TRUNCATED),
+    "no comma": ("WEBHOOK_METRIC: {'a': 1 'b': 2}", RejectReason.MALFORMED),
+    "empty object": ("WEBHOOK_METRIC: {}", RejectReason.MISSING_FIELD),
+    "no status": (JSON.replace('"status"', '"state"'), RejectReason.MISSING_FIELD),
+    "null status": (JSON.replace('"processed"', "null"), RejectReason.MISSING_FIELD),
+    "empty event_type": (JSON.replace("invoice.paid", ""), RejectReason.MISSING_FIELD),
+    "a number as status": (JSON.replace('"processed"', "5"), RejectReason.BAD_FIELD),
+    "an endless status": (JSON.replace("processed", "p" * 201), RejectReason.BAD_FIELD),
+    "a list as provider": (JSON.replace('"stripe"', "[]"), RejectReason.BAD_FIELD),
+    "records without end": (
+        json.dumps({"log": json.dumps({"log": json.dumps({"log": json.dumps({"log": JSON})})})}),
+        RejectReason.TOO_DEEP,
+    ),
+}
+
+
+@pytest.mark.parametrize(("line", "reason"), CLAIMS.values(), ids=CLAIMS)
+def test_a_claim_that_cannot_be_read_is_rejected_by_name(line: str, reason: RejectReason) -> None:
+    parsed = parse(line + "\n")
+    assert parsed.events == []
+    assert [reject.reason for reject in parsed.rejects] == [reason]
+
+
+def test_a_reject_says_where_and_shows_the_head_of_its_line() -> None:
+    (reject,) = parse(b"noise\nWEBHOOK_METRIC: \xff" + b"x" * 999 + b"\n").rejects
+    assert reject.position == len("noise\n")
+    assert reject.sample == "WEBHOOK_METRIC: \ufffd" + "x" * 183
+
+
+def test_a_missing_provider_is_unknown_also_among_the_fields() -> None:
+    event = event_in('{"metric_type": "WEBHOOK_METRIC", "event_type": "a", "status": "b"}')
+    assert event.provider == event.text("webhook_provider") == "unknown"
+
+
+@pytest.mark.parametrize("provider", ["null", '""'])
+def test_an_empty_provider_is_unknown(provider: str) -> None:
+    assert event_in(JSON.replace('"stripe"', provider)).provider == "unknown"
+
+
+UNTIMED = {name: value for name, value in FIELDS.items() if name != "timestamp"}
+STAMPED = {
+    "the line's stamp": f"2026-11-02 08:01:16 - INFO - WEBHOOK_METRIC: {UNTIMED}",
+    "the stamp before an unreadable one": (
+        f"2026-11-02 08:01:16 - INFO - WEBHOOK_METRIC: { {**UNTIMED, 'timestamp': 'soon'} }"
+    ),
+    "the record's timestamp": json.dumps(
+        {"timestamp": "2026-11-02T08:01:16Z", "event": f"WEBHOOK_METRIC: {UNTIMED}"}
+    ),
+    "the record's time": json.dumps({"time": int(AT), "event": f"WEBHOOK_METRIC: {UNTIMED}"}),
+    "the record's ts": json.dumps({"ts": AT * 1000, "msg": f"WEBHOOK_METRIC: {UNTIMED}"}),
+    "its own ts": json.dumps({**UNTIMED, "ts": AT}),
+    "the container's": (
+        f"2026-11-02T08:01:16Z stderr F 2020-01-01 00:00:00 WEBHOOK_METRIC: {UNTIMED}"
+    ),
+}
+
+
+@pytest.mark.parametrize("line", STAMPED.values(), ids=STAMPED)
+def test_without_its_own_time_an_event_has_the_time_around_it(line: str) -> None:
+    assert event_in(line).at == AT
+
+
+def test_without_any_time_an_event_has_the_time_of_reading() -> None:
+    assert event_in(json.dumps(UNTIMED)).at == NOW
+
+
+@pytest.mark.parametrize("log_format", LogFormat)
+def test_a_plain_event_is_read_whatever_format_is_pinned(log_format: LogFormat) -> None:
+    assert event_in(JSON, log_format=log_format).at == AT
+
+
+def test_a_pinned_plain_format_leaves_container_wrapping_alone() -> None:
+    line = "2026-11-02T08:01:16Z stderr P WEBHOOK_METRIC: {'event_type': 'a', 'status': 'b'}\n"
+    assert len(parse(line, log_format=LogFormat.PLAIN).events) == 1
+    assert len(parse(line).events) == 0

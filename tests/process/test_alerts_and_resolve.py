@@ -1,0 +1,155 @@
+"""`sidecar alerts` and `sidecar resolve` against a daemon, and without one."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from sidecar.cli.alerts import alerts
+from sidecar.cli.resolve import resolve
+from sidecar.secret import Secret
+from support.daemon import until
+from support.live import FAILING, Stage, staged
+from support.web import StubApi, serving, web_state
+
+SUMMARY = "        annotations: {summary: 'Failed {{ value }} times for {{ labels.org_id }}'}\n"
+
+
+def call(command: click.Command, *arguments: str) -> Result:
+    return CliRunner().invoke(command, arguments)
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with staged(tmp_path_factory.mktemp("alerts"), rules=FAILING + SUMMARY) as stage:
+        for org in ("org_1", "org_1", "org_2", "org_2", "org_2"):
+            stage.log("failed", org)
+        until(lambda: stage.told("Failing") == 2, "two alerts are told")
+        yield stage
+
+
+class TestWithDaemon:
+    def ask(self, stage: Stage, command: click.Command, *arguments: str) -> Result:
+        return call(command, "--url", f"http://127.0.0.1:{stage.daemon.port}", *arguments)
+
+    def test_the_table_names_what_resolve_wants(self, stage: Stage) -> None:
+        result = self.ask(stage, alerts)
+        head, *rows = result.output.splitlines()
+        assert result.exit_code == 0
+        assert head.split() == ["STATE", "SEVERITY", "SINCE", "(UTC)", "ALERT", "KEY", "SUMMARY"]
+        assert [row.split(maxsplit=6)[4:] for row in rows] == [
+            ["Failing", "org_id=org_2", "Failed 3 times for org_2"],
+            ["Failing", "org_id=org_1", "Failed 2 times for org_1"],
+        ]
+
+    def test_json_is_an_object_a_line(self, stage: Stage) -> None:
+        result = self.ask(stage, alerts, "--format", "json")
+        found = [json.loads(line) for line in result.output.splitlines()]
+        assert [(a["alertname"], a["state"], a["severity"]) for a in found] == [
+            ("Failing", "firing", "critical")
+        ] * 2
+        assert {a["key"]["org_id"]: a["annotations"]["summary"] for a in found} == {
+            "org_1": "Failed 2 times for org_1",
+            "org_2": "Failed 3 times for org_2",
+        }
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "sentence"),
+        [
+            (("Fialing", "org_id=org_1"), 1, "no rule is called Fialing; did you mean Failing?"),
+            (("Failing",), 1, "alerts of Failing are named by org_id=VALUE"),
+            (("Failing", "org=org_1"), 1, "alerts of Failing are named by org_id=VALUE"),
+            (("Failing", "org_id=org_9"), 1, "no alert Failing is open for org_id=org_9"),
+        ],
+        ids=["unknown rule", "no key", "wrong key", "no such alert"],
+    )
+    def test_what_cannot_be_resolved_is_one_line(
+        self, stage: Stage, arguments: tuple[str, ...], code: int, sentence: str
+    ) -> None:
+        result = self.ask(stage, resolve, *arguments)
+        assert (result.exit_code, result.output) == (code, f"sidecar: {sentence}\n")
+
+    def test_resolving_ends_it_tells_so_and_forgets_what_led_to_it(self, stage: Stage) -> None:
+        """Last in the class: it changes what the others look at."""
+        result = self.ask(stage, resolve, "Failing", "org_id=org_1")
+        assert (result.exit_code, result.output) == (0, "resolved Failing for org_id=org_1\n")
+        until(lambda: stage.told("RESOLVED", "org_1") == 1, "the end is told")
+        assert "org_1" not in self.ask(stage, alerts).output
+        again = self.ask(stage, resolve, "Failing", "org_id=org_1")
+        assert again.exit_code == 1
+        stage.log("failed", "org_1")
+        stage.counted(6)
+        assert "org_1" not in self.ask(stage, alerts).output
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"), [(alerts, ()), (resolve, ("A",))], ids=["alerts", "resolve"]
+)
+class TestWithout:
+    async def test_nobody_answering_is_one_line(
+        self, command: click.Command, arguments: tuple[str, ...]
+    ) -> None:
+        async with serving(web_state()) as port:
+            pass
+        url = f"http://127.0.0.1:{port}"
+        result = await asyncio.to_thread(call, command, "--url", url, *arguments)
+        assert result.exit_code == 2
+        assert result.output.startswith(f"sidecar: no answer from {url}: ")
+        assert result.output.count("\n") == 1
+
+    @pytest.mark.parametrize("url", ["localhost:9787", "https://localhost", "http://:x"])
+    def test_what_is_no_url_is_one_line(
+        self, command: click.Command, arguments: tuple[str, ...], url: str
+    ) -> None:
+        result = call(command, "--url", url, *arguments)
+        assert (result.exit_code, result.output.count("\n")) == (2, 1)
+
+    async def test_a_missing_token_is_one_line(
+        self, command: click.Command, arguments: tuple[str, ...]
+    ) -> None:
+        state = web_state(api=StubApi(), loopback=False, token=lambda: Secret("s"))
+        async with serving(state, "0.0.0.0") as port:  # noqa: S104 - that is the case here
+            url = f"http://127.0.0.1:{port}"
+            result = await asyncio.to_thread(call, command, "--url", url, *arguments)
+        assert result.exit_code == 2
+        assert result.output == (
+            f"sidecar: {url} answers 401: This needs the bearer token of http.token_file.\n"
+        )
+
+    @pytest.mark.parametrize("way", ["-c", "--token-file"])
+    async def test_the_token_comes_from_a_file(
+        self, command: click.Command, arguments: tuple[str, ...], way: str, tmp_path: Path
+    ) -> None:
+        (tmp_path / "token").write_text("opensesame\n")
+        state = web_state(api=StubApi(), loopback=False, token=lambda: Secret("opensesame"))
+        async with serving(state, "0.0.0.0") as port:  # noqa: S104 - that is the case here
+            config = tmp_path / "sidecar.yaml"
+            config.write_text(f'http: {{listen: "0.0.0.0:{port}", token_file: token}}\n')
+            named = str(config if way == "-c" else tmp_path / "token")
+            url = f"http://127.0.0.1:{port}"
+            result = await asyncio.to_thread(call, command, "--url", url, way, named, *arguments)
+        assert "answers 401" not in result.output
+
+
+def test_no_alerts_is_said() -> None:
+    class Quiet(StubApi):
+        async def alerts(self) -> list[dict[str, object]]:
+            return []
+
+    async def ask() -> Result:
+        async with serving(web_state(api=Quiet())) as port:
+            return await asyncio.to_thread(call, alerts, "--url", f"http://127.0.0.1:{port}")
+
+    result = asyncio.run(ask())
+    assert (result.exit_code, result.output) == (0, "no alerts\n")
+
+
+@pytest.mark.parametrize("pair", ["org_1", "=org_1", ""])
+def test_what_is_no_pair_is_wrong_usage(pair: str) -> None:
+    result = call(resolve, "A", pair)
+    assert result.exit_code == 2
+    assert "is not KEY=VALUE" in result.output

@@ -1,0 +1,168 @@
+"""Docker's 16 KiB pieces and CRI's P/F pieces through rotation and restart, with the real state.
+
+Reader, parser, positions and state file together: a record in pieces counts once, wherever its
+pieces lie and wherever the process ended.
+"""
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sidecar.clock import SystemClock
+from sidecar.config.load import load_config
+from sidecar.daemon.app import open_store, restore
+from support.crash import counted
+from support.daemon import RULES
+from support.read import Writer, compress, copytruncate, rename
+
+CONFIG = """\
+sources: [{{path: "{folder}/app.log", start_at: beginning}}]
+rule_files: ["{rules}/billing.rules.yaml"]
+state: {{path: "{folder}/state.db"}}
+route: {{receiver: nobody}}
+receivers: [{{name: nobody}}]
+"""
+STAMP = "2026-11-02T08:01:16.911048585Z"
+PIECE = 16 * 1024  # where Docker and containerd cut
+
+
+def docker(text: str, stream: str) -> Iterator[str]:
+    for part, last in pieces(text):
+        yield json.dumps({"log": part + "\n" * last, "stream": stream, "time": STAMP}) + "\n"
+
+
+def cri(text: str, stream: str) -> Iterator[str]:
+    for part, last in pieces(text):
+        yield f"{STAMP} {stream} {'F' if last else 'P'} {part}\n"
+
+
+def pieces(text: str) -> Iterator[tuple[str, bool]]:
+    for start in range(0, len(text), PIECE):
+        yield text[start : start + PIECE], start + PIECE >= len(text)
+
+
+def record(status: str) -> str:
+    """Return a record of three pieces."""
+    fields = {
+        "metric_type": "WEBHOOK_METRIC", "webhook_provider": "stripe",
+        "event_type": "invoice.created", "status": status, "pad": "x" * (2 * PIECE),
+    }  # fmt: skip
+    return f"WEBHOOK_METRIC: {json.dumps(fields)}"
+
+
+class Sidecar:
+    """The parts from the log to the state file, which can end without a word and start again."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "sidecar.yaml").write_text(CONFIG.format(folder=folder, rules=RULES))
+        self.state = folder / "state.db"
+        self._config = load_config(str(folder / "sidecar.yaml"), {})
+        self._clock = SystemClock()
+        self._start()
+
+    def _start(self) -> None:
+        self._store = open_store(str(self.state), self._clock.now())[0]
+        start = restore(self._config, self._store, self._clock.now(), shadow=False, aside="")
+        self._core = start.core
+        self._follower = start.follower
+
+    def step(self, budget: int = 1 << 20) -> None:
+        now = self._clock.now()
+        self._store.commit(self._core.step(self._follower.poll(now, budget), now).delta)
+
+    def crash(self) -> None:
+        """End after a step that is not committed."""
+        now = self._clock.now()
+        self._core.step(self._follower.poll(now), now)
+        self.restart()
+
+    def restart(self) -> None:
+        self.end()
+        self._start()
+
+    def end(self) -> None:
+        self._follower.close()
+        self._store.close()
+
+
+Wrap = Callable[[str, str], Iterator[str]]
+Rotate = Callable[[Writer], None]
+
+
+def by_rename(writer: Writer) -> None:
+    rename(writer.path)
+    writer.reopen()
+
+
+def by_rename_and_gzip(writer: Writer) -> None:
+    by_rename(writer)
+    compress(writer.path.with_name("app.log.1"))
+
+
+def by_copytruncate(writer: Writer) -> None:
+    copytruncate(writer.path)
+
+
+def not_at_all(_writer: Writer) -> None:
+    """Rotate nothing."""
+
+
+def restarted_then_a_step(sidecar: Sidecar) -> None:
+    sidecar.restart()
+    sidecar.step()
+
+
+ENDS = {
+    "running": Sidecar.step,
+    "restarted": Sidecar.restart,
+    "crashed": Sidecar.crash,
+    "restarted, then a step": restarted_then_a_step,
+}
+
+
+@contextmanager
+def sidecar_in(folder: Path) -> Iterator[Sidecar]:
+    sidecar = Sidecar(folder)
+    try:
+        yield sidecar
+    finally:
+        sidecar.end()
+
+
+@pytest.mark.parametrize("ends", ENDS.values(), ids=ENDS)
+@pytest.mark.parametrize("rotate", [not_at_all, by_rename, by_rename_and_gzip, by_copytruncate])
+@pytest.mark.parametrize("wrap", [docker, cri])
+def test_records_in_pieces_count_once(
+    tmp_path: Path, wrap: Wrap, rotate: Rotate, ends: Callable[[Sidecar], None]
+) -> None:
+    """Two streams whose pieces are interleaved; between any two lines something happens."""
+    out, err = wrap(record("out"), "stdout"), wrap(record("err"), "stderr")
+    lines = [line for pair in itertools.zip_longest(out, err) for line in pair if line]
+    writer = Writer(tmp_path / "app.log")
+    with sidecar_in(tmp_path) as sidecar:
+        for line in lines:
+            writer.raw(line.encode())
+            sidecar.step()
+            rotate(writer)
+            ends(sidecar)
+        sidecar.step()
+        sidecar.step()
+    assert counted(sidecar.state) == Counter(out=1, err=1)
+
+
+@pytest.mark.parametrize("wrap", [docker, cri])
+def test_a_step_for_each_line_and_a_restart_after_each_step(tmp_path: Path, wrap: Wrap) -> None:
+    writer = Writer(tmp_path / "app.log")
+    for status in ("a", "b"):
+        for line in wrap(record(status), "stdout"):
+            writer.raw(line.encode())
+    with sidecar_in(tmp_path) as sidecar:
+        for _ in range(8):
+            sidecar.step(budget=1)
+            sidecar.restart()
+    assert counted(sidecar.state) == Counter(a=1, b=1)

@@ -1,0 +1,171 @@
+"""A disk that is full and a clock that jumps, with the daemon in this process."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from sidecar.clock import SystemClock
+from sidecar.config.load import load_config
+from sidecar.daemon.app import Daemon
+from support.crash import counted, messages, told
+from support.sinks import SlackSink
+
+CONFIG = """\
+sources: [{{path: "{folder}/app.log", start_at: beginning}}]
+rule_files: ["{folder}/failing.rules.yaml"]
+state: {{path: "{folder}/state.db"}}
+http: {{listen: "127.0.0.1:0"}}
+route: {{receiver: slack, group_wait: 0s, group_by: ["..."]}}
+receivers:
+  - name: slack
+    slack_configs: [{{channel: "#c", api_url: "{slack}", rate: {{per_second: 1000, burst: 1000}}}}]
+"""
+RULES = """\
+groups:
+  - name: g
+    rules:
+      - alert: Failing
+        match: ['status="failed"']
+        by: [org_id]
+        condition: count() >= 2
+        within: 30d
+        labels: {severity: critical}
+        annotations: {summary: '{{ labels.org_id }} failed twice.'}
+"""
+
+
+class JumpingClock(SystemClock):
+    """The machine's clock as somebody sets it; how long a wait takes is no matter of it."""
+
+    def jump(self, seconds: float) -> None:
+        self._shift += seconds
+
+
+@dataclass
+class Life:
+    """A running daemon, its clock and the log it reads."""
+
+    daemon: Daemon
+    log: Path
+    clock: JumpingClock
+    client: httpx.AsyncClient
+    port: int
+
+    def write(self, status: str, *organisations: int) -> None:
+        """Append a line for each organisation, with the time the clock shows."""
+        at = datetime.fromtimestamp(self.clock.now(), UTC).replace(tzinfo=None).isoformat()
+        with self.log.open("a") as log:
+            for number in organisations:
+                record = {
+                    "metric_type": "WEBHOOK_METRIC", "webhook_provider": "stripe",
+                    "event_type": "invoice.payment_failed", "status": status,
+                    "timestamp": at, "org_id": f"org_{number}",
+                }  # fmt: skip
+                log.write(json.dumps(record) + "\n")
+
+    async def samples(self) -> dict[str, float]:
+        text = (await self.client.get(f"http://127.0.0.1:{self.port}/metrics")).text
+        lines = [line for line in text.splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, value in (li.rsplit(" ", 1) for li in lines)}
+
+    async def until(self, holds: Callable[[dict[str, float]], bool]) -> dict[str, float]:
+        """Return the samples of /metrics once they hold; each look gives the daemon its turn."""
+        async with asyncio.timeout(30):
+            while not holds(samples := await self.samples()):
+                pass
+        return samples
+
+
+def events(samples: dict[str, float]) -> float:
+    return sum(v for name, v in samples.items() if name.startswith("webhook_events_total{"))
+
+
+def are_counted(expected: int, samples: dict[str, float]) -> bool:
+    return events(samples) == expected
+
+
+def are_told(slack: SlackSink, expected: int, _samples: dict[str, float]) -> bool:
+    return len(slack.requests) == expected
+
+
+@asynccontextmanager
+async def living(folder: Path, slack: SlackSink) -> AsyncIterator[Life]:
+    (folder / "failing.rules.yaml").write_text(RULES)
+    (folder / "sidecar.yaml").write_text(CONFIG.format(folder=folder, slack=slack.url))
+    clock, stop = JumpingClock(), asyncio.Event()
+    config = load_config(str(folder / "sidecar.yaml"), {})
+    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    async with httpx.AsyncClient(trust_env=False) as client, asyncio.TaskGroup() as group:
+        daemon = Daemon(config, clock=clock, on_listen=port.set_result)
+        group.create_task(daemon.run(stop))
+        try:
+            yield Life(daemon, folder / "app.log", clock, client, await port)
+        finally:
+            stop.set()
+
+
+@pytest.mark.parametrize("jumps", [(3600.0, -3600.0), (-3600.0, 3600.0)], ids=["on", "back"])
+async def test_an_hours_jump_of_the_clock_and_back(
+    tmp_path: Path, jumps: tuple[float, float]
+) -> None:
+    with SlackSink() as slack:
+        async with living(tmp_path, slack) as life:
+            life.write("failed", 1, 2, 3)
+            await life.until(partial(are_counted, 3))
+            for turn, jump in enumerate(jumps, 1):
+                life.clock.jump(jump)
+                life.write("failed", turn)
+                rotated = life.log.with_name(f"app.log.{3 - turn}")
+                life.log.rename(rotated)
+                life.write("fine", 4)
+                await life.until(partial(are_counted, 3 + 2 * turn))
+                await life.until(partial(are_told, slack, turn))
+        posted = sorted(told(request.body.decode()) for request in slack.requests)
+    assert posted == ["org_1", "org_2"]
+    assert counted(tmp_path / "state.db") == {"failed": 5, "fine": 2}
+
+
+def used_up(daemon: Daemon, *, full: bool) -> None:
+    """Let SQLite find no page more on the disk, or as many as it likes."""
+    db: sqlite3.Connection = daemon._store._db
+    db.execute(f"PRAGMA max_page_count = {1 if full else 1 << 30}")
+
+
+async def test_a_full_disk_is_waited_for_with_metrics_up_and_nothing_lost(tmp_path: Path) -> None:
+    few, many = range(10), range(300)  # so many that they need pages of their own
+    with SlackSink() as slack:
+        async with living(tmp_path, slack) as life:
+            life.write("failed", *few)
+            await life.until(partial(are_counted, len(few)))
+            await life.daemon._thread(lambda: used_up(life.daemon, full=True))
+            life.write("failed", *many)
+            full = await life.until(lambda samples: samples["sidecar_commit_failures_total"] >= 2)
+            assert events(full) == len(few)
+            assert not slack.requests
+            await life.daemon._thread(lambda: used_up(life.daemon, full=False))
+            await life.until(partial(are_counted, len(few) + len(many)))
+            await life.until(partial(are_told, slack, len(few)))
+    assert counted(tmp_path / "state.db") == {"failed": len(few) + len(many)}
+    assert set(messages(tmp_path / "state.db").values()) == {1}
+
+
+async def test_a_database_locked_by_another_is_waited_for(tmp_path: Path) -> None:
+    with SlackSink() as slack:
+        async with living(tmp_path, slack) as life:
+            await life.until(partial(are_counted, 0))
+            other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
+            other.execute("BEGIN IMMEDIATE")
+            life.write("fine", 1)
+            await life.until(lambda samples: samples["sidecar_commit_failures_total"] >= 1)
+            other.execute("ROLLBACK")
+            other.close()
+            await life.until(partial(are_counted, 1))

@@ -1,0 +1,155 @@
+"""A line that ends the process is found and passed over; no other line is."""
+
+import json
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from sidecar.daemon.pacing import (
+    A_SLICE,
+    BUDGETS,
+    LINES,
+    SLICES,
+    TRIES,
+    USUAL,
+    Trial,
+    begun,
+    condemned,
+    done,
+    started,
+)
+from sidecar.rows import MetaRow
+from support.crash import Boundary, Life, counted, run, stored
+from support.daemon import RULES
+
+CONFIG = """\
+sources: [{{path: "{folder}/*.log", start_at: beginning}}]
+rule_files: ["{rules}/billing.rules.yaml"]
+state: {{path: "{folder}/state.db"}}
+http: {{listen: "127.0.0.1:0"}}
+route: {{receiver: nobody}}
+receivers: [{{name: nobody}}]
+"""
+KILLED = -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(None, Trial(), id="a clean end, or none"),
+        pytest.param(Trial(), Trial(SLICES, BUDGETS[USUAL]), id="an unclean end"),
+        pytest.param(Trial(SLICES, 9), Trial(SLICES, BUDGETS[USUAL]), id="between two slices"),
+        pytest.param(
+            Trial(SLICES, 9, {A_SLICE: 1}), Trial(LINES, BUDGETS[SLICES]), id="in a slice"
+        ),
+        pytest.param(Trial(LINES, 9), Trial(LINES, BUDGETS[SLICES]), id="between two lines"),
+        pytest.param(
+            Trial(LINES, 9, {"7:0": 1}), Trial(LINES, BUDGETS[SLICES], {"7:0": 1}), id="at a line"
+        ),
+    ],
+)
+def test_a_start_reads_more_closely_after_each_unclean_end(
+    before: Trial | None, after: Trial
+) -> None:
+    assert started(before) == after
+
+
+@pytest.mark.parametrize(
+    ("trial", "taken", "at_end", "after"),
+    [
+        pytest.param(Trial(SLICES, 100), 40, False, Trial(SLICES, 60), id="more to go"),
+        pytest.param(Trial(SLICES, 100), 100, False, Trial(), id="past what was suspected"),
+        pytest.param(Trial(LINES, 100), 1, True, Trial(), id="nothing left to read"),
+        pytest.param(
+            Trial(LINES, 100, {"1:0": 1, "2:0": 2}), 40, False, Trial(LINES, 60, {"2:0": 2}),
+            id="a line that was begun before is over, another is not",
+        ),
+    ],
+)  # fmt: skip
+def test_a_committed_step_clears_what_it_took(
+    trial: Trial, taken: int, after: Trial, *, at_end: bool
+) -> None:
+    assert done(trial, ["1:0"], taken, at_end=at_end) == after
+
+
+def test_a_line_is_given_up_at_the_third_crash_and_no_earlier() -> None:
+    trial = Trial(LINES, 100)
+    for _ in range(TRIES):
+        assert not condemned(trial, ["7:0"])
+        trial = started(begun(trial, ["7:0"]))
+    assert condemned(trial, ["7:0", "7:40"]) == {"7:0"}
+
+
+def test_lines_of_other_logs_read_in_between_do_not_save_the_guilty_one() -> None:
+    trial = started(begun(Trial(LINES, 100), ["7:0"]))
+    trial = done(begun(trial, ["8:0"]), ["8:0"], 10, at_end=False)
+    assert trial.tries == {"7:0": 1}
+
+
+def line(status: str, number: int) -> str:
+    record = {
+        "metric_type": "WEBHOOK_METRIC", "webhook_provider": "stripe",
+        "event_type": "invoice.created", "status": status, "event_id": f"evt_{number}",
+    }  # fmt: skip
+    return json.dumps(record) + "\n"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "sidecar.yaml"
+    path.write_text(CONFIG.format(folder=tmp_path, rules=RULES))
+    return path
+
+
+def test_the_line_that_kills_the_process_is_set_aside_and_all_others_count(config: Path) -> None:
+    folder = config.parent
+    before = "".join(line("before", n) for n in range(400))
+    after = "".join(line("after", n) for n in range(400))
+    (folder / "app.log").write_text(before + line("deadly", 0) + after)
+    (folder / "other.log").write_text("".join(line("other", n) for n in range(800)))
+    life = Life(config, deadly=b"deadly")
+    assert [run(life) for _ in range(6)] == [KILLED] * 5 + [0]
+    assert counted(folder / "state.db") == Counter(before=400, after=400, other=800)
+    assert [entry for entry in said(config) if '"reason": "poison"' in entry]
+
+
+def test_two_deadly_lines_are_both_found(config: Path) -> None:
+    lines = [line("deadly" if n in (3, 5) else "fine", n) for n in range(9)]
+    (config.parent / "app.log").write_text("".join(lines))
+    life = Life(config, deadly=b"deadly")
+    codes = [run(life) for _ in range(9)]
+    assert codes == [KILLED] * 8 + [0]
+    assert counted(config.parent / "state.db") == Counter(fine=7)
+
+
+@pytest.mark.parametrize("boundary", [Boundary.BEFORE_READING, Boundary.BEFORE_COMMIT])
+def test_kills_that_are_no_lines_fault_cost_no_line(config: Path, boundary: Boundary) -> None:
+    (config.parent / "app.log").write_text("".join(line("fine", n) for n in range(50)))
+    killed = [run(Life(config, boundary=boundary)) for _ in range(5)]
+    assert killed == [KILLED] * 5
+    assert run(Life(config)) == 0
+    assert counted(config.parent / "state.db") == Counter(fine=50)
+
+
+def test_a_deadly_line_in_docker_pieces_takes_no_other_with_it(config: Path) -> None:
+    pieces = [line("fine", 0), line("deadly", 0), line("fine", 1)]
+    text = ""
+    for whole in pieces:
+        for part in (whole[:20], whole[20:]):
+            text += json.dumps({"log": part, "stream": "stdout"}) + "\n"
+    (config.parent / "app.log").write_text(text)
+    life = Life(config, deadly=b"deadly")
+    assert [run(life) for _ in range(6)] == [KILLED] * 5 + [0]
+    assert counted(config.parent / "state.db") == Counter(fine=2)
+
+
+def test_an_ordinary_run_leaves_no_trace(config: Path) -> None:
+    (config.parent / "app.log").write_text(line("fine", 0))
+    assert run(Life(config)) == 0
+    assert not [row for row in stored(config.parent / "state.db", MetaRow) if row.name == "running"]
+
+
+def said(config: Path) -> list[str]:
+    return config.with_name("sidecar.yaml.said").read_text().splitlines()

@@ -1,0 +1,93 @@
+"""What reading costs, counted in calls and bytes of memory, which are no matter of luck."""
+
+import tracemalloc
+from collections import deque
+from pathlib import Path
+
+import pytest
+
+from sidecar.batch import ReadBatch
+from sidecar.read.content import open_content
+from sidecar.read.log import BLOCK
+from support.calls import calls
+from support.read import Reader, Writer
+
+MIB = 1 << 20
+LINE = b"x" * 234 + b"\n"
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Reader:
+    """Return a reader of 8 MiB of lines that has looked at the disk before."""
+    reader = Reader(tmp_path / "*.log", max_line=MIB)
+    reader.poll()
+    (tmp_path / "app.log").write_bytes(LINE * (8 * MIB // len(LINE)))
+    return reader
+
+
+def read(reader: Reader, budget: int) -> ReadBatch:
+    """Read a batch piece by piece, keeping none."""
+    batch = reader.follower.look(reader.now)
+    deque(reader.follower.read(batch, reader.now, budget), maxlen=0)
+    return batch
+
+
+def test_a_mebibyte_takes_few_calls(reader: Reader) -> None:
+    read(reader, 1)
+    few = calls(lambda: read(reader, MIB))
+    many = calls(lambda: read(reader, 5 * MIB))
+    assert (many - few) / 4 < 150
+
+
+def test_a_batch_is_never_in_memory_as_a_whole(reader: Reader) -> None:
+    read(reader, 1)
+    tracemalloc.start()
+    try:
+        read(reader, 6 * MIB)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 1.5 * BLOCK  # the block at hand, and no copy of it
+
+
+def test_a_poll_that_finds_nothing_takes_few_calls(tmp_path: Path) -> None:
+    reader = Reader(tmp_path / "*.log")
+    Writer(tmp_path / "app.log").write(2)
+    for _ in range(3):
+        reader.poll()
+    assert calls(lambda: read(reader, MIB)) < 250
+
+
+def test_what_a_batch_says_is_complete_once_it_is_read(reader: Reader) -> None:
+    batch = reader.follower.look(reader.now)
+    assert not batch.rows
+    for _ in reader.follower.read(batch, reader.now, MIB):
+        assert not batch.rows
+    (row,) = batch.rows
+    assert MIB <= row.offset < MIB + len(LINE)
+    assert batch.lagging
+
+
+@pytest.mark.parametrize("length", [1, 100, 2047, 2048, 2049, 5000, 300_000])
+def test_lines_longer_than_what_is_looked_at_first_are_read_whole(
+    tmp_path: Path, length: int
+) -> None:
+    lines = [str(number).encode().zfill(length) for number in range(1_000_000 // length % 2000 + 3)]
+    (tmp_path / "app.log").write_bytes(b"".join(line + b"\n" for line in lines) + b"unfinished")
+    reader = Reader(tmp_path / "*.log", max_line=MIB)
+    while not reader.poll(budget=700_000).caught_up:
+        pass
+    assert b"".join(chunk.data for chunk in reader.chunks).split(b"\n") == [*lines, b""]
+
+
+@pytest.mark.parametrize("count", [1, 2047, 2048, 2049, 9000, 9999, 20_000])
+def test_reading_lines_ends_with_a_line_or_with_the_file(tmp_path: Path, count: int) -> None:
+    text = LINE * 40 + b"unfinished"
+    path = tmp_path / "app.log"
+    path.write_bytes(text)
+    content = open_content(str(path))
+    found = content.read_lines(3, count)
+    content.close()
+    assert text[3:].startswith(found)
+    assert found.endswith(b"\n") or len(found) in (count, len(text) - 3)
+    assert count < 2049 or len(found) > min(count, len(text) - 3) - len(LINE)

@@ -1,0 +1,264 @@
+"""Every way a log is rotated, running and down: each line once, in the order it was written."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from sidecar.read.waker import Waker
+from support.read import Reader, Writer, as_bytes, compress, copytruncate, rename
+
+Rotation = Callable[[Writer], None]
+
+
+def by_rename(writer: Writer) -> None:
+    rename(writer.path, woken=writer.woken)
+    writer.reopen()
+
+
+def by_rename_late_reopen(writer: Writer) -> None:
+    rename(writer.path, woken=writer.woken)
+    writer.write(2)  # a writer that keeps its file open still writes to the old one
+    writer.reopen()
+
+
+def by_date(writer: Writer) -> None:
+    shutil.move(writer.path, writer.path.with_name(f"{writer.path.name}-{_next_day(writer)}"))
+    writer.woken()
+    writer.reopen()
+
+
+def by_dated_stem(writer: Writer) -> None:
+    shutil.move(writer.path, writer.path.with_name(f"app-{_next_day(writer)}.log"))
+    writer.woken()
+    writer.reopen()
+
+
+def by_rename_and_gzip(writer: Writer) -> None:
+    rename(writer.path, woken=writer.woken)
+    writer.reopen()
+    compress(writer.path.with_name("app.log.1"), woken=writer.woken)
+
+
+def by_copytruncate(writer: Writer) -> None:
+    copytruncate(writer.path, woken=writer.woken)
+
+
+def by_two_renames(writer: Writer) -> None:
+    by_rename(writer)
+    writer.write(3)
+    by_rename(writer)
+
+
+def by_three_renames_and_gzip(writer: Writer) -> None:
+    by_rename(writer)
+    writer.write(3)
+    by_rename(writer)
+    writer.write(2)
+    by_rename(writer)
+    compress(writer.path.with_name("app.log.3"), woken=writer.woken)
+    compress(writer.path.with_name("app.log.2"), woken=writer.woken)
+
+
+def by_two_copytruncates(writer: Writer) -> None:
+    by_copytruncate(writer)
+    writer.write(3)
+    by_copytruncate(writer)
+
+
+def by_failed_rename(writer: Writer) -> None:
+    moved = writer.path.with_name("app.log.1")
+    writer.path.rename(moved)
+    writer.woken()
+    moved.rename(writer.path)
+    writer.woken()
+
+
+def _next_day(writer: Writer) -> str:
+    return f"202401{10 + len(list(writer.path.parent.iterdir()))}"
+
+
+ROTATIONS: list[Rotation] = [
+    by_rename,
+    by_rename_late_reopen,
+    by_date,
+    by_dated_stem,
+    by_rename_and_gzip,
+    by_copytruncate,
+    by_two_renames,
+    by_three_renames_and_gzip,
+    by_two_copytruncates,
+    by_failed_rename,
+]
+
+
+@pytest.fixture(params=[True, False], ids=["keeps-open", "reopens"])
+def writer(request: pytest.FixtureRequest, tmp_path: Path) -> Writer:
+    return Writer(tmp_path / "app.log", keeps_open=request.param)
+
+
+@pytest.fixture(params=["app.log", "*.log", "app*"], ids=["path", "glob", "wide-glob"])
+def reader(request: pytest.FixtureRequest, tmp_path: Path) -> Reader:
+    return Reader(tmp_path / request.param)
+
+
+@pytest.fixture(params=[False, True], ids=["poll", "watchdog"])
+def woken(request: pytest.FixtureRequest, writer: Writer, reader: Reader) -> None:
+    """Let each single change wake the reader at once, or none."""
+    if request.param:
+        writer.woken = reader.poll
+
+
+@pytest.mark.usefixtures("woken")
+@pytest.mark.parametrize("rotate", ROTATIONS)
+def test_running(writer: Writer, reader: Reader, rotate: Rotation) -> None:
+    writer.write(3)
+    reader.poll()
+    for _ in range(3):
+        writer.write(2)
+        rotate(writer)
+        writer.write(3)
+        reader.poll()
+    reader.settle()
+    assert reader.lines == writer.written
+    assert reader.last.caught_up
+
+
+@pytest.mark.parametrize("rotate", ROTATIONS)
+def test_running_with_a_real_watchdog_and_no_poll_of_its_own(
+    tmp_path: Path, rotate: Rotation
+) -> None:
+    writer, reader = Writer(tmp_path / "app.log"), Reader(tmp_path / "*.log")
+    bell = Event()
+    waker = Waker(reader.follower.directories(), bell.set)
+    waker.start()
+
+    def woken() -> None:
+        assert bell.wait(10)
+        bell.clear()
+        reader.poll()
+
+    writer.woken = woken
+    writer.write(2)
+    rotate(writer)
+    writer.write(2)
+    waker.stop()
+    assert reader.lines == writer.written
+
+
+@pytest.mark.parametrize("rotate", ROTATIONS)
+def test_down(writer: Writer, reader: Reader, rotate: Rotation) -> None:
+    writer.write(3)
+    reader.poll()
+    for _ in range(3):
+        writer.write(2)
+        rotate(writer)
+        writer.write(3)
+        reader.restart()
+        reader.poll()
+    reader.settle()
+    assert reader.lines == writer.written
+    assert ("bytes_lost", str(writer.path)) not in reader.counts
+
+
+@pytest.mark.parametrize("rotate", ROTATIONS)
+def test_killed_between_reading_and_the_commit(
+    writer: Writer, reader: Reader, rotate: Rotation
+) -> None:
+    writer.write(3)
+    reader.poll()
+    for _ in range(3):
+        writer.write(2)
+        rotate(writer)
+        writer.write(3)
+        reader.crash_in_poll()
+        reader.poll()
+    reader.settle()
+    assert reader.lines == writer.written
+
+
+@pytest.mark.usefixtures("woken")
+@pytest.mark.parametrize("rotate", ROTATIONS)
+@pytest.mark.parametrize("restarts", [False, True], ids=["running", "down"])
+def test_a_little_at_a_time(
+    writer: Writer, reader: Reader, rotate: Rotation, *, restarts: bool
+) -> None:
+    writer.write(3)
+    reader.poll(budget=1)
+    for _ in range(2):
+        rotate(writer)
+        writer.write(2)
+        if restarts:
+            reader.restart()
+        reader.poll(budget=1)
+    while not (reader.poll(budget=1).caught_up and not reader.last.chunks):
+        pass
+    reader.settle()
+    assert reader.lines == writer.written
+
+
+@pytest.mark.parametrize("down", [False, True], ids=["running", "down"])
+@pytest.mark.parametrize("lines", [1, 3, 7], ids=["smaller", "equal", "larger"])
+def test_truncated_and_written_anew(
+    writer: Writer, reader: Reader, lines: int, *, down: bool
+) -> None:
+    before = writer.write(3)
+    reader.poll()
+    if down:
+        reader.restart()
+    os.truncate(writer.path, 0)
+    after = writer.write(lines)
+    reader.poll()
+    assert reader.lines == before + after
+    reader.settle()
+    assert reader.counts["truncations", str(writer.path)] == 1
+
+
+@pytest.mark.parametrize("down", [False, True], ids=["running", "down"])
+@pytest.mark.parametrize("lines", [1, 3, 7], ids=["smaller", "equal", "larger"])
+def test_deleted_and_created_anew(
+    writer: Writer, reader: Reader, lines: int, *, down: bool
+) -> None:
+    before = writer.write(3)
+    reader.poll()
+    if down:
+        reader.restart()
+        reader.follower.close()
+    writer.reopen()
+    writer.path.unlink()
+    after = writer.write(lines)
+    reader.poll()
+    assert reader.lines == before + after
+
+
+@pytest.mark.parametrize("down", [False, True], ids=["running", "down"])
+@pytest.mark.parametrize("lines", [1, 3, 7], ids=["smaller", "equal", "larger"])
+def test_replaced_by_another_file(
+    writer: Writer, reader: Reader, lines: int, *, down: bool
+) -> None:
+    before = writer.write(3)
+    reader.poll()
+    if down:
+        reader.restart()
+    after = [f"new {n}" for n in range(lines)]
+    fresh = writer.path.with_name("fresh.tmp")
+    fresh.write_bytes(as_bytes(after))
+    fresh.rename(writer.path)
+    reader.poll()
+    assert reader.lines == before + after
+
+
+@pytest.mark.parametrize("down", [False, True], ids=["running", "down"])
+def test_replaced_by_a_copy_that_goes_on(writer: Writer, reader: Reader, *, down: bool) -> None:
+    before = writer.write(3)
+    reader.poll()
+    if down:
+        reader.restart()
+    fresh = writer.path.with_name("fresh.tmp")
+    fresh.write_bytes(as_bytes([*before, "one more"]))
+    fresh.rename(writer.path)
+    reader.poll()
+    assert reader.lines == [*before, "one more"]

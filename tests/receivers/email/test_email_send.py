@@ -1,0 +1,251 @@
+"""Mail through a real SMTP server: what arrives, how each trouble ends, what never leaks."""
+
+import base64
+import logging
+import socket
+from collections.abc import Iterator
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.notify.model import EmailConfig, TlsConfig
+from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict
+from sidecar.receivers.email import send as email
+from sidecar.receivers.email.send import build, send
+from sidecar.secret import Secret
+from support.rows import MAIL, notification
+from support.sinks import CERTIFICATE, Hangup, SmtpSink
+
+TO = "oncall@example.com"
+USER, PASSWORD = "sidecar-user", "hunter2-sEcReT"
+SHORT = 0.1
+
+
+@pytest.fixture
+def sink() -> Iterator[SmtpSink]:
+    with SmtpSink() as sink:
+        yield sink
+
+
+@pytest.fixture
+def starttls() -> Iterator[SmtpSink]:
+    with SmtpSink(starttls=True, login=(USER, PASSWORD)) as sink:
+        yield sink
+
+
+def config(port: int, **changes: Any) -> EmailConfig:
+    values = {"require_tls": False, "smarthost": ("127.0.0.1", port), **changes}
+    return EmailConfig(to=(TO,), from_="Alerts <alerts@example.com>", **values)
+
+
+def secure(sink: SmtpSink, password: Secret | None = None, **changes: Any) -> EmailConfig:
+    tls = {"ca_file": str(CERTIFICATE), **changes}
+    return config(
+        sink.port,
+        require_tls=True,
+        tls_config=TlsConfig(**tls),
+        auth_username=USER,
+        auth_password=password or Secret(PASSWORD),
+    )
+
+
+def mail(config: EmailConfig) -> EmailMessage:
+    return build(config, MAIL, notification("n-1", integration="email", destination=TO))
+
+
+async def sent(config: EmailConfig, patience: float = 5.0) -> Outcome:
+    return await send(config, mail(config), TO, timeout=patience)
+
+
+def failed(outcome: Outcome) -> Failed:
+    assert isinstance(outcome, Failed)
+    return outcome
+
+
+async def test_a_mail_arrives_as_it_was_built(sink: SmtpSink) -> None:
+    outcome = await sent(config(sink.port))
+    assert outcome == Sent("2.0.0 Ok: queued as SINK")
+    (arrived,) = sink.messages
+    assert (arrived.sender, arrived.recipients) == ("alerts@example.com", (TO,))
+    assert (arrived.subject, arrived.html) == (MAIL.subject, f"{MAIL.html}\n")
+    assert arrived.text.splitlines() == MAIL.text.splitlines()
+    assert arrived.message["Message-ID"] == "<n-1@example.com>"
+
+
+async def test_the_session_ends_politely(sink: SmtpSink) -> None:
+    await sent(config(sink.port))
+    assert sink.said == ["CONNECT", "EHLO", "MAIL", "RCPT", "DATA", "END", "QUIT"]
+
+
+async def test_starttls_comes_before_login_and_login_before_the_mail(starttls: SmtpSink) -> None:
+    assert isinstance(await sent(secure(starttls)), Sent)
+    assert (starttls.messages[0].tls, starttls.messages[0].login) == (True, USER)
+    assert starttls.said[:6] == ["CONNECT", "EHLO", "STARTTLS", "EHLO", "AUTH", "MAIL"]
+
+
+async def test_port_465_begins_with_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    with SmtpSink(implicit_tls=True, login=(USER, PASSWORD)) as sink:
+        monkeypatch.setattr(email, "IMPLICIT_TLS_PORT", sink.port)
+        assert isinstance(await sent(secure(sink)), Sent)
+    assert (sink.messages[0].tls, sink.said[:2]) == (True, ["CONNECT", "EHLO"])
+
+
+async def test_login_works_where_only_login_is_offered(starttls: SmtpSink) -> None:
+    starttls.mechanisms = ("LOGIN",)
+    assert isinstance(await sent(secure(starttls)), Sent)
+
+
+async def test_a_server_without_starttls_gets_nothing_and_is_tried_again(sink: SmtpSink) -> None:
+    outcome = failed(await sent(config(sink.port, require_tls=True)))
+    assert (outcome.kind, outcome.verdict) == (FailureKind.TLS, Verdict.RETRY)
+    assert outcome.detail == "the server does not offer STARTTLS, which require_tls asks for"
+    assert "MAIL" not in sink.said
+
+
+async def test_a_refused_starttls_gets_nothing_and_is_tried_again(starttls: SmtpSink) -> None:
+    starttls.reply("STARTTLS", "501 5.5.1 not today")
+    outcome = failed(await sent(secure(starttls)))
+    assert (outcome.kind, outcome.verdict) == (FailureKind.TLS, Verdict.RETRY)
+    assert "AUTH" not in starttls.said
+
+
+async def test_an_untrusted_certificate_gets_nothing(starttls: SmtpSink) -> None:
+    outcome = failed(await sent(secure(starttls, ca_file="")))
+    assert (outcome.kind, outcome.verdict) == (FailureKind.TLS, Verdict.RETRY)
+    assert outcome.detail == "certificate not trusted: self-signed certificate (STARTTLS)"
+    assert "AUTH" not in starttls.said
+
+
+async def test_an_untrusted_certificate_passes_when_told_not_to_look(starttls: SmtpSink) -> None:
+    outcome = await sent(secure(starttls, ca_file="", insecure_skip_verify=True))
+    assert isinstance(outcome, Sent)
+
+
+async def test_a_missing_ca_file_is_a_matter_of_tls(starttls: SmtpSink, tmp_path: Path) -> None:
+    outcome = failed(await sent(secure(starttls, ca_file=str(tmp_path / "missing"))))
+    assert (outcome.kind, outcome.detail) == (
+        FailureKind.TLS,
+        "no such file or directory (STARTTLS)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("verb", "reply", "kind", "verdict"),
+    [
+        ("CONNECT", "421 4.3.2 shutting down", "server_error", "retry"),
+        ("CONNECT", "554 no service for you", "connect", "retry"),
+        ("EHLO", "421 4.3.2 shutting down", "server_error", "retry"),
+        ("MAIL", "451 4.3.0 later", "server_error", "retry"),
+        ("MAIL", "530 5.7.0 login first", "auth", "dead"),
+        ("MAIL", "553 5.1.8 no such sender", "other", "dead"),
+        ("RCPT", "450 4.2.1 busy", "server_error", "retry"),
+        ("RCPT", "552 5.5.3 too many", "server_error", "retry"),
+        ("RCPT", "550 5.1.1 unknown", "destination", "dead"),
+        ("DATA", "452 4.3.1 disk full", "server_error", "retry"),
+        ("END", "451 4.3.0 later", "server_error", "retry"),
+        ("END", "554 5.7.1 looks like spam", "payload", "dead"),
+        ("END", "552 5.3.4 too big", "payload", "dead"),
+    ],
+)
+async def test_a_refusal(sink: SmtpSink, verb: str, reply: str, kind: str, verdict: str) -> None:
+    sink.reply(verb, reply)
+    outcome = failed(await sent(config(sink.port)))
+    assert (outcome.kind, outcome.verdict) == (FailureKind(kind), Verdict(verdict))
+    assert not outcome.ambiguous
+
+
+@pytest.mark.parametrize("hangup", Hangup)
+@pytest.mark.parametrize(
+    ("verb", "ambiguous"),
+    [("CONNECT", False), ("EHLO", False), ("MAIL", False), ("RCPT", False), ("END", True)],
+)
+async def test_a_session_cut_or_silent(
+    sink: SmtpSink,
+    verb: str,
+    hangup: Hangup,
+    ambiguous: bool,  # noqa: FBT001 - a table
+) -> None:
+    sink.reply(verb, hangup)
+    outcome = failed(await sent(config(sink.port), patience=SHORT))
+    assert outcome.verdict is Verdict.RETRY
+    assert outcome.ambiguous == ambiguous
+
+
+@pytest.mark.parametrize("hangup", Hangup)
+async def test_what_was_accepted_stays_so_however_the_session_ends(
+    sink: SmtpSink, hangup: Hangup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(email, "_QUIT_TIMEOUT", SHORT)
+    sink.reply("QUIT", hangup)
+    assert isinstance(await sent(config(sink.port)), Sent)
+
+
+async def test_nobody_there() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        outcome = failed(await sent(config(unused.getsockname()[1])))
+    assert outcome == Failed(FailureKind.CONNECT, Verdict.RETRY, "connection refused (connecting)")
+
+
+async def test_a_refused_login_is_dead(starttls: SmtpSink) -> None:
+    outcome = failed(await sent(secure(starttls, Secret("wrong"))))
+    assert (outcome.kind, outcome.verdict) == (FailureKind.AUTH, Verdict.DEAD)
+
+
+async def test_a_server_without_login_is_dead_where_one_is_configured(sink: SmtpSink) -> None:
+    wants_login = config(sink.port, auth_username=USER, auth_password=Secret(PASSWORD))
+    outcome = failed(await sent(wants_login))
+    assert outcome.detail == "the server offers no way of login that we know"
+    assert (outcome.kind, outcome.verdict) == (FailureKind.AUTH, Verdict.DEAD)
+
+
+async def test_a_refused_password_is_read_again_and_tried_once_more(starttls: SmtpSink) -> None:
+    assert isinstance(await sent(secure(starttls, Secret("old", lambda: PASSWORD))), Sent)
+
+
+async def test_a_password_refused_twice_is_not_tried_a_third_time(starttls: SmtpSink) -> None:
+    outcome = await sent(secure(starttls, Secret("old", lambda: "also old")))
+    assert failed(outcome).kind is FailureKind.AUTH
+    assert starttls.said.count("CONNECT") == 2
+
+
+@pytest.mark.parametrize(
+    ("to", "kind"), [("a@b>\r\nDATA", "destination"), ("müller@example.com", "destination")]
+)
+async def test_a_recipient_that_smtp_cannot_carry_is_dead(
+    sink: SmtpSink, to: str, kind: str
+) -> None:
+    settings = config(sink.port)
+    outcome = failed(await send(settings, mail(settings), to))
+    assert (outcome.kind, outcome.verdict) == (FailureKind(kind), Verdict.DEAD)
+    assert "DATA" not in sink.said
+
+
+async def test_a_name_that_cannot_greet_is_dead(sink: SmtpSink) -> None:
+    outcome = failed(await sent(config(sink.port, hello="two words")))
+    assert (outcome.kind, outcome.verdict) == (FailureKind.OTHER, Verdict.DEAD)
+
+
+ENCODED = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode()).decode()
+ECHO = f"no {PASSWORD} of {USER} for {TO} ({ENCODED})"
+
+
+@pytest.mark.parametrize("verb", ["CONNECT", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "END"])
+@pytest.mark.parametrize(
+    "reply", [f"450 {ECHO}", f"550 {ECHO}", *Hangup], ids=["4yz", "5yz", "cut", "silent"]
+)
+async def test_no_failure_shows_a_credential_or_an_address(
+    starttls: SmtpSink,
+    verb: str,
+    reply: str | Hangup,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "asyncio")
+    starttls.reply(verb, reply, reply)
+    settings = secure(starttls)
+    outcome = failed(await sent(settings, patience=SHORT))
+    everything = f"{outcome!r} {settings.auth_password!r} {caplog.text}"
+    for secret in (PASSWORD, ENCODED, TO):
+        assert secret not in everything

@@ -1,0 +1,338 @@
+"""Rendering: what people read, and that no template can cost an alert."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from sidecar.notify.model import Notice, NoticeStatus, Reason, SlackConfig
+from sidecar.redact import Redactor, RedactPolicy
+from sidecar.render.check import shipped_templates
+from sidecar.render.renderer import MailText, Renderer
+from support.calls import calls
+from support.notify import HOUR, MINUTE, T0, mail_config, notice, notification
+
+RENDERER = Renderer(shipped_templates(), Redactor(RedactPolicy()))
+SLACK = SlackConfig(channel="#critical-alerts")
+MAIL = mail_config("oncall@example.com")
+RESOLVED = notice(NoticeStatus.RESOLVED, ended_at=T0 + HOUR)
+
+
+def texts(payload: Any) -> list[str]:
+    """Return every text in a Slack payload, outermost first."""
+    if isinstance(payload, str):
+        return []
+    inner = payload.values() if isinstance(payload, dict) else payload
+    found = (
+        [v for k, v in payload.items() if k == "text" and isinstance(v, str)]
+        if (isinstance(payload, dict))
+        else []
+    )
+    return found + [t for value in inner if isinstance(value, dict | list) for t in texts(value)]
+
+
+def slack_text(*notices: Notice, config: SlackConfig = SLACK, **more: Any) -> str:
+    return "\n".join(texts(RENDERER.slack(notification(*notices, **more), config).payload))
+
+
+def mail(*notices: Notice, **more: Any) -> MailText:
+    return RENDERER.mail(notification(*notices, **more), MAIL)
+
+
+def html(*notices: Notice, **more: Any) -> str:
+    return mail(*notices, **more).html or ""
+
+
+def test_a_firing_slack_message_says_all_one_needs() -> None:
+    payload = RENDERER.slack(notification(), SLACK).payload
+    title = ":rotating_light: [FIRING:1] PaymentFailing org_7f3a (critical)"
+    assert payload["blocks"][0]["text"]["text"] == title
+    assert payload["text"] == f"{title}: Payment failed 3 times for org_7f3a"
+    assert payload["attachments"][0]["color"] == "#c8102e"
+    assert payload["attachments"][0]["blocks"][0]["text"]["text"] == (
+        "*Payment failed 3 times for org_7f3a*\n"
+        "*critical*, firing for 1h 5m since 2026-11-02 08:00:00 UTC\n"
+        "> Declined: card_declined. Call the customer.\n"
+        "`org_id` org_7f3a   `value` 3\n"
+        ":blue_book: <https://runbooks.example.com/payment|Runbook>"
+    )
+    footer = payload["attachments"][0]["blocks"][-1]["elements"][0]["text"]
+    assert footer == "first notification · critical · 2026-11-02 09:05:00 UTC"
+
+
+def test_a_resolved_message_is_green_and_asks_for_nothing() -> None:
+    payload = RENDERER.slack(notification(RESOLVED, reason=Reason.ALL_RESOLVED), SLACK).payload
+    body = "\n".join(texts(payload))
+    assert "[RESOLVED:1]" in body
+    assert "*resolved* after 1h: 2026-11-02 08:00:00 UTC to 2026-11-02 09:00:00 UTC" in body
+    assert "Call the customer" not in body
+    assert payload["attachments"][0]["color"] == "#2e9e5b"
+
+
+def test_once_prepared_the_first_message_costs_little_more_than_any_other() -> None:
+    def first_message(*, prepared: bool) -> int:
+        renderer = Renderer(shipped_templates(), Redactor(RedactPolicy()))
+        if prepared:
+            renderer.prepare()
+        return calls(lambda: renderer.slack(notification(), SLACK))
+
+    assert first_message(prepared=True) < first_message(prepared=False) / 2
+
+
+def test_a_template_that_is_missing_or_no_template_is_told_of_when_it_is_needed() -> None:
+    renderer = Renderer({"slack.title.j2": "{% if"}, Redactor(RedactPolicy()))
+    renderer.prepare()
+    assert "slack.title.j2" in (renderer.slack(notification(), SLACK).fault or "")
+
+
+VARIANTS = [
+    pytest.param({"held": 2}, {}, "It fired 2 more times", id="held"),
+    pytest.param({"late_by": 7300.0}, {}, "due 2h 1m earlier", id="an overdue escalation"),
+    pytest.param({}, {"late": True}, "Told late", id="late digest"),
+    pytest.param({}, {"late": True}, "LATE FIRING:1", id="late in the title"),
+    pytest.param({}, {"more": 7}, "7 more", id="more than are listed"),
+    pytest.param({}, {"still_firing": 3}, "3 more of this group were told before", id="still"),
+    pytest.param({}, {"reason": Reason.RULE_CHANGED}, "changed or removed", id="rule changed"),
+    pytest.param(
+        {"status": NoticeStatus.ESCALATED, "escalated_to": "critical"},
+        {},
+        "escalated from critical to critical",
+        id="escalated",
+    ),
+    pytest.param(
+        {"status": NoticeStatus.FIRED_AND_RESOLVED, "ended_at": T0 + 5 * MINUTE},
+        {},
+        "within 5m",
+        id="fired and resolved",
+    ),
+]
+
+
+@pytest.mark.parametrize(("of_notice", "of_message", "expected"), VARIANTS)
+def test_every_medium_says_what_is_special(
+    of_notice: dict[str, Any], of_message: dict[str, Any], expected: str
+) -> None:
+    told = notice(**of_notice)
+    assert expected in slack_text(told, **of_message)
+    made = mail(told, **of_message)
+    assert made.fault is None
+    assert expected in " ".join(made.text.split())
+    plain_html = (made.html or "").replace("<b>", "").replace("</b>", "")
+    assert expected in plain_html
+
+
+@pytest.mark.parametrize(
+    ("notices", "subject"),
+    [
+        ([notice()], "[FIRING:1] PaymentFailing org_7f3a (critical)"),
+        (
+            [notice(org="a"), notice(org="b"), notice(org="c")],
+            "[FIRING:3] PaymentFailing a, b and 1 more (critical)",
+        ),
+        ([notice(), RESOLVED], "[FIRING:1] PaymentFailing org_7f3a (critical)"),
+        ([RESOLVED], "[RESOLVED:1] PaymentFailing org_7f3a (critical)"),
+        (
+            [notice(labels={"alertname": "ConfigError", "severity": "page"})],
+            "[FIRING:1] ConfigError (warning)",
+        ),
+        (
+            [notice(NoticeStatus.ESCALATED, labels={"alertname": "Late", "severity": "warning"},
+                    escalated_to="critical")],
+            "[ESCALATED:1] Late (critical)",
+        ),
+    ],
+)  # fmt: skip
+def test_mail_subjects(notices: list[Notice], subject: str) -> None:
+    assert mail(*notices).subject == subject
+
+
+def test_a_header_cannot_be_smuggled_into_a_subject() -> None:
+    evil = notice(labels={"alertname": "A\r\nBcc: eve@example.com", "severity": "info"})
+    assert "\n" not in mail(evil).subject
+    assert "\r" not in mail(evil).subject
+
+
+def test_mail_text_is_complete_without_its_html() -> None:
+    assert mail().text == (
+        "[FIRING:1] PaymentFailing org_7f3a (critical)\n"
+        "\n"
+        "Payment failed 3 times for org_7f3a\n"
+        "  critical, firing for 1h 5m\n"
+        "\n"
+        "  Declined: card_declined. Call the customer.\n"
+        "\n"
+        "  alert:    PaymentFailing\n"
+        "  org_id:   org_7f3a\n"
+        "  value:    3\n"
+        "  since:    2026-11-02 08:00:00 UTC\n"
+        "  runbook:  https://runbooks.example.com/payment\n"
+        "\n"
+        "-- \n"
+        "first notification; receiver critical; 2026-11-02 09:05:00 UTC\n"
+    )
+
+
+class TestEscaping:
+    EVIL = "<!channel> & <script>alert('1')</script>"
+
+    def test_slack_sees_no_markup_from_a_value(self) -> None:
+        body = slack_text(notice(event={"code": self.EVIL}))
+        assert "&lt;!channel&gt; &amp; &lt;script&gt;alert('1')&lt;/script&gt;" in body
+        assert "<!channel>" not in body
+
+    def test_html_sees_no_markup_from_a_value(self) -> None:
+        assert "<script>" not in html(notice(event={"code": self.EVIL}))
+
+    def test_a_value_is_never_a_template(self) -> None:
+        body = slack_text(notice(event={"code": "{{ 7 * 7 }}{% raw %}"}))
+        assert "{{ 7 * 7 }}{% raw %}" in body
+
+    def test_a_runbook_that_is_no_web_address_is_not_a_link(self) -> None:
+        told = notice(annotations={"summary": "s", "runbook_url": "javascript:alert(1)"})
+        assert "href" not in html(told)
+        assert "<javascript" not in slack_text(told)
+
+
+class TestRedaction:
+    def test_no_secret_of_event_or_labels_reaches_a_message(self) -> None:
+        secret = "sk_live_NotARealKey0123456789"
+        told = notice(
+            labels={"alertname": "A", "org_id": secret, "severity": "info"},
+            event={"code": f"api_key={secret} refused", "password": "hunter2"},
+            annotations={"summary": "{{ event.code }} {{ event.password }} {{ labels.org_id }}"},
+            value=secret,
+        )
+        assert secret not in slack_text(told)
+        assert secret not in str(mail(told))
+        assert "hunter2" not in slack_text(told)
+
+    def test_a_secret_put_together_by_an_annotation_is_hidden(self) -> None:
+        told = notice(annotations={"summary": "sk_{{ 'live' }}_{{ event.code }}"})
+        assert "card_declined" not in slack_text(told).replace("Declined", "")
+
+
+class TestFaults:
+    def test_an_annotation_that_fails_shows_its_fault_in_its_place(self) -> None:
+        told = notice(annotations={"summary": "{{ nope }}", "description": "Still here."})
+        made = RENDERER.slack(notification(told), SLACK)
+        assert made.fault == "annotation summary: 'nope' is undefined"
+        body = "\n".join(texts(made.payload))
+        assert "annotation summary: 'nope' is undefined" in body
+        assert "Still here." in body
+
+    @pytest.mark.parametrize("source", ["{{ nope }}", "{% if %}", "{{ 1 / 0 }}",
+                                        "{% for a in range(90000) %}x{% endfor %}",
+                                        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+                                        "{{ 'x' * 900000000 }}", "{% include 'no' %}",
+                                        "{{ ''.__class__.__mro__ }}"])  # fmt: skip
+    def test_a_slack_template_that_fails_gives_way_to_plain_text(self, source: str) -> None:
+        made = RENDERER.slack(notification(), SlackConfig(channel="#x", text=source))
+        assert made.fault is not None
+        assert made.fault.startswith("slack.text.j2: ")
+        assert set(made.payload) == {"text"}
+        assert "Payment failed 3 times for org_7f3a" in made.payload["text"]
+        assert "Template fault: slack.text.j2: " in made.payload["text"]
+
+    @pytest.mark.parametrize("part", ["subject", "text", "html"])
+    def test_a_mail_template_that_fails_gives_way_to_plain_text(self, part: str) -> None:
+        values: dict[str, Any] = {part: "{{ nope }}"}
+        made = RENDERER.mail(notification(), replace(MAIL, **values))
+        assert made.fault == f"mail.{part}.j2: 'nope' is undefined"
+        assert made.html is None
+        assert made.subject == "[FIRING:1] PaymentFailing org_7f3a (critical)"
+        assert "Template fault" in made.text
+        assert "Payment failed 3 times" in made.text
+
+    def test_without_any_template_the_alert_still_goes_out(self) -> None:
+        bare = Renderer({}, Redactor(RedactPolicy()))
+        assert "PaymentFailing" in bare.slack(notification(), SLACK).payload["text"]
+        assert "PaymentFailing" in bare.mail(notification(), MAIL).text
+
+    def test_a_fault_does_not_give_a_secret_away(self) -> None:
+        source = "{{ {}['sk_live_NotARealKey0123456789'] }}"
+        made = RENDERER.slack(notification(), SlackConfig(channel="#x", text=source))
+        assert "sk_live" not in json.dumps(made.payload) + str(made.fault)
+
+
+class TestOwnTemplates:
+    def test_inline_templates_take_the_place_of_the_shipped_ones(self) -> None:
+        config = SlackConfig(channel="#x", title="{{ name }}!", text="{{ notices[0].value }} times")
+        made = RENDERER.slack(notification(), config).payload
+        assert made["blocks"][0]["text"]["text"] == "PaymentFailing!"
+        assert made["attachments"][0]["blocks"][0]["text"]["text"] == "3 times"
+
+    def test_they_may_include_and_import_loaded_ones(self) -> None:
+        mine = {**shipped_templates(), "m.j2": "{% macro hi(x) %}hi {{ x }}{% endmacro %}"}
+        config = SlackConfig(
+            channel="#x",
+            text="{% import 'm.j2' as m %}{{ m.hi('<b>') }} {% include 'mail.subject.j2' %}",
+        )
+        made = Renderer(mine, Redactor(RedactPolicy())).slack(notification(), config)
+        assert made.fault is None
+        assert "hi &lt;b&gt; [FIRING:1]" in "\n".join(texts(made.payload))
+
+    def test_the_example_in_rules_templates_works(self) -> None:
+        path = Path(__file__).parents[2] / "rules" / "templates" / "slack.compact.j2"
+        mine = {**shipped_templates(), path.name: path.read_text(encoding="utf-8")}
+        config = SlackConfig(channel="#x", text='{% include "slack.compact.j2" %}')
+        made = Renderer(mine, Redactor(RedactPolicy())).slack(notification(), config)
+        assert made.fault is None
+        assert made.payload["attachments"][0]["blocks"][0]["text"]["text"] == (
+            "• *Payment failed 3 times for org_7f3a* (firing, critical)"
+        )
+
+    def test_quotes_reach_slack_as_quotes(self) -> None:
+        config = SlackConfig(channel="#x", text="""{{ "a'b\\"c<" | e }}""")
+        assert "a'b\"c&lt;" in slack_text(config=config)
+
+
+def test_plain_slack_is_text_alone() -> None:
+    made = RENDERER.slack_plain(notification(), SLACK)
+    assert made.fault is None
+    assert list(made.payload) == ["text"]
+    assert made.payload["text"].startswith("[FIRING:1] PaymentFailing org_7f3a (critical)\n")
+
+
+LONG = st.text(alphabet=st.sampled_from("ab<>&\n `*_|-x"), max_size=6000)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(LONG, LONG, LONG), min_size=1, max_size=50))
+def test_a_slack_message_is_inside_every_limit(parts: list[tuple[str, str, str]]) -> None:
+    """Limits: docs.slack.dev, blocks and chat.postMessage; 13,200 in all: bolt-js#2509."""
+    notices = [
+        notice(
+            labels={"alertname": name, "org_id": org, "severity": "critical"},
+            annotations={"summary": "{{ event.text }}", "description": "{{ event.text }} " * 5},
+            event={"text": text},
+        )
+        for name, org, text in parts
+    ]
+    made = RENDERER.slack(notification(*notices), SLACK)
+    assert made.fault is None
+    check_limits(made.payload)
+    plain = RENDERER.slack_plain(notification(*notices), SLACK).payload
+    assert len(plain["text"]) <= 4000
+
+
+@pytest.mark.parametrize("count", range(20, 51))
+def test_any_number_of_alerts_stays_within_fifty_blocks(count: int) -> None:
+    made = RENDERER.slack(notification(*[notice()] * count), SLACK)
+    check_limits(made.payload)
+
+
+def check_limits(payload: dict[str, Any]) -> None:
+    blocks = payload["blocks"] + payload["attachments"][0]["blocks"]
+    assert len(blocks) <= 50
+    assert 0 < len(payload["text"]) <= 4000
+    sizes = {"header": 150, "section": 3000}
+    for block in blocks:
+        if block["type"] in sizes:
+            assert 0 < len(block["text"]["text"]) <= sizes[block["type"]]
+    assert sum(len(text) for text in texts(blocks)) <= 13_000
+    for text in texts(blocks):
+        assert re.sub(r"<[^<>\n]+>", "", text).count("<") == 0, "a link is cut in two"

@@ -1,0 +1,147 @@
+"""Conditions and escalation instants as text."""
+
+import pytest
+
+from sidecar.rules.condition import ConditionError, is_absence, parse_condition, parse_instant
+from sidecar.rules.rule import Aggregate, Comparison, Function
+from support.rules import matchers
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(
+            "max(attempt_count) >= 3",
+            [Comparison(left=Aggregate(Function.MAX, "attempt_count"), op=">=", number=3.0)],
+            id="an aggregate against a number",
+        ),
+        pytest.param(
+            "last(status) in [past_due, 'a b', \"c\"]",
+            [
+                Comparison(
+                    left=Aggregate(Function.LAST, "status"),
+                    op="in",
+                    values=("past_due", "a b", "c"),
+                )
+            ],
+            id="a state among texts, quoted or not",
+        ),
+        pytest.param(
+            "last(code) in [1, 2]",
+            [
+                Comparison(
+                    left=Aggregate(Function.LAST, "code"),
+                    op="in",
+                    values=("1", "2"),
+                    numbers=(1.0, 2.0),
+                )
+            ],
+            id="a list of numbers only is also one of numbers",
+        ),
+        pytest.param(
+            "last(code) in [1, x]",
+            [Comparison(left=Aggregate(Function.LAST, "code"), op="in", values=("1", "x"))],
+            id="a mixed list is one of texts",
+        ),
+        pytest.param(
+            'count(status="processing_error") / count() > 0.05',
+            [
+                Comparison(
+                    left=Aggregate(Function.COUNT, "", matchers('status="processing_error"')),
+                    divisor=Aggregate(Function.COUNT),
+                    op=">",
+                    number=0.05,
+                )
+            ],
+            id="a ratio of filtered counts",
+        ),
+        pytest.param(
+            'sum(usage.tokens, a!="b", c=~"d|e") < -1e3 and count() != 2',
+            [
+                Comparison(
+                    left=Aggregate(Function.SUM, "usage.tokens", matchers('a!="b"', 'c=~"d|e"')),
+                    op="<",
+                    number=-1000.0,
+                ),
+                Comparison(left=Aggregate(Function.COUNT), op="!=", number=2.0),
+            ],
+            id="several filters, a dotted field, and",
+        ),
+        pytest.param(
+            "last( status )==unpaid",
+            [Comparison(left=Aggregate(Function.LAST, "status"), op="==", values=("unpaid",))],
+            id="spaces do not matter",
+        ),
+    ],
+)
+def test_a_condition_reads_as(text: str, expected: list[Comparison]) -> None:
+    assert parse_condition(text).comparisons == tuple(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "offset", "says"),
+    [
+        ("", 0, "for example max(attempt_count) >= 3"),
+        ("median(x) > 1", 0, "'median' is not one of count()"),
+        ("max() > 1", 4, "max() needs a field"),
+        ("count(x) > 1", 6, "count() takes no field"),
+        ("count( > 1", 7, "count() takes no field"),
+        ("max(x)", 6, "not 'the end'"),
+        ("max(x) = 3", 7, "expected >, >=, <, <=, ==, != or in, not '='"),
+        ("max(x) >= three", 10, "compare it with one"),
+        ("max(x) in [1, two]", 11, "compare it with numbers"),
+        ("last(x) > high", 10, "== or != or in, not >"),
+        ("last(x) in past_due", 11, "expected '['"),
+        ("last(x) in []", 12, "expected a number or a text"),
+        ("last(x) / count() > 1", 0, "not a number to divide"),
+        ("count() > 1 or count() < 3", 12, "expected `and` before 'or'"),
+        ("count() > 10_000", 12, "expected `and` before '_000'"),
+        ("count() > 10001", 0, "at most 10,000"),
+        ("distinct(x) >= 257", 0, "at most 256"),
+        ("count() # 3", 8, "unexpected '#'"),
+        ('count(status=~"(") > 1', 6, "not an RE2 pattern"),
+        ("last(x) == '" + "y" * 1001 + "'", 11, "1000 characters"),
+        ("max(x) > 1e999", 9, "too large"),
+    ],
+)
+def test_a_faulty_condition_says_where_and_why(text: str, offset: int, says: str) -> None:
+    with pytest.raises(ConditionError) as caught:
+        parse_condition(text)
+    assert caught.value.offset == offset
+    assert says in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "absent"),
+    [
+        ("count() < 1", True),
+        ("count() <= 0", True),
+        ("count() == 0", True),
+        ('count(status="ok") < 5 and count() < 9', True),
+        ("count() > 1", False),
+        ("count() == 3", False),
+        ("count() < 1 and max(x) > 3", False),
+        ('count(status="bad") / count() < 0.1', False),
+        ("distinct(x) < 3", False),
+    ],
+)
+def test_absence_is_a_condition_of_too_few_counts_only(text: str, *, absent: bool) -> None:
+    assert is_absence(parse_condition(text)) is absent
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("current_period_end + 3d", ("current_period_end", 259_200.0)),
+        ("grace_ended_at", ("grace_ended_at", 0.0)),
+        ("trial.end-1h30m", ("trial.end", -5_400.0)),
+    ],
+)
+def test_an_instant_is_a_field_and_an_offset(text: str, expected: tuple[str, float]) -> None:
+    assert parse_instant(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "3d", "a + b + c", "a * 3d", "a +"])
+def test_a_faulty_instant_shows_a_right_one(text: str) -> None:
+    with pytest.raises(ValueError, match="for example"):
+        parse_instant(text)

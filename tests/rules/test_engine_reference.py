@@ -1,0 +1,214 @@
+"""Random histories, with restarts at random points, through the engine and the reference."""
+
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+from hypothesis import given, settings, strategies as st
+
+from sidecar.parse.event import Event
+from sidecar.rules.condition import is_absence, parse_condition
+from sidecar.rules.rule import Rule
+from support.rules import Bench, rule, step
+from support.rules_absence import AbsenceReference
+from support.rules_reference import Reference, Told
+
+CONDITIONS = [
+    "count() >= 3",
+    "count() > 1 and max(n) >= 3",
+    "count() == 2",
+    'count(status="bad") >= 2 and count(status="good") < 1',
+    'count(status="bad") / count() > 0.5',
+    "max(n) >= 3",
+    "max(n) < 3",
+    "max(n) == 2",
+    "max(n) in [1, 3]",
+    "min(n) <= 1",
+    "min(n) != 2",
+    "sum(n) > 4",
+    "avg(n) >= 2",
+    "max(n) / count() > 1",
+    "distinct(n) >= 2",
+    "distinct(n) < 2",
+    "last(status) in [bad, worse]",
+    "last(status) != good",
+    "last(n) > 1",
+    "last(status) == bad and count() >= 2",
+    "avg(n) / sum(n) < 1",
+    "min(n) / max(n) in [0.5, 1]",
+    "distinct(n) / count() < 1",
+    'sum(n, status="bad") >= 3 and max(n, status!="bad") < 4',
+]
+ABSENCES = [
+    "count() < 1",
+    "count() < 2",
+    "count() == 0",
+    'count(status="bad") < 1 and count() <= 2',
+]
+STEPS = [step("ends + 20s", after=30), step("graced", severity="page"), step(after=45, team="x")]
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> Rule:
+    condition = draw(st.sampled_from([*CONDITIONS, *ABSENCES, *ABSENCES]))
+    more: dict[str, Any] = {
+        "within": 60.0,
+        "hold": draw(st.sampled_from([None, 40.0])) if "last(" in condition else None,
+        "for_": draw(st.sampled_from([0.0, 0.0, 7.0])),
+        "keep_firing_for": draw(st.sampled_from([0.0, 0.0, 9.0])),
+        "dedup_by": draw(st.sampled_from([None, None, "id"])),
+        "escalate": tuple(draw(st.lists(st.sampled_from(STEPS), max_size=3))),
+        "resolve": draw(st.sampled_from([None, ['status="paid"']])),
+        "by": draw(st.sampled_from([("org_id",), ("org_id",), ()])),
+    }
+    return rule(condition, **more)
+
+
+@st.composite
+def events(draw: st.DrawFn, near: float) -> Event:
+    fields: dict[str, Any] = {
+        "org_id": draw(st.sampled_from("ab")),
+        "n": draw(st.sampled_from([0, 1, 2, 3, "3", 4, None, "much", True])),
+    }
+    for name in ("ends", "graced"):
+        if draw(st.integers(0, 3)) == 0:
+            fields[name] = near + draw(st.integers(-50, 50))
+    if draw(st.booleans()):
+        fields["id"] = draw(st.sampled_from("pqr"))
+    status = draw(st.sampled_from(["bad", "bad", "worse", "good", "paid", "paid"]))
+    at = near + draw(st.sampled_from([0, 0, 0, 0, -1, -5, -30, -61]))
+    return Event("stripe", draw(st.sampled_from("xxxy")), status, float(at), fields)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[tuple[str, Any]]:
+    t = 1000.0
+    out: list[tuple[str, Any]] = []
+    for _ in range(draw(st.integers(1, 25))):
+        t += draw(st.sampled_from([0, 1, 1, 3, 10, 20, 35, 60, 90]))
+        what = draw(st.sampled_from(["event"] * 5 + ["tick", "tick", "lag", "restart", "reload"]))
+        out.append((what, draw(events(t)) if what == "event" else t))
+    return [*out, ("tick", t + 500.0)]
+
+
+def variant(tested: Rule, number: int) -> Rule:
+    """Return what the rule is after so many reloads: other steps, then another condition."""
+    # No field that the steps before did not ask for: it is known from the next event on only.
+    new = step(after=10.0 * number, severity="page")
+    steps = (*tested.escalate[::-1], new) if number % 2 else tested.escalate
+    if number % 4 < 2:
+        return replace(tested, escalate=steps)
+    text = "count() < 3" if is_absence(tested.condition) else "count() >= 2"
+    return replace(tested, escalate=steps, condition=parse_condition(text))
+
+
+def run_engine(tested: Rule, history: list[tuple[str, Any]], *, restarts: bool) -> list[Told]:
+    bench = Bench(tested, start=0.0, stale_after=25.0)
+    read_at, reloads = 0.0, 0
+    for what, subject in history:
+        if what == "event":
+            read_at = max(read_at, subject.at)
+            bench.see(subject, read_at=read_at)
+        elif what in ("tick", "lag"):
+            bench.tick(subject, complete=what == "tick")
+        elif what == "reload":
+            reloads += 1
+            bench.commit()
+            bench.load(variant(tested, reloads), now=subject)
+        elif restarts:
+            bench.restart()
+    numbers = [t.alert.change for t in bench.all]
+    assert numbers == list(range(1, len(numbers) + 1))
+    told = [(t.kind.value, t.at, t.alert.labels, t.alert.since, t.stale) for t in bench.all]
+    return in_order(told)
+
+
+def run_reference(tested: Rule, history: list[tuple[str, Any]]) -> list[Told]:
+    kind = AbsenceReference if is_absence(tested.condition) else Reference
+    reference = kind(tested, stale_after=25.0)
+    read_at, reloads = 0.0, 0
+    for what, subject in history:
+        if what == "event":
+            read_at = max(read_at, subject.at)
+            reference.observe(subject, read_at)
+        elif what in ("tick", "lag"):
+            reference.tick(subject, subject, complete=what == "tick")
+        elif what == "reload":
+            reloads += 1
+            reference.reload(variant(tested, reloads), subject)
+    return in_order(reference.told)
+
+
+def in_order(told: list[Told]) -> list[Told]:
+    """Return the transitions with those of one reload sorted: they come in the order of rows."""
+    out: list[Told] = []
+    for closed, some in groupby(told, key=lambda one: (one[0] == "closed", one[1])):
+        of_one = list(some)
+        out += sorted(of_one, key=repr) if closed[0] else of_one
+    return out
+
+
+@settings(max_examples=300, deadline=None)
+@given(rules(), histories())
+def test_engine_with_restarts_tells_what_the_reference_tells(
+    tested: Rule, history: list[tuple[str, Any]]
+) -> None:
+    assert run_engine(tested, history, restarts=True) == run_reference(tested, history)
+
+
+@settings(max_examples=200, deadline=None)
+@given(rules(), histories(), st.integers(1, 2))
+def test_events_judged_together_come_to_what_they_come_to_one_by_one(
+    tested: Rule, history: list[tuple[str, Any]], twins: int
+) -> None:
+    both = [tested, replace(tested, name="Twin")][:twins]
+    together, single = Bench(*both, stale_after=25.0), Bench(*both, stale_after=25.0)
+    for what, some in groupby(history, key=lambda one: one[0]):
+        subjects = [subject for _, subject in some]
+        if what == "event":
+            now = max(one.at for one in subjects)
+            together.see_together(*subjects, read_at=now)
+            single.see(*subjects, read_at=now)
+        elif what == "tick":
+            for bench in (together, single):
+                bench.tick(subjects[-1])
+    assert together.all == single.all
+    assert together.file.rows == single.file.rows
+    assert together.engine.counts() == single.engine.counts()
+    assert together.engine.take_states() == single.engine.take_states()
+
+
+@settings(max_examples=150, deadline=None)
+@given(rules(), histories())
+def test_a_restart_changes_no_transition_and_no_row(
+    tested: Rule, history: list[tuple[str, Any]]
+) -> None:
+    whole, parted = Bench(tested, stale_after=25.0), Bench(tested, stale_after=25.0)
+    for what, subject in history:
+        for bench in (whole, parted):
+            if what == "event":
+                bench.see(subject, read_at=subject.at + 20)
+            elif what == "tick":
+                bench.tick(subject)
+        parted.restart()
+    assert parted.all == whole.all
+    assert parted.file.rows == whole.file.rows
+    assert parted.engine.counts() == whole.engine.counts()
+
+
+@settings(max_examples=150, deadline=None)
+@given(rules(), histories())
+def test_a_quiet_end_leaves_only_states_that_nothing_drops(
+    tested: Rule, history: list[tuple[str, Any]]
+) -> None:
+    bench = Bench(tested)
+    for what, subject in history:
+        if what == "event":
+            bench.see(subject)
+    bench.tick(1e9)
+    silence = is_absence(tested.condition) and not tested.by
+    kept = silence or ("last(" in tested.condition.text and tested.hold is None)
+    assert kept or {type(row).__name__ for row in bench.file.rows.values()} <= {
+        "RuleRow",
+        "MetaRow",
+    }

@@ -1,0 +1,57 @@
+"""What taking up stored keys costs: calls for each, which are no matter of luck."""
+
+import pytest
+
+from sidecar.rows import RuleRow, RuleStateRow
+from sidecar.rules.engine import Engine
+from sidecar.rules.rule import Rule
+from sidecar.store.schema import table_of
+from support.calls import calls
+from support.rules import DAY, StateFile, event, redact, rule
+
+# Of Python functions and of C ones; a start with 100,000 keys has 100,000 times as many.
+MOST_CALLS = 38
+
+
+def stored(one: Rule, keys: int) -> StateFile:
+    engine = Engine([one], redact=redact, stale_after=DAY)
+    engine.restore((), (), (), now=0)
+    for number in range(keys):
+        engine.observe(event(number, n=1, org_id=f"org_{number}"), read_at=number)
+    file = StateFile()
+    file.commit(engine.drain().delta)
+    return file
+
+
+@pytest.mark.parametrize("condition", ["max(n) >= 3", "count() >= 3", "min(n) <= 0"])
+def test_a_stored_key_is_taken_up_in_few_calls(condition: str) -> None:
+    one = rule(condition, within=30 * DAY)
+
+    def cost(keys: int) -> int:
+        file = stored(one, keys)
+        engine = Engine([one], redact=redact, stale_after=DAY)
+        rows = file.of(RuleRow), file.of(RuleStateRow)
+        spent = calls(lambda: engine.restore(*rows, (), now=0))
+        assert len(list(engine._keys)) == keys
+        return spent
+
+    assert cost(300) - cost(100) <= 200 * MOST_CALLS
+
+
+def test_a_row_as_it_should_be_becomes_a_struct_in_two_calls() -> None:
+    table = table_of(RuleStateRow)
+    found = [("Rule", f'["org_{number}"]', b"packed") for number in range(100)]
+    assert table.rows(found)[7] == RuleStateRow(rule="Rule", by_key='["org_7"]', packed=b"packed")
+    assert calls(lambda: table.rows(found)) <= 2 * 100 + 50
+
+
+def test_deadlines_of_stored_keys_are_met_in_order() -> None:
+    one = rule("count() >= 3", within=DAY)
+    file = stored(one, 50)
+    engine = Engine([one], redact=redact, stale_after=DAY)
+    engine.restore(file.of(RuleRow), file.of(RuleStateRow), (), now=0)
+    left = []
+    while (due := engine.next_deadline()) is not None:
+        engine.tick(due, now=due, complete=True)
+        left.append((due, len(list(engine._keys))))
+    assert left == [(DAY + number, 49 - number) for number in range(50)]

@@ -1,0 +1,175 @@
+"""What a value of a field is to a rule: a text, a number, a state, a label, or nothing."""
+
+from typing import Any
+
+import pytest
+
+from support.rules import DAY, Bench, event, rule
+
+MISSING = object()
+
+
+def seen(condition: str, value: Any, **more: Any) -> list[str]:
+    """Return how often the rule fires when one event holds `value` in the field n."""
+    bench = Bench(rule(condition, **more))
+    fields = {} if value is MISSING else {"n": value}
+    return [str(t.alert.value) for t in bench.see(event(0, **fields))]
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        pytest.param(3, 3.0, id="a number"),
+        pytest.param(2.5, 2.5, id="a fraction"),
+        pytest.param("3", 3.0, id="a text that is a number"),
+        pytest.param(" 2.50 ", 2.5, id="with spaces around"),
+        pytest.param("1e3", 1000.0, id="with an exponent"),
+        pytest.param("-7", -7.0, id="a negative one"),
+        pytest.param("3,5", None, id="with a comma"),
+        pytest.param("0x10", None, id="in hexadecimal"),
+        pytest.param("1_000", None, id="as Python writes thousands"),
+        pytest.param("", None, id="an empty text"),
+        pytest.param("nan", None, id="nan as text"),
+        pytest.param(float("nan"), None, id="nan"),
+        pytest.param(float("inf"), None, id="infinity"),
+        pytest.param(10**400, None, id="beyond what a float holds"),
+        pytest.param(True, None, id="a boolean"),
+        pytest.param(None, None, id="null"),
+        pytest.param([3], None, id="a list"),
+        pytest.param({"n": 3}, None, id="an object"),
+        pytest.param(MISSING, None, id="no field"),
+    ],
+)
+@pytest.mark.parametrize("function", ["sum", "min", "max", "avg"])
+def test_a_value_as_a_number(function: str, value: Any, number: float | None) -> None:
+    assert seen(f"{function}(n) > -1e300", value) == ([] if number is None else [str(number)])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        pytest.param("past_due", "past_due", id="a text"),
+        pytest.param(3, "3", id="a number"),
+        pytest.param(True, "true", id="true"),
+        pytest.param(False, "false", id="false"),
+        pytest.param("", "", id="an empty text"),
+        pytest.param([1, "a"], '[1,"a"]', id="a list"),
+        pytest.param({"a": None}, '{"a":null}', id="an object"),
+    ],
+)
+def test_a_value_as_a_state(value: Any, text: str) -> None:
+    assert len(seen(f"last(n) == '{text}'", value, hold=DAY)) == 1
+    assert seen(f"last(n) != '{text}'", value, hold=DAY) == []
+
+
+@pytest.mark.parametrize("value", [None, MISSING], ids=["null", "no field"])
+@pytest.mark.parametrize("condition", ["last(n) != x", "distinct(n) >= 1", "distinct(n) >= 0"])
+def test_nothing_is_no_sample(condition: str, value: Any) -> None:
+    assert seen(condition, value) == []
+
+
+@pytest.mark.parametrize(
+    ("condition", "value", "fires"),
+    [
+        pytest.param("last(n) > 2", "3", True, id="a text that is a number is one"),
+        pytest.param("last(n) == 3", "3.0", True, id="equal as numbers"),
+        pytest.param("last(n) == '3'", "3.0", False, id="quoted it is a text"),
+        pytest.param("last(n) in [1, 3]", 3, True, id="among numbers"),
+        pytest.param("last(n) in [a, 3]", 3, True, id="among texts, as it is written"),
+        pytest.param("last(n) != 3", "many", False, id="what is no number passes nothing"),
+        pytest.param("last(n) in [true]", True, True, id="a boolean is its word"),
+    ],
+)
+def test_a_state_against_numbers_and_texts(condition: str, value: Any, *, fires: bool) -> None:
+    assert bool(seen(condition, value, hold=DAY)) is fires
+
+
+def test_distinct_counts_texts() -> None:
+    bench = Bench(rule("distinct(n) >= 3"))
+    assert bench.see(*(event(i, n=n) for i, n in enumerate([3, "3", True, "true", None]))) == []
+    assert len(bench.see(event(9, n="x"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("matcher", "value", "passes"),
+    [
+        ("n=3", 3, True),
+        ("n=3", "3", True),
+        ('n="3.0"', 3, False),
+        ("n=true", True, True),
+        ('n=""', None, True),
+        ('n=""', MISSING, True),
+        ('n!=""', MISSING, False),
+        ('n=~"|x"', MISSING, True),
+        ('n!~"x.*"', "xy", False),
+    ],
+)
+def test_a_value_to_a_matcher(matcher: str, value: Any, *, passes: bool) -> None:
+    assert bool(seen("count() >= 1", value, match=[matcher])) is passes
+
+
+@pytest.mark.parametrize("value", [None, "", MISSING], ids=["null", "empty", "no field"])
+def test_what_is_missing_is_the_empty_label_and_one_key(value: Any) -> None:
+    bench = Bench(rule("count() >= 2", by=("n",)))
+    bench.see(event(0), event(1, **({} if value is MISSING else {"n": value})))
+    assert [t.alert.labels["n"] for t in bench.all] == [""]
+
+
+def test_nested_fields_everywhere() -> None:
+    tested = rule(
+        "sum(u.tokens, u.kind=chat) >= 5",
+        match=['u.on="true"'],
+        by=("u.model",),
+        resolve=["u.done=yes"],
+        dedup_by="u.id",
+    )
+    bench = Bench(tested)
+    first = {"on": True, "kind": "chat", "model": "large", "tokens": "5", "id": 1}
+    fired, *_ = bench.see(event(0, u=first), event(1, u=first))
+    assert (fired.alert.labels["u_model"], fired.alert.key) == ("large", ("large",))
+    (ended,) = bench.see(event(2, u={"done": "yes", "model": "large", "id": 2}))
+    assert ended.kind.value == "resolved"
+
+
+def test_a_field_whose_own_name_has_the_dot_wins() -> None:
+    bench = Bench(rule("max(a.b) >= 3"))
+    both: dict[str, Any] = {"a.b": 3, "a": {"b": 1}}
+    assert len(bench.see(event(0, **both))) == 1
+
+
+@pytest.mark.parametrize(
+    ("condition", "values", "fires"),
+    [
+        pytest.param("sum(n) / sum(m) > -9", [{"n": 1, "m": 0}], False, id="divided by zero"),
+        pytest.param("sum(n) / sum(m) > -9", [{"n": 1}], False, id="divided by nothing"),
+        pytest.param("sum(n) / sum(m) > -9", [{"m": 1}], False, id="nothing divided"),
+        pytest.param("sum(n) / sum(m) == -2", [{"n": 4, "m": -2}], True, id="negative numbers"),
+        pytest.param("count(n=1) / count() == 0", [{"n": 2}], True, id="no count is 0 of all"),
+        pytest.param("count() / count(n=1) > 0", [{"n": 2}], False, id="all of no count"),
+        pytest.param("distinct(n) / count() == 0.5", [{"n": 1}, {"n": 1}], True, id="of distinct"),
+        pytest.param("max(n) / min(n) >= 3", [{"n": 1}, {"n": 3}], True, id="of extremes"),
+    ],
+)
+def test_a_ratio(condition: str, values: list[dict[str, Any]], *, fires: bool) -> None:
+    bench = Bench(rule(condition))
+    bench.see(*(event(0, **fields) for fields in values))
+    assert bool(bench.all) is fires
+
+
+def test_ids_are_known_per_rule_and_key() -> None:
+    bench = Bench(*(rule("count() >= 1", name=name, dedup_by="id") for name in "AB"))
+    bench.see(event(0, id=1), event(1, id="1"), event(2, id=1, org_id="b"))
+    assert [(t.alert.name, t.alert.key) for t in bench.all] == [
+        ("A", ("a",)),
+        ("B", ("a",)),
+        ("A", ("b",)),
+        ("B", ("b",)),
+    ]
+
+
+def test_a_pending_alert_that_a_person_ends_was_never_told() -> None:
+    bench = Bench(rule("count() >= 1", for_=60.0))
+    bench.see(event(0))
+    assert bench.engine.end("Rule", ("a",), at=1.0, now=1.0)
+    assert bench.commit() == []
+    assert bench.tick(DAY) == []

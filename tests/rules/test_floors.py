@@ -1,0 +1,254 @@
+"""Keys that were resolved and of which nothing else is known: what they hold back, and for long."""
+
+import msgspec
+import pytest
+
+from sidecar.rows import FloorsRow, RuleStateRow
+from sidecar.rules.keystate import PackedState
+from sidecar.rules.rule import Rule
+from support.rules import DAY, HOUR, Bench, event, kinds, rule, told
+
+FAILING = rule("max(n) >= 3", resolve=['status="paid"'])
+ONCE = rule("count() >= 1", resolve=['status="paid"'])
+
+
+def resolved(at: float = 100.0, tested: Rule = FAILING) -> Bench:
+    """Return a bench whose one rule knows of a resolve of key "a", and of nothing else."""
+    bench = Bench(tested)
+    bench.see(event(at, "paid"))
+    return bench
+
+
+def test_a_resolve_of_an_unknown_key_is_a_floor_and_no_state() -> None:
+    bench = resolved()
+    assert bench.floors() == {("Rule", ("a",)): 100.0}
+    assert list(bench.engine._keys) == []
+    assert bench.file.of(RuleStateRow) == []
+    assert len(bench.file.of(FloorsRow)) == 1
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
+@pytest.mark.parametrize(
+    ("at", "fires"), [(99.0, False), (100.0, False), (100.5, True)], ids=["before", "at", "after"]
+)
+def test_a_failure_up_to_the_floor_does_not_count(
+    at: float, *, fires: bool, restarted: bool
+) -> None:
+    bench = resolved()
+    if restarted:
+        bench.restart()
+    assert bool(bench.see(event(at, n=3))) is fires
+
+
+@pytest.mark.parametrize("at", [99.0, 100.0])
+def test_a_forgotten_failure_makes_no_state(at: float) -> None:
+    bench = resolved()
+    bench.see(event(at, n=3))
+    assert list(bench.engine._keys) == []
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
+def test_a_state_that_begins_at_a_floor_keeps_it(*, restarted: bool) -> None:
+    bench = resolved()
+    bench.see(event(200, n=1))
+    if restarted:
+        bench.restart()
+    assert bench.floors() == {}
+    assert bench.see(event(99, n=3)) == []
+
+
+def test_a_resolve_later_than_the_floor_raises_it_and_an_earlier_one_does_not() -> None:
+    bench = resolved()
+    bench.see(event(90, "paid"))
+    assert bench.floors() == {("Rule", ("a",)): 100.0}
+    bench.see(event(110, "paid"))
+    assert bench.floors() == {("Rule", ("a",)): 110.0}
+
+
+def test_a_resolve_that_raises_nothing_writes_nothing() -> None:
+    bench = resolved()
+    bench.engine.observe(event(90, "paid"), read_at=100)
+    assert not bench.engine.drain().delta
+
+
+def test_a_key_whose_alert_is_resolved_is_bare_again() -> None:
+    bench = Bench(FAILING)
+    bench.see(event(0, n=3))
+    assert told(bench.see(event(10, "paid"))) == [("resolved", 10)]
+    assert bench.floors() == {("Rule", ("a",)): 10.0}
+    assert bench.file.of(RuleStateRow) == []
+    bench.restart()
+    assert bench.floors() == {("Rule", ("a",)): 10.0}
+
+
+def test_a_key_whose_newer_samples_a_late_resolve_leaves_keeps_its_state() -> None:
+    bench = Bench(FAILING)
+    bench.see(event(20, n=1), event(10, "paid"))
+    assert bench.floors() == {}
+    assert [s.floor for s in bench.engine._keys] == [10.0]
+
+
+def test_a_key_whose_own_time_is_later_than_its_floor_keeps_its_state() -> None:
+    """Or a sample between the two would be judged at its own time, and not at the key's."""
+    bench = Bench(FAILING)
+    bench.see(event(10, n=1), event(30), event(20, "paid"))
+    assert [(s.floor, s.clock) for s in bench.engine._keys] == [(20.0, 30.0)]
+
+
+def test_ids_to_be_remembered_need_a_state() -> None:
+    bench = resolved(tested=rule("count() >= 2", resolve=['status="paid"'], dedup_by="id"))
+    assert bench.floors() == {}
+    assert len(bench.file.of(RuleStateRow)) == 1
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
+def test_a_floor_holds_nothing_back_once_rule_time_has_passed_it_by_the_span(
+    *, restarted: bool
+) -> None:
+    bench = resolved(tested=ONCE)
+    assert bench.engine.next_deadline() == HOUR + 100
+    bench.tick(HOUR + 99.9)
+    assert bench.see(event(50)) == []
+    bench.tick(HOUR + 100)
+    if restarted:
+        bench.restart()
+    assert told(bench.see(event(50))) == [("fired", 50)]
+
+
+def test_a_floor_set_behind_rule_time_lasts_until_time_passes_again() -> None:
+    bench = Bench(ONCE)
+    bench.tick(9 * HOUR)
+    assert bench.see(event(100, "paid"), event(50)) == []
+    bench.tick(9 * HOUR)
+    assert kinds(bench.see(event(50))) == ["fired"]
+
+
+def test_the_deadline_of_a_raised_floor_is_put_off() -> None:
+    bench = resolved(tested=ONCE)
+    bench.see(event(2000, "paid"))
+    bench.tick(HOUR + 1999)
+    assert bench.floors()
+    assert bench.engine.next_deadline() == HOUR + 2000
+    bench.tick(HOUR + 2000)
+    assert bench.floors() == {}
+
+
+def test_no_row_is_left_when_the_last_floor_is_over() -> None:
+    bench = resolved()
+    bench.tick(HOUR + 100)
+    assert bench.file.of(FloorsRow) == []
+    assert bench.engine.next_deadline() is None
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
+def test_a_floor_does_not_come_back_when_the_state_after_it_is_gone(*, restarted: bool) -> None:
+    """Its entry still lies in the log, and rule time has not passed it."""
+    bench = Bench(FAILING)
+    bench.see(event(100, "paid"), event(100, "paid", org_id="b"))
+    bench.see(event(5 * HOUR))  # no sample, but time for the key
+    assert list(bench.engine._keys) == []
+    if restarted:
+        bench.restart()
+    assert set(bench.floors()) == {("Rule", ("b",))}
+    assert kinds(bench.see(event(50, n=3))) == ["fired"]
+
+
+def test_floors_count_as_keys_and_raising_one_needs_no_room() -> None:
+    bench = Bench(FAILING, max_keys=2)
+    bench.see(*(event(at, "paid", org_id=org) for at, org in enumerate("abca")))
+    assert bench.engine.overflow == {"Rule": 1}
+    assert set(bench.floors()) == {("Rule", ("a",)), ("Rule", ("b",))}
+    assert kinds(bench.see(event(9, n=3), event(9, n=3, org_id="c"))) == ["fired"]
+    assert bench.engine.overflow == {"Rule": 2}
+
+
+def test_a_changed_rule_forgets_its_floors_and_never_finds_them_again() -> None:
+    other = rule("count() >= 9", name="Other", resolve=['status="paid"'])
+    bench = Bench(ONCE, other)
+    bench.see(event(100, "paid"))
+    changed = rule("count() >= 2", resolve=['status="paid"'])
+    for tested in (changed, ONCE, ONCE):
+        bench.load(tested, other, now=200.0)
+        assert bench.floors() == {("Other", ("a",)): 100.0}
+    assert kinds(bench.see(event(50))) == ["fired"]
+
+
+def test_rows_of_vanished_rules_go() -> None:
+    bench = resolved()
+    bench.load(rule("count() >= 9", name="Other"), now=200.0)
+    assert bench.file.of(FloorsRow) == []
+
+
+def test_a_rule_that_comes_to_drop_repeated_ids_honours_its_floors() -> None:
+    bench = resolved(tested=ONCE)
+    bench.load(rule("count() >= 1", resolve=['status="paid"'], dedup_by="id"), now=200.0)
+    assert bench.see(event(50, id="x")) == []
+    bench.see(event(150, "paid", id="y"))
+    assert bench.floors() == {}
+    assert bench.see(event(140, id="z")) == []
+
+
+def test_a_longer_memory_does_not_bring_back_what_is_over() -> None:
+    short = rule("last(n) >= 3", hold=60.0, resolve=['status="paid"'])
+    bench = resolved(tested=short)
+    bench.see(event(1000, "paid", org_id="b"))
+    bench.tick(200)
+    bench.load(rule("last(n) >= 3", hold=DAY, resolve=['status="paid"']), now=200.0)
+    assert set(bench.floors()) == {("Rule", ("b",))}
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [b"\x91\xc1", msgspec.msgpack.encode((0, [("Rule", [(["a"], 500.0, 7)])]))],
+    ids=["damaged", "of another form"],
+)
+def test_a_row_that_cannot_be_read_goes_and_costs_its_own_entries_only(packed: bytes) -> None:
+    bench = resolved()
+    bench.file.rows[FloorsRow, (7,)] = FloorsRow(seq=7, packed=packed)
+    bench.restart()
+    assert bench.floors() == {("Rule", ("a",)): 100.0}
+    assert [row.seq for row in bench.file.of(FloorsRow)] == [1]
+
+
+def test_where_a_lost_row_leaves_both_the_state_counts() -> None:
+    bench = resolved()
+    before = bench.file.of(FloorsRow)[0]
+    bench.see(event(200, n=3))
+    bench.file.rows[FloorsRow, (1,)] = before
+    bench.restart()
+    assert bench.floors() == {}
+    assert told(bench.see(event(300, "paid"))) == [("resolved", 300)]
+
+
+def test_a_stored_state_that_is_only_a_floor_still_counts_and_becomes_one_when_resolved() -> None:
+    """So did every sidecar before schema version 2 store them."""
+    bench = Bench(FAILING)
+    packed = msgspec.msgpack.encode(PackedState(2, 100.0, 100.0, None, []))
+    row = RuleStateRow(rule="Rule", by_key='["a"]', packed=packed)
+    bench.file.rows[RuleStateRow, ("Rule", '["a"]')] = row
+    bench.restart()
+    assert bench.see(event(99, n=3)) == []
+    bench.see(event(110, "paid"))
+    assert bench.floors() == {("Rule", ("a",)): 110.0}
+    assert bench.file.of(RuleStateRow) == []
+
+
+def test_the_census_counts_a_key_that_is_laid_bare_out_of_its_state() -> None:
+    bench = Bench(rule("last(plan) == pro", hold=DAY, resolve=['status="paid"']))
+    bench.see(event(0, plan="pro"))
+    assert bench.engine.take_states() == {("Rule", "pro"): 1}
+    bench.see(event(1, "paid"))
+    assert bench.engine.take_states() == {("Rule", "pro"): -1}
+
+
+def test_events_of_one_chunk_are_judged_in_their_order() -> None:
+    bench = Bench(FAILING)
+    seen = [event(1, "paid"), event(2, n=3), event(3, "paid"), event(4, "paid"), event(2.5, n=3)]
+    assert told(bench.see_together(*seen, read_at=5)) == [("fired", 2), ("resolved", 3)]
+    assert bench.floors() == {("Rule", ("a",)): 4.0}
+
+
+def test_two_rules_that_one_event_resolves_both_remember_it() -> None:
+    bench = Bench(FAILING, rule("count() >= 1", name="Other", resolve=['status="paid"']))
+    bench.see_together(event(1, "paid"), event(2, "paid"), read_at=2)
+    assert bench.floors() == {("Rule", ("a",)): 2.0, ("Other", ("a",)): 2.0}

@@ -1,0 +1,157 @@
+"""What many rules and many keys cost, counted in calls and bytes, which are no matter of luck."""
+
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sidecar.rules import index as gates
+from sidecar.rules.engine import Engine
+from sidecar.rules.index import PatternSet
+from support.calls import calls
+from support.rules import DAY, HOUR, Bench, event, redact, rule
+
+
+def engine_of(count: int, match: Callable[[int], list[str]], **more: Any) -> Engine:
+    rules = [rule("count() >= 1", name=f"R{i}", match=match(i), **more) for i in range(count)]
+    engine = Engine(rules, redact=redact, stale_after=HOUR)
+    engine.restore((), (), (), now=0)
+    return engine
+
+
+SHAPES: list[Any] = [
+    pytest.param(lambda i: [f'event_type="e{i}"'], {}, id="by event type"),
+    pytest.param(lambda i: ['event_type="x"', f'status=~"a{i}|b{i}"'], {}, id="by statuses"),
+    pytest.param(lambda i: ['event_type="x"', f'plan="p{i}"'], {}, id="by another field"),
+    pytest.param(lambda i: ['event_type="x"', f'error=~".*(a{i}|b{i}).*"'], {}, id="by pattern"),
+    pytest.param(lambda i: [f'plan="p{i}"', 'status!="s"'], {}, id="by a field and not a status"),
+    pytest.param(
+        lambda i: ['event_type="x"', f'plan="p{i}"'],
+        {"resolve": ['event_type="x"', 'plan="none"']},
+        id="with resolve on the same events",
+    ),
+]
+
+
+@pytest.mark.parametrize(("match", "more"), SHAPES)
+def test_a_thousand_rules_cost_what_ten_cost_for_an_event_that_none_matches(
+    match: Callable[[int], list[str]], more: dict[str, Any]
+) -> None:
+    seen = event(0, plan="free", error="timeout at a")
+
+    def cost(count: int) -> int:
+        engine = engine_of(count, match, **more)
+        engine.observe(seen, read_at=0)  # what a triple means is worked out once
+        assert engine.drain().transitions == []
+        return calls(lambda: engine.observe(seen, read_at=1))
+
+    assert cost(1000) <= 2 * cost(10)
+
+
+def test_a_triple_never_seen_before_costs_no_more_with_a_thousand_rules() -> None:
+    def cost(count: int) -> int:
+        engine = engine_of(count, SHAPES[0].values[0])
+        engine.wants(("stripe", "first", "s"))
+        return calls(lambda: engine.wants(("stripe", "other", "s")))
+
+    assert cost(1000) <= 2 * cost(10)
+
+
+def test_a_rule_among_a_thousand_is_found_by_its_pattern() -> None:
+    engine = engine_of(1000, SHAPES[3].values[0])
+    engine.observe(event(0, error="then b77 broke"), read_at=0)
+    # a7 is part of no error here, but b7 and b77 are.
+    assert [t.alert.name for t in engine.drain().transitions] == ["R7", "R77"]
+
+
+def test_where_re2_gives_up_every_pattern_is_a_candidate() -> None:
+    patterns = PatternSet()
+    patterns.add("a", 1)
+    patterns.add("b", 2)
+    assert patterns.matching("b") == [2]
+    patterns._match = lambda _text: []
+    assert patterns.matching("b") == [1, 2]
+
+
+def test_patterns_too_large_for_one_set_are_all_candidates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gates, "_SET_MEMORY", 1 << 14)
+    patterns = PatternSet()
+    for place in range(50):
+        patterns.add(f".*a{place}.*[x-z]{{10,99}}", place)
+    assert len(patterns.matching("a")) == 50
+
+
+# 100,000 keys in 250 MB: what one key may take, all of it.
+MOST_BYTES = 2500
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "count() >= 3",
+        "max(n) >= 3",
+        "min(n) <= 3",
+        "sum(n) > 1e12",
+        "avg(n) > 1e9",
+        'count(status="s") / count() > 2',
+        "avg(n) / sum(n) > 1e9",
+        "distinct(n) > 47",
+        "last(n) > 0",
+    ],
+)
+def test_a_full_key_takes_little_memory(condition: str) -> None:
+    hold = DAY if "last(" in condition else None
+    engine = Engine([rule(condition, hold=hold)], redact=redact, stale_after=DAY)
+    engine.restore((), (), (), now=0)
+    fill(engine, ["warm"], condition)
+    tracemalloc.start()
+    try:
+        fill(engine, [f"0637e712-0000-4000-8000-{k:012}" for k in range(60)], condition)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(list(engine._keys)) == 61
+    assert taken / 60 <= MOST_BYTES
+
+
+def fill(engine: Engine, orgs: list[str], condition: str) -> None:
+    """Give each key 100 events over the whole window."""
+    for i in range(100):
+        # Falling for max, rising for min: each event is a peak of its own.
+        n = (100 - i if "max" in condition else i) / 10
+        for place, org in enumerate(orgs):
+            engine.observe(event(i * 35.0 + place / 1e3, n=n, org_id=org), read_at=i * 35.0)
+        engine.drain()
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["count() >= 9", "max(n) > 9", "avg(n) < -1", "distinct(n) > 9", "sum(n) / count() > 9"],
+)
+def test_idle_keys_are_gone_once_the_window_has_passed(condition: str) -> None:
+    bench = Bench(rule(condition))
+    bench.see(*(event(i / 10, n=1, org_id=str(i)) for i in range(500)))
+    assert len(list(bench.engine._keys)) == 500
+    bench.tick(HOUR + 50 + HOUR / 60)
+    assert list(bench.engine._keys) == []
+    assert bench.engine.next_deadline() is None
+
+
+def test_a_flood_of_keys_stops_at_the_cap_and_the_rule_goes_on_for_those_it_knows() -> None:
+    bench = Bench(rule("count() >= 2"), max_keys=100)
+    bench.see(*(event(0, org_id=str(i)) for i in range(1000)))
+    assert bench.engine.overflow == {"Rule": 900}
+    fired = bench.see(event(1, org_id="7"), event(1, org_id="777"))
+    assert [t.alert.key for t in fired] == [("7",)]
+    assert len(list(bench.engine._keys)) == 100
+
+
+def test_each_rule_has_a_cap_of_its_own() -> None:
+    flooded, quiet = rule("count() >= 9"), rule("count() >= 1", name="Quiet", by=("plan",))
+    bench = Bench(flooded, quiet, max_keys=10)
+    bench.see(*(event(0, org_id=str(i), plan="pro") for i in range(50)))
+    assert bench.engine.overflow == {"Rule": 40}
+    assert [t.alert.name for t in bench.all] == ["Quiet"]

@@ -1,0 +1,269 @@
+"""The real daemon in a child process that kills itself at a named boundary of its step.
+
+The boundaries are put around the daemon's own ports by the classes here; the product knows
+nothing of them. Children come from a fork server, which has loaded everything already: a start
+takes a fraction of what a new interpreter would.
+"""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import httpx
+
+from sidecar import core
+from sidecar.batch import ReadBatch
+from sidecar.clock import SystemClock
+from sidecar.config.load import load_config
+from sidecar.core import Step
+from sidecar.daemon import app, app as starting, logging as logs
+from sidecar.deliver import sender
+from sidecar.parse.event import Chunk, Parsed, Triple
+from sidecar.parse.parser import Parser
+from sidecar.read.follower import Follower
+from sidecar.redact import Redactor
+from sidecar.rows import Delta, OutboxRow, Row, SeriesRow
+from sidecar.store.store import Store
+from support.sinks import SlackSink
+
+_R = TypeVar("_R", bound=Row)
+_FORKS = get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    ["sidecar.daemon.app", "sidecar.config.load", "sidecar.deliver.sender"]
+)
+# Bytes a step: little, so that a short log takes many steps; and as the daemon does it.
+SMALL, USUAL = 1500, 1 << 20
+
+
+class Boundary(StrEnum):
+    """Where a child may die, in the order of one step."""
+
+    BEFORE_READING = "before reading"
+    AFTER_READING = "after reading"
+    BEFORE_TRANSACTION = "before the transaction"
+    TRANSACTION_BEGUN = "transaction begun"
+    POSITIONS_WRITTEN = "inside the transaction, before the counters"
+    OUTBOX_INSERTED = "inside the transaction, before the outbox"
+    BEFORE_COMMIT = "inside the transaction, before COMMIT"
+    AFTER_TRANSACTION = "after the transaction, before anything is published"
+    BEFORE_POST = "published, before the message is posted"
+    AFTER_ANSWER = "accepted by Slack, before that is known to be so"
+    BEFORE_OUTCOME = "before the outcome's transaction"
+    OUTCOME_INSERTED = "inside the outcome's transaction"
+    OUTCOME_COMMIT = "inside the outcome's transaction, before COMMIT"
+    AFTER_OUTCOME = "after the outcome's transaction"
+
+
+class Fuse:
+    """Kills the process when `boundary` is reached for the `nth` time."""
+
+    boundary: Boundary | None = None
+    nth = 1
+
+    @classmethod
+    def at(cls, boundary: Boundary) -> None:
+        if boundary is cls.boundary:
+            cls.nth -= 1
+            if not cls.nth:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DyingFollower(Follower):
+    last = ReadBatch()
+    budget = USUAL
+
+    def look(self, now: float) -> ReadBatch:
+        Fuse.at(Boundary.BEFORE_READING)
+        DyingFollower.last = super().look(now)
+        return self.last
+
+    def read(self, batch: ReadBatch, now: float, budget: int) -> Iterator[Chunk]:
+        found = super().read(batch, now, min(budget, self.budget))
+        for first in found:
+            Fuse.at(Boundary.AFTER_READING)
+            yield first
+            break
+        yield from found
+
+
+class DyingStore(Store):
+    """Boundaries are at statements of a real transaction: SQLite tells when one begins."""
+
+    def __init__(self, db: sqlite3.Connection, *rest: Any) -> None:
+        super().__init__(db, *rest)
+        self._statements: dict[str, Boundary] = {}
+        db.set_trace_callback(self._begins)
+
+    def commit(self, delta: Delta) -> None:
+        Fuse.at(Boundary.BEFORE_TRANSACTION)
+        self._statements = {
+            "INSERT INTO files": Boundary.TRANSACTION_BEGUN,
+            "INSERT INTO series": Boundary.POSITIONS_WRITTEN,
+            "INSERT INTO outbox": Boundary.OUTBOX_INSERTED,
+            "COMMIT": Boundary.BEFORE_COMMIT,
+        }
+        super().commit(delta)
+        Fuse.at(Boundary.AFTER_TRANSACTION)
+
+    def save_outbox(self, rows: Sequence[OutboxRow]) -> None:
+        sent = [row for row in rows if row.outcome == "sent"]
+        self._statements = {}
+        if sent:
+            Fuse.at(Boundary.BEFORE_OUTCOME)
+            self._statements = {
+                "INSERT INTO outbox": Boundary.OUTCOME_INSERTED,
+                "COMMIT": Boundary.OUTCOME_COMMIT,
+            }
+        super().save_outbox(rows)
+        if sent:
+            Fuse.at(Boundary.AFTER_OUTCOME)
+
+    def _begins(self, statement: str) -> None:
+        for beginning, boundary in self._statements.items():
+            if statement.startswith(beginning):
+                Fuse.at(boundary)
+
+
+class DyingParser(Parser):
+    """Ends the process at a line that holds `deadly`, as a fault in C code would."""
+
+    deadly = b""
+
+    def parse(
+        self,
+        chunk: Chunk,
+        *,
+        now: float,
+        wanted: Callable[[Triple], bool],
+        ordinary: Parsed | None = None,
+    ) -> Parsed:
+        if self.deadly and self.deadly in chunk.data:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().parse(chunk, now=now, wanted=wanted, ordinary=ordinary)
+
+
+class DyingTransport(httpx.AsyncHTTPTransport):
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        Fuse.at(Boundary.BEFORE_POST)
+        response = await super().handle_async_request(request)
+        Fuse.at(Boundary.AFTER_ANSWER)
+        return response
+
+
+class Life(NamedTuple):
+    """How a child lives: until killed if not `ends`, else until all is read and sent or it dies."""
+
+    config: Path
+    ends: bool = True
+    boundary: Boundary | None = None
+    nth: int = 1
+    budget: int = USUAL
+    deadly: bytes = b""
+
+
+def start(config: Path) -> ForkServerProcess:
+    """Start the daemon; it runs until it is killed."""
+    process = _FORKS.Process(target=_live, args=(Life(config, ends=False),))
+    process.start()
+    return process
+
+
+def run(life: Life) -> int:
+    """Run the daemon to its end; return its exit code, negative for a signal."""
+    process = _FORKS.Process(target=_live, args=(life,))
+    process.start()
+    process.join(120)
+    assert process.exitcode is not None, "it does not come to an end"
+    code = process.exitcode
+    process.close()
+    return code
+
+
+def counted(state: Path) -> Counter[str]:
+    """Return webhook_events_total by status as the state file has it."""
+    found: Counter[str] = Counter()
+    for row in stored(state, SeriesRow):
+        if row.name == "webhook_events_total":
+            found[json.loads(row.labels)["status"]] += int(float(row.value))
+    return +found
+
+
+def messages(state: Path) -> Counter[tuple[str, str]]:
+    """Return how many messages were decided, by integration and organisation."""
+    rows = stored(state, OutboxRow)
+    return Counter((row.integration, told(row.payload)) for row in rows)
+
+
+def in_doubt(state: Path) -> set[str]:
+    """Return the organisations of messages of which nobody knows whether they arrived."""
+    rows = stored(state, OutboxRow)
+    return {told(row.payload) for row in rows if row.claimed_at is not None and not row.outcome}
+
+
+def posted(slack: SlackSink) -> Counter[str]:
+    """Return how often each organisation was told of; a request that broke off tells nobody."""
+    whole = (r for r in slack.requests if len(r.body) == int(r.headers["content-length"]))
+    return Counter(told(request.body.decode()) for request in whole)
+
+
+def told(text: str) -> str:
+    """Return the organisation that a message or a payload is about."""
+    found = re.search(r"org_\d+", text)
+    assert found is not None, text
+    return found[0]
+
+
+def stored(state: Path, row: type[_R]) -> list[_R]:
+    """Return the rows of one table of the state file, while no daemon has it."""
+    store = Store.open(str(state))
+    try:
+        return store.load(row)
+    finally:
+        store.close()
+
+
+def _live(life: Life) -> None:
+    os.environ["NO_PROXY"] = "*"
+    log = os.open(f"{life.config}.said", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 2)
+    Fuse.boundary, Fuse.nth = life.boundary, life.nth
+    DyingFollower.budget, DyingParser.deadly = life.budget, life.deadly
+    vars(starting).update(Store=DyingStore, Follower=DyingFollower)
+    vars(sender).update(_client=_client)
+    vars(core).update(Parser=DyingParser)
+    config = load_config(str(life.config), os.environ)
+    logs.configure(redact=Redactor(config.redact).text)
+    daemon = app.Daemon(config, clock=SystemClock(), on_step=_note_end)
+    asyncio.run(_until_done(daemon) if life.ends else daemon.run(asyncio.Event()))
+
+
+def _client() -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=DyingTransport())
+
+
+class _Reading:
+    ended = False
+
+
+def _note_end(_step: Step) -> None:
+    """Note, after the commit, whether the step just done was the last for now."""
+    _Reading.ended = DyingFollower.last.caught_up
+
+
+async def _until_done(daemon: app.Daemon) -> None:
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(daemon.run(stop))
+        while not (_Reading.ended and daemon.telemetry.backlog.pending == 0):
+            await daemon.clock.wait(stop, 0.01)
+        stop.set()

@@ -1,0 +1,101 @@
+"""The daemon as a process of its own: started, asked, killed."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.request import urlopen
+
+_TICK = threading.Event()  # never set: a bounded pause between two looks at another process
+SAMPLES = Path(__file__).parents[1] / "samples"
+RULES = Path(__file__).parents[2] / "rules"
+
+
+def until(holds: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
+    """Return once `holds()`; fail the test after `timeout` seconds. Another process is on its own
+    time, so looking again is all one can do.
+    """
+    deadline = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what}"
+        _TICK.wait(0.02)
+
+
+@dataclass
+class DaemonProcess:
+    """A running `sidecar run` whose clock is shifted by a fixed number of seconds."""
+
+    process: subprocess.Popen[bytes]
+    log: list[str] = field(default_factory=list)
+    port: int = 0
+
+    def get(self, path: str) -> str:
+        with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            text: str = answer.read().decode()
+            return text
+
+    def samples(self) -> dict[str, float]:
+        """Return every sample of /metrics as written there: `name{labels}` -> value."""
+        lines = [li for li in self.get("/metrics").splitlines() if li and not li.startswith("#")]
+        return {name: float(value) for name, value in (li.rsplit(" ", 1) for li in lines)}
+
+    def events(self) -> dict[tuple[str, str, str], float]:
+        """Return webhook_events_total by (provider, event_type, status), without zeros."""
+        found = {}
+        for name, value in self.samples().items():
+            if name.startswith("webhook_events_total{") and value:
+                labels = dict(re.findall(r'(\w+)="([^"]*)"', name))
+                found[labels["provider"], labels["event_type"], labels["status"]] = value
+        return found
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(timeout=20)
+
+
+@contextmanager
+def running(config: Path, shift: float = 0.0, *, shadow: bool = False) -> Iterator[DaemonProcess]:
+    """Start the daemon on `config`, wait until it listens; kill it at the end if it still runs."""
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-u",
+            str(Path(__file__).parent / "daemon_at.py"),
+            str(config),
+            str(shift),
+            *(["--shadow"] if shadow else []),
+        ],
+        stderr=subprocess.PIPE,
+        env={**os.environ, "NO_PROXY": "*"},
+    )
+    daemon = DaemonProcess(process)
+    assert process.stderr is not None
+    for raw in process.stderr:
+        daemon.log.append(raw.decode())
+        if '"event": "listening"' in daemon.log[-1]:
+            daemon.port = json.loads(daemon.log[-1])["port"]
+            break
+    reader = threading.Thread(target=_drain, args=(daemon,), daemon=True)
+    reader.start()
+    try:
+        assert daemon.port, "it did not start:\n" + "".join(daemon.log)
+        yield daemon
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        reader.join()
+        process.stderr.close()
+
+
+def _drain(daemon: DaemonProcess) -> None:
+    assert daemon.process.stderr is not None
+    daemon.log.extend(raw.decode() for raw in daemon.process.stderr)

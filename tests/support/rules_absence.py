@@ -1,0 +1,102 @@
+"""Absence once more, slow and obvious, beside the reference of all other rules."""
+
+from collections.abc import Iterator
+
+from sidecar.matchers import all_match
+from sidecar.parse.event import Event, text_of
+from sidecar.rules.rule import Rule
+from support.rules_reference import DAY, FAR, Known, Reference
+
+
+class AbsenceReference(Reference):
+    """One rule that asks for few events. `floor` of a key is where its observation starts."""
+
+    def __init__(self, rule: Rule, stale_after: float, start: float = 0.0) -> None:
+        super().__init__(rule, stale_after, start)
+        self._watch_all()
+
+    def reload(self, rule: Rule, now: float) -> None:
+        super().reload(rule, now)
+        self._watch_all()
+
+    def _watch_all(self) -> None:
+        if not self.rule.by and () not in self.keys:
+            self.keys[()] = Known(floor=self.since)
+
+    def observe(self, event: Event, read_at: float) -> None:
+        self.stale = read_at - event.at > self.stale_after
+        rule = self.rule
+        resolves = rule.resolve is not None and all_match(rule.resolve, lambda n: text_of(event, n))
+        if not resolves and not all_match(rule.match, lambda n: text_of(event, n)):
+            return
+        key = tuple(text_of(event, name) for name in rule.by)
+        gives = any(self._gives(a, event) for a in self._aggregates())
+        if key not in self.keys:
+            if resolves or not gives:
+                return
+            self.keys[key] = Known(floor=max(self.since, event.at))
+        known = self.keys[key]
+        t = max(known.clock, event.at)
+        if self._duplicate(known, event, t):
+            return
+        known.clock = t
+        if resolves:
+            self._end(key, known, t)
+            return
+        known.samples.append(event)
+        if known.alert:
+            known.alert.events.append(event)
+            if not self.holds(known, t):
+                self._settle(key, known, t, event)
+
+    def _end(self, key: tuple[str, ...], known: Known, t: float) -> None:
+        if known.alert and known.alert.phase != "pending":
+            self._tell("resolved", known, t)
+        if key:
+            del self.keys[key]
+            return
+        known.alert, known.floor = None, max(known.floor, t)
+        known.samples = [sample for sample in known.samples if sample.at > t]
+
+    def tick(self, t: float, now: float, *, complete: bool = True) -> None:
+        self.stale = now - t > self.stale_after
+        while complete:
+            due = [(d, key) for key, known in self.keys.items() if (d := self._due_of(known)) <= t]
+            if not due:
+                return
+            d, key = min(due)
+            known = self.keys[key]
+            if self._given_up_at(known) <= self._now(known, d):
+                self._tell("expired", known, self._now(known, d))
+                del self.keys[key]
+            else:
+                self._settle(key, known, self._now(known, d), None)
+
+    def _due_of(self, known: Known) -> float:
+        """Return when silence is next judged, or what the open alert waits for."""
+        alert = known.alert
+        if alert is None:
+            return min((d for d in self._turns(known) if self.holds(known, d)), default=FAR)
+        if alert.phase == "pending":
+            return alert.since + self.rule.for_
+        waits = [due for due, _ in self._steps(alert)]
+        if alert.phase == "clearing":
+            waits.append(alert.turned + self.rule.keep_firing_for)
+        return min([*waits, self._given_up_at(known)])
+
+    def _turns(self, known: Known) -> Iterator[float]:
+        opens = max(known.floor + self.span, known.clock)
+        yield opens
+        for sample in known.samples:
+            for aggregate, part in self._aggregates().items():
+                yield max(opens, self._leaves(aggregate, part, sample))
+
+    def _given_up_at(self, known: Known) -> float:
+        alert = known.alert
+        if alert is None or alert.phase != "firing" or not self.rule.by:
+            return FAR
+        return alert.fired_at + max(30 * DAY, self.span)
+
+    def holds(self, known: Known, t: float) -> bool:
+        parts = self.rule.condition.comparisons
+        return known.floor + self.span <= t and all(self._true(p, known, t) for p in parts)

@@ -1,0 +1,93 @@
+"""Who may ask for what, by the address that is listened on."""
+
+import pytest
+
+from sidecar.secret import Secret
+from sidecar.web.server import WebState, build_app
+from support.web import StubApi, asking_app, web_state
+
+TOKEN = "opensesame-hunter2"
+OPEN = ("/metrics", "/-/healthy", "/-/ready")
+CLOSED = (
+    ("GET", "/"),
+    ("GET", "/api/v1/status"),
+    ("GET", "/api/v1/alerts"),
+    ("POST", "/api/v1/alerts/resolve"),
+    ("POST", "/-/reload"),
+    ("GET", "/no/such/path"),
+)
+
+
+def state(*, loopback: bool, token: str | None = TOKEN) -> WebState:
+    secret = None if token is None else Secret(token)
+    return web_state(api=StubApi(), loopback=loopback, token=lambda: secret)
+
+
+@pytest.mark.parametrize("path", OPEN)
+async def test_metrics_and_health_are_open_to_everybody(path: str) -> None:
+    async with asking_app(build_app(state(loopback=False))) as client:
+        assert (await client.get(path)).status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path"), CLOSED)
+async def test_all_else_needs_the_token_beyond_loopback(method: str, path: str) -> None:
+    async with asking_app(build_app(state(loopback=False))) as client:
+        answer = await client.request(method, path)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == 'Bearer realm="sidecar"'
+    assert TOKEN not in answer.text
+
+
+@pytest.mark.parametrize(("method", "path"), CLOSED)
+async def test_and_is_off_without_one(method: str, path: str) -> None:
+    async with asking_app(build_app(state(loopback=False, token=None))) as client:
+        answer = await client.request(method, path, headers={"Authorization": "Bearer "})
+    assert answer.status_code == 403
+    assert "http.token_file" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (f"Bearer {TOKEN}", 200),
+        (f"bearer {TOKEN}", 200),
+        (f"Bearer  {TOKEN} ", 200),
+        (f"Bearer {TOKEN}x", 401),
+        (f"Bearer {TOKEN[:-1]}", 401),
+        (f"Basic {TOKEN}", 401),
+        (TOKEN, 401),
+        ("Bearer", 401),
+        ("Bearer ", 401),
+        ("Bearer \xe9\xff", 401),
+        ("", 401),
+    ],
+    ids=repr,
+)
+async def test_only_the_very_token_opens(header: str, status: int) -> None:
+    async with asking_app(build_app(state(loopback=False))) as client:
+        headers = {b"Authorization": header.encode("latin-1")}
+        answer = await client.get("/api/v1/status", headers=headers)
+    assert answer.status_code == status
+
+
+async def test_a_token_beyond_ascii_can_be_given() -> None:
+    async with asking_app(build_app(state(loopback=False, token="schlüssel"))) as client:
+        headers = {b"Authorization": "Bearer schlüssel".encode()}
+        assert (await client.get("/api/v1/status", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path"), CLOSED[:3])
+async def test_on_loopback_no_token_is_needed(method: str, path: str) -> None:
+    async with asking_app(build_app(state(loopback=True))) as client:
+        assert (await client.request(method, path)).status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1"], ids=str)
+@pytest.mark.parametrize("path", ["/-/reload", "/api/v1/alerts/resolve"])
+async def test_no_web_page_can_change_anything(path: str, origin: str) -> None:
+    """A browser sends a simple POST to loopback from any page, and says which page it was."""
+    api = StubApi()
+    async with asking_app(build_app(web_state(api=api))) as client:
+        answer = await client.post(path, headers={"Origin": origin}, json={"alertname": "A"})
+    assert answer.status_code == 403
+    assert api.asked == []
