@@ -1,6 +1,6 @@
 # Build:  docker build -t webhook-alert-sidecar .
 # Run:    see compose.yaml; the image runs as uid 65532 with a read-only root.
-ARG BASE_IMAGE=python:3.13-slim
+ARG BASE_IMAGE=python:3.14-slim
 
 FROM ${BASE_IMAGE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1

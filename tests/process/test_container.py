@@ -15,7 +15,8 @@ from support.daemon import RULES, until
 from support.sinks import SlackSink
 
 ROOT = Path(__file__).parents[2]
-BASE, IMAGE, NAME = "localhost/python-base:bookworm", "localhost/sidecar:test", "sidecar-test"
+BASE = os.environ.get("BASE_IMAGE", "localhost/python-base:bookworm")
+IMAGE, NAME = "localhost/sidecar:test", "sidecar-test"
 USER = 65532
 HEALTHCHECK = ["sidecar", "healthcheck", "-c", "/etc/sidecar/sidecar.yaml"]
 CONFIG = """\
@@ -52,7 +53,7 @@ def missing() -> str:
     if os.geteuid() != 0:
         return "building the image in a chroot needs root"
     if podman("image", "exists", BASE).returncode != 0:
-        return f"make the base image {BASE} first (any Debian with python3, venv and pip)"
+        return f"no image {BASE}; name another with BASE_IMAGE (any with python3, venv, pip)"
     return ""
 
 
