@@ -29,13 +29,3 @@ def parse_duration(text: str) -> float:
         raise ValueError(f"{text!r} is not a duration; write for example 90s, 1h30m or 3d")
     parts = zip(found.groups(), _UNITS.values(), strict=True)
     return sum(int(count) * unit for count, unit in parts if count)
-
-
-def format_duration(seconds: float) -> str:
-    """Return `seconds` in the same notation, largest units first, without weeks and years."""
-    rest = round(seconds * 1000)
-    out = ""
-    for unit in ("d", "h", "m", "s", "ms"):
-        count, rest = divmod(rest, round(_UNITS[unit] * 1000))
-        out += f"{count}{unit}" if count else ""
-    return out or "0s"

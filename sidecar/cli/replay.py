@@ -60,7 +60,7 @@ def change_rows(change: Change) -> Iterator[str]:
 
 
 def json_line(told: Told) -> str:
-    """Return one notice as one JSON object (DESIGN: What users see)."""
+    """Return one notice as one JSON object (docs/testing.md, JSON)."""
     return _json(_plain(told))
 
 

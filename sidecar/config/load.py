@@ -45,17 +45,6 @@ class Loaded(msgspec.Struct, frozen=True):
     warnings: tuple[Fault, ...]
 
 
-class LoadedRules(msgspec.Struct, frozen=True):
-    rules: tuple[Rule, ...]
-    metrics: tuple[Metric, ...]
-    warnings: tuple[Fault, ...]
-
-
-class LoadedPatterns(msgspec.Struct, frozen=True):
-    patterns: tuple[Pattern, ...]
-    warnings: tuple[Fault, ...]
-
-
 def load_config(path: str, environ: Mapping[str, str]) -> Config:
     """Return the configuration in `path`. Raises ConfigError with every fault of every file."""
     return load(path, environ).config
@@ -75,22 +64,6 @@ def check_config(path: str, environ: Mapping[str, str]) -> Checked:
     faults = Faults()
     config, found = _read_config(path, environ, faults)
     return Checked(None if faults.errors else config, faults.all, found)
-
-
-def load_rule_files(paths: Iterable[str]) -> LoadedRules:
-    """Return the rules and metrics of rule files alone. Raises ConfigError."""
-    faults = Faults()
-    files = read_rule_files(paths, faults)
-    faults.raise_errors()
-    return LoadedRules(tuple(files.rules), tuple(files.metrics), faults.warnings)
-
-
-def load_pattern_files(paths: Iterable[str]) -> LoadedPatterns:
-    """Return the patterns of pattern files alone. Raises ConfigError."""
-    faults = Faults()
-    patterns = read_pattern_files(paths, faults)
-    faults.raise_errors()
-    return LoadedPatterns(tuple(patterns), faults.warnings)
 
 
 def check_files(

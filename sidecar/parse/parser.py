@@ -1,6 +1,6 @@
 """Turns what the lines of one chunk hold into events, tallies and rejects.
 
-Chunks of log bytes in, events out: every form of DESIGN section 3, one line at a time.
+Chunks of log bytes in, events out: every form of an event that README.md names, line by line.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +34,7 @@ from sidecar.parse.record import Record, find_record
 
 _MAX_TEXT = 200  # of event_type, status and webhook_provider: they become labels
 _MAX_SAMPLE = 200
-_AHEAD = 600.0  # seconds; beyond it, a clock is wrong or a unit misread (DESIGN: Time)
+_AHEAD = 600.0  # seconds; beyond it, a clock is wrong or a unit misread
 
 
 class Collector:

@@ -10,7 +10,7 @@ from sidecar.syntax.faults import Faults, Place, Wrong, did_you_mean
 from sidecar.syntax.files import read_text
 from sidecar.syntax.tree import Scalar
 
-# What an annotation's template may name (DESIGN: Rules).
+# What an annotation's template may name (docs/rules.md).
 ANNOTATION_NAMES = frozenset({"value", "labels", "event"})
 _SANDBOX = TemplateEnvironment()
 _GIVEN = ANNOTATION_NAMES | _SANDBOX.globals.keys()

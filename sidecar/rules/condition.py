@@ -71,7 +71,7 @@ def _state_test(part: Comparison) -> Callable[[Any], bool]:
     return lambda value: (as_text(value) in texts) is wanted
 
 
-# What one key may have to remember is bounded by these (DESIGN section 4, Windows).
+# What one key may have to remember is bounded by these (docs/rules.md, Windows).
 MAX_COUNT = 10_000
 MAX_DISTINCT = 256
 MAX_TEXT = 1_000

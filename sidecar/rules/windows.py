@@ -1,6 +1,6 @@
 """What one key remembers of its samples for one aggregate: the contract, and states.
 
-A sample taken at `at` is inside the window at T while at + within > T, which is DESIGN's
+A sample taken at `at` is inside the window at T while at + within > T, which is
 (T - within, T] with the same rounding as the deadline `at + within`. Every class keeps only what
 its comparison can ever ask for, so that memory is bounded by the rule:
 

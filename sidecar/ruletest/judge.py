@@ -276,12 +276,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """How one case went: `checks` expectations were looked at. `events` came of its inputs,
-    `rejects` of lines that carry the marker and are no events.
+    """How one case went: `events` came of its inputs, `rejects` of lines that carry the marker
+    and are no events.
     """
 
     case: Case
-    checks: int
     events: int
     rejects: tuple[RejectReason, ...]
     failures: tuple[Failure, ...]
@@ -303,7 +302,7 @@ def judge(case: Case, config: Config) -> CaseResult:
             asked, sides = f"receiver {test.receiver}", run.messages(test)
         if sides[0] != sides[1]:
             failures.append(Failure(test.place, asked, at, *sides))
-    return CaseResult(case, len(tests), len(inputs.events), tuple(inputs.rejects), tuple(failures))
+    return CaseResult(case, len(inputs.events), tuple(inputs.rejects), tuple(failures))
 
 
 class _Run:

@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sidecar.cli import main
-from sidecar.config.load import load_rule_files
 from sidecar.ruletest.cases import load_tests
+from support.config import load_rule_files
 from support.simulate import ROOT
 
 RULES = """\

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config.load import load, load_config, load_pattern_files, load_rule_files
+from sidecar.config.load import load, load_config
 from sidecar.config.settings import Config, Source
 from sidecar.matchers import Matcher
 from sidecar.measure.series import Metric, MetricType
@@ -17,7 +17,7 @@ from sidecar.rules.condition import parse_condition
 from sidecar.rules.rule import Escalation, Rule
 from sidecar.secret import Secret
 from sidecar.syntax.faults import ConfigError
-from support.config import ENVIRON, RULES, SECRET, write_config
+from support.config import ENVIRON, RULES, SECRET, load_pattern_files, load_rule_files, write_config
 
 
 def loaded(folder: Path, **parts: str) -> Config:
@@ -503,7 +503,7 @@ patterns:
     regex: 'org (?P<org_id>\w+) is (?P<status>\w+)'
     fields: {event_type: org.gone}
 """)
-    assert load_pattern_files([str(path)]).patterns == (
+    assert load_pattern_files([str(path)]) == (
         Pattern(
             name="gone",
             regex=r"org (?P<org_id>\w+) is (?P<status>\w+)",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config.load import check_files, load, load_pattern_files, load_rule_files
+from sidecar.config.load import check_files, load
 from sidecar.config.settings import Config
 from sidecar.notify.model import Receiver, Route
 from sidecar.parse.event import Chunk, LogFormat
@@ -14,6 +14,7 @@ from sidecar.rules.alert import Transition
 from sidecar.rules.engine import Engine
 from sidecar.rules.rule import Rule
 from sidecar.secret import Secret
+from support.config import load_pattern_files, load_rule_files
 
 NOW = 1_793_788_200.0  # 2026-11-04 10:30 UTC, when the samples have just ended
 ROOT = Path(__file__).parents[2]
@@ -155,7 +156,7 @@ def test_a_delinquent_subscription_escalates_when_its_grace_is_over() -> None:
 
 
 def test_the_field_that_ends_the_grace_comes_from_the_shipped_pattern() -> None:
-    patterns = load_pattern_files([str(ROOT / "rules/agentops.patterns.yaml")]).patterns
+    patterns = load_pattern_files([str(ROOT / "rules/agentops.patterns.yaml")])
     ends = [pattern for pattern in patterns if "(?P<grace_ended_at>" in pattern.regex]
     types = {pattern.fields["event_type"] for pattern in ends}
     assert types
@@ -164,7 +165,7 @@ def test_the_field_that_ends_the_grace_comes_from_the_shipped_pattern() -> None:
 
 def sample_transitions() -> list[Transition]:
     """Return what the rules make of everything the host printed."""
-    patterns = load_pattern_files([str(ROOT / "rules/agentops.patterns.yaml")]).patterns
+    patterns = load_pattern_files([str(ROOT / "rules/agentops.patterns.yaml")])
     engine = Engine(list(RULES.values()), redact=dict, stale_after=1e9)
     engine.restore((), (), (), now=NOW)
     for number, name in enumerate(("agentops-host.log", "host-text.log")):

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from sidecar.batch import ReadBatch
-from sidecar.config.load import load_rule_files
 from sidecar.config.settings import Config
 from sidecar.core import Core, Step
 from sidecar.daemon.selfwatch import HABITS, MAX_SUBJECTS, REMIND_SECONDS, Problem, SelfWatch
@@ -17,6 +16,7 @@ from sidecar.parse.event import Chunk, Event, LogFormat
 from sidecar.render.renderer import Renderer
 from sidecar.rules.alert import TransitionKind
 from sidecar.rules.rule import Rule
+from support.config import load_rule_files
 from support.daemon import RULES
 
 NOW = 1_793_788_200.0

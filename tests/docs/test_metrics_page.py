@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from sidecar.config.load import load_rule_files
 from sidecar.web.metrics import SelfMetrics
+from support.config import load_rule_files
 from support.daemon import RULES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()

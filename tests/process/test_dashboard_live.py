@@ -10,13 +10,13 @@ import httpx
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from sidecar.config.load import load_rule_files
 from sidecar.measure.exposition import Exposition
 from sidecar.measure.meter import Meter
 from sidecar.notify.model import Reason
 from sidecar.parse.event import Triple
 from sidecar.web.metrics import SelfMetrics
 from sidecar.web.server import WebState
+from support.config import load_rule_files
 from support.grafana import (
     GLOBALS,
     check_dashboard,

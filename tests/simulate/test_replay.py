@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import pytest
 
 from sidecar.batch import ReadBatch
-from sidecar.config.load import load_rule_files
 from sidecar.config.settings import Config
 from sidecar.core import NOTHING_STORED, Core
 from sidecar.notify.model import Route
@@ -20,6 +19,7 @@ from sidecar.rows import Row
 from sidecar.simulate.messages import Told, difference
 from sidecar.simulate.replay import History, Replay
 from sidecar.simulate.simulation import Simulation
+from support.config import load_rule_files
 from support.simulate import (
     CLOCK,
     DAY,

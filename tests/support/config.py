@@ -1,6 +1,14 @@
 """Configurations for tests: an environment, and the smallest complete sidecar.yaml."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
+
+from sidecar.config.rulefiles import read_pattern_files, read_rule_files
+from sidecar.measure.series import Metric
+from sidecar.parse.patterns import Pattern
+from sidecar.rules.rule import Rule
+from sidecar.syntax.faults import Faults
 
 # Every secret in a test configuration holds this word, so that one search finds a leak.
 SECRET = "hunter2"
@@ -33,3 +41,24 @@ def write_config(
     )
     path.write_text("\n".join(part for part in parts if part) + "\n")
     return str(path)
+
+
+class RulesRead(NamedTuple):
+    rules: tuple[Rule, ...]
+    metrics: tuple[Metric, ...]
+
+
+def load_rule_files(paths: Iterable[str]) -> RulesRead:
+    """Return what rule files alone hold. Raises ConfigError."""
+    faults = Faults()
+    files = read_rule_files(paths, faults)
+    faults.raise_errors()
+    return RulesRead(tuple(files.rules), tuple(files.metrics))
+
+
+def load_pattern_files(paths: Iterable[str]) -> tuple[Pattern, ...]:
+    """Return the patterns of pattern files alone. Raises ConfigError."""
+    faults = Faults()
+    patterns = read_pattern_files(paths, faults)
+    faults.raise_errors()
+    return tuple(patterns)

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sidecar.config.load import load_config, load_rule_files
+from sidecar.config.load import load_config
 from sidecar.config.settings import Config
 from sidecar.notify.model import EmailConfig, Receiver, Route, SlackConfig
 from sidecar.parse.event import Chunk, Event, LogFormat
 from sidecar.render.check import shipped_templates
 from sidecar.simulate.messages import Message, Told
 from sidecar.simulate.replay import Log, Replay
+from support.config import load_rule_files
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "tests" / "samples"
