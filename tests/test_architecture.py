@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "rules": {"parse", "measure", "syntax"},
     "notify": {"parse", "rules", "syntax"},
     "render": {"rules", "notify", "syntax", "receivers"},
-    "receivers": {"notify", "render"},
+    "receivers": {"notify", "render", "syntax"},
     "deliver": {"notify", "render", "receivers"},
     "read": {"parse", "config"},
     "store": {"deliver"},

@@ -11,7 +11,8 @@ import httpx
 from sidecar.deliver.worker import Delivery, Renderer
 from sidecar.notify.model import EmailConfig, Notification, SlackConfig
 from sidecar.receivers.base import Failed, FailureKind, Outcome, Verdict
-from sidecar.receivers.email import send as email
+from sidecar.receivers.email.message import build
+from sidecar.receivers.email.send import send as send_mail
 from sidecar.receivers.slack import send as slack
 
 
@@ -61,7 +62,7 @@ async def _mail(
 ) -> tuple[Outcome, str | None]:
     text = renderer.mail(notification, config)
     try:
-        message = email.build(config, text, notification)
+        message = build(config, text, notification)
     except ValueError as error:
         return Failed(FailureKind.DESTINATION, Verdict.DEAD, str(error)), text.fault
-    return await email.send(config, message, notification.destination), text.fault
+    return await send_mail(config, message, notification.destination), text.fault

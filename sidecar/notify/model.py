@@ -91,7 +91,7 @@ class SlackConfig(Table):
 
 
 # RFC 5322, 2.2: printable ASCII without the colon; we keep to what is in use.
-_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
+_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,74}")
 _OURS = frozenset(
     [
         "from",

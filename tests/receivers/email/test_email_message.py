@@ -1,6 +1,8 @@
 """The mail that is handed over: headers, parts, and what cannot get into them."""
 
+import email.header
 import email.policy
+import re
 from dataclasses import replace
 from email.message import EmailMessage
 from email.parser import BytesParser
@@ -8,9 +10,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import example, given, strategies as st
 
 from sidecar.notify.model import EmailConfig
-from sidecar.receivers.email.send import build, mailbox
+from sidecar.receivers.email.message import FALLBACK, build, header, mailbox
 from sidecar.render.renderer import MailText
 from support.rows import MAIL, notification
 
@@ -25,7 +28,7 @@ def built(
 ) -> tuple[EmailMessage, bytes]:
     """Return a mail as its reader's program sees it, and its bytes."""
     notice = notification("n-42", integration="email", destination=to, at=1_700_000_000.0)
-    raw = build(config(**changes), text, notice).as_bytes()
+    raw = build(config(**changes), text, notice)
     return BytesParser(EmailMessage, policy=email.policy.default).parsebytes(raw), raw
 
 
@@ -120,15 +123,17 @@ def test_what_holds_the_mail_together_is_not_for_changing(name: str) -> None:
 
 
 def test_the_same_notification_is_the_same_mail_at_every_attempt() -> None:
-    text = replace(MAIL, html=None)
-    assert built(text)[1] == built(text)[1]
+    assert built()[1] == built()[1]
 
 
 def test_an_id_that_cannot_stand_in_a_header_is_hashed() -> None:
     notice = msgspec.structs.replace(
         notification(integration="email", destination="a@b.c"), id="{a='b'} <x>"
     )
-    found = str(build(config(), MAIL, notice)["Message-ID"])
+    raw = build(config(), MAIL, notice)
+    found = str(
+        BytesParser(EmailMessage, policy=email.policy.default).parsebytes(raw)["Message-ID"]
+    )
     assert len(found) == len("<@example.com>") + 32
     assert found.removeprefix("<").removesuffix("@example.com>").isalnum()
 
@@ -142,7 +147,7 @@ def test_an_id_that_cannot_stand_in_a_header_is_hashed() -> None:
     ],
 )
 def test_one_mailbox_is_understood(text: str, address: str) -> None:
-    assert mailbox(text).addr_spec == address
+    assert mailbox(text)[1] == address
 
 
 @pytest.mark.parametrize(
@@ -165,3 +170,86 @@ def test_one_mailbox_is_understood(text: str, address: str) -> None:
 def test_anything_but_one_mailbox_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not exactly one mail address"):
         mailbox(text)
+
+
+OURS = ["From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "List-Id", "X-Log"]
+MIME = ["MIME-Version", "Content-Type"]
+# Pieces that a header parser, a fold or an encoder may stumble over, among any other text.
+PIECES = st.sampled_from(
+    [
+        *("=?utf-8?q?=0D=0ABcc:_x?=", "=?", "?=", "=\r\n", "\r\n\r\n", "\r", "\n ", "\x00", "\x1b"),
+        *("\ud800", "\u2028", "Bcc: a@b.c", ":", "_", "=", '"', "\\", "<", ">", ",", " "),
+        *("ü", "🔔", "a" * 80, "ü" * 80),
+    ]
+)
+TEXTS = st.lists(st.one_of(PIECES, st.text(max_size=12)), max_size=12).map("".join)
+
+
+def told_apart(raw: bytes) -> list[tuple[str, str]]:
+    """Return name and unfolded value of each header, by RFC 5322 alone and no library."""
+    block = raw.split(b"\r\n\r\n")[0].decode("ascii")
+    lines = re.sub(r"\r\n(?=[ \t])", "", block).split("\r\n")
+    return [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+
+
+def as_read(value: str) -> str:
+    return str(email.header.make_header(email.header.decode_header(value)))
+
+
+def seen(text: str) -> str:
+    """Return what of a text can be seen: no controls, no blanks, `?` for half a character."""
+    whole = text.encode("utf-8", "replace").decode()
+    return "".join(c for c in whole if c.isprintable() and c != " ")
+
+
+@given(TEXTS, TEXTS, TEXTS, TEXTS)
+@example("", "", "", "")
+@example("\x00", "\ud800", "=?", "a" * 2000)
+def test_whatever_a_value_holds_the_headers_are_ours(
+    subject: str, custom: str, name: str, receiver: str
+) -> None:
+    settings = config(headers={"X-Log": custom})
+    notice = msgspec.structs.replace(
+        notification(subject, integration="email", receiver=receiver, at=1_700_000_000.0),
+        destination="ops@example.com",
+    )
+    raw = build(settings, replace(MAIL, subject=subject, text=name, html=custom or None), notice)
+    found = told_apart(raw)
+    assert raw.isascii()
+    assert [name for name, _ in found] == OURS + MIME + ["Content-Transfer-Encoding"][
+        bool(custom) :
+    ]
+    assert all(len(line) <= 998 for line in raw.split(b"\r\n"))
+    for name_, text in (("Subject", subject), ("X-Log", custom)):
+        assert seen(as_read(dict(found)[name_])) == (seen(text) or seen(FALLBACK))
+
+
+@given(TEXTS.filter(lambda text: mailbox_or_none(f"{text} <ops@example.com>") is not None))
+@example("=?utf-8?q?=0D=0AReply-To:_x=40evil.example?=")
+@example("ü" * 200)
+def test_whatever_a_display_name_holds_the_address_is_ours(name: str) -> None:
+    _, raw = built(to=f"{name} <ops@example.com>", headers={"X-Log": "x"})
+    assert [name for name, _ in told_apart(raw)] == OURS + MIME
+    shown, _, address = dict(told_apart(raw))["To"].rpartition(" ")
+    assert address == "<ops@example.com>"
+    assert seen(as_read(shown)) == seen(name.strip().strip('"'))
+
+
+def mailbox_or_none(text: str) -> tuple[str, str] | None:
+    try:
+        return mailbox(text)
+    except ValueError:
+        return None
+
+
+@pytest.mark.parametrize(
+    "words", [[], [""], ["a\r\nBcc: b"], ["a\r\n\r\n<h1>"], ["a", "\n"], ["ü"], ["a" * 999]]
+)
+def test_a_value_that_would_not_be_one_header_is_replaced(words: list[str]) -> None:
+    assert header("Subject", words) == f"Subject: {FALLBACK}"
+
+
+def test_a_long_value_is_folded_at_blanks() -> None:
+    raw = built(headers={"X-Log": "word " * 40})[1].split(b"\r\n\r\n")[0]
+    assert max(len(line) for line in raw.split(b"\r\n")) <= 76
+    assert dict(told_apart(raw))["X-Log"] == " ".join(["word"] * 40)

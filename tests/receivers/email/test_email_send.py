@@ -4,7 +4,6 @@ import base64
 import logging
 import socket
 from collections.abc import Iterator
-from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,13 @@ import pytest
 from sidecar.notify.model import EmailConfig, TlsConfig
 from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict
 from sidecar.receivers.email import send as email
-from sidecar.receivers.email.send import build, send
+from sidecar.receivers.email.message import build
+from sidecar.receivers.email.send import send
+from sidecar.redact import Redactor
+from sidecar.render.check import shipped_templates
+from sidecar.render.renderer import Renderer
 from sidecar.secret import Secret
+from support.notify import notice, notification as alert
 from support.rows import MAIL, notification
 from support.sinks import CERTIFICATE, Hangup, SmtpSink
 
@@ -51,7 +55,7 @@ def secure(sink: SmtpSink, password: Secret | None = None, **changes: Any) -> Em
     )
 
 
-def mail(config: EmailConfig) -> EmailMessage:
+def mail(config: EmailConfig) -> bytes:
     return build(config, MAIL, notification("n-1", integration="email", destination=TO))
 
 
@@ -249,3 +253,60 @@ async def test_no_failure_shows_a_credential_or_an_address(
     everything = f"{outcome!r} {settings.auth_password!r} {caplog.text}"
     for secret in (PASSWORD, ENCODED, TO):
         assert secret not in everything
+
+
+# What Python 3.11.7 and 3.12.1 make headers and a body of (CVE-2024-6923), what later ones put
+# raw into a subject, and what no Python could encode; each with the subject as it must arrive.
+HOSTILE = {
+    "=?utf-8?q?=0D=0AReply-To:_x=40evil.example=0D=0AContent-Type:_text/html"
+    "=0D=0A=0D=0A<h1>All_clear</h1>?=": (
+        b"Subject: =?utf-8?q?=5BFIRING=3A1=5D_PaymentFailing_=3D=3Futf-8=3Fq=3F?=\r\n"
+        b" =?utf-8?q?=3D0D=3D0AReply-To=3A=5Fx=3D40evil=2Eexample=3D0D?=\r\n"
+        b" =?utf-8?q?=3D0AContent-Type=3A=5Ftext/html=3D0D=3D0A=3D0D=3D?=\r\n"
+        b" =?utf-8?q?0A=3Ch1=3EAll=5Fclear=3C/h1=3E=3F=3D_=28critical?=\r\n"
+        b" =?utf-8?q?=29?="
+    ),
+    "=?utf-8?q?a=00b=1B[31mc?=\x00\x1b": (
+        b"Subject: =?utf-8?q?=5BFIRING=3A1=5D_PaymentFailing_=3D=3Futf-8=3Fq=3F?=\r\n"
+        b" =?utf-8?q?a=3D00b=3D1B=5B31mc=3F=3D_=28critical=29?="
+    ),
+    "=?raw_unicode_escape?q?=5CuD800?=": (
+        b"Subject: =?utf-8?q?=5BFIRING=3A1=5D_PaymentFailing_=3D=3Fraw=5Funicod?=\r\n"
+        b" =?utf-8?q?e=5Fescape=3Fq=3F=3D5CuD800=3F=3D_=28critical=29?="
+    ),
+}
+
+
+@pytest.mark.parametrize(("org", "subject"), HOSTILE.items(), ids=["CRLF", "controls", "codec"])
+async def test_what_a_log_says_stays_in_the_subject(
+    sink: SmtpSink, org: str, subject: bytes
+) -> None:
+    settings = config(sink.port)
+    told = alert(notice(org=org), integration="email", destination=TO)
+    text = Renderer(shipped_templates(), Redactor()).mail(told, settings)
+    assert isinstance(await send(settings, build(settings, text, told), TO), Sent)
+    head, _, body = sink.messages[0].raw.partition(b"\r\n\r\n")
+    assert head == (
+        b"From: Alerts <alerts@example.com>\r\n"
+        b"To: oncall@example.com\r\n" + subject + b"\r\n"
+        b"Date: Mon, 02 Nov 2026 09:05:00 +0000\r\n"
+        b"Message-ID: <m1@example.com>\r\n"
+        b"Auto-Submitted: auto-generated\r\n"
+        b"List-Id: <critical.webhook-alerts.example.com>\r\n"
+        b"MIME-Version: 1.0\r\n"
+        b"Content-Type: multipart/alternative;\r\n"
+        b' boundary="=_ca0df2c95aa144c1d0ff2ff3c8f967fd"'
+    )
+    assert body.startswith(b"--=_ca0df2c95aa144c1d0ff2ff3c8f967fd\r\nContent-Type: text/plain;")
+
+
+@pytest.mark.parametrize("org", HOSTILE, ids=["CRLF", "controls", "codec"])
+async def test_what_a_header_of_the_config_says_stays_in_it(sink: SmtpSink, org: str) -> None:
+    settings = config(sink.port, headers={"X-Team": org})
+    await sent(settings)
+    head = sink.messages[0].raw.partition(b"\r\n\r\n")[0]
+    names = [line.partition(b":")[0] for line in head.split(b"\r\n") if line[:1] != b" "]
+    assert names == [
+        b"From", b"To", b"Subject", b"Date", b"Message-ID", b"Auto-Submitted", b"List-Id",
+        b"X-Team", b"MIME-Version", b"Content-Type",
+    ]  # fmt: skip

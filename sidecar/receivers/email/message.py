@@ -1,0 +1,171 @@
+"""The mail as bytes: every header line is written here, and by no library.
+
+A header holds what a log said. A library that takes such a text for a header may decode the
+encoded words in it (CVE-2024-6923), so none is asked: a value is either plain words or our own
+encoded words (RFC 2047), folded at blanks (RFC 5322, 2.2.3), and looked at once more as written.
+"""
+
+import hashlib
+import quopri
+import re
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+from sidecar.notify.model import EmailConfig, Notification
+from sidecar.render.renderer import MailText
+from sidecar.syntax.values import parse_mailbox
+
+# Stands for a value that is empty, or would be more than one header; the mail goes out anyway.
+FALLBACK = "Alert (the text of this header could not be written)"
+# RFC 2047, section 2: lines with encoded words have at most 76 characters.
+MAX_LINE = 76
+# An encoded word may have 75 with the 12 around its text; the first stands behind a header's name.
+_MAX_CODED = 50
+_MAX_MAILBOX = 254  # RFC 5321, 4.5.3.1.3: 256 with its angle brackets
+_MAX_ID = 100
+
+_HEADER_NAME = re.compile(r"[!-9;-~]{1,75}")
+_HELD = frozenset({"from", "to", "cc", "bcc", "date", "message-id", "mime-version"})
+# `=?` begins what a reader's program would decode, so no plain text may hold it.
+_PLAIN = re.compile(r"(?!.*=\?)[!-~]{1,75}( [!-~]{1,75})*")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9]{1,75}( [A-Za-z0-9]{1,75})*")
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+# What stands for itself in an encoded word, also in a display name (RFC 2047, section 5).
+_ITSELF = re.compile(r"[A-Za-z0-9!*+/-]")
+_ONE_HEADER = re.compile(r"[!-9;-~]+:( [!-~][ -~]*)?(\r\n [!-~][ -~]*)*")
+_MAX_OCTETS = 998  # RFC 5322, 2.1.1
+
+
+def build(config: EmailConfig, mail: MailText, notification: Notification) -> bytes:
+    """Return the mail for the notification's destination, the same bytes at every attempt.
+
+    The Message-ID comes from the notification's id, so that a mailbox can fold a mail that
+    arrives twice. Auto-Submitted keeps out-of-office answers away (RFC 3834), List-Id lets people
+    filter (RFC 2919). `headers` of the config win over ours, but for those that hold the mail
+    together. Raises ValueError when sender or destination is not one mailbox.
+    """
+    domain = mailbox(config.from_)[1].rpartition("@")[2]
+    ours = {
+        "From": _mailbox_words(config.from_),
+        "To": _mailbox_words(notification.destination),
+        "Subject": _words(mail.subject),
+        "Date": [format_datetime(datetime.fromtimestamp(notification.at, UTC))],
+        "Message-ID": [f"<{_id(notification.id)}@{domain}>"],
+        "Auto-Submitted": ["auto-generated"],
+        "List-Id": [f"<{_slug(notification.receiver)}.webhook-alerts.{domain}>"],
+    }
+    fields = {name.lower(): (name, words) for name, words in (ours | _custom(config)).items()}
+    head = [header(name, words) for name, words in fields.values()]
+    lines = [*head, header("MIME-Version", ["1.0"]), *_body(mail, notification)]
+    return "\r\n".join(lines).encode("ascii")
+
+
+def header(name: str, words: list[str]) -> str:
+    """Return one header, folded between words; with FALLBACK where it would be more than one."""
+    lines = [f"{name}:"]
+    for word in words:
+        if len(lines[-1]) + 1 + len(word) <= MAX_LINE:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f" {word}")
+    text = "\r\n".join(lines)
+    short = all(len(line) <= _MAX_OCTETS for line in text.split("\r\n"))
+    return text if words and short and _ONE_HEADER.fullmatch(text) else f"{name}: {FALLBACK}"
+
+
+def mailbox(text: str) -> tuple[str, str]:
+    """Return display name and address of a mailbox, bare or `Name <address>`. Raises ValueError."""
+    try:
+        name, _, address = parse_mailbox(text).removesuffix(">").rpartition("<")
+    except ValueError:
+        name = address = ""
+    if not 0 < len(address) <= _MAX_MAILBOX:
+        raise ValueError("not exactly one mail address in ASCII")
+    return name.strip().strip('"'), address
+
+
+def _mailbox_words(text: str) -> list[str]:
+    name, address = mailbox(text)
+    return [*_words(name, _PLAIN_NAME), f"<{address}>"] if name else [address]
+
+
+def _words(text: str, plain: re.Pattern[str] = _PLAIN) -> list[str]:
+    """Return the words of a header's value: of `plain` text its own, else encoded ones."""
+    line = one_line(text)
+    return line.split(" ") if plain.fullmatch(line) else _encoded(line)
+
+
+def _encoded(text: str) -> list[str]:
+    """Return `text` as encoded words, each of whole characters (RFC 2047, section 5)."""
+    words: list[str] = []
+    for letter in text:
+        code = "_" if letter == " " else _quoted(letter)
+        if not words or len(words[-1]) + len(code) > _MAX_CODED:
+            words.append("")
+        words[-1] += code
+    return [f"=?utf-8?q?{word}?=" for word in words]
+
+
+def _quoted(letter: str) -> str:
+    if _ITSELF.fullmatch(letter):
+        return letter
+    return "".join(f"={byte:02X}" for byte in letter.encode())
+
+
+def _custom(config: EmailConfig) -> dict[str, list[str]]:
+    """Return the config's headers but for names that no header has, and those we answer for."""
+    return {
+        name: _words(value)
+        for name, value in config.headers.items()
+        if _HEADER_NAME.fullmatch(name)
+        and name.lower() not in _HELD
+        and not name.lower().startswith("content-")
+    }
+
+
+def one_line(text: str) -> str:
+    """Return `text` with a blank for what cannot be printed, and single blanks."""
+    return " ".join("".join(c if c.isprintable() else " " for c in _unicode(text)).split())
+
+
+def _unicode(text: str) -> str:
+    """Return `text` without lone surrogates, which no encoding takes."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _id(text: str) -> str:
+    """Return `text` where it may stand in a Message-ID as it is (dot-atom), else its hash."""
+    return text if len(text) <= _MAX_ID and _PLAIN_ID.fullmatch(text) else _hash(text)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(_unicode(text).encode()).hexdigest()[:32]
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:63] or "alerts"
+
+
+def _body(mail: MailText, notification: Notification) -> list[str]:
+    """Return the lines from the Content-Type on: the text alone, or text and HTML to choose from.
+
+    `=_` cannot stand in quoted-printable text, so the boundary does not either (RFC 2045, 6.7).
+    """
+    text = _part("text/plain", mail.text)
+    if not mail.html:
+        return text
+    boundary = f"=_{_hash(notification.id)}"
+    kind = f'Content-Type: multipart/alternative;\r\n boundary="{boundary}"'
+    html = _part("text/html", mail.html)
+    return [kind, "", f"--{boundary}", *text, f"--{boundary}", *html, f"--{boundary}--", ""]
+
+
+def _part(kind: str, text: str) -> list[str]:
+    lines = re.split(r"\r\n|\r|\n", _unicode(text).removesuffix("\n"))
+    coded = quopri.encodestring("\n".join([*lines, ""]).encode()).decode()
+    return [
+        f'Content-Type: {kind}; charset="utf-8"',
+        "Content-Transfer-Encoding: quoted-printable",
+        "",
+        coded.replace("\n", "\r\n"),
+    ]
