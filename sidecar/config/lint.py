@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from sidecar.matchers import Matcher
-from sidecar.rules.condition import bounds, is_absence, value_test
-from sidecar.rules.rule import Aggregate, Comparison, Function, Rule
+from sidecar.rules.aggregates import COUNT, Shows
+from sidecar.rules.condition import Aggregate, Comparison, bounds, is_absence, value_test
+from sidecar.rules.rule import Rule
 from sidecar.syntax.faults import did_you_mean
 from sidecar.syntax.table import Reading
 
-_WHOLE = (Function.COUNT, Function.DISTINCT)
 _SOME_TEXT = "\0"  # stands for the texts that nobody names
 
 
@@ -75,7 +75,7 @@ def _condition_doubts(rule: Rule) -> Iterator[tuple[str, str]]:
                 yield f"{shown(aggregate)} has nothing to count: {excluded}", ""
         seen.setdefault((part.left, part.divisor), []).append(part)
     for (left, divisor), parts in seen.items():
-        if left.function is Function.LAST:
+        if left.function.shows is Shows.STATE:
             yield from _state_doubts(rule, parts)
         elif not _passes(_numbers(left, divisor, parts), parts):
             yield "the condition can never be true", _why(left, divisor)
@@ -116,7 +116,7 @@ def _passes(candidates: Sequence[float | str], parts: list[Comparison]) -> bool:
 def _numbers(left: Aggregate, divisor: Aggregate | None, parts: list[Comparison]) -> list[float]:
     """Return numbers of which one passes if any number that the aggregate can have does."""
     edges = sorted({0.0, 1.0, *(bound for part in parts for bound in bounds(part))})
-    if left.function in _WHOLE and divisor is None:
+    if divisor is None and _is_whole(left):
         near = {math.floor(edge) + step for edge in edges for step in (-1, 0, 1)}
         return [float(number) for number in sorted(near) if number >= 0]
     between = [(low + high) / 2 for low, high in pairwise(edges)]
@@ -126,10 +126,14 @@ def _numbers(left: Aggregate, divisor: Aggregate | None, parts: list[Comparison]
 
 
 def _range(left: Aggregate, divisor: Aggregate | None) -> tuple[float, float]:
-    if divisor is None or left.function not in _WHOLE or divisor.function not in _WHOLE:
+    if divisor is None or not _is_whole(left) or not _is_whole(divisor):
         return -math.inf, math.inf
-    part_of = divisor.function is Function.COUNT and set(divisor.match) <= set(left.match)
+    part_of = divisor.function is COUNT and set(divisor.match) <= set(left.match)
     return 0.0, 1.0 if part_of else math.inf
+
+
+def _is_whole(aggregate: Aggregate) -> bool:
+    return aggregate.function.shows is Shows.HOW_MANY
 
 
 def _why(left: Aggregate, divisor: Aggregate | None) -> str:
@@ -138,7 +142,7 @@ def _why(left: Aggregate, divisor: Aggregate | None) -> str:
         if most == 1:
             return f"{shown(left)} / {shown(divisor)} lies between 0 and 1"
         return f"{shown(left)} / {shown(divisor)} is never below 0" if least == 0 else _NONE
-    return f"{shown(left)} is a whole number from 0 up" if left.function in _WHOLE else _NONE
+    return f"{shown(left)} is a whole number from 0 up" if _is_whole(left) else _NONE
 
 
 _NONE = "no number passes all of its comparisons"

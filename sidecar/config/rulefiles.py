@@ -13,7 +13,8 @@ from sidecar.config.lint import contradiction, warn_of_doubts
 from sidecar.measure.series import Metric
 from sidecar.parse.patterns import Pattern, PatternFile
 from sidecar.render.check import check_annotation
-from sidecar.rules.rule import _LABELS, Escalation, Function, Rule, label_name
+from sidecar.rules.aggregates import Function, Shows
+from sidecar.rules.rule import _LABELS, Escalation, Rule, label_name
 from sidecar.syntax.faults import Faults, Names, Place, did_you_mean
 from sidecar.syntax.files import read_text
 from sidecar.syntax.table import Reading, Table, key, table
@@ -84,12 +85,12 @@ def read_rule_files(paths: Iterable[str], faults: Faults) -> RuleFiles:
         file = reading.read(RuleFile, open_file(path, faults))
         if file is not None:
             _take(file, files, reading)
-    states = {rule.name: _functions(rule) for rule in files.rules}
+    with_state = {rule.name: bool(_split(_functions(rule))[1]) for rule in files.rules}
     for place, alert in files.states:
         if alert not in files.alert_names.places:
-            known = [name for name, functions in states.items() if Function.LAST in functions]
+            known = [name for name, has_state in with_state.items() if has_state]
             faults.error(place, f"there is no alert `{alert}`", did_you_mean(alert, known))
-        elif Function.LAST not in states.get(alert, {Function.LAST}):
+        elif not with_state.get(alert, True):
             message = f"alert `{alert}` is no state"
             faults.error(place, message, "name a rule whose condition has last()")
     return files
@@ -197,20 +198,26 @@ def _functions(rule: Rule) -> set[Function]:
     }
 
 
+def _split(functions: Iterable[Function]) -> tuple[list[str], list[str]]:
+    """Return the names of functions that have a window, and of those that are states."""
+    windowed = sorted(str(one) for one in functions if one.shows is not Shows.STATE)
+    return windowed, sorted(str(one) for one in functions if one.shows is Shows.STATE)
+
+
 def _check_windows(rule: Rule, reading: Reading) -> None:
-    """`within` belongs to everything counted in a window, `hold` to the state of `last()`."""
-    written, functions = reading.node(rule).values, _functions(rule)
-    if not functions:
+    """`within` belongs to everything counted in a window, `hold` to states."""
+    written = reading.node(rule).values
+    windowed, states = _split(_functions(rule))
+    if not windowed and not states:
         return
-    windowed = sorted(functions - {Function.LAST})
     if windowed and "within" not in written:
         message = f"{windowed[0]}() needs a window, and `within` is missing"
         reading.error(rule, "condition", message, "write for example within: 1h")
     if not windowed and "within" in written:
-        message = "last() is a state, which has no window"
+        message = f"{states[0]}() is a state, which has no window"
         hint = "remove `within`; `hold` says when an unconfirmed state is dropped"
         reading.error_at_key(rule, "within", message, hint)
-    if Function.LAST not in functions and "hold" in written:
+    if not states and "hold" in written:
         message = "`hold` belongs to last() only"
         hint = "`within` bounds what is counted, `keep_firing_for` delays the end"
         reading.error_at_key(rule, "hold", message, hint)

@@ -1,23 +1,22 @@
-"""The tests a comparison makes of an aggregate's value, and which of them time alone can pass.
-
-The grammar of conditions and of escalation instants: text in, frozen values out.
+"""Conditions and escalation instants: their grammar, and what a comparison tests.
 
 condition  := comparison { "and" comparison }
 comparison := aggregate [ "/" aggregate ] operator literal
             | aggregate [ "/" aggregate ] "in" "[" literal { "," literal } "]"
-aggregate  := function "(" [ field ] { "," matcher } ")"      count takes no field
-literal    := number | word | "text" | 'text'                 words and texts only with last()
+aggregate  := function "(" [ field ] { "," matcher } ")"      functions: see aggregates.FUNCTIONS
+literal    := number | word | "text" | 'text'                 words and texts only with a state
 """
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn, cast
 
 from sidecar.durations import parse_duration
 from sidecar.matchers import Matcher, parse_matcher
 from sidecar.parse.event import as_number, as_text
-from sidecar.rules.rule import Aggregate, Comparator, Comparison, Condition, Function
+from sidecar.rules.aggregates import COUNT, FUNCTIONS, MAX_TEXT, Comparator, Function, Shows
 
 _TEST: dict[str, Callable[[float, float], bool]] = {
     ">": lambda value, bound: value > bound,
@@ -27,9 +26,38 @@ _TEST: dict[str, Callable[[float, float], bool]] = {
     "==": lambda value, bound: value == bound,
     "!=": lambda value, bound: value != bound,
 }
-# An aggregate that only falls as samples leave the window passes these only through an event.
-_FALLING = {(f, op) for f in ("count", "distinct", "max") for op in (">", ">=")}
-_RISING = {("min", "<"), ("min", "<=")}
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """`function(field)` over the window, of the events that also meet `match`."""
+
+    function: Function
+    field: str = ""
+    match: tuple[Matcher, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """`left` (divided by `divisor`, if any) held against a number, a text, or a list.
+
+    A list (`in`) is in `values` as text and, when all of it was written as numbers, in `numbers`.
+    """
+
+    left: Aggregate
+    divisor: Aggregate | None = None
+    op: Comparator
+    number: float | None = None
+    values: tuple[str, ...] = ()
+    numbers: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Comparisons that must all hold; `text` is what the user wrote."""
+
+    comparisons: tuple[Comparison, ...]
+    text: str
 
 
 def bounds(part: Comparison) -> tuple[float, ...]:
@@ -39,18 +67,15 @@ def bounds(part: Comparison) -> tuple[float, ...]:
 
 
 def value_test(part: Comparison) -> Callable[[Any], bool]:
-    """Return the test of a value that `part` stands for; `last()` compares texts as texts."""
-    if part.left.function is Function.LAST:
+    """Return the test of a value that `part` stands for; of states, texts are compared as texts."""
+    if part.left.function.shows is Shows.STATE:
         return _state_test(part)
     return _number_test(part)
 
 
 def needs_event(part: Comparison) -> bool:
     """Return whether only an event can make `part` true, never the mere passing of time."""
-    if part.divisor is not None:
-        return False
-    function = part.left.function
-    return function is Function.LAST or (function.value, part.op) in _FALLING | _RISING
+    return part.divisor is None and part.op in part.left.function.drift.value
 
 
 def _number_test(part: Comparison) -> Callable[[float], bool]:
@@ -70,11 +95,6 @@ def _state_test(part: Comparison) -> Callable[[Any], bool]:
     wanted = part.op != "!="
     return lambda value: (as_text(value) in texts) is wanted
 
-
-# What one key may have to remember is bounded by these (docs/rules.md, Windows).
-MAX_COUNT = 10_000
-MAX_DISTINCT = 256
-MAX_TEXT = 1_000
 
 _EXAMPLE = "write for example max(attempt_count) >= 3"
 _COMPARATORS = (">", ">=", "<", "<=", "==", "!=")
@@ -106,9 +126,9 @@ class _Token(NamedTuple):
     end: int
 
 
-def parse_condition(text: str) -> Condition:
+def parse_condition(text: str, functions: Mapping[str, Function] = FUNCTIONS) -> Condition:
     """Read a condition such as `max(attempt_count) >= 3`; raises ConditionError."""
-    return _ConditionReader(text).condition()
+    return _ConditionReader(text, functions).condition()
 
 
 def parse_instant(text: str) -> tuple[str, float]:
@@ -132,7 +152,7 @@ def is_absence(condition: Condition) -> bool:
 
 
 def _asks_for_few(part: Comparison) -> bool:
-    if part.left.function is not Function.COUNT or part.divisor is not None:
+    if part.left.function is not COUNT or part.divisor is not None:
         return False
     return part.op in ("<", "<=") or (part.op == "==" and part.number == 0)
 
@@ -154,8 +174,9 @@ def _tokens(text: str) -> list[_Token]:
 class _ConditionReader:
     """Recursive descent over the tokens of one condition."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, functions: Mapping[str, Function]) -> None:
         self._text = text
+        self._functions = functions
         self._tokens = _tokens(text)
         self._at = 0
 
@@ -172,8 +193,9 @@ class _ConditionReader:
         start = self._peek()
         left = self._aggregate()
         divisor = self._aggregate() if self._accept("/") else None
-        if divisor is not None and Function.LAST in (left.function, divisor.function):
-            self._fail("last() is a state, not a number to divide", start)
+        for one in (left, divisor) if divisor else ():
+            if one.function.shows is Shows.STATE:
+                self._fail(f"{one.function}() is a state, not a number to divide", start)
         operator = self._next()
         if operator.text == "in":
             part = self._membership(left, divisor)
@@ -187,13 +209,12 @@ class _ConditionReader:
 
     def _aggregate(self) -> Aggregate:
         name = self._next()
-        try:
-            function = Function(name.text)
-        except ValueError:
-            known = ", ".join(f"{f}()" for f in Function)
+        function = self._functions.get(name.text)
+        if function is None:
+            known = ", ".join(f"{one}()" for one in self._functions)
             self._fail(f"{name.text!r} is not one of {known}; {_EXAMPLE}", name)
         self._expect("(")
-        field = "" if function is Function.COUNT else self._field(function)
+        field = self._field(function) if function.takes_field else ""
         matchers: list[Matcher] = []
         while self._peek().text != ")":
             if field or matchers:
@@ -212,7 +233,7 @@ class _ConditionReader:
         name, operator = self._next(), self._next()
         if name.kind != "word" or operator.text not in ("=", "!=", "=~", "!~"):
             hint = ' or a matcher, for example count(status="failed")'
-            what = "count() takes no field" if function is Function.COUNT else "expected `)`"
+            what = "expected `)`" if function.takes_field else f"{function}() takes no field"
             self._fail(what + hint, name)
         value = self._next()
         try:
@@ -225,7 +246,7 @@ class _ConditionReader:
         number, text = self._literal(token)
         if number is not None:
             return Comparison(left=left, divisor=divisor, op=op, number=number)
-        if left.function is not Function.LAST:
+        if left.function.shows is not Shows.STATE:
             self._fail(f"{left.function}() is a number; compare it with one", token)
         if op not in ("==", "!="):
             self._fail(f"texts are compared with == or != or in, not {op}", token)
@@ -242,7 +263,7 @@ class _ConditionReader:
             texts.append(text)
         self._expect("]")
         known = tuple(number for number in numbers if number is not None)
-        if left.function is not Function.LAST and len(known) < len(texts):
+        if left.function.shows is not Shows.STATE and len(known) < len(texts):
             self._fail(f"{left.function}() is a number; compare it with numbers", first)
         every = known if len(known) == len(texts) else ()
         return Comparison(left=left, divisor=divisor, op="in", values=tuple(texts), numbers=every)
@@ -265,11 +286,9 @@ class _ConditionReader:
         return None, text
 
     def _check_bounds(self, part: Comparison, start: _Token) -> None:
-        limit = {Function.COUNT: MAX_COUNT, Function.DISTINCT: MAX_DISTINCT}.get(part.left.function)
-        if limit is None or part.divisor is not None:
-            return
-        if any(bound > limit for bound in bounds(part)):
-            self._fail(f"{part.left.function}() can be compared with at most {limit:,}", start)
+        function = part.left.function
+        if part.divisor is None and any(bound > function.most for bound in bounds(part)):
+            self._fail(f"{function}() can be compared with at most {function.most:,}", start)
 
     def _peek(self) -> _Token:
         return self._tokens[self._at]

@@ -1,9 +1,7 @@
 """A rule made ready to run: what to take from an event, what to remember, what to test."""
 
 import hashlib
-import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from sidecar.matchers import all_match
@@ -11,27 +9,25 @@ from sidecar.parse.event import (
     LONGEST_LABEL,
     STANDARD_FIELDS,
     Event,
-    as_number,
     as_text,
-    bounded,
     field_of,
     label_of,
     text_of,
 )
+from sidecar.rules.aggregates import Asked, Shows
 from sidecar.rules.condition import (
-    MAX_DISTINCT,
-    MAX_TEXT,
+    Aggregate,
+    Comparison,
     bounds,
     is_absence,
     needs_event,
     value_test,
 )
-from sidecar.rules.rule import Aggregate, Comparison, Function, Key, Rule
-from sidecar.rules.windows import Buckets, Counts, Distinct, Extremes, Last, Window
+from sidecar.rules.rule import Key, Rule
+from sidecar.rules.windows import Window
 
 # How long a key remembers its last `resolve` and its event ids under a rule without a span.
 DEFAULT_SPAN = 30 * 86_400.0
-_LARGEST_INT = 2**63 - 1
 
 Windows = tuple[Window, ...]
 Samples = list[tuple[int, Any]]
@@ -42,7 +38,7 @@ class CompiledRule:
 
     __slots__ = (
         "_aggregates",
-        "_state_place",
+        "_state_places",
         "_windows",
         "absent",
         "annotations",
@@ -85,8 +81,8 @@ class CompiledRule:
         # Whether every comparison is true of some windows at `t`; an empty one makes it false.
         self._aggregates, self.holds = _compile(parts)
         self._windows = [_window(rule, part, side) for part in parts for side in _sides(part)]
-        functions = [aggregate.function for aggregate in self._aggregates]
-        self._state_place = functions.index(Function.LAST) if Function.LAST in functions else None
+        shown = [aggregate.function.shows for aggregate in self._aggregates]
+        self._state_places = [i for i, one in enumerate(shown) if one is Shows.STATE]
         self.states = named_states(rule)  # the states that the rule names, of its first last()
         # A quiet key must wake where passing time alone can make the condition true, and where
         # its state is dropped.
@@ -105,26 +101,15 @@ class CompiledRule:
         for place, aggregate in enumerate(self._aggregates):
             if aggregate.match and not all_match(aggregate.match, lambda n: text_of(event, n)):
                 continue
-            value = self._sample(aggregate, event)
-            if value is not None:
+            raw = field_of(event, aggregate.field) if aggregate.field else 1
+            if raw is None:
+                continue
+            value = aggregate.function.sample(raw)
+            if value is None:
+                self.not_numbers += 1
+            else:
                 out.append((place, value))
         return out
-
-    def _sample(self, aggregate: Aggregate, event: Event) -> Any:
-        function = aggregate.function
-        if function is Function.COUNT:
-            return 1.0
-        raw = field_of(event, aggregate.field)
-        if raw is None:
-            return None
-        if function is Function.LAST:
-            return _storable(raw)
-        if function is Function.DISTINCT:
-            return as_text(raw)
-        number = as_number(raw)
-        if number is None:
-            self.not_numbers += 1
-        return number
 
     def fresh(self) -> Windows:
         """Return empty windows for a new key."""
@@ -142,15 +127,15 @@ class CompiledRule:
 
     def state(self, windows: Windows | None, t: float) -> str | None:
         """Return the state that the first `last()` sees at `t`; None without one."""
-        if windows is None or self._state_place is None:
+        if windows is None or not self._state_places:
             return None
-        value = windows[self._state_place].judged(t)
+        value = windows[self._state_places[0]].judged(t)
         return None if value is None else as_text(value)
 
     def unconfirmed(self, windows: Windows, t: float) -> bool:
-        """Return whether a `last()` state has been dropped by `hold` at `t`."""
+        """Return whether a state has been dropped by `hold` at `t`."""
         return self.rule.hold is not None and any(
-            isinstance(window, Last) and window.judged(t) is None for window in windows
+            windows[place].judged(t) is None for place in self._state_places
         )
 
 
@@ -207,43 +192,21 @@ def _ratio_test(place: int, passes: Callable[[Any], bool]) -> Test:
 def _window(rule: Rule, part: Comparison, aggregate: Aggregate) -> Callable[[], Window]:
     """Return what makes the windows of an aggregate, a new one for each key."""
     function = aggregate.function
-    if function is Function.LAST:
-        return partial(Last, rule.hold)
-    if rule.within is None:
+    if rule.within is None and function.shows is not Shows.STATE:
         raise ValueError(f"{rule.name}: {function}() needs `within`")
-    against = bounds(part)
-    if function is Function.DISTINCT:
-        need = MAX_DISTINCT + 1 if part.divisor else _enough(against)
-        return partial(Distinct, rule.within, need)
-    if part.divisor or function in (Function.SUM, Function.AVG):
-        return partial(Buckets, rule.within, function)
-    if function is Function.COUNT:
-        return partial(Counts, rule.within, _enough(against))
-    return partial(Extremes, rule.within, against, 1 if function is Function.MAX else -1)
-
-
-def _enough(against: tuple[float, ...]) -> int:
-    """Return the least count that lies above every bound."""
-    return max(1, math.floor(against[-1]) + 1)
+    asked = Asked(rule.within or 0.0, rule.hold, bounds(part), part.divisor is not None)
+    return function.window(asked)
 
 
 def named_states(rule: Rule) -> tuple[str, ...]:
     """Return the states of a `last()` rule that its `match` and condition name one by one."""
-    state = next((p for p in rule.condition.comparisons if p.left.function is Function.LAST), None)
+    parts = rule.condition.comparisons
+    state = next((part for part in parts if part.left.function.shows is Shows.STATE), None)
     if state is None:
         return ()
     mine = [m for m in (*rule.match, *state.left.match) if m.name == state.left.field]
     listed = [*(text for m in mine for text in m.named_values()), *state.values]
     return tuple(t for t in dict.fromkeys(listed) if all(m.matches(t) for m in mine))
-
-
-def _storable(raw: Any) -> Any:
-    """Return a state as a plain value that MessagePack can hold; long texts are cut."""
-    if isinstance(raw, bool | float):
-        return raw
-    if isinstance(raw, int):
-        return raw if abs(raw) <= _LARGEST_INT else str(raw)[:MAX_TEXT]
-    return bounded(as_text(raw), MAX_TEXT + 20)
 
 
 def _lives_on_tallies(rule: Rule) -> bool:

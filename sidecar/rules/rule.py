@@ -1,12 +1,12 @@
 """What a rule file says: the rule, its condition and its escalation steps, all frozen."""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, ClassVar
 
 from sidecar.matchers import Matcher
+from sidecar.rules.aggregates import FUNCTIONS, Shows
+from sidecar.rules.condition import Condition, parse_condition, parse_instant
 from sidecar.syntax.faults import Wrong
 from sidecar.syntax.table import Nested, Reading, Schema, Table, Value, key, table
 from sidecar.syntax.tree import ListNode
@@ -28,7 +28,6 @@ Key = tuple[str, ...]
 
 # The provider of events about the sidecar itself: only rules that name it ever see them.
 OWN_PROVIDER = "sidecar"
-Comparator = Literal[">", ">=", "<", "<=", "==", "!=", "in"]
 
 
 def label_name(field_name: str) -> str:
@@ -36,58 +35,8 @@ def label_name(field_name: str) -> str:
     return field_name.replace(".", "_")
 
 
-class Function(StrEnum):
-    COUNT = "count"
-    SUM = "sum"
-    MIN = "min"
-    MAX = "max"
-    AVG = "avg"
-    DISTINCT = "distinct"
-    LAST = "last"
-
-
-@dataclass(frozen=True, slots=True)
-class Aggregate:
-    """`function(field)` over the window, of the events that also meet `match`."""
-
-    function: Function
-    field: str = ""
-    match: tuple[Matcher, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """`left` (divided by `divisor`, if any) held against a number, a text, or a list.
-
-    A list (`in`) is in `values` as text and, when all of it was written as numbers, in `numbers`.
-    """
-
-    left: Aggregate
-    divisor: Aggregate | None = None
-    op: Comparator
-    number: float | None = None
-    values: tuple[str, ...] = ()
-    numbers: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """Comparisons that must all hold; `text` is what the user wrote."""
-
-    comparisons: tuple[Comparison, ...]
-    text: str
-
-
-def _condition(text: str) -> Condition:
-    from sidecar.rules.condition import parse_condition  # noqa: PLC0415 - it imports us
-
-    return parse_condition(text)
-
-
-def _instant(text: str) -> tuple[str, float]:
-    from sidecar.rules.condition import parse_instant  # noqa: PLC0415 - it imports us
-
-    return parse_instant(text)
+def _either(functions: Iterable[object]) -> str:
+    return "|".join(map(str, functions))
 
 
 def _alert_name(text: str) -> str:
@@ -101,21 +50,21 @@ def _by_field(text: str) -> str:
     return shaped_field(text)
 
 
-_FUNCTIONS = "|".join(Function)
-_WINDOWED = "|".join(function for function in Function if function is not Function.LAST)
+_WINDOWED = [f for f in FUNCTIONS.values() if f.shows is not Shows.STATE]
+_STATES = [f for f in FUNCTIONS.values() if f.shows is Shows.STATE]
 AlertName = Annotated[str, Value(_alert_name, "a name", string(r"^[^\r\n]+$"))]
 ACondition = Annotated[
     Condition,
     Value(
-        _condition,
+        parse_condition,
         "a condition",
-        string(rf"^\s*({_FUNCTIONS})\s*\(.*\)\s*(>=|<=|==|!=|>|<|in\s*\[)"),
+        string(rf"^\s*({_either(FUNCTIONS.values())})\s*\(.*\)\s*(>=|<=|==|!=|>|<|in\s*\[)"),
         stand_in=Condition((), ""),
     ),
 ]
 AnInstant = Annotated[
     tuple[str, float],
-    Value(_instant, "an instant", string(r"^\s*[A-Za-z_][A-Za-z0-9_.]*\s*([+-]\s*\w+)?\s*$")),
+    Value(parse_instant, "an instant", string(r"^\s*[A-Za-z_][A-Za-z0-9_.]*\s*([+-]\s*\w+)?\s*$")),
 ]
 ByField = Annotated[
     str,
@@ -207,14 +156,14 @@ class Rule(Table):
             {
                 "if": {
                     "required": ["condition"],
-                    "properties": {"condition": string(rf"\b({_WINDOWED})\s*\(")},
+                    "properties": {"condition": string(rf"\b({_either(_WINDOWED)})\s*\(")},
                 },
                 "then": {"required": ["within"]},
                 "else": {"not": {"required": ["within", "condition"]}},
             },
             {
                 "if": {"required": ["hold", "condition"]},
-                "then": {"properties": {"condition": string(r"\blast\s*\(")}},
+                "then": {"properties": {"condition": string(rf"\b{_either(_STATES)}\s*\(")}},
             },
         ]
     }
@@ -237,8 +186,9 @@ class Rule(Table):
         default=(),
     )
     condition: ACondition = key(
-        "When it fires: count(), sum(f), min(f), max(f), avg(f), distinct(f) over `within`, or "
-        "last(f); compared by > >= < <= == != or in [a, b]; divided; joined by `and`."
+        f"When it fires: {', '.join(f.usage for f in _WINDOWED)} over `within`, or "
+        f"{', '.join(f.usage for f in _STATES)}; compared by > >= < <= == != or in [a, b]; "
+        "divided; joined by `and`."
     )
     within: MaybePositive = key("The window, in event time. Not for last().", default=None)
     for_: Duration = key(

@@ -28,11 +28,11 @@ What one key remembers for `max(f)` and `min(f)`: exact against numbers, in cons
 import hashlib
 from array import array
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import add
+from typing import Any, NamedTuple, Protocol
 
 from sidecar.parse.event import as_text
-from sidecar.rules.rule import Function
 
 NEVER = float("inf")
 LONG_AGO = float("-inf")
@@ -108,14 +108,23 @@ class Last:
         self._at, self._value = float(packed[0]), packed[1]
 
 
-# How two samples of one bucket become one value. Of an average the sum is kept, and the number.
-_MERGE: dict[Function, Callable[[float, float], float]] = {
-    Function.SUM: lambda one, other: one + other,
-    Function.AVG: lambda one, other: one + other,
-    Function.COUNT: lambda one, other: one + other,
-    Function.MIN: min,
-    Function.MAX: max,
-}
+class Fold(NamedTuple):
+    """How samples become one value: `merge` two of one bucket, `total` those of all buckets.
+
+    `empty`: the value without a sample. `mean`: the total is divided by the number of samples.
+    """
+
+    merge: Callable[[float, float], float]
+    total: Callable[[Sequence[float]], float]
+    empty: float | None = None
+    mean: bool = False
+
+
+NUMBER_OF = Fold(add, sum, empty=0.0)
+ADDED = Fold(add, sum)
+MEAN = Fold(add, sum, mean=True)
+LEAST = Fold(min, min)
+GREATEST = Fold(max, max)
 # What four bytes can count: 4 billion samples of one key in one bucket.
 _MOST = 2**32 - 1
 
@@ -126,15 +135,15 @@ class Buckets:
     The buckets in use stand in rising order, as distances from the first one's number `_first`.
     """
 
-    __slots__ = ("_counts", "_first", "_function", "_steps", "_values", "_width")
+    __slots__ = ("_counts", "_first", "_fold", "_steps", "_values", "_width")
 
-    def __init__(self, within: float, function: Function) -> None:
+    def __init__(self, within: float, fold: Fold) -> None:
         self._width = within / BUCKETS
-        self._function = function
+        self._fold = fold
         self._first = 0
         self._steps = bytearray()
         self._values = array("d")
-        self._counts = array("I") if function is Function.AVG else None
+        self._counts = array("I") if fold.mean else None
 
     def add(self, at: float, value: float, clock: float) -> None:
         bucket = int(at // self._width)
@@ -148,7 +157,7 @@ class Buckets:
         step = bucket - self._first
         place = bisect_left(self._steps, step)
         if place < len(self._steps) and self._steps[place] == step:
-            self._values[place] = _MERGE[self._function](self._values[place], value)
+            self._values[place] = self._fold.merge(self._values[place], value)
             if self._counts is not None:
                 self._counts[place] = min(self._counts[place] + 1, _MOST)
         else:
@@ -185,20 +194,11 @@ class Buckets:
         return bisect_right(self._steps, t, key=lambda step: self._leaves(self._first + step))
 
     def judged(self, t: float) -> float | None:
-        values = self._values[self._gone(t) :]
-        match self._function:
-            case Function.COUNT:
-                return sum(values)
-            case _ if not values:
-                return None
-            case Function.MIN:
-                return min(values)
-            case Function.MAX:
-                return max(values)
-            case Function.AVG:
-                return sum(values) / sum((self._counts or array("I"))[self._gone(t) :])
-            case _:
-                return sum(values)
+        gone = self._gone(t)
+        if gone == len(self._steps):
+            return self._fold.empty
+        total = self._fold.total(self._values[gone:])
+        return total if self._counts is None else total / sum(self._counts[gone:])
 
     def shown(self, t: float) -> float | None:
         return self.judged(t)
@@ -258,7 +258,7 @@ class Counts:
 
     def _put_aside(self, at: float, clock: float) -> None:
         if self._older is None:
-            self._older = Buckets(self._within, Function.COUNT)
+            self._older = Buckets(self._within, NUMBER_OF)
         self._older.add(at, 1.0, clock)
 
     def _first(self, t: float) -> int:
@@ -297,7 +297,7 @@ class Counts:
         times, older = packed
         self._times = array("d", times)
         if older is not None:
-            self._older = Buckets(self._within, Function.COUNT)
+            self._older = Buckets(self._within, NUMBER_OF)
             self._older.load(older)
 
 

@@ -9,9 +9,11 @@ from sidecar.measure.series import Metric
 from sidecar.parse.event import Event, field_of, text_of
 from sidecar.redact import Redactor
 from sidecar.render.sandbox import TemplateEnvironment
+from sidecar.rules.aggregates import Shows
+from sidecar.rules.condition import Aggregate
 from sidecar.rules.index import Index
 from sidecar.rules.program import CompiledRule
-from sidecar.rules.rule import Aggregate, Function, Rule
+from sidecar.rules.rule import Rule
 
 # Events kept per rule to render its annotations, each with other fields than the ones before.
 _SHAPES = 20
@@ -152,12 +154,10 @@ def _aggregates(rule: Rule) -> Iterator[Aggregate]:
 def _numberless(program: CompiledRule, seen: _RuleSightings) -> Iterator[Doubt]:
     """Yield the fields that should hold numbers and do not, in any event kept."""
     rule = program.rule
-    for aggregate in _aggregates(rule):
-        counts = aggregate.function in (Function.COUNT, Function.DISTINCT, Function.LAST)
+    for aggregate in (one for one in _aggregates(rule) if one.field):
         values = [field_of(event, aggregate.field) for event in seen.shapes.values()]
         there = [value for value in values if value is not None]
-        numbers = [e for e in seen.shapes.values() if e.number(aggregate.field) is not None]
-        if there and not counts and not numbers:
+        if there and all(aggregate.function.sample(value) is None for value in there):
             message = (
                 f"alert {rule.name}: `{aggregate.field}` is no number in the events that match"
             )
@@ -186,5 +186,5 @@ def _values(rule: Rule, event: Event, redactor: Redactor) -> dict[str, Any]:
         labels.update(step.labels)
     keys = (text_of(event, name) for name in rule.by)
     labels.update(zip(rule.by_labels, keys, strict=True))
-    state = text_of(event, first.field) if first.function is Function.LAST else 1.0
+    state = text_of(event, first.field) if first.function.shows is Shows.STATE else 1.0
     return {"value": state, "labels": labels, "event": redactor.fields(event.fields)}

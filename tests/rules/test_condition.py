@@ -2,8 +2,15 @@
 
 import pytest
 
-from sidecar.rules.condition import ConditionError, is_absence, parse_condition, parse_instant
-from sidecar.rules.rule import Aggregate, Comparison, Function
+from sidecar.rules.aggregates import FUNCTIONS
+from sidecar.rules.condition import (
+    Aggregate,
+    Comparison,
+    ConditionError,
+    is_absence,
+    parse_condition,
+    parse_instant,
+)
 from support.rules import matchers
 
 
@@ -12,14 +19,14 @@ from support.rules import matchers
     [
         pytest.param(
             "max(attempt_count) >= 3",
-            [Comparison(left=Aggregate(Function.MAX, "attempt_count"), op=">=", number=3.0)],
+            [Comparison(left=Aggregate(FUNCTIONS["max"], "attempt_count"), op=">=", number=3.0)],
             id="an aggregate against a number",
         ),
         pytest.param(
             "last(status) in [past_due, 'a b', \"c\"]",
             [
                 Comparison(
-                    left=Aggregate(Function.LAST, "status"),
+                    left=Aggregate(FUNCTIONS["last"], "status"),
                     op="in",
                     values=("past_due", "a b", "c"),
                 )
@@ -30,7 +37,7 @@ from support.rules import matchers
             "last(code) in [1, 2]",
             [
                 Comparison(
-                    left=Aggregate(Function.LAST, "code"),
+                    left=Aggregate(FUNCTIONS["last"], "code"),
                     op="in",
                     values=("1", "2"),
                     numbers=(1.0, 2.0),
@@ -40,15 +47,15 @@ from support.rules import matchers
         ),
         pytest.param(
             "last(code) in [1, x]",
-            [Comparison(left=Aggregate(Function.LAST, "code"), op="in", values=("1", "x"))],
+            [Comparison(left=Aggregate(FUNCTIONS["last"], "code"), op="in", values=("1", "x"))],
             id="a mixed list is one of texts",
         ),
         pytest.param(
             'count(status="processing_error") / count() > 0.05',
             [
                 Comparison(
-                    left=Aggregate(Function.COUNT, "", matchers('status="processing_error"')),
-                    divisor=Aggregate(Function.COUNT),
+                    left=Aggregate(FUNCTIONS["count"], "", matchers('status="processing_error"')),
+                    divisor=Aggregate(FUNCTIONS["count"]),
                     op=">",
                     number=0.05,
                 )
@@ -59,17 +66,19 @@ from support.rules import matchers
             'sum(usage.tokens, a!="b", c=~"d|e") < -1e3 and count() != 2',
             [
                 Comparison(
-                    left=Aggregate(Function.SUM, "usage.tokens", matchers('a!="b"', 'c=~"d|e"')),
+                    left=Aggregate(
+                        FUNCTIONS["sum"], "usage.tokens", matchers('a!="b"', 'c=~"d|e"')
+                    ),
                     op="<",
                     number=-1000.0,
                 ),
-                Comparison(left=Aggregate(Function.COUNT), op="!=", number=2.0),
+                Comparison(left=Aggregate(FUNCTIONS["count"]), op="!=", number=2.0),
             ],
             id="several filters, a dotted field, and",
         ),
         pytest.param(
             "last( status )==unpaid",
-            [Comparison(left=Aggregate(Function.LAST, "status"), op="==", values=("unpaid",))],
+            [Comparison(left=Aggregate(FUNCTIONS["last"], "status"), op="==", values=("unpaid",))],
             id="spaces do not matter",
         ),
     ],

@@ -1,17 +1,21 @@
 """Random histories, with restarts at random points, through the engine and the reference."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from itertools import groupby
 from typing import Any
 
+import pytest
 from hypothesis import given, settings, strategies as st
 
-from sidecar.parse.event import Event
+from sidecar.parse.event import Event, as_number
+from sidecar.rules.aggregates import FUNCTIONS, Function
 from sidecar.rules.condition import is_absence, parse_condition
 from sidecar.rules.rule import Rule
 from support.rules import Bench, rule, step
 from support.rules_absence import AbsenceReference
-from support.rules_reference import Reference, Told
+from support.rules_median import MEDIAN, WITH_MEDIAN
+from support.rules_reference import MODELS, Model, Reference, Told
 
 CONDITIONS = [
     "count() >= 3",
@@ -66,18 +70,18 @@ def rules(draw: st.DrawFn) -> Rule:
 
 @st.composite
 def events(draw: st.DrawFn, near: float) -> Event:
-    fields: dict[str, Any] = {
+    values: dict[str, Any] = {
         "org_id": draw(st.sampled_from("ab")),
         "n": draw(st.sampled_from([0, 1, 2, 3, "3", 4, None, "much", True])),
     }
     for name in ("ends", "graced"):
         if draw(st.integers(0, 3)) == 0:
-            fields[name] = near + draw(st.integers(-50, 50))
+            values[name] = near + draw(st.integers(-50, 50))
     if draw(st.booleans()):
-        fields["id"] = draw(st.sampled_from("pqr"))
+        values["id"] = draw(st.sampled_from("pqr"))
     status = draw(st.sampled_from(["bad", "bad", "worse", "good", "paid", "paid"]))
     at = near + draw(st.sampled_from([0, 0, 0, 0, -1, -5, -30, -61]))
-    return Event("stripe", draw(st.sampled_from("xxxy")), status, float(at), fields)
+    return Event("stripe", draw(st.sampled_from("xxxy")), status, float(at), values)
 
 
 @st.composite
@@ -123,9 +127,11 @@ def run_engine(tested: Rule, history: list[tuple[str, Any]], *, restarts: bool) 
     return in_order(told)
 
 
-def run_reference(tested: Rule, history: list[tuple[str, Any]]) -> list[Told]:
+def run_reference(
+    tested: Rule, history: list[tuple[str, Any]], models: Mapping[str, Model] = MODELS
+) -> list[Told]:
     kind = AbsenceReference if is_absence(tested.condition) else Reference
-    reference = kind(tested, stale_after=25.0)
+    reference = kind(tested, stale_after=25.0, models=models)
     read_at, reloads = 0.0, 0
     for what, subject in history:
         if what == "event":
@@ -154,6 +160,47 @@ def test_engine_with_restarts_tells_what_the_reference_tells(
     tested: Rule, history: list[tuple[str, Any]]
 ) -> None:
     assert run_engine(tested, history, restarts=True) == run_reference(tested, history)
+
+
+def without_model(functions: Mapping[str, Function]) -> set[str]:
+    """Return the functions of which the reference knows nothing, or that no history is tried on."""
+    tried = {name for name in functions if any(f"{name}(" in one for one in CONDITIONS)}
+    return set(functions) - (set(MODELS) & tried)
+
+
+def test_every_function_has_a_model_and_is_tried() -> None:
+    assert without_model(FUNCTIONS) == set()
+
+
+def test_a_function_without_a_model_is_named() -> None:
+    assert without_model(WITH_MEDIAN) == {"median"}
+
+
+@pytest.mark.parametrize("lacking", [one.name for one in fields(Function)])
+def test_a_function_that_lacks_a_part_cannot_be(lacking: str) -> None:
+    parts = {one.name: getattr(MEDIAN, one.name) for one in fields(Function)}
+    del parts[lacking]
+    with pytest.raises(TypeError, match=lacking):
+        Function(**parts)
+
+
+@settings(max_examples=100, deadline=None)
+@given(rules(), histories(), st.sampled_from(["median(n) >= 2", "median(n) < 2", "median(n) == 1"]))
+def test_a_function_added_as_one_entry_works_through_the_whole_engine(
+    other: Rule, history: list[tuple[str, Any]], text: str
+) -> None:
+    condition = parse_condition(text, WITH_MEDIAN)
+    tested = replace(other, condition=condition, hold=None)
+    models = {**MODELS, "median": Model(as_number, middle, "never")}
+    told = run_engine(tested, history, restarts=True)
+    assert told == run_reference(tested, history, models)
+
+
+def middle(numbers: list[float]) -> float | None:
+    """Return the median, found otherwise than the window does."""
+    ordered = sorted(numbers)
+    half = len(ordered) // 2
+    return (ordered[half] + ordered[~half]) / 2 if ordered else None
 
 
 @settings(max_examples=200, deadline=None)

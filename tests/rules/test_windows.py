@@ -50,6 +50,12 @@ def test_alert_shows_the_whole_value_not_just_the_threshold(condition: str, show
     assert [alert.value for alert in bench.engine.alerts()] == [shown]
 
 
+def test_a_ratio_of_nothing_to_something_shows_0() -> None:
+    bench = Bench(rule('count(status="bad") / count() < 0.5'))
+    bench.see(event(0))
+    assert [alert.value for alert in bench.engine.alerts()] == [0.0]
+
+
 def test_shown_maximum_falls_as_peaks_leave() -> None:
     bench = Bench(rule("max(n) >= 1"))
     bench.see(event(0, n=9), event(100, n=5), event(200, n=7))

@@ -1,18 +1,24 @@
 """Absence once more, slow and obvious, beside the reference of all other rules."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from sidecar.matchers import all_match
 from sidecar.parse.event import Event, text_of
 from sidecar.rules.rule import Rule
-from support.rules_reference import DAY, FAR, Known, Reference
+from support.rules_reference import DAY, FAR, MODELS, Known, Model, Reference
 
 
 class AbsenceReference(Reference):
     """One rule that asks for few events. `floor` of a key is where its observation starts."""
 
-    def __init__(self, rule: Rule, stale_after: float, start: float = 0.0) -> None:
-        super().__init__(rule, stale_after, start)
+    def __init__(
+        self,
+        rule: Rule,
+        stale_after: float,
+        start: float = 0.0,
+        models: Mapping[str, Model] = MODELS,
+    ) -> None:
+        super().__init__(rule, stale_after, start, models)
         self._watch_all()
 
     def reload(self, rule: Rule, now: float) -> None:

@@ -1,18 +1,42 @@
 """The rules' semantics once more, slow and obvious: every sample is kept, every instant tried."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from sidecar.matchers import all_match
-from sidecar.parse.event import Event, field_of, instant_of, text_of
-from sidecar.rules.condition import is_absence, value_test
-from sidecar.rules.rule import Aggregate, Comparison, Escalation, Function, Rule
+from sidecar.parse.event import Event, as_number, as_text, field_of, instant_of, text_of
+from sidecar.rules.condition import Aggregate, Comparison, is_absence, value_test
+from sidecar.rules.rule import Escalation, Rule
 
 Told = tuple[str, float, dict[str, str], float, bool]  # kind, at, labels, since, stale
 FAR = math.inf
 DAY = 86_400.0
+
+
+class Model(NamedTuple):
+    """A function of conditions: what it makes of its field, and of all samples inside.
+
+    `value` is given the samples by event time, then arrival. `coarse`: where samples leave the
+    window by the 60th. `lasts`: there is no window, only `hold`.
+    """
+
+    sample: Callable[[Any], Any]
+    value: Callable[[list[Any]], Any]
+    coarse: Literal["never", "in ratios", "always"]
+    lasts: bool = False
+
+
+MODELS: Mapping[str, Model] = {
+    "count": Model(lambda _: True, lambda all_: float(len(all_)), "in ratios"),
+    "sum": Model(as_number, lambda all_: sum(all_) if all_ else None, "always"),
+    "min": Model(as_number, lambda all_: min(all_, default=None), "in ratios"),
+    "max": Model(as_number, lambda all_: max(all_, default=None), "in ratios"),
+    "avg": Model(as_number, lambda all_: sum(all_) / len(all_) if all_ else None, "always"),
+    "distinct": Model(as_text, lambda all_: float(len(set(all_))), "never"),
+    "last": Model(lambda raw: raw, lambda all_: all_[-1] if all_ else None, "never", lasts=True),
+}
 
 
 @dataclass
@@ -39,7 +63,14 @@ class Known:
 class Reference:
     """One rule; `told` is every transition so far."""
 
-    def __init__(self, rule: Rule, stale_after: float, start: float = 0.0) -> None:
+    def __init__(
+        self,
+        rule: Rule,
+        stale_after: float,
+        start: float = 0.0,
+        models: Mapping[str, Model] = MODELS,
+    ) -> None:
+        self.models = models
         self.keys: dict[tuple[str, ...], Known] = {}
         self.told: list[Told] = []
         self.stale = False
@@ -146,7 +177,7 @@ class Reference:
             yield alert.turned + self.rule.keep_firing_for
 
     def _leaves(self, aggregate: Aggregate, part: Comparison, sample: Event) -> float:
-        if aggregate.function is Function.LAST:
+        if self._model(aggregate).lasts:
             return sample.at + (FAR if self.rule.hold is None else self.rule.hold)
         within = self.rule.within or 0.0
         if self._coarse(aggregate, part):
@@ -154,9 +185,11 @@ class Reference:
         return sample.at + within
 
     def _coarse(self, aggregate: Aggregate, part: Comparison) -> bool:
-        if aggregate.function is Function.DISTINCT:
-            return False
-        return part.divisor is not None or aggregate.function in (Function.SUM, Function.AVG)
+        coarse = self._model(aggregate).coarse
+        return coarse == "always" or (coarse == "in ratios" and part.divisor is not None)
+
+    def _model(self, aggregate: Aggregate) -> Model:
+        return self.models[aggregate.function.name]
 
     def _drop_if_gone(self, key: tuple[str, ...], known: Known, t: float) -> None:
         leaving = [
@@ -181,37 +214,19 @@ class Reference:
             if aggregate is not None
         }
 
-    def _gives(self, aggregate: Aggregate, sample: Event) -> bool:
-        if not all_match(aggregate.match, lambda n: text_of(sample, n)):
-            return False
-        if aggregate.function is Function.COUNT:
-            return True
-        if aggregate.function in (Function.LAST, Function.DISTINCT):
-            return field_of(sample, aggregate.field) is not None
-        return sample.number(aggregate.field) is not None
+    def _gives(self, aggregate: Aggregate, event: Event) -> bool:
+        return self._sample(aggregate, event) is not None
+
+    def _sample(self, aggregate: Aggregate, event: Event) -> Any:
+        if not all_match(aggregate.match, lambda n: text_of(event, n)):
+            return None
+        raw = field_of(event, aggregate.field) if aggregate.field else True
+        return None if raw is None else self._model(aggregate).sample(raw)
 
     def value(self, aggregate: Aggregate, part: Comparison, known: Known, t: float) -> Any:
-        inside = [
-            s
-            for s in known.samples
-            if self._gives(aggregate, s) and self._leaves(aggregate, part, s) > t
-        ]
-        function, name = aggregate.function, aggregate.field
-        if function is Function.COUNT:
-            return float(len(inside))
-        if function is Function.DISTINCT:
-            return float(len({text_of(s, name) for s in inside}))
-        if not inside:
-            return None
-        if function is Function.LAST:
-            newest = max(s.at for s in inside)
-            return field_of([s for s in inside if s.at == newest][-1], name)
-        numbers = [n for s in inside if (n := s.number(name)) is not None]
-        if function is Function.AVG:
-            return sum(numbers) / len(numbers)
-        if function is Function.SUM:
-            return sum(numbers)
-        return min(numbers) if function is Function.MIN else max(numbers)
+        inside = [s for s in known.samples if self._leaves(aggregate, part, s) > t]
+        samples = [self._sample(aggregate, s) for s in sorted(inside, key=lambda s: s.at)]
+        return self._model(aggregate).value([one for one in samples if one is not None])
 
     def holds(self, known: Known, t: float) -> bool:
         alive = any(
@@ -272,7 +287,7 @@ class Reference:
                 alert.phase, alert.turned = "clearing", t
         else:
             dropped = rule.hold is not None and any(
-                a.function is Function.LAST and self.value(a, part, known, t) is None
+                self._model(a).lasts and self.value(a, part, known, t) is None
                 for a, part in self._aggregates().items()
             )
             left = any(

@@ -11,11 +11,13 @@ from sidecar.measure.series import Metric
 from sidecar.notify.model import EmailConfig, Receiver, Route, SlackConfig
 from sidecar.parse.event import RejectReason
 from sidecar.receivers.base import FailureKind
-from sidecar.rules.rule import Aggregate, Comparison, Condition, Escalation, Function, Rule
+from sidecar.rules.aggregates import COUNT
+from sidecar.rules.condition import Aggregate, Comparison, Condition
+from sidecar.rules.rule import Escalation, Rule
 from sidecar.web.metrics import SelfMetrics, render_registry
 from support.measure import matchers, sample, samples
 
-ANY = Comparison(left=Aggregate(Function.COUNT), op=">", number=0)
+ANY = Comparison(left=Aggregate(COUNT), op=">", number=0)
 RULE = Rule(
     name="Delinquent",
     group="billing",

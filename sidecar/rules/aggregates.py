@@ -1,0 +1,205 @@
+"""The functions of conditions, such as `max(f)`: one entry each says all there is to say of it.
+
+The grammar, `sidecar check`, the schema and the engine ask the entry; none of them knows a function
+by its name. A new function is one entry in `FUNCTIONS`, one in the reference model that the tests
+hold the engine against, and one row in docs/rules.md.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+from sidecar.parse.event import as_number, as_text, bounded
+from sidecar.rules.windows import (
+    ADDED,
+    GREATEST,
+    LEAST,
+    MEAN,
+    NUMBER_OF,
+    Buckets,
+    Counts,
+    Distinct,
+    Extremes,
+    Last,
+    Window,
+)
+
+Comparator = Literal[">", ">=", "<", "<=", "==", "!=", "in"]
+# What one key may have to remember is bounded by these (docs/rules.md, Windows).
+MAX_COUNT = 10_000
+MAX_DISTINCT = 256
+MAX_TEXT = 1_000
+_LARGEST_INT = 2**63 - 1
+
+
+class Shows(Enum):
+    """What a function's value is, to comparisons and in messages."""
+
+    NUMBER = "a number"
+    HOW_MANY = "how many, of the events in the window"
+    STATE = "a text or number that lasts: no window, compared with texts too, never divided"
+
+
+class Drift(Enum):
+    """Where a value goes while no event comes; the comparisons that so never turn true."""
+
+    FALLS = (">", ">=")
+    RISES = ("<", "<=")
+    EITHER = ()
+    STAYS = (">", ">=", "<", "<=", "==", "!=", "in")
+
+
+class Asked(NamedTuple):
+    """What a comparison needs to know: seconds, and the numbers it compares with, ascending.
+
+    `within` is 0 for a state, which has no window. `divided`: it is one side of a ratio.
+    """
+
+    within: float
+    hold: float | None
+    bounds: tuple[float, ...]
+    divided: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Function:
+    """One function. No part has a default: an entry that lacks one does not pass the type check.
+
+    `gives`: what it measures, as docs/rules.md says it. `most`: the greatest number it may be
+    compared with. `sample`: makes of a field's value, which is never None, what the window keeps;
+    None for a value of which nothing can be made, which is counted. It is given 1 where the
+    function takes no field. `window`: returns what makes an empty window for a key.
+    """
+
+    name: str
+    gives: str
+    takes_field: bool
+    shows: Shows
+    drift: Drift
+    most: float
+    sample: Callable[[Any], Any]
+    window: Callable[[Asked], Callable[[], Window]]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def usage(self) -> str:
+        """How it is written: `max(f)`, `count()`."""
+        return f"{self.name}({'f' if self.takes_field else ''})"
+
+
+def _storable(raw: Any) -> Any:
+    """Return a state as a plain value that MessagePack can hold; long texts are cut."""
+    if isinstance(raw, bool | float):
+        return raw
+    if isinstance(raw, int):
+        return raw if abs(raw) <= _LARGEST_INT else str(raw)[:MAX_TEXT]
+    return bounded(as_text(raw), MAX_TEXT + 20)
+
+
+def _enough(bounds: tuple[float, ...]) -> int:
+    """Return the least count that lies above every bound."""
+    return max(1, math.floor(bounds[-1]) + 1)
+
+
+def _count_window(asked: Asked) -> Callable[[], Window]:
+    if asked.divided:
+        return partial(Buckets, asked.within, NUMBER_OF)
+    return partial(Counts, asked.within, _enough(asked.bounds))
+
+
+def _distinct_window(asked: Asked) -> Callable[[], Window]:
+    need = MAX_DISTINCT + 1 if asked.divided else _enough(asked.bounds)
+    return partial(Distinct, asked.within, need)
+
+
+def _min_window(asked: Asked) -> Callable[[], Window]:
+    if asked.divided:
+        return partial(Buckets, asked.within, LEAST)
+    return partial(Extremes, asked.within, asked.bounds, -1)
+
+
+def _max_window(asked: Asked) -> Callable[[], Window]:
+    if asked.divided:
+        return partial(Buckets, asked.within, GREATEST)
+    return partial(Extremes, asked.within, asked.bounds, 1)
+
+
+COUNT = Function(
+    name="count",
+    gives="how many events",
+    takes_field=False,
+    shows=Shows.HOW_MANY,
+    drift=Drift.FALLS,
+    most=MAX_COUNT,
+    sample=float,
+    window=_count_window,
+)
+_ALL = (
+    COUNT,
+    Function(
+        name="sum",
+        gives="the sum of the numbers",
+        takes_field=True,
+        shows=Shows.NUMBER,
+        drift=Drift.EITHER,
+        most=math.inf,
+        sample=as_number,
+        window=lambda asked: partial(Buckets, asked.within, ADDED),
+    ),
+    Function(
+        name="min",
+        gives="the least number",
+        takes_field=True,
+        shows=Shows.NUMBER,
+        drift=Drift.RISES,
+        most=math.inf,
+        sample=as_number,
+        window=_min_window,
+    ),
+    Function(
+        name="max",
+        gives="the greatest number",
+        takes_field=True,
+        shows=Shows.NUMBER,
+        drift=Drift.FALLS,
+        most=math.inf,
+        sample=as_number,
+        window=_max_window,
+    ),
+    Function(
+        name="avg",
+        gives="the mean of the numbers",
+        takes_field=True,
+        shows=Shows.NUMBER,
+        drift=Drift.EITHER,
+        most=math.inf,
+        sample=as_number,
+        window=lambda asked: partial(Buckets, asked.within, MEAN),
+    ),
+    Function(
+        name="distinct",
+        gives="how many different texts",
+        takes_field=True,
+        shows=Shows.HOW_MANY,
+        drift=Drift.FALLS,
+        most=MAX_DISTINCT,
+        sample=as_text,
+        window=_distinct_window,
+    ),
+    Function(
+        name="last",
+        gives="the newest value",
+        takes_field=True,
+        shows=Shows.STATE,
+        drift=Drift.STAYS,
+        most=math.inf,
+        sample=_storable,
+        window=lambda asked: partial(Last, asked.hold),
+    ),
+)
+FUNCTIONS: Mapping[str, Function] = {function.name: function for function in _ALL}
