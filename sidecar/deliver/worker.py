@@ -30,7 +30,7 @@ from sidecar.deliver.retry import (
     settle,
 )
 from sidecar.notify.model import EmailConfig, Notification, Rate, Receiver, SlackConfig
-from sidecar.receivers.base import Failed, FailureKind, Outcome, Verdict
+from sidecar.receivers.base import Failed, FailureKind, Outcome, Verdict, unexpected
 from sidecar.render.renderer import MailText, SlackText
 from sidecar.rows import OutboxRow
 
@@ -56,7 +56,7 @@ def order_of(row: OutboxRow, receivers: Mapping[str, Receiver]) -> Delivery | Fa
     """
     try:
         notification = msgspec.json.decode(row.payload, type=Notification)
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return Failed(FailureKind.OTHER, Verdict.DEAD, "the stored message cannot be read")
     receiver = receivers.get(row.receiver)
     config = None if receiver is None else _config(receiver, notification)
@@ -410,13 +410,19 @@ class Worker:
     async def _outcome(
         self, row: OutboxRow, order: Delivery | Failed, now: float
     ) -> tuple[Outcome, str | None]:
-        """Send, unless the row is past its time or nobody is there to send it to."""
+        """Send, unless the row is past its time or nobody is there to send it to.
+
+        Whatever rendering or sending raises is the failure of this attempt alone.
+        """
         if (expired := expire(row, now)) is not None:
             return expired, None
         if isinstance(order, Failed):
             return order, None
         async with self._slots[row.integration]:
-            return await self._sender.send(order, self._renderer, plain=row.plain)
+            try:
+                return await self._sender.send(order, self._renderer, plain=row.plain)
+            except Exception as error:  # noqa: BLE001 - see above
+                return unexpected(error), None
 
     async def _finish(self) -> None:
         """Wait a while for the attempts under way, cut off the rest, free what was not begun."""

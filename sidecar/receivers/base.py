@@ -7,9 +7,11 @@ import os
 import re
 import socket
 import ssl
+import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import PurePath
 
 
 class Verdict(StrEnum):
@@ -33,6 +35,7 @@ class FailureKind(StrEnum):
     DESTINATION = "destination"
     TLS = "tls"
     EXPIRED = "expired"  # its time was over before an attempt could be made
+    INTERNAL = "internal"  # a fault of ours
     OTHER = "other"
 
 
@@ -74,6 +77,17 @@ def scrub(text: str, secrets: Iterable[str] = ()) -> str:
     text = _TOKEN.sub(HIDDEN, _ADDRESS.sub(HIDDEN, text))
     printable = "".join(c if c.isprintable() else " " for c in text)
     return " ".join(printable.split())[:_LONGEST]
+
+
+def unexpected(error: Exception) -> Failed:
+    """Return the failure of an attempt that raised: the exception's type and where it was raised.
+
+    Its text is left out: it may hold a URL or what a log said.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" in {PurePath(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+    detail = f"unexpected {type(error).__name__}{where}"
+    return Failed(FailureKind.INTERNAL, Verdict.RETRY, scrub(detail))
 
 
 def network_reason(error: BaseException) -> str:

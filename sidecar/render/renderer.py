@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import Template, TemplateError
+from jinja2 import Template
 
 from sidecar.notify.model import (
     SEVERITIES,
@@ -306,7 +306,7 @@ class _Press:
 
     def prepare(self, *names: str) -> None:
         for name in names:
-            with suppress(TemplateError):  # told when it is needed
+            with suppress(Exception):  # told when it is needed
                 self._environment.get_template(name)
 
     def _inline(self, source: str) -> Template:

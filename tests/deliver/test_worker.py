@@ -9,9 +9,9 @@ import pytest
 from sidecar.deliver import worker as worker_module
 from sidecar.deliver.retry import Dead, Done, Repair, RetryAt
 from sidecar.notify.model import EmailConfig, Rate, Receiver
-from sidecar.receivers.base import Failed, FailureKind, Sent
+from sidecar.receivers.base import Failed, FailureKind, Sent, Verdict
 from sidecar.rows import OutboxRow
-from support.delivery import FAST, Bench, settle, team
+from support.delivery import FAST, URL, Bench, settle, team
 from support.rows import outbox_row
 from support.sinks import SmtpSink
 
@@ -382,13 +382,43 @@ async def test_stopping_does_not_wait_for_a_pace() -> None:
     assert (bench.outbox.of("sent"), bench.outbox.claimed()) == (["a"], [])
 
 
-async def test_a_fault_of_ours_ends_the_worker() -> None:
+FAULTS = [
+    RuntimeError(f"a bug with {URL}"),
+    KeyError("pager"),
+    RecursionError(),
+    TypeError(URL),
+    ExceptionGroup("several", [OverflowError(URL), OSError(5, URL)]),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
+async def test_what_a_sender_raises_is_the_failure_of_that_attempt(fault: Exception) -> None:
+    async with Bench().running() as bench:
+        bench.slack.answers = [fault]
+        bench.offer(outbox_row("a"), outbox_row("b"), outbox_row("c", destination="#other"))
+        await settle()
+        assert sorted(bench.outbox.of("sent")) == ["b", "c"]
+        (failed,) = [a.outcome for a in bench.attempts if isinstance(a.outcome, Failed)]
+        assert (failed.kind, failed.verdict) == (FailureKind.INTERNAL, Verdict.RETRY)
+        assert failed.detail.startswith(f"unexpected {type(fault).__name__} in ")
+        assert URL not in failed.detail
+        await bench.clock.advance(15.0)
+        assert sorted(bench.outbox.of("sent")) == ["a", "b", "c"]
+
+
+async def test_what_a_renderer_raises_is_the_failure_of_that_attempt() -> None:
     bench = Bench()
-    bench.slack.answers = [RuntimeError("a bug")]
-    with pytest.RaisesGroup(pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="a bug"))):
-        async with bench.running():
-            bench.offer(outbox_row("a"))
-            await settle()
+    bench.renderer.fails = {"a": 2}
+    async with bench.running():
+        bench.offer(outbox_row("a"), outbox_row("b"))
+        await settle()
+        assert bench.outbox.of("sent") == ["b"]
+        await bench.clock.advance(15.0 + 30.0)
+        assert bench.outbox.of("sent") == ["a", "b"]
+        assert [a.outcome.kind for a in bench.attempts if isinstance(a.outcome, Failed)] == [
+            FailureKind.INTERNAL
+        ] * 2
 
 
 def on_call(port: int) -> dict[str, Receiver]:

@@ -83,8 +83,13 @@ def test_once_prepared_the_first_message_costs_little_more_than_any_other() -> N
     assert first_message(prepared=True) < first_message(prepared=False) / 2
 
 
-def test_a_template_that_is_missing_or_no_template_is_told_of_when_it_is_needed() -> None:
-    renderer = Renderer({"slack.title.j2": "{% if"}, Redactor(RedactPolicy()))
+# Jinja2 takes loops in any depth; Python refuses what it makes of more than twenty.
+TOO_DEEP = "{% for n in notices %}" * 30 + "x" + "{% endfor %}" * 30
+
+
+@pytest.mark.parametrize("source", ["{% if", TOO_DEEP], ids=["no template", "too deep"])
+def test_a_template_that_cannot_be_used_is_told_of_when_it_is_needed(source: str) -> None:
+    renderer = Renderer({"slack.title.j2": source}, Redactor(RedactPolicy()))
     renderer.prepare()
     assert "slack.title.j2" in (renderer.slack(notification(), SLACK).fault or "")
 

@@ -96,13 +96,19 @@ class MemoryOutbox:
 
 
 class PlainRenderer:
-    """Says no more than which notification it is."""
+    """Says no more than which notification it is; `fails` the next so many times for an id."""
+
+    def __init__(self) -> None:
+        self.fails: dict[str, int] = {}
 
     def prepare(self) -> None:
         pass
 
     def slack(self, notification: Notification, config: SlackConfig) -> SlackText:
         del config
+        if self.fails.get(notification.id):
+            self.fails[notification.id] -= 1
+            raise ZeroDivisionError(notification.id)
         return SlackText({"text": notification.id, "blocks": []}, None)
 
     def slack_plain(self, notification: Notification, config: SlackConfig) -> SlackText:
@@ -160,10 +166,11 @@ class Bench:
         self.attempts: list[Attempt] = []
         self.attempted = asyncio.Event()
         self.stop = asyncio.Event()
+        self.renderer = PlainRenderer()
         self.client = httpx.AsyncClient(transport=httpx.MockTransport(self.slack))
         self.worker = Worker(
             {"team": team()} if receivers is None else receivers,
-            PlainRenderer(),
+            self.renderer,
             self.outbox,
             clock=self.clock,
             report=self._report,
