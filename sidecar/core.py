@@ -20,7 +20,6 @@ from msgspec.structs import replace
 from sidecar.batch import ReadBatch
 from sidecar.config.settings import Config
 from sidecar.measure.meter import Meter
-from sidecar.notify.message import MAX_NOTICES
 from sidecar.notify.notifier import Decision, Notifier, NotifyDelta
 from sidecar.parse.event import Chunk, Event, Parsed, Reject, Tally, Triple, runs_of
 from sidecar.parse.parser import Parser
@@ -130,10 +129,9 @@ class Core:
     """Parser, meter, rule engine and notifier in the order in which an event meets them.
 
     With `shadow` every message is decided on and recorded as ended, so that nobody sends it.
-    A message lists `most` alerts and counts the others.
     """
 
-    def __init__(self, config: Config, *, shadow: bool = False, most: int = MAX_NOTICES) -> None:
+    def __init__(self, config: Config, *, shadow: bool = False) -> None:
         self.redactor = Redactor(config.redact)
         self.parser = Parser(config.patterns)
         self.meter = Meter(
@@ -145,7 +143,7 @@ class Core:
         self.engine = Engine(
             config.rules, redact=self.redactor.fields, stale_after=config.stale_after
         )
-        self.notifier = Notifier(config.route, config.receivers, self.redactor, most=most)
+        self.notifier = Notifier(config.route, config.receivers, self.redactor)
         self.positions = Positions()
         self.once: list[Row] = []  # rows that go with the next step, and only with that
         self._complete = False  # the last batch left nothing unread

@@ -27,11 +27,11 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     """An alert in a group.
 
     `change` numbers its last change here. `open`: the receiver was told that it fires. `news`: it
-    has something untold. `waiting`: its news was held back at a flush that told others, so that
-    the group's told number no longer speaks for it. `fired` counts the untold firings, `rose`
-    says that it escalated inside this group since. `prior` is the last end that was not told
-    before it fired again: should the new firing expire, which nobody is told, that end still
-    counts.
+    has something untold. `waiting`: at a flush that told others its news was held back or found
+    no room, so that the group's told number no longer speaks for it. `fired` counts the untold
+    firings, `rose` says that it escalated inside this group since. `prior` is the last end that
+    was not told before it fired again: should the new firing expire, which nobody is told, that
+    end still counts.
     """
 
     alert: Alert

@@ -1,19 +1,27 @@
 """Notifications and outbox rows: what each destination of a receiver is told by one flush."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 
 import msgspec
 
-from sidecar.notify.decide import Choice
 from sidecar.notify.group import Group, GroupKind
 from sidecar.notify.member import Member, Stage
-from sidecar.notify.model import Notice, NoticeStatus, Notification, Receiver, severity_rank
+from sidecar.notify.model import (
+    Notice,
+    NoticeStatus,
+    Notification,
+    Reason,
+    Receiver,
+    severity_rank,
+)
 from sidecar.redact import Redactor
 from sidecar.rows import OutboxRow
+from sidecar.rules.rule import Key
 
-# Past this many alerts nobody reads on, and Slack's limits are near; the rest is counted.
+# Past this many alerts nobody reads on, and Slack's limits are near; the rest is told next.
 MAX_NOTICES = 50
 _ID_BYTES = 16
 
@@ -39,48 +47,86 @@ def destinations(receiver: Receiver) -> Iterator[Destination]:
             yield Destination("email", index, mailbox, mail.send_resolved)
 
 
-class Writer:
-    """Writes the outbox rows of a flush; labels are redacted, events already are.
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a receiver hears of a choice: `listed` has room in this message, `rest` has not.
 
-    `most` bounds the alerts that a message lists.
+    `unheard` are ends that none of its destinations wants to hear of.
     """
 
-    def __init__(self, redactor: Redactor | None, most: int = MAX_NOTICES) -> None:
+    listed: tuple[Member, ...]
+    rest: tuple[Member, ...]
+    unheard: tuple[Member, ...]
+
+    @property
+    def left(self) -> tuple[Member, ...]:
+        """What of the rest is for the group's next message. A repeat leaves nothing: that was told
+        before and goes on.
+        """
+        return tuple(member for member in self.rest if member.news)
+
+
+def draft(tell: Iterable[Member], receiver: Receiver) -> Draft:
+    """Divide what is to be told. What fires stands first, so that it finds room before all else."""
+    places = tuple(destinations(receiver))
+    heard: list[Member] = []
+    unheard: list[Member] = []
+    for member in _in_order(tell):
+        (heard if any(place.takes(member) for place in places) else unheard).append(member)
+    return Draft(tuple(heard[:MAX_NOTICES]), tuple(heard[MAX_NOTICES:]), tuple(unheard))
+
+
+class Writer:
+    """Writes the outbox rows of a flush; labels are redacted, events already are."""
+
+    def __init__(self, redactor: Redactor | None) -> None:
         self._redactor = redactor
-        self._most = most
 
     def rows(
-        self, group: Group, choice: Choice, receiver: Receiver, change: int, now: float
+        self,
+        group: Group,
+        told: Draft,
+        receiver: Receiver,
+        *,
+        reason: Reason,
+        change: int,
+        now: float,
     ) -> list[OutboxRow]:
         """Return one row per destination that takes any of it, claimed at wall clock `now`.
 
         `change` is the number up to which the group is told by this.
         """
-        listed = _in_order(choice.tell)
-        notices = {id(member): self._notice(member) for member in listed}
-        still_firing = _still_firing(group, choice.tell)
+        notices = {id(member): self._notice(member) for member in told.listed}
+        still_firing = _still_firing(group, (*told.listed, *told.left))
         rows = []
         for destination in destinations(receiver):
-            taken = [member for member in listed if destination.takes(member)]
+            taken = list(filter(destination.takes, told.listed))
             if not taken:
                 continue
+            everyone = [*taken, *filter(destination.takes, told.rest)]
             notification = Notification(
                 id=_message_id(group, destination, change, now),
                 receiver=receiver.name,
                 integration=destination.integration,
                 index=destination.index,
                 destination=destination.name,
-                reason=choice.reason,
+                reason=reason,
                 group=group.id,
                 group_labels=self._labels(group.labels),
-                notices=[notices[id(member)] for member in taken[: self._most]],
+                notices=[notices[id(member)] for member in taken],
                 at=now,
                 late=group.kind is GroupKind.LATE,
-                more=max(0, len(taken) - self._most),
+                more=sum(map(destination.takes, told.left)),
                 still_firing=still_firing,
+                counts=Counter(member.status for member in everyone),
+                names=self._names(m for m in everyone if m.status is taken[0].status),
             )
             rows.append(_row(notification, receiver, now))
         return rows
+
+    def _names(self, members: Iterable[Member]) -> list[str]:
+        names = dict.fromkeys(member.alert.name for member in members)
+        return [self._labels({"alertname": name})["alertname"] for name in names]
 
     def _notice(self, member: Member) -> Notice:
         notice = Notice.of(member.alert)
@@ -98,17 +144,23 @@ class Writer:
         return labels if self._redactor is None else self._redactor.fields(labels)
 
 
+_PLACE = {status: place for place, status in enumerate(NoticeStatus)}
+
+
 def _in_order(members: Iterable[Member]) -> list[Member]:
-    """Return the gravest first; of those the oldest."""
-    return sorted(
-        members,
-        key=lambda m: (-severity_rank(m.alert.severity), m.alert.since, m.alert.name, m.alert.key),
-    )
+    """Return what fires before what ended, of each the gravest first, of those the oldest."""
+    return sorted(members, key=_order)
 
 
-def _still_firing(group: Group, tell: Sequence[Member]) -> int:
-    """Count the alerts that the receiver knows to fire and that this message does not list."""
-    listed = {(member.alert.name, member.alert.key) for member in tell}
+def _order(member: Member) -> tuple[int, int, float, str, Key]:
+    alert = member.alert
+    gravity = severity_rank(member.escalated_to or alert.severity)
+    return (_PLACE[member.status], -gravity, alert.since, alert.name, alert.key)
+
+
+def _still_firing(group: Group, told: Iterable[Member]) -> int:
+    """Count the alerts that the receiver knows to fire and that are not among `told`."""
+    listed = {(member.alert.name, member.alert.key) for member in told}
     return sum(
         member.open and member.stage is Stage.FIRING and ident not in listed
         for ident, member in group.members.items()

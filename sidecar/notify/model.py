@@ -1,6 +1,7 @@
 """Routes, receivers and the notification: frozen values that config makes and delivery reads."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from enum import StrEnum
@@ -310,10 +311,12 @@ class Reason(StrEnum):
 
 
 class NoticeStatus(StrEnum):
+    """How an alert stands in a message; a message lists them in this order."""
+
     FIRING = "firing"
-    RESOLVED = "resolved"
-    FIRED_AND_RESOLVED = "fired and resolved"
     ESCALATED = "escalated"  # moved on to another audience, told here for the last time
+    FIRED_AND_RESOLVED = "fired and resolved"
+    RESOLVED = "resolved"
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -350,8 +353,12 @@ class Notification(msgspec.Struct, frozen=True):
     """What one destination is to be told: the redacted snapshot, stored, and rendered at send.
 
     `id` is stable over attempts and restarts. `integration` is "slack" or "email", `index` its
-    place in the receiver's list of that kind, `destination` the channel or mailbox. `more` alerts
-    are told by it too but not listed; `still_firing` of the group were told before and go on.
+    place in the receiver's list of that kind, `destination` the channel or mailbox.
+
+    `notices` are the alerts that it tells, what fires first. `more` alerts have found no room:
+    they are told by the group's next message. `counts` has both, by status; `names` holds the
+    alert names of those of the first status in `counts`. `still_firing` of the group were told
+    before and go on. Written before there were counts, `more` alerts count as told by it.
     """
 
     id: str
@@ -367,6 +374,8 @@ class Notification(msgspec.Struct, frozen=True):
     late: bool = False
     more: int = 0
     still_firing: int = 0
+    counts: dict[NoticeStatus, int] = {}
+    names: list[str] = []
 
     @classmethod
     def about(cls, alerts: Iterable[Alert], at: float) -> "Notification":
@@ -377,16 +386,10 @@ class Notification(msgspec.Struct, frozen=True):
         )  # fmt: skip
 
     @property
-    def status(self) -> str:
-        """Say `firing` while any alert in it fires, else `resolved`."""
-        open_ = any(n.status is NoticeStatus.FIRING for n in self.notices)
-        return "firing" if open_ else "resolved"
-
-    @property
-    def severity(self) -> str:
-        """The most severe label among its alerts; an unknown one ranks as warning."""
-        ranks = [severity_rank(n.labels.get("severity", "")) for n in self.notices]
-        return SEVERITIES[max(ranks, default=1)]
+    def by_status(self) -> dict[NoticeStatus, int]:
+        """How many alerts of each status it is about, in the order of NoticeStatus, none with 0."""
+        counts = self.counts or Counter(notice.status for notice in self.notices)
+        return {status: counts[status] for status in NoticeStatus if counts.get(status)}
 
 
 def severity_rank(severity: str) -> int:

@@ -21,7 +21,7 @@ from sidecar.notify.group import (
     match_routes,
 )
 from sidecar.notify.member import Ident, Member, Stage, ended, expired, fired, left, risen, settled
-from sidecar.notify.message import MAX_NOTICES, Writer, destinations
+from sidecar.notify.message import Writer, draft
 from sidecar.notify.model import NoticeStatus, Reason, Receiver, Route
 from sidecar.notify.restore import Memory
 from sidecar.redact import Redactor
@@ -216,6 +216,9 @@ class Notifier:
     - one that escalated to another audience: once, and from then on only its end;
     - nothing about the expiry of an alert whose firing was told.
 
+    What fires comes before what ended; what finds no room in a message (MAX_NOTICES) counts as
+    untold and is for the group's next one, `group_interval` later.
+
     News about an alert at a severity whose cooldown runs waits in its group until that is over;
     an end that is told starts a cooldown as well. What is stale comes in one late digest per
     receiver, alerts whose rule changed in one digest too. An end is not told where
@@ -227,15 +230,13 @@ class Notifier:
         route: Route,
         receivers: Mapping[str, Receiver],
         redactor: Redactor | None = None,
-        *,
-        most: int = MAX_NOTICES,
     ) -> None:
         self._route = route
         self._receivers = receivers
         self._ledger = Groups()
         self._intake = Grouper(route, self._ledger)
         self._cooldowns = Cooldowns()
-        self._writer = Writer(redactor, most)
+        self._writer = Writer(redactor)
         self._outbox: list[OutboxRow] = []
         self._decisions: list[Decision] = []
 
@@ -266,7 +267,8 @@ class Notifier:
         self._cooldowns.forget(now)
         if caught_up:
             for group in self._ledger.late_digests():
-                self._ledger.schedule(group, now)
+                if group.told is None:  # else it holds what found no room, and waits its interval
+                    self._ledger.schedule(group, now)
         for group in self._ledger.due(now):
             self._decide(group, now)
 
@@ -289,7 +291,8 @@ class Notifier:
         choice = decide(group, now, rest)
         if choice.tell:
             self._tell(group, choice, now)
-        self._hold(group, choice)
+        if held := self._wait(group, choice.held):
+            self._note(group, Reason.COOLDOWN, held, ())
         if group.members:
             self._ledger.schedule(group, next_flush(group, rest))
 
@@ -298,33 +301,33 @@ class Notifier:
         news = [member.change for member in group.members.values() if member.news]
         before = group.told
         change = max([*news, before.change if before else 0])
-        rows = self._writer.rows(group, choice, receiver, change, now)
+        told = draft(choice.tell, receiver)
+        rows = self._writer.rows(
+            group, told, receiver, reason=choice.reason, change=change, now=now
+        )
         silent = not rows and all(m.status is NoticeStatus.RESOLVED for m in choice.tell)
         # An end that nobody wants to hear of is no message: the repeat is due as it was.
         at = now if not silent else before.at if before else group.created
         group.told = Told(change, at, before.reference if before else "")
         self._outbox += rows
-        self._note(group, Reason.RESOLVED_NOT_SENT if silent else choice.reason, choice.tell, rows)
-        self._settle(group, choice.tell, receiver, now)
-
-    def _settle(
-        self, group: Group, members: Sequence[Member], receiver: Receiver, now: float
-    ) -> None:
-        """Mark members as told, and start the cooldowns of those that a message was about."""
-        places = tuple(destinations(receiver))
-        for member in members:
-            if any(place.takes(member) for place in places):
-                self._cooldowns.start(group, member, now)
+        reason = Reason.RESOLVED_NOT_SENT if silent else choice.reason
+        self._note(group, reason, (*told.listed, *told.unheard), rows)
+        for member in told.listed:
+            self._cooldowns.start(group, member, now)
+        for member in (*told.listed, *told.unheard):
             self._ledger.settle(group, (member.alert.name, member.alert.key))
+        self._wait(group, told.left)
 
-    def _hold(self, group: Group, choice: Choice) -> None:
-        """Mark news that a cooldown holds back, so that the told number does not swallow it."""
-        held = [member for member in choice.held if not member.waiting]
+    def _wait(self, group: Group, members: Sequence[Member]) -> list[Member]:
+        """Mark news that is not told with the rest, so that the told number does not swallow it.
+
+        Returns what was not marked before.
+        """
+        held = [member for member in members if not member.waiting]
         for member in held:
             waiting = msgspec.structs.replace(member, waiting=True)
             self._ledger.put(group, (member.alert.name, member.alert.key), waiting)
-        if held:
-            self._note(group, Reason.COOLDOWN, held, ())
+        return held
 
     def _note(
         self, group: Group, reason: Reason, members: Sequence[Member], rows: Sequence[OutboxRow]

@@ -5,7 +5,6 @@ The built-in message: plain text that needs no template, for when one fails or S
 Rendering: a stored notification becomes a Slack payload or a mail, whatever its templates do.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,24 +43,31 @@ _WHO = (
     "account_id", "user_id",
 )  # fmt: skip
 _NAMED_AT_MOST = 2
-_TAGS = {
-    NoticeStatus.FIRING: "FIRING",
-    NoticeStatus.ESCALATED: "ESCALATED",
-    NoticeStatus.FIRED_AND_RESOLVED: "FIRED AND RESOLVED",
-    NoticeStatus.RESOLVED: "RESOLVED",
-}
+_OPEN = (NoticeStatus.FIRING, NoticeStatus.ESCALATED)
 
 
 def notification_view(notification: Notification, redactor: Redactor, fill: Fill) -> dict[str, Any]:
-    """Return the names that the templates of messages can use; instants are epoch seconds."""
+    """Return the names that the templates of messages can use; instants are epoch seconds.
+
+    `tag`, `name`, `who`, `severity` and `status` speak of what fires, if anything does, whatever
+    else the message tells.
+    """
     notices = [notice_view(n, notification.at, redactor, fill) for n in notification.notices]
-    open_ = any(notice["open"] for notice in notices)
+    counts = notification.by_status
+    status = next(iter(counts), NoticeStatus.FIRING)
+    first = [notice for notice in notices if notice["status"] == status]
+    names = map(one_line, map(redactor.text, notification.names))
     return {
-        "tag": _tag(notification),
-        "name": _few(notice["name"] for notice in notices),
-        "who": _few(notice["who"] for notice in notices if notice["who"]),
-        "severity": _severity(notification),
-        "status": "firing" if open_ else "resolved",
+        "tag": _tag(notification, status),
+        "name": _few([*names] or [notice["name"] for notice in first]),
+        "who": _few(
+            (notice["who"] for notice in first if notice["who"]),
+            unlisted=counts.get(status, 0) > len(first),
+        ),
+        "severity": _severity(first),
+        "status": "firing" if status in _OPEN else "resolved",
+        "counts": {status.value: count for status, count in counts.items()},
+        "tally": _tally(counts),
         "reason": notification.reason.value,
         "late": notification.late,
         "receiver": notification.receiver,
@@ -70,6 +76,7 @@ def notification_view(notification: Notification, redactor: Redactor, fill: Fill
         "group_labels": redactor.fields(notification.group_labels),
         "notices": notices,
         "more": notification.more,
+        "more_next": bool(notification.counts),
         "still_firing": notification.still_firing,
         "at": notification.at,
     }
@@ -89,7 +96,7 @@ def notice_view(notice: Notice, at: float, redactor: Redactor, fill: Fill) -> di
     return {
         **values,
         "status": notice.status.value,
-        "open": notice.status in (NoticeStatus.FIRING, NoticeStatus.ESCALATED),
+        "open": notice.status in _OPEN,
         "name": one_line(labels.get("alertname", "alert")),
         "who": _who(labels),
         "severity": labels.get("severity", ""),
@@ -108,20 +115,26 @@ def notice_view(notice: Notice, at: float, redactor: Redactor, fill: Fill) -> di
     }
 
 
-def _severity(notification: Notification) -> str:
-    """Return the gravest severity; where all have escalated to another audience, the new one."""
-    if any(notice.status is not NoticeStatus.ESCALATED for notice in notification.notices):
-        return notification.severity
-    reached = (severity_rank(notice.escalated_to) for notice in notification.notices)
-    return SEVERITIES[max(reached, default=1)]
+def _severity(notices: Iterable[dict[str, Any]]) -> str:
+    """Return the gravest severity, of what has escalated to another audience the new one."""
+    ranks = (severity_rank(notice["escalated_to"] or notice["severity"]) for notice in notices)
+    return SEVERITIES[max(ranks, default=1)]
 
 
-def _tag(notification: Notification) -> str:
-    """Return `FIRING:2` and the like; the gravest status names it."""
-    counts = Counter(notice.status for notice in notification.notices)
-    status = next((status for status in _TAGS if counts[status]), NoticeStatus.FIRING)
-    tag = f"{_TAGS[status]}:{counts[status] + notification.more}"
+def _tag(notification: Notification, status: NoticeStatus) -> str:
+    """Return `FIRING:2` and the like."""
+    number = notification.by_status.get(status, 0)
+    if not notification.counts:  # written when what found no room was counted as this
+        number += notification.more
+    tag = f"{status.value.upper()}:{number}"
     return f"LATE {tag}" if notification.late else tag
+
+
+def _tally(counts: Mapping[NoticeStatus, int]) -> str:
+    """Return `1 firing, 50 resolved`; nothing where the tag says it all."""
+    if len(counts) <= 1:
+        return ""
+    return ", ".join(f"{count} {status.value}" for status, count in counts.items())
 
 
 def _who(labels: dict[str, Any]) -> str:
@@ -137,11 +150,13 @@ def _about(labels: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in labels.items() if k not in ("alertname", "severity") and v != ""}
 
 
-def _few(names: Iterable[str]) -> str:
-    """Return `a`, `a, b` or `a, b and 3 more`."""
+def _few(names: Iterable[str], *, unlisted: bool = False) -> str:
+    """Return `a`, `a, b` or `a, b and 3 more`; `unlisted`: there are others beside `names`."""
     distinct = list(dict.fromkeys(names))
     rest = len(distinct) - _NAMED_AT_MOST
     listed = ", ".join(distinct[:_NAMED_AT_MOST])
+    if unlisted and listed:
+        return f"{listed} and more"
     return f"{listed} and {rest} more" if rest > 0 else listed
 
 
@@ -153,7 +168,9 @@ def plain_title(view: dict[str, Any]) -> str:
 
 def plain_body(view: dict[str, Any]) -> str:
     """Return all there is to say, alert by alert."""
-    return "\n".join(line for notice in view["notices"] for line in _lines(notice)) + _rest(view)
+    tally = f"{view['tally']}\n\n" if view["tally"] else ""
+    notices = "\n".join(line for notice in view["notices"] for line in _lines(notice))
+    return tally + notices + _rest(view)
 
 
 def _lines(notice: dict[str, Any]) -> Iterator[str]:
@@ -178,7 +195,8 @@ def _when(notice: dict[str, Any]) -> str:
 
 
 def _rest(view: dict[str, Any]) -> str:
-    more = f"\nand {view['more']} more alert(s)" if view["more"] else ""
+    when = ", told in the next message" if view["more_next"] else " not listed here"
+    more = f"\nand {view['more']} more{when}" if view["more"] else ""
     still = f"\n{view['still_firing']} more still firing" if view["still_firing"] else ""
     return more + still
 

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from sidecar.config.settings import Config
-from sidecar.notify.message import MAX_NOTICES
 from sidecar.notify.model import Notification
 from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
@@ -106,8 +105,7 @@ class Press:
                 annotations=annotations,
             )
 
-    def _copy(self, whole: Notification) -> Copy:
-        one = _as_sent(whole)
+    def _copy(self, one: Notification) -> Copy:
         receiver = self._receivers[one.receiver]
         if one.integration == "slack":
             slack = self._renderer.slack(one, receiver.slack_configs[one.index])
@@ -127,13 +125,6 @@ def slack_text(payload: dict[str, Any]) -> str:
             lines.append(block["text"]["text"])
         lines += [element["text"] for element in block.get("elements", ())]
     return "\n".join(lines) if lines else str(payload.get("text", ""))
-
-
-def _as_sent(whole: Notification) -> Notification:
-    """Return a notification with no more alerts listed than the daemon lists."""
-    rest = max(0, len(whole.notices) - MAX_NOTICES)
-    listed = whole.notices[:MAX_NOTICES]
-    return msgspec.structs.replace(whole, notices=listed, more=whole.more + rest)
 
 
 def _notification(row: OutboxRow) -> Notification:

@@ -179,10 +179,6 @@ class Summary:
             self.burst, self.burst_at = len(recent), recent[0]
 
 
-# A message lists a bounded number of alerts; a replay has a line for every one that it told.
-EVERY_ALERT = 1_000_000
-
-
 class Replay:
     """What `config` would have told of the history in `logs`; nothing is sent or kept.
 
@@ -211,7 +207,7 @@ class Replay:
 
     def messages(self, logs: Sequence[Log]) -> Iterator[Message]:
         """Yield each message in the order of time; `summary` and `reading` follow along."""
-        simulation = Simulation(self._config, most=EVERY_ALERT)
+        simulation = Simulation(self._config)
         history = History(self._config.patterns, clock=self._clock, until=self._until)
         self.reading = history.reading
         events = history.events(logs)

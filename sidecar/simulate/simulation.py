@@ -6,7 +6,6 @@ import msgspec
 
 from sidecar.config.settings import Config
 from sidecar.core import NOTHING_STORED, Core, Step
-from sidecar.notify.message import MAX_NOTICES
 from sidecar.parse.event import Event
 from sidecar.rules.alert import Alert
 
@@ -28,12 +27,12 @@ class Simulation:
     Events come in the order in which they are to be seen; one that is older than the clock is
     late, as it would be to the daemon. Between two events the clock stops at each deadline of
     rules and groups, so that whatever time brings about happens at its own instant. Events of
-    one instant are judged together. A message lists `most` alerts, as `Core` has it.
+    one instant are judged together.
     """
 
-    def __init__(self, config: Config, *, most: int = MAX_NOTICES) -> None:
+    def __init__(self, config: Config) -> None:
         self.now = 0.0
-        self.core = Core(config, most=most)
+        self.core = Core(config)
 
     def begin(self, start: float) -> None:
         """Set the clock to `start`, in seconds since the epoch; to be called once, first."""

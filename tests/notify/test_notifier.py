@@ -1,5 +1,7 @@
 """The notifier: when groups speak, of what, and to whom."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -8,7 +10,18 @@ from sidecar.notify.notifier import Notifier
 from sidecar.redact import REDACTED, Redactor
 from sidecar.rows import CooldownRow, GroupRow, MemberRow, OutboxRow, ToldRow
 from sidecar.rules.alert import TransitionKind
-from support.notify import HOUR, MINUTE, T0, Desk, World, mail_config, route, slack_receiver, told
+from support.notify import (
+    HOUR,
+    MINUTE,
+    T0,
+    Desk,
+    World,
+    mail_config,
+    route,
+    slack_receiver,
+    tiers,
+    told,
+)
 
 
 def test_without_group_wait_an_alert_is_told_in_the_step_that_brings_it() -> None:
@@ -291,11 +304,127 @@ def test_message_ids_are_equal_for_equal_steps_and_differ_otherwise() -> None:
     assert len(set(ids())) == 4
 
 
-def test_a_message_lists_fifty_alerts_and_counts_the_rest() -> None:
-    desk, world = Desk(route("{}", "team", group_by=("alertname",))), World()
-    (message,) = desk.step(T0, *(world.fire(f"org{n}") for n in range(60)))
-    assert (len(message.notices), message.more) == (50, 10)
-    assert desk.step(T0 + MINUTE) == []
+class TestMoreThanAMessageHolds:
+    """A message lists 50 alerts; the others count as untold and are for the next one."""
+
+    def desk(self, **values: Any) -> tuple[Desk, World]:
+        return Desk(route("{}", "team", group_by=(), group_interval=5 * MINUTE, **values)), World()
+
+    def test_a_new_critical_alert_stands_before_fifty_that_ended(self) -> None:
+        desk, world = self.desk()
+        orgs = [f"org{n}" for n in range(50)]
+        desk.step(T0, *(world.fire(org, severity="critical") for org in orgs))
+        ends = [world.end(org, at=T0 + MINUTE) for org in orgs]
+        new = world.fire("org_new", T0 + MINUTE, severity="critical")
+        (message,) = desk.step(T0 + 5 * MINUTE, *ends, new)
+        assert told([message])[0] == ("team", "org_new", "firing")
+        assert message.counts == {NoticeStatus.FIRING: 1, NoticeStatus.RESOLVED: 50}
+        assert (len(message.notices), message.more, message.reason) == (50, 1, Reason.NEW_ALERTS)
+        (last,) = desk.step(T0 + 10 * MINUTE)
+        assert sorted(org for _, org, _ in told([message, last])) == sorted([*orgs, "org_new"])
+        assert (last.counts, last.more) == ({NoticeStatus.RESOLVED: 1}, 0)
+
+    def test_the_rest_is_told_one_group_interval_later(self) -> None:
+        desk, world = self.desk()
+        (first,) = desk.step(T0, *(world.fire(f"org{n}") for n in range(120)))
+        assert (len(first.notices), first.more, first.still_firing) == (50, 70, 0)
+        assert desk.step(T0 + 4 * MINUTE) == []
+        (second,) = desk.step(T0 + 5 * MINUTE)
+        assert (len(second.notices), second.more, second.still_firing) == (50, 20, 50)
+        (third,) = desk.step(T0 + 10 * MINUTE)
+        assert (len(third.notices), third.more, third.still_firing) == (20, 0, 100)
+        assert len({org for _, org, _ in told([first, second, third])}) == 120
+        assert desk.notifier.next_deadline() == T0 + 10 * MINUTE + 4 * HOUR
+
+    def test_a_restart_between_loses_and_repeats_nothing(self) -> None:
+        desk, world = self.desk()
+        first = desk.step(T0, *(world.fire(f"org{n}") for n in range(60)))
+        desk.restart()
+        assert desk.step(T0 + MINUTE) == []
+        both = told(first + desk.step(T0 + 5 * MINUTE))
+        assert (len(both), len(set(both))) == (60, 60)
+        desk.restart()
+        assert desk.step(T0 + 10 * MINUTE) == []
+
+    def test_what_ends_while_it_waits_for_room_is_told_as_fired_and_resolved(self) -> None:
+        desk, world = self.desk()
+        (first,) = desk.step(T0, *(world.fire(f"org{n:02}") for n in range(51)))
+        listed = {org for _, org, _ in told([first])}
+        (left,) = {f"org{n:02}" for n in range(51)} - listed
+        (second,) = desk.step(T0 + 5 * MINUTE, world.end(left))
+        assert told([second]) == [("team", left, "fired and resolved")]
+
+    def test_only_what_is_told_starts_a_cooldown(self) -> None:
+        desk, world = self.desk(cooldown=HOUR)
+        desk.step(T0, *(world.fire(f"org{n}") for n in range(60)))
+        assert len(desk.table.load(CooldownRow)) == 50
+        assert len(told(desk.step(T0 + 5 * MINUTE))) == 10
+
+    def test_a_repeat_lists_fifty_and_counts_the_others_as_told_before(self) -> None:
+        desk, world = self.desk()
+        desk.step(T0, *(world.fire(f"org{n}") for n in range(60)))
+        desk.step(T0 + 5 * MINUTE)
+        (repeat,) = desk.step(T0 + 5 * MINUTE + 4 * HOUR)
+        assert (len(repeat.notices), repeat.more, repeat.still_firing) == (50, 0, 10)
+        assert repeat.counts == {NoticeStatus.FIRING: 60}
+        assert desk.notifier.next_deadline() == T0 + 5 * MINUTE + 8 * HOUR
+
+    def test_ends_that_a_destination_does_not_want_are_not_counted_for_it(self) -> None:
+        receiver = Receiver(
+            name="team",
+            slack_configs=(SlackConfig(channel="#t", send_resolved=False),),
+            email_configs=(mail_config("a@example.com"),),
+        )
+        desk, world = Desk(route("{}", "team", group_by=()), {"team": receiver}), World()
+        orgs = [f"org{n}" for n in range(60)]
+        for at in (T0, T0 + HOUR):
+            desk.step(at, *(world.fire(org) for org in orgs if at == T0))
+        slack, mail = desk.step(T0 + 2 * HOUR, *map(world.end, orgs), world.fire("org_new"))
+        assert (slack.counts, slack.more) == ({NoticeStatus.FIRING: 1}, 0)
+        assert (mail.counts[NoticeStatus.RESOLVED], mail.more) == (60, 11)
+
+    def test_a_late_digest_goes_on_at_group_interval_too(self) -> None:
+        desk, world = self.desk()
+        (first,) = desk.step(T0, *(world.fire(f"org{n}", stale=True) for n in range(60)))
+        assert desk.step(T0 + MINUTE) == []
+        (second,) = desk.step(T0 + 5 * MINUTE)
+        assert (first.late, second.late, first.more, second.more) == (True, True, 10, 0)
+        assert len(set(told([first, second]))) == 60
+
+    def test_a_digest_of_changed_rules_goes_on_too(self) -> None:
+        desk, world = self.desk()
+        desk.step(T0, *(world.fire(f"org{n}") for n in range(60)))
+        desk.step(T0 + 5 * MINUTE)
+        closed = [world.end(f"org{n}", kind=TransitionKind.CLOSED) for n in range(60)]
+        (first,) = desk.step(T0 + HOUR, *closed)
+        (second,) = desk.step(T0 + HOUR + 5 * MINUTE)
+        assert len(set(told([first, second]))) == 60
+        assert desk.table.load(GroupRow) == []
+
+    def test_the_names_are_those_of_all_that_fires(self) -> None:
+        desk, world = self.desk()
+        many = [world.fire(f"org{n}", T0 - 1) for n in range(60)]
+        (message,) = desk.step(T0, *many, world.fire("b", name="Other"))
+        assert message.names == ["Late", "Other"]
+
+
+def test_what_fires_comes_first_then_what_escalated_then_what_ended() -> None:
+    desk, world = Desk(tiers(group_by=(), group_interval=1.0)), World()
+    desk.step(T0, *(world.fire(org, severity="error") for org in ("moved", "over")))
+    news = [
+        world.end("over", T0 + 2),
+        world.fire("brief", severity="error"),
+        world.end("brief", T0 + 2),
+        world.escalate("moved", T0 + 2),
+        world.fire("new", T0 + 2, severity="info"),
+    ]
+    team = [m for m in desk.step(T0 + 2, *news) if m.receiver == "team"]
+    assert [(org, status) for _, org, status in told(team)] == [
+        ("new", "firing"),
+        ("moved", "escalated"),
+        ("brief", "fired and resolved"),
+        ("over", "resolved"),
+    ]
 
 
 def test_notices_come_gravest_first_then_oldest() -> None:
@@ -341,7 +470,7 @@ def test_nothing_changed_means_no_rows() -> None:
 
 def test_flushing_a_large_group_writes_one_told_row_and_no_member() -> None:
     desk, world = Desk(route("{}", "team", group_wait=30.0, group_by=())), World()
-    desk.step(T0, *(world.fire(f"org{n}") for n in range(100)))
+    desk.step(T0, *(world.fire(f"org{n}") for n in range(50)))
     desk.notifier.flush(T0 + 30, caught_up=True)
     kinds = [type(row) for row in desk.notifier.drain().delta.rows]
     assert (kinds.count(ToldRow), kinds.count(MemberRow)) == (1, 0)

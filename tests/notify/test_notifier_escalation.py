@@ -27,7 +27,7 @@ def test_the_end_is_told_to_both_at_their_severity() -> None:
     desk.step(T0 + HOUR, world.escalate())
     messages = desk.step(T0 + 2 * HOUR, world.end())
     assert told(messages) == [("pager", "a", "resolved"), ("team", "a", "resolved")]
-    assert [m.severity for m in messages] == ["critical", "warning"]
+    assert [m.notices[0].labels["severity"] for m in messages] == ["critical", "warning"]
     assert desk.table.load(GroupRow) == []
 
 
@@ -65,14 +65,15 @@ def test_within_one_group_it_is_news_there() -> None:
     desk.step(T0, world.fire())
     (message,) = desk.step(T0 + HOUR, world.escalate())
     assert (message.reason, told([message])) == (Reason.ESCALATED, [("team", "a", "firing")])
-    assert message.severity == "critical"
+    assert message.notices[0].labels["severity"] == "critical"
 
 
 def test_within_one_group_before_the_first_flush_only_the_new_severity_is_told() -> None:
     desk, world = Desk(route("{}", "team", group_wait=30.0)), World()
     desk.step(T0, world.fire(), world.escalate())
     (message,) = desk.step(T0 + 30)
-    assert (message.reason, message.severity) == (Reason.FIRST, "critical")
+    severity = message.notices[0].labels["severity"]
+    assert (message.reason, severity) == (Reason.FIRST, "critical")
 
 
 def test_a_second_step_leaves_the_first_audience_alone() -> None:

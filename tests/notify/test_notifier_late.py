@@ -68,7 +68,7 @@ def test_an_escalation_while_the_digest_waits_is_told_at_once() -> None:
 def test_an_escalation_in_the_same_group_takes_the_alert_out_of_the_digest() -> None:
     desk, world = Desk(route("{}", "team")), World()
     messages = desk.step(T0, world.fire(stale=True), world.escalate(), caught_up=False)
-    assert [(m.late, m.severity) for m in messages] == [(False, "critical")]
+    assert [(m.late, m.notices[0].labels["severity"]) for m in messages] == [(False, "critical")]
     assert desk.step(T0 + 1) == []
 
 

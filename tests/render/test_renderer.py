@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from sidecar.notify.model import Notice, NoticeStatus, Reason, SlackConfig
+from sidecar.notify.model import Notice, NoticeStatus, Notification, Reason, SlackConfig
 from sidecar.redact import Redactor, RedactPolicy
 from sidecar.render.check import shipped_templates
 from sidecar.render.renderer import MailText, Renderer
@@ -99,7 +100,19 @@ VARIANTS = [
     pytest.param({"late_by": 7300.0}, {}, "due 2h 1m earlier", id="an overdue escalation"),
     pytest.param({}, {"late": True}, "Told late", id="late digest"),
     pytest.param({}, {"late": True}, "LATE FIRING:1", id="late in the title"),
-    pytest.param({}, {"more": 7}, "7 more", id="more than are listed"),
+    pytest.param(
+        {},
+        {"more": 7, "counts": {NoticeStatus.FIRING: 8}},
+        "told in the next message",
+        id="more than there is room for",
+    ),
+    pytest.param({}, {"more": 7}, "not listed here", id="more, by the version before"),
+    pytest.param(
+        {},
+        {"counts": {NoticeStatus.RESOLVED: 50, NoticeStatus.FIRING: 1}},
+        "1 firing, 50 resolved",
+        id="of several kinds",
+    ),
     pytest.param({}, {"still_firing": 3}, "3 more of this group were told before", id="still"),
     pytest.param({}, {"reason": Reason.RULE_CHANGED}, "changed or removed", id="rule changed"),
     pytest.param(
@@ -153,6 +166,56 @@ def test_every_medium_says_what_is_special(
 )  # fmt: skip
 def test_mail_subjects(notices: list[Notice], subject: str) -> None:
     assert mail(*notices).subject == subject
+
+
+def test_one_new_critical_alert_among_fifty_that_ended_is_told_as_that() -> None:
+    ended = [
+        notice(
+            NoticeStatus.RESOLVED,
+            labels={"alertname": "ConfigError", "org_id": f"org_{n}", "severity": "error"},
+            ended_at=T0 + HOUR,
+        )
+        for n in range(49)
+    ]
+    counts = {NoticeStatus.FIRING: 1, NoticeStatus.RESOLVED: 50}
+    told = notification(notice(org="org_new"), *ended, counts=counts, more=1)
+    slack = RENDERER.slack(told, SLACK).payload
+    subject = "[FIRING:1] PaymentFailing org_new (critical)"
+    assert slack["blocks"][0]["text"]["text"] == f":rotating_light: {subject}"
+    assert slack["attachments"][0]["color"] == "#c8102e"
+    assert "1 firing, 50 resolved" in "\n".join(texts(slack))
+    made = RENDERER.mail(told, MAIL)
+    assert made.subject == subject
+    assert "1 firing, 50 resolved" in made.text
+    assert "#c8102e" in (made.html or "")
+    assert "and 1 more, told in the next message" in made.text
+    plain = RENDERER.slack_plain(told, SLACK).payload["text"]
+    assert plain.startswith(f"{subject}\n1 firing, 50 resolved\n")
+
+
+def test_the_colour_is_of_what_fires_and_not_of_what_ended() -> None:
+    firing = notice(labels={"alertname": "A", "severity": "info"})
+    payload = RENDERER.slack(notification(firing, RESOLVED), SLACK).payload
+    assert payload["blocks"][0]["text"]["text"] == ":information_source: [FIRING:1] A (info)"
+    assert payload["attachments"][0]["color"] == "#2e77d0"
+
+
+def test_a_title_speaks_of_all_alerts_also_of_those_that_found_no_room() -> None:
+    listed = [notice(org=f"org_{n}") for n in range(50)]
+    counts = {NoticeStatus.FIRING: 60}
+    told = notification(*listed, counts=counts, names=["PaymentFailing", "ConfigError"], more=10)
+    subject = "[FIRING:60] PaymentFailing, ConfigError org_0, org_1 and more (critical)"
+    assert RENDERER.mail(told, MAIL).subject == subject
+
+
+def test_a_row_of_the_version_before_renders_as_it_would_have_there() -> None:
+    told = notification(*[notice(org=f"org_{n}") for n in range(50)])
+    stored = msgspec.json.decode(msgspec.json.encode(told))
+    del stored["counts"], stored["names"]
+    old = msgspec.convert({**stored, "more": 10}, Notification)
+    made = RENDERER.mail(old, MAIL)
+    assert made.subject == "[FIRING:60] PaymentFailing org_0, org_1 and 48 more (critical)"
+    assert "and 10 more not listed here" in made.text
 
 
 def test_a_header_cannot_be_smuggled_into_a_subject() -> None:
