@@ -1,5 +1,7 @@
 """What one poll of the reader hands on."""
 
+from errno import errorcode
+
 import msgspec
 
 from sidecar.parse.event import Chunk
@@ -47,3 +49,8 @@ class ReadBatch(msgspec.Struct):
         if amount:
             key = (kind, detail)
             self.counts[key] = self.counts.get(key, 0.0) + amount
+
+    def cannot(self, verb: str, path: str, error: OSError) -> str:
+        """Count a failed look by the name of its error (EACCES, EIO); return the sentence."""
+        self.count("scan_errors", errorcode.get(error.errno or 0, "unknown"))
+        return f"cannot {verb} {path}: {error.strerror}; trying again"

@@ -16,7 +16,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class FileRow(Row, frozen=True):
-    """One generation of a log file. No text of it is kept: heads and tails are keyed hashes.
+    """One log file. No text of it is kept: heads and tails are keyed hashes.
 
     `offset`: every byte before it is counted (decompressed bytes). `open_from` <= `offset`: where
     the oldest unfinished Docker or CRI line begins; after a restart the bytes between are read

@@ -39,7 +39,7 @@ class LogFormat(StrEnum):
 class Chunk(msgspec.Struct, frozen=True):
     """Whole lines of one file, as the reader hands them on.
 
-    `file` is the generation id of the file, `log` the path its log is known by (partial lines of
+    `file` is the id of the log file, `log` the path its log is known by (partial lines of
     Docker and CRI are joined per log, across rotation), `start` the position of `data[0]` in
     decompressed bytes. `data` ends with a newline unless the file ended for good without one.
     """

@@ -1,6 +1,6 @@
-"""A file on disk that no generation is known for yet, opened when its content matters.
+"""All logs and log files that are known, and which file on disk each log file claims by its inode.
 
-The logs and generations that are known, and which file on disk each generation claims.
+A file on disk that is not known yet is a candidate: it may be a log file that moved, or a new one.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,17 +11,22 @@ from sidecar.config.settings import Source
 from sidecar.parse.event import LogFormat
 from sidecar.read.content import Content, open_content
 from sidecar.read.fingerprint import Match
-from sidecar.read.log import NOWHERE, FileState, Log, LogFile
-from sidecar.read.scan import Place, Sighting, errno_name, is_glob
+from sidecar.read.log import NO_INODE, FileState, Log, LogFile
+from sidecar.read.scan import Inode, Sighting, is_glob
+from sidecar.rows import FileRow
 
 
 class Candidate:
-    """Opens a sighted file at most once. First open, then look: the path may change meanwhile."""
+    """A file that a look at wall clock `now` sighted; opened at most once, when it must be.
 
-    def __init__(self, sighting: Sighting, batch: ReadBatch) -> None:
+    First open, then look: the path may change meanwhile.
+    """
+
+    def __init__(self, sighting: Sighting, batch: ReadBatch, now: float) -> None:
         self.sighting = sighting
-        self._batch = batch
-        self.blind = False  # it is there, but cannot be read at present
+        self.batch = batch
+        self.now = now
+        self.unreadable = False  # it is there, but cannot be read at present
         self._content: Content | None = None
         self._tried = False
 
@@ -32,7 +37,7 @@ class Candidate:
         return path.endswith(".gz") and exists(path.removesuffix(".gz"))
 
     def content(self) -> Content | None:
-        """Return the open file, or None: gone or replaced since it was sighted, or `blind`."""
+        """Return the open file, or None: gone or replaced since, or `unreadable`."""
         if not self._tried:
             self._tried = True
             self._content = self._open()
@@ -49,11 +54,8 @@ class Candidate:
 
     def failed(self, error: OSError) -> None:
         """Note that looking into the file failed."""
-        self.blind = True
-        self._batch.count("scan_errors", errno_name(error))
-        self._batch.problems.append(
-            f"cannot read {self.sighting.path}: {error.strerror}; trying again"
-        )
+        self.unreadable = True
+        self.batch.problems.append(self.batch.cannot("read", self.sighting.path, error))
 
     def _open(self) -> Content | None:
         try:
@@ -64,22 +66,21 @@ class Candidate:
             self.failed(error)
             return None
         stat = content.stat()
-        if (stat.st_dev, stat.st_ino) != self.sighting.place:
+        if (stat.st_dev, stat.st_ino) != self.sighting.inode:
             content.close()
             return None
         return content
 
 
 class LogFiles:
-    """Finds generations by log and by place; only here do they change places."""
+    """Finds log files by log and by inode; only here do they change inodes."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[Source], max_line: int) -> None:
         self.logs: dict[str, Log] = {}
-        self._formats = {source.path: source.format for source in reversed(sources)}
-        self._by_place: dict[Place, LogFile] = {}
-        for source in sources:
-            if not is_glob(source.path):
-                self.log(source.path, source.path)
+        self._max_line = max_line
+        self._formats = _formats(sources)
+        self._by_inode: dict[Inode, LogFile] = {}
+        self._wait_for(sources)
 
     def retarget(self, sources: Sequence[Source], seen: Iterable[Sighting]) -> None:
         """Change the sources; `seen` are the files that they name now.
@@ -87,30 +88,35 @@ class LogFiles:
         A log belongs to the source that names it now, and stays with its own while nothing of it
         is in sight. The files of a log that no source names are let go of.
         """
-        self._formats = {source.path: source.format for source in reversed(sources)}
+        self._formats = _formats(sources)
         owners = {sighting.log: sighting.source for sighting in seen if sighting.source}
         for log in self.logs.values():
             log.source = owners.get(log.path, log.source)
             log.format = self._formats.get(log.source, log.format)
-            for generation in log.generations:
-                generation.source = log.source
-                if log.source not in self._formats:
-                    generation.detach()
-                    generation.sighted = generation.at_live = False
+            if log.source not in self._formats:
+                for file in log.files:
+                    file.detach()
+                    file.sighted = file.at_live = False
+        self._wait_for(sources)
+
+    def _wait_for(self, sources: Sequence[Source]) -> None:
+        """Make known the logs that sources name without a glob, there or not."""
         for source in sources:
             if not is_glob(source.path):
                 self.log(source.path, source.path)
 
-    def restore(self, generations: Iterable[LogFile]) -> None:
-        """Take up generations from stored rows, in the order of their ids."""
-        for generation in generations:
-            self.log(generation.log, generation.source).generations.append(generation)
-            self.claim(generation)
+    def restore(self, rows: Iterable[FileRow], key: bytes) -> None:
+        """Take up the log files of stored rows, which come in the order of their ids."""
+        for row in rows:
+            log = self.log(row.log, row.source)
+            log.files.append(LogFile.restored(row, log, key))
+            self.claim(log.files[-1])
 
     def log(self, path: str, source: str) -> Log:
         """Return the log of that path, a new one if need be."""
         if path not in self.logs:
-            self.logs[path] = Log(path, source, self._formats.get(source, LogFormat.AUTO))
+            line_format = self._formats.get(source, LogFormat.AUTO)
+            self.logs[path] = Log(path, source, line_format, self._max_line)
         return self.logs[path]
 
     def known_logs(self) -> list[tuple[str, str]]:
@@ -118,64 +124,70 @@ class LogFiles:
         logs = self.logs.values()
         return [(log.path, log.source if log.source in self._formats else "") for log in logs]
 
-    def generations(self) -> Iterator[LogFile]:
+    def every(self) -> Iterator[LogFile]:
         for log in self.logs.values():
-            yield from log.generations
+            yield from log.files
 
     def opened(self) -> Iterator[LogFile]:
         for log in self.logs.values():
             yield from log.opened
 
-    def at(self, place: Place) -> LogFile | None:
-        known = self._by_place.get(place)
-        return known if known and known.place == place else None
+    def at(self, inode: Inode) -> LogFile | None:
+        known = self._by_inode.get(inode)
+        return known if known and known.inode == inode else None
 
-    def claim(self, generation: LogFile) -> None:
-        if generation.place != NOWHERE:
-            self._by_place[generation.place] = generation
+    def claim(self, file: LogFile) -> None:
+        if file.inode != NO_INODE:
+            self._by_inode[file.inode] = file
 
-    def displace(self, generation: LogFile) -> None:
-        """Take its place from a generation: the file there is another now."""
-        self._unclaim(generation)
-        generation.place = NOWHERE
-        generation.sighted = generation.at_live = False
+    def give_up_inode(self, file: LogFile) -> None:
+        """Take its inode from a log file: another file has it now."""
+        self._unclaim(file)
+        file.inode = NO_INODE
+        file.sighted = file.at_live = False
 
-    def cut(self, generation: LogFile) -> None:
-        """Close a file that no longer holds what was read of it: it was truncated."""
-        generation.detach()
-        generation.cut_off = True
-        self.displace(generation)
+    def close_truncated(self, file: LogFile) -> None:
+        """Close a file that no longer holds what was read of it."""
+        file.detach()
+        file.lost_to_truncation = True
+        self.give_up_inode(file)
 
-    def forget(self, generation: LogFile) -> None:
-        """Drop a generation whose row is to be deleted."""
-        self.logs[generation.log].generations.remove(generation)
-        self._unclaim(generation)
+    def remove(self, file: LogFile) -> None:
+        """Drop a log file whose row is to be deleted."""
+        file.log.files.remove(file)
+        self._unclaim(file)
 
-    def move_in(self, known: LogFile, probe: Candidate, batch: ReadBatch, now: float) -> bool:
-        """Let `known` go on in the probed file if that holds what was read of it.
+    def move_in(self, known: LogFile, candidate: Candidate) -> bool:
+        """Let `known` go on in the candidate if that holds what was read of it.
 
-        Raises OSError when the file cannot be read.
+        Raises OSError when the candidate cannot be read.
         """
-        content = probe.content()
+        content, seen = candidate.content(), candidate.sighting
         if content is None:
             return False
         evidence = known.compare(content)
-        if evidence.likeness is not Match.SAME:
+        if evidence.match is not Match.SAME:
             return False
-        was_active, moved = known.state is FileState.ACTIVE, known.place != probe.sighting.place
+        was_active, moved = known.state is FileState.ACTIVE, known.inode != seen.inode
         self._unclaim(known)
-        known.sight(probe.sighting, now)
-        known.attach(content, evidence, probe.sighting.place, now)
-        probe.release()
+        known.sight(seen, candidate.now)
+        known.attach(content, evidence, seen.inode, candidate.now)
+        candidate.release()
         self.claim(known)
-        batch.count("files", "opened")
+        candidate.batch.count("files", "opened")
         if was_active and not known.at_live:
-            batch.count("rotations", "copytruncate" if known.cut_off else "rename")
+            how = "copytruncate" if known.lost_to_truncation else "rename"
+            candidate.batch.count("rotations", how)
         elif was_active and moved:
-            batch.count("rotations", "replace")
-        known.cut_off = False
+            candidate.batch.count("rotations", "replace")
+        known.lost_to_truncation = False
         return True
 
-    def _unclaim(self, generation: LogFile) -> None:
-        if self._by_place.get(generation.place) is generation:
-            del self._by_place[generation.place]
+    def _unclaim(self, file: LogFile) -> None:
+        if self._by_inode.get(file.inode) is file:
+            del self._by_inode[file.inode]
+
+
+def _formats(sources: Sequence[Source]) -> dict[str, LogFormat]:
+    """Return the format of each source; the first of one path wins."""
+    return {source.path: source.format for source in reversed(sources)}

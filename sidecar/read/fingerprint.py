@@ -1,11 +1,10 @@
-"""Whether a file holds what was read before; decisions only, the bytes come from the caller.
+"""The fingerprint by which a file is known again: what was read of it, as hashes.
 
 An inode alone says nothing once its file is closed (it is reused at once on ext4), a path alone
 nothing after a rotation, and equal heads are common (a header, two copies of one program). So a
-file is known again by its content: the keyed hash of its first bytes together with that of the
-bytes before the position. Only bytes already read count, so that an append changes neither.
-
-Where reading of a file stood of late: by that a copy taken a little earlier is known.
+fingerprint is the keyed hash of the first bytes together with that of the bytes before the
+position. Only bytes already read count, so that an append changes neither. Decisions only: the
+bytes come from the caller.
 """
 
 from collections import deque
@@ -18,14 +17,15 @@ import msgspec
 HEAD = 1024
 TAIL = 64
 _DIGEST = 16
+_KEPT = 512
 
 ReadAt = Callable[[int, int], bytes]
 
 
 class Fingerprint(msgspec.Struct, frozen=True):
-    """What is remembered of a file up to `offset`."""
+    """What is remembered of a file up to `position`, in bytes."""
 
-    offset: int
+    position: int
     head_len: int
     head_hash: bytes
     tail_len: int
@@ -43,7 +43,7 @@ class Match(StrEnum):
 class Evidence(msgspec.Struct, frozen=True):
     """A verdict, with the bytes it rests on."""
 
-    likeness: Match
+    match: Match
     head: bytes = b""
     tail: bytes = b""
 
@@ -53,8 +53,8 @@ def keyed(key: bytes, data: bytes) -> bytes:
     return blake2b(data, key=key, digest_size=_DIGEST).digest()
 
 
-def fingerprint(key: bytes, offset: int, head: bytes, tail: bytes) -> Fingerprint:
-    return Fingerprint(offset, len(head), keyed(key, head), len(tail), keyed(key, tail))
+def fingerprint(key: bytes, position: int, head: bytes, tail: bytes) -> Fingerprint:
+    return Fingerprint(position, len(head), keyed(key, head), len(tail), keyed(key, tail))
 
 
 def compare(known: Fingerprint, read_at: ReadAt, key: bytes) -> Evidence:
@@ -64,7 +64,7 @@ def compare(known: Fingerprint, read_at: ReadAt, key: bytes) -> Evidence:
         return Evidence(Match.SHORTER)
     if keyed(key, head) != known.head_hash:
         return Evidence(Match.DIFFERENT)
-    tail = read_at(known.offset - known.tail_len, known.tail_len)
+    tail = read_at(known.position - known.tail_len, known.tail_len)
     if len(tail) < known.tail_len:
         return Evidence(Match.SHORTER)
     if keyed(key, tail) != known.tail_hash:
@@ -85,32 +85,28 @@ def begins_like(read_at: ReadAt, size: int, other: ReadAt) -> bool:
     )
 
 
-_KEPT = 512
-
-
 class Marks:
-    """The last positions passed, each with the bytes before it.
+    """The last positions passed: a copy taken while its file was being read is known by one.
 
-    Hashing is for when one is asked for: two hashes for each block read took 0.03 ms a MiB, and
-    almost no file is ever compared.
+    They are hashed when one is asked for: almost no file is ever compared.
     """
 
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._passed: deque[tuple[int, bytes, bytes]] = deque(maxlen=_KEPT)
 
-    def note(self, offset: int, head: bytes, tail: bytes) -> None:
-        """Note that reading passed `offset` of a file that begins and there ends like this."""
-        self._passed.append((offset, head, tail))
+    def note(self, position: int, head: bytes, tail: bytes) -> None:
+        """Note that reading passed `position` of a file that begins and there ends like this."""
+        self._passed.append((position, head, tail))
 
     def are_in(self, read_at: ReadAt) -> bool:
         """Tell whether the file behind `read_at` is a copy of this one, taken at or after a mark.
 
         The newest mark that it is long enough for decides. Raises OSError.
         """
-        for offset, head, tail in reversed(self._passed):
-            mark = fingerprint(self._key, offset, head, tail)
-            likeness = compare(mark, read_at, self._key).likeness
-            if likeness is not Match.SHORTER:
-                return likeness is Match.SAME
+        for position, head, tail in reversed(self._passed):
+            mark = fingerprint(self._key, position, head, tail)
+            match = compare(mark, read_at, self._key).match
+            if match is not Match.SHORTER:
+                return match is Match.SAME
         return False

@@ -1,4 +1,4 @@
-"""Follows the files of all sources: where they are, what is new in them, what to store of it."""
+"""The front door of reading: follows the log files of all sources, poll by poll."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,13 +8,14 @@ from sidecar.batch import ReadBatch
 from sidecar.config.settings import Source
 from sidecar.parse.event import Chunk
 from sidecar.read.files import LogFiles
-from sidecar.read.log import Log, LogFile
-from sidecar.read.match import Adoption, Origin, Recogniser
-from sidecar.read.scan import Look, Scanner, errno_name
+from sidecar.read.log import LogFile
+from sidecar.read.match import Adoption, NewLogFiles, Recogniser
+from sidecar.read.scan import Look, Scanner
 from sidecar.read.stdin import LOG as STDIN, Stdin
 from sidecar.rows import FileRow, Gone
 
-FORGET_AFTER = 7 * 86_400.0
+# A file that is out of sight for so long is forgotten, row and all.
+KEEP_UNSEEN_SECONDS = 7 * 86_400.0
 # A row that only says "still there" is written this often.
 _SEEN_EVERY = 86_400.0
 
@@ -24,7 +25,7 @@ class Follower:
 
     `stored` are the rows of the last run, `hash_key` the secret under which heads and tails are
     hashed, `first_start` whether there was no run before, `since` when the first run began (wall
-    clock), `next_id` the first free generation id, `max_line` the longest line in bytes. A batch
+    clock), `next_id` the first free id of a log file, `max_line` the longest line in bytes. A batch
     must be committed before the next poll.
     """
 
@@ -40,17 +41,16 @@ class Follower:
         max_line: int = 1 << 20,
         stdin_fd: int = 0,
     ) -> None:
-        files = _files(sources)
-        self._origin = Origin(
-            files, key=hash_key, next_id=next_id, first_start=first_start, since=since,
-            max_line=max_line,
-        )  # fmt: skip
+        on_disk = _on_disk(sources)
+        self._new = NewLogFiles(
+            on_disk, key=hash_key, next_id=next_id, first_start=first_start, since=since
+        )
         self._max_line = max_line
-        self._scanner = Scanner(files)
-        self._files = LogFiles(files)
-        self._recogniser = Recogniser(self._files, Adoption(self._files, self._origin))
+        self._scanner = Scanner(on_disk)
+        self._log_files = LogFiles(on_disk, max_line)
+        self._recogniser = Recogniser(self._log_files, Adoption(self._log_files, self._new))
         rows = sorted(stored, key=lambda row: row.id)
-        self._files.restore(LogFile.restored(row, hash_key) for row in rows)
+        self._log_files.restore(rows, hash_key)
         self._written = {row.id: row for row in rows}
         self._resuming = {row.id for row in rows if row.open_from < row.offset}
         self._turn = 0
@@ -67,22 +67,24 @@ class Follower:
         names any more are closed; should they be named again, reading goes on where it stopped.
         Files of a new source are read from their beginning.
         """
-        files = _files(sources)
-        self._scanner = Scanner(files)
-        self._files.retarget(files, self._scanner.look().sightings)
+        on_disk = _on_disk(sources)
+        self._scanner = Scanner(on_disk)
+        self._log_files.retarget(on_disk, self._scanner.look(ReadBatch()).sightings)
         self._open_stdin(sources)
 
     def _open_stdin(self, sources: Sequence[Source]) -> None:
         """Read the pipe if a source names it; it has one reader for good."""
         named = [source for source in sources if source.path == STDIN][:1]
         if named and self._pipe is None:
-            number = self._origin.number()
+            number = self._new.number()
             self._pipe = Stdin(number, named[0].format, self._max_line, self._stdin_fd)
         self._stdin = [self._pipe] if named and self._pipe else []
 
     def directories(self) -> frozenset[str]:
         """Return the directories worth watching, as of the last poll."""
-        return self._scanner.directories() or self._scan_directories()
+        if not self._scanner.directories():
+            self._scanner.look(ReadBatch(), self._log_files.known_logs())
+        return self._scanner.directories()
 
     @property
     def watchable(self) -> bool:
@@ -98,36 +100,29 @@ class Follower:
     def look(self, now: float) -> ReadBatch:
         """Look at the disk; return a batch that `read` has to complete."""
         batch = ReadBatch()
-        look = self._scanner.look(self._files.known_logs())
-        for name in look.errors:
-            batch.count("scan_errors", name)
-        batch.problems += look.problems
-        self._all_seen = not look.problems
+        look = self._scanner.look(batch, self._log_files.known_logs())
+        self._all_seen = not batch.problems
         self._check(batch, now)
-        self._recogniser.recognise(look, batch, now)
+        self._recogniser.recognise(look, now)
         self._resume(batch)
-        self._forget(look, batch, now)
+        self._drop_unseen(look, batch, now)
         return batch
 
     def read(self, batch: ReadBatch, now: float, budget: int) -> Iterator[Chunk]:
         """Read on, about `budget` bytes over all; what `batch` says is true once this ends.
 
         Each chunk is read when it is asked for, and should be done with by then: its memory
-        serves the next. Reading all before parsing took 0.5 ms a MiB, so 0.1: page faults.
+        serves the next.
         """
         yield from self._read(batch, budget)
-        for log in self._files.logs.values():
-            yield from log.retire(batch, self._max_line)
+        for log in self._log_files.logs.values():
+            yield from log.retire(batch)
         self._report(batch, now)
 
     def close(self) -> None:
         """Close all files. What was not committed is read again by the next follower."""
-        for generation in self._files.opened():
-            generation.detach()
-
-    def _scan_directories(self) -> frozenset[str]:
-        self._scanner.look(self._files.known_logs())
-        return self._scanner.directories()
+        for file in self._log_files.opened():
+            file.detach()
 
     def _check(self, batch: ReadBatch, now: float) -> None:
         """Find files that were truncated since the last poll.
@@ -135,86 +130,74 @@ class Follower:
         A file that failed is opened anew where its name is in sight: a handle may be stale for
         good (NFS, a device that came back).
         """
-        for generation in list(self._files.opened()):
-            failed, generation.problem = generation.problem, ""
-            if failed and generation.sighted:
-                generation.detach()
+        for file in list(self._log_files.opened()):
+            failed, file.problem = file.problem, ""
+            if failed and file.sighted:
+                file.detach()
                 continue
             try:
-                holds = generation.check(now)
+                holds = file.check(now)
             except OSError as error:
-                batch.count("scan_errors", errno_name(error))
-                generation.problem = (
-                    f"cannot look at {generation.path}: {error.strerror}; trying again"
-                )
+                file.problem = batch.cannot("look at", file.path, error)
                 continue
             if not holds:
-                self._files.cut(generation)
+                self._log_files.close_truncated(file)
 
     def _resume(self, batch: ReadBatch) -> None:
         """Give the bytes of unfinished Docker and CRI lines once more, for restored files."""
         if not self._resuming:
             return
-        for log in self._files.logs.values():
-            for generation in log.opened:
-                if generation.id in self._resuming:
-                    self._resuming.remove(generation.id)
-                    self._resume_one(log, generation, batch)
+        for file in self._log_files.opened():
+            if file.id in self._resuming:
+                self._resume_one(file, batch)
 
-    def _resume_one(self, log: Log, generation: LogFile, batch: ReadBatch) -> None:
-        start, end = generation.open_from, generation.offset
-        if generation.content is None:
+    def _resume_one(self, file: LogFile, batch: ReadBatch) -> None:
+        if file.content is None:
             return
+        start, end = file.open_from, file.position
         try:
-            data = generation.content.read_at(start, end - start)
+            data = file.content.read_at(start, end - start)
         except OSError as error:
-            batch.count("scan_errors", errno_name(error))
-            batch.problems.append(f"cannot read {generation.path}: {error.strerror}; trying again")
-            generation.detach()  # or reading would go on behind them
-            self._resuming.add(generation.id)
+            batch.problems.append(batch.cannot("read", file.path, error))
+            file.detach()  # or reading would go on behind them
             return
-        batch.resume.append(Chunk(generation.id, log.path, log.format, data, start))
+        self._resuming.remove(file.id)
+        batch.resume.append(Chunk(file.id, file.log.path, file.log.format, data, start))
 
     def _read(self, batch: ReadBatch, budget: int) -> Iterator[Chunk]:
         """Share the budget: equal parts first, then what is left in turn, pipes last."""
-        logs = [log for log in self._files.logs.values() if log.opened]
+        logs = [log for log in self._log_files.logs.values() if log.opened]
         self._turn = (self._turn + 1) % max(1, len(logs))
-        waiting = [log for log in logs[self._turn :] + logs[: self._turn] if _has_news(log)]
+        waiting = [log for log in logs[self._turn :] + logs[: self._turn] if log.has_more()]
         left = budget
         while waiting and left > 0:
             share, turns = max(1, left // len(waiting)), 0
             while turns < len(waiting) and left > 0:
-                left -= yield from waiting[turns].read(batch, min(share, left), self._max_line)
+                left -= yield from waiting[turns].read(batch, min(share, left))
                 turns += 1
             waiting = [log for log in waiting[:turns] if log.behind] + waiting[turns:]
         for log in waiting:
-            for generation in log.opened:
-                generation.behind = generation.behind or generation.has_news()
+            for file in log.opened:
+                file.behind = file.behind or file.has_more()
         for pipe in self._stdin:
             yield from pipe.read(batch, max(left, 1))
 
-    def _forget(self, look: Look, batch: ReadBatch, now: float) -> None:
-        """Drop generations whose file was not seen for a week; not while anything is hidden."""
-        if look.blind:
-            return
-        for log in self._files.logs.values():
-            for generation in list(log.generations):
-                away = generation.content is None and not generation.sighted
-                if away and now - generation.last_seen > FORGET_AFTER:
-                    self._files.forget(generation)
-                    if self._written.pop(generation.id, None):
-                        batch.gone.append(Gone(FileRow, (generation.id,)))
+    def _drop_unseen(self, look: Look, batch: ReadBatch, now: float) -> None:
+        """Drop log files that were not seen for a week; not while anything is hidden."""
+        for file in list(self._log_files.every()) if not look.hidden else ():
+            away = file.content is None and not file.sighted
+            if away and now - file.last_seen > KEEP_UNSEEN_SECONDS:
+                self._log_files.remove(file)
+                if self._written.pop(file.id, None):
+                    batch.gone.append(Gone(FileRow, (file.id,)))
 
     def _report(self, batch: ReadBatch, now: float) -> None:
-        behind = set()
-        for log in self._files.logs.values():
-            for generation in log.generations:
-                self._write(generation, batch, now)
-            opened = log.opened
-            batch.logs += [generation.status() for generation in opened]
-            batch.problems += [g.problem for g in opened if g.problem]
-            if log.behind:
-                behind.add(log.path)
+        for file in self._log_files.every():
+            self._write(file, batch, now)
+        opened = list(self._log_files.opened())
+        batch.logs += [file.status() for file in opened]
+        batch.problems += [file.problem for file in opened if file.problem]
+        behind = {log.path for log in self._log_files.logs.values() if log.behind}
         for pipe in self._stdin:
             batch.logs.append(pipe.status())
             if pipe.behind:
@@ -222,24 +205,19 @@ class Follower:
         batch.lagging = frozenset(behind)
         batch.caught_up = not behind and not batch.problems
 
-    def _write(self, generation: LogFile, batch: ReadBatch, now: float) -> None:
-        """Put the row of `generation` into the batch if what it says has changed."""
-        row = generation.row(generation.last_seen)
-        before = self._written.get(row.id)
+    def _write(self, file: LogFile, batch: ReadBatch, now: float) -> None:
+        """Put the row of `file` into the batch if what it says has changed."""
+        row, before = file.row(), self._written.get(file.id)
         if before is not None:
             same = replace(
                 row, last_seen=before.last_seen, size=before.size, mtime_ns=before.mtime_ns
             )
-            stale = generation.sighted and abs(now - before.last_seen) > _SEEN_EVERY
+            stale = file.sighted and abs(now - before.last_seen) > _SEEN_EVERY
             if same == before and not stale:
                 return
         self._written[row.id] = row
         batch.rows.append(row)
 
 
-def _files(sources: Sequence[Source]) -> list[Source]:
+def _on_disk(sources: Sequence[Source]) -> list[Source]:
     return [source for source in sources if source.path != STDIN]
-
-
-def _has_news(log: Log) -> bool:
-    return any(generation.has_news() for generation in log.opened)

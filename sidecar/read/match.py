@@ -1,12 +1,9 @@
-"""Where reading of a file begins that was never read before.
+"""Which file on disk is which log file, and which of the unknown files are to be read.
 
-Takes up files that no generation is known for, and leaves copies and old history alone.
-
-Joins what a scan saw with what is known: which file is which generation of which log.
-
-In order: files whose device and inode are known (verified by content unless held open), then
-generations that lost their file looked for by content among the unknown files, then what is left
-taken up as new. A generation is given up only when everything that could be it was looked at.
+In order: files whose inode is known (verified by content unless held open), then log files that
+are out of sight looked for by content among the candidates, then the candidates that are left:
+new log files, copies, or old history. A log file is given up only when everything that could be
+it was looked at.
 """
 
 from collections.abc import Sequence
@@ -18,11 +15,15 @@ from sidecar.read.content import Content
 from sidecar.read.files import Candidate, LogFiles
 from sidecar.read.fingerprint import Match, begins_like
 from sidecar.read.log import FINISHED, FileState, Log, LogFile
-from sidecar.read.scan import OLDEST, Look, Place, Sighting
+from sidecar.read.scan import OLDEST, Inode, Look, Sighting
+
+_DIFFERENT_KEPT = 10_000
+# A file that is renamed while the directory is listed may be missed, and again in the next look.
+_PATIENCE_LOOKS = 8
 
 
-class Origin:
-    """Makes new generations: numbers them and places them at their first position.
+class NewLogFiles:
+    """Makes new log files: numbers them and puts them at their first position.
 
     Files that exist at the very first start begin at their end unless their source says
     otherwise; every other file is read from its beginning.
@@ -36,17 +37,15 @@ class Origin:
         next_id: int,
         first_start: bool,
         since: float | None,
-        max_line: int,
     ) -> None:
         self._from_end = {s.path for s in sources if not s.from_beginning} if first_start else set()
         self._key = key
         self._next_id = next_id
-        self._max_line = max_line
-        self._deferred: dict[Place, int] = {}
+        self._deferred: dict[Inode, int] = {}
         self._since = since
         self._looks_first = first_start
 
-    def begun(self, now: float) -> float | None:
+    def first_run(self, now: float) -> float | None:
         """Return when the very first run began, None if unknown and in its very first look."""
         if self._looks_first:
             self._looks_first, self._since = False, now
@@ -54,65 +53,70 @@ class Origin:
         return self._since
 
     def number(self) -> int:
-        """Return an id that no generation had before."""
+        """Return an id that no log file had before."""
         self._next_id += 1
         return self._next_id - 1
 
     def defer(self, sighting: Sighting) -> None:
         """Remember the size of a file that was there at the first start but not readable."""
-        self._deferred[sighting.place] = sighting.size
+        self._deferred[sighting.inode] = sighting.size
 
-    def generation(
-        self, log: Log, seen: Sighting, content: Content, now: float, *, existed: bool
-    ) -> LogFile:
-        """Return a new generation reading `content`; `existed` at the first look of all."""
-        new = LogFile(self.number(), log.source, log.path, seen.path, self._key)
+    def make(self, log: Log, candidate: Candidate, content: Content, *, existed: bool) -> LogFile:
+        """Return a log file that reads `content`; `existed` at the first look of all."""
+        seen, now = candidate.sighting, candidate.now
+        new = LogFile(self.number(), log, seen.path, self._key)
         new.sight(seen, now)
-        size = self._deferred.pop(seen.place, seen.size if existed else None)
+        size = self._deferred.pop(seen.inode, seen.size if existed else None)
         from_end = size is not None and log.source in self._from_end
-        start = self._line_start(content, size or 0, new) if from_end else 0
-        new.begin(content, seen.place, start, now)
+        start = _line_start(content, size or 0, new) if from_end else 0
+        new.start_at(start, content, seen.inode, now)
         if from_end and content.compressed:
             new.detach()
             new.state = FileState.IGNORED
         return new
 
-    def _line_start(self, content: Content, size: int, new: LogFile) -> int:
-        """Return the beginning of the line that `size` lies in, looking back `max_line` bytes."""
-        if content.compressed:
-            return 0
-        back = min(size, self._max_line)
-        newline = content.read_at(size - back, back).rfind(b"\n")
-        if newline >= 0:
-            return size - back + newline + 1
-        new.skip = back < size
-        return size if new.skip else 0
+
+def _line_start(content: Content, size: int, new: LogFile) -> int:
+    """Return the beginning of the line that `size` lies in, looking back `max_line` bytes."""
+    if content.compressed:
+        return 0
+    back = min(size, new.log.max_line)
+    newline = content.read_at(size - back, back).rfind(b"\n")
+    if newline >= 0:
+        return size - back + newline + 1
+    new.skip = back < size
+    return size if new.skip else 0
 
 
 class Adoption:
-    """Decides about the unknown files of one look after another."""
+    """Decides whether a candidate is read as a new log file, or is a copy or old history."""
 
-    def __init__(self, roster: LogFiles, origin: Origin) -> None:
-        self._roster = roster
-        self._origin = origin
+    def __init__(self, log_files: LogFiles, new: NewLogFiles) -> None:
+        self._log_files = log_files
+        self._new = new
 
-    def adopt(self, unknown: list[Candidate], batch: ReadBatch, now: float, *, first: bool) -> None:
-        """Take up what is to be read of `unknown`, rotated files oldest first, then live ones."""
+    def adopt(
+        self, candidates: list[Candidate], batch: ReadBatch, now: float, *, first: bool
+    ) -> None:
+        """Take up what is to be read, rotated files oldest first, then live ones.
+
+        `first`: this is the first look of this run.
+        """
         self._batch, self._now, self._first = batch, now, first
-        rotated = [p for p in unknown if p.sighting.log and not p.sighting.is_live]
-        live = [p for p in unknown if p.sighting.is_live]
+        rotated = [c for c in candidates if c.sighting.log and not c.sighting.is_live]
+        live = [c for c in candidates if c.sighting.is_live]
         self._meet(live)
-        for probe in (*sorted(rotated, key=lambda p: p.sighting.age), *live):
+        for candidate in (*sorted(rotated, key=lambda c: c.sighting.age), *live):
             try:
-                if probe.sighting.is_live:
-                    self._live(probe)
+                if candidate.sighting.is_live:
+                    self._adopt_live(candidate)
                 else:
-                    self._rotated(probe)
+                    self._adopt_rotated(candidate)
             except OSError as error:
-                probe.failed(error)
-        for log in self._roster.logs.values() if first else ():
+                candidate.failed(error)
+        for log in self._log_files.logs.values() if first else ():
             if log.history_age is None:
-                beside = (p.sighting for p in rotated if p.sighting.log == log.path)
+                beside = (c.sighting for c in rotated if c.sighting.log == log.path)
                 log.history_age = max((seen.age for seen in beside), default=(0, OLDEST))
 
     def _meet(self, live: list[Candidate]) -> None:
@@ -121,308 +125,282 @@ class Adoption:
         Of a log that was never seen before, that is what was last written before there was
         anybody to see it: a younger file was born and rotated between two looks.
         """
-        since = self._origin.begun(self._now)
-        for probe in live:
-            log = self._roster.log(probe.sighting.path, probe.sighting.source)
-            if since is not None and not log.generations and log.history_age is None:
+        since = self._new.first_run(self._now)
+        for candidate in live:
+            log = self._log_files.log(candidate.sighting.path, candidate.sighting.source)
+            if since is not None and not log.files and log.history_age is None:
                 log.history_age = (int(since * 1e9), OLDEST)
 
-    def _live(self, probe: Candidate) -> None:
-        log = self._roster.log(probe.sighting.path, probe.sighting.source)
-        before = log.generations[-1] if log.generations else None
+    def _adopt_live(self, candidate: Candidate) -> None:
+        log = self._log_files.log(candidate.sighting.path, candidate.sighting.source)
+        before = log.files[-1] if log.files else None
         if before and before.content and not before.sighted:
             unlinked = before.is_unlinked()
-            if (
-                unlinked
-                and before.offset
-                and self._roster.move_in(before, probe, self._batch, self._now)
-            ):
+            if unlinked and before.position and self._log_files.move_in(before, candidate):
                 return
-            before.retire_from_live("replace" if unlinked else "rename", self._batch, self._now)
-        self._begin(log, probe)
+            before.leave_live_path("replace" if unlinked else "rename", self._batch, self._now)
+        self._start(log, candidate)
 
-    def _rotated(self, probe: Candidate) -> None:
-        seen = probe.sighting
-        log = self._roster.logs.get(seen.log)
+    def _adopt_rotated(self, candidate: Candidate) -> None:
+        seen = candidate.sighting
+        log = self._log_files.logs.get(seen.log)
         if log is None and seen.source:
-            log = self._roster.log(seen.log, seen.source)
+            log = self._log_files.log(seen.log, seen.source)
         if log is None or log.leaves_alone(seen):
             return
-        if self._is_unread(log, probe):
-            self._begin(log, probe)
-        elif self._first and seen.size and not probe.blind:
+        if self._is_unread(log, candidate):
+            self._start(log, candidate)
+        elif self._first and seen.size and not candidate.unreadable:
             log.leave_alone(seen)
 
-    def _is_unread(self, log: Log, probe: Candidate) -> bool:
+    def _is_unread(self, log: Log, candidate: Candidate) -> bool:
         """Tell whether a rotated file holds lines nobody read: no copy, and not old history.
 
-        A file that no glob matches is only read when it is younger than the youngest generation
+        A file that no glob matches is only read when it is younger than the youngest log file
         known to be rotated: then it was the live file in between, and we did not look.
         """
-        seen, before = probe.sighting, log.read_up_to
+        seen, before = candidate.sighting, log.read_up_to
         missed = before is not None and seen.age > before
         # A file not begun cannot be known by content, but compressing it keeps its time.
-        missed |= any(not g.offset and g.mtime_ns == seen.mtime_ns for g in log.unplaced)
+        missed |= any(not f.position and f.mtime_ns == seen.mtime_ns for f in log.unplaced)
         if seen.size == 0 or not (seen.source or missed):
             return False  # an empty file may become a copy
-        if probe.is_half_done:
+        if candidate.is_half_done:
             return False
-        content = probe.content()
-        return content is not None and not _is_copy(log, probe, content)
+        content = candidate.content()
+        return content is not None and not _is_copy(log, candidate, content)
 
-    def _begin(self, log: Log, probe: Candidate) -> None:
-        """Make the probed file a new generation of `log`."""
-        content = probe.content()
+    def _start(self, log: Log, candidate: Candidate) -> None:
+        """Make the candidate a new log file of `log`."""
+        content = candidate.content()
         if content is None:
-            if probe.blind and self._first:
-                self._origin.defer(probe.sighting)
+            if candidate.unreadable and self._first:
+                self._new.defer(candidate.sighting)
             return
-        new = self._origin.generation(log, probe.sighting, content, self._now, existed=self._first)
-        probe.release()
-        if probe.sighting.is_live:
-            log.generations.append(new)
+        new = self._new.make(log, candidate, content, existed=self._first)
+        candidate.release()
+        if candidate.sighting.is_live:
+            log.files.append(new)
         else:
             log.insert(new)
-        self._roster.claim(new)
+        self._log_files.claim(new)
         self._batch.count("files", "opened")
 
 
-def _is_copy(log: Log, probe: Candidate, content: Content) -> bool:
-    """Tell whether the file is a copy of a known generation, or may yet turn out to be one."""
-    for known in log.generations:
-        likeness = known.likeness(content)
-        if likeness is Match.SAME or known.marks.are_in(content.read_at):
-            _note_copy(log, probe, known)
+def _is_copy(log: Log, candidate: Candidate, content: Content) -> bool:
+    """Tell whether the file is a copy of a known log file, or may yet turn out to be one."""
+    for known in log.files:
+        match = known.match(content)
+        if match is Match.SAME or known.marks.are_in(content.read_at):
+            _note_copy(candidate, known)
             return True
-        if likeness is Match.SHORTER and not content.complete:
+        if match is Match.SHORTER and not content.complete:
             return True  # too little of it is written yet to tell
     live = log.live
     if live is None or live.content is None or content.compressed:
         return False
-    copied = begins_like(content.read_at, probe.sighting.size, live.content.read_at)
+    copied = begins_like(content.read_at, candidate.sighting.size, live.content.read_at)
     if copied:
-        _note_copy(log, probe, live)
+        _note_copy(candidate, live)
     return copied
 
 
-def _note_copy(log: Log, probe: Candidate, known: LogFile) -> None:
+def _note_copy(candidate: Candidate, known: LogFile) -> None:
     """Leave the copy alone, unless nothing is read yet of what it is a copy of.
 
     Once the original is truncated, the copy is all there is, and only its content says whose.
     """
-    if known.offset:
-        log.leave_alone(probe.sighting)
-
-
-_UNLIKE_KEPT = 10_000
-# A file that is renamed while the directory is listed may be missed, and again in the next look.
-_PATIENCE_LOOKS = 8
+    if known.position:
+        known.log.leave_alone(candidate.sighting)
 
 
 class Recogniser:
-    """Brings the roster up to date with one look after another."""
+    """Brings the log files up to date with one look after another."""
 
-    def __init__(self, roster: LogFiles, adoption: Adoption) -> None:
-        self._roster = roster
+    def __init__(self, log_files: LogFiles, adoption: Adoption) -> None:
+        self._log_files = log_files
         self._adoption = adoption
-        # (generation, offset, place, size, mtime) compared and found different: saves opening.
-        self._unlike: set[tuple[int, int, Place, int, int]] = set()
+        # (id, position, inode, size, mtime) compared and found different: saves opening.
+        self._different: set[tuple[int, int, Inode, int, int]] = set()
         self._looks = 0
 
-    def recognise(self, look: Look, batch: ReadBatch, now: float) -> None:
+    def recognise(self, look: Look, now: float) -> None:
         """Bring the logs up to date with `look`, opening what is to be read."""
-        self._look, self._batch, self._now = look, batch, now
+        self._look, self._batch, self._now = look, look.batch, now
         self._looks += 1
-        unknown = self._place()
+        candidates = self._sight_known()
         if self._looks == 1:
-            for log in self._roster.logs.values():
+            for log in self._log_files.logs.values():
                 log.sort()
-        uncertain = self._search(unknown)
-        self._adoption.adopt(unknown, batch, now, first=self._looks == 1)
-        for log in self._roster.logs.values():
-            self._settle(log, uncertain)
-        for probe in unknown:
-            probe.close()
+        uncertain = self._search(candidates)
+        self._adoption.adopt(candidates, self._batch, now, first=self._looks == 1)
+        for file in self._log_files.every():
+            if file not in uncertain and not self._may_be_hidden(file):
+                self._update_state(file)
+        for candidate in candidates:
+            candidate.close()
 
     # -- files with a known inode
 
-    def _place(self) -> list[Candidate]:
-        """Sight the known generations; return the files that are not known."""
-        for generation in self._roster.generations():
-            generation.sighted = False
-        unknown = []
-        places = self._look.by_place()
-        for log in self._roster.logs.values() if not self._look.blind else ():
-            log.keep_history(places)
-        for place, sightings in places.items():
-            known = self._roster.at(place)
-            probe = Candidate(_best(sightings, known), self._batch)
-            if known is None or not self._is_still(known, probe):
-                unknown.append(probe)
-        for generation in self._roster.generations():
-            if not generation.sighted and not _is_blind(self._look, generation):
-                generation.at_live, generation.doubted = False, True
-                generation.missed += 1
-        return unknown
+    def _sight_known(self) -> list[Candidate]:
+        """Sight the known log files; return the files that are not known."""
+        for file in self._log_files.every():
+            file.sighted = False
+        candidates = []
+        inodes = self._look.by_inode()
+        for log in self._log_files.logs.values() if not self._look.hidden else ():
+            log.keep_history(inodes)
+        for inode, sightings in inodes.items():
+            known = self._log_files.at(inode)
+            candidate = Candidate(_best(sightings, known), self._batch, self._now)
+            if known is None or not self._is_still(known, candidate):
+                candidates.append(candidate)
+        for file in self._log_files.every():
+            if not file.sighted and not self._may_be_hidden(file):
+                file.at_live, file.doubted = False, True
+                file.missed += 1
+        return candidates
 
-    def _is_still(self, known: LogFile, probe: Candidate) -> bool:
+    def _is_still(self, known: LogFile, candidate: Candidate) -> bool:
         """Tell whether the file where `known` was is still that; open it if there is need."""
-        moved = known.path != probe.sighting.path
-        known.sight(probe.sighting, self._now)
-        if known.content is not None:
+        seen = candidate.sighting
+        moved = known.path != seen.path
+        known.sight(seen, self._now)
+        if known.content is not None or not _wants_opening(known, seen):
             return True
-        if not _wants_opening(known, probe.sighting):
+        if self._is_reopened(known, candidate, moved=moved):
             return True
-        if not self._reopened(known, probe, moved=moved):
-            known.cut_off = probe.sighting.path == known.log
-            self._roster.displace(known)
-            return False
-        return True
+        known.lost_to_truncation = seen.path == known.log.path
+        self._log_files.give_up_inode(known)
+        return False
 
-    def _reopened(self, known: LogFile, probe: Candidate, *, moved: bool) -> bool:
-        content = probe.content()
+    def _is_reopened(self, known: LogFile, candidate: Candidate, *, moved: bool) -> bool:
+        content = candidate.content()
         if content is None:
             return True  # gone since, or not readable now: no reason to think it another
         if known.state is FileState.IGNORED:
             return False  # nothing of it was read by which to know it
         try:
-            if moved and not known.offset and self._is_other(known, probe, content):
+            if moved and not known.position and _is_other(known, candidate, content):
                 return False
-            return self._roster.move_in(known, probe, self._batch, self._now)
+            return self._log_files.move_in(known, candidate)
         except OSError as error:
-            probe.failed(error)
-            probe.close()
+            candidate.failed(error)
+            candidate.close()
             return True
 
-    def _is_other(self, unbegun: LogFile, probe: Candidate, content: Content) -> bool:
-        """Tell whether a moved file is not the one that was never begun.
+    # -- log files that are not where they were
 
-        Of that only the inode is known, and inodes are used again: by a copy of another file.
-        """
-        seen = probe.sighting
-        if (seen.size, seen.mtime_ns) == (unbegun.size, unbegun.mtime_ns):
-            return False
-        others = self._roster.logs[unbegun.log].generations
-        return (
-            seen.is_live
-            or content.compressed
-            or any(known.likeness(content) is Match.SAME for known in others if known.offset)
-        )
-
-    # -- generations whose file is not where it was
-
-    def _search(self, unknown: list[Candidate]) -> set[LogFile]:
+    def _search(self, candidates: list[Candidate]) -> set[LogFile]:
         """Look for them by content; return those that may be in a file that could not be read."""
         uncertain: set[LogFile] = set()
-        for log in self._roster.logs.values():
-            for generation in log.unplaced if unknown else ():
-                related = (p for p in unknown if self._look.is_related(log.path, p.sighting))
-                near = [p for p in related if not p.is_half_done]
-                near.sort(key=lambda p: p.sighting.mtime_ns, reverse=True)
-                for probe in near if generation.offset else ():
-                    if self._is_in(generation, probe, uncertain):
-                        unknown.remove(probe)
+        for log in self._log_files.logs.values():
+            for file in log.unplaced if candidates else ():
+                related = (c for c in candidates if self._look.is_related(log.path, c.sighting))
+                near = [c for c in related if not c.is_half_done]
+                near.sort(key=lambda c: c.sighting.mtime_ns, reverse=True)
+                for candidate in near if file.position else ():
+                    if self._is_in(file, candidate, uncertain):
+                        candidates.remove(candidate)
                         break
         return uncertain
 
-    def _is_in(
-        self,
-        generation: LogFile,
-        probe: Candidate,
-        uncertain: set[LogFile],
-    ) -> bool:
-        seen = probe.sighting
-        unlike = (generation.id, generation.offset, seen.place, seen.size, seen.mtime_ns)
-        if unlike in self._unlike:
+    def _is_in(self, file: LogFile, candidate: Candidate, uncertain: set[LogFile]) -> bool:
+        seen = candidate.sighting
+        compared = (file.id, file.position, seen.inode, seen.size, seen.mtime_ns)
+        if compared in self._different:
             return False
-        content = probe.content()
+        content = candidate.content()
         try:
-            if content and self._roster.move_in(generation, probe, self._batch, self._now):
+            if content and self._log_files.move_in(file, candidate):
                 return True
-            if content and generation.marks.are_in(content.read_at):
-                self._finish_in(generation, probe)
+            if content and file.marks.are_in(content.read_at):
+                self._finish_in(file, candidate)
                 return True
-            undecided = probe.blind if content is None else not content.complete
+            undecided = candidate.unreadable if content is None else not content.complete
         except OSError as error:
-            probe.failed(error)
+            candidate.failed(error)
             undecided = True
         if undecided:
-            uncertain.add(generation)
+            uncertain.add(file)
         elif content is not None:
-            self._remember_unlike(unlike)
+            if len(self._different) >= _DIFFERENT_KEPT:
+                self._different.clear()
+            self._different.add(compared)
         return False
 
-    def _remember_unlike(self, unlike: tuple[int, int, Place, int, int]) -> None:
-        if len(self._unlike) >= _UNLIKE_KEPT:
-            self._unlike.clear()
-        self._unlike.add(unlike)
-
-    def _finish_in(self, generation: LogFile, probe: Candidate) -> None:
-        """All of the copy was read before: there is nothing left of `generation`."""
+    def _finish_in(self, file: LogFile, candidate: Candidate) -> None:
+        """All of the copy was read before: there is nothing left of `file`."""
         self._batch.count("rotations", "copytruncate")
-        generation.state, generation.cut_off = FileState.DRAINED, False
-        self._roster.displace(generation)
-        self._roster.logs[generation.log].leave_alone(probe.sighting)
-        probe.close()
+        file.state, file.lost_to_truncation = FileState.DRAINED, False
+        self._log_files.give_up_inode(file)
+        file.log.leave_alone(candidate.sighting)
+        candidate.close()
 
     # -- what is left
 
-    def _settle(self, log: Log, uncertain: set[LogFile]) -> None:
-        for generation in log.generations:
-            if generation in uncertain or _is_blind(self._look, generation):
-                continue
-            if generation.content is not None:
-                self._follow(log, generation)
-            elif not generation.sighted and generation.state not in (*FINISHED, FileState.LOST):
-                self._give_up(log, generation)
+    def _update_state(self, file: LogFile) -> None:
+        """Bring the state of a log file up to date with where it is now."""
+        if file.content is None:
+            if not file.sighted and file.state not in (*FINISHED, FileState.LOST):
+                self._miss(file)
+        elif file.sighted and file.at_live:
+            file.state = FileState.ACTIVE
+        elif not file.sighted and file.is_unlinked():
+            file.leave_live_path("delete", self._batch, self._now)
+        elif file.sighted or file is not file.log.files[-1]:
+            file.leave_live_path("rename", self._batch, self._now)
 
-    def _follow(self, log: Log, generation: LogFile) -> None:
-        """Bring the state of an open generation up to date with where its file is now."""
-        if generation.sighted and generation.at_live:
-            generation.state = FileState.ACTIVE
-        elif generation.sighted:
-            generation.retire_from_live("rename", self._batch, self._now)
-        elif generation.is_unlinked():
-            generation.retire_from_live("delete", self._batch, self._now)
-        elif generation is not log.generations[-1]:
-            generation.retire_from_live("rename", self._batch, self._now)
-
-    def _give_up(self, log: Log, old: LogFile) -> None:
+    def _miss(self, file: LogFile) -> None:
         """Count what was unread of a file that is nowhere, once another has taken its place."""
-        if log.live is None or old.missed < _PATIENCE_LOOKS:
-            old.state = FileState.MISSING
+        log = file.log
+        if log.live is None or file.missed < _PATIENCE_LOOKS:
+            file.state = FileState.MISSING
             return
-        if old.cut_off:
+        if file.lost_to_truncation:
             self._batch.count("truncations", log.path)
-            old.cut_off = False
-        lost = 0 if _is_found_again(log, old) else old.unread or int(old.path.endswith(".gz"))
+            file.lost_to_truncation = False
+        lost = 0 if _is_found_again(file) else file.unread or int(file.path.endswith(".gz"))
         self._batch.count("bytes_lost", log.path, lost)
-        old.state = FileState.LOST if lost else FileState.DRAINED
-        self._roster.displace(old)
+        file.state = FileState.LOST if lost else FileState.DRAINED
+        self._log_files.give_up_inode(file)
+
+    def _may_be_hidden(self, file: LogFile) -> bool:
+        """Tell whether the file may be where this look could not look."""
+        hidden = self._look.hidden
+        paths = (file.path, file.log.path)
+        return bool(hidden) and not hidden.isdisjoint({*paths, *map(dirname, paths)})
 
 
 def _best(sightings: list[Sighting], known: LogFile | None) -> Sighting:
     """Return the path by which to know a file that has several: hard links, symlinks."""
-    log = known.log if known else ""
+    log = known.log.path if known else ""
     return min(sightings, key=lambda s: (s.path != log, not s.is_live, not s.source, s.path))
 
 
 def _wants_opening(known: LogFile, seen: Sighting) -> bool:
     if known.state is FileState.IGNORED:
         return not seen.path.endswith(".gz")  # its inode has gone to another file
-    unfinished = known.state is not FileState.DRAINED or known.open_from < known.offset
+    unfinished = known.state is not FileState.DRAINED or known.open_from < known.position
     changed = (seen.size, seen.mtime_ns) != (known.size, known.mtime_ns)
-    return unfinished or changed or known.doubted or seen.path == known.log
+    return unfinished or changed or known.doubted or seen.path == known.log.path
 
 
-def _is_blind(look: Look, generation: LogFile) -> bool:
-    """Tell whether the generation's file may be where this look could not look."""
-    if not look.blind:
+def _is_other(unbegun: LogFile, candidate: Candidate, content: Content) -> bool:
+    """Tell whether a moved file is not the one that was never begun.
+
+    Of that only the inode is known, and inodes are used again: by a copy of another file.
+    """
+    seen = candidate.sighting
+    if (seen.size, seen.mtime_ns) == (unbegun.size, unbegun.mtime_ns):
         return False
-    paths = (generation.path, generation.log)
-    return not look.blind.isdisjoint({*paths, *map(dirname, paths)})
+    return (
+        seen.is_live
+        or content.compressed
+        or any(f.match(content) is Match.SAME for f in unbegun.log.files if f.position)
+    )
 
 
-def _is_found_again(log: Log, old: LogFile) -> bool:
+def _is_found_again(old: LogFile) -> bool:
     """Tell whether a file not begun was taken up under another name, as if it were new."""
-    return not old.offset and any(g.id > old.id and not g.at_live for g in log.generations)
+    return not old.position and any(f.id > old.id and not f.at_live for f in old.log.files)

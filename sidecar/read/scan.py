@@ -1,21 +1,16 @@
-"""Which file names are rotated forms of which log's name; pure.
+"""What lies on disk: the logs that the sources name and the rotated files beside them.
 
-Known forms: logrotate's `app.log.1`, `app.log.1.gz` and `app.log-20240131`, its `dateext` with
-`extension` and Java's `app-2024-01-31.log`, kubelet's `0.log.20240131-120000.gz`, Python's
-`app.log.2024-01-31_12`, and `app.log.old`.
+Nothing is opened here. What cannot be looked at is said to be hidden, and is never "gone".
 
-Directories and globs: which paths there are. Tells "not there" from "could not look".
-
-One look at the disk: the logs that the sources name and the rotated files beside them.
-
-Nothing is opened here. What could not be looked at is said to be so, and is never "gone".
+A rotated file belongs to a log by its name: logrotate's `app.log.1`, `app.log.1.gz` and
+`app.log-20240131`, its `dateext` with `extension` and Java's `app-2024-01-31.log`, kubelet's
+`0.log.20240131-120000.gz`, Python's `app.log.2024-01-31_12`, and `app.log.old`.
 """
 
 import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from errno import errorcode
 from fnmatch import translate
 from functools import lru_cache
 from posixpath import basename, join, realpath, split
@@ -23,6 +18,7 @@ from stat import S_ISREG
 
 import msgspec
 
+from sidecar.batch import ReadBatch
 from sidecar.config.settings import Source
 
 _SUFFIX = re.compile(r"(.+?)[._-](\d[\dTZ:._+-]*|old|prev|last|bak)(?:\.gz)?", re.DOTALL)
@@ -35,7 +31,7 @@ _BESIDE = (".swp", ".tmp", ".lock", ".pid", "~")
 
 @lru_cache(maxsize=16_384)
 def live_names(name: str) -> tuple[str, ...]:
-    """Return the names of logs that a file called `name` may be a rotated generation of."""
+    """Return the names of logs that a file called `name` may be a rotated form of."""
     found = []
     if match := _SUFFIX.fullmatch(name):
         found.append(match[1])
@@ -82,7 +78,9 @@ def is_glob(path: str) -> bool:
     return _MAGIC.search(path) is not None
 
 
-class Entry(msgspec.Struct, frozen=True):
+class FileType(msgspec.Struct, frozen=True):
+    """What a name in a directory stands for, links followed, and whether it is a link."""
+
     is_directory: bool
     is_link: bool
 
@@ -90,7 +88,7 @@ class Entry(msgspec.Struct, frozen=True):
 class _DirectoryListing(msgspec.Struct, frozen=True):
     mtime_ns: int
     settled: bool
-    entries: dict[str, Entry]
+    entries: dict[str, FileType]
 
 
 class Lister:
@@ -100,21 +98,21 @@ class Lister:
         self._kept: dict[str, _DirectoryListing] = {}
         self._round: dict[str, _DirectoryListing] = {}
         self.missing: set[str] = set()
-        self.blind: dict[str, OSError] = {}
+        self.hidden: dict[str, OSError] = {}
 
-    def begin(self) -> None:
-        """Start a round: forget what was found missing or unreadable in the last."""
+    def start_round(self) -> None:
+        """Start a round: what was missing or unreadable in the last is looked at anew."""
         self._kept, self._round = self._round, {}
         self.missing = set()
-        self.blind = {}
+        self.hidden = {}
 
     def directories(self) -> frozenset[str]:
         """Return the directories listed in this round."""
         return frozenset(self._round)
 
-    def entries(self, directory: str) -> dict[str, Entry]:
-        """Return name -> kind; empty when missing or unreadable, which is then noted."""
-        if directory in self.missing or directory in self.blind:
+    def entries(self, directory: str) -> dict[str, FileType]:
+        """Return name -> type; empty when missing or unreadable, which is then noted."""
+        if directory in self.missing or directory in self.hidden:
             return {}
         if directory not in self._round:
             try:
@@ -123,7 +121,7 @@ class Lister:
                 self.missing.add(directory)
                 return {}
             except OSError as error:
-                self.blind[directory] = error
+                self.hidden[directory] = error
                 return {}
         return self._round[directory].entries
 
@@ -134,7 +132,7 @@ class Lister:
             return kept
         settled = time.time_ns() - mtime > _SETTLED_NS
         with os.scandir(directory) as found:
-            entries = {e.name: Entry(_is_directory(e), e.is_symlink()) for e in found}
+            entries = {e.name: FileType(_is_directory(e), e.is_symlink()) for e in found}
         return _DirectoryListing(mtime, settled, entries)
 
 
@@ -168,8 +166,8 @@ class Glob:
 
     def _anywhere(self, directory: str, depth: int, lister: Lister) -> Iterator[str]:
         yield from self._below(directory, depth + 1, lister)
-        for name, kind in lister.entries(directory).items():
-            if kind.is_directory and not kind.is_link and not name.startswith("."):
+        for name, type_ in lister.entries(directory).items():
+            if type_.is_directory and not type_.is_link and not name.startswith("."):
                 yield from self._anywhere(join(directory, name), depth, lister)
 
 
@@ -186,12 +184,12 @@ def _files(directory: str, part: str | re.Pattern[str], lister: Lister) -> Itera
     entries = lister.entries(directory)
     if isinstance(part, str):
         # A directory that may be entered but not listed still has the file we know by name.
-        kind = entries.get(part)
-        if (kind and not kind.is_directory) or directory in lister.blind:
+        type_ = entries.get(part)
+        if (type_ and not type_.is_directory) or directory in lister.hidden:
             yield join(directory, part)
         return
-    for name, kind in entries.items():
-        if not kind.is_directory and _matches(part, name):
+    for name, type_ in entries.items():
+        if not type_.is_directory and _matches(part, name):
             yield join(directory, name)
 
 
@@ -199,7 +197,7 @@ def _directories(directory: str, part: str | re.Pattern[str], lister: Lister) ->
     if isinstance(part, str):
         return [part]
     found = lister.entries(directory).items()
-    return [name for name, kind in found if kind.is_directory and _matches(part, name)]
+    return [name for name, type_ in found if type_.is_directory and _matches(part, name)]
 
 
 def _matches(part: re.Pattern[str], name: str) -> bool:
@@ -214,12 +212,7 @@ def _is_directory(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def errno_name(error: OSError) -> str:
-    """Return the symbolic name of an error, for a label: EACCES, EMFILE, EIO."""
-    return errorcode.get(error.errno or 0, "unknown")
-
-
-Place = tuple[int, int]  # device and inode
+Inode = tuple[int, int]  # device and inode number
 Age = tuple[int, tuple[int, str]]  # time of last writing, then what the name says
 
 
@@ -232,7 +225,7 @@ class Sighting(msgspec.Struct, frozen=True):
     """
 
     path: str
-    place: Place
+    inode: Inode
     size: int
     mtime_ns: int
     log: str
@@ -248,18 +241,21 @@ class Sighting(msgspec.Struct, frozen=True):
 
 
 class Look(msgspec.Struct):
-    """All that one scan saw. `anchors` says where each log's rotated files lie: directory, name."""
+    """All that one scan saw. `anchors` says where each log's rotated files lie: directory, name.
 
+    `hidden` are the directories and paths that could not be looked at. What is missing or hidden
+    is among the problems of `batch`.
+    """
+
+    batch: ReadBatch
     sightings: list[Sighting] = msgspec.field(default_factory=list)
     anchors: dict[str, tuple[str, str]] = msgspec.field(default_factory=dict)
-    problems: list[str] = msgspec.field(default_factory=list)
-    errors: list[str] = msgspec.field(default_factory=list)  # errno names
-    blind: set[str] = msgspec.field(default_factory=set)  # directories and paths not looked at
+    hidden: set[str] = msgspec.field(default_factory=set)
 
-    def by_place(self) -> dict[Place, list[Sighting]]:
-        found: dict[Place, list[Sighting]] = {}
+    def by_inode(self) -> dict[Inode, list[Sighting]]:
+        found: dict[Inode, list[Sighting]] = {}
         for sighting in self.sightings:
-            found.setdefault(sighting.place, []).append(sighting)
+            found.setdefault(sighting.inode, []).append(sighting)
         return found
 
     def is_related(self, log: str, sighting: Sighting) -> bool:
@@ -283,13 +279,13 @@ class Scanner:
         """Return the directories in which anything of interest may happen."""
         return self._lister.directories()
 
-    def look(self, logs: Iterable[tuple[str, str]] = ()) -> Look:
+    def look(self, batch: ReadBatch, logs: Iterable[tuple[str, str]] = ()) -> Look:
         """Return what is there; `logs` are known (log, source) whose rotated files matter too."""
-        look = Look()
-        self._lister.begin()
+        look = Look(batch)
+        self._lister.start_round()
         matched = self._matched(look)
         known = dict(logs) | matched
-        owners = {path: owner_of(path, known) for path in matched}
+        owners = {path: _owner_of(path, known) for path in matched}
         for log, source in known.items():
             if owners.get(log, log) == log and source:
                 look.anchors[log] = split(self._target(log))
@@ -298,7 +294,9 @@ class Scanner:
             self._sight(look, path, log, "")
         for path, source in matched.items():
             self._sight(look, path, owners[path], source)
-        self._report(look)
+        for directory, error in self._lister.hidden.items():
+            look.hidden.add(directory)
+            look.batch.problems.append(look.batch.cannot("list", directory, error))
         return look
 
     def _matched(self, look: Look) -> dict[str, str]:
@@ -309,18 +307,18 @@ class Scanner:
                 p: glob.pattern for p in sorted(glob.paths(self._lister)) if p not in matched
             }
             if glob.root in self._lister.missing:
-                look.problems.append(f"waiting for {glob.root}: no such directory")
-            elif len(matched) == before and glob.root not in self._lister.blind:
-                look.problems.append(f"waiting for {glob.pattern}: no such file yet")
+                look.batch.problems.append(f"waiting for {glob.root}: no such directory")
+            elif len(matched) == before and glob.root not in self._lister.hidden:
+                look.batch.problems.append(f"waiting for {glob.pattern}: no such file yet")
         return matched
 
     def _target(self, log: str) -> str:
         """Return the file that `log` stands for: rotation happens there, not beside the link."""
         directory, name = split(log)
-        kind = self._lister.entries(directory).get(name)
-        if kind is None:
+        type_ = self._lister.entries(directory).get(name)
+        if type_ is None:
             return self._targets.get(log, log)
-        if not kind.is_link:
+        if not type_.is_link:
             self._targets.pop(log, None)
             return log
         self._targets[log] = realpath(log)
@@ -334,9 +332,9 @@ class Scanner:
         found = {}
         for directory, names in by_directory.items():
             stems = tuple({stem(name) for name in names})
-            for name, kind in self._lister.entries(directory).items():
+            for name, type_ in self._lister.entries(directory).items():
                 path = join(directory, name)
-                near = name.startswith(stems) and not kind.is_directory and name not in names
+                near = name.startswith(stems) and not type_.is_directory and name not in names
                 if near and path not in matched:
                     found[path] = next((names[n] for n in live_names(name) if n in names), "")
         return found
@@ -344,29 +342,23 @@ class Scanner:
     def _sight(self, look: Look, path: str, log: str, source: str) -> None:
         try:
             stat = os.stat(path)  # noqa: PTH116 - a Path for each poll costs more than the call
-        except (FileNotFoundError, NotADirectoryError):
+        except _GONE:
             return
         except OSError as error:
-            look.blind.add(path)
-            look.errors.append(errno_name(error))
+            look.hidden.add(path)
+            problem = look.batch.cannot("look at", path, error)
             if source:
-                look.problems.append(f"cannot look at {path}: {error.strerror}; trying again")
+                look.batch.problems.append(problem)
             return
         if S_ISREG(stat.st_mode):
-            place = (stat.st_dev, stat.st_ino)
+            inode = (stat.st_dev, stat.st_ino)
             look.sightings.append(
-                Sighting(path, place, stat.st_size, stat.st_mtime_ns, log, source)
+                Sighting(path, inode, stat.st_size, stat.st_mtime_ns, log, source)
             )
 
-    def _report(self, look: Look) -> None:
-        for directory, error in self._lister.blind.items():
-            look.blind.add(directory)
-            look.errors.append(errno_name(error))
-            look.problems.append(f"cannot list {directory}: {error.strerror}; trying again")
 
-
-def owner_of(path: str, known: dict[str, str]) -> str:
+def _owner_of(path: str, known: dict[str, str]) -> str:
     """Return the known log that `path` is a rotated form of, or `path` itself."""
     directory, name = split(path)
-    candidates = (join(directory, live) for live in live_names(name))
-    return next((c for c in candidates if c in known), path)
+    logs = (join(directory, live) for live in live_names(name))
+    return next((log for log in logs if log in known), path)

@@ -1,4 +1,4 @@
-"""Lines from a pipe. There is no position to return to: every line counts at most once."""
+"""Reads lines from a pipe. There is no position to return to: every line counts at most once."""
 
 import os
 import queue

@@ -28,10 +28,9 @@ _EVENTS: list[type[FileSystemEvent]] = [FileCreatedEvent, FileDeletedEvent, File
 class Waker:
     """Calls `wake`, from a thread of watchdog's, when a file in `directories` changes.
 
-    With `growing`, each write to a file is a change, else only that a writer closes it: where the
-    state file lies beside the configuration, watching its writes took 4 % of the time at full
-    speed. No method raises for what inotify cannot do: then nothing wakes, and the poll does the
-    work.
+    With `growing`, each write to a file is a change, else only that a writer closes it: the state
+    file may lie beside the configuration, and is written all the time. No method raises for what
+    inotify cannot do: then nothing wakes, and the poll does the work.
     """
 
     def __init__(

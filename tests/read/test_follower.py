@@ -264,7 +264,7 @@ def test_two_equal_files_are_both_read(tmp_path: Path) -> None:
     assert reader.lines == ["same", "same"]
 
 
-def test_equal_lines_in_successive_generations_all_count(tmp_path: Path) -> None:
+def test_equal_lines_in_successive_log_files_all_count(tmp_path: Path) -> None:
     log = tmp_path / "app.log"
     reader = Reader(log)
     for _ in range(4):
@@ -609,9 +609,9 @@ class Failing:
 
 def fail(reader: Reader, number: int) -> Failing:
     """Let the handle of the only open file fail from now on."""
-    (generation,) = reader.follower._files.opened()
-    assert generation.content is not None
-    generation.content = failing = Failing(generation.content, number)
+    (file,) = reader.follower._log_files.opened()
+    assert file.content is not None
+    file.content = failing = Failing(file.content, number)
     return failing
 
 
