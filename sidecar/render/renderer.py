@@ -255,9 +255,11 @@ class Renderer:
             return SlackText(_plain_payload(view, faults), _joined(faults))
         for entity, quote in _QUOTES.items():  # escaped by a filter; Slack knows no such entities
             text = text.replace(entity, quote)
-        colour = slack_blocks.colour(view)
         header = one_line(title)
-        made = slack_blocks.payload(header, _short(header, view), text, _footer(view), colour)
+        made = slack_blocks.payload(
+            header, _short(header, view), text, _footer(view),
+            colour=slack_blocks.colour(view), brief=_brief(view),
+        )  # fmt: skip
         return SlackText(made, _joined(faults))
 
     def slack_plain(self, notification: Notification, config: SlackConfig) -> SlackText:
@@ -344,7 +346,14 @@ def _plain_message(view: dict[str, Any], faults: list[str]) -> str:
 def _plain_payload(view: dict[str, Any], faults: list[str]) -> dict[str, Any]:
     notes = "".join(f"\nTemplate fault: {fault}" for fault in faults)
     # The fault first: what is long is cut at its end.
-    return slack_blocks.plain_payload(f"{plain_title(view)}{notes}\n{plain_body(view)}".rstrip())
+    return slack_blocks.plain_payload(plain_title(view) + notes, plain_body(view), _brief(view))
+
+
+def _brief(view: dict[str, Any]) -> str:
+    """Return a line for each alert, and what there is beside them."""
+    tally = [view["tally"]] if view["tally"] else []
+    named = (f"{n['who'] or n['name']}: {n['name']}, {n['status']}" for n in view["notices"])
+    return "\n".join((*tally, *named)) + _rest(view)
 
 
 def _short(title: str, view: dict[str, Any]) -> str:

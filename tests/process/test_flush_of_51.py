@@ -73,6 +73,7 @@ def test_the_new_alert_is_told_and_no_end_is_lost(tmp_path: Path) -> None:
     )
     assert flush["attachments"][0]["color"] == "#c8102e"
     assert "1 firing, 50 resolved" in json.dumps(flush)
+    assert named(json.dumps(flush)) == {"org_new", *ORGS} - {max(ORGS)}
     assert rest["blocks"][0]["text"]["text"].startswith(":white_check_mark: [RESOLVED:1] Failing")
 
     assert [message.subject for message in mails[1:]] == [

@@ -14,12 +14,14 @@ MAX_TEXT = 4000
 MAX_SECTION = 3000
 MAX_HEADER = 150
 MAX_BLOCKS = 50
-# Header, footer, and a divider with the section that says it was cut must still find a place.
-_MOST_BODY = MAX_BLOCKS - 5
+_MOST_BODY = MAX_BLOCKS - 2  # header and footer
 MAX_TOTAL = 12_000  # of the 13,200, with room for header, footer and fallback
 
 DIVIDER = "---"  # a line of its own in a template's text
-_CUT = "\n_… cut here; the rest is in the mail and in the sidecar's API_"
+_CUT = "_No room for all of it. In short:_\n"
+# Fifty lines, with a title and a template's fault, fit into a plain text.
+_MAX_LINE = 62
+_MAX_HEAD = 800
 _MAX_SHORT = 400
 _ROOM = 1000  # for header and footer
 # Where a text must not be cut: inside `<url|name>` or `&amp;`.
@@ -34,13 +36,16 @@ def colour(view: dict[str, Any]) -> str:
     return _ENDED if view["status"] == "resolved" else _COLOURS[view["severity"]]
 
 
-def payload(title: str, short: str, body: str, footer: str, colour: str) -> dict[str, Any]:
+def payload(
+    title: str, short: str, body: str, footer: str, *, colour: str, brief: str
+) -> dict[str, Any]:
     """Return what `chat.postMessage` and incoming webhooks take.
 
     `title`, `short` (what a phone shows) and `footer` are plain text, `body` is mrkdwn whose
-    values are escaped.
+    values are escaped. `brief`, plain text, has a line for each alert: where there is no room for
+    all of `body`, each is still named.
     """
-    blocks = [*_body_blocks(body), _context(footer)]
+    blocks = [*_body_blocks(body, brief), _context(footer)]
     return {
         "text": _fit(short, _MAX_SHORT),
         "blocks": [{"type": "header", "text": _plain_text(_fit(title, MAX_HEADER))}],
@@ -48,25 +53,44 @@ def payload(title: str, short: str, body: str, footer: str, colour: str) -> dict
     }
 
 
-def plain_payload(text: str) -> dict[str, Any]:
-    """Return the simplest payload there is, for plain `text`."""
-    return {"text": _fit(text, MAX_TEXT)}
+def plain_payload(head: str, body: str, brief: str) -> dict[str, Any]:
+    """Return the simplest payload there is, of plain texts; `brief` stands in for a long `body`."""
+    text = str(escape_slack(f"{head}\n{body}"))
+    if len(text) > MAX_TEXT:
+        text = cut(f"{_fit(head, _MAX_HEAD)}\n{_lines(brief)}", MAX_TEXT)
+    return {"text": text}
 
 
-def _body_blocks(body: str) -> list[dict[str, Any]]:
-    """Return the body as sections, a divider for each `---` line, cut where the room ends."""
-    blocks: list[dict[str, Any]] = []
+def _body_blocks(body: str, brief: str) -> list[dict[str, Any]]:
+    """Return the body as sections, a divider for each `---` line, and if need be the brief."""
     room = MAX_TOTAL - _ROOM
-    for number, part in enumerate(re.split(rf"(?m)^{DIVIDER}$", body)):
-        if number and blocks:
-            blocks.append({"type": "divider"})
+    blocks, whole = _filled(body, room, _MOST_BODY)
+    if whole:
+        return blocks or [_section("(no text)")]
+    last = list(map(_section, _pieces(_CUT + _lines(brief), MAX_SECTION)))
+    blocks, _ = _filled(body, room - len(_CUT + _lines(brief)), _MOST_BODY - len(last) - 1)
+    return [*blocks, {"type": "divider"}, *last]
+
+
+def _filled(body: str, room: int, most: int) -> tuple[list[dict[str, Any]], bool]:
+    """Return what of the body fits `room` characters in `most` blocks, and whether that is all."""
+    blocks: list[dict[str, Any]] = []
+    for part in re.split(rf"(?m)^{DIVIDER}$", body):
+        before = [{"type": "divider"}] if blocks else []
         for text in _pieces(part.strip(), MAX_SECTION):
-            if len(text) + len(_CUT) > room or len(blocks) > _MOST_BODY:
-                blocks.append(_section(cut(text, max(1, room - len(_CUT))) + _CUT))
-                return blocks
-            blocks.append(_section(text))
-            room -= len(text)
-    return blocks or [_section("(no text)")]
+            if len(blocks) + len(before) >= most:
+                return blocks, False
+            if len(text) > room:
+                rest = cut(text, room) if room > _MAX_LINE else ""
+                return [*blocks, *before, _section(rest + "…")] if rest else blocks, False
+            blocks += [*before, _section(text)]
+            before, room = [], room - len(text)
+    return blocks, True
+
+
+def _lines(brief: str) -> str:
+    """Return plain lines escaped, none of them long."""
+    return "\n".join(_fit(line, _MAX_LINE) for line in brief.splitlines())
 
 
 def _pieces(text: str, size: int) -> Iterator[str]:
