@@ -7,7 +7,7 @@ import click
 
 from sidecar.cli.logfiles import UnreadableLogError
 from sidecar.clock import SystemClock
-from sidecar.config.load import Checked, Found, check_config, check_files
+from sidecar.config.load import Checked, check_config, check_files
 from sidecar.syntax.files import environment
 
 _RULES = (".rules.yaml", ".rules.yml")
@@ -48,7 +48,7 @@ def check(config: Path | None, paths: tuple[Path, ...], samples: tuple[Path, ...
     if samples:
         results.append(_sampled(results, samples))
     _print(results)
-    if any(fault.severity == "error" for result in results for fault in result.faults):
+    if any(result.errors for result in results):
         raise click.exceptions.Exit(1)
 
 
@@ -57,8 +57,8 @@ def _sampled(results: list[Checked], samples: Iterable[Path]) -> Checked:
     # The simulation is a third of what `check` would import.
     from sidecar.cli.sampling import hold_against  # noqa: PLC0415 - see above
 
-    if any(fault.severity == "error" for result in results for fault in result.faults):
-        return Checked(None, (), Found())
+    if any(result.errors for result in results):
+        return Checked(())
     paths = [str(path) for path in samples]
     try:
         held = [hold_against(paths, result, SystemClock().now()) for result in results]
@@ -66,7 +66,7 @@ def _sampled(results: list[Checked], samples: Iterable[Path]) -> Checked:
         raise click.UsageError(str(wrong)) from wrong
     if not all(events for _, events in held):
         raise click.UsageError("the sample holds no event")
-    return Checked(None, tuple(fault for faults, _ in held for fault in faults), Found())
+    return Checked(tuple(fault for faults, _ in held for fault in faults))
 
 
 def _check_paths(paths: Iterable[Path]) -> Checked:
@@ -111,12 +111,12 @@ def _print(results: Iterable[Checked]) -> None:
         for count, word in ((errors, "error"), (len(faults) - errors, "warning"))
         if count
     )
-    click.echo(f"{_summary([result.found for result in results])}: {problems or 'fine'}")
+    click.echo(f"{_summary(results)}: {problems or 'fine'}")
 
 
-def _summary(found: list[Found]) -> str:
+def _summary(results: list[Checked]) -> str:
     words = ("rule", "metric", "pattern", "template", "receiver")
-    counts = [(max(getattr(one, f"{word}s") for one in found), word) for word in words]
+    counts = [(max(len(getattr(one, f"{word}s")) for one in results), word) for word in words]
     return ", ".join(_counted(count, word) for count, word in counts)
 
 

@@ -4,17 +4,16 @@ import http.client
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import click
 import msgspec
-import yaml
 
-from sidecar.cli.healthcheck import DEFAULT_URL, url_from_config
-from sidecar.syntax.files import absolute, read_secret
-from sidecar.syntax.tree import expand
+from sidecar.cli.healthcheck import DEFAULT_URL, reachable
+from sidecar.config.http import Http, read_http
+from sidecar.syntax.faults import ConfigError
+from sidecar.syntax.files import read_secret
 
 TIMEOUT_SECONDS = 30.0
 PROBLEM, CANNOT = 1, 2
@@ -37,11 +36,14 @@ class Client:
 
     def __init__(self, url: str | None, path: str | None, token_file: str | None) -> None:
         try:
-            self._url = (url or (url_from_config(path) if path else DEFAULT_URL)).rstrip("/")
-            self._token = _token(path, token_file)
+            keys = (*([] if url else ["listen"]), *([] if token_file else ["token"]))
+            http = read_http(path, os.environ, *keys) if path else Http()
+            self._url = (url or reachable(http)).rstrip("/")
+            token = http.token.reveal() if http.token else ""
+            self._token = read_secret(token_file) if token_file else token
             parts = urlsplit(self._url)
             self._host, self._port = parts.hostname, parts.port or 80
-        except (OSError, ValueError) as wrong:
+        except (ConfigError, OSError, ValueError) as wrong:
             end(f"cannot tell where and how to ask: {wrong}", CANNOT)
         if parts.scheme != "http" or not self._host:
             end(f"{self._url!r} is not a URL such as {DEFAULT_URL}", CANNOT)
@@ -84,23 +86,3 @@ def end(sentence: str, code: int) -> NoReturn:
     """Say one sentence on stderr and exit."""
     click.echo(f"sidecar: {sentence}", err=True)
     sys.exit(code)
-
-
-def _token(path: str | None, token_file: str | None) -> str:
-    """Return the token of `token_file`, else of the configuration, else nothing.
-
-    Raises OSError or ValueError.
-    """
-    if token_file:
-        return read_secret(token_file)
-    if not path:
-        return ""
-    try:
-        tree = yaml.safe_load(Path(path).read_text())
-    except yaml.YAMLError as wrong:
-        raise ValueError(f"{path} is not YAML: {wrong}") from wrong
-    section = tree.get("http") if isinstance(tree, dict) else None
-    http_section = section if isinstance(section, dict) else {}
-    if named := http_section.get("token_file"):
-        return read_secret(absolute(path, expand(str(named), os.environ)))
-    return expand(str(http_section.get("token", "")), os.environ)

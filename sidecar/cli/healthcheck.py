@@ -3,11 +3,13 @@
 import http.client
 import os
 import sys
-from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
 import click
+
+if TYPE_CHECKING:
+    from sidecar.config.http import Http
 
 DEFAULT_URL = "http://127.0.0.1:9787"
 HEALTHY_PATH = "/-/healthy"
@@ -24,10 +26,7 @@ TIMEOUT_SECONDS = 3.0
 )
 def healthcheck(url: str | None, path: str | None) -> None:
     """Exit 0 if the daemon answers that it is healthy, else 1."""
-    try:
-        target = url or (url_from_config(path) if path else DEFAULT_URL)
-    except (OSError, ValueError) as wrong:
-        _end(f"cannot tell where the daemon listens: {wrong}", healthy=False)
+    target = url or (url_from_config(path) if path else DEFAULT_URL)
     try:
         status, answer = ask(urlsplit(target))
     except (OSError, ValueError, http.client.HTTPException) as failure:
@@ -51,29 +50,22 @@ def ask(url: SplitResult) -> tuple[int, str]:
 
 
 def url_from_config(path: str) -> str:
-    """Return where the daemon of this configuration is reached from this machine.
-
-    Reads that one key only: loading all of it takes ten times as long as the question itself.
-    Raises OSError or ValueError.
-    """
-    import yaml  # noqa: PLC0415 - not needed without -c
-
-    from sidecar.syntax.tree import expand  # noqa: PLC0415 - not needed without -c
+    """Return where the daemon of this configuration is reached from this machine, or end."""
+    # Not needed without -c; the whole configuration would take twice as long.
+    from sidecar.config.http import read_http  # noqa: PLC0415 - see above
+    from sidecar.syntax.faults import ConfigError  # noqa: PLC0415 - see above
 
     try:
-        tree = yaml.safe_load(Path(path).read_text())
-    except yaml.YAMLError as wrong:
-        raise ValueError(f"{path} is not YAML: {wrong}") from wrong
-    found = tree.get("http") if isinstance(tree, dict) else None
-    listen = found.get("listen") if isinstance(found, dict) else None
-    return DEFAULT_URL if listen is None else reachable(expand(str(listen), os.environ))
+        return reachable(read_http(path, os.environ, "listen"))
+    except ConfigError as wrong:
+        _end(f"cannot tell where the daemon listens: {wrong}", healthy=False)
 
 
-def reachable(listen: str) -> str:
-    """Return the URL of a listen address `host:port`; every address means this machine's own."""
-    host, _, port = listen.rpartition(":")
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104 - a comparison
-    return f"http://{host}:{port}"
+def reachable(http: "Http") -> str:
+    """Return the URL of what listens; every address means this machine's own."""
+    host, port = http.listen
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - a comparison
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _end(line: str, *, healthy: bool) -> NoReturn:

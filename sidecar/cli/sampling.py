@@ -25,7 +25,7 @@ def hold_against(paths: Sequence[str], checked: Checked, now: float) -> tuple[li
     `now` is the wall clock. Messages are rendered where `checked` is a whole configuration.
     Raises UnreadableLogError.
     """
-    config = checked.config or unrouted(checked)
+    config = checked.config or unrouted(checked.rules, checked.metrics, checked.patterns)
     sightings = Coverage(config.rules, config.metrics)
     history = History(config.patterns, clock=now)
     logs = [Log(p, partial(read_chunks, p, n, _unheard)) for n, p in enumerate(paths)]

@@ -1,6 +1,6 @@
 """From `sidecar.yaml` and the files it names to the frozen Config, or every fault at once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -11,123 +11,104 @@ from sidecar.notify.model import Receiver, Route
 from sidecar.parse.patterns import Pattern
 from sidecar.render.check import check_template_file
 from sidecar.rules.rule import Rule
-from sidecar.syntax.faults import ConfigError, Fault, Faults
-from sidecar.syntax.files import read_text
+from sidecar.syntax.faults import ConfigError, Fault
+from sidecar.syntax.files import Seen
 from sidecar.syntax.table import Reading
-from sidecar.syntax.tree import compose, expand
-
-
-class Found(msgspec.Struct, frozen=True):
-    """How many of each thing were read, for `sidecar check`'s last line."""
-
-    rules: int = 0
-    metrics: int = 0
-    patterns: int = 0
-    receivers: int = 0
-    templates: int = 0
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """The result of reading, whether it went well or not. `config` is None if it did not."""
+    """What was read, whether it went well or not. `config` is None if it did not."""
 
-    config: Config | None
     faults: tuple[Fault, ...]
-    found: Found
+    config: Config | None = None
     rules: tuple[Rule, ...] = ()
     metrics: tuple[Metric, ...] = ()
     patterns: tuple[Pattern, ...] = ()
+    receivers: Collection[str] = ()
+    templates: Collection[str] = ()
+    seen: Seen = Seen()
 
-
-class Loaded(msgspec.Struct, frozen=True):
-    """A usable configuration, and what is doubtful about it."""
-
-    config: Config
-    warnings: tuple[Fault, ...]
+    @property
+    def errors(self) -> tuple[Fault, ...]:
+        return tuple(fault for fault in self.faults if fault.severity == "error")
 
 
 def load_config(path: str, environ: Mapping[str, str]) -> Config:
     """Return the configuration in `path`. Raises ConfigError with every fault of every file."""
-    return load(path, environ).config
-
-
-def load(path: str, environ: Mapping[str, str]) -> Loaded:
-    """Return the configuration and its warnings. Raises ConfigError."""
-    faults = Faults()
-    config, _ = _read_config(path, environ, faults)
-    if config is None or faults.errors:
-        raise ConfigError(faults.errors)
-    return Loaded(config, faults.warnings)
+    checked = check_config(path, environ)
+    if checked.config is None:
+        raise ConfigError(checked.errors)
+    return checked.config
 
 
 def check_config(path: str, environ: Mapping[str, str]) -> Checked:
-    """Read everything and raise nothing."""
-    faults = Faults()
-    config, found = _read_config(path, environ, faults)
-    return Checked(None if faults.errors else config, faults.all, found)
+    """Read everything and raise nothing; variables in `path` are taken from `environ`."""
+    reading = Reading()
+    settings = reading.read(Settings, path, environ)
+    if settings is None:
+        return Checked(reading.faults.all, seen=reading.files.seen)
+    config = _config(settings, reading, path)
+    return Checked(
+        reading.faults.all,
+        None if reading.faults.errors else config,
+        config.rules,
+        config.metrics,
+        config.patterns,
+        config.receivers,
+        config.templates,
+        config.seen,
+    )
 
 
 def check_files(
-    rule_files: Iterable[str], pattern_files: Iterable[str], template_files: Iterable[str]
+    rule_files: Iterable[str], pattern_files: Iterable[str], template_files: Iterable[str] = ()
 ) -> Checked:
     """Read rule, pattern and template files together, without a configuration."""
-    faults = Faults()
-    files = read_rule_files(rule_files, faults)
-    patterns = read_pattern_files(pattern_files, faults)
-    templates = [check_template_file(path, faults) for path in template_files]
-    found = Found(
-        rules=len(files.rules),
-        metrics=len(files.metrics),
-        patterns=len(patterns),
-        templates=len(templates),
-    )
+    reading = Reading()
+    rules, metrics = read_rule_files(rule_files, reading)
+    patterns = read_pattern_files(pattern_files, reading)
+    templates = {path: check_template_file(path, reading) for path in template_files}
     return Checked(
-        None, faults.all, found, tuple(files.rules), tuple(files.metrics), tuple(patterns)
+        reading.faults.all,
+        None,
+        rules,
+        metrics,
+        patterns,
+        templates=templates,
+        seen=reading.files.seen,
     )
 
 
-def unrouted(checked: Checked) -> Config:
-    """Return a configuration of rule and pattern files alone, without anybody to tell."""
+def unrouted(
+    rules: Iterable[Rule] = (),
+    metrics: Iterable[Metric] = (),
+    patterns: Iterable[Pattern] = (),
+    path: str = "",
+) -> Config:
+    """Return a configuration of rules alone, without anybody to tell."""
     return Config(
-        path="",
+        path=path,
         sources=(),
-        patterns=checked.patterns,
-        rules=checked.rules,
-        metrics=checked.metrics,
+        patterns=tuple(patterns),
+        rules=tuple(rules),
+        metrics=tuple(metrics),
         state_path="",
-        route=Route(id="", receiver="nobody"),
-        receivers={"nobody": Receiver(name="nobody")},
+        route=Route(receiver=NOBODY),
+        receivers={NOBODY: Receiver(name=NOBODY)},
     )
 
 
-def _read_config(
-    path: str, environ: Mapping[str, str], faults: Faults
-) -> tuple[Config | None, Found]:
-    text = read_text(path, faults)
-    root = text and compose(text, path, faults, lambda scalar: expand(scalar, environ))
-    reading = Reading(faults)
-    settings = reading.read(Settings, root or None)
-    if settings is None:
-        return None, Found()
-    config = _config(settings, reading, path)
-    found = Found(
-        rules=len(config.rules),
-        metrics=len(config.metrics),
-        patterns=len(config.patterns),
-        receivers=len(config.receivers),
-        templates=len(config.templates),
-    )
-    return config, found
+NOBODY = "nobody"
 
 
 def _config(settings: Settings, reading: Reading, path: str) -> Config:
-    rule_files = read_rule_files(each_once(settings.rule_files), reading.faults)
-    patterns = read_pattern_files(each_once(settings.pattern_files), reading.faults)
+    rules, metrics = read_rule_files(each_once(settings.rule_files), reading)
     return Config(
         path=path,
         sources=settings.sources,
-        patterns=tuple(patterns),
-        rules=tuple(rule_files.rules),
-        metrics=tuple(rule_files.metrics),
+        patterns=read_pattern_files(each_once(settings.pattern_files), reading),
+        rules=rules,
+        metrics=metrics,
         templates=read_templates(settings, reading),
         state_path=settings.state.path,
         listen=settings.http.listen,
@@ -136,4 +117,5 @@ def _config(settings: Settings, reading: Reading, path: str) -> Config:
         redact=settings.redact,
         route=settings.route.below(None, reading),
         receivers={receiver.name: receiver for receiver in settings.receivers},
+        seen=reading.files.seen,
     )

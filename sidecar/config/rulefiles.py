@@ -1,13 +1,8 @@
-"""Pattern files: `patterns:`, each an RE2 regex that turns a plain line into an event.
+"""Rule files (`metrics:`, `groups:`) and pattern files, and what is unique across all of them."""
 
-Rule files: `metrics:` and `groups:`, and what must be unique across all of them.
-"""
-
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import ClassVar
-
-import msgspec
 
 from sidecar.config.lint import contradiction, warn_of_doubts
 from sidecar.measure.series import Metric
@@ -15,25 +10,22 @@ from sidecar.parse.patterns import Pattern, PatternFile
 from sidecar.render.check import check_annotation
 from sidecar.rules.aggregates import Function, Shows
 from sidecar.rules.rule import _LABELS, Escalation, Rule, label_name
-from sidecar.syntax.faults import Faults, Names, Place, did_you_mean
-from sidecar.syntax.files import read_text
+from sidecar.syntax.faults import Names, did_you_mean
 from sidecar.syntax.table import Reading, Table, key, table
-from sidecar.syntax.tree import MapNode, Node, Scalar, compose
+from sidecar.syntax.tree import MapNode, Scalar
 from sidecar.syntax.values import Text, check_label
 
 
-def read_pattern_files(paths: Iterable[str], faults: Faults) -> list[Pattern]:
-    """Read every file in order; faults of all of them go to `faults`."""
-    patterns: list[Pattern] = []
-    names, reading = Names("pattern"), Reading(faults)
-    for path in paths:
-        file = reading.read(PatternFile, open_file(path, faults))
-        patterns += [
-            pattern
-            for pattern in (file.patterns if file else ())
-            if pattern.name and names.claim(pattern.name, reading.place(pattern, "name"), faults)
-        ]
-    return patterns
+def read_pattern_files(paths: Iterable[str], reading: Reading) -> tuple[Pattern, ...]:
+    """Return the patterns of all files, in order."""
+    names = Names("pattern", reading.faults)
+    return tuple(
+        pattern
+        for path in paths
+        if (file := reading.read(PatternFile, path))
+        for pattern in file.patterns
+        if names.claim(pattern.name, reading.place(pattern, "name"))
+    )
 
 
 TIERS = ("critical", "error", "warning", "info")
@@ -67,58 +59,49 @@ class RuleFile(Table):
     )
     groups: tuple[Group, ...] = key("Alerting rules, in groups that share labels.", default=())
 
-
-class RuleFiles(msgspec.Struct):
-    """What the rule files read so far hold. Alerts and metrics are unique across files."""
-
-    rules: list[Rule] = []
-    metrics: list[Metric] = []
-    alert_names: Names = msgspec.field(default_factory=lambda: Names("alert"))
-    metric_names: Names = msgspec.field(default_factory=lambda: Names("metric"))
-    states: list[tuple[Place, str]] = []  # alerts that metrics ask for
+    def check(self, reading: Reading) -> "RuleFile":
+        names = Names("group", reading.faults)
+        for group in self.groups:
+            names.claim(group.name, reading.place(group, "name"))
+        return self
 
 
-def read_rule_files(paths: Iterable[str], faults: Faults) -> RuleFiles:
-    """Read every file in order; faults of all of them go to `faults`."""
-    files, reading = RuleFiles(), Reading(faults)
-    for path in paths:
-        file = reading.read(RuleFile, open_file(path, faults))
-        if file is not None:
-            _take(file, files, reading)
-    with_state = {rule.name: bool(_split(_functions(rule))[1]) for rule in files.rules}
-    for place, alert in files.states:
-        if alert not in files.alert_names.places:
-            known = [name for name, has_state in with_state.items() if has_state]
-            faults.error(place, f"there is no alert `{alert}`", did_you_mean(alert, known))
+def read_rule_files(
+    paths: Iterable[str], reading: Reading
+) -> tuple[tuple[Rule, ...], tuple[Metric, ...]]:
+    """Return the rules and metrics of all files, in order."""
+    files = [file for path in paths if (file := reading.read(RuleFile, path))]
+    metrics = tuple(_metrics(files, reading))
+    alerts = Names("alert", reading.faults)
+    rules = tuple(
+        rule
+        for file in files
+        for group in file.groups
+        for rule in group.rules_
+        if alerts.claim(rule.name, reading.place(rule, "alert"))
+    )
+    with_state = {rule.name: bool(_split(_functions(rule))[1]) for rule in rules}
+    for metric in (metric for file in files for metric in file.metrics if metric.states_of):
+        alert = metric.states_of or ""
+        if alert not in alerts.places:
+            hint = did_you_mean(
+                alert, [name for name, has_state in with_state.items() if has_state]
+            )
+            reading.error(metric, "states_of", f"there is no alert `{alert}`", hint)
         elif not with_state.get(alert, True):
-            message = f"alert `{alert}` is no state"
-            faults.error(place, message, "name a rule whose condition has last()")
-    return files
+            hint = "name a rule whose condition has last()"
+            reading.error(metric, "states_of", f"alert `{alert}` is no state", hint)
+    return rules, metrics
 
 
-def open_file(path: str, faults: Faults) -> Node | None:
-    text = read_text(path, faults)
-    return None if text is None else compose(text, path, faults)
-
-
-def _take(file: RuleFile, files: RuleFiles, reading: Reading) -> None:
-    for metric in file.metrics:
-        if metric.states_of:
-            files.states.append((reading.place(metric, "states_of"), metric.states_of))
+def _metrics(files: Iterable[RuleFile], reading: Reading) -> Iterator[Metric]:
+    names = Names("metric", reading.faults)
+    for metric in (metric for file in files for metric in file.metrics):
         if excluded := contradiction(metric.match):
-            message = f"no event can match: {excluded}"
-            reading.faults.warning(reading.place(metric, "match"), message)
-        place = reading.place(metric, "name")
-        if metric.name and files.metric_names.claim(metric.name, place, reading.faults):
-            files.metrics.append(metric)
-    groups = Names("group")
-    for group in file.groups:
-        if group.name:
-            groups.claim(group.name, reading.place(group, "name"), reading.faults)
-        for rule in group.rules_:
-            place = reading.place(rule, "alert")
-            if rule.name and files.alert_names.claim(rule.name, place, reading.faults):
-                files.rules.append(rule)
+            place = reading.place(metric, "match")
+            reading.faults.warning(place, f"no event can match: {excluded}")
+        if names.claim(metric.name, reading.place(metric, "name")):
+            yield metric
 
 
 def _texts(made: object, key: str, reading: Reading) -> dict[str, Scalar]:

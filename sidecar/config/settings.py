@@ -1,7 +1,4 @@
-"""The whole configuration as frozen values; what `load` makes and everything else reads.
-
-`sidecar.yaml` as it stands in the file, and what holds between its parts.
-"""
+"""`sidecar.yaml`: its keys, what must hold between them, and the Config that comes of it."""
 
 import glob
 from collections.abc import Mapping
@@ -10,6 +7,7 @@ from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+from sidecar.config.http import Http
 from sidecar.measure.series import Metric
 from sidecar.notify.model import EmailConfig, Receiver, Route, SlackConfig
 from sidecar.parse.event import LogFormat
@@ -19,20 +17,20 @@ from sidecar.render.check import check_template_file, shipped_templates
 from sidecar.rules.rule import OWN_PROVIDER, Rule
 from sidecar.secret import Secret
 from sidecar.syntax.faults import Names, Wrong, did_you_mean
-from sidecar.syntax.files import absolute, absolute_glob, matching
-from sidecar.syntax.table import Reading, Schema, Table, Value, declared, key, table, text_of
+from sidecar.syntax.files import Seen, absolute, absolute_glob
+from sidecar.syntax.table import Placed, Reading, Schema, Table, declared, key, table, text_of
 from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar
-from sidecar.syntax.values import Listen, Positive, SecretText, choice, string
+from sidecar.syntax.values import Positive, choice, string
 
 
-def _glob(node: Node) -> str:
+def _glob(node: Node, _: Reading) -> str:
     scalar = text_of(node)
     if not scalar.text or "\0" in scalar.text:
         raise Wrong("`path` is empty")
     return "-" if scalar.text == "-" else absolute_glob(scalar.place.file, scalar.text)
 
 
-Glob = Annotated[str, Value(_glob, "a path", string(minLength=1), whole=True)]
+Glob = Annotated[str, Placed(_glob, string(minLength=1))]
 Format = Annotated[LogFormat, choice(LogFormat, LogFormat)]
 StartAt = Annotated[bool, choice(("end", "beginning"), "beginning".__eq__)]
 
@@ -44,10 +42,15 @@ class Source(Table):
     `from_beginning` concerns only files that exist at the very first start.
     """
 
-    path: Glob = key('A glob; rotated siblings are found by themselves; "-" is stdin.')
-    format: Format = key("How lines are wrapped; auto recognises each.", default=LogFormat.AUTO)
+    path: Glob = key("A glob; rotated siblings are found by themselves; `-` is stdin.")
+    format: Format = key(
+        "How lines are wrapped: `plain`, `docker` or `cri`; `auto` recognises each.",
+        default=LogFormat.AUTO,
+    )
     from_beginning: StartAt = key(
-        "Where to start in files that exist at the very first start.", "start_at", default=False
+        "`end` or `beginning`: where to start in files that exist at the very first start.",
+        "start_at",
+        default=False,
     )
 
 
@@ -68,6 +71,7 @@ class Config:
     redact: RedactPolicy = field(default_factory=RedactPolicy)
     route: Route
     receivers: Mapping[str, Receiver]
+    seen: Seen = field(default_factory=Seen, compare=False, repr=False)  # of which files it is
 
     def providers(self) -> list[str]:
         """Return the webhook providers that pattern and rule files name, in their order."""
@@ -83,39 +87,31 @@ class Config:
         return [name for name in known if name != OWN_PROVIDER]
 
 
-@table
-class Http(Table):
-    listen: Listen = key(
-        "host:port of /metrics, health paths and API.",
-        default=(
-            "0.0.0.0",  # noqa: S104 - beyond loopback only /metrics and health are open
-            9787,
-        ),
-    )
-    token: SecretText = key("Bearer token of all but /metrics and health.", default=None)
-
-
-def _path(node: Node) -> str:
+def _path(node: Node, _: Reading) -> str:
     scalar = text_of(node)
     return absolute(scalar.place.file, scalar.text)
 
 
-def _files(node: Node) -> tuple[str, ...]:
+def _files(node: Node, reading: Reading) -> tuple[str, ...]:
     scalar = text_of(node)
-    paths = [] if "\0" in scalar.text else matching(scalar.place.file, scalar.text)
+    file, pattern = scalar.place.file, scalar.text
+    paths = [] if "\0" in pattern else reading.files.matching(file, pattern)
     if not paths:
-        what = "matches no file" if glob.has_magic(scalar.text) else "does not exist"
+        what = "matches no file" if glob.has_magic(pattern) else "does not exist"
         raise Wrong(f"{scalar.written} {what}", "paths are relative to this file")
     return tuple(paths)
 
 
-AbsolutePath = Annotated[str, Value(_path, "a path", string(), whole=True)]
-Files = tuple[Annotated[tuple[str, ...], Value(_files, "", string(), whole=True)], ...]
+AbsolutePath = Annotated[str, Placed(_path, string())]
+Globs = tuple[Annotated[tuple[str, ...], Placed(_files, string())], ...]
 
 
 @table
 class State(Table):
-    path: AbsolutePath = key("The SQLite file.", default="/var/lib/sidecar/state.db")
+    path: AbsolutePath = key(
+        "The SQLite file; put it on a local disk that outlives the container.",
+        default="/var/lib/sidecar/state.db",
+    )
 
 
 _STAND_INS = {"smtp_from": "stand-in@example.invalid", "smtp_smarthost": ("stand-in.invalid", 25)}
@@ -172,15 +168,17 @@ class Settings(Table):
     }
 
     sources: tuple[Source, ...] = key("The logs to read.", schema={"minItems": 1})
-    rule_files: Files = key("Globs of rule files, relative to this file.")
-    pattern_files: Files = key("Globs of pattern files.", default=())
-    template_files: Files = key(
+    rule_files: Globs = key("Globs of rule files, relative to this file.")
+    pattern_files: Globs = key("Globs of pattern files.", default=())
+    template_files: Globs = key(
         "Globs of Jinja2 files; one named like a shipped template replaces it.", default=()
     )
     state: State = key("What outlives a restart.", default=State())
     http: Http = key("What is served.", default=Http())
     stale_after: Positive = key(
-        "An event older than this when read is told in a digest.", default=3600.0
+        "An event older than this when read counts as usual; what it would have sent is told in "
+        "one digest, marked late.",
+        default=3600.0,
     )
     redact: RedactPolicy = key(
         "What to hide beside tokens, passwords and addresses.", default=RedactPolicy()
@@ -220,10 +218,9 @@ class Settings(Table):
         return self
 
     def _check_receivers(self, reading: Reading) -> None:
-        names = Names("receiver")
+        names = Names("receiver", reading.faults)
         for receiver in self.receivers:
-            if receiver.name:
-                names.claim(receiver.name, reading.place(receiver, "name"), reading.faults)
+            names.claim(receiver.name, reading.place(receiver, "name"))
         channels: dict[str, str] = {}
         for config in (one for receiver in self.receivers for one in receiver.slack_configs):
             if config.api_url is None:
@@ -274,7 +271,7 @@ def read_templates(settings: Settings, reading: Reading) -> dict[str, str]:
             reading.error(settings, "template_files", message, f"{own[name]} and {path}")
             continue
         own[name] = path
-        source = check_template_file(path, reading.faults)
+        source = check_template_file(path, reading)
         if source is not None:
             templates[name] = source
     return templates

@@ -151,7 +151,7 @@ class Daemon:
         self._store, self._set_aside = open_store(config.state_path, clock.now())
         self._thread = _StateThread()
         self._reloader = Reloader(
-            config.path, os.environ, clock=clock,
+            config.path, os.environ, config.seen, clock=clock,
             take=self._take, report=self.telemetry.reloaded, looked=self._watch_config,
         )  # fmt: skip
 

@@ -7,7 +7,7 @@ from jinja2 import TemplateSyntaxError, meta, nodes as ast
 
 from sidecar.render.sandbox import TemplateEnvironment
 from sidecar.syntax.faults import Faults, Place, Wrong, did_you_mean
-from sidecar.syntax.files import read_text
+from sidecar.syntax.table import Reading
 from sidecar.syntax.tree import Scalar
 
 # What an annotation's template may name (docs/rules.md).
@@ -27,13 +27,13 @@ def shipped_templates() -> dict[str, str]:
     return {file.name: file.read_text(encoding="utf-8") for file in found}
 
 
-def check_template_file(path: str, faults: Faults) -> str | None:
+def check_template_file(path: str, reading: Reading) -> str | None:
     """Return the source of a template file; what is wrong with it is reported at its line."""
-    source = read_text(path, faults)
+    source = reading.files.text(path)
     try:
         parse_template(source or "")
     except Wrong as wrong:
-        faults.error(Place(path, wrong.line or 1), str(wrong))
+        reading.faults.error(Place(path, wrong.line or 1), str(wrong))
     return source
 
 

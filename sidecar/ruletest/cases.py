@@ -1,6 +1,6 @@
-"""What a test file says: inputs with times, and what is expected when.
+"""Test files, `*.test.yaml`: inputs with times, and what is expected when.
 
-Test files, `*.test.yaml`: promtool's shape, with log lines and events in place of series.
+Their shape is promtool's, with log lines and events in place of series.
 """
 
 from collections.abc import Collection, Mapping
@@ -9,19 +9,19 @@ from os.path import normpath
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from sidecar.config.load import check_config
-from sidecar.config.rulefiles import open_file, read_pattern_files, read_rule_files
-from sidecar.config.settings import Config, Files, each_once
+from sidecar.config.load import NOBODY, check_config, unrouted
+from sidecar.config.rulefiles import read_pattern_files, read_rule_files
+from sidecar.config.settings import Config, Globs, each_once
 from sidecar.durations import parse_duration
-from sidecar.notify.model import NoticeStatus, Reason, Receiver, Route
+from sidecar.notify.model import NoticeStatus, Reason
 from sidecar.parse.event import instant
 from sidecar.parse.patterns import NEEDED
-from sidecar.render.check import shipped_templates
 from sidecar.rules.alert import AlertState
-from sidecar.syntax.faults import ConfigError, Fault, Faults, Names, Place, did_you_mean
+from sidecar.syntax.faults import ConfigError, Fault, Names, Place, did_you_mean
 from sidecar.syntax.table import (
     ListOf,
     Nested,
+    Placed,
     Reading,
     Schema,
     Table,
@@ -302,10 +302,7 @@ class Suite:
     cases: tuple[Case, ...]
 
 
-_NOBODY = "nobody"
-
-
-def _beside(node: Node) -> str:
+def _beside(node: Node, _: Reading) -> str:
     # As it is written, so that faults name the file the way the test file does.
     return normpath(Path(node.place.file).parent / text_of(node).text)
 
@@ -322,10 +319,10 @@ class CaseFile(Table):
         "allOf": [{"anyOf": [{"required": ["config"]}, {"required": ["rule_files"]}]}]
     }
 
-    rule_files: Files = key("Globs of the rule files that are tested.", default=())
-    pattern_files: Files = key("Globs of the pattern files that read the lines.", default=())
+    rule_files: Globs = key("Globs of the rule files that are tested.", default=())
+    pattern_files: Globs = key("Globs of the pattern files that read the lines.", default=())
     environment: Mapping[str, Text] = key("Variables that `config` takes.", default={})
-    config: Annotated[str | None, Value(_beside, "a path", string(), whole=True)] = key(
+    config: Annotated[str | None, Placed(_beside, string())] = key(
         "A sidecar.yaml whose routes and receivers are tested as well.", default=None
     )
     tests: tuple[Case, ...] = key("The cases.", schema={"minItems": 1})
@@ -342,23 +339,21 @@ class CaseFile(Table):
 
 def load_tests(path: str) -> Suite:
     """Return the tests in `path`. Raises ConfigError with every fault of every file it names."""
-    faults = Faults()
-    reading = Reading(faults)
-    file = reading.read(CaseFile, open_file(path, faults))
+    reading = Reading()
+    file = reading.read(CaseFile, path)
     suite = None if file is None else _suite(file, path, reading)
-    if suite is None or faults.errors:
-        raise ConfigError(faults.errors)
+    if suite is None or reading.faults.errors:
+        raise ConfigError(reading.faults.errors)
     return suite
 
 
 def _suite(file: CaseFile, path: str, reading: Reading) -> Suite:
     config = _config(file, path, reading)
     alerts = {rule.name for rule in config.rules}
-    receivers = config.receivers.keys() - {_NOBODY}
-    names = Names("test")
+    receivers = config.receivers.keys() - {NOBODY}
+    names = Names("test", reading.faults)
     for case in file.tests:
-        if case.name:
-            names.claim(case.name, reading.place(case, "name"), reading.faults)
+        names.claim(case.name, reading.place(case, "name"))
         if "notification_test" in reading.node(case).values and not receivers:
             message = "`notification_test` needs receivers and routes"
             hint = "name a sidecar.yaml with `config`"
@@ -395,23 +390,21 @@ def _check_name(
 
 def _config(file: CaseFile, path: str, reading: Reading) -> Config:
     """Return what the tests are about: the configuration named, its files replaced by ours."""
-    faults = reading.faults
-    rules = read_rule_files(each_once(file.rule_files), faults)
-    patterns = tuple(read_pattern_files(each_once(file.pattern_files), faults))
-    base = (_named_config(file, faults) if file.config else None) or _unrouted(path)
+    rules, metrics = read_rule_files(each_once(file.rule_files), reading)
+    patterns = read_pattern_files(each_once(file.pattern_files), reading)
+    base = (_named_config(file, reading) if file.config else None) or unrouted(path=path)
     written = reading.node(file).values
     if "rule_files" in written:
-        base = replace(base, rules=tuple(rules.rules), metrics=tuple(rules.metrics))
+        base = replace(base, rules=rules, metrics=metrics)
     return replace(base, patterns=patterns) if "pattern_files" in written else base
 
 
-def _named_config(file: CaseFile, faults: Faults) -> Config | None:
+def _named_config(file: CaseFile, reading: Reading) -> Config | None:
     """Read the file that `config` names, its variables taken from `environment` alone."""
     checked = check_config(file.config or "", file.environment)
-    for fault in checked.faults:
-        if fault.severity == "error":
-            place = Place(fault.file, fault.line, fault.column)
-            faults.error(place, fault.message, _hint(fault))
+    for fault in checked.errors:
+        place = Place(fault.file, fault.line, fault.column)
+        reading.faults.error(place, fault.message, _hint(fault))
     return checked.config
 
 
@@ -420,18 +413,3 @@ def _hint(fault: Fault) -> str:
     if "environment variable" not in fault.message:
         return fault.hint
     return "set it under `environment` of the test file, or give it a default"
-
-
-def _unrouted(path: str) -> Config:
-    """Return a configuration without anybody to tell."""
-    return Config(
-        path=path,
-        sources=(),
-        patterns=(),
-        rules=(),
-        metrics=(),
-        templates=shipped_templates(),
-        state_path="",
-        route=Route(id="test", receiver=_NOBODY),
-        receivers={_NOBODY: Receiver(name=_NOBODY)},
-    )

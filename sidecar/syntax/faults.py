@@ -1,7 +1,4 @@
-"""What a value's parser raises.
-
-Faults: what is wrong in a file a user wrote, where, and what would be right.
-"""
+"""Faults: what is wrong in a file that a user wrote, where, and what would be right."""
 
 import difflib
 from collections.abc import Iterable
@@ -90,18 +87,22 @@ class Faults:
 class Names:
     """Names that may be defined once, with the place of each."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, faults: Faults) -> None:
         self.kind = kind
         self.places: dict[str, Place] = {}
+        self._faults = faults
 
-    def claim(self, name: str, place: Place, faults: Faults) -> bool:
-        """Return whether `name` is new; one that is not is reported with its first place."""
-        first = self.places.setdefault(name, place)
-        if first is place:
-            return True
+    def claim(self, name: str, place: Place) -> bool:
+        """Return whether `name` is new; one that is not is reported with its first place.
+
+        An empty one was faulty, is reported already, and is not new.
+        """
+        first = self.places.setdefault(name, place) if name else None
+        if first is place or first is None:
+            return bool(name)
         here = first.file == place.file
         where = f"on line {first.line}" if here else f"in {first.file}:{first.line}"
-        faults.error(place, f"{self.kind} `{name}` is defined twice", f"first {where}")
+        self._faults.error(place, f"{self.kind} `{name}` is defined twice", f"first {where}")
         return False
 
 

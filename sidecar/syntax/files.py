@@ -1,33 +1,95 @@
-"""The files a configuration names: text, globs, secrets; what fails becomes a fault."""
+"""Reads the files a configuration names, and remembers what they held, so that changes are seen."""
 
 import glob
+import hashlib
 import os
 from collections.abc import Mapping
 from functools import partial
 from os.path import normpath
 from pathlib import Path
 
+import msgspec
+
 from sidecar.secret import Secret
 from sidecar.syntax.faults import Faults, Place
 
 
-def read_text(path: str, faults: Faults, place: Place | None = None) -> str | None:
-    """Return a file's text, or None when it cannot be read or is not UTF-8 (reported).
+class Seen(msgspec.Struct, frozen=True):
+    """What files held and globs matched at one look, by their names.
 
-    A fault of reading is reported at `place`, where the file was named, or at its own start.
+    Contents count, not times or inodes, so that a Kubernetes ConfigMap, whose files change by one
+    swap of the link `..data`, is seen like any other.
     """
-    try:
+
+    files: dict[str, bytes | None] = {}  # a digest; None where the file could not be read
+    globs: dict[str, list[str]] = {}
+
+    def again(self) -> "Seen":
+        """Return what the same files hold and the same globs match now. Raises nothing."""
+        globs = {pattern: _matches(pattern) for pattern in self.globs}
+        paths = {path for found in globs.values() for path in found}.union(self.files)
+        return Seen({path: _digest(_content(path)) for path in sorted(paths)}, globs)
+
+    def differs(self, now: "Seen") -> bool:
+        """Tell whether anything that stands here is otherwise in `now`."""
+        return self.globs != now.globs or any(
+            digest != now.files.get(path) for path, digest in self.files.items()
+        )
+
+    def directories(self) -> frozenset[str]:
+        """Return the directories in which the files stand."""
+        return frozenset(str(Path(path).absolute().parent) for path in self.files)
+
+
+class Files:
+    """Reads texts, globs and secrets for one reading; what fails becomes a fault."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self.seen = Seen()
+
+    def text(self, path: str, place: Place | None = None) -> str | None:
+        """Return a file's text, or None when it cannot be read or is not UTF-8 (reported).
+
+        A fault of reading is reported at `place`, where the file was named, or at its own start.
+        """
+        try:
+            data = self._read(path)
+        except (OSError, ValueError) as wrong:
+            self._faults.error(place or Place(path), f"{path} cannot be read: {_why(wrong)}")
+            return None
+        try:
+            return data.decode().removeprefix("\ufeff")
+        except UnicodeDecodeError as wrong:
+            line = data.count(b"\n", 0, wrong.start) + 1
+            column = len(data[data.rfind(b"\n", 0, wrong.start) + 1 : wrong.start].decode()) + 1
+            self._faults.error(Place(path, line, column), "not UTF-8", "save the file as UTF-8")
+            return None
+
+    def matching(self, file: str, pattern: str) -> list[str]:
+        """Return the files that `pattern` stands for beside `file`, sorted."""
+        directory = "" if Path(file).parent == Path() else str(Path(file).parent)
+        whole = str(Path(glob.escape(directory)) / pattern)
+        found = self.seen.globs[whole] = _matches(whole)
+        return found
+
+    def secret(self, path: str, place: Place) -> Secret | None:
+        """Return the secret that a file holds; it reads the file again on `refresh`."""
+        try:
+            value = _secret(self._read(path))
+        except (OSError, ValueError) as wrong:
+            self._faults.error(place, f"secret file {path} cannot be read: {_why(wrong)}")
+            return None
+        if not value:
+            self._faults.error(place, f"secret file {path} is empty")
+            return None
+        return Secret(value, partial(read_secret, path))
+
+    def _read(self, path: str) -> bytes:
+        self.seen.files[path] = None
         data = Path(path).read_bytes()
-    except (OSError, ValueError) as wrong:
-        faults.error(place or Place(path), f"{path} cannot be read: {_why(wrong)}")
-        return None
-    try:
-        return data.decode().removeprefix("\ufeff")
-    except UnicodeDecodeError as wrong:
-        line = data.count(b"\n", 0, wrong.start) + 1
-        column = len(data[data.rfind(b"\n", 0, wrong.start) + 1 : wrong.start].decode()) + 1
-        faults.error(Place(path, line, column), "not UTF-8", "save the file as UTF-8")
-        return None
+        self.seen.files[path] = _digest(data)
+        return data
 
 
 def absolute(file: str, path: str) -> str:
@@ -40,35 +102,34 @@ def absolute_glob(file: str, pattern: str) -> str:
     return normpath(Path(glob.escape(str(Path(file).absolute().parent))) / pattern)
 
 
-def matching(file: str, pattern: str) -> list[str]:
-    """Return the files that `pattern` stands for beside `file`, sorted."""
-    directory = "" if Path(file).parent == Path() else str(Path(file).parent)
-    whole = str(Path(glob.escape(directory)) / pattern)
-    found = glob.glob(whole, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
-    return sorted(path for path in found if Path(path).is_file())
-
-
 def read_secret(path: str) -> str:
     """Return a secret file's text without its last newline. Raises OSError."""
-    text = Path(path).read_bytes().decode(errors="surrogateescape")
-    return text.removesuffix("\n").removesuffix("\r")
-
-
-def secret_file(path: str, faults: Faults, place: Place) -> Secret | None:
-    """Return the secret that a file holds; it reads the file again on `refresh`."""
-    try:
-        value = read_secret(path)
-    except (OSError, ValueError) as wrong:
-        faults.error(place, f"secret file {path} cannot be read: {_why(wrong)}")
-        return None
-    if not value:
-        faults.error(place, f"secret file {path} is empty")
-        return None
-    return Secret(value, partial(read_secret, path))
+    return _secret(Path(path).read_bytes())
 
 
 def environment() -> Mapping[str, str]:
     return os.environ
+
+
+def _secret(data: bytes) -> str:
+    text = data.decode(errors="surrogateescape")
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _matches(pattern: str) -> list[str]:
+    found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+    return sorted(path for path in found if os.path.isfile(path))  # noqa: PTH113 - never raises
+
+
+def _content(path: str) -> bytes | None:
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError):
+        return None
+
+
+def _digest(content: bytes | None) -> bytes | None:
+    return None if content is None else hashlib.blake2b(content, digest_size=16).digest()
 
 
 def _why(wrong: OSError | ValueError) -> str:

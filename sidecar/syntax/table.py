@@ -14,24 +14,16 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar, cast, get_args, get_
 
 from sidecar.secret import Secret
 from sidecar.syntax.faults import Faults, Place, Reported, Wrong, did_you_mean
-from sidecar.syntax.files import absolute, secret_file
-from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar, ScalarKind
+from sidecar.syntax.files import Files, absolute
+from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar, ScalarKind, compose, expand
 
 T = TypeVar("T", bound="Table")
 Schema = dict[str, Any]
-# MapNode that a later version brings. Taking them in silence would promise what nobody does.
-LATER = frozenset(
-    [
-        "directory",
-        "heartbeat",
-        "inhibit_rules",
-        "time_intervals",
-        "mute_time_intervals",
-        "active_time_intervals",
-        "webhook_configs",
-        "alertmanager_configs",
-    ]
-)
+# Keys that a later version brings. To accept them in silence would promise what nobody does.
+LATER = frozenset([
+    "directory", "heartbeat", "inhibit_rules", "time_intervals", "mute_time_intervals",
+    "active_time_intervals", "webhook_configs", "alertmanager_configs",
+])  # fmt: skip
 NO_SECRET = Secret("http://stand-in.invalid")
 VARIABLE: Schema = {"type": "string", "pattern": r"\$\{"}
 _NOWHERE = MapNode(Place(""), {}, {})
@@ -76,15 +68,25 @@ def table(kind: type[T]) -> type[T]:
 class Reading:
     """What the tables of one or more files share while they are read."""
 
-    def __init__(self, faults: Faults) -> None:
-        self.faults = faults
+    def __init__(self) -> None:
+        self.faults = Faults()
+        self.files = Files(self.faults)
         self.globals: dict[str, Any] = {}
         self._nodes: dict[int, tuple[object, MapNode]] = {}
 
-    def read(self, kind: type[T], node: Node | None) -> T | None:
-        """Return the table that a file is, or None when it is none (reported)."""
-        if node is None:
-            return None
+    def read(self, kind: type[T], path: str, environ: Mapping[str, str] | None = None) -> T | None:
+        """Return the table that the file at `path` is, or None when it is none (reported)."""
+        node = self.tree(path, environ)
+        return None if node is None else self.table(kind, node)
+
+    def tree(self, path: str, environ: Mapping[str, str] | None = None) -> Node | None:
+        """Return a file as a tree, its variables expanded from `environ` if there is one."""
+        text = self.files.text(path)
+        expanded = None if environ is None else lambda text: expand(text, environ)
+        return None if text is None else compose(text, path, self.faults, expanded)
+
+    def table(self, kind: type[T], node: Node) -> T | None:
+        """Return the table that `node` is, or None when it is none (reported)."""
         with self.reporting(node):
             return _read_table(kind, node, self)
         return None
@@ -154,13 +156,12 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Value:
-    """One scalar; `parse` gets its text, or the scalar itself when `whole`, and may raise."""
+    """One scalar; `parse` gets its text and may raise."""
 
     parse: Callable[[Any], Any]
     what: str
     said: Schema
     kind: ScalarKind = ScalarKind.TEXT
-    whole: bool = False
     stand_in: Any = ""
 
     def read(self, node: Node, reading: Reading, base: Any) -> Any:
@@ -172,12 +173,27 @@ class Value:
         ):
             raise Wrong(f"expected a number, found {scalar.kind}")
         try:
-            return self.parse(scalar if self.whole else scalar.text)
+            return self.parse(scalar.text)
         except ValueError as wrong:
             # What a variable held is not repeated: it may be a secret in the wrong place.
-            if not scalar.expanded or self.whole or "{key}" in str(wrong):
+            if not scalar.expanded or "{key}" in str(wrong):
                 raise
             raise Wrong(f"with its variables expanded, this is not {self.what}") from None
+
+    def schema(self, defs: Schema) -> Schema:
+        return dict(self.said)
+
+
+@dataclasses.dataclass(frozen=True)
+class Placed:
+    """One value of which more is asked than its text; `parse` reports or raises."""
+
+    parse: Callable[[Node, Reading], Any]
+    said: Schema
+    stand_in: Any = ""
+
+    def read(self, node: Node, reading: Reading, base: Any) -> Any:
+        return self.parse(node, reading)
 
     def schema(self, defs: Schema) -> Schema:
         return dict(self.said)
@@ -196,16 +212,16 @@ class SecretValue:
         scalar = text_of(node)
         if not scalar.text:
             if not scalar.expanded:
-                reading.faults.error(scalar.place, "`{key}` is empty", "remove the key")
+                raise Wrong("`{key}` is empty", "remove the key")
             return None
         return self._checked(Secret(scalar.text))
 
-    def read_twin(self, node: Node, faults: Faults) -> Secret | None:
+    def read_twin(self, node: Node, files: Files) -> Secret | None:
         scalar = text_of(node)
         if scalar.expanded and not scalar.text:
             return None
         path = absolute(scalar.place.file, scalar.text)
-        return self._checked(secret_file(path, faults, scalar.place) or NO_SECRET)
+        return self._checked(files.secret(path, scalar.place) or NO_SECRET)
 
     def _checked(self, secret: Secret) -> Secret:
         if self.parse is not None:
@@ -389,7 +405,7 @@ def _written(one: Declared, values: Mapping[str, Node], node: MapNode, reading: 
         return one.shape.stand_in
     if twin is not None and isinstance(one.shape, SecretValue):
         with reading.reporting(twin, one.twin):
-            return one.shape.read_twin(twin, reading.faults)
+            return one.shape.read_twin(twin, reading.files)
         return one.shape.stand_in
     if given is None:
         return None

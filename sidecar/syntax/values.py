@@ -1,6 +1,6 @@
-"""What single values must look like: addresses, mailboxes, names; and secrets with their files.
+"""What single values look like, to the reader and to an editor at once: durations, addresses, …
 
-What single values look like, to the reader and to an editor at once.
+Each is a type for a field of a `Table`, such as `stale_after: Positive`.
 """
 
 import re
@@ -10,11 +10,19 @@ from urllib.parse import urlsplit
 
 from sidecar.durations import _SHAPE as _DURATION, parse_duration
 from sidecar.matchers import _SHAPE as _MATCHER, Matcher, compile_re2, parse_matcher
-from sidecar.render.check import parse_template
 from sidecar.secret import Secret
-from sidecar.syntax.faults import Faults, Wrong, did_you_mean
-from sidecar.syntax.files import absolute, read_text
-from sidecar.syntax.table import VARIABLE, Schema, SecretValue, Value, plain_of, text_of
+from sidecar.syntax.faults import Reported, Wrong, did_you_mean
+from sidecar.syntax.files import absolute
+from sidecar.syntax.table import (
+    VARIABLE,
+    Placed,
+    Reading,
+    Schema,
+    SecretValue,
+    Value,
+    plain_of,
+    text_of,
+)
 from sidecar.syntax.tree import Node, ScalarKind
 
 # Prometheus' data model: a label's name, a metric's name.
@@ -28,8 +36,6 @@ _ADDRESS = rf"{_LETTERS}(?:\.{_LETTERS})*@{_HOST}(?:\.{_HOST})*"
 _MAILBOX = re.compile(rf'{_ADDRESS}|(?:"[^"\\\r\n]*"|[^"<>,@\r\n]+)\s*<{_ADDRESS}>')
 _HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/@]*)):(\d{1,5})")
 _MAX_PORT = 65535
-# A place in a config that is faulty anyway; nothing ever reveals it.
-_STAND_IN = Secret("http://stand-in.invalid")
 
 
 def is_field(text: str) -> bool:
@@ -109,8 +115,8 @@ def _positive(text: str) -> float:
     return seconds
 
 
-def _flag(scalar: Node) -> bool:
-    scalar = plain_of(scalar, "true or false")
+def _flag(node: Node, _: Reading) -> bool:
+    scalar = plain_of(node, "true or false")
     if scalar.text not in ("true", "false") or not (
         scalar.kind is ScalarKind.FLAG or scalar.expanded
     ):
@@ -196,6 +202,8 @@ def check_label(text: str, reserved: tuple[str, ...] = ()) -> str:
 
 
 def _template(text: str) -> str:
+    from sidecar.render.check import parse_template  # noqa: PLC0415 - Jinja2, for those with one
+
     parse_template(text)
     return text
 
@@ -204,14 +212,13 @@ def _group_label(text: str) -> str:
     return text if text == "..." else check_label(text)
 
 
-def _readable(node: Node) -> str:
+def _readable(node: Node, reading: Reading) -> str:
     scalar = text_of(node)
     if not scalar.text:
         return ""
-    faults = Faults()
     path = absolute(scalar.place.file, scalar.text)
-    if read_text(path, faults, scalar.place) is None:
-        raise Wrong(faults.errors[0].message)
+    if reading.files.text(path, scalar.place) is None:
+        raise Reported
     return path
 
 
@@ -234,10 +241,7 @@ _METRIC_HINT = "letters, digits, underscores and colons, no digit first"
 shaped_field = shaped(_FIELD, "a field name", _FIELD_HINT)
 Text = Annotated[str, Value(str, "text", string())]
 Named = Annotated[str, Value(_named, "text", string(minLength=1))]
-Flag = Annotated[
-    bool,
-    Value(_flag, "true or false", or_variable({"type": "boolean"}), ScalarKind.FLAG, whole=True),
-]
+Flag = Annotated[bool, Placed(_flag, or_variable({"type": "boolean"}))]
 Duration = Annotated[
     float, Value(parse_duration, "a duration", or_variable(DURATION), ScalarKind.FLAG)
 ]
@@ -283,6 +287,6 @@ TemplateText = Annotated[str, _TEMPLATE]
 GroupLabel = Annotated[
     str, Value(_group_label, "a label", {"anyOf": [LABEL, {"const": "..."}, VARIABLE]})
 ]
-ReadableFile = Annotated[str, Value(_readable, "a file", string(), whole=True)]
-SecretText = Annotated[Secret | None, SecretValue(string())]
+ReadableFile = Annotated[str, Placed(_readable, string())]
+SecretText = Annotated[Secret | None, SecretValue(string(minLength=1))]
 SecretUrl = Annotated[Secret | None, SecretValue(string(r"^https?://[^\s]+$" + _VAR), parse_url)]

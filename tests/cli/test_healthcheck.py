@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from sidecar.cli.healthcheck import healthcheck, reachable, url_from_config
+from sidecar.cli.healthcheck import healthcheck, url_from_config
 from support.web import serving, web_state
 
 
@@ -51,7 +51,8 @@ async def test_what_is_no_url_is_one_line_and_exit_1(url: str) -> None:
 async def test_the_address_comes_from_the_configuration(tmp_path: Path) -> None:
     config = tmp_path / "sidecar.yaml"
     async with serving(web_state()) as port:
-        config.write_text(f'http: {{listen: "127.0.0.1:{port}"}}\nglobal: {{x: "${{UNSET}}"}}\n')
+        section = f'http: {{listen: "127.0.0.1:{port}", token: "${{UNSET}}", tokn: 1}}'
+        config.write_text(f'{section}\nglobal: {{x: "${{UNSET}}", y: no}}\n')
         result = await check("-c", str(config))
     assert (result.exit_code, result.output) == (0, "healthy\n")
 
@@ -71,7 +72,11 @@ def test_a_variable_in_the_address_is_expanded(
     assert url_from_config(str(config)) == "http://127.0.0.1:1234"
 
 
-@pytest.mark.parametrize("text", ["a: [", "\tx", None], ids=["flow", "tab", "missing file"])
+@pytest.mark.parametrize(
+    "text",
+    ["a: [", "\tx", "- a", "http: 7", 'http: {listen: "${UNSET}"}', "http: {listen: 7}", None],
+    ids=repr,
+)
 async def test_a_configuration_that_cannot_be_read_is_unhealthy(
     tmp_path: Path, text: str | None
 ) -> None:
@@ -80,7 +85,8 @@ async def test_a_configuration_that_cannot_be_read_is_unhealthy(
         config.write_text(text)
     result = await check("-c", str(config))
     assert result.exit_code == 1
-    assert result.output.startswith("unhealthy: cannot tell where the daemon listens: ")
+    assert result.output.startswith(f"unhealthy: cannot tell where the daemon listens: {config}:")
+    assert result.output.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -89,10 +95,13 @@ async def test_a_configuration_that_cannot_be_read_is_unhealthy(
         ("0.0.0.0:9787", "http://127.0.0.1:9787"),
         (":9787", "http://127.0.0.1:9787"),
         ("[::]:9787", "http://[::1]:9787"),
+        ("[fd00::7]:9787", "http://[fd00::7]:9787"),
         ("10.1.2.3:80", "http://10.1.2.3:80"),
         ("localhost:9787", "http://localhost:9787"),
     ],
     ids=str,
 )
-def test_every_address_means_this_machine(listen: str, url: str) -> None:
-    assert reachable(listen) == url
+def test_every_address_means_this_machine(tmp_path: Path, listen: str, url: str) -> None:
+    config = tmp_path / "sidecar.yaml"
+    config.write_text(f'http: {{listen: "{listen}"}}\n')
+    assert url_from_config(str(config)) == url

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config.load import load, load_config
+from sidecar.config.load import check_config, load_config
 from sidecar.config.settings import Config, Source
 from sidecar.matchers import Matcher
 from sidecar.measure.series import Metric, MetricType
@@ -182,8 +182,9 @@ def test_faults_of_every_file_come_at_once_and_sorted(tmp_path: Path) -> None:
 
 def test_warnings_do_not_keep_a_configuration_from_loading(tmp_path: Path) -> None:
     receivers = "receivers: [{name: team}, {name: nobody}]"
-    result = load(write_config(tmp_path, receivers=receivers), ENVIRON)
-    assert [fault.message for fault in result.warnings] == ["no route leads to receiver `nobody`"]
+    result = check_config(write_config(tmp_path, receivers=receivers), ENVIRON)
+    assert [fault.message for fault in result.faults] == ["no route leads to receiver `nobody`"]
+    assert result.config is not None
     assert set(result.config.receivers) == {"team", "nobody"}
 
 

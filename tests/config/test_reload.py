@@ -28,8 +28,14 @@ class Story:
         self.ended: list[Reloaded] = []
         self.refusals: list[str] = []
         self._actions: list[Action] = []
+        running = load_config(str(self.path), ENVIRON)
         self.reloader = Reloader(
-            str(self.path), ENVIRON, clock=self, take=self._take, report=self.ended.append
+            running.path,
+            ENVIRON,
+            running.seen,
+            clock=self,
+            take=self._take,
+            report=self.ended.append,
         )
 
     def now(self) -> float:
@@ -105,6 +111,24 @@ async def test_what_cannot_be_taken_over_now_is_tried_again(story: Story) -> Non
     story.refusals = ["the disk is busy"]
     assert await story.play(story.write(5), *[nothing] * 9) == [5.0]
     assert [done.faults for done in story.ended] == [("the disk is busy",), ()]
+
+
+async def test_what_changes_between_the_start_and_the_first_look_is_seen(story: Story) -> None:
+    story.write(5)()
+    assert await story.play(*[nothing] * 9) == [5.0]
+
+
+async def test_what_changes_while_it_is_read_is_seen_by_the_next_look(story: Story) -> None:
+    rules = story.path.parent / "a.rules.yaml"
+
+    async def take(config: Config) -> None:
+        story.taken.append(config)
+        if len(story.taken) == 1:
+            rules.write_text(rules.read_text().replace("PaymentFailing", "Later"))
+
+    story.reloader._take = take
+    await story.play(story.write(5), *[nothing] * 9)
+    assert [config.rules[0].name for config in story.taken] == ["PaymentFailing", "Later"]
 
 
 async def test_a_file_that_is_gone_is_a_fault(story: Story) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config.load import check_files, load
+from sidecar.config.load import check_config, check_files, load_config
 from sidecar.config.settings import Config
 from sidecar.notify.model import Receiver, Route
 from sidecar.parse.event import Chunk, LogFormat
@@ -31,8 +31,9 @@ RULES = {
 
 @pytest.fixture(scope="module")
 def config() -> Config:
-    result = load(str(ROOT / "sidecar.yaml"), ENVIRON)
-    assert result.warnings == ()
+    result = check_config(str(ROOT / "sidecar.yaml"), ENVIRON)
+    assert result.faults == ()
+    assert result.config is not None
     return result.config
 
 
@@ -54,7 +55,7 @@ def test_only_what_has_no_sensible_default_must_be_in_the_environment(config: Co
 
 def test_the_login_of_the_mail_server_is_taken_from_the_environment() -> None:
     environ = {**ENVIRON, "SMTP_USERNAME": "bot", "SMTP_PASSWORD": "p", "SMTP_REQUIRE_TLS": "false"}
-    shipped = load(str(ROOT / "sidecar.yaml"), environ).config
+    shipped = load_config(str(ROOT / "sidecar.yaml"), environ)
     mail = shipped.receivers["critical"].email_configs[0]
     assert (mail.auth_username, mail.auth_password) == ("bot", Secret("p"))
     assert mail.require_tls is False

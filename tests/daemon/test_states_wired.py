@@ -20,7 +20,8 @@ _DEMOTED = re.compile(r"Org (\S+) subscription is (\w+) and past")
 def test_each_organisation_counts_in_the_state_that_the_log_reported_last() -> None:
     rules = [str(ROOT / "rules" / "billing.rules.yaml")]
     patterns = [str(ROOT / "rules" / "agentops.patterns.yaml")]
-    core = Core(unrouted(check_files(rules, patterns, [])))
+    read = check_files(rules, patterns)
+    core = Core(unrouted(read.rules, read.metrics, read.patterns))
     core.restore(NOTHING_STORED, NOW)
     whole = Chunk(1, str(LOG), LogFormat.AUTO, LOG.read_bytes(), 0)
     step = core.step(ReadBatch(chunks=[whole]), NOW)

@@ -2,13 +2,10 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
-from sidecar.config.rulefiles import read_pattern_files, read_rule_files
-from sidecar.measure.series import Metric
+from sidecar.config.load import Checked, check_files
 from sidecar.parse.patterns import Pattern
-from sidecar.rules.rule import Rule
-from sidecar.syntax.faults import Faults
+from sidecar.syntax.faults import ConfigError
 
 # Every secret in a test configuration holds this word, so that one search finds a leak.
 SECRET = "hunter2"
@@ -43,22 +40,17 @@ def write_config(
     return str(path)
 
 
-class RulesRead(NamedTuple):
-    rules: tuple[Rule, ...]
-    metrics: tuple[Metric, ...]
-
-
-def load_rule_files(paths: Iterable[str]) -> RulesRead:
+def load_rule_files(paths: Iterable[str]) -> Checked:
     """Return what rule files alone hold. Raises ConfigError."""
-    faults = Faults()
-    files = read_rule_files(paths, faults)
-    faults.raise_errors()
-    return RulesRead(tuple(files.rules), tuple(files.metrics))
+    return _sound(check_files(paths, ()))
 
 
 def load_pattern_files(paths: Iterable[str]) -> tuple[Pattern, ...]:
     """Return the patterns of pattern files alone. Raises ConfigError."""
-    faults = Faults()
-    patterns = read_pattern_files(paths, faults)
-    faults.raise_errors()
-    return tuple(patterns)
+    return _sound(check_files((), paths)).patterns
+
+
+def _sound(found: Checked) -> Checked:
+    if found.errors:
+        raise ConfigError(found.errors)
+    return found
