@@ -122,6 +122,7 @@ class Step(msgspec.Struct):
     bytes: int = 0
     events: int = 0
     future: int = 0
+    bad_times: int = 0
     seconds: float = 0.0
 
 
@@ -303,6 +304,7 @@ class Core:
         step.lines += parsed.lines
         step.bytes += len(chunk.data)
         step.future += parsed.future
+        step.bad_times += parsed.bad_times
         step.rejects += [self._redacted(reject) for reject in parsed.rejects]
         self.positions.note(chunk, parsed.open_from)
 

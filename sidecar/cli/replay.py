@@ -114,6 +114,8 @@ def summary(replay: Replay) -> Iterator[str]:
         yield f"rejects     {_counts(rejects)}"
     if reading.future:
         yield f"future      {_of(reading.future, 'event')} dated ahead of the clock"
+    if reading.bad_times:
+        yield f"bad times   {_of(reading.bad_times, 'event')} with a timestamp that cannot be read"
     for fault, count in total.faults.most_common():
         yield f"fault       in {_of(count, 'message')}: {fault}"
 

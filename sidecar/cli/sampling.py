@@ -11,7 +11,7 @@ from sidecar.parse.event import Event
 from sidecar.redact import Redactor
 from sidecar.simulate.coverage import Coverage, Doubt
 from sidecar.simulate.messages import Press
-from sidecar.simulate.replay import History, Log
+from sidecar.simulate.replay import History, Log, Reading
 from sidecar.simulate.simulation import Moment, Simulation
 from sidecar.syntax.faults import Fault, did_you_mean
 
@@ -32,7 +32,15 @@ def hold_against(paths: Sequence[str], checked: Checked, now: float) -> tuple[li
     items = _watched(history.events(logs), sightings)
     failures = list(_failures(config, items))
     doubts = [_fault(doubt) for doubt in sightings.doubts(Redactor(config.redact))]
-    return [*doubts, *failures] if sightings.events else [], sightings.events
+    dates = _bad_times(paths[0], history.reading)
+    return [*dates, *doubts, *failures] if sightings.events else [], sightings.events
+
+
+def _bad_times(path: str, reading: Reading) -> Iterator[Fault]:
+    if reading.bad_times:
+        message = f"`timestamp` is no instant in {reading.bad_times} of {reading.events} events"
+        hint = "they take the stamp of their line, else the time of reading"
+        yield Fault(path, 1, 1, message, hint, "warning")
 
 
 def _unheard(_: int) -> None: ...

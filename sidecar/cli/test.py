@@ -65,6 +65,8 @@ def _report(verdicts: Iterable[CaseResult]) -> Iterator[str]:
         for failure in verdict.failures:
             yield f"{failure.place}: FAIL {verdict.case.name}: {failure.asked} at {utc(failure.at)}"
             yield from _side_by_side(failure)
+        for warning in verdict.bad_instants:
+            yield f"{verdict.case.place}: warning: {verdict.case.name}: {warning}"
         if verdict.failures:
             yield from _inputs(verdict)
 

@@ -165,6 +165,7 @@ class Telemetry:
         metrics.read_bytes.inc(step.bytes)
         metrics.read_lines.inc(step.lines)
         metrics.future_events.inc(step.future)
+        metrics.bad_timestamps.inc(step.bad_times)
         for reject in step.rejects:
             metrics.rejects.labels(reject.reason.value).inc()
             self.watch.happened(Problem.REJECTS, (reject.reason.value,), now, sample=reject.sample)
@@ -245,6 +246,7 @@ class Telemetry:
             self.watch.happened(Problem.CAP_REACHED, (cap, name), now)
         self._rises(metrics.bad_values.labels, "bad", core.meter.bad_values)
         self._rises(metrics.rule_bad_values.labels, "rule bad", core.engine.not_numbers)
+        self._rises(metrics.rule_bad_instants.labels, "instant", core.engine.bad_instants)
 
     def _rises(
         self, child: Callable[[str], object], kind: str, totals: dict[str, int]

@@ -120,7 +120,8 @@ class Parsed(msgspec.Struct):
     """What one chunk held.
 
     `events` stand in the order of the log; `tallies` count the events of triples that the caller
-    did not want whole. `future` events lay over ten minutes ahead and took the time of reading.
+    did not want whole. `future` events lay over ten minutes ahead and took the time of reading;
+    `bad_times` events had a `timestamp` that could not be read and took another time.
     `open_from` is the position where this log's oldest unfinished line (Docker, CRI pieces) of
     this chunk's file begins, None when every line is finished.
     """
@@ -130,6 +131,7 @@ class Parsed(msgspec.Struct):
     rejects: list[Reject] = msgspec.field(default_factory=list)
     lines: int = 0
     future: int = 0
+    bad_times: int = 0
     last_at: float | None = None
     open_from: int | None = None
 
@@ -144,6 +146,16 @@ def field_value(fields: Mapping[str, Any], name: str) -> Any:
             return None
         value = value[part]
     return value
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a field holds nothing: it is not there, null or the empty text."""
+    return value is None or value == ""
+
+
+def is_bad_instant(value: Any) -> bool:
+    """Return whether a field holds something, and no instant."""
+    return not is_missing(value) and instant(value) is None
 
 
 def as_text(value: Any) -> str:
@@ -171,24 +183,8 @@ def as_number(value: Any) -> float | None:
     return None
 
 
-# Seconds up to the year 5138, milliseconds since 1973: no instant is read two ways.
-_MILLISECONDS_FROM = 1e11
 # A key or state longer than this keeps its head and a digest of the whole.
 LONGEST_LABEL = 256
-
-
-def instant_of(value: Any) -> float | None:
-    """Read an instant in epoch seconds, epoch milliseconds or ISO 8601 (naive: UTC), or None."""
-    number = as_number(value)
-    if number is not None:
-        return number / 1000.0 if abs(number) >= _MILLISECONDS_FROM else number
-    if not isinstance(value, str):
-        return None
-    try:
-        when = datetime.fromisoformat(value.strip())
-        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return None
 
 
 def field_of(event: Event, name: str) -> Any:
@@ -229,7 +225,7 @@ _NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the zone is left out on pu
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.", re.ASCII)
 _ISO = re.compile(
-    r"""(?P<day>\d{4}-\d\d-\d\d)(?:[Tt\ ](?P<clock>\d\d:\d\d(?::\d\d)?))?
+    r"""(?P<day>\d{4}-\d\d-\d\d|\d{8}(?=[Tt]))(?:[Tt\ ](?P<clock>\d\d(?::?\d\d){1,2}))?
         (?:[.,](?P<fraction>\d{1,18}))?\s?(?P<zone>[Zz]|UTC|GMT|[+-]\d\d(?::?\d\d)?)?""",
     re.VERBOSE | re.ASCII,
 )
@@ -250,10 +246,10 @@ def instant(value: Any) -> float | None:
     """Return the instant `value` states, or None when it states none.
 
     A text is ISO 8601 (RFC 3339 and its common spellings: space or T, dot or comma before the
-    fraction, nanoseconds, `Z`, `UTC`, `+02:00`, `+0200`; no zone means UTC; a date alone is its
-    midnight) or a decimal number; fractions are rounded to microseconds. Numbers are epoch
-    seconds; 1e11 and more can only be milliseconds, 1e14 microseconds, 1e17 nanoseconds. Numbers
-    below 1e8 (March 1973) and anything else are no instants.
+    fraction, nanoseconds, `Z`, `UTC`, `+02:00`, `+0200`, `20261102T080116Z`; no zone means UTC; a
+    date alone is its midnight) or a decimal number; fractions are rounded to microseconds. Numbers
+    are epoch seconds; 1e11 and more can only be milliseconds, 1e14 microseconds, 1e17 nanoseconds.
+    Numbers below 1e8 (March 1973), so also 0 and negative ones, and anything else are no instants.
     """
     if isinstance(value, str):
         # Neighbouring lines share their second, so that only the fraction is read anew: 0.3 us,

@@ -17,6 +17,7 @@ from sidecar.parse.event import (
     RejectReason,
     Tally,
     Triple,
+    is_missing,
 )
 from sidecar.parse.fast import (
     LEAST,
@@ -113,6 +114,7 @@ class Collector:
     def _at(self, record: Record, stamp: float | None) -> float:
         at = record.stated_instant()
         if at is None:
+            self._parsed.bad_times += not is_missing(record.fields.get("timestamp"))
             at = record.surrounding_instant() if stamp is None else stamp
         return self._now if at is None else at
 
@@ -129,14 +131,14 @@ def _fits(triple: Triple) -> bool:
 
 def _provider(fields: dict[str, Any]) -> str:
     """Return the provider, filling it in where it is missing, null or empty."""
-    if fields.get("webhook_provider") in (None, ""):
+    if is_missing(fields.get("webhook_provider")):
         fields["webhook_provider"] = UNKNOWN_PROVIDER
     return _label(fields, "webhook_provider")
 
 
 def _label(fields: dict[str, Any], name: str) -> str:
     value = fields.get(name)
-    if value is None or value == "":
+    if is_missing(value):
         raise Unreadable(RejectReason.MISSING_FIELD)
     if not isinstance(value, str) or len(value) > _MAX_TEXT:
         raise Unreadable(RejectReason.BAD_FIELD)

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from sidecar.parse.event import Event, field_of, instant_of
+from sidecar.parse.event import Event, field_of, instant, is_missing
 from sidecar.rules.program import CompiledRule
 from sidecar.rules.rule import Escalation, Key
 
@@ -180,10 +180,12 @@ class OpenAlert(msgspec.Struct):
         """Remember `event` as the last one that concerned this alert, and the instants in it."""
         self.event, self.sealed = event.fields, False
         for name in program.instants:
-            instant = instant_of(field_of(event, name))
-            known = self.instants.get(name)
-            if instant is not None and (known is None or event.at >= known[0]):
-                self.instants[name] = (event.at, instant)
+            value, known = field_of(event, name), self.instants.get(name)
+            named = instant(value)
+            if named is None:
+                program.bad_instants += not is_missing(value)
+            elif known is None or event.at >= known[0]:
+                self.instants[name] = (event.at, named)
 
     def seal(self, redact: Redact) -> dict[str, Any]:
         """Return the last event, redacted; done once per event however often it is asked for."""

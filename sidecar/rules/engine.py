@@ -338,6 +338,11 @@ class Engine:
         """Values that were no number where a rule needs one, by rule."""
         return {p.rule.name: p.not_numbers for p in self._programs if p.not_numbers}
 
+    @property
+    def bad_instants(self) -> dict[str, int]:
+        """Values that were no instant where an open alert's step escalates at one, by rule."""
+        return {p.rule.name: p.bad_instants for p in self._programs if p.bad_instants}
+
     def take_states(self) -> dict[tuple[str, str], int]:
         """Return by how many keys each (alertname, state) of a `last()` rule grew since last time.
 

@@ -42,6 +42,7 @@ class CompiledRule:
         "_windows",
         "absent",
         "annotations",
+        "bad_instants",
         "by",
         "by_labels",
         "holds",
@@ -92,6 +93,7 @@ class CompiledRule:
         self.steps_digest = hashlib.sha256(repr(rule.escalate).encode()).hexdigest()[:16]
         self.tallied = self.absent and _lives_on_tallies(rule)
         self.not_numbers = 0  # values that were no number where one was needed
+        self.bad_instants = 0  # values that were no instant where a step escalates at one
         self.overflow = 0  # events of keys beyond the cap
         self.ids = 0  # event ids that its keys remember
 

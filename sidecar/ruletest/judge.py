@@ -13,7 +13,15 @@ import msgspec
 
 from sidecar.config.settings import Config
 from sidecar.notify.model import Notification
-from sidecar.parse.event import UNKNOWN_PROVIDER, Chunk, Event, LogFormat, RejectReason, instant
+from sidecar.parse.event import (
+    UNKNOWN_PROVIDER,
+    Chunk,
+    Event,
+    LogFormat,
+    RejectReason,
+    instant,
+    is_bad_instant,
+)
 from sidecar.parse.parser import Parser
 from sidecar.parse.patterns import Pattern
 from sidecar.rules.alert import Alert, AlertState
@@ -39,11 +47,15 @@ _LOG = "input_lines"
 
 
 class Inputs(msgspec.Struct, frozen=True):
-    """When the test starts, its events in order, and why lines with the marker were no events."""
+    """When the test starts, its events in order, and why lines with the marker were no events.
+
+    `bad_times` events had a `timestamp` that could not be read.
+    """
 
     start: float
     events: list[Event]
     rejects: list[RejectReason]
+    bad_times: int
 
 
 class _Undated(msgspec.Struct, frozen=True):
@@ -75,7 +87,9 @@ def read_inputs(case: Case, patterns: tuple[Pattern, ...]) -> Inputs:
         for one in found
     ]
     events.sort(key=lambda event: event.at)
-    return Inputs(start, events, reader.rejects)
+    given = [one.fields for one in case.inputs if isinstance(one, EventInput)]
+    bad_times = sum(is_bad_instant(fields.get("timestamp")) for fields in given)
+    return Inputs(start, events, reader.rejects, reader.bad_times + bad_times)
 
 
 class _Reader:
@@ -83,6 +97,7 @@ class _Reader:
 
     def __init__(self, patterns: tuple[Pattern, ...]) -> None:
         self.rejects: list[RejectReason] = []
+        self.bad_times = 0
         self._parser = Parser(patterns)
 
     def lines(self, case: Case) -> Iterator[_Undated]:
@@ -94,6 +109,7 @@ class _Reader:
             position += len(data)
             parsed = self._parser.parse(chunk, now=_NO_TIME, wanted=lambda _: True)
             self.rejects += [reject.reason for reject in parsed.rejects]
+            self.bad_times += parsed.bad_times
             for event in parsed.events:
                 yield _Undated(event, one.when or When(place * case.interval))
 
@@ -277,12 +293,13 @@ class Failure:
 @dataclass(frozen=True, slots=True)
 class CaseResult:
     """How one case went: `events` came of its inputs, `rejects` of lines that carry the marker
-    and are no events.
+    and are no events. `bad_instants`: what of its inputs should have been a time and was none.
     """
 
     case: Case
     events: int
     rejects: tuple[RejectReason, ...]
+    bad_instants: tuple[str, ...]
     failures: tuple[Failure, ...]
 
 
@@ -302,7 +319,14 @@ def judge(case: Case, config: Config) -> CaseResult:
             asked, sides = f"receiver {test.receiver}", run.messages(test)
         if sides[0] != sides[1]:
             failures.append(Failure(test.place, asked, at, *sides))
-    return CaseResult(case, len(inputs.events), tuple(inputs.rejects), tuple(failures))
+    bad = tuple(_bad_instants(inputs, run))
+    return CaseResult(case, len(inputs.events), tuple(inputs.rejects), bad, tuple(failures))
+
+
+def _bad_instants(inputs: Inputs, run: "_Run") -> Iterator[str]:
+    if inputs.bad_times:
+        yield f"`timestamp` is no instant in {inputs.bad_times} of {len(inputs.events)} events"
+    yield from run.bad_instants()
 
 
 class _Run:
@@ -312,6 +336,7 @@ class _Run:
         self._simulation = Simulation(config)
         self._simulation.begin(start)
         self._press = Press(config)
+        self._rules = config.rules
         self._events = events
         self._seen = 0
         self._untold: list[Message] = []
@@ -322,6 +347,14 @@ class _Run:
             self._seen += 1
         for moment in self._simulation.run(self._events[first : self._seen], at):
             self._untold += self._press.messages(moment)
+
+    def bad_instants(self) -> Iterator[str]:
+        """Say which rules met no instant where one of their steps escalates."""
+        found = self._simulation.core.engine.bad_instants
+        for rule in (rule for rule in self._rules if rule.name in found):
+            names = dict.fromkeys(f"`{step.at_field}`" for step in rule.escalate if step.at_field)
+            times = f"in {found[rule.name]} events" if found[rule.name] > 1 else "in an event"
+            yield f"alert {rule.name}: {' or '.join(names)} is no instant {times}"
 
     def alerts(self, test: AlertTest) -> Sides:
         """Hold the alerts of one name; those that are pending only where a test names that."""

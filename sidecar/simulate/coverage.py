@@ -1,12 +1,13 @@
 """What a sample of the log says about rules and metrics: what they never saw, what fails on it."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sidecar.matchers import Matcher, all_match
 from sidecar.measure.series import Metric
-from sidecar.parse.event import Event, field_of, text_of
+from sidecar.parse.event import Event, as_text, field_of, is_bad_instant, text_of
 from sidecar.redact import Redactor
 from sidecar.render.sandbox import TemplateEnvironment
 from sidecar.rules.aggregates import Shows
@@ -40,6 +41,8 @@ class _RuleSightings:
     matched: int = 0
     fields: set[str] = field(default_factory=set)
     shapes: dict[frozenset[str], Event] = field(default_factory=dict)
+    bad_instants: Counter[str] = field(default_factory=Counter)
+    bad_examples: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -77,6 +80,10 @@ class Coverage:
                 seen.fields |= names
                 if len(seen.shapes) < _SHAPES:
                     seen.shapes.setdefault(frozenset(names), event)
+                for name in program.instants:
+                    if is_bad_instant(value := field_of(event, name)):
+                        seen.bad_instants[name] += 1
+                        seen.bad_examples.setdefault(name, value)
         for metric, counted in self._of_metric:
             if all_match(metric.match, lambda name: text_of(event, name)):
                 counted.matched += 1
@@ -89,6 +96,7 @@ class Coverage:
             yield from self._unmatched(rule.place, f"alert {rule.name}", rule.match, seen.matched)
             yield from self._unseen_fields(rule, seen)
             yield from _numberless(program, seen)
+            yield from _without_instant(rule, seen, redactor)
             yield from _failing(rule, seen, redactor)
         for metric, counted in self._of_metric:
             name = f"metric {metric.name}"
@@ -162,6 +170,14 @@ def _numberless(program: CompiledRule, seen: _RuleSightings) -> Iterator[Doubt]:
                 f"alert {rule.name}: `{aggregate.field}` is no number in the events that match"
             )
             yield Doubt(rule.place, message)
+
+
+def _without_instant(rule: Rule, seen: _RuleSightings, redactor: Redactor) -> Iterator[Doubt]:
+    """Yield the fields that a step escalates at and that hold something else than an instant."""
+    for name, count in seen.bad_instants.items():
+        message = f"alert {rule.name}: `{name}` is no instant in {count} of {seen.matched} events"
+        example = as_text(redactor.fields({name: seen.bad_examples[name]})[name])
+        yield Doubt(rule.place, message, f"for example `{example}`")
 
 
 def _failing(rule: Rule, seen: _RuleSightings, redactor: Redactor) -> Iterator[Doubt]:

@@ -42,11 +42,14 @@ class Log:
 
 
 class Reading(msgspec.Struct):
-    """What was read so far. `future` events were dated far ahead of the wall clock."""
+    """What was read so far. `future` events were dated far ahead of the wall clock, `bad_times`
+    had a `timestamp` that could not be read.
+    """
 
     lines: int = 0
     events: int = 0
     future: int = 0
+    bad_times: int = 0
     rejects: dict[RejectReason, int] = msgspec.field(default_factory=dict)
 
 
@@ -108,6 +111,7 @@ class History:
             parsed = parser.parse(chunk, now=self._clock, wanted=_whole)
             reading.lines += parsed.lines
             reading.future += parsed.future
+            reading.bad_times += parsed.bad_times
             for reject in parsed.rejects:
                 reading.rejects[reject.reason] = reading.rejects.get(reject.reason, 0) + 1
             events = []

@@ -59,6 +59,7 @@ class SelfMetrics:
         for rule in config.rules:
             self.rule_overflow.labels(rule.name)
             self.rule_bad_values.labels(rule.name)
+            self.rule_bad_instants.labels(rule.name)
             for severity in _severities(rule):
                 for state in SHOWN_STATES:
                     self.alerts.labels(rule.name, severity, state.value)
@@ -109,6 +110,9 @@ class SelfMetrics:
         self.future_events = self._counter(
             "future_events", "Events too far ahead of the clock; they took the time of reading."
         )
+        self.bad_timestamps = self._counter(
+            "bad_timestamps", "Events with an unreadable timestamp; they took another time."
+        )
         self.bad_values = self._counter(
             "bad_values", "Events whose field was no number a metric could take.", "metric"
         )
@@ -128,6 +132,10 @@ class SelfMetrics:
         self.rule_bad_values = self._counter(
             "rule_bad_values", "Values that were no number where a rule needs one.", "alertname"
         )
+        self.rule_bad_instants = self._counter(
+            "rule_bad_instants", "Values that were no instant where a rule escalates at one.",
+            "alertname",
+        )  # fmt: skip
         self.alerts = self._gauge(
             "alerts", "Alerts that are pending or firing.", "alertname", "severity", "state"
         )

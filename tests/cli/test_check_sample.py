@@ -98,6 +98,15 @@ CASES: list[Any] = [
         id="an annotation that some event fails",
     ),
     pytest.param(
+        rule(
+            "condition: count() > 1",
+            "within: 1h",
+            "escalate: [{at: amount + 3d, labels: {severity: critical}}]",
+        ),
+        "alert A: `amount` is no instant in 1 of 2 events; for example `5`",
+        id="a deadline that is none",
+    ),
+    pytest.param(
         "metrics: [{name: a_total, help: A., match: [status=fialed]}]\n",
         'metric a_total: no event of the sample matches; `status="fialed"` passes none of them, '
         "did you mean `failed`?",
@@ -115,6 +124,17 @@ CASES: list[Any] = [
 def test_what_the_sample_speaks_against(tmp_path: Path, rules: str, said: str) -> None:
     (found,) = warnings(tmp_path, rules)
     assert found.partition("warning: ")[2] == said
+
+
+def test_a_timestamp_that_is_none_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.rules.yaml").write_text(rule("condition: count() > 1", "within: 1h"))
+    log = write_log(tmp_path)
+    log.write_text(log.read_text().replace("2026-11-02T08", "2 Nov 08", 1))
+    result = run(tmp_path / "a.rules.yaml", "--sample", log)
+    assert result.output.splitlines()[0] == (
+        f"{log}:1:1: warning: `timestamp` is no instant in 1 of 2 events; they take the stamp of "
+        "their line, else the time of reading"
+    )
 
 
 def test_the_warning_stands_at_the_rule(tmp_path: Path) -> None:

@@ -201,6 +201,25 @@ def test_a_line_with_the_marker_that_is_no_event_is_pointed_out(folder: Path) ->
     )
 
 
+def test_what_should_be_a_time_and_is_none_is_said_even_where_the_case_passes(
+    folder: Path,
+) -> None:
+    step = "        escalate: [{at: ends + 3d, labels: {severity: page}}]\n"
+    (folder / "a.rules.yaml").write_text(RULES + step)
+    inputs = (
+        "    start: 2026-11-02T08:00:00Z\n    input_events:\n"
+        "      - {at: 1m, event_type: x, status: s, org: a, n: 3, timestamp: today, ends: soon}\n"
+    )
+    result = tried(folder, case(alerts(f"[{FIRING}]"), inputs=inputs))
+    assert result.exit_code == 0
+    place = f"{folder / 'a.test.yaml'}:3:5: warning: a case: "
+    assert result.output.splitlines() == [
+        f"{place}`timestamp` is no instant in 1 of 1 events",
+        f"{place}alert Fires: `ends` is no instant in an event",
+        "1 case: all passed",
+    ]
+
+
 def test_a_lines_own_time_wins_and_at_stands_in(folder: Path) -> None:
     head = 'WEBHOOK_METRIC: {"event_type": "x", "status": "s", "n": 3'
     stamp = '"timestamp": "2026-11-02T08:30:00Z"'

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sidecar.config.load import load_config
-from sidecar.core import Core
+from sidecar.core import NOTHING_STORED, Core
 from sidecar.daemon.telemetry import Telemetry
 from support.read import Reader
 
@@ -52,3 +52,34 @@ def test_position_size_and_lag_in_bytes_and_seconds(tmp_path: Path) -> None:
         (second, size, size - second, 60, 1),
         (size, size, 0, 0, 0),
     ]
+
+
+RULES = """\
+groups:
+  - name: g
+    rules:
+      - alert: A
+        condition: last(status) == received
+        labels: {severity: info}
+        escalate: [{at: ends + 3d, labels: {severity: critical}}]
+"""
+
+
+def test_times_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "sidecar.yaml").write_text(CONFIG)
+    (tmp_path / "none.rules.yaml").write_text(RULES)
+    config = load_config(str(tmp_path / "sidecar.yaml"), {})
+    log = tmp_path / "app.log"
+    good, bad = (
+        line(60).replace("}", ', "ends": "soon"}'),
+        line(0).replace(': "2026', ': "late 2026'),
+    )
+    log.write_text(good + bad)
+    reader, core, telemetry = Reader(log), Core(config), Telemetry(config, lambda: NOW)
+    telemetry.installed(core, config, NOW)
+    core.restore(NOTHING_STORED, NOW)
+    batch = reader.poll()
+    telemetry.stepped(batch, core.step(batch, NOW), core, now=NOW, commit_seconds=0.0)
+    value = telemetry.metrics.registry.get_sample_value
+    assert value("sidecar_bad_timestamps_total") == 1
+    assert value("sidecar_rule_bad_instants_total", {"alertname": "A"}) == 1

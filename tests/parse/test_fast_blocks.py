@@ -74,6 +74,7 @@ def outcome(results: Sequence[Parsed]) -> tuple[Any, ...]:
         [(reject.reason, reject.position) for parsed in results for reject in parsed.rejects],
         sum(parsed.lines for parsed in results),
         sum(parsed.future for parsed in results),
+        sum(parsed.bad_times for parsed in results),
         max((parsed.last_at for parsed in results if parsed.last_at is not None), default=None),
     )
 

@@ -50,6 +50,16 @@ def test_further_ahead_takes_the_time_of_reading_and_is_counted(
 
 
 @WALKS
+@pytest.mark.parametrize("wanted", [everything, nothing])
+def test_a_timestamp_that_is_no_instant_is_counted(
+    before: str, wanted: Callable[[Triple], bool]
+) -> None:
+    text = before + "".join(map(line, ("yesterday", 0, -5, [], NOW, "", None)))
+    parsed = Parser().parse(chunk_of(text), now=NOW, wanted=wanted)
+    assert (parsed.last_at, parsed.bad_times) == (NOW, 4)
+
+
+@WALKS
 def test_wanted_is_asked_once_per_triple(before: str) -> None:
     asked = Counter[Triple]()
 

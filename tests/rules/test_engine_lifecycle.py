@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from sidecar.parse.event import Event
+from sidecar.parse.event import Event, instant
 from sidecar.rules.rule import Escalation
-from support.rules import DAY, HOUR, Bench, event, kinds, rule, step, told
+from support.rules import DAY, HOUR, Bench, event, iso, kinds, rule, step, told
 
 # A history: numbers tick to that time, events are observed.
 Said = Event | float
@@ -337,14 +337,14 @@ def delinquent(*steps: Escalation) -> Bench:
 
 ESCALATIONS: list[Any] = [
     pytest.param(
-        [state(0, "past_due", current_period_end=DAY), 4 * DAY - 1, 4 * DAY],
+        [state(0, "past_due", current_period_end=iso(DAY)), 4 * DAY - 1, 4 * DAY],
         [("fired", 0), ("escalated", 4 * DAY)],
         id="at the instant the event names",
     ),
     pytest.param(
-        [state(0, "past_due", current_period_end="1970-01-02T00:00:00"), 9 * DAY],
-        [("fired", 0), ("escalated", 4 * DAY)],
-        id="the instant may be written in ISO 8601",
+        [state(5, "past_due", current_period_end="soon"), 9 * DAY],
+        [("fired", 5), ("escalated", 5 + 3 * DAY)],
+        id="after firing where the field holds no instant",
     ),
     pytest.param(
         [state(5, "past_due"), 9 * DAY],
@@ -352,14 +352,14 @@ ESCALATIONS: list[Any] = [
         id="after firing where no event carries the field",
     ),
     pytest.param(
-        [state(0, "past_due", current_period_end=DAY), state(9, "unpaid"), 9 * DAY],
+        [state(0, "past_due", current_period_end=iso(DAY)), state(9, "unpaid"), 9 * DAY],
         [("fired", 0), ("escalated", 4 * DAY)],
         id="an event without the field leaves the instant alone",
     ),
     pytest.param(
         [
-            state(0, "past_due", current_period_end=DAY),
-            state(9, "past_due", current_period_end=2 * DAY),
+            state(0, "past_due", current_period_end=iso(DAY)),
+            state(9, "past_due", current_period_end=iso(2 * DAY)),
             9 * DAY,
         ],
         [("fired", 0), ("escalated", 5 * DAY)],
@@ -367,20 +367,20 @@ ESCALATIONS: list[Any] = [
     ),
     pytest.param(
         [
-            state(9, "past_due", current_period_end=2 * DAY),
-            state(0, "past_due", current_period_end=DAY),
+            state(9, "past_due", current_period_end=iso(2 * DAY)),
+            state(0, "past_due", current_period_end=iso(DAY)),
             9 * DAY,
         ],
         [("fired", 9), ("escalated", 5 * DAY)],
         id="newest by event time, not by arrival",
     ),
     pytest.param(
-        [state(9 * DAY, "past_due", current_period_end=DAY)],
+        [state(9 * DAY, "past_due", current_period_end=iso(DAY))],
         [("fired", 9 * DAY), ("escalated", 9 * DAY)],
         id="an instant already past escalates as it fires",
     ),
     pytest.param(
-        [state(5, "unpaid"), state(5, "unpaid", grace_ended_at=5), 9 * DAY],
+        [state(5, "unpaid"), state(5, "unpaid", grace_ended_at=iso(5)), 9 * DAY],
         [("fired", 5), ("escalated", 5)],
         id="a second step that changes no label is told to nobody",
     ),
@@ -400,6 +400,36 @@ ESCALATIONS: list[Any] = [
 @pytest.mark.parametrize(("history", "expected"), ESCALATIONS)
 def test_delinquency_escalates(history: list[Said], expected: list[tuple[str, float]]) -> None:
     assert run(delinquent(), *history) == expected
+
+
+NOW = 1_793_865_600.0  # 2026-11-05T08:00:00Z
+SPELLINGS: list[Any] = [
+    "2026-11-05 08:00:00 UTC",
+    "2026-11-05T09:00:00+01:00",
+    "20261105T080000Z",
+    1_793_865_600,
+    "1793865600",
+    1_793_865_600_000,
+    1_793_865_600_000_000,
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_deadline_is_read_as_a_timestamp_is(spelling: Any) -> None:
+    assert instant(spelling) == NOW
+    bench = delinquent()
+    bench.see(state(NOW, "past_due", current_period_end=spelling))
+    assert bench.engine.next_deadline() == NOW + 3 * DAY
+    assert bench.engine.bad_instants == {}
+
+
+@pytest.mark.parametrize("value", ["soon", 0, -5, "2026-02-30", True, ["2026-11-05"], 1e25])
+def test_a_deadline_that_is_no_instant_is_counted(value: Any) -> None:
+    bench = delinquent()
+    bench.see(state(NOW, "past_due", current_period_end=value, grace_ended_at=None))
+    assert bench.engine.bad_instants == {"Rule": 1}
+    bench.see(state(NOW + 1, "past_due", current_period_end="", grace_ended_at=value))
+    assert bench.engine.bad_instants == {"Rule": 2}
 
 
 def test_escalation_lays_labels_and_annotations_over_in_list_order() -> None:
@@ -523,7 +553,7 @@ def test_counts_know_every_rule_at_zero_and_follow_severity() -> None:
 def test_next_deadline_is_the_next_thing_to_do() -> None:
     bench = delinquent()
     assert bench.engine.next_deadline() is None
-    bench.see(state(0, "past_due", current_period_end=DAY))
+    bench.see(state(0, "past_due", current_period_end=iso(DAY)))
     assert bench.engine.next_deadline() == 4 * DAY
     bench.tick(4 * DAY)
     assert bench.engine.next_deadline() == 45 * DAY

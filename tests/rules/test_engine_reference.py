@@ -12,7 +12,7 @@ from sidecar.parse.event import Event, as_number
 from sidecar.rules.aggregates import FUNCTIONS, Function
 from sidecar.rules.condition import is_absence, parse_condition
 from sidecar.rules.rule import Rule
-from support.rules import Bench, rule, step
+from support.rules import Bench, iso, rule, step
 from support.rules_absence import AbsenceReference
 from support.rules_median import MEDIAN, WITH_MEDIAN
 from support.rules_reference import MODELS, Model, Reference, Told
@@ -76,7 +76,8 @@ def events(draw: st.DrawFn, near: float) -> Event:
     }
     for name in ("ends", "graced"):
         if draw(st.integers(0, 3)) == 0:
-            values[name] = near + draw(st.integers(-50, 50))
+            named = iso(near + draw(st.integers(-50, 50)))
+            values[name] = draw(st.sampled_from([named, named, named, 0, "soon"]))
     if draw(st.booleans()):
         values["id"] = draw(st.sampled_from("pqr"))
     status = draw(st.sampled_from(["bad", "bad", "worse", "good", "paid", "paid"]))

@@ -123,6 +123,13 @@ def test_an_event_from_the_future_does_not_carry_the_clock_away(two_rules: Confi
     assert seen.reading.future == 1
 
 
+def test_times_that_are_none_are_counted(two_rules: Config) -> None:
+    seen = history(two_rules)
+    bad = line(None, org="b", timestamp="today")
+    assert times(seen.events([log([line(T0 + 1, org="a"), bad])])) == [1, 1]
+    assert seen.reading.bad_times == 1
+
+
 def test_rejects_are_counted_by_reason(two_rules: Config) -> None:
     seen = history(two_rules)
     list(seen.events([log([b"WEBHOOK_METRIC: nothing\n", line(T0, org="a")])]))

@@ -1,6 +1,7 @@
 """Rules, events and a state file in memory, for tests of the rule engine."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from sidecar.matchers import Matcher, parse_matcher
@@ -45,6 +46,11 @@ def rule(condition: str, *, resolve: Sequence[str] | None = None, **more: Any) -
         resolve=None if resolve is None else matchers(*resolve),
         **{**settings, **more},
     )
+
+
+def iso(at: float) -> str:
+    """Return an instant as hosts write it; as a number, one so early would be none."""
+    return datetime.fromtimestamp(at, UTC).isoformat()
 
 
 def event(at: float, status: str = "s", event_type: str = "x", **fields: Any) -> Event:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from sidecar.matchers import all_match
-from sidecar.parse.event import Event, as_number, as_text, field_of, instant_of, text_of
+from sidecar.parse.event import Event, as_number, as_text, field_of, instant, text_of
 from sidecar.rules.condition import Aggregate, Comparison, is_absence, value_test
 from sidecar.rules.rule import Escalation, Rule
 
@@ -328,9 +328,9 @@ class Reference:
     def _due(self, step: Escalation, alert: Open) -> float | None:
         named: tuple[float, float] | None = None
         for event in alert.events if step.at_field else []:
-            instant = instant_of(field_of(event, step.at_field))
-            if instant is not None and (named is None or event.at >= named[0]):
-                named = (event.at, instant)
+            stated = instant(field_of(event, step.at_field))
+            if stated is not None and (named is None or event.at >= named[0]):
+                named = (event.at, stated)
         if named is not None:
             return named[1] + step.offset
         return None if step.after is None else alert.fired_at + step.after

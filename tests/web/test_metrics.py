@@ -97,6 +97,12 @@ def test_overflow_of_each_metric_exists_at_0() -> None:
         assert found[sample("sidecar_bad_values_total", metric=metric)] == 0
 
 
+def test_what_a_rule_cannot_read_exists_at_0() -> None:
+    found = rendered(expecting())
+    for name in ("values", "instants"):
+        assert found[sample(f"sidecar_rule_bad_{name}_total", alertname="Delinquent")] == 0
+
+
 def test_expecting_again_keeps_what_was_counted() -> None:
     metrics = expecting()
     metrics.sent.labels("team", "slack").inc()
