@@ -208,17 +208,18 @@ class Telemetry:
         for status in batch.logs:
             lag[status.log] += status.lag_bytes
             # Oldest first: what stays is where the log's newest file stands.
-            self.metrics.position.labels(status.log).set(status.position)
-            self.metrics.size.labels(status.log).set(status.size)
-        for log in self._logs - set(lag):
+            self.metrics.position.labels(_label(status.log)).set(status.position)
+            self.metrics.size.labels(_label(status.log)).set(status.size)
+        labels = set(map(_label, lag))
+        for gone in self._logs - labels:
             for gauge in self.metrics.by_log:
-                gauge.remove(log)
-        self._logs = set(lag)
+                gauge.remove(gone)
+        self._logs = labels
         late: dict[Subject, dict[str, int]] = {}
         for log, behind in lag.items():
-            self.metrics.lag_bytes.labels(log).set(behind)
+            self.metrics.lag_bytes.labels(_label(log)).set(behind)
             seconds = core.lag_seconds(log, now) if log in batch.lagging else 0.0
-            self.metrics.lag_seconds.labels(log).set(seconds)
+            self.metrics.lag_seconds.labels(_label(log)).set(seconds)
             if seconds > LAG_SECONDS:
                 late[log,] = {"lag_bytes": behind, "lag_seconds": round(seconds)}
         self.watch.present(Problem.LAG, late, now)
@@ -269,6 +270,11 @@ def _facts(row: OutboxRow) -> dict[str, object]:
         "id": row.id,
         "attempt": row.attempt,
     }
+
+
+def _label(log: str) -> str:
+    """Return a log's name as UTF-8 can hold it: a file's name may be any bytes."""
+    return log.encode("utf-8", "backslashreplace").decode()
 
 
 def _age(since: float | None, now: float) -> float:

@@ -1,16 +1,21 @@
 """The HTTP API: JSON in and out; what it does is behind the port `Api`."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
+import structlog
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sidecar.web.fault import Refusal
 
 LONGEST_BODY = 64 * 1024
+_JSON_PATHS = "/api/"
+_log = structlog.get_logger()
 
 
 class Api(Protocol):
@@ -75,6 +80,40 @@ async def refused(_request: Request, refusal: Exception) -> Response:
     return _json({"error": str(refusal)}, status)
 
 
+class FailureGuard:
+    """ASGI middleware: what goes wrong in a request is that request's failure, a 500, and logged.
+
+    The log is ours, which redacts; a traceback of the web server's own would not.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answering = False
+
+        async def noted(message: Message) -> None:
+            nonlocal answering
+            answering = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except Exception as wrong:  # noqa: BLE001 - whatever it is, it is this request's own
+            kind = type(wrong).__name__
+            path = str(scope["path"])
+            _log.exception("request_failed", path=path, error=kind)
+            if not answering:
+                await _failed(path, kind)(scope, receive, send)
+
+
+def _failed(path: str, kind: str) -> Response:
+    sentence = f"this request failed inside the sidecar ({kind}); its log says where"
+    if path.startswith(_JSON_PATHS):
+        return _json({"error": sentence}, 500)
+    return PlainTextResponse(f"{sentence}\n", 500)
+
+
 async def _body(request: Request, shape: type[_ResolveRequest]) -> _ResolveRequest:
     """Return the request's JSON body; raises Refusal."""
     body = b""
@@ -89,5 +128,8 @@ async def _body(request: Request, shape: type[_ResolveRequest]) -> _ResolveReque
 
 
 def _json(value: Any, status: int = 200) -> Response:
-    body = msgspec.json.encode(value, enc_hook=str) + b"\n"
-    return Response(body, status, media_type="application/json")
+    try:
+        body = msgspec.json.encode(value, enc_hook=str)
+    except UnicodeEncodeError:  # a file's name need not be UTF-8; here it is escaped
+        body = json.dumps(msgspec.to_builtins(value, enc_hook=str)).encode()
+    return Response(body + b"\n", status, media_type="application/json")

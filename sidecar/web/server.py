@@ -23,7 +23,7 @@ from starlette.types import ASGIApp
 from sidecar import __version__
 from sidecar.secret import Secret
 from sidecar.web.access import AccessGuard, HostCheck, is_loopback
-from sidecar.web.api import Api, refused, routes as api_routes
+from sidecar.web.api import Api, FailureGuard, refused, routes as api_routes
 from sidecar.web.fault import Refusal, StartError
 from sidecar.web.metrics import render_registry
 
@@ -111,7 +111,8 @@ def build_app(state: WebState) -> Starlette:
         openmetrics = wants_openmetrics(request.headers.get("accept", ""))
         text = state.exposition(openmetrics)
         text += render_registry(state.registry, openmetrics=openmetrics)
-        body = (text + ("# EOF\n" if openmetrics else "")).encode()
+        # What UTF-8 cannot hold would fail each scrape from now on.
+        body = (text + ("# EOF\n" if openmetrics else "")).encode("utf-8", "replace")
         headers = {"Vary": "Accept, Accept-Encoding"}
         if accepts_gzip(request.headers.get("accept-encoding", "")):
             # On a thread: zlib lets go of the interpreter lock, the event loop goes on.
@@ -133,7 +134,10 @@ def build_app(state: WebState) -> Starlette:
     routes = [Route(path, page) for path, page in pages.items()]
     app = Starlette(
         routes=routes + (api_routes(state.api) if state.api else []),
-        middleware=[Middleware(AccessGuard, loopback=state.loopback, token=state.token)],
+        middleware=[
+            Middleware(FailureGuard),
+            Middleware(AccessGuard, loopback=state.loopback, token=state.token),
+        ],
         exception_handlers={Refusal: refused},
     )
     app.router.redirect_slashes = False  # a path that is not there is a plain 404

@@ -1,12 +1,14 @@
 """What /metrics says of a log that is not read to its end."""
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sidecar.config.load import load_config
 from sidecar.core import NOTHING_STORED, Core
 from sidecar.daemon.telemetry import Telemetry
+from sidecar.web.metrics import render_registry
 from support.read import Reader
 
 NOW = 1_793_788_200.0
@@ -83,3 +85,16 @@ def test_times_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
     value = telemetry.metrics.registry.get_sample_value
     assert value("sidecar_bad_timestamps_total") == 1
     assert value("sidecar_rule_bad_instants_total", {"alertname": "A"}) == 1
+
+
+def test_a_log_whose_name_is_not_utf8_has_its_labels_and_fails_no_scrape(tmp_path: Path) -> None:
+    (tmp_path / "sidecar.yaml").write_text(CONFIG)
+    (tmp_path / "none.rules.yaml").write_text("groups: []\n")
+    config = load_config(str(tmp_path / "sidecar.yaml"), {})
+    log = tmp_path / os.fsdecode(b"app\xff.log")
+    log.write_text(line(0))
+    reader, core, telemetry = Reader(log), Core(config), Telemetry(config, lambda: NOW)
+    batch = reader.poll()
+    telemetry.stepped(batch, core.step(batch, NOW), core, now=NOW, commit_seconds=0.0)
+    text = render_registry(telemetry.metrics.registry, openmetrics=False)
+    assert 'app\\\\udcff.log"} 0.0' in text

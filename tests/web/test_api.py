@@ -1,13 +1,18 @@
 """The HTTP API as seen from outside; what is behind it is a stub."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pytest
+from structlog.testing import capture_logs
 
 from sidecar.web.api import LONGEST_BODY
 from sidecar.web.fault import Refusal
 from sidecar.web.server import build_app
-from support.web import StubApi, asking_app, web_state
+from support.web import StubApi, asking, asking_app, web_state
 
 RESOLVE = "/api/v1/alerts/resolve"
+SECRET = "sk_live_NotARealKey0123456789"
 
 
 async def test_alerts_are_an_object_with_a_list() -> None:
@@ -72,6 +77,60 @@ async def test_an_endless_request_is_cut_off() -> None:
     async with asking_app(build_app(web_state(api=StubApi()))) as client:
         answer = await client.post(RESOLVE, content=b" " * (LONGEST_BODY + 1))
     assert answer.status_code == 413
+
+
+class BrokenApi(StubApi):
+    """Fails at whatever it is asked for, with a secret in its words."""
+
+    async def alerts(self) -> list[dict[str, Any]]:
+        raise KeyError(SECRET)
+
+    async def status(self) -> dict[str, Any]:
+        return {"logs": [1 / 0]}
+
+    async def resolve(self, alertname: str, key: Mapping[str, str]) -> dict[str, Any]:
+        raise RecursionError(alertname, key)
+
+    async def reload(self) -> Sequence[str]:
+        raise RuntimeError(SECRET)
+
+
+FAILING = [
+    ("GET", "/api/v1/alerts", "KeyError"),
+    ("GET", "/api/v1/status", "ZeroDivisionError"),
+    ("POST", RESOLVE, "RecursionError"),
+    ("POST", "/-/reload", "RuntimeError"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "kind"), FAILING)
+async def test_an_exception_is_the_failure_of_its_own_call_and_logged(
+    method: str, path: str, kind: str
+) -> None:
+    sentence = f"this request failed inside the sidecar ({kind}); its log says where"
+    with capture_logs() as logged:
+        async with asking(web_state(api=BrokenApi())) as client:
+            answer = await client.request(method, path, json={"alertname": "A"})
+            assert (await client.get("/-/healthy")).status_code == 200
+    assert answer.status_code == 500
+    found = answer.json()["error"] if path.startswith("/api/") else answer.text.removesuffix("\n")
+    assert found == sentence
+    assert SECRET not in answer.text
+    assert logged == [
+        {
+            "event": "request_failed", "log_level": "error",
+            "path": path, "error": kind, "exc_info": True,
+        }
+    ]  # fmt: skip
+
+
+async def test_what_utf8_cannot_hold_is_escaped() -> None:
+    class Api(StubApi):
+        async def status(self) -> dict[str, Any]:
+            return {"logs": ["app\udcff.log"]}
+
+    async with asking_app(build_app(web_state(api=Api()))) as client:
+        assert (await client.get("/api/v1/status")).json() == {"logs": ["app\udcff.log"]}
 
 
 async def test_a_reload_answers_in_words() -> None:

@@ -63,6 +63,22 @@ async def test_metrics_is_compressed_for_those_who_accept_it() -> None:
     assert samples(gzip.decompress(raw).decode()).keys() == samples(plain.text).keys()
 
 
+async def test_a_scrape_that_fails_is_a_500_and_the_next_one_is_answered() -> None:
+    texts = iter(["a 1\n", "a 2\n"])
+
+    def exposition(openmetrics: bool) -> str:  # noqa: FBT001 - WebState says so
+        return texts.__next__() if openmetrics else str(1 / 0)
+
+    async with asking(web_state(exposition)) as client:
+        failed = await client.get("/metrics")
+        answered = await client.get("/metrics", headers=OPENMETRICS)
+    assert failed.status_code == 500
+    assert failed.text == (
+        "this request failed inside the sidecar (ZeroDivisionError); its log says where\n"
+    )
+    assert (answered.status_code, answered.text.startswith("a 1\n")) == (200, True)
+
+
 async def test_a_cache_is_told_what_the_answer_depends_on() -> None:
     async with asking(counting_state()) as client:
         answer = await client.get("/metrics")
