@@ -23,7 +23,7 @@ from sidecar.measure.series import (
     events_metric,
     kind_of,
 )
-from sidecar.parse.event import STANDARD_FIELDS, Event, Run, Triple
+from sidecar.parse.event import LONGEST_LABEL, STANDARD_FIELDS, Event, Run, Triple
 from sidecar.rows import SeriesRow
 
 _PROVIDER, _EVENT_TYPE, _STATUS = STANDARD_FIELDS
@@ -57,10 +57,6 @@ def named_values(
     mine = [matcher for matcher in matchers if matcher.name == name]
     listed = next((values for m in mine if (values := m.named_values())), tuple(default))
     return tuple(v for v in dict.fromkeys(listed) if v and all(m.matches(v) for m in mine))
-
-
-# A longer label value is no name of anything; it would be kept, stored and scraped for ever.
-MAX_LABEL_LENGTH = 256
 
 
 class Family:
@@ -113,7 +109,7 @@ class Family:
         if number is None:
             self.bad += 1
             return
-        series = self.series(tuple(_label(event, name) for name in self._fields), now)
+        series = self.series(tuple(map(event.text, self._fields)), now)
         self._take(series, number, event.at)
 
     def count(self, series: Series, events: int) -> None:
@@ -169,7 +165,7 @@ class Family:
         values = tuple(map(_clean, values))
         used = len(self._series) - (self._others in self._series)
         if values not in self._series and (
-            used >= self.metric.limit or any(len(v) > MAX_LABEL_LENGTH for v in values)
+            used >= self.metric.limit or any(len(v) > LONGEST_LABEL for v in values)
         ):
             values = self._others
         if values not in self._series:
@@ -185,13 +181,6 @@ class Family:
 
 def _all_match(matchers: Sequence[Matcher], fields: dict[str, str]) -> bool:
     return all(matcher.matches(fields[matcher.name]) for matcher in matchers)
-
-
-def _label(event: Event, name: str) -> str:
-    """Return a label's value; the three standard fields as counted, not as logged."""
-    if name in STANDARD_FIELDS:
-        return event.triple[STANDARD_FIELDS.index(name)]
-    return event.text(name)
 
 
 def _clean(value: str) -> str:

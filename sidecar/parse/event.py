@@ -23,6 +23,10 @@ Triple = tuple[str, str, str]
 
 UNKNOWN_PROVIDER = "unknown"
 STANDARD_FIELDS = ("webhook_provider", "event_type", "status")
+# A longer text is no name of anything, and would be kept, stored and scraped for ever. A key keeps
+# its head and a digest of the whole; a label of a metric counts under `__other__`; an event whose
+# standard field is longer is none.
+LONGEST_LABEL = 256
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
 _MOST_DIGITS = 400  # no float needs more; float() slows down with the square of them
 
@@ -65,16 +69,32 @@ class Event(msgspec.Struct, frozen=True):
         return (self.provider, self.event_type, self.status)
 
     def get(self, name: str) -> Any:
-        """Return the raw value of a field, following dots into nested objects; None if missing."""
+        """Return a field's value; None where it is missing.
+
+        The three standard fields are what the parser made of them. Any other name is that of a
+        field or leads, its dots as steps, into nested objects.
+        """
+        if name == "status":
+            return self.status
+        if name == "event_type":
+            return self.event_type
+        if name == "webhook_provider":
+            return self.provider
         return field_value(self.fields, name)
 
     def text(self, name: str) -> str:
-        """Return a field as label text: missing and null are empty, true and false lower case."""
-        return as_text(field_value(self.fields, name))
+        """Return a field as text: missing and null are empty, true and false lower case."""
+        value = self.get(name)
+        return value if type(value) is str else as_text(value)
+
+    def label(self, name: str) -> str:
+        """Return a field as the text of a label, bounded in length, free of lone surrogates."""
+        text = self.text(name)
+        return text if len(text) <= LONGEST_LABEL and text.isascii() else bounded(text)
 
     def number(self, name: str) -> float | None:
         """Return a field as a finite number, or None when it is not one (booleans are not)."""
-        return as_number(field_value(self.fields, name))
+        return as_number(self.get(name))
 
 
 _triple_of = attrgetter("provider", "event_type", "status")
@@ -181,35 +201,6 @@ def as_number(value: Any) -> float | None:
         number = float(value)
         return number if math.isfinite(number) else None
     return None
-
-
-# A key or state longer than this keeps its head and a digest of the whole.
-LONGEST_LABEL = 256
-
-
-def field_of(event: Event, name: str) -> Any:
-    """Return a field's raw value; the three standard fields are what the parser made of them."""
-    if name == "status":
-        return event.status
-    if name == "event_type":
-        return event.event_type
-    if name == "webhook_provider":
-        return event.provider
-    return field_value(event.fields, name)
-
-
-def text_of(event: Event, name: str) -> str:
-    """Return a field as text, for matchers."""
-    value = field_of(event, name)
-    return value if type(value) is str else as_text(value)
-
-
-def label_of(event: Event, name: str) -> str:
-    """Return a field as label text of bounded length, free of lone surrogates."""
-    text = None if name in STANDARD_FIELDS else event.fields.get(name)
-    if type(text) is not str:
-        text = text_of(event, name)
-    return text if text.isascii() and len(text) <= LONGEST_LABEL else bounded(text)
 
 
 def bounded(text: str, longest: int = LONGEST_LABEL) -> str:

@@ -35,7 +35,14 @@ from typing import Any, Literal
 import msgspec
 from ahocorasick_rs import BytesAhoCorasick, MatchKind
 
-from sidecar.parse.event import STANDARD_FIELDS, UNKNOWN_PROVIDER, Event, Triple, seconds_of
+from sidecar.parse.event import (
+    LONGEST_LABEL,
+    STANDARD_FIELDS,
+    UNKNOWN_PROVIDER,
+    Event,
+    Triple,
+    seconds_of,
+)
 from sidecar.parse.objects import MARKER, MARKER_BYTES, NOT_JSON, QUOTES, read_whole
 from sidecar.parse.record import bounded
 
@@ -71,7 +78,6 @@ class Needles:
 # Of each field. A log with more has no few dozen labels, and a decoder that knows few of them
 # would only be asked in vain.
 _MOST_LABELS = 200
-_LONGEST = 200
 _WORDS = ((b" None", b" null"), (b" True", b" true"), (b" False", b" false"))
 _CALL = re.compile(rb' (?:Decimal|UUID)\("([^"]*)"\)')
 # What replacing leaves behind in a label that held one of those, or began or ended within a call.
@@ -154,7 +160,7 @@ class Heads:
         for head in heads:
             for name, known in self._labels.items():
                 label = getattr(head, name)
-                if len(label) <= _LONGEST:
+                if len(label) <= LONGEST_LABEL:
                     known.add(label)
         if max(map(len, self._labels.values())) > _MOST_LABELS:
             self._known = self._any

@@ -8,6 +8,7 @@ from typing import Any
 
 from sidecar.parse.container import WRAPPINGS, Joiner, Line, may_be_wrapped, unwrap_all
 from sidecar.parse.event import (
+    LONGEST_LABEL,
     UNKNOWN_PROVIDER,
     Chunk,
     Event,
@@ -33,7 +34,6 @@ from sidecar.parse.objects import MARKER_BYTES, NOT_JSON, Unreadable
 from sidecar.parse.patterns import Pattern, TextPatterns
 from sidecar.parse.record import Record, find_record
 
-_MAX_TEXT = 200  # of event_type, status and webhook_provider: they become labels
 _MAX_SAMPLE = 200
 _AHEAD = 600.0  # seconds; beyond it, a clock is wrong or a unit misread
 
@@ -126,7 +126,7 @@ class Collector:
 
 
 def _fits(triple: Triple) -> bool:
-    return all(0 < len(text) <= _MAX_TEXT for text in triple)
+    return all(0 < len(text) <= LONGEST_LABEL for text in triple)
 
 
 def _provider(fields: dict[str, Any]) -> str:
@@ -140,7 +140,7 @@ def _label(fields: dict[str, Any], name: str) -> str:
     value = fields.get(name)
     if is_missing(value):
         raise Unreadable(RejectReason.MISSING_FIELD)
-    if not isinstance(value, str) or len(value) > _MAX_TEXT:
+    if not isinstance(value, str) or len(value) > LONGEST_LABEL:
         raise Unreadable(RejectReason.BAD_FIELD)
     return value
 

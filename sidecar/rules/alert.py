@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from sidecar.parse.event import Event, field_of, instant, is_missing
+from sidecar.parse.event import Event, instant, is_missing
 from sidecar.rules.program import CompiledRule
 from sidecar.rules.rule import Escalation, Key
 
@@ -180,7 +180,7 @@ class OpenAlert(msgspec.Struct):
         """Remember `event` as the last one that concerned this alert, and the instants in it."""
         self.event, self.sealed = event.fields, False
         for name in program.instants:
-            value, known = field_of(event, name), self.instants.get(name)
+            value, known = event.get(name), self.instants.get(name)
             named = instant(value)
             if named is None:
                 program.bad_instants += not is_missing(value)

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar, cast
 import re2
 
 from sidecar.matchers import Matcher, all_match
-from sidecar.parse.event import STANDARD_FIELDS, Event, Triple, text_of
+from sidecar.parse.event import STANDARD_FIELDS, Event, Triple
 from sidecar.rules.program import CompiledRule
 from sidecar.rules.rule import OWN_PROVIDER
 
@@ -212,12 +212,9 @@ class Index:
 
 
 def _tested(candidates: Candidates, event: Event) -> Iterator[Concern]:
-    def text(name: str) -> str:
-        return text_of(event, name)
-
-    for entry in candidates.gates.of(text):
-        matches = entry.match is not None and all_match(entry.match, text)
-        resolves = entry.resolve is not None and all_match(entry.resolve, text)
+    for entry in candidates.gates.of(event.text):
+        matches = entry.match is not None and all_match(entry.match, event.text)
+        resolves = entry.resolve is not None and all_match(entry.resolve, event.text)
         if matches or resolves:
             yield entry.program, matches, resolves
 

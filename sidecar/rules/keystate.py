@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from sidecar.parse.event import Event, text_of
+from sidecar.parse.event import Event
 from sidecar.rows import AlertRow, RuleStateRow
 from sidecar.rules.alert import (
     ENDING,
@@ -236,7 +236,7 @@ class KeyState:
     def _seen_before(self, event: Event) -> bool:
         """Return whether `dedup_by` knows this event already, and remember it."""
         name = self.program.rule.dedup_by
-        text = text_of(event, name) if name else ""
+        text = event.text(name) if name else ""
         if not text:
             return False
         seen = self.seen = {} if self.seen is None else self.seen

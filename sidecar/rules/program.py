@@ -10,9 +10,6 @@ from sidecar.parse.event import (
     STANDARD_FIELDS,
     Event,
     as_text,
-    field_of,
-    label_of,
-    text_of,
 )
 from sidecar.rules.aggregates import Asked, Shows
 from sidecar.rules.condition import (
@@ -101,9 +98,9 @@ class CompiledRule:
         """Return what `event` gives to which window."""
         out: Samples = []
         for place, aggregate in enumerate(self._aggregates):
-            if aggregate.match and not all_match(aggregate.match, lambda n: text_of(event, n)):
+            if aggregate.match and not all_match(aggregate.match, event.text):
                 continue
-            raw = field_of(event, aggregate.field) if aggregate.field else 1
+            raw = event.get(aggregate.field) if aggregate.field else 1
             if raw is None:
                 continue
             value = aggregate.function.sample(raw)
@@ -144,14 +141,14 @@ class CompiledRule:
 def _key_of(by: tuple[str, ...]) -> Callable[[Event], Key]:
     """Return what finds an event's key. Nearly all are one plain text at the top of the event."""
     if len(by) != 1 or by[0] in STANDARD_FIELDS:
-        return lambda event: tuple([label_of(event, name) for name in by])
+        return lambda event: tuple([event.label(name) for name in by])
     (name,) = by
 
     def key_of(event: Event) -> Key:
         text = event.fields.get(name)
         if type(text) is str and len(text) <= LONGEST_LABEL and text.isascii():
             return (text,)
-        return (label_of(event, name),)
+        return (event.label(name),)
 
     return key_of
 

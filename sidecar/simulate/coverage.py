@@ -7,7 +7,7 @@ from typing import Any
 
 from sidecar.matchers import Matcher, all_match
 from sidecar.measure.series import Metric
-from sidecar.parse.event import Event, as_text, field_of, is_bad_instant, text_of
+from sidecar.parse.event import Event, as_text, is_bad_instant
 from sidecar.redact import Redactor
 from sidecar.render.sandbox import TemplateEnvironment
 from sidecar.rules.aggregates import Shows
@@ -72,7 +72,7 @@ class Coverage:
         for name in names:
             texts = self._texts.setdefault(name, set())
             if len(texts) < _TEXTS:
-                texts.add(text_of(event, name))
+                texts.add(event.text(name))
         for program, matches, _ in self._index.concerned(event):
             if matches:
                 seen = self._of_rule[program.order]
@@ -81,11 +81,11 @@ class Coverage:
                 if len(seen.shapes) < _SHAPES:
                     seen.shapes.setdefault(frozenset(names), event)
                 for name in program.instants:
-                    if is_bad_instant(value := field_of(event, name)):
+                    if is_bad_instant(value := event.get(name)):
                         seen.bad_instants[name] += 1
                         seen.bad_examples.setdefault(name, value)
         for metric, counted in self._of_metric:
-            if all_match(metric.match, lambda name: text_of(event, name)):
+            if all_match(metric.match, event.text):
                 counted.matched += 1
                 counted.numbers += metric.value is None or event.number(metric.value) is not None
 
@@ -163,7 +163,7 @@ def _numberless(program: CompiledRule, seen: _RuleSightings) -> Iterator[Doubt]:
     """Yield the fields that should hold numbers and do not, in any event kept."""
     rule = program.rule
     for aggregate in (one for one in _aggregates(rule) if one.field):
-        values = [field_of(event, aggregate.field) for event in seen.shapes.values()]
+        values = [event.get(aggregate.field) for event in seen.shapes.values()]
         there = [value for value in values if value is not None]
         if there and all(aggregate.function.sample(value) is None for value in there):
             message = (
@@ -200,7 +200,7 @@ def _values(rule: Rule, event: Event, redactor: Redactor) -> dict[str, Any]:
     labels = {"alertname": rule.name, **rule.labels}
     for step in rule.escalate:
         labels.update(step.labels)
-    keys = (text_of(event, name) for name in rule.by)
+    keys = (event.text(name) for name in rule.by)
     labels.update(zip(rule.by_labels, keys, strict=True))
-    state = text_of(event, first.field) if first.function.shows is Shows.STATE else 1.0
+    state = event.text(first.field) if first.function.shows is Shows.STATE else 1.0
     return {"value": state, "labels": labels, "event": redactor.fields(event.fields)}

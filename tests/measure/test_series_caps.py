@@ -3,6 +3,7 @@
 from sidecar.measure.exposition import Exposition
 from sidecar.measure.meter import Meter
 from sidecar.measure.series import EVENTS_TOTAL, OVERFLOW, Metric, MetricType
+from sidecar.parse.event import LONGEST_LABEL
 from support.measure import NOW, event, events_of, sample, samples, shown
 
 BY_ORG = Metric(name="by_org_total", help="By org.", labels={"org": "org_id"}, limit=2)
@@ -69,10 +70,14 @@ def test_restored_overflow_goes_on_as_overflow() -> None:
     assert shown(after, BY_ORG)[sample("by_org_total", org=OVERFLOW)] == 3
 
 
-def test_a_label_value_of_absurd_length_is_overflow() -> None:
+def test_a_label_value_that_is_too_long_is_overflow() -> None:
     meter = Meter([BY_ORG])
-    meter.add(event(org_id="x" * 1000), NOW)
-    assert shown(meter, BY_ORG)[sample("by_org_total", org=OVERFLOW)] == 1
+    longest = "x" * LONGEST_LABEL
+    for org in (longest, longest + "x"):
+        meter.add(event(org_id=org), NOW)
+    found = shown(meter, BY_ORG)
+    assert found[sample("by_org_total", org=longest)] == 1
+    assert found[sample("by_org_total", org=OVERFLOW)] == 1
 
 
 def test_a_metric_without_labels_never_overflows() -> None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from sidecar.parse.event import LogFormat, Parsed, Triple
+from sidecar.parse.event import LONGEST_LABEL, LogFormat, Parsed, Triple
 from sidecar.parse.parser import Parser
 from support.parse import (
     NOW,
@@ -112,7 +112,7 @@ def test_ordinary_lines(form: Form) -> None:
 ODD_FIELDS: list[Fields] = [
     {"status": ""},
     {"status": None},
-    {"status": "x" * 201},
+    {"status": "x" * (LONGEST_LABEL + 1)},
     {"status": 5},
     {"status": "a None b"},
     {"status": "[ True"},

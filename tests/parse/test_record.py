@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sidecar.parse.event import LogFormat, RejectReason
+from sidecar.parse.event import LONGEST_LABEL, LogFormat, RejectReason
 from support.parse import NOW, event_in, parse
 
 FIELDS = {
@@ -105,6 +105,7 @@ def test_a_mere_mention_is_neither_event_nor_reject(line: str) -> None:
     assert (parsed.events, parsed.rejects) == ([], [])
 
 
+TOO_LONG = "p" * (LONGEST_LABEL + 1)
 CLAIMS = {
     "nothing follows": ("WEBHOOK_METRIC:", RejectReason.NO_OBJECT),
     "words follow": ("WEBHOOK_METRIC: soon", RejectReason.NO_OBJECT),
@@ -123,7 +124,10 @@ CLAIMS = {
     "null status": (JSON.replace('"processed"', "null"), RejectReason.MISSING_FIELD),
     "empty event_type": (JSON.replace("invoice.paid", ""), RejectReason.MISSING_FIELD),
     "a number as status": (JSON.replace('"processed"', "5"), RejectReason.BAD_FIELD),
-    "an endless status": (JSON.replace("processed", "p" * 201), RejectReason.BAD_FIELD),
+    "an endless status": (
+        JSON.replace("processed", TOO_LONG),
+        RejectReason.BAD_FIELD,
+    ),
     "a list as provider": (JSON.replace('"stripe"', "[]"), RejectReason.BAD_FIELD),
     "records without end": (
         json.dumps({"log": json.dumps({"log": json.dumps({"log": json.dumps({"log": JSON})})})}),
@@ -137,6 +141,12 @@ def test_a_claim_that_cannot_be_read_is_rejected_by_name(line: str, reason: Reje
     parsed = parse(line + "\n")
     assert parsed.events == []
     assert [reject.reason for reject in parsed.rejects] == [reason]
+
+
+def test_the_longest_label_is_one_to_metrics_and_keys_as_well() -> None:
+    longest = "p" * LONGEST_LABEL
+    event = event_in(JSON.replace("processed", longest))
+    assert event.status == event.label("status") == longest
 
 
 def test_a_reject_says_where_and_shows_the_head_of_its_line() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from sidecar.matchers import all_match
-from sidecar.parse.event import Event, text_of
+from sidecar.parse.event import Event
 from sidecar.rules.rule import Rule
 from support.rules_reference import DAY, FAR, MODELS, Known, Model, Reference
 
@@ -32,10 +32,10 @@ class AbsenceReference(Reference):
     def observe(self, event: Event, read_at: float) -> None:
         self.stale = read_at - event.at > self.stale_after
         rule = self.rule
-        resolves = rule.resolve is not None and all_match(rule.resolve, lambda n: text_of(event, n))
-        if not resolves and not all_match(rule.match, lambda n: text_of(event, n)):
+        resolves = rule.resolve is not None and all_match(rule.resolve, event.text)
+        if not resolves and not all_match(rule.match, event.text):
             return
-        key = tuple(text_of(event, name) for name in rule.by)
+        key = tuple(event.text(name) for name in rule.by)
         gives = any(self._gives(a, event) for a in self._aggregates())
         if key not in self.keys:
             if resolves or not gives:

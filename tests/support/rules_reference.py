@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from sidecar.matchers import all_match
-from sidecar.parse.event import Event, as_number, as_text, field_of, instant, text_of
+from sidecar.parse.event import Event, as_number, as_text, instant
 from sidecar.rules.condition import Aggregate, Comparison, is_absence, value_test
 from sidecar.rules.rule import Escalation, Rule
 
@@ -104,11 +104,11 @@ class Reference:
     def observe(self, event: Event, read_at: float) -> None:
         self.stale = read_at - event.at > self.stale_after
         rule = self.rule
-        matches = all_match(rule.match, lambda n: text_of(event, n))
-        resolves = rule.resolve is not None and all_match(rule.resolve, lambda n: text_of(event, n))
+        matches = all_match(rule.match, event.text)
+        resolves = rule.resolve is not None and all_match(rule.resolve, event.text)
         if not matches and not resolves:
             return
-        key = tuple(text_of(event, name) for name in rule.by)
+        key = tuple(event.text(name) for name in rule.by)
         gives = any(self._gives(a, event) for a in self._aggregates())
         if key not in self.keys and not gives and not resolves:
             return
@@ -218,9 +218,9 @@ class Reference:
         return self._sample(aggregate, event) is not None
 
     def _sample(self, aggregate: Aggregate, event: Event) -> Any:
-        if not all_match(aggregate.match, lambda n: text_of(event, n)):
+        if not all_match(aggregate.match, event.text):
             return None
-        raw = field_of(event, aggregate.field) if aggregate.field else True
+        raw = event.get(aggregate.field) if aggregate.field else True
         return None if raw is None else self._model(aggregate).sample(raw)
 
     def value(self, aggregate: Aggregate, part: Comparison, known: Known, t: float) -> Any:
@@ -328,7 +328,7 @@ class Reference:
     def _due(self, step: Escalation, alert: Open) -> float | None:
         named: tuple[float, float] | None = None
         for event in alert.events if step.at_field else []:
-            stated = instant(field_of(event, step.at_field))
+            stated = instant(event.get(step.at_field))
             if stated is not None and (named is None or event.at >= named[0]):
                 named = (event.at, stated)
         if named is not None:
@@ -361,7 +361,7 @@ class Reference:
 
     def _duplicate(self, known: Known, event: Event, t: float) -> bool:
         name = self.rule.dedup_by
-        text = text_of(event, name) if name else ""
+        text = event.text(name) if name else ""
         if not text:
             return False
         if known.ids.get(text, -FAR) + self.span > t:
