@@ -43,7 +43,7 @@ BEYOND = {
         mail-user-without-password""",
     "numbers that rise or stay within bounds, lists of one, lists within a text": """
         metric-buckets-not-rising bad-port group-by-all-and-more mail-malformed-address
-        mail-subject-twice""",
+        mail-subject-twice mail-address-too-long""",
     "how YAML is written: an editor's YAML has no such traps, or reports them itself": """
         trap-octal trap-on-as-a-key trap-secret-is-not-shown trap-underscore-in-number
         trap-yes-for-true yaml-key-is-a-list yaml-tag""",

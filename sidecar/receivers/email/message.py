@@ -13,7 +13,7 @@ from email.utils import format_datetime
 
 from sidecar.notify.model import EmailConfig, Notification
 from sidecar.render.renderer import MailText
-from sidecar.syntax.values import parse_mailbox
+from sidecar.syntax.values import mailbox_parts
 
 # Stands for a value that is empty, or would be more than one header; the mail goes out anyway.
 FALLBACK = "Alert (the text of this header could not be written)"
@@ -21,7 +21,6 @@ FALLBACK = "Alert (the text of this header could not be written)"
 MAX_LINE = 76
 # An encoded word may have 75 with the 12 around its text; the first stands behind a header's name.
 _MAX_CODED = 50
-_MAX_MAILBOX = 254  # RFC 5321, 4.5.3.1.3: 256 with its angle brackets
 _MAX_ID = 100
 
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,75}")
@@ -44,7 +43,7 @@ def build(config: EmailConfig, mail: MailText, notification: Notification) -> by
     filter (RFC 2919). `headers` of the config win over ours, but for those that hold the mail
     together. Raises ValueError when sender or destination is not one mailbox.
     """
-    domain = mailbox(config.from_)[1].rpartition("@")[2]
+    domain = mailbox_parts(config.from_)[1].rpartition("@")[2]
     ours = {
         "From": _mailbox_words(config.from_),
         "To": _mailbox_words(notification.destination),
@@ -73,19 +72,8 @@ def header(name: str, words: list[str]) -> str:
     return text if words and short and _ONE_HEADER.fullmatch(text) else f"{name}: {FALLBACK}"
 
 
-def mailbox(text: str) -> tuple[str, str]:
-    """Return display name and address of a mailbox, bare or `Name <address>`. Raises ValueError."""
-    try:
-        name, _, address = parse_mailbox(text).removesuffix(">").rpartition("<")
-    except ValueError:
-        name = address = ""
-    if not 0 < len(address) <= _MAX_MAILBOX:
-        raise ValueError("not exactly one mail address in ASCII")
-    return name.strip().strip('"'), address
-
-
 def _mailbox_words(text: str) -> list[str]:
-    name, address = mailbox(text)
+    name, address = mailbox_parts(text)
     return [*_words(name, _PLAIN_NAME), f"<{address}>"] if name else [address]
 
 

@@ -7,9 +7,9 @@ import aiosmtplib
 
 from sidecar.notify.model import EmailConfig
 from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, scrub
-from sidecar.receivers.email.message import mailbox
 from sidecar.receivers.email.reply import SmtpPhase, failure
 from sidecar.secret import Secret
+from sidecar.syntax.values import mailbox_parts
 
 IMPLICIT_TLS_PORT = 465
 # RFC 5321 section 4.5.3.2 asks for minutes of patience. A relay that needs them for an alert is as
@@ -73,9 +73,9 @@ class _Dialogue:
             password = config.auth_password.reveal() if config.auth_password else ""
             await client.login(config.auth_username, password)
         self.phase = SmtpPhase.SENDER
-        await client.mail(mailbox(config.from_)[1])
+        await client.mail(mailbox_parts(config.from_)[1])
         self.phase = SmtpPhase.RECIPIENT
-        await client.rcpt(mailbox(to)[1])
+        await client.rcpt(mailbox_parts(to)[1])
         self.phase = SmtpPhase.DATA
         return (await client.data(message)).message
 
