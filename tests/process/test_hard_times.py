@@ -13,10 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
 from sidecar.daemon.app import Daemon
 from support.crash import counted, messages, told
+from support.live import JumpingClock
 from support.sinks import SlackSink
 
 CONFIG = """\
@@ -41,13 +41,6 @@ groups:
         labels: {severity: critical}
         annotations: {summary: '{{ labels.org_id }} failed twice.'}
 """
-
-
-class JumpingClock(SystemClock):
-    """The machine's clock as somebody sets it; how long a wait takes is no matter of it."""
-
-    def jump(self, seconds: float) -> None:
-        self._shift += seconds
 
 
 @dataclass
