@@ -21,7 +21,7 @@ from sidecar.batch import ReadBatch
 from sidecar.config.settings import Config
 from sidecar.measure.meter import Meter
 from sidecar.notify.notifier import Decision, Notifier, NotifyDelta
-from sidecar.parse.event import Chunk, Event, Parsed, Reject, Tally, Triple, runs_of
+from sidecar.parse.event import Chunk, Event, Foreign, Parsed, Reject, Tally, Triple, runs_of
 from sidecar.parse.parser import Parser
 from sidecar.redact import Redactor
 from sidecar.rows import (
@@ -86,6 +86,7 @@ class Positions:
 # The outcome of a message that was decided on and recorded, and is never sent.
 SHADOW = "shadow"
 _R = TypeVar("_R", bound=Row)
+_Sampled = TypeVar("_Sampled", Reject, Foreign)
 
 
 class Stored(Protocol):
@@ -118,6 +119,7 @@ class Step(msgspec.Struct):
     transitions: list[Transition] = msgspec.field(default_factory=list)
     decisions: list[Decision] = msgspec.field(default_factory=list)
     rejects: list[Reject] = msgspec.field(default_factory=list)  # samples are redacted
+    foreign: list[Foreign] = msgspec.field(default_factory=list)  # same
     lines: int = 0
     bytes: int = 0
     events: int = 0
@@ -306,6 +308,7 @@ class Core:
         step.future += parsed.future
         step.bad_times += parsed.bad_times
         step.rejects += [self._redacted(reject) for reject in parsed.rejects]
+        step.foreign += [self._redacted(foreign) for foreign in parsed.foreign]
         self.positions.note(chunk, parsed.open_from)
 
     def _tick(self, batch: ReadBatch, now: float) -> None:
@@ -325,8 +328,8 @@ class Core:
             self.rule_time = min(now, *known)
             self.engine.tick(self.rule_time, now=now, complete=False)
 
-    def _redacted(self, reject: Reject) -> Reject:
-        return msgspec.structs.replace(reject, sample=self.redactor.text(reject.sample))
+    def _redacted(self, line: _Sampled) -> _Sampled:
+        return msgspec.structs.replace(line, sample=self.redactor.text(line.sample))
 
 
 def _withhold(told: NotifyDelta) -> list[OutboxRow]:

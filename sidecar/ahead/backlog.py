@@ -221,7 +221,7 @@ class Assistant:
         end = begin + len(chunk.data)
         self._shared[begin:end] = chunk.data
         self._slot = (self._slot + 1) % _SLOTS
-        task = Task(begin, end, chunk.format, chunk.start, now, self._news)
+        task = Task(begin, end, chunk.format, chunk.start, now, self._news, chunk.prefix)
         self._news = []
         try:
             send(self._tasks, task)

@@ -47,6 +47,7 @@ class Task(msgspec.Struct, array_like=True):
     start: int
     now: float
     known: list[tuple[Triple, bool]]
+    prefix: str | None = None
 
 
 class Answer(msgspec.Struct, array_like=True):
@@ -130,7 +131,7 @@ class Worker:
                 unknown.append(triple)
             return bool(known)
 
-        chunk = Chunk(0, "", task.format, data, task.start)
+        chunk = Chunk(0, "", task.format, data, task.start, task.prefix)
         parsed = self._parser.parse_ordinary(chunk, now=task.now, wanted=wanted)
         return Answer(unknown=unknown) if unknown else Answer(parsed)
 

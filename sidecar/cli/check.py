@@ -65,7 +65,8 @@ def _sampled(results: list[Checked], samples: Iterable[Path]) -> Checked:
     except UnreadableLogError as wrong:
         raise click.UsageError(str(wrong)) from wrong
     if not all(events for _, events in held):
-        raise click.UsageError("the sample holds no event")
+        said = (str(fault) for faults, _ in held for fault in faults)
+        raise click.UsageError("\n".join(["the sample holds no event", *said]))
     return Checked(tuple(fault for faults, _ in held for fault in faults))
 
 

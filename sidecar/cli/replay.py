@@ -112,6 +112,9 @@ def summary(replay: Replay) -> Iterator[str]:
     if reading.rejects:
         rejects = sorted((reason.value, count) for reason, count in reading.rejects.items())
         yield f"rejects     {_counts(rejects)}"
+    if reading.foreign:
+        foreign = sorted((reason.value, count) for reason, count in reading.foreign.items())
+        yield f"foreign     {_counts(foreign)}"
     if reading.future:
         yield f"future      {_of(reading.future, 'event')} dated ahead of the clock"
     if reading.bad_times:

@@ -27,13 +27,15 @@ def hold_against(paths: Sequence[str], checked: Checked, now: float) -> tuple[li
     """
     config = checked.config or unrouted(checked.rules, checked.metrics, checked.patterns)
     sightings = Coverage(config.rules, config.metrics)
-    history = History(config.patterns, clock=now)
+    history = History(config, clock=now)
     logs = [Log(p, partial(read_chunks, p, n, _unheard)) for n, p in enumerate(paths)]
     items = _watched(history.events(logs), sightings)
     failures = list(_failures(config, items))
     doubts = [_fault(doubt) for doubt in sightings.doubts(Redactor(config.redact))]
     dates = _bad_times(paths[0], history.reading)
-    return [*dates, *doubts, *failures] if sightings.events else [], sightings.events
+    quoted = list(_quoted(paths[0], config, history.reading))
+    shown = [*dates, *doubts, *failures] if sightings.events else []
+    return [*quoted, *shown], sightings.events
 
 
 def _bad_times(path: str, reading: Reading) -> Iterator[Fault]:
@@ -41,6 +43,17 @@ def _bad_times(path: str, reading: Reading) -> Iterator[Fault]:
         message = f"`timestamp` is no instant in {reading.bad_times} of {reading.events} events"
         hint = "they take the stamp of their line, else the time of reading"
         yield Fault(path, 1, 1, message, hint, "warning")
+
+
+def _quoted(path: str, config: Config, reading: Reading) -> Iterator[Fault]:
+    """Yield, for each place where a stranger may write, how many lines have the marker there."""
+    redactor = Redactor(config.redact)
+    for reason, count in sorted(reading.foreign.items()):
+        sample = redactor.text(reading.foreign_samples[reason])
+        lines = "1 line has" if count == 1 else f"{count} lines have"
+        text = f"{lines} WEBHOOK_METRIC where a stranger may write ({reason.value}): no event"
+        hint = f"see docs/security.md; the first is {sample!r}"
+        yield Fault(path, 1, 1, text, hint, "warning")
 
 
 def _unheard(_: int) -> None: ...

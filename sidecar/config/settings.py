@@ -3,6 +3,7 @@
 import glob
 from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass
+from fnmatch import fnmatchcase
 from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -20,7 +21,7 @@ from sidecar.syntax.faults import Names, Wrong, did_you_mean
 from sidecar.syntax.files import Seen, absolute, absolute_glob
 from sidecar.syntax.table import Placed, Reading, Schema, Table, declared, key, table, text_of
 from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar
-from sidecar.syntax.values import Positive, choice, string
+from sidecar.syntax.values import MaybeRe2, Positive, choice, string
 
 
 def _glob(node: Node, _: Reading) -> str:
@@ -52,6 +53,10 @@ class Source(Table):
         "start_at",
         default=False,
     )
+    prefix: MaybeRe2 = key(
+        "RE2, matching all that stands before an event in its line; else what loggers put there.",
+        default=None,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +77,14 @@ class Config:
     route: Route
     receivers: Mapping[str, Receiver]
     seen: Seen = field(default_factory=Seen, compare=False, repr=False)  # of which files it is
+
+    def prefix_of(self, path: str) -> str | None:
+        """Return what the source that names `path`, or a file rotated from it, pins as prefix."""
+        absolute_path = realpath(path)
+        for source in self.sources:
+            if fnmatchcase(absolute_path, source.path + "*"):
+                return source.prefix
+        return None
 
     def providers(self) -> list[str]:
         """Return the webhook providers that pattern and rule files name, in their order."""

@@ -46,7 +46,7 @@ class Telemetry:
         self._problems: frozenset[str] = frozenset()
         self._logs: set[str] = set()
         self._seen: Counter[tuple[str, str]] = Counter()
-        self._reject_logged_at = -REJECT_LOG_SECONDS
+        self._reject_logged_at = self._foreign_logged_at = -REJECT_LOG_SECONDS
         self._commit_failing_since: float | None = None
         self._commit_failure = ""
 
@@ -173,6 +173,15 @@ class Telemetry:
             self._reject_logged_at = now
             first = step.rejects[0]
             _log.warning("line_rejected", reason=first.reason.value, sample=first.sample)
+        for foreign in step.foreign:
+            metrics.foreign.labels(foreign.reason.value).inc()
+        if step.foreign and now - self._foreign_logged_at >= REJECT_LOG_SECONDS:
+            self._foreign_logged_at = now
+            first_foreign = step.foreign[0]
+            _log.warning(
+                "foreign_marker", reason=first_foreign.reason.value, sample=first_foreign.sample,
+                see="docs/security.md",
+            )  # fmt: skip
         for (kind, detail), amount in batch.counts.items():
             self._happened(kind, detail, amount, now)
         self._lag(batch, core, now)

@@ -46,6 +46,7 @@ class Chunk(msgspec.Struct, frozen=True):
     `file` is the id of the log file, `log` the path its log is known by (partial lines of
     Docker and CRI are joined per log, across rotation), `start` the position of `data[0]` in
     decompressed bytes. `data` ends with a newline unless the file ended for good without one.
+    `prefix` is what may stand before an event, as RE2; None: a logger's furniture.
     """
 
     file: int
@@ -53,6 +54,7 @@ class Chunk(msgspec.Struct, frozen=True):
     format: LogFormat
     data: bytes
     start: int
+    prefix: str | None = None
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -136,6 +138,25 @@ class Reject(msgspec.Struct, frozen=True):
     sample: str
 
 
+class ForeignReason(StrEnum):
+    """Where a marker stands that the host did not write as its message. A metric label."""
+
+    BEFORE = "before"  # behind text that no logger puts in front of a message
+    AFTER = "after"  # with more text behind the object
+    FIELD = "field"  # in a field of a record that is not its message
+
+
+class Foreign(msgspec.Struct, frozen=True):
+    """A line with the marker where a stranger may have written it; never an event.
+
+    `sample` is its head, not yet redacted.
+    """
+
+    reason: ForeignReason
+    position: int
+    sample: str
+
+
 class Parsed(msgspec.Struct):
     """What one chunk held.
 
@@ -149,6 +170,7 @@ class Parsed(msgspec.Struct):
     events: list[Event] = msgspec.field(default_factory=list)
     tallies: dict[Triple, Tally] = msgspec.field(default_factory=dict)
     rejects: list[Reject] = msgspec.field(default_factory=list)
+    foreign: list[Foreign] = msgspec.field(default_factory=list)
     lines: int = 0
     future: int = 0
     bad_times: int = 0

@@ -44,6 +44,7 @@ from sidecar.parse.event import (
     seconds_of,
 )
 from sidecar.parse.objects import MARKER, MARKER_BYTES, NOT_JSON, QUOTES, read_whole
+from sidecar.parse.prefix import Prefix
 from sidecar.parse.record import bounded
 
 # No text in UTF-8 has these bytes. With texts of one to three different first bytes the library
@@ -190,6 +191,7 @@ def _decoder(labels: dict[str, Any], *, marked: bool) -> _Decode:
 LEAST = 8
 _UNBOUNDED = {int, dict, list}  # what `bounded` may have to cut
 _CLAIM = MARKER_BYTES + b": "
+_SHORT = 64  # bytes
 
 
 class Block(msgspec.Struct, gc=False):
@@ -291,12 +293,11 @@ class Claims(msgspec.Struct, gc=False):
         ]
 
 
-def find_claims(data: bytes, max_line: int, strangers: Needles) -> Claims | None:
+def find_claims(data: bytes, max_line: int, strangers: Needles, prefix: Prefix) -> Claims | None:
     """Return the lines of `data` that have the marker, if all are ordinary.
 
     None where one of the `strangers`, the marker among them, stands anywhere but in these lines'
-    objects, the prefix of one has a brace (it may open a record around the event), or a line is
-    too long.
+    objects, a line has a prefix that may not stand before an event, or is too long.
     """
     pieces = data.split(_CLAIM)
     if len(pieces) <= LEAST or not data.endswith(b"\n"):
@@ -309,12 +310,19 @@ def find_claims(data: bytes, max_line: int, strangers: Needles) -> Claims | None
     rest = b"".join((pieces[0], *between))
     if strangers.within(rest):
         return None
-    if b"{" in rest and not (_is_prefix(pieces[0]) and all(map(_is_prefix, between))):
+    if not prefix.fit_all(_prefixes([pieces[0], *between[:-1]], len(rest))):
         return None
     if len(data) > max_line and max(map(len, objects)) + max(map(len, pieces)) > max_line:
         return None
     return Claims(data, pieces, objects)
 
 
-def _is_prefix(between: bytes) -> bool:
-    return b"{" not in between[between.rfind(b"\n") + 1 :]
+def _prefixes(pieces: Sequence[bytes], size: int) -> set[bytes]:
+    """Return what stands before each object in its line; some with whole lines before that.
+
+    `size` is that of all pieces. Short ones are mostly the same, so that few are to be cut; to
+    hash long ones would cost more than to cut them.
+    """
+    if size < _SHORT * len(pieces):
+        return set(pieces)
+    return {piece[piece.rfind(b"\n") + 1 :] for piece in pieces}

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from sidecar.parse.event import RejectReason
+from sidecar.parse.event import ForeignReason, RejectReason
 
 STRING = re.compile(
     r"""([bB]?)(?:'([^'\\]*(?:\\.[^'\\]*)*)'|"([^"\\]*(?:\\.[^"\\]*)*)")""", re.DOTALL
@@ -229,7 +229,7 @@ _ENTRY = re.compile(
 class Unreadable(Exception):  # noqa: N818 - it names what the text is
     """A text that claims to be an event and is none; `reason` says why."""
 
-    def __init__(self, reason: RejectReason) -> None:
+    def __init__(self, reason: RejectReason | ForeignReason) -> None:
         super().__init__(reason)
         self.reason = reason
 
@@ -247,6 +247,12 @@ def read_object(text: str, start: int = 0) -> tuple[dict[str, Any], int]:
     if not isinstance(value, dict):
         raise Unreadable(RejectReason.NOT_AN_OBJECT)
     return value, reader.at
+
+
+def read_list(text: str, start: int) -> tuple[Any, int]:
+    """Read the list at `start`, whose items are read as by `read_object`. Raises Unreadable."""
+    reader = _ReprReader(text, start)
+    return reader.value(1), reader.at
 
 
 class _ReprReader:

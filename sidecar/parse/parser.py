@@ -12,6 +12,8 @@ from sidecar.parse.event import (
     UNKNOWN_PROVIDER,
     Chunk,
     Event,
+    Foreign,
+    ForeignReason,
     LogFormat,
     Parsed,
     Reject,
@@ -32,7 +34,8 @@ from sidecar.parse.fast import (
 )
 from sidecar.parse.objects import MARKER_BYTES, NOT_JSON, Unreadable
 from sidecar.parse.patterns import Pattern, TextPatterns
-from sidecar.parse.record import Record, find_record
+from sidecar.parse.prefix import Prefix
+from sidecar.parse.record import Record, find_records
 
 _MAX_SAMPLE = 200
 _AHEAD = 600.0  # seconds; beyond it, a clock is wrong or a unit misread
@@ -41,7 +44,8 @@ _AHEAD = 600.0  # seconds; beyond it, a clock is wrong or a unit misread
 class Collector:
     """Gathers one chunk's outcome; `wanted` is asked once per triple."""
 
-    def __init__(self, now: float, wanted: Callable[[Triple], bool]) -> None:
+    def __init__(self, now: float, wanted: Callable[[Triple], bool], prefix: Prefix) -> None:
+        self.prefix = prefix
         self._now = now
         self._latest = now + _AHEAD
         self._wanted = wanted
@@ -83,8 +87,12 @@ class Collector:
         else:
             self._tally(tally, at)
 
-    def reject(self, reason: RejectReason, position: int, text: str) -> None:
-        self._parsed.rejects.append(Reject(reason, position, text[:_MAX_SAMPLE]))
+    def reject(self, reason: RejectReason | ForeignReason, position: int, text: str) -> None:
+        sample = text[:_MAX_SAMPLE]
+        if isinstance(reason, ForeignReason):
+            self._parsed.foreign.append(Foreign(reason, position, sample))
+        else:
+            self._parsed.rejects.append(Reject(reason, position, sample))
 
     def finish(self, lines: int) -> Parsed:
         parsed = self._parsed
@@ -159,6 +167,7 @@ class Parser:
         self._max_line = max_line
         self._objects, self._claims = Heads(marked=True), Heads(marked=False)
         self._markers = Needles([MARKER_BYTES])
+        self._prefixes: dict[str | None, Prefix] = {}
         self._strangers = Needles([MARKER_BYTES, *WRAPPINGS, *self._patterns.literals])
 
     def parse(
@@ -177,7 +186,7 @@ class Parser:
         """
         parsed = ordinary or self.parse_ordinary(chunk, now=now, wanted=wanted)
         if parsed is None or (self._joiner.has_open(chunk.log) and self._is_wrapped(chunk)):
-            out = Collector(now, wanted)
+            out = Collector(now, wanted, self._prefix_of(chunk))
             self._read_lines(chunk, out)
             parsed = out.finish(_count(chunk.data))
         parsed.open_from = self._joiner.open_from(chunk)
@@ -191,14 +200,14 @@ class Parser:
         That is so of JSON objects alone, and of lines of which only the marker's can be events;
         also in whole lines of a container, where the log has no unfinished one.
         """
-        out = Collector(now, wanted)
+        out = Collector(now, wanted, self._prefix_of(chunk))
         bare = unwrap_all(chunk.data, chunk.format)
         data = chunk.data if bare is None else bare
-        lines = _lines(data) if data[:1] == b"{" else []
+        lines = _lines(data) if data[:1] == b"{" and out.prefix.fits("") else []
         block = read_objects(lines, self._objects, self._max_line)
         if block is not None and out.take_block(block):
             return out.finish(len(lines))
-        claims = self._only_claims(data)
+        claims = self._only_claims(data, out.prefix)
         if claims is None:
             return None
         if bare is None:
@@ -245,11 +254,17 @@ class Parser:
                 yield line
             position += len(raw) + 1
 
-    def _only_claims(self, data: bytes) -> Claims | None:
+    def _prefix_of(self, chunk: Chunk) -> Prefix:
+        prefix = self._prefixes.get(chunk.prefix)
+        if prefix is None:
+            prefix = self._prefixes[chunk.prefix] = Prefix(chunk.prefix)
+        return prefix
+
+    def _only_claims(self, data: bytes, prefix: Prefix) -> Claims | None:
         """Return the lines with the marker where nothing else in `data` can be an event."""
         if self._patterns.every_line:
             return None
-        return find_claims(data, self._max_line, self._strangers)
+        return find_claims(data, self._max_line, self._strangers, prefix)
 
     def _scan(self, data: bytes, start: int, out: Collector) -> None:
         """Read unwrapped lines: only those with the marker or a pattern's text are looked at."""
@@ -265,7 +280,7 @@ class Parser:
 
         Lines without the marker are passed over by one search in C (10 million a second).
         """
-        claims = find_claims(data[begin:stop], self._max_line, self._markers)
+        claims = find_claims(data[begin:stop], self._max_line, self._markers, out.prefix)
         if claims is not None:
             self._take_claims(claims, start + begin, out)
             return
@@ -298,13 +313,29 @@ class Parser:
             if line.too_long or MARKER_BYTES in line.text:
                 out.reject(RejectReason.TOO_LONG, line.position, _text(line.text[:_SAMPLE]))
             return
-        text = _text(line.text).rstrip("\r")
+        position = line.position
+        for part in line.text.split(b"\r"):  # a carriage return begins a line anew
+            if part:
+                self._read_part(_text(part), position, line.stamp, out)
+            position += len(part) + 1
+
+    def _read_part(self, text: str, position: int, stamp: float | None, out: Collector) -> None:
         try:
-            record = find_record(text) or self._patterns.find_record(text)
-            if record is not None:
-                out.add(record, line.stamp)
+            records = find_records(text, out.prefix)
         except Unreadable as wrong:
-            out.reject(wrong.reason, line.position, text)
+            records = []
+            out.reject(wrong.reason, position, text)
+            if not isinstance(wrong.reason, ForeignReason):
+                return
+        if not records:
+            # Whatever a line quotes, its own sentence counts: else a stranger could silence it.
+            record = self._patterns.find_record(text, out.prefix)
+            records = [] if record is None else [record]
+        for record in records:
+            try:
+                out.add(record, stamp)
+            except Unreadable as wrong:
+                out.reject(wrong.reason, position, text)
 
 
 def _lines(data: bytes) -> list[bytes]:

@@ -7,10 +7,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+import re2
+
 from sidecar.matchers import compile_re2
 from sidecar.parse.fast import Needles
 from sidecar.parse.objects import Unreadable
-from sidecar.parse.record import MESSAGE_FIELDS, Record, read_fields
+from sidecar.parse.prefix import Prefix
+from sidecar.parse.record import MESSAGE_FIELDS, Fits, Record, read_fields
 from sidecar.syntax.table import Reading, Schema, Table, key, table
 from sidecar.syntax.values import FIELD, Re2, Text, is_field
 
@@ -25,7 +28,10 @@ def _gives(name: str) -> dict[str, Any]:
 
 @table
 class Pattern(Table):
-    """An RE2 `regex` searched in each line; its named groups and `fields` make the event's fields.
+    """An RE2 `regex` for a line's message; its named groups and `fields` make the event's fields.
+
+    It matches from the first character of the line, or of what stands behind a logger's furniture
+    (see `sidecar.parse.prefix`): what a line quotes is nobody's fact.
 
     `fields` are fixed; a named group of the same name wins. The result needs `event_type` and
     `status`, from either side.
@@ -36,7 +42,8 @@ class Pattern(Table):
 
     name: Text = key("The pattern's name, unique across all files.")
     regex: Re2 = key(
-        "RE2, searched in each line that is no WEBHOOK_METRIC record; named groups become fields."
+        "RE2, for lines that are no WEBHOOK_METRIC record, from the first character or from what "
+        "stands behind the logger's stamp, level and name; named groups become fields."
     )
     fields: Mapping[str, Text] = key(
         "Fixed fields; a named group wins over one.", schema={"propertyNames": FIELD}, default={}
@@ -65,6 +72,7 @@ class PatternFile(Table):
     patterns: tuple[Pattern, ...] = key("Tried in order; the first that matches makes the event.")
 
 
+_MOST_MATCHES = 20  # tried in one line
 _LEAST_LITERAL = 4  # shorter ones stand in every other line and save nothing
 _ESCAPABLE = "\"\\/<>&'"  # JSON encoders may write these, and all beyond ASCII, otherwise
 _TOKEN = re.compile(
@@ -108,38 +116,50 @@ class TextPatterns:
         """Return whether some pattern might match `line`."""
         return self.every_line or self._needles.within(line)
 
-    def find_record(self, text: str) -> Record | None:
+    def find_record(self, text: str, prefix: Prefix) -> Record | None:
         """Return the record that the first matching pattern makes of `text`.
 
-        In a structured record the message itself is searched before the whole line, so that
+        In a structured record the message itself is looked at before the whole line, so that
         the record's own time is known.
         """
         if text.startswith("{"):
-            record = self._in_message(text)
+            record = self._in_message(text, prefix)
             if record is not None:
                 return record
-        fields = self._fields(text)
+        fields = self._fields(text, prefix.fits)
         return None if fields is None else Record(fields, text)
 
-    def _in_message(self, text: str) -> Record | None:
+    def _in_message(self, text: str, prefix: Prefix) -> Record | None:
         try:
             outer, _end = read_fields(text)
         except Unreadable:
             return None
         for name in MESSAGE_FIELDS:
             message = outer.get(name)
-            fields = self._fields(message) if isinstance(message, str) else None
+            fits = prefix.fits if name == "log" else prefix.fits_message
+            fields = self._fields(message, fits) if isinstance(message, str) else None
             if fields is not None:
                 return Record(fields, str(message), outer)
         return None
 
-    def _fields(self, text: str) -> dict[str, str] | None:
+    def _fields(self, text: str, fits: Fits) -> dict[str, str] | None:
         for pattern, regex, literal in self._patterns:
-            found = regex.search(text) if literal in text else None
+            found = _match(regex, text, fits) if literal in text else None
             if found is not None:
                 named = {name: value for name, value in found.groupdict().items() if value}
                 return {**pattern.fields, **named}
         return None
+
+
+def _match(regex: re2._Regexp, text: str, fits: Fits) -> re2._Match | None:
+    """Return the first match in front of which stands nothing but what may."""
+    at = 0
+    for _ in range(_MOST_MATCHES):
+        found = regex.search(text, at)
+        if found is None or fits(text[: found.start()]):
+            return found
+        at = found.start() + 1
+    return None
 
 
 def _line_starts(data: bytes) -> Iterator[int]:

@@ -1,34 +1,52 @@
 """Finds the WEBHOOK_METRIC record in one line, whatever form the line has."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import msgspec
 
-from sidecar.parse.event import RejectReason, instant, leading_instant
+from sidecar.parse.event import ForeignReason, RejectReason, instant, leading_instant
 from sidecar.parse.objects import (
     MARKER,
     MAX_DEPTH,
     NOT_JSON,
     Unreadable,
     bounded_int,
+    read_list,
     read_object,
     read_whole,
 )
+from sidecar.parse.prefix import COLOUR, Prefix
 
-MESSAGE_FIELDS = ("event", "message", "msg", "log")
+_MESSAGES = ("event", "message", "msg")
+MESSAGE_FIELDS = (*_MESSAGES, "log")
 _STAMP_FIELDS = ("timestamp", "time", "ts")
 _MAX_LEVELS = 4  # of records inside records' messages
-_COLOUR = r"(?:\x1b\[[0-9;]*m)*"
+_COLOUR = rf"(?:{COLOUR.pattern})*"
 # The marker and a colon: a claim that an event follows. Consoles may colour either.
-_CLAIM = re.compile(rf"{MARKER}{_COLOUR}\s*:\s*{_COLOUR}")
+_CLAIM = re.compile(rf"{MARKER}{_COLOUR}\s*:(?:\s|{COLOUR.pattern})*")
 # An object that says of itself that it is one; backslashes where it is quoted JSON.
 _KEYED = re.compile(
     rf"""(?:metric_type|{"|".join(MESSAGE_FIELDS)})\\*["']\s*:\s*\\*["']{MARKER}\b""", re.ASCII
 )
-_OBJECT_START = re.compile(r"""\{\s*["'}]""")
+_OBJECT_START = re.compile(r"""\[?\{\s*["'}]""")
+_CLOSED = re.compile(rf"(?:[\s\0]|{COLOUR.pattern})*+\Z")
+# key=value with the message in quotes, and what may stand behind it.
+_MESSAGE_PAIR = re.compile(
+    r"""(?<!\S)(?:event|message|msg)=("(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+')(?!\S)"""
+)
+_PAIRS = re.compile(
+    r"""(?:\s+(?!(?:event|message|msg)=)[\w.@-]+=
+        (?:"(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'|[^\s"']*+))*+\s*""",
+    re.VERBOSE,
+)
+_ESCAPED = re.compile(r"""\\(["'\\])""")
+_MOST_RECORDS = 100  # of one line
+_MOST_STARTS = 16
+Fits = Callable[[str], bool]
 _OTHER_VALUE = re.compile(r"""[\[("'\d+-]""")
 
 
@@ -57,15 +75,17 @@ class Record:
         return leading_instant(self.text)
 
 
-def find_record(text: str) -> Record | None:
-    """Return the record in `text`, or None where the marker is merely mentioned.
+def find_records(text: str, prefix: Prefix) -> list[Record]:
+    """Return the events that `text`, a line, states; none where it merely mentions the marker.
 
-    A line claims to be an event by the marker and a colon, or by an object whose `metric_type`,
-    `event`, `message`, `msg` or `log` is the marker; then a record that cannot be read raises
-    Unreadable. What follows a complete object on its line (a colour reset, a carriage return, a
-    trailing remark) is ignored, so one line is at most one event.
+    A line claims to hold an event by the marker and a colon, or by an object whose `metric_type`,
+    `event`, `message`, `msg` or `log` is the marker. The object ends the line. Where the newline
+    behind one was lost, the next line directly follows it: all of them count, or none.
+
+    Raises Unreadable: with a RejectReason where the claim stands where the host writes and cannot
+    be read, with a ForeignReason where it stands anywhere else.
     """
-    return _in_text(text, {}, 1)
+    return _Reading(prefix).line(text, {}, 1)
 
 
 def read_fields(text: str, start: int = 0) -> tuple[dict[str, Any], int]:
@@ -80,77 +100,149 @@ def read_fields(text: str, start: int = 0) -> tuple[dict[str, Any], int]:
     return bounded(fields), end
 
 
-def _in_text(text: str, outer: Mapping[str, Any], level: int) -> Record | None:
-    if level > _MAX_LEVELS:
-        raise Unreadable(RejectReason.TOO_DEEP)
-    marker = text.find(MARKER)
-    if marker < 0:
-        return None
-    text = text.lstrip("\ufeff\0 \t")
-    if _OBJECT_START.match(text):
-        return _at_object(text, 0, outer, level)
-    claim = _CLAIM.search(text)
-    if claim is None:
-        before = text.find("{", 0, text.find(MARKER))
-        return None if before < 0 else _at_object(text, before, outer, level)
-    try:
-        return Record(_claimed(text, claim.end()), text, outer)
-    except Unreadable:
-        # Or the claim stands in the message of an object behind some prefix.
-        record = _behind_prefix(text, claim.start(), outer, level)
-        if record is None:
-            raise
-        return record
+class _Reading:
+    """Reads one line; `prefix` says what may stand before an event in it."""
+
+    def __init__(self, prefix: Prefix) -> None:
+        self._prefix = prefix
+
+    def line(self, text: str, outer: Mapping[str, Any], level: int) -> list[Record]:
+        """Return the records of a whole line, or of several whose newlines were lost."""
+        records: list[Record] = []
+        for _ in range(_MOST_RECORDS):
+            found, end = self._text(text, self._prefix.fits, outer, level)
+            if found and _CLOSED.match(text, end):
+                return records + found
+            if not found and not records:
+                return []
+            if not found or text[end].isspace():
+                raise Unreadable(ForeignReason.AFTER)
+            records += found
+            text = text[end:]
+        raise Unreadable(RejectReason.TOO_LONG)
+
+    def _message(self, text: str, outer: Mapping[str, Any], level: int) -> list[Record]:
+        """Return the record that is the whole of a record's message field."""
+        found, end = self._text(text, self._prefix.fits_message, outer, level)
+        if found and not _CLOSED.match(text, end):
+            raise Unreadable(ForeignReason.AFTER)
+        return found
+
+    def _text(
+        self, text: str, fits: Fits, outer: Mapping[str, Any], level: int
+    ) -> tuple[list[Record], int]:
+        """Return the records that `text` begins with, and where they end."""
+        if level > _MAX_LEVELS:
+            raise Unreadable(RejectReason.TOO_DEEP)
+        if MARKER not in text:
+            return [], 0
+        claim = _CLAIM.search(text)
+        if claim is not None and fits(text[: claim.start()]):
+            fields, end = _claimed(text, claim.end())
+            return [Record(fields, text, outer)], end
+        for start in _object_starts(text, fits):
+            objects = self._at_object(text, start, outer, level)
+            if objects is None:
+                continue
+            if not fits(text[:start]) and any(record.outer is outer for record in objects[0]):
+                break  # the object itself is the event
+            return objects
+        found = self._among_pairs(text, fits, outer, level)
+        if not found and _is_claim(text):
+            inside = _OBJECT_START.match(text) is not None
+            raise Unreadable(ForeignReason.FIELD if inside else ForeignReason.BEFORE)
+        return found, len(text)
+
+    def _at_object(
+        self, text: str, start: int, outer: Mapping[str, Any], level: int
+    ) -> tuple[list[Record], int] | None:
+        """Return the records of the object or the list of objects at `start`; None without any."""
+        try:
+            value, end = _read_value(text, start)
+        except Unreadable:
+            if _is_claim(text):
+                raise
+            return None
+        items = value if isinstance(value, list) else [value]
+        found = [
+            record
+            for item in items
+            if isinstance(item, dict)
+            for record in self._in_fields(item, text[:start], outer, level)
+        ]
+        return (found, end) if found else None
+
+    def _in_fields(
+        self, fields: dict[str, Any], before: str, outer: Mapping[str, Any], level: int
+    ) -> list[Record]:
+        if fields.get("metric_type") == MARKER:
+            return [Record(fields, before, outer)]
+        name = _message_field(fields)
+        message = fields.get(name)
+        if message == MARKER:
+            del fields[name]
+            return [Record(fields, before, outer)]
+        if isinstance(message, dict):
+            return self._in_fields(message, before, fields, level + 1)
+        if not isinstance(message, str) or MARKER not in message:
+            return []
+        if name == "log":  # a line as it was written
+            return self.line(message, fields, level + 1)
+        return self._message(message, fields, level + 1)
+
+    def _among_pairs(
+        self, text: str, fits: Fits, outer: Mapping[str, Any], level: int
+    ) -> list[Record]:
+        """Return the record in the message of `level=info event="WEBHOOK_METRIC: {…}"`."""
+        messages = list(islice(_MESSAGE_PAIR.finditer(text), 2))
+        if len(messages) != 1:
+            return []
+        message = messages[0]
+        if not fits(text[: message.start()]) or not _PAIRS.fullmatch(text, message.end()):
+            return []
+        inner = _ESCAPED.sub(r"\1", message[1][1:-1])
+        return [replace(record, text=text) for record in self._message(inner, outer, level + 1)]
 
 
-def _claimed(text: str, start: int) -> dict[str, Any]:
+def _object_starts(text: str, fits: Fits) -> Iterator[int]:
+    """Yield where an object may begin: in front of it stands nothing, or what may."""
+    for found in islice(_OBJECT_START.finditer(text), _MOST_STARTS):
+        if not found.start() or fits(text[: found.start()]):
+            yield found.start()
+
+
+def _is_claim(text: str) -> bool:
+    return _CLAIM.search(text) is not None or _KEYED.search(text) is not None
+
+
+def _message_field(fields: Mapping[str, Any]) -> str:
+    """Return the name of the one field that is the message; empty where several could be.
+
+    A host that logs `event="contact form", message=…` hands on what somebody typed.
+    """
+    texts = [name for name in _MESSAGES if isinstance(fields.get(name), str) and fields[name]]
+    if len(texts) > 1:
+        return next((name for name in texts if fields[name] == MARKER), "")
+    objects = (name for name in MESSAGE_FIELDS if isinstance(fields.get(name), dict))
+    return texts[0] if texts else next(objects, "log")
+
+
+def _claimed(text: str, start: int) -> tuple[dict[str, Any], int]:
     following = text[start : start + 1]
     if following == "{":
-        return read_fields(text, start)[0]
+        return read_fields(text, start)
     odd = _OTHER_VALUE.match(following)
     raise Unreadable(RejectReason.NO_OBJECT if odd is None else RejectReason.NOT_AN_OBJECT)
 
 
-def _behind_prefix(text: str, marker: int, outer: Mapping[str, Any], level: int) -> Record | None:
-    before = text.find("{", 0, marker)
-    if before < 0:
-        return None
+def _read_value(text: str, start: int) -> tuple[Any, int]:
+    if text[start] == "{":
+        return read_fields(text, start)
+    end = text.rfind("]") + 1
     try:
-        return _at_object(text, before, outer, level)
-    except Unreadable:
-        return None
-
-
-def _at_object(text: str, start: int, outer: Mapping[str, Any], level: int) -> Record | None:
-    try:
-        fields, end = read_fields(text, start)
-    except Unreadable:
-        if _CLAIM.search(text) or _KEYED.search(text):
-            raise
-        return None
-    if text.find(MARKER, start, end) < 0:
-        return _in_text(text[end:], outer, level + 1)
-    return _in_fields(fields, text[:start], outer, level)
-
-
-def _in_fields(
-    fields: dict[str, Any], prefix: str, outer: Mapping[str, Any], level: int
-) -> Record | None:
-    if fields.get("metric_type") == MARKER:
-        return Record(fields, prefix, outer)
-    for name in MESSAGE_FIELDS:
-        message = fields.get(name)
-        if message == MARKER:
-            del fields[name]
-            return Record(fields, prefix, outer)
-        record = None
-        if isinstance(message, str) and MARKER in message:
-            record = _in_text(message, fields, level + 1)
-        elif isinstance(message, dict):
-            record = _in_fields(message, prefix, fields, level + 1)
-        if record is not None:
-            return record
-    return None
+        return bounded(read_whole(text[start:end].encode())), end
+    except NOT_JSON:
+        return read_list(text, start)
 
 
 def bounded(value: Any, depth: int = 1) -> Any:

@@ -78,7 +78,7 @@ class LogFiles:
     def __init__(self, sources: Sequence[Source], max_line: int) -> None:
         self.logs: dict[str, Log] = {}
         self._max_line = max_line
-        self._formats = _formats(sources)
+        self._sources = _by_path(sources)
         self._by_inode: dict[Inode, LogFile] = {}
         self._wait_for(sources)
 
@@ -88,12 +88,14 @@ class LogFiles:
         A log belongs to the source that names it now, and stays with its own while nothing of it
         is in sight. The files of a log that no source names are let go of.
         """
-        self._formats = _formats(sources)
+        self._sources = _by_path(sources)
         owners = {sighting.log: sighting.source for sighting in seen if sighting.source}
         for log in self.logs.values():
             log.source = owners.get(log.path, log.source)
-            log.format = self._formats.get(log.source, log.format)
-            if log.source not in self._formats:
+            if log.source in self._sources:
+                source = self._sources[log.source]
+                log.format, log.prefix = source.format, source.prefix
+            else:
                 for file in log.files:
                     file.detach()
                     file.sighted = file.at_live = False
@@ -115,14 +117,16 @@ class LogFiles:
     def log(self, path: str, source: str) -> Log:
         """Return the log of that path, a new one if need be."""
         if path not in self.logs:
-            line_format = self._formats.get(source, LogFormat.AUTO)
-            self.logs[path] = Log(path, source, line_format, self._max_line)
+            named = self._sources.get(source)
+            line_format = LogFormat.AUTO if named is None else named.format
+            prefix = None if named is None else named.prefix
+            self.logs[path] = Log(path, source, line_format, prefix, self._max_line)
         return self.logs[path]
 
     def known_logs(self) -> list[tuple[str, str]]:
         """Return (log, source) of each log; the source is empty when no longer configured."""
         logs = self.logs.values()
-        return [(log.path, log.source if log.source in self._formats else "") for log in logs]
+        return [(log.path, log.source if log.source in self._sources else "") for log in logs]
 
     def every(self) -> Iterator[LogFile]:
         for log in self.logs.values():
@@ -188,6 +192,6 @@ class LogFiles:
             del self._by_inode[file.inode]
 
 
-def _formats(sources: Sequence[Source]) -> dict[str, LogFormat]:
-    """Return the format of each source; the first of one path wins."""
-    return {source.path: source.format for source in reversed(sources)}
+def _by_path(sources: Sequence[Source]) -> dict[str, Source]:
+    """Return the source of each path; the first of one path wins."""
+    return {source.path: source for source in reversed(sources)}

@@ -77,7 +77,7 @@ class Follower:
         named = [source for source in sources if source.path == STDIN][:1]
         if named and self._pipe is None:
             number = self._new.number()
-            self._pipe = Stdin(number, named[0].format, self._max_line, self._stdin_fd)
+            self._pipe = Stdin(number, named[0], self._max_line, self._stdin_fd)
         self._stdin = [self._pipe] if named and self._pipe else []
 
     def directories(self) -> frozenset[str]:
@@ -162,7 +162,8 @@ class Follower:
             file.detach()  # or reading would go on behind them
             return
         self._resuming.remove(file.id)
-        batch.resume.append(Chunk(file.id, file.log.path, file.log.format, data, start))
+        log = file.log
+        batch.resume.append(Chunk(file.id, log.path, log.format, data, start, log.prefix))
 
     def _read(self, batch: ReadBatch, budget: int) -> Iterator[Chunk]:
         """Share the budget: equal parts first, then what is left in turn, pipes last."""

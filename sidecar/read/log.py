@@ -337,10 +337,13 @@ class LogFile:
 class Log:
     """The files that were, one after another, what `path` names; `max_line` is in bytes."""
 
-    def __init__(self, path: str, source: str, line_format: LogFormat, max_line: int) -> None:
+    def __init__(
+        self, path: str, source: str, line_format: LogFormat, prefix: str | None, max_line: int
+    ) -> None:
         self.path = path
         self.source = source
         self.format = line_format
+        self.prefix = prefix
         self.max_line = max_line
         self.files: list[LogFile] = []
         self._history: dict[Inode, Sighting] = {}  # rotated files that are not ours to read
@@ -461,7 +464,7 @@ class Log:
         if framed:
             batch.count("overlong_lines", self.path, framed.overlong)
         if framed and framed.data:
-            yield Chunk(file.id, self.path, self.format, framed.data, framed.start)
+            yield Chunk(file.id, self.path, self.format, framed.data, framed.start, self.prefix)
         return passed
 
     def _holds_back(self, file: LogFile) -> bool:

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Iterator
 
 from sidecar.batch import LogStatus, ReadBatch
-from sidecar.parse.event import Chunk, LogFormat
+from sidecar.config.settings import Source
+from sidecar.parse.event import Chunk
 from sidecar.read.content import frame
 
 LOG = "-"
@@ -18,9 +19,9 @@ _DEPTH = 16
 class Stdin:
     """A thread that reads a file descriptor into a bounded queue, and the cutting into lines."""
 
-    def __init__(self, number: int, line_format: LogFormat, max_line: int, fd: int = 0) -> None:
+    def __init__(self, number: int, source: Source, max_line: int, fd: int = 0) -> None:
         self._number = number
-        self._format = line_format
+        self._source = source
         self._max_line = max_line
         self._fd = fd
         self._blocks: queue.Queue[bytes] = queue.Queue(_DEPTH)
@@ -70,7 +71,10 @@ class Stdin:
             self._skip = framed.skip
             batch.count("overlong_lines", LOG, framed.overlong)
             if framed.data:
-                yield Chunk(self._number, LOG, self._format, framed.data, framed.start)
+                source = self._source
+                yield Chunk(
+                    self._number, LOG, source.format, framed.data, framed.start, source.prefix
+                )
             if not passed:
                 return
 

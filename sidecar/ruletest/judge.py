@@ -17,6 +17,7 @@ from sidecar.parse.event import (
     UNKNOWN_PROVIDER,
     Chunk,
     Event,
+    ForeignReason,
     LogFormat,
     RejectReason,
     instant,
@@ -54,7 +55,7 @@ class Inputs(msgspec.Struct, frozen=True):
 
     start: float
     events: list[Event]
-    rejects: list[RejectReason]
+    rejects: list[RejectReason | ForeignReason]
     bad_times: int
 
 
@@ -96,7 +97,7 @@ class _Reader:
     """Parses the lines of one case as one log."""
 
     def __init__(self, patterns: tuple[Pattern, ...]) -> None:
-        self.rejects: list[RejectReason] = []
+        self.rejects: list[RejectReason | ForeignReason] = []
         self.bad_times = 0
         self._parser = Parser(patterns)
 
@@ -110,6 +111,7 @@ class _Reader:
             parsed = self._parser.parse(chunk, now=_NO_TIME, wanted=lambda _: True)
             self.rejects += [reject.reason for reject in parsed.rejects]
             self.bad_times += parsed.bad_times
+            self.rejects += [foreign.reason for foreign in parsed.foreign]
             for event in parsed.events:
                 yield _Undated(event, one.when or When(place * case.interval))
 
@@ -298,7 +300,7 @@ class CaseResult:
 
     case: Case
     events: int
-    rejects: tuple[RejectReason, ...]
+    rejects: tuple[RejectReason | ForeignReason, ...]
     bad_instants: tuple[str, ...]
     failures: tuple[Failure, ...]
 

@@ -19,9 +19,8 @@ from operator import attrgetter
 import msgspec
 
 from sidecar.config.settings import Config
-from sidecar.parse.event import Chunk, Event, RejectReason, Triple
+from sidecar.parse.event import Chunk, Event, ForeignReason, RejectReason, Triple
 from sidecar.parse.parser import Parser
-from sidecar.parse.patterns import Pattern
 from sidecar.rules.alert import TransitionKind
 from sidecar.simulate.messages import Message, Press
 from sidecar.simulate.simulation import Moment, Simulation
@@ -51,6 +50,9 @@ class Reading(msgspec.Struct):
     future: int = 0
     bad_times: int = 0
     rejects: dict[RejectReason, int] = msgspec.field(default_factory=dict)
+    foreign: dict[ForeignReason, int] = msgspec.field(default_factory=dict)
+    # The first line of each, not redacted.
+    foreign_samples: dict[ForeignReason, str] = msgspec.field(default_factory=dict)
 
 
 class History:
@@ -60,11 +62,10 @@ class History:
     log had reached. Nothing after `until` comes out.
     """
 
-    def __init__(
-        self, patterns: Sequence[Pattern], *, clock: float, until: float | None = None
-    ) -> None:
+    def __init__(self, config: Config, *, clock: float, until: float | None = None) -> None:
         self.reading = Reading()
-        self._patterns = patterns
+        self._patterns = config.patterns
+        self._prefix_of = config.prefix_of
         self._clock = clock
         self._until = _NEVER if until is None else until
 
@@ -79,7 +80,7 @@ class History:
     def _opened_late(self, log: Log, size: int) -> Iterator[Event]:
         """Yield a stand-in at the log's first time, and open the log when that is asked for."""
         parser = Parser(self._patterns)
-        for chunk in log.chunks():
+        for chunk in self._chunks(log):
             found = parser.parse(chunk, now=self._clock, wanted=_whole).events
             if times := [event.at for event in found if event.at < self._clock]:
                 yield msgspec.structs.replace(_OPENING, at=min(times))
@@ -103,17 +104,24 @@ class History:
         held.sort(key=_BY_TIME)
         yield from held
 
+    def _chunks(self, log: Log) -> Iterator[Chunk]:
+        prefix = self._prefix_of(log.name)
+        return (msgspec.structs.replace(chunk, prefix=prefix) for chunk in log.chunks())
+
     def _parsed(self, log: Log) -> Iterator[list[Event]]:
         """Yield the events of each chunk, dated."""
         parser, reading = Parser(self._patterns), self.reading
         reached: float | None = None
-        for chunk in log.chunks():
+        for chunk in self._chunks(log):
             parsed = parser.parse(chunk, now=self._clock, wanted=_whole)
             reading.lines += parsed.lines
             reading.future += parsed.future
             reading.bad_times += parsed.bad_times
             for reject in parsed.rejects:
                 reading.rejects[reject.reason] = reading.rejects.get(reject.reason, 0) + 1
+            for line in parsed.foreign:
+                reading.foreign[line.reason] = reading.foreign.get(line.reason, 0) + 1
+                reading.foreign_samples.setdefault(line.reason, line.sample)
             events = []
             for event in parsed.events:
                 if event.at < self._clock:
@@ -212,7 +220,7 @@ class Replay:
     def messages(self, logs: Sequence[Log]) -> Iterator[Message]:
         """Yield each message in the order of time; `summary` and `reading` follow along."""
         simulation = Simulation(self._config)
-        history = History(self._config.patterns, clock=self._clock, until=self._until)
+        history = History(self._config, clock=self._clock, until=self._until)
         self.reading = history.reading
         events = history.events(logs)
         first = next(events, None)

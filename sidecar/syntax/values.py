@@ -280,7 +280,9 @@ HostPort = Annotated[
     tuple[str, int], Value(parse_smarthost, "host:port", string(r"^[^\s]+:\d{1,5}$" + _VAR))
 ]
 Listen = Annotated[tuple[str, int], Value(_listen, "host:port", string(r":\d{1,5}$" + _VAR))]
-Re2 = Annotated[str, Value(lambda text: (compile_re2(text), text)[1], "an RE2 pattern", string())]
+_RE2 = Value(lambda text: (compile_re2(text), text)[1], "an RE2 pattern", string())
+Re2 = Annotated[str, _RE2]
+MaybeRe2 = Annotated[str | None, _RE2]
 OneMatcher = Annotated[
     Matcher, Value(parse_matcher, "a matcher", string(anchored(_MATCHER) + _VAR))
 ]

@@ -18,7 +18,7 @@ from sidecar import __version__
 from sidecar.config.settings import Config
 from sidecar.measure.series import EVENTS_TOTAL
 from sidecar.notify.model import Reason, Receiver
-from sidecar.parse.event import RejectReason
+from sidecar.parse.event import ForeignReason, RejectReason
 from sidecar.receivers.base import FailureKind
 from sidecar.rules.alert import AlertState
 from sidecar.rules.rule import Rule
@@ -79,6 +79,11 @@ class SelfMetrics:
         )
         for reason in RejectReason:
             self.rejects.labels(reason.value)
+        self.foreign = self._counter(
+            "foreign", "Lines with the WEBHOOK_METRIC marker where a stranger may write.", "reason"
+        )
+        for where in ForeignReason:
+            self.foreign.labels(where.value)
         self.position = self._gauge(
             "log_position_bytes", "Where reading stands in the newest file of a log.", "log"
         )

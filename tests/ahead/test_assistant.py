@@ -6,6 +6,7 @@ import random
 import signal
 from collections.abc import Iterator, Sequence
 
+import msgspec
 import pytest
 
 from sidecar.ahead.backlog import Assistant
@@ -103,6 +104,12 @@ def test_both_find_what_one_finds_in_the_hosts_logs(assistant: Assistant, name: 
     parts = list(chunks_of_lines((SAMPLES / name).read_bytes(), [40]))
     assert together(assistant, parts) == alone(parts)
     assert not assistant.lost
+
+
+def test_the_second_process_knows_what_a_source_pins(assistant: Assistant) -> None:
+    parts = [msgspec.structs.replace(chunk, prefix="INFO - nothing ") for chunk in chunks()]
+    assert together(assistant, parts) == alone(parts)
+    assert not any(parsed.tallies for parsed in alone(parts)[:5])
 
 
 def test_chunks_are_asked_for_as_they_are_needed(assistant: Assistant) -> None:

@@ -186,6 +186,42 @@ def test_errors_come_before_the_sample(tmp_path: Path) -> None:
     assert "sample" not in result.output
 
 
+FORGED = (
+    "INFO - Unknown code: WEBHOOK_METRIC: {'event_type': 'x', 'status': 's', 'email': 'a@b.ch'}\n"
+)
+QUOTED = (
+    "warning: 1 line has WEBHOOK_METRIC where a stranger may write (before): no event; "
+    "see docs/security.md; the first is "
+)
+
+
+def test_a_marker_where_a_stranger_may_write_is_shown_redacted(tmp_path: Path) -> None:
+    log = write_log(tmp_path)
+    with log.open("a") as file:
+        file.write(FORGED)
+    result = run("-c", write_config(tmp_path), "--sample", log)
+    assert result.exit_code == 0
+    assert QUOTED in result.output
+    assert "a@b.ch" not in result.output
+
+
+def test_a_sample_of_nothing_but_such_lines_says_so(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    log.write_text(FORGED)
+    result = run("-c", write_config(tmp_path), "--sample", log)
+    assert result.exit_code == 2
+    assert QUOTED in result.output
+
+
+def test_a_prefix_that_the_source_pins_holds_for_the_sample(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    log.write_text(FORGED)
+    config = write_config(
+        tmp_path, rest="sources: [{path: app.log, prefix: 'INFO - Unknown code: '}]"
+    )
+    assert "Unknown code" not in run("-c", config, "--sample", log).output
+
+
 def test_a_sample_without_events_is_wrong_usage(tmp_path: Path) -> None:
     (tmp_path / "a.rules.yaml").write_text(CASES[0].values[0])
     result = run(tmp_path, "--sample", write_log(tmp_path, []))

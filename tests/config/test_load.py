@@ -61,13 +61,25 @@ def test_sources_are_read_with_paths_beside_the_file(tmp_path: Path) -> None:
 sources:
   - {path: logs/*.log, format: cri, start_at: beginning}
   - {path: /var/log/a.log, start_at: end}
-  - {path: "-", format: docker}
+  - {path: "-", format: docker, prefix: '[a-z]+ '}
 """
     assert loaded(tmp_path, rest=rest).sources == (
         Source(path=f"{tmp_path}/logs/*.log", format=LogFormat.CRI, from_beginning=True),
         Source(path="/var/log/a.log"),
-        Source(path="-", format=LogFormat.DOCKER),
+        Source(path="-", format=LogFormat.DOCKER, prefix="[a-z]+ "),
     )
+
+
+def test_a_file_has_the_prefix_of_the_first_source_that_names_it(tmp_path: Path) -> None:
+    rest = """\
+sources:
+  - {path: logs/*.log, prefix: a}
+  - {path: logs/app.log, prefix: b}
+  - {path: other.log}
+"""
+    config = loaded(tmp_path, rest=rest)
+    named = ("logs/app.log", "logs/app.log.1.gz", "other.log", "elsewhere.log")
+    assert [config.prefix_of(str(tmp_path / n)) for n in named] == ["a", "a", None, None]
 
 
 def test_wildcards_in_the_name_of_our_own_directory_are_plain_text(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from sidecar.parse.event import RejectReason
+from sidecar.parse.event import ForeignReason, RejectReason
 from sidecar.parse.objects import MAX_DEPTH, NOT_JSON, Unreadable, read_object, read_whole
 
 texts = st.text() | st.text(alphabet="'\"\\{}[],: \nNoneTrueFalse\x00é\U0001f600")
@@ -47,7 +47,7 @@ def value_of(text: str) -> Any:
     return fields["v"]
 
 
-def reason_of(text: str) -> RejectReason:
+def reason_of(text: str) -> RejectReason | ForeignReason:
     with pytest.raises(Unreadable) as caught:
         read_object(text)
     return caught.value.reason

@@ -40,7 +40,6 @@ REJECTS = {
     "lists in lists": (OPEN + "[" * SIZE + "]" * SIZE + "}", RejectReason.TOO_LONG),
     "lists in JSON lists": (JSON + "[" * SIZE + "]" * SIZE + "}", RejectReason.TOO_LONG),
     "values": (OPEN + "nan, 'l': [" + "1, " * SIZE + "]}", RejectReason.TOO_LONG),
-    "braces": ("{" * SIZE + "WEBHOOK_METRIC:", RejectReason.NO_OBJECT),
     "objects": ('{"a":1}' * SIZE + OPEN, RejectReason.TOO_LONG),
     "claims": ("WEBHOOK_METRIC: " * 30_000, RejectReason.NO_OBJECT),
 }
@@ -50,6 +49,22 @@ REJECTS = {
 def test_what_is_too_much_is_rejected_by_name(line: str, reason: RejectReason) -> None:
     parsed = parse(line + "\n")
     assert [reject.reason for reject in parsed.rejects] == [reason]
+
+
+FOREIGN = {
+    "braces": "{" * SIZE,
+    "a prefix of open brackets": "[({" * 300,
+    "a prefix of quotes": "a='" * 300,
+    "a prefix of pairs": "a=b" * 300,
+    "a prefix of dashes in names": "a-" * 490,
+    "objects before it": '{"a":1}' * 140,
+}
+
+
+@pytest.mark.parametrize("before", FOREIGN.values(), ids=FOREIGN)
+def test_a_large_prefix_is_foreign(before: str) -> None:
+    parsed = parse(f'{before} "WEBHOOK_METRIC: {{}}\n')
+    assert (parsed.events, parsed.rejects, len(parsed.foreign)) == ([], [], 1)
 
 
 MENTIONS = {

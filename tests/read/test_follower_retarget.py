@@ -10,8 +10,10 @@ from sidecar.parse.event import LogFormat
 from support.read import Reader, Writer
 
 
-def source(path: Path | str, line_format: LogFormat = LogFormat.AUTO) -> Source:
-    return Source(path=str(path), format=line_format)
+def source(
+    path: Path | str, line_format: LogFormat = LogFormat.AUTO, prefix: str | None = None
+) -> Source:
+    return Source(path=str(path), format=line_format, prefix=prefix)
 
 
 @pytest.fixture
@@ -104,12 +106,13 @@ def test_the_files_of_a_new_source_are_read_from_their_beginning(
     assert sorted(read.lines) == log.written + other.written
 
 
-def test_a_new_format_holds_for_the_lines_to_come(log: Writer) -> None:
+def test_a_new_format_and_prefix_hold_for_the_lines_to_come(log: Writer) -> None:
     read = reader(log)
-    read.follower.retarget([source(log.path, LogFormat.DOCKER)])
+    read.follower.retarget([source(log.path, LogFormat.DOCKER, "x ")])
     log.write(1)
     read.poll()
     assert [chunk.format for chunk in read.chunks] == [LogFormat.AUTO, LogFormat.DOCKER]
+    assert [chunk.prefix for chunk in read.chunks] == [None, "x "]
 
 
 def test_directories_to_watch_follow(tmp_path: Path, log: Writer) -> None:

@@ -248,7 +248,7 @@ def stepped(config_: Config, name: str) -> list[str]:
 def test_the_daemons_own_step_sends_the_very_same_messages(ours: Config) -> None:
     name = "json-lines.log"
     simulation = Simulation(ours)
-    items = list(History(ours.patterns, clock=CLOCK).events([sample(name)]))
+    items = list(History(ours, clock=CLOCK).events([sample(name)]))
     simulation.begin(items[0].at)
     sent = [row.payload for moment in simulation.run(items) for row in moment.step.outbox]
     assert sent == stepped(ours, name)

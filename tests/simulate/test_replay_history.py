@@ -31,7 +31,7 @@ def two_rules(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 
 def history(config_: Config, until: float | None = None) -> History:
-    return History(config_.patterns, clock=CLOCK, until=until)
+    return History(config_, clock=CLOCK, until=until)
 
 
 def times(items: Iterator[Event]) -> list[float]:

@@ -34,9 +34,10 @@ def chunk_of(
     file: int = 1,
     log: str = "app.log",
     log_format: LogFormat = LogFormat.AUTO,
+    prefix: str | None = None,
 ) -> Chunk:
     raw = data.encode() if isinstance(data, str) else data
-    return Chunk(file, log, log_format, raw, start)
+    return Chunk(file, log, log_format, raw, start, prefix)
 
 
 def parse(data: bytes | str, *, log_format: LogFormat = LogFormat.AUTO, now: float = NOW) -> Parsed:

@@ -1,0 +1,143 @@
+"""What may stand before an event in its line: a logger's furniture, or what the source pins.
+
+A log holds what its host says and what it quotes: an access log repeats a stranger's header, a
+warning what somebody typed. An event is only what the host says. What stands before it tells the
+two apart: a logger writes stamps, levels, names and brackets there, and never a sentence.
+"""
+
+import re
+from typing import Any
+
+from sidecar.matchers import compile_re2
+
+_LONGEST = 1000  # characters of furniture
+_MOST_SHAPES = 4096  # remembered
+_MOST_NAMES = 4
+_DIGITS = {ord(digit): "0" for digit in "123456789"}
+_BYTE_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
+
+_QUOTED = r'(?:"(?:[^"\\]|\\.)*+"|' + r"'(?:[^'\\]|\\.)*+')"
+_FREE = r"[^\[\](){}<>\"']"
+
+
+def _bracketed(inside: str) -> str:
+    return rf"(?:\[(?:{inside})*+\]|\((?:{inside})*+\)|\{{(?:{inside})*+\}}|<[^<>\"'\s]*+>)"
+
+
+_BRACKETED = _bracketed(rf"{_FREE}|{_QUOTED}|{_bracketed(rf'{_FREE}|{_QUOTED}')}")
+# What a syslog server puts in front (RFC 3164 and RFC 5424): the host's and the program's name.
+_SYSLOG = re.compile(
+    rf"""(?:<\d+>)?[A-Z][a-z][a-z]\ [ \d]\d\ [\d:]+\ [\w.-]+\ [\w./-]+(?:\[\d+\])?:[ ]
+       |<\d+>\d\ \S+\ \S+\ \S+\ \S+\ \S+\ (?:-|{_BRACKETED}+)""",
+    re.VERBOSE | re.ASCII,
+)
+_ITEM = re.compile(
+    rf"""(?P<pair>[A-Za-z_][\w.@-]*=(?:{_QUOTED}|{_BRACKETED}|[^\s"'`{{}}\[\]()<>|]+))
+       |(?P<group>{_BRACKETED})
+       |(?P<number>[+-]?\d[\w.:,/+-]*)
+       |(?P<name>[A-Za-z_][\w$.@/+-]*(?:::?[A-Za-z_<][\w$.@/+<>-]*)*)(?P<column>\s*\|)?
+       |(?P<rule>[^\w"'`\[({{}}<=.?!&%$@\\/\r\n])""",
+    re.VERBOSE | re.ASCII,
+)
+_LEVEL = re.compile(
+    r"trace|debug|dbg|info|information|inf|notice|success|warn|warning|wrn|error|err|crit|critical"
+    r"|fatal|ftl|severe|alert|emerg|emergency|panic|verbose|[a-z]",
+    re.IGNORECASE,
+)
+_CALENDAR = re.compile(
+    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)|[AP]M|UTC|GMT"
+)
+_PLAIN = re.compile(r"[a-z]+(?:-[a-z]+)*")
+# A name that is no word of a sentence: app.web, worker_1, web-2, MainThread, app/main.go, a::b.
+_MARKED = re.compile(r".*(?:[\d_$@+]|[A-Za-z][./][A-Za-z]|[a-z][A-Z]|::)", re.DOTALL)
+COLOUR = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")  # and what else a terminal is told
+_BLANK = re.compile(rf"(?:{COLOUR.pattern}|[\s\0\ufeff])*+")
+# Letters and quotation marks beyond ASCII: no logger writes them of itself.
+_FOREIGN_SIGN = re.compile(r"(?![\0-\x7f])[\w\u2018-\u201f\u2039\u203a\u00ab\u00bb]")
+_GLUED = re.compile(r"[\w=/.@+]\Z")  # to what follows
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+class Prefix:
+    """Tells of a text whether it may stand before an event; remembers the answers."""
+
+    def __init__(self, pinned: str | None = None) -> None:
+        """`pinned` is RE2, to be matched as a whole. Raises ValueError when it is not."""
+        self._pinned = None if pinned is None else compile_re2(pinned)
+        self._known: dict[str, bool] = {}
+        self._known_raw: dict[bytes, bool] = {}
+
+    def fits(self, text: str) -> bool:
+        """Return whether an event may follow `text`, the beginning of its line."""
+        if self._pinned is not None:
+            return self._pinned.fullmatch(text) is not None
+        if not text or len(text) > _LONGEST:
+            return not text
+        shape = text.translate(_DIGITS)
+        known = self._known.get(shape)
+        if known is None:
+            known = is_furniture(shape)
+            _remember(self._known, shape, fits=known)
+        return known
+
+    def fits_message(self, text: str) -> bool:
+        """Return whether an event may follow `text` in a record's message field."""
+        return self.fits(text) if self._pinned is not None else _BLANK.fullmatch(text) is not None
+
+    def fit_all(self, pieces: set[bytes]) -> bool:
+        """Return whether the last, unfinished line of each piece may stand before an event."""
+        known = self._known_raw
+        for piece in pieces:
+            raw = piece[piece.rfind(b"\n") + 1 :]
+            shape = raw.translate(_BYTE_DIGITS) if self._pinned is None else raw
+            fits = known.get(shape)
+            if fits is None:
+                fits = self.fits(raw.decode("utf-8", "replace"))
+                _remember(known, shape, fits=fits)
+            if not fits:
+                return False
+        return True
+
+
+def _remember(known: dict[Any, bool], shape: str | bytes, *, fits: bool) -> None:
+    if len(known) >= _MOST_SHAPES:
+        known.clear()
+    known[shape] = fits
+
+
+def is_furniture(text: str) -> bool:
+    """Return whether `text` is nothing but what loggers write before a message.
+
+    That is: numbers (stamps, addresses, process ids), one level, up to four names of which one
+    may be a plain lower-case word, brackets, `key=value`, colour codes, and punctuation between
+    them. Other words, and anything in quotation marks but a value or inside of brackets, are not.
+    The answer is the same for texts that differ only in their digits.
+    """
+    text = COLOUR.sub("", text)
+    if _GLUED.search(text) or _FOREIGN_SIGN.search(text):
+        return False
+    header = _SYSLOG.match(text)
+    at = 0 if header is None else header.end()
+    levels = plain = names = 0
+    while at < len(text):
+        item = _ITEM.match(text, at)
+        if item is None:
+            return False
+        at = item.end()
+        name = item["name"]
+        if name is None or _CALENDAR.fullmatch(name):
+            continue
+        parts = [part.strip("<>-") for part in re.split(":+", name)]
+        words = [part for part in parts if not _LEVEL.fullmatch(part)]
+        levels += len(words) < len(parts) and len(name) > 1
+        names += bool(words)
+        plain += len(words) == 1 and not item["column"] and bool(_PLAIN.fullmatch(words[0]))
+        if not all(map(_is_name, words)):
+            return False
+    return levels <= 1 and plain <= 1 and names <= _MOST_NAMES
+
+
+def _is_name(word: str) -> bool:
+    if _DATE.search(word):  # the end of another line, glued to this one's stamp
+        return False
+    return _PLAIN.fullmatch(word) is not None or _MARKED.match(word) is not None
