@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+SEED ?= 0
+SEEDS ?= 1
 READY := $(VENV)/.ready
 
-.PHONY: demo test unit check bench lock clean
+.PHONY: demo test unit check world bench lock clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml .ci/requirements-dev.txt
@@ -28,6 +30,9 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/sidecar check rules
 	$(BIN)/sidecar test rules
+
+world: $(READY)  ## SEED=7: one seed, with the shortest script that fails; SEEDS=100000: so many
+	PYTHONPATH=tests SEED=$(SEED) SEEDS=$(SEEDS) $(BIN)/python -m world.world
 
 bench: $(READY)
 	PYTHONPATH=tests $(BIN)/python -m bench.run

@@ -16,6 +16,10 @@ class Clock(Protocol):
         """Return the wall clock as seconds since the epoch."""
         ...
 
+    def monotonic(self) -> float:
+        """Return seconds on a clock that never jumps, for the length of things."""
+        ...
+
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
         """Return True once `event` is set, or False when `seconds` have passed first."""
         ...
@@ -29,6 +33,9 @@ class SystemClock:
 
     def now(self) -> float:
         return time.time() + self._shift
+
+    def monotonic(self) -> float:
+        return stopwatch()
 
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
         try:

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from sidecar.ahead.backlog import Assistant, Backlog, processors
 from sidecar.batch import ReadBatch
-from sidecar.clock import Clock, stopwatch
+from sidecar.clock import Clock
 from sidecar.core import Core, Step
 from sidecar.daemon.pacing import SPACING_SECONDS, CrashGuard, Rests, Slice
 from sidecar.daemon.telemetry import Telemetry
@@ -66,8 +66,8 @@ class Pump:
         self._slice = Slice()
         self._backlog = Backlog(processors())
         self._unread = 0
-        self._rests = Rests(stopwatch())
         self._clock = clock
+        self._rests = Rests(clock.monotonic())
         self._in_thread = in_thread
         self._publish = publish
         self._watched = watched
@@ -87,7 +87,7 @@ class Pump:
     @property
     def streams(self) -> bool:
         """Tell whether lines come so steadily that being woken is of no use."""
-        return self._rests.streams(stopwatch())
+        return self._rests.streams(self._clock.monotonic())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then read on to the end of the logs for a few seconds more."""
@@ -147,7 +147,7 @@ class Pump:
         batch, step, written = await self._in_thread(self._advance)
         took = await self._until_written(step.delta, written)
         polled, self._polls = self._polls, False
-        self._rests.stepped(stopwatch(), news=bool(step.bytes), polled=polled)
+        self._rests.stepped(self._clock.monotonic(), news=bool(step.bytes), polled=polled)
         self._publish(batch, step, took)
         self._behind = bool(batch.lagging)
         # Rows without bytes: inside an over-long line, which is skipped in slices too.
@@ -160,7 +160,7 @@ class Pump:
         """Read, judge and commit in one go: each change of thread takes 0.1 ms."""
         now = self._stepped_at = self._clock.now()
         batch = self._follower.look(now)
-        started = stopwatch()
+        started = self._clock.monotonic()
         budget = min(self._guard.budget, self._slice.budget)
         core = self.core
         core.resume(batch.resume)
@@ -170,7 +170,7 @@ class Pump:
             core.take(chunk, now, parsed)
         step = core.finish(batch, now)
         self._guard.after(batch, step)
-        step.seconds = stopwatch() - started
+        step.seconds = self._clock.monotonic() - started
         self._slice.took(step.bytes, step.seconds)
         self._unread = 0 if self._guard.careful else sum(log.lag_bytes for log in batch.logs)
         return batch, step, self._write(step.delta)
@@ -181,12 +181,12 @@ class Pump:
     def _write(self, delta: Delta) -> Written:
         if not delta:
             return 0.0
-        started = stopwatch()
+        started = self._clock.monotonic()
         try:
             self._store.commit(delta)
         except StoreUnavailable as failure:
             return failure
-        return stopwatch() - started
+        return self._clock.monotonic() - started
 
     async def _until_written(self, delta: Delta, written: Written) -> float:
         """Try to write `delta` until that succeeds; return the seconds the last try took.
@@ -200,7 +200,7 @@ class Pump:
         return written
 
     async def _rest(self) -> None:
-        now = stopwatch()
+        now = self._clock.monotonic()
         if now - self._rested_at < SPACING_SECONDS:
             await self._clock.wait(asyncio.Event(), SPACING_SECONDS)
         seconds = self._rests.seconds(now, watched=self._watched())
@@ -212,7 +212,7 @@ class Pump:
         self._wake.clear()
         if not self._polls or seconds < SPACING_SECONDS:
             # Not after a mere poll: it would make the next line wait, 1 in 12 of them 10 ms.
-            self._rested_at = stopwatch()
+            self._rested_at = self._clock.monotonic()
 
 
 class StoredOutbox:

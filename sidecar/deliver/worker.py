@@ -250,6 +250,7 @@ class Worker:
         clock: Clock,
         report: Callable[[Attempt], None],
         jitter: Callable[[], float],
+        look_every: float = LOOK_EVERY,
     ) -> None:
         self._receivers = receivers
         self._renderer = renderer
@@ -257,6 +258,7 @@ class Worker:
         self._clock = clock
         self._report = report
         self._jitter = jitter
+        self._look_every = look_every
         self._lanes: dict[_LaneKey, SendQueue] = {}
         self._tasks: dict[_LaneKey, asyncio.Task[None]] = {}
         self._offered: list[OutboxRow] = []
@@ -450,7 +452,7 @@ class Worker:
         now = self._clock.now()
         if now < self._looked_at:  # the clock was set back
             return 0.0
-        at = min([self._looked_at + LOOK_EVERY, *self._looks[:1]])
+        at = min([self._looked_at + self._look_every, *self._looks[:1]])
         return max(0.0, at - now)
 
     def _forget_idle_lanes(self, now: float) -> None:

@@ -41,6 +41,9 @@ class Story:
     def now(self) -> float:
         return 7.0
 
+    def monotonic(self) -> float:
+        return 7.0
+
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
         del seconds
         if not self._actions:

@@ -39,6 +39,9 @@ class Time:
     def now(self) -> float:
         return self._at
 
+    def monotonic(self) -> float:
+        return self._at
+
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
         self._left -= 1
         if not self._left:

@@ -29,6 +29,9 @@ class ManualClock:
     def now(self) -> float:
         return self._now
 
+    def monotonic(self) -> float:
+        return self._now
+
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
         until = self._now + seconds
         passed = asyncio.Event()

@@ -1,0 +1,129 @@
+"""Simulated time: an event loop that jumps to the next timer whenever nothing is left to do."""
+
+import asyncio
+import asyncio.base_events
+import heapq
+from collections.abc import Callable
+from typing import Any
+
+# 2026-11-02 08:00:00 UTC, the wall clock when a world begins.
+BEGINNING = 1_793_606_400.0
+
+
+class Stuck(Exception):  # noqa: N818 - a state of the world
+    """Every task waits, and no timer is set: nobody would ever go on."""
+
+
+class Spins(Exception):  # noqa: N818 - a state of the world
+    """So much was done that somebody must be turning in circles."""
+
+
+# Ten times what the busiest script needs.
+MOST_TURNS = 300_000
+
+
+class _Idle:
+    """In place of a selector: to wait is to let time pass."""
+
+    def __init__(self, loop: "SimulatedLoop") -> None:
+        self._loop = loop
+        self._turns = 0
+
+    def select(self, timeout: float | None) -> list[Any]:
+        self._turns += 1
+        if self._turns > MOST_TURNS:
+            raise Spins
+        if timeout is None:
+            raise Stuck
+        self._loop.pass_time(timeout)
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+class SimulatedLoop(asyncio.base_events.BaseEventLoop):
+    """Runs everything in one thread, in an order that depends on nothing outside.
+
+    Work for an executor is done on the loop, one call after another for each executor, `hop`
+    seconds after it was asked for. `connect` stands for the network.
+    """
+
+    def __init__(self, hop: Callable[[], float]) -> None:
+        super().__init__()
+        self._now = 0.0
+        self._selector = _Idle(self)
+        self._hop = hop
+        self._busy: dict[int, float] = {}
+        self.connect: Callable[[asyncio.BaseProtocol, str, int], Any] | None = None
+
+    def time(self) -> float:
+        return self._now
+
+    def pass_time(self, seconds: float) -> None:
+        """Go to the next timer; exactly, so that no rounding makes it come twice."""
+        due = self._scheduled[0].when() if self._scheduled else self._now + seconds  # type: ignore[attr-defined]
+        if seconds > 0:
+            self._now = max(self._now, due)
+
+    def _process_events(self, event_list: list[Any]) -> None:
+        pass
+
+    def _write_to_self(self) -> None:
+        pass
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
+        future = self.create_future()
+        at = max(self._now, self._busy.get(id(executor), 0.0)) + self._hop()
+        self._busy[id(executor)] = at
+        self.call_at(at, _work, future, func, args)
+        return future
+
+    async def create_connection(  # type: ignore[override]
+        self, protocol_factory: Callable[[], asyncio.BaseProtocol], host: str, port: int, **_: Any
+    ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
+        assert self.connect is not None
+        protocol = protocol_factory()
+        return await self.connect(protocol, host, port), protocol
+
+
+def _work(future: "asyncio.Future[Any]", func: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    if future.cancelled():
+        return
+    try:
+        result = func(*args)
+    except BaseException as error:  # noqa: BLE001 - whoever awaits it is told
+        if not future.cancelled():
+            future.set_exception(error)
+    else:
+        if not future.cancelled():
+            future.set_result(result)
+
+
+class SimulatedClock:
+    """The wall clock, which the world sets forward and back; and one that never jumps."""
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        self._loop = loop
+        self.offset = 0.0
+
+    def now(self) -> float:
+        return BEGINNING + self._loop.time() + self.offset
+
+    def monotonic(self) -> float:
+        return self._loop.time()
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await event.wait()
+        except TimeoutError:
+            return event.is_set()
+        return True
+
+
+def next_timer(loop: SimulatedLoop) -> float | None:
+    """Return when the loop's next timer is due."""
+    timers = list(loop._scheduled)  # type: ignore[attr-defined]
+    heapq.heapify(timers)
+    return timers[0].when() if timers else None

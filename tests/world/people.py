@@ -1,0 +1,107 @@
+"""The model: a person at each destination, who believes what was last said, and what is wrong."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from world.product import READERS, Ending, Said, read
+
+# From the end of an alert, as the daemon saw it, until no message may call it firing any more.
+STALE_SECONDS = 60.0
+
+Alert = tuple[str, str]
+
+
+class Fault(NamedTuple):
+    """A broken invariant, and a sentence that says how."""
+
+    kind: str
+    sentence: str
+
+
+class Heard(NamedTuple):
+    at: float
+    said: Said
+    clear: bool  # the sender knows that it arrived
+
+
+@dataclass
+class People:
+    """Everybody who reads, what they heard, and the faults seen on the way."""
+
+    heard: dict[str, dict[Alert, list[Heard]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+    ended: dict[tuple[Alert, int], float] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    recent: list[tuple[float, str, str]] = field(default_factory=list)  # at, reader, message
+
+    def end(self, ending: Ending, at: float) -> None:
+        self.ended.setdefault((ending.alert, ending.episode), at)
+
+    def hear(self, reader: str, body: str, at: float, *, clear: bool) -> None:
+        """Take a message in; what is wrong with it is seen at once."""
+        for said in read(body):
+            self.recent.append((at, reader, said.message))
+            story = self.heard[reader][said.alert]
+            self._judge(reader, story, said, at)
+            story.append(Heard(at, said, clear))
+
+    def forgotten(self, unknown: set[str]) -> None:
+        """Note that the sender does not know of these messages whether they arrived."""
+        for stories in self.heard.values():
+            for story in stories.values():
+                story[:] = [
+                    h._replace(clear=h.clear and h.said.message not in unknown) for h in story
+                ]
+
+    def _judge(self, reader: str, story: list[Heard], said: Said, at: float) -> None:
+        last = story[-1].said if story else None
+        who = f"{reader} hears at {at:.0f} that {said.alert} is {said.status}"
+        if said.status == "firing":
+            ended = self.ended.get((said.alert, said.episode))
+            if ended is not None and at - ended > STALE_SECONDS:
+                self._wrong("stale firing", f"{who}, which it was until {ended:.0f}")
+        if said.status == "resolved" and (last is None or last.status not in _OPEN):
+            self._wrong("bare resolved", f"{who}, and never heard that it fired")
+        again = last is not None and _same(last, said) and said.reason not in _NAMED
+        if again and all(h.clear for h in story if _same(h.said, said)):
+            self._wrong("repeat", f"{who} once more ({said.reason})")
+
+    def judge(self, firing: Mapping[Alert, tuple[int, str, str]], known: set[str]) -> None:
+        """Compare what everybody believes with what is so, at rest.
+
+        `known`: the receivers for whom the world is calm.
+        """
+        for receiver in sorted(known):
+            for reader in READERS[receiver]:
+                for alert in sorted({*self.heard[reader], *firing}):
+                    self._compare(receiver, reader, alert, firing.get(alert))
+
+    def _compare(
+        self, receiver: str, reader: str, alert: Alert, fires: tuple[int, str, str] | None
+    ) -> None:
+        story = self.heard[reader][alert]
+        last = story[-1].said if story else None
+        believes = None if last is None else last.status
+        if fires is not None and fires[2] == receiver:
+            if believes != "firing" or last is None or last.episode != fires[0]:
+                self._wrong("not told", f"{reader} believes that {alert} is {believes}; it fires")
+        elif believes == "firing":
+            self._wrong("false word", f"{reader} believes that {alert} fires here")
+        elif believes == "escalated" and fires is None:
+            self._wrong("false word", f"{reader} believes that {alert} fires elsewhere")
+
+    def _wrong(self, kind: str, sentence: str) -> None:
+        self.faults.append(Fault(kind, sentence))
+
+
+_OPEN = ("firing", "escalated")
+_NAMED = ("repeat interval elapsed",)
+
+
+def _same(one: Said, other: Said) -> bool:
+    return (one.alert, one.status, one.episode, one.severity) == (
+        other.alert, other.status, other.episode, other.severity
+    )  # fmt: skip

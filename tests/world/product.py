@@ -1,0 +1,350 @@
+"""All that the world knows of the product: how it is built, asked, ended, and what it reports."""
+
+import asyncio
+import json
+import logging
+import os
+import random
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import msgspec
+import structlog
+
+from sidecar.config.load import load_config
+from sidecar.config.reload import CannotTakeOver
+from sidecar.config.settings import Config
+from sidecar.core import Core, Step
+from sidecar.daemon.app import Daemon
+from sidecar.daemon.loop import Pump, PumpStopped, StoredOutbox
+from sidecar.deliver.sender import Sender
+from sidecar.deliver.worker import Renderer, Worker
+from sidecar.notify.group import match_routes
+from sidecar.notify.model import EmailConfig, Notification, Receiver, SlackConfig
+from sidecar.render.renderer import MailText, SlackText
+from sidecar.rows import OutboxRow, SeriesRow
+from sidecar.store.store import Store
+from world.disk import Disk, FaultyConnection
+from world.loop import SimulatedClock
+
+FOLDER = Path("/dev/shm" if Path("/dev/shm").is_dir() else "/tmp") / f"world-{os.getpid()}"  # noqa: S108
+GROUP_WAIT, GROUP_INTERVAL, COOLDOWN, REPEAT = 30.0, 300.0, 600.0, 4 * 3600.0
+_RULES = """\
+groups:
+  - name: world
+    rules:
+      - alert: Failing
+        match: ['event_type="state"']
+        by: [org]
+        condition: last(status) in [bad, worse]
+        labels: {severity: warning}
+        escalate: [{after: 2h, labels: {severity: critical}}]
+      - alert: Broken
+        match: ['event_type="part"', 'status="broken"']
+        by: [org]
+        condition: count() >= 1
+        within: 2000d
+        resolve: {match: ['event_type="part"', 'status="fixed"']}
+        labels: {severity: critical}
+"""
+_CONFIG = """\
+sources: [{{path: "{folder}/logs/*.log", start_at: beginning}}]
+rule_files: ["{folder}/world.rules.yaml"]
+state: {{path: "{folder}/state.db"}}
+global:
+  smtp_smarthost: "mail.test:25"
+  smtp_from: alerts@example.com
+  smtp_require_tls: false
+  smtp_auth_username: sidecar
+  smtp_auth_password: secret
+route:
+  receiver: team
+  group_by: [alertname]
+  group_wait: {wait}s
+  group_interval: {interval}s
+  repeat_interval: 4h
+  cooldown: {cooldown}s
+  routes:
+    - matchers: ['severity="critical"']
+      receiver: pager
+      group_by: [alertname, org]
+      group_wait: 0s
+receivers:
+  - name: team
+    slack_configs: [{{channel: "#team", api_url: "http://slack.test/services/team"}}]
+    email_configs: [{{to: team@example.com}}]
+    max_age: 1h
+  - name: pager
+    slack_configs:
+      - {{channel: "{pager}", app_token: "{token}", app_url: "http://slack.test/api/chat.postMessage"}}
+    email_configs: [{{to: oncall@example.com}}]
+    quick_retries: 3
+    max_age: 2h
+"""
+READERS = {"team": ("#team", "team@example.com"), "pager": ("#pager", "oncall@example.com")}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let the product's own log say nothing for the length of the block."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+class Settings(NamedTuple):
+    """What the operator edits."""
+
+    pager: str = "#pager"
+    token: str = "token-1"
+    wait: float = GROUP_WAIT
+    interval: float = GROUP_INTERVAL
+    cooldown: float = COOLDOWN
+
+
+@cache
+def _configured(settings: Settings) -> Config:
+    fields = {**settings._asdict(), "wait": int(settings.wait), "interval": int(settings.interval),
+              "cooldown": int(settings.cooldown)}  # fmt: skip
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / "world.rules.yaml").write_text(_RULES)
+    path = FOLDER / "sidecar.yaml"
+    path.write_text(_CONFIG.format(folder=FOLDER, **fields))
+    # The world edits by handing over values, so there is no file to watch.
+    return replace(load_config(str(path), {}), path="")
+
+
+def fresh_folder() -> None:
+    """Begin with no logs and no state."""
+    _configured(Settings())
+    for name in ("state.db", "state.db-wal", "state.db-shm"):
+        (FOLDER / name).unlink(missing_ok=True)
+    shutil.rmtree(FOLDER / "logs", ignore_errors=True)
+    (FOLDER / "logs").mkdir()
+
+
+class Said(NamedTuple):
+    """One alert in a message, as its reader takes it in."""
+
+    alert: tuple[str, str]
+    status: str
+    episode: int
+    severity: str
+    reason: str
+    message: str
+
+
+def read(body: str) -> list[Said]:
+    """Return what a message says; `body` is what the plain renderer below made of it."""
+    text = body
+    if body.startswith("{"):
+        text = json.loads(body).get("text", body)
+    found = msgspec.json.decode(text, type=Notification)
+    return [
+        Said(
+            (n.labels["alertname"], n.labels["org"]), n.status.value, n.episode,
+            n.labels["severity"], found.reason.value, found.id,
+        )
+        for n in found.notices
+    ]  # fmt: skip
+
+
+class _PlainRenderer:
+    """Says the notification as it is: the world is about who hears what, not about beauty."""
+
+    def prepare(self) -> None:
+        pass
+
+    def slack(self, notification: Notification, config: SlackConfig) -> SlackText:
+        del config
+        return SlackText({"text": msgspec.json.encode(notification).decode()}, None)
+
+    def slack_plain(self, notification: Notification, config: SlackConfig) -> SlackText:
+        return self.slack(notification, config)
+
+    def mail(self, notification: Notification, config: EmailConfig) -> MailText:
+        del config
+        return MailText("alert", msgspec.json.encode(notification).decode(), None, None)
+
+
+class _PlainWorker(Worker):
+    def reconfigure(self, receivers: Mapping[str, Receiver], renderer: Renderer) -> None:
+        super().reconfigure(receivers, self._renderer)
+        del renderer
+
+
+class _Quiet:
+    """No file system events; the world wakes the pump itself."""
+
+    alive = True
+
+    def watch(self, directories: object) -> None:
+        del directories
+
+
+class _SeldomRests:
+    """Rests until something is due or somebody wakes the pump, a while at the most."""
+
+    def stepped(self, now: float, *, news: bool, polled: bool) -> None:
+        pass
+
+    def streams(self, now: float) -> bool:
+        del now
+        return False
+
+    def seconds(self, now: float, *, watched: bool) -> float:
+        del now, watched
+        return 1800.0
+
+
+class Ending(NamedTuple):
+    """An alert's end as the daemon saw it."""
+
+    alert: tuple[str, str]
+    episode: int
+
+
+class SimulatedDaemon(Daemon):
+    """The daemon with its real wiring, without threads, sockets and file system events."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: SimulatedClock,
+        disk: Disk,
+        client: httpx.AsyncClient,
+        jitter: Callable[[], float],
+        ended: Callable[[Ending], None],
+    ) -> None:
+        super().__init__(_configured(settings), clock=clock, on_step=self._note)
+        self._client = client
+        self._draw = jitter
+        self._ended = ended
+        self._log_waker = _Quiet()  # type: ignore[assignment]
+        self._raw: sqlite3.Connection = self._store._db
+        self._store._db = FaultyConnection(self._raw, disk)  # type: ignore[assignment]
+
+    def _note(self, step: Step) -> None:
+        for transition in step.transitions:
+            if transition.kind.value in ("resolved", "expired", "closed"):
+                alert = transition.alert
+                self._ended(Ending((alert.name, alert.key[0]), alert.episode))
+
+    def _start(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        stopped = asyncio.Event()
+
+        async def read() -> None:
+            try:
+                await self._pump.run(stop)
+            finally:
+                self._follower.close()
+                stopped.set()
+
+        async def end_rest() -> None:
+            await stop.wait()
+            self._pump.wake()
+
+        group.create_task(read())
+        group.create_task(end_rest())
+        group.create_task(self._worker.run(Sender(self._client), stopped))
+        group.create_task(self._purge(stopped))
+
+    def _make_worker(self, core: Core) -> Worker:
+        del core
+        return _PlainWorker(
+            self.config.receivers,
+            _PlainRenderer(),
+            StoredOutbox(self._store, self._thread, self.clock, self.telemetry),
+            clock=self.clock,
+            report=self.telemetry.attempted,
+            jitter=self._draw,
+            look_every=300.0,
+        )
+
+    def _make_pump(self, core: Core) -> Pump:
+        pump = super()._make_pump(core)
+        pump._rests = _SeldomRests()  # type: ignore[assignment]
+        return pump
+
+    # What the world does to it
+
+    @property
+    def running(self) -> bool:
+        return hasattr(self, "_pump")
+
+    def look(self) -> None:
+        """Do what a poll does that finds something."""
+        if self.running:
+            self._pump.wake()
+            self._worker._looks.insert(0, 0.0)
+            self._worker._wake.set()
+
+    async def edit(self, settings: Settings) -> bool:
+        """Take an edited configuration over; return whether that worked."""
+        if not self.running:
+            return False
+        try:
+            await self._take(_configured(settings))
+        except CannotTakeOver:
+            return False
+        return True
+
+    async def resolve(self, name: str, org: str) -> None:
+        if self.running:
+            with suppress(PumpStopped):
+                await self._pump.between_steps(lambda c: c.end(name, (org,), self.clock.now()))
+
+    def firing(self) -> dict[tuple[str, str], tuple[int, str, str]]:
+        """Return the alerts that fire, with episode, severity and the receiver that is told."""
+        found = {}
+        for alert in self._pump.core.engine.alerts():
+            if alert.state.value == "firing":
+                receiver = match_routes(self.config.route, alert.labels)[0].receiver
+                found[alert.name, alert.key[0]] = (alert.episode, alert.severity, receiver)
+        return found
+
+    def vanish(self) -> None:
+        """Let the process end as SIGKILL does: what is not committed is gone."""
+        with suppress(sqlite3.Error):
+            self._raw.rollback()
+        self._raw.close()
+        with suppress(OSError):
+            self._store._lock.release()
+
+
+def stored() -> tuple[Counter[str], Mapping[str, str]]:
+    """Return what the state file counts, by status, and the outcome of each message by its id."""
+    store = Store.open(str(FOLDER / "state.db"))
+    try:
+        counted: Counter[str] = Counter()
+        for row in store.load(SeriesRow):
+            if row.name == "webhook_events_total":
+                counted[json.loads(row.labels)["status"]] += int(float(row.value))
+        return +counted, {row.id: row.outcome for row in store.load(OutboxRow)}
+    finally:
+        store.close()
+
+
+def jitter_of(chance: random.Random) -> Callable[[], float]:
+    return chance.random
+
+
+def line(at: float, event: str, status: str, org: str) -> str:
+    """Return what the host logs, at wall clock `at`."""
+    fields: dict[str, Any] = {
+        "metric_type": "WEBHOOK_METRIC", "webhook_provider": "stripe", "event_type": event,
+        "status": status, "org": org, "timestamp": at,
+    }  # fmt: skip
+    return json.dumps(fields) + "\n"

@@ -1,0 +1,121 @@
+"""What happens in a world: actions at instants, all drawn from one seed."""
+
+import random
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from world.servers import FATES, SMTP_FATES
+
+DAY = 86_400.0
+YEAR = 365 * DAY
+ORGS = ("a", "b", "c")
+
+
+class Action(NamedTuple):
+    """At `at` seconds from the beginning, `what` happens with `value`."""
+
+    at: float
+    what: str
+    value: Any = None
+
+    def __str__(self) -> str:
+        return f"Action({self.at:.0f}, {self.what!r}, {self.value!r})"
+
+
+class Script(NamedTuple):
+    seed: int
+    actions: tuple[Action, ...]
+
+
+def written(seed: int) -> Script:
+    """Return the script of a seed."""
+    chance = random.Random(seed)
+    length = chance.choice((900.0, 3600.0, 3600.0, 4 * 3600.0))
+    kinds = [kind for kind in _TROUBLES if chance.random() < 0.35]
+    lines = chance.randrange(2, 25)
+    actions = [_logged(chance, chance.random() * length) for _ in range(lines)]
+    for kind in kinds:
+        for _ in range(chance.randrange(1, 4)):
+            actions += _TROUBLES[kind](chance, chance.random() * length)
+    return Script(seed, tuple(sorted(actions, key=lambda a: a.at)))
+
+
+def _logged(chance: random.Random, at: float) -> Action:
+    event, statuses = chance.choice(
+        (("state", ("bad", "worse", "good")), ("part", ("broken", "broken", "fixed")))
+    )
+    return Action(at, "log", (event, chance.choice(statuses), chance.choice(ORGS)))
+
+
+def _spell(what: str, fates: tuple[str, ...]) -> Callable[[random.Random, float], list[Action]]:
+    def make(chance: random.Random, at: float) -> list[Action]:
+        some = tuple(chance.choice(fates) for _ in range(chance.randrange(1, 4)))
+        lasting = chance.choice((5.0, 60.0, 600.0, 1800.0, 3 * 3600.0))
+        return [Action(at, what, some), Action(at + lasting, what, ("ok",))]
+
+    return make
+
+
+def _flaky(chance: random.Random, at: float) -> list[Action]:
+    bad = chance.choice(("500", "reset before", "502"))
+    return [Action(at, "slack", ("ok", "ok", bad)), Action(at + 3600, "slack", ("ok",))]
+
+
+def _killed(chance: random.Random, at: float) -> list[Action]:
+    down = chance.choice((0.1, 5.0, 600.0, 2 * 3600.0, 13 * 3600.0))
+    if chance.random() < 0.5:
+        return [Action(at, "kill", down)]
+    return [Action(at, "kill at statement", (chance.randrange(1, 60), down))]
+
+
+def _stopped(chance: random.Random, at: float) -> list[Action]:
+    return [Action(at, "stop", chance.choice((0.1, 60.0, 7200.0, 13 * 3600.0)))]
+
+
+def _disk(chance: random.Random, at: float) -> list[Action]:
+    return [Action(at, chance.choice(("disk fails", "disk loses answers")), chance.randrange(1, 9))]
+
+
+def _clock(chance: random.Random, at: float) -> list[Action]:
+    jump = chance.choice((60.0, 7200.0, 400 * DAY, YEAR)) * chance.choice((1, -1))
+    made = [Action(at, "clock", jump)]
+    if chance.random() < 0.6:
+        made.append(Action(at + chance.choice((6.0, 600.0, 7200.0)), "clock", -jump))
+    return made
+
+
+def _edited(chance: random.Random, at: float) -> list[Action]:
+    """Slack's side changes, and a while later the operator follows; or tunes the waiting."""
+    later = at + chance.choice((3.0, 600.0, 7200.0))
+    match chance.randrange(3):
+        case 0:
+            new = f"#pager-{chance.randrange(2, 5)}"
+            return [Action(at, "renamed", new), Action(later, "edit", {"pager": new})]
+        case 1:
+            new = f"token-{chance.randrange(2, 5)}"
+            return [Action(at, "new token", new), Action(later, "edit", {"token": new})]
+        case _:
+            return [Action(at, "edit", {"wait": 10.0, "interval": 60.0, "cooldown": 60.0})]
+
+
+def _resolved(chance: random.Random, at: float) -> list[Action]:
+    return [Action(at, "resolve", (chance.choice(("Failing", "Broken")), chance.choice(ORGS)))]
+
+
+def _rotated(chance: random.Random, at: float) -> list[Action]:
+    del chance
+    return [Action(at, "rotate")]
+
+
+_TROUBLES: dict[str, Callable[[random.Random, float], list[Action]]] = {
+    "slack": _spell("slack", tuple(FATES)),
+    "flaky": _flaky,
+    "mail": _spell("mail", SMTP_FATES),
+    "kill": _killed,
+    "stop": _stopped,
+    "disk": _disk,
+    "clock": _clock,
+    "edit": _edited,
+    "resolve": _resolved,
+    "rotate": _rotated,
+}

@@ -1,0 +1,363 @@
+"""One run: a script played against the daemon, and what was wrong at the end.
+
+make world SEED=7        plays one seed, and shrinks its script if it fails
+make world SEEDS=100000  plays as many, from SEED on
+"""
+
+import asyncio
+import os
+import random
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from sidecar.store.schema import StoreUnavailable
+from world.disk import Disk, Killed
+from world.loop import BEGINNING, SimulatedClock, SimulatedLoop, Spins, Stuck
+from world.people import Fault, People
+from world.product import (
+    COOLDOWN,
+    FOLDER,
+    GROUP_INTERVAL,
+    GROUP_WAIT,
+    Settings,
+    SimulatedDaemon,
+    fresh_folder,
+    jitter_of,
+    line,
+    quiet,
+    stored,
+)
+from world.script import Action, Script, written
+from world.servers import Mail, Slack, Weather
+
+# From calm on, everybody knows within this: a cooldown may hold back a repeat for as long.
+SETTLE = max(GROUP_WAIT + GROUP_INTERVAL, COOLDOWN) + 60.0
+# So long a look at all that a poll would have found may take.
+POLL = 2.0
+# So long a process that was asked to stop may take.
+STOP_GRACE = 20.0
+
+
+@dataclass
+class World:
+    """Everything there is, and the time."""
+
+    script: Script
+    people: People = field(default_factory=People)
+
+    def __post_init__(self) -> None:
+        seed = self.script.seed
+        hops = random.Random(f"{seed} hop")
+        self.loop = SimulatedLoop(lambda: hops.random() * 0.002)
+        self.clock = SimulatedClock(self.loop)
+        self.disk = Disk(self._killed)
+        self.slack = Slack(Weather(random.Random(f"{seed} slack")), self._accept)
+        self.mail = Mail(self.loop, Weather(random.Random(f"{seed} mail")), self._accept)
+        self.loop.connect = self.mail.connect
+        self.jitter = jitter_of(random.Random(f"{seed} jitter"))
+        self.settings = Settings()
+        self.daemon: SimulatedDaemon | None = None
+        self.life: asyncio.Task[None] | None = None
+        self.stop = asyncio.Event()
+        self.down = self.down_until = 0.0
+        self.logged: Counter[str] = Counter()
+        self.rotations = 0
+        self.calm = False
+        self.over = False
+        self.errors: list[object] = []
+
+    def run(self) -> list[Fault]:
+        """Play the script; return every fault there was."""
+        fresh_folder()
+        self.loop.set_exception_handler(lambda _loop, context: self.errors.append(context))
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_until_complete(self._play())
+        except (Spins, Stuck) as error:
+            self._fault("spins", f"at {self.loop.time():.0f}: {error!r}")
+        finally:
+            asyncio.set_event_loop(None)
+            self.loop.close()
+        for context in self.errors:
+            self._fault("crash", repr(context))
+        return self.people.faults
+
+    async def _play(self) -> None:
+        transport = self.slack
+        async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
+            self.client = client
+            keeper = asyncio.create_task(self._keep_alive())
+            for action in self.script.actions:
+                await self._until(action.at)
+                await self._do(action)
+            await self._calm()
+            self.over = True
+            self.stop.set()
+            if not keeper.done():
+                await keeper
+        counted, _ = stored()
+        if counted != self.logged:
+            self._fault("count", f"logged {dict(self.logged)}, counted {dict(counted)}")
+
+    async def _until(self, at: float) -> None:
+        await asyncio.sleep(max(0.0, at - self.loop.time()))
+
+    async def _keep_alive(self) -> None:
+        """Start the daemon whenever it is down and its time has come, as a supervisor does."""
+        while not self.over:
+            await self._until(self.down_until)
+            if self.over:
+                return
+            self.disk.dead = False
+            self.slack.alive = self.mail.alive = True
+            self.stop = asyncio.Event()
+            try:
+                self.daemon = SimulatedDaemon(
+                    self.settings, clock=self.clock, disk=self.disk, client=self.client,
+                    jitter=self.jitter,
+                    ended=lambda e: self.people.end(e, self.loop.time()),
+                )  # fmt: skip
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
+                self._fault("crash", f"cannot start: {error!r}")
+                return
+            self.life = asyncio.create_task(self.daemon.run(self.stop))
+            await asyncio.wait([self.life])
+            self._note_end(self.life)
+
+    def _note_end(self, life: "asyncio.Task[None]") -> None:
+        """See how the process ended; a crash is a fault, being killed is not."""
+        daemon, self.daemon = self.daemon, None
+        self.down_until = self.loop.time() + max(self.down, 1.0)
+        self.down = 0.0
+        self.slack.alive = self.mail.alive = False
+        error = None if life.cancelled() else life.exception()
+        if daemon is not None:
+            daemon.vanish()
+            refused = isinstance(error, StoreUnavailable) and not daemon.running
+            if error is not None and not refused and not _is_killed(error):
+                self._fault("crash", _sentence(error))
+        _, outcomes = stored()
+        unknown = {m for _, _, m in self.people.recent if outcomes.get(m) != "sent"}
+        self.people.forgotten(unknown)
+        self.people.recent.clear()
+
+    async def _do(self, action: Action) -> None:
+        await _DOINGS[action.what](self, action.value)
+
+    async def _calm(self) -> None:
+        """Let every trouble end, and wait until everybody should know; then compare."""
+        self.calm = True
+        self.slack.weather.fates = self.mail.weather.fates = ("ok",)
+        self.disk.failing = self.disk.says_lost = 0
+        self.disk.kill_in = None
+        await asyncio.sleep(STOP_GRACE)
+        await self._until(self.down_until + POLL)
+        right = self.settings._replace(
+            pager=next(iter(set(self.slack.channels) - {"#team"})), token=self.slack.token
+        )
+        if right != self.settings:
+            await self._edit(right)
+        if self.daemon is not None:
+            self.daemon.look()
+        await asyncio.sleep(SETTLE)
+        if self.daemon is None:
+            self._fault("crash", "the daemon is down at rest")
+            return
+        self.daemon.look()
+        await asyncio.sleep(POLL)
+        self.people.judge(self.daemon.firing(), {"team", "pager"})
+
+    # What an action does
+
+    async def log(self, value: tuple[str, str, str]) -> None:
+        event, status, org = value
+        path = FOLDER / "logs" / "app.log"
+        with path.open("a") as file:
+            file.write(line(self.clock.now(), event, status, org))
+        self._stamp(path)
+        self.logged[status] += 1
+        self.look()
+
+    async def rotate(self, _: None) -> None:
+        path = FOLDER / "logs" / "app.log"
+        for number in range(self.rotations, 0, -1):
+            path.with_name(f"app.log.{number}").rename(path.with_name(f"app.log.{number + 1}"))
+        if path.exists():
+            path.rename(path.with_name("app.log.1"))
+            self.rotations += 1
+        path.write_text(f"{self.loop.time()} the host has begun a new log\n")
+        self._stamp(path)
+        self.look()
+
+    def _stamp(self, path: Path) -> None:
+        stamp = int((BEGINNING + self.loop.time()) * 1e9)
+        os.utime(path, ns=(stamp, stamp))
+
+    def look(self) -> None:
+        if self.daemon is not None:
+            self.daemon.look()
+
+    async def kill(self, down: float) -> None:
+        if self.daemon is None:
+            return
+        self.down = down
+        self.disk.dead = True
+        self._killed()
+        if self.life is not None:
+            await asyncio.wait([self.life])
+
+    def _killed(self) -> None:
+        """Let nothing of the process go on."""
+        self.slack.alive = self.mail.alive = False
+        if self.life is not None:
+            self.life.cancel()
+
+    async def kill_at_statement(self, value: tuple[int, float]) -> None:
+        self.disk.kill_in, self.down = value
+
+    async def shut(self, down: float) -> None:
+        self.down = down
+        self.stop.set()
+
+    async def slack_fates(self, fates: tuple[str, ...]) -> None:
+        self.slack.weather.fates = fates
+
+    async def mail_fates(self, fates: tuple[str, ...]) -> None:
+        self.mail.weather.fates = fates
+
+    async def disk_fails(self, times: int) -> None:
+        self.disk.failing = times
+
+    async def disk_loses(self, times: int) -> None:
+        self.disk.says_lost = times
+
+    async def set_clock(self, seconds: float) -> None:
+        self.clock.offset += seconds
+        self.loop.call_later(POLL, self.look)
+
+    async def renamed(self, name: str) -> None:
+        self.slack.channels = {"#team": "#team", name: "#pager"}
+
+    async def new_token(self, token: str) -> None:
+        self.slack.token = token
+
+    async def edit(self, changes: dict[str, object]) -> None:
+        await self._edit(self.settings._replace(**changes))  # type: ignore[arg-type]
+
+    async def _edit(self, settings: Settings) -> None:
+        self.settings = settings
+        if self.daemon is not None:
+            task = asyncio.create_task(self._take(self.daemon, settings))
+            await asyncio.wait(
+                [task, *([self.life] if self.life else [])],
+                timeout=30,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+
+    async def _take(self, daemon: SimulatedDaemon, settings: Settings) -> None:
+        with suppress(Killed):
+            while daemon is self.daemon and not await daemon.edit(settings):
+                await self._until(self.loop.time() + 1.0)
+
+    async def resolve(self, value: tuple[str, str]) -> None:
+        if self.daemon is not None:
+            task = asyncio.create_task(self._resolve(self.daemon, *value))
+            await asyncio.wait([task], timeout=5)
+
+    async def _resolve(self, daemon: SimulatedDaemon, name: str, org: str) -> None:
+        with suppress(Killed):
+            await daemon.resolve(name, org)
+
+    def _accept(self, reader: str, body: str, clear: bool) -> None:  # noqa: FBT001 - a callback
+        self.people.hear(reader, body, self.loop.time(), clear=clear)
+
+    def _fault(self, kind: str, sentence: str) -> None:
+        self.people.faults.append(Fault(kind, sentence))
+
+
+_DOINGS: dict[str, Callable[..., Awaitable[None]]] = {
+    "log": World.log,
+    "rotate": World.rotate,
+    "kill": World.kill,
+    "kill at statement": World.kill_at_statement,
+    "stop": World.shut,
+    "slack": World.slack_fates,
+    "mail": World.mail_fates,
+    "disk fails": World.disk_fails,
+    "disk loses answers": World.disk_loses,
+    "clock": World.set_clock,
+    "renamed": World.renamed,
+    "new token": World.new_token,
+    "edit": World.edit,
+    "resolve": World.resolve,
+}
+
+
+def _is_killed(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_killed, error.exceptions))
+    return isinstance(error, Killed | asyncio.CancelledError)
+
+
+def _sentence(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return "".join(traceback.format_exception(error))[-1500:]
+
+
+def play(script: Script) -> list[Fault]:
+    """Play a script from the beginning to rest; return what was wrong."""
+    with quiet():
+        return World(script).run()
+
+
+def shrunk(script: Script, kind: str) -> Script:
+    """Return the shortest script found that still shows a fault of this kind."""
+    actions = list(script.actions)
+    size = len(actions)
+    while size := size // 2 or (1 if size > 1 else 0):
+        at = 0
+        while at < len(actions):
+            fewer = actions[:at] + actions[at + size :]
+            if any(f.kind == kind for f in play(Script(script.seed, tuple(fewer)))):
+                actions = fewer
+            else:
+                at += size
+        if size == 1:
+            break
+    return Script(script.seed, tuple(actions))
+
+
+def main() -> int:
+    """Play SEEDS seeds from SEED on; print what is wrong, and for one seed why."""
+    first, count = int(os.environ.get("SEED", "0")), int(os.environ.get("SEEDS", "1"))
+    started = time.perf_counter()
+    failed: Counter[str] = Counter()
+    for seed in range(first, first + count):
+        faults = play(written(seed))
+        kinds = sorted({fault.kind for fault in faults})
+        failed.update(kinds)
+        if kinds:
+            print(f"seed {seed}: {', '.join(kinds)}; {faults[0].sentence}", flush=True)
+            if count == 1:
+                for kind in kinds:
+                    small = shrunk(written(seed), kind)
+                    found = [f for f in play(small) if f.kind == kind]
+                    print(f"  {kind}: {found[0].sentence if found else '?'}")
+                    for action in small.actions:
+                        print(f"    {action}")
+    spent = time.perf_counter() - started
+    print(f"{count} seeds, {1000 * spent / count:.0f} ms each: {dict(failed) or 'no fault'}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
