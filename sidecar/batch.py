@@ -1,5 +1,6 @@
-"""What one poll of the reader hands on."""
+"""What one poll of the reader hands on: chunks, positions, and what happened to the logs."""
 
+from enum import StrEnum
 from errno import errorcode
 
 import msgspec
@@ -23,16 +24,59 @@ class LogStatus(msgspec.Struct, frozen=True):
     problem: str
 
 
+class Rotation(StrEnum):
+    """How a log came to its next file; the label of a metric."""
+
+    RENAME = "rename"
+    COPYTRUNCATE = "copytruncate"
+    REPLACE = "replace"
+    DELETE = "delete"
+
+
+class Rotated(msgspec.Struct, frozen=True):
+    """A log went on in another file, or in the same one from its beginning."""
+
+    how: Rotation
+
+
+class Truncated(msgspec.Struct, frozen=True):
+    """A file lost its content, and no copy of it was found."""
+
+
+class BytesLost(msgspec.Struct, frozen=True):
+    """So many bytes of `log` could not be read before they were gone."""
+
+    log: str
+    amount: int
+
+
+class OverlongLines(msgspec.Struct, frozen=True):
+    """So many lines of `log` exceeded the longest line there may be; none of them was read."""
+
+    log: str
+    lines: int
+
+
+class LookFailed(msgspec.Struct, frozen=True):
+    """A file or folder could not be looked at; `error` is the name of the errno, like EACCES."""
+
+    error: str
+
+
+# Everything that can happen to a log between two polls: whoever counts it, counts each kind.
+LogEvent = Rotated | Truncated | BytesLost | OverlongLines | LookFailed
+
+
 class ReadBatch(msgspec.Struct):
     """Whole lines in the order to process them, and the positions to store with their effects.
 
-    Read piece by piece (`Follower.read`), `chunks` stay empty, and all but `resume` and `gone` is
-    to be looked at only afterwards.
     `rows` are the positions after `chunks`; `gone` are rows to forget. `resume` holds the bytes
     before the position that are needed once more to rebuild a Docker or CRI line. `caught_up`:
-    every source is readable and read to its end; `lagging`: the logs that are not. `counts` says
-    what happened, by kind and detail (log, rotation style or errno name); `problems` what cannot
-    be read at present, a sentence each.
+    every source is readable and read to its end; `lagging`: the logs that are not. `events` says
+    what happened to the logs, `problems` what cannot be read at present, a sentence each.
+
+    `Follower.look` makes a batch, `Follower.read` yields its chunks one by one (then `chunks` stay
+    empty): all but `resume` and `gone` is complete once the last one was read.
     """
 
     chunks: list[Chunk] = msgspec.field(default_factory=list)
@@ -42,15 +86,10 @@ class ReadBatch(msgspec.Struct):
     caught_up: bool = True
     lagging: frozenset[str] = frozenset()
     logs: list[LogStatus] = msgspec.field(default_factory=list)
-    counts: dict[tuple[str, str], float] = msgspec.field(default_factory=dict)
+    events: list[LogEvent] = msgspec.field(default_factory=list)
     problems: list[str] = msgspec.field(default_factory=list)
 
-    def count(self, kind: str, detail: str, amount: float = 1.0) -> None:
-        if amount:
-            key = (kind, detail)
-            self.counts[key] = self.counts.get(key, 0.0) + amount
-
     def cannot(self, verb: str, path: str, error: OSError) -> str:
-        """Count a failed look by the name of its error (EACCES, EIO); return the sentence."""
-        self.count("scan_errors", errorcode.get(error.errno or 0, "unknown"))
+        """Note a failed look; return the sentence."""
+        self.events.append(LookFailed(errorcode.get(error.errno or 0, "unknown")))
         return f"cannot {verb} {path}: {error.strerror}; trying again"

@@ -2,10 +2,19 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import assert_never
 
 import structlog
 
-from sidecar.batch import ReadBatch
+from sidecar.batch import (
+    BytesLost,
+    LogEvent,
+    LookFailed,
+    OverlongLines,
+    ReadBatch,
+    Rotated,
+    Truncated,
+)
 from sidecar.config.reload import Reloaded
 from sidecar.config.settings import Config
 from sidecar.core import Core, Step
@@ -182,8 +191,8 @@ class Telemetry:
                 "foreign_marker", reason=first_foreign.reason.value, sample=first_foreign.sample,
                 see="docs/security.md",
             )  # fmt: skip
-        for (kind, detail), amount in batch.counts.items():
-            self._happened(kind, detail, amount, now)
+        for event in batch.events:
+            self._happened(event, now)
         self._lag(batch, core, now)
         if (problems := frozenset(batch.problems)) != self._problems:
             for problem in sorted(problems - self._problems):
@@ -191,24 +200,25 @@ class Telemetry:
             self._problems = problems
         self.watch.present(Problem.LOG_UNREADABLE, {(problem,): {} for problem in problems}, now)
 
-    def _happened(self, kind: str, detail: str, amount: float, now: float) -> None:
-        match kind:
-            case "rotations":
-                self.metrics.rotations.labels(detail).inc(amount)
-            case "truncations":
-                self.metrics.truncations.inc(amount)
-            case "bytes_lost":
-                self.metrics.lost_bytes.inc(amount)
-                _log.error("log_bytes_lost", log=detail, bytes=int(amount))
-                self.watch.happened(Problem.BYTES_LOST, (detail,), now, bytes=int(amount))
-            case "overlong_lines":
-                self.metrics.overlong_lines.inc(amount)
-                self.metrics.rejects.labels("too_long").inc(amount)
-                self.watch.happened(Problem.REJECTS, ("too_long",), now, log=detail)
-            case "scan_errors":
-                self.metrics.scan_errors.inc(amount)
+    def _happened(self, event: LogEvent, now: float) -> None:
+        metrics = self.metrics
+        match event:
+            case Rotated(how=how):
+                metrics.rotations.labels(how.value).inc()
+            case Truncated():
+                metrics.truncations.inc()
+            case BytesLost(log=log, amount=amount):
+                metrics.lost_bytes.inc(amount)
+                _log.error("log_bytes_lost", log=log, bytes=amount)
+                self.watch.happened(Problem.BYTES_LOST, (log,), now, bytes=amount)
+            case OverlongLines(log=log, lines=lines):
+                metrics.overlong_lines.inc(lines)
+                metrics.rejects.labels("too_long").inc(lines)
+                self.watch.happened(Problem.REJECTS, ("too_long",), now, log=log)
+            case LookFailed():
+                metrics.scan_errors.inc()
             case _:
-                pass  # opened and closed files show in the gauge
+                assert_never(event)
 
     def _lag(self, batch: ReadBatch, core: Core, now: float) -> None:
         self.metrics.open_files.set(len(batch.logs))

@@ -6,7 +6,7 @@ A file on disk that is not known yet is a candidate: it may be a log file that m
 from collections.abc import Iterable, Iterator, Sequence
 from posixpath import exists
 
-from sidecar.batch import ReadBatch
+from sidecar.batch import ReadBatch, Rotated, Rotation
 from sidecar.config.settings import Source
 from sidecar.parse.event import LogFormat
 from sidecar.read.content import Content, open_content
@@ -178,12 +178,12 @@ class LogFiles:
         known.attach(content, evidence, seen.inode, candidate.now)
         candidate.release()
         self.claim(known)
-        candidate.batch.count("files", "opened")
         if was_active and not known.at_live:
-            how = "copytruncate" if known.lost_to_truncation else "rename"
-            candidate.batch.count("rotations", how)
+            truncated = known.lost_to_truncation
+            how = Rotation.COPYTRUNCATE if truncated else Rotation.RENAME
+            candidate.batch.events.append(Rotated(how))
         elif was_active and moved:
-            candidate.batch.count("rotations", "replace")
+            candidate.batch.events.append(Rotated(Rotation.REPLACE))
         known.lost_to_truncation = False
         return True
 

@@ -8,7 +8,7 @@ from collections.abc import Container, Generator, Iterator
 from enum import StrEnum
 from posixpath import basename
 
-from sidecar.batch import LogStatus, ReadBatch
+from sidecar.batch import BytesLost, LogStatus, OverlongLines, ReadBatch, Rotated, Rotation
 from sidecar.parse.event import Chunk, LogFormat
 from sidecar.read.content import BOM, Content, Framed, frame
 from sidecar.read.fingerprint import (
@@ -223,11 +223,11 @@ class LogFile:
     def is_unlinked(self) -> bool:
         return self.content is not None and self.content.stat().st_nlink == 0
 
-    def leave_live_path(self, how: str, batch: ReadBatch, now: float) -> None:
+    def leave_live_path(self, how: Rotation, batch: ReadBatch, now: float) -> None:
         """Note that this is no longer its log's live file; its quiet time begins now."""
         self.at_live = False
         if self.state is FileState.ACTIVE:
-            batch.count("rotations", how)
+            batch.events.append(Rotated(how))
             self.state = FileState.ROTATED
             self.still.restart(now)
 
@@ -446,10 +446,10 @@ class Log:
                 while (yield from self._read_block(file, batch, self.max_line, final=True)):
                     pass
                 if self._may_close(file) and file.content is not None:
-                    batch.count("bytes_lost", self.path, file.content.unreadable)
+                    if lost := file.content.unreadable:
+                        batch.events.append(BytesLost(self.path, lost))
                     file.state = FileState.DRAINED
                     file.close()
-                    batch.count("files", "closed")
 
     def _read_block(
         self, file: LogFile, batch: ReadBatch, budget: int, *, final: bool = False
@@ -461,8 +461,8 @@ class Log:
             file.problem = batch.cannot("read", file.path, error)
             return 0
         file.problem = ""
-        if framed:
-            batch.count("overlong_lines", self.path, framed.overlong)
+        if framed and framed.overlong:
+            batch.events.append(OverlongLines(self.path, framed.overlong))
         if framed and framed.data:
             yield Chunk(file.id, self.path, self.format, framed.data, framed.start, self.prefix)
         return passed

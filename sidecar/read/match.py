@@ -9,7 +9,7 @@ it was looked at.
 from collections.abc import Sequence
 from posixpath import dirname
 
-from sidecar.batch import ReadBatch
+from sidecar.batch import BytesLost, ReadBatch, Rotated, Rotation, Truncated
 from sidecar.config.settings import Source
 from sidecar.read.content import Content
 from sidecar.read.files import Candidate, LogFiles
@@ -138,7 +138,9 @@ class Adoption:
             unlinked = before.is_unlinked()
             if unlinked and before.position and self._log_files.move_in(before, candidate):
                 return
-            before.leave_live_path("replace" if unlinked else "rename", self._batch, self._now)
+            before.leave_live_path(
+                Rotation.REPLACE if unlinked else Rotation.RENAME, self._batch, self._now
+            )
         self._start(log, candidate)
 
     def _adopt_rotated(self, candidate: Candidate) -> None:
@@ -184,7 +186,6 @@ class Adoption:
         else:
             log.insert(new)
         self._log_files.claim(new)
-        self._batch.count("files", "opened")
 
 
 def _is_copy(log: Log, candidate: Candidate, content: Content) -> bool:
@@ -331,7 +332,7 @@ class Recogniser:
 
     def _finish_in(self, file: LogFile, candidate: Candidate) -> None:
         """All of the copy was read before: there is nothing left of `file`."""
-        self._batch.count("rotations", "copytruncate")
+        self._batch.events.append(Rotated(Rotation.COPYTRUNCATE))
         file.state, file.lost_to_truncation = FileState.DRAINED, False
         self._log_files.give_up_inode(file)
         file.log.leave_alone(candidate.sighting)
@@ -347,9 +348,9 @@ class Recogniser:
         elif file.sighted and file.at_live:
             file.state = FileState.ACTIVE
         elif not file.sighted and file.is_unlinked():
-            file.leave_live_path("delete", self._batch, self._now)
+            file.leave_live_path(Rotation.DELETE, self._batch, self._now)
         elif file.sighted or file is not file.log.files[-1]:
-            file.leave_live_path("rename", self._batch, self._now)
+            file.leave_live_path(Rotation.RENAME, self._batch, self._now)
 
     def _miss(self, file: LogFile) -> None:
         """Count what was unread of a file that is nowhere, once another has taken its place."""
@@ -358,10 +359,11 @@ class Recogniser:
             file.state = FileState.MISSING
             return
         if file.lost_to_truncation:
-            self._batch.count("truncations", log.path)
+            self._batch.events.append(Truncated())
             file.lost_to_truncation = False
         lost = 0 if _is_found_again(file) else file.unread or int(file.path.endswith(".gz"))
-        self._batch.count("bytes_lost", log.path, lost)
+        if lost:
+            self._batch.events.append(BytesLost(log.path, lost))
         file.state = FileState.LOST if lost else FileState.DRAINED
         self._log_files.give_up_inode(file)
 

@@ -5,7 +5,7 @@ import queue
 import threading
 from collections.abc import Iterator
 
-from sidecar.batch import LogStatus, ReadBatch
+from sidecar.batch import LogStatus, OverlongLines, ReadBatch
 from sidecar.config.settings import Source
 from sidecar.parse.event import Chunk
 from sidecar.read.content import frame
@@ -69,7 +69,8 @@ class Stdin:
             passed = framed.end - self._position
             self._buffer, self._position = self._buffer[passed:], framed.end
             self._skip = framed.skip
-            batch.count("overlong_lines", LOG, framed.overlong)
+            if framed.overlong:
+                batch.events.append(OverlongLines(LOG, framed.overlong))
             if framed.data:
                 source = self._source
                 yield Chunk(

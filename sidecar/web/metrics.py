@@ -15,6 +15,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from sidecar import __version__
+from sidecar.batch import Rotation
 from sidecar.config.settings import Config
 from sidecar.measure.series import EVENTS_TOTAL
 from sidecar.notify.model import Reason, Receiver
@@ -23,9 +24,7 @@ from sidecar.receivers.base import FailureKind
 from sidecar.rules.alert import AlertState
 from sidecar.rules.rule import Rule
 
-# How a log can be rotated, and why a decision was not to speak: closed sets, so that each exists
-# at 0 before it first happens.
-ROTATIONS = ("rename", "copytruncate", "replace", "delete")
+# Why a decision was not to speak: a closed set, so that each exists at 0 before it first happens.
 SUPPRESSED = (Reason.NOTHING_NEW, Reason.COOLDOWN, Reason.RESOLVED_NOT_SENT)
 SHOWN_STATES = (AlertState.PENDING, AlertState.FIRING)
 COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -96,7 +95,7 @@ class SelfMetrics:
         )
         self.by_log = (self.position, self.size, self.lag_bytes, self.lag_seconds)
         self.rotations = self._counter("log_rotations", "Rotations of a log followed.", "kind")
-        for kind in ROTATIONS:
+        for kind in Rotation:
             self.rotations.labels(kind)
         self.truncations = self._counter("log_truncations", "Logs found shorter than read.")
         self.lost_bytes = self._counter(

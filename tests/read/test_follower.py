@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from sidecar.batch import BytesLost, LookFailed, OverlongLines, Rotated, Rotation
 from sidecar.read.content import Content
 from support.read import Reader, Writer, as_bytes, compress, copytruncate, rename
 
@@ -166,7 +167,7 @@ def test_an_over_long_line_is_skipped_to_its_newline(
     for _ in range(8):
         reader.poll(budget=budget)
     assert reader.lines == ["one", "y" * 10, "end"]
-    assert reader.counts["overlong_lines", str(writer.path)] == 1
+    assert OverlongLines(str(writer.path), 1) in reader.events
 
 
 def test_a_hole_left_by_a_writer_that_does_not_append_is_passed_over(tmp_path: Path) -> None:
@@ -438,7 +439,7 @@ def test_too_many_open_files_is_not_a_missing_file(tmp_path: Path, *, down: bool
         batch = reader.poll()
     assert batch.problems
     assert not batch.caught_up
-    assert reader.counts["scan_errors", "EMFILE"] >= 1
+    assert LookFailed("EMFILE") in reader.events
     reader.poll()
     assert reader.lines == writer.written
     assert reader.last.caught_up
@@ -465,7 +466,7 @@ def test_permission_denied_for_a_while_loses_nothing(tmp_path: Path, *, down: bo
     writer.write(2)
     reader.poll()
     assert reader.lines == writer.written
-    assert ("bytes_lost", str(writer.path)) not in reader.counts
+    assert not reader.bytes_lost
 
 
 def test_bytes_that_cannot_be_recovered_are_counted(tmp_path: Path) -> None:
@@ -480,7 +481,7 @@ def test_bytes_that_cannot_be_recovered_are_counted(tmp_path: Path) -> None:
     reader.poll()
     assert reader.lines == ["0123456789"] * 2 + ["new"]
     reader.settle()
-    assert reader.counts["bytes_lost", str(log)] == 88
+    assert BytesLost(str(log), 88) in reader.events
 
 
 def test_a_copy_taken_just_before_the_truncation_is_not_read_again(tmp_path: Path) -> None:
@@ -497,7 +498,7 @@ def test_a_copy_taken_just_before_the_truncation_is_not_read_again(tmp_path: Pat
     reader.poll()
     reader.settle()
     assert reader.lines == writer.written
-    assert reader.counts["rotations", "copytruncate"] == 1
+    assert reader.events.count(Rotated(Rotation.COPYTRUNCATE)) == 1
 
 
 def test_a_compressed_file_still_being_written_is_read_as_it_comes(tmp_path: Path) -> None:
@@ -626,10 +627,10 @@ def test_a_handle_that_fails_is_opened_anew(tmp_path: Path, number: int) -> None
     batch = reader.poll()
     assert batch.problems == [f"cannot look at {writer.path}: {os.strerror(number)}; trying again"]
     assert not batch.caught_up
-    assert reader.counts["scan_errors", errno.errorcode[number]] >= 1
+    assert LookFailed(errno.errorcode[number]) in reader.events
     assert reader.poll().caught_up
     assert reader.lines == writer.written
-    assert ("bytes_lost", str(writer.path)) not in reader.counts
+    assert not reader.bytes_lost
 
 
 def test_a_deleted_file_whose_handle_fails_for_a_while_is_read_on(tmp_path: Path) -> None:
@@ -691,4 +692,4 @@ def test_a_rotated_file_that_some_looks_miss_is_not_given_up(tmp_path: Path, pat
     reader.poll()
     assert sorted(reader.lines) == writer.written
     reader.settle()
-    assert ("bytes_lost", str(writer.path)) not in reader.counts
+    assert not reader.bytes_lost

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sidecar.batch import ReadBatch
+from sidecar.batch import BytesLost, LogEvent, ReadBatch
 from sidecar.config.settings import Source
 from sidecar.read.follower import Follower
 
@@ -32,10 +32,14 @@ class Reader:
         self.max_line = max_line
         self.rows: dict[int, FileRow] = {}
         self.chunks: list[Chunk] = []
-        self.counts: dict[tuple[str, str], float] = {}
+        self.events: list[LogEvent] = []
         self.began = self.now = 1_700_000_000.0
         self.last = ReadBatch()
         self.follower = self._follower(first_start=True)
+
+    @property
+    def bytes_lost(self) -> int:
+        return sum(event.amount for event in self.events if isinstance(event, BytesLost))
 
     @property
     def lines(self) -> list[str]:
@@ -51,8 +55,7 @@ class Reader:
         self.rows |= {row.id: row for row in batch.rows}
         for gone in batch.gone:
             del self.rows[int(gone.key[0])]
-        for key, amount in batch.counts.items():
-            self.counts[key] = self.counts.get(key, 0.0) + amount
+        self.events += batch.events
         return batch
 
     def settle(self) -> None:

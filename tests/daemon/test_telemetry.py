@@ -1,10 +1,23 @@
-"""What /metrics says of a log that is not read to its end."""
+"""What /metrics says of the logs: how far each is read, and what happened to them."""
 
 import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
+import pytest
+
+from sidecar.batch import (
+    BytesLost,
+    LogEvent,
+    LookFailed,
+    OverlongLines,
+    ReadBatch,
+    Rotated,
+    Rotation,
+    Truncated,
+)
 from sidecar.config.load import load_config
 from sidecar.core import NOTHING_STORED, Core
 from sidecar.daemon.telemetry import Telemetry
@@ -98,3 +111,32 @@ def test_a_log_whose_name_is_not_utf8_has_its_labels_and_fails_no_scrape(tmp_pat
     telemetry.stepped(batch, core.step(batch, NOW), core, now=NOW, commit_seconds=0.0)
     text = render_registry(telemetry.metrics.registry, openmetrics=False)
     assert 'app\\\\udcff.log"} 0.0' in text
+
+
+EVENTS = [
+    (Rotated(Rotation.COPYTRUNCATE), "log_rotations", {"kind": "copytruncate"}, 1),
+    (Truncated(), "log_truncations", {}, 1),
+    (BytesLost("a.log", 88), "bytes_lost", {}, 88),
+    (OverlongLines("a.log", 3), "log_overlong_lines", {}, 3),
+    (OverlongLines("a.log", 3), "rejects", {"reason": "too_long"}, 3),
+    (LookFailed("EACCES"), "log_scan_errors", {}, 1),
+]
+
+
+@pytest.mark.parametrize(("event", "name", "labels", "amount"), EVENTS)
+def test_what_happens_to_a_log_is_counted(
+    tmp_path: Path, event: LogEvent, name: str, labels: dict[str, str], amount: float
+) -> None:
+    (tmp_path / "sidecar.yaml").write_text(CONFIG)
+    (tmp_path / "none.rules.yaml").write_text("groups: []\n")
+    config = load_config(str(tmp_path / "sidecar.yaml"), {})
+    core, telemetry = Core(config), Telemetry(config, lambda: NOW)
+    for times in (1, 2):
+        batch = ReadBatch(events=[event])
+        telemetry.stepped(batch, core.step(batch, NOW), core, now=NOW, commit_seconds=0.0)
+        value = telemetry.metrics.registry.get_sample_value(f"sidecar_{name}_total", labels)
+        assert value == times * amount
+
+
+def test_every_kind_of_event_is_among_these() -> None:
+    assert {type(event) for event, *_ in EVENTS} == set(get_args(LogEvent))
