@@ -14,17 +14,17 @@ MAY_IMPORT = {
     "measure": {"parse", "syntax"},
     "rules": {"parse", "measure", "syntax"},
     "notify": {"parse", "rules", "syntax"},
-    "render": {"rules", "notify", "syntax", "receivers"},
+    "render": {"rules", "notify", "syntax"},
     "receivers": {"notify", "render", "syntax"},
     "deliver": {"notify", "render", "receivers"},
     "read": {"parse", "config"},
     "store": {"deliver"},
     "ahead": {"parse"},
     "web": {*PURE, "config", "receivers"},
-    "syntax": {"render"},
-    "config": {*PURE, "syntax", "ruletest"},
+    "syntax": set(),
+    "config": {*PURE, "syntax", "ruletest", "receivers"},
     "simulate": {*PURE, "config", "core"},
-    "ruletest": {*PURE, "config", "syntax", "simulate"},
+    "ruletest": {*PURE, "config", "syntax", "simulate", "receivers"},
 }
 # Shared values and ports at the top of the package that everybody may use.
 SHARED = {"redact", "batch", "clock", "durations", "matchers", "rows", "secret"}

@@ -5,10 +5,12 @@ from collections.abc import Collection, Iterable, Mapping
 import msgspec
 
 from sidecar.config.rulefiles import read_pattern_files, read_rule_files
-from sidecar.config.settings import Config, Settings, each_once, read_templates
+from sidecar.config.settings import Config, Settings, each_once, read_templates, settings_of
 from sidecar.measure.series import Metric
 from sidecar.notify.model import Receiver, Route
 from sidecar.parse.patterns import Pattern
+from sidecar.receivers import KINDS
+from sidecar.receivers.base import AnyKind
 from sidecar.render.check import check_template_file
 from sidecar.rules.rule import Rule
 from sidecar.syntax.faults import ConfigError, Fault
@@ -33,21 +35,25 @@ class Checked(msgspec.Struct, frozen=True):
         return tuple(fault for fault in self.faults if fault.severity == "error")
 
 
-def load_config(path: str, environ: Mapping[str, str]) -> Config:
+def load_config(
+    path: str, environ: Mapping[str, str], kinds: tuple[AnyKind, ...] = KINDS
+) -> Config:
     """Return the configuration in `path`. Raises ConfigError with every fault of every file."""
-    checked = check_config(path, environ)
+    checked = check_config(path, environ, kinds)
     if checked.config is None:
         raise ConfigError(checked.errors)
     return checked.config
 
 
-def check_config(path: str, environ: Mapping[str, str]) -> Checked:
+def check_config(
+    path: str, environ: Mapping[str, str], kinds: tuple[AnyKind, ...] = KINDS
+) -> Checked:
     """Read everything and raise nothing; variables in `path` are taken from `environ`."""
     reading = Reading()
-    settings = reading.read(Settings, path, environ)
+    settings = reading.read(settings_of(kinds), path, environ)
     if settings is None:
         return Checked(reading.faults.all, seen=reading.files.seen)
-    config = _config(settings, reading, path)
+    config = _config(settings, reading, path, kinds)
     return Checked(
         reading.faults.all,
         None if reading.faults.errors else config,
@@ -101,7 +107,7 @@ def unrouted(
 NOBODY = "nobody"
 
 
-def _config(settings: Settings, reading: Reading, path: str) -> Config:
+def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKind, ...]) -> Config:
     rules, metrics = read_rule_files(each_once(settings.rule_files), reading)
     return Config(
         path=path,
@@ -109,7 +115,7 @@ def _config(settings: Settings, reading: Reading, path: str) -> Config:
         patterns=read_pattern_files(each_once(settings.pattern_files), reading),
         rules=rules,
         metrics=metrics,
-        templates=read_templates(settings, reading),
+        templates=read_templates(settings, reading, kinds),
         state_path=settings.state.path,
         listen=settings.http.listen,
         http_token=settings.http.token,
@@ -117,5 +123,6 @@ def _config(settings: Settings, reading: Reading, path: str) -> Config:
         redact=settings.redact,
         route=settings.route.below(None, reading),
         receivers={receiver.name: receiver for receiver in settings.receivers},
+        kinds=kinds,
         seen=reading.files.seen,
     )

@@ -12,6 +12,8 @@ import msgspec
 from sidecar.clock import Clock
 from sidecar.config.load import check_config
 from sidecar.config.settings import Config
+from sidecar.receivers import KINDS
+from sidecar.receivers.base import AnyKind
 from sidecar.syntax.files import Seen
 
 POLL_SECONDS = 2.0
@@ -57,6 +59,7 @@ class Reloader:
         environ: Mapping[str, str],
         seen: Seen,
         *,
+        kinds: tuple[AnyKind, ...] = KINDS,
         clock: Clock,
         take: Callable[[Config], Awaitable[None]],
         report: Callable[[Reloaded], None],
@@ -65,6 +68,7 @@ class Reloader:
         self._path = path
         self._environ = environ
         self._seen = seen
+        self._kinds = kinds
         self._clock = clock
         self._take = take
         self._report = report
@@ -123,7 +127,7 @@ class Reloader:
     async def _reload(self) -> Reloaded:
         self._refused = False
         try:
-            checked = await asyncio.to_thread(check_config, self._path, self._environ)
+            checked = await asyncio.to_thread(check_config, self._path, self._environ, self._kinds)
         except OSError as wrong:
             return self._ended([f"{self._path}: {wrong.strerror or wrong}"])
         self._seen = checked.seen

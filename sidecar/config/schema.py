@@ -7,13 +7,14 @@ from collections.abc import Callable
 from functools import partial
 
 from sidecar.config.rulefiles import RuleFile
-from sidecar.config.settings import Settings
+from sidecar.config.settings import settings_of
 from sidecar.parse.patterns import PatternFile
+from sidecar.receivers import KINDS
 from sidecar.ruletest.cases import CaseFile
 from sidecar.syntax.table import Schema, document
 
 SCHEMAS: dict[str, Callable[[], Schema]] = {
-    "config": partial(document, Settings, "Configuration of the sidecar"),
+    "config": partial(document, settings_of(KINDS), "Configuration of the sidecar"),
     "rules": partial(document, RuleFile, "Rules of the sidecar"),
     "patterns": partial(document, PatternFile, "Patterns of the sidecar"),
     "tests": partial(document, CaseFile, "Rule tests of the sidecar"),

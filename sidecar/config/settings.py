@@ -1,27 +1,41 @@
 """`sidecar.yaml`: its keys, what must hold between them, and the Config that comes of it."""
 
 import glob
-from collections.abc import Mapping
-from dataclasses import dataclass, field, make_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields as fields_of, make_dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from os.path import realpath
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from sidecar.config.http import Http
 from sidecar.measure.series import Metric
-from sidecar.notify.model import EmailConfig, Receiver, Route, SlackConfig
+from sidecar.notify.model import Receiver, Route
 from sidecar.parse.event import LogFormat
 from sidecar.parse.patterns import Pattern
+from sidecar.receivers import KINDS, shipped_templates
+from sidecar.receivers.base import AnyKind
 from sidecar.redact import RedactPolicy
-from sidecar.render.check import check_template_file, shipped_templates
+from sidecar.render.check import check_template_file
 from sidecar.rules.rule import OWN_PROVIDER, Rule
 from sidecar.secret import Secret
 from sidecar.syntax.faults import Names, Wrong, did_you_mean
 from sidecar.syntax.files import Seen, absolute, absolute_glob
-from sidecar.syntax.table import Placed, Reading, Schema, Table, declared, key, table, text_of
+from sidecar.syntax.table import (
+    Declared,
+    Placed,
+    Reading,
+    Table,
+    declared,
+    key,
+    table,
+    text_of,
+)
 from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar
 from sidecar.syntax.values import MaybeRe2, Positive, choice, string
+
+_T = TypeVar("_T", bound=Table)
 
 
 def _glob(node: Node, _: Reading) -> str:
@@ -76,6 +90,7 @@ class Config:
     redact: RedactPolicy = field(default_factory=RedactPolicy)
     route: Route
     receivers: Mapping[str, Receiver]
+    kinds: tuple[AnyKind, ...] = KINDS
     seen: Seen = field(default_factory=Seen, compare=False, repr=False)  # of which files it is
 
     def prefix_of(self, path: str) -> str | None:
@@ -127,48 +142,31 @@ class State(Table):
     )
 
 
-_STAND_INS = {"smtp_from": "stand-in@example.invalid", "smtp_smarthost": ("stand-in.invalid", 25)}
-
-
-class _Global(Table):
-    """The keys that receivers fall back on; each is declared where it is used."""
+class Global(Table):
+    """The keys that receivers fall back on; each is declared by the kind that uses it."""
 
     __slots__ = ()
-    one_of: ClassVar[tuple[str, ...]] = ("slack_api_url", "slack_app_token")
-    schema: ClassVar[Schema] = {
-        "allOf": [{"not": {"required": ["slack_api_url", "slack_app_token"]}}]
-    }
+    kinds: ClassVar[tuple[AnyKind, ...]] = ()
 
-    def check(self, reading: Reading) -> "_Global":
+    def check(self, reading: Reading) -> "Global":
+        slots = _slots(self.kinds)
         for name in reading.node(self).values:
-            key = name.removesuffix("_file")
-            value = getattr(self, key, None)
-            value = _STAND_INS.get(key) if value is None else value
+            if (one := slots.get(slot := name.removesuffix("_file"))) is None:
+                continue
+            value = getattr(self, slot)
+            # A faulty one counts as written: that it is missing would be said of each receiver.
+            value = one.default if value is None and one.key.needed else value
             if value is not None:
-                reading.globals[key] = value
-        if {"slack_api_url", "slack_app_token"} <= reading.globals.keys():
-            message = "both an incoming webhook and a bot token are set"
-            hint = "keep `slack_api_url` or `slack_app_token`"
-            reading.error_at_key(self, "slack_app_token", message, hint)
-            del reading.globals["slack_app_token"]
+                reading.globals[slot] = value
+        for kind in self.kinds:
+            kind.config.check_global(self, reading)
         return self
 
 
-if TYPE_CHECKING:
-    Global = _Global
-else:
-    Global = make_dataclass(
-        "Global",
-        [
-            (one.key.global_, one.hint, key(one.key.doc, default=None))
-            for kind in (SlackConfig, EmailConfig)
-            for one in declared(kind).values()
-            if one.key.global_
-        ],
-        bases=(_Global,),
-        frozen=True,
-        kw_only=True,
-    )
+def _slots(kinds: Iterable[AnyKind]) -> dict[str, Declared]:
+    """Return the keys of `global`, each with the key of a receiver that falls back on it."""
+    keys = (one for kind in kinds for one in declared(kind.config).values())
+    return {one.key.global_: one for one in keys if one.key.global_}
 
 
 @table
@@ -234,18 +232,9 @@ class Settings(Table):
         names = Names("receiver", reading.faults)
         for receiver in self.receivers:
             names.claim(receiver.name, reading.place(receiver, "name"))
-        channels: dict[str, str] = {}
-        for config in (one for receiver in self.receivers for one in receiver.slack_configs):
-            if config.api_url is None:
-                continue
-            channel = channels.setdefault(config.api_url.reveal(), config.channel)
-            if channel != config.channel:
-                reading.faults.warning(
-                    reading.place(config),
-                    f"`{config.channel}` and `{channel}` share one incoming webhook, "
-                    "which posts to its own channel only",
-                    "use one URL per channel, or a bot token",
-                )
+        for kind in self.global_.kinds:
+            entries = (e for one in self.receivers for e in one.configs.get(kind.name, ()))
+            kind.config.check_together(entries, reading)
         known = set(names.places)
         used = [*self._check_routed(self.route, known, reading)]
         if used and None not in used:
@@ -266,6 +255,65 @@ class Settings(Table):
             yield from self._check_routed(child, known, reading)
 
 
+def extended(base: type[_T], keys: Mapping[str, tuple[Any, Any]], **attributes: Any) -> type[_T]:
+    """Return `base` with more keys, or other ones: name of the field -> its type and its `key`."""
+    fields = [(name, hint, said) for name, (hint, said) in keys.items()]
+    made = make_dataclass(
+        base.__name__, fields, bases=(base,), namespace=attributes, frozen=True, kw_only=True
+    )
+    return cast("type[_T]", made)
+
+
+def gathered(base: type[_T], into: str, keys: Mapping[str, tuple[str, Any, Any]]) -> type[_T]:
+    """Return `base` with more keys, which are read into its mapping `into`.
+
+    `keys`: name in that mapping -> name in the file, type and `key`. Made of them is a `base`; an
+    empty value is left out.
+    """
+
+    def check(self: Any, _: Reading) -> Any:
+        fields = {field.name: getattr(self, field.name) for field in fields_of(base)}
+        found = {name: getattr(self, written) for name, (written, _, _) in keys.items()}
+        return base(**fields | {into: {name: value for name, value in found.items() if value}})
+
+    more = {written: (hint, said) for written, hint, said in keys.values()}
+    return extended(base, more, check=check)
+
+
+@cache
+def settings_of(kinds: tuple[AnyKind, ...]) -> type[Settings]:
+    """Return what sidecar.yaml is where there are these kinds of receivers."""
+    docs = {name: one.key.doc for name, one in declared(Settings).items()}
+    both = (one_of_both(kind) for kind in kinds if kind.config.one_of)
+    defaults = extended(
+        Global,
+        {name: (one.hint, key(one.key.doc, default=None)) for name, one in _slots(kinds).items()},
+        kinds=kinds,
+        schema={"allOf": [{"not": {"required": names}} for names in both]},
+    )
+    sections = {
+        kind.name: (kind.section, _several(kind.config), key(kind.doc, default=()))
+        for kind in kinds
+    }
+    receiver = gathered(Receiver, "configs", sections)
+    return extended(
+        Settings,
+        {
+            "global_": (defaults, key(docs["global"], "global", default=defaults())),
+            "receivers": (_several(receiver), key(docs["receivers"])),
+        },
+    )
+
+
+def _several(kind: type[Table]) -> Any:
+    return tuple[kind, ...]  # type: ignore[valid-type]  # known when it runs
+
+
+def one_of_both(kind: AnyKind) -> list[str]:
+    keys = declared(kind.config)
+    return [keys[name].key.global_ for name in kind.config.one_of]
+
+
 def each_once(files: tuple[tuple[str, ...], ...]) -> list[str]:
     found: dict[str, str] = {}
     for path in (path for paths in files for path in paths):
@@ -273,9 +321,11 @@ def each_once(files: tuple[tuple[str, ...], ...]) -> list[str]:
     return list(found.values())
 
 
-def read_templates(settings: Settings, reading: Reading) -> dict[str, str]:
+def read_templates(
+    settings: Settings, reading: Reading, kinds: Iterable[AnyKind]
+) -> dict[str, str]:
     """Return the shipped templates with the user's laid over them, by base name."""
-    templates = shipped_templates()
+    templates = shipped_templates(kinds)
     own: dict[str, str] = {}
     for path in each_once(settings.template_files):
         name = Path(path).name

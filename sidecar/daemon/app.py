@@ -25,7 +25,7 @@ from sidecar.daemon.control import Control
 from sidecar.daemon.loop import Pump, PumpStopped, StoredOutbox
 from sidecar.daemon.selfwatch import Problem
 from sidecar.daemon.telemetry import Telemetry
-from sidecar.deliver.worker import Worker
+from sidecar.deliver.worker import Connections, Worker, connected, connections
 from sidecar.measure.exposition import Exposition
 from sidecar.read.follower import Follower
 from sidecar.read.waker import Waker
@@ -151,7 +151,7 @@ class Daemon:
         self._store, self._set_aside = open_store(config.state_path, clock.now())
         self._thread = _StateThread()
         self._reloader = Reloader(
-            config.path, os.environ, config.seen, clock=clock,
+            config.path, os.environ, config.seen, kinds=config.kinds, clock=clock,
             take=self._take, report=self.telemetry.reloaded, looked=self._watch_config,
         )  # fmt: skip
 
@@ -222,8 +222,8 @@ class Daemon:
         # Imported now, not when first needed: what cannot be imported ends the start.
         await self.clock.wait(self._stepped, FIRST_STEP_SECONDS)
         if not self._shadow:  # first, or the first alert waits for the web server
-            await asyncio.to_thread(import_module, "sidecar.deliver.sender")
-            group.create_task(self._deliver(stopped), name="deliver")
+            opening = await asyncio.to_thread(connections, self.config.kinds)
+            group.create_task(self._deliver(opening, stopped), name="deliver")
         await asyncio.to_thread(import_module, "sidecar.web.server")
         group.create_task(self._serve(stopped), name="web")
 
@@ -232,6 +232,7 @@ class Daemon:
             self.config.receivers,
             Renderer(self.config.templates, core.redactor),
             StoredOutbox(self._store, self._thread, self.clock, self.telemetry),
+            kinds=self.config.kinds,
             clock=self.clock,
             report=self.telemetry.attempted,
             jitter=random.random,
@@ -298,12 +299,10 @@ class Daemon:
     def _watch_config(self, directories: Iterable[str]) -> None:
         self._config_waker.watch(directories)
 
-    async def _deliver(self, stop: asyncio.Event) -> None:
-        from sidecar.deliver.sender import connected  # noqa: PLC0415 - see _start_rest
-
-        async with connected() as sender:
+    async def _deliver(self, opening: Connections, stop: asyncio.Event) -> None:
+        async with connected(opening) as senders:
             await asyncio.to_thread(self._worker.prepare)
-            await self._worker.run(sender, stop)
+            await self._worker.run(senders, stop)
 
     async def _serve(self, stop: asyncio.Event) -> None:
         from sidecar.web.access import is_loopback  # noqa: PLC0415 - see _start_rest

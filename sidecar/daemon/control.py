@@ -112,7 +112,7 @@ class Control:
         by = {rule.name: rule.by for rule in self._config().rules}
         notification = Notification.about(alerts, now)
         # A renderer of its own: the one that sends lives on the event loop.
-        view = Renderer(self._config().templates, redactor).view(notification)
+        view = Renderer(self._config().templates, redactor).rendering(notification).view
         shown = zip(alerts, view["notices"], strict=True)
         return [_alert(alert, by.get(alert.name, ()), told) for alert, told in shown]
 

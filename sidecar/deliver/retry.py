@@ -110,7 +110,7 @@ def is_outage(outcome: Outcome) -> bool:
     )
 
 
-def settle(row: OutboxRow, outcome: Outcome, decision: Decision, *, now: float) -> OutboxRow:
+def row_after(row: OutboxRow, outcome: Outcome, decision: Decision, *, now: float) -> OutboxRow:
     """Return the row as `decision` leaves it after an attempt that ended at `now`.
 
     Unclaimed, but for a Repair, which follows at once.

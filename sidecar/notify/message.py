@@ -28,7 +28,7 @@ _ID_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """One channel or mailbox of a receiver: `index` is its config's place in its list."""
+    """One of those a receiver tells: `index` is its config's place in the kind's section."""
 
     integration: str
     index: int
@@ -40,11 +40,10 @@ class Destination:
 
 
 def destinations(receiver: Receiver) -> Iterator[Destination]:
-    for index, slack in enumerate(receiver.slack_configs):
-        yield Destination("slack", index, slack.channel, slack.send_resolved)
-    for index, mail in enumerate(receiver.email_configs):
-        for mailbox in mail.to:
-            yield Destination("email", index, mailbox, mail.send_resolved)
+    for kind, configs in receiver.configs.items():
+        for index, config in enumerate(configs):
+            for name in config.destinations():
+                yield Destination(kind, index, name, config.send_resolved)
 
 
 @dataclass(frozen=True, slots=True)

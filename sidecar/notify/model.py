@@ -1,49 +1,29 @@
 """Routes, receivers and the notification: frozen values that config makes and delivery reads."""
 
-import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import msgspec
 
 from sidecar.rules.alert import Alert
-from sidecar.syntax.faults import Wrong
-from sidecar.syntax.table import Reading, Schema, Table, declared, key, table, text_of
-from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar, ScalarKind
+from sidecar.syntax.table import Reading, Table, declared, key, table
+from sidecar.syntax.tree import ListNode, Scalar
 from sidecar.syntax.values import (  # fmt: skip
-    MAILBOXES,
     Above0,
-    Channel,
     Count,
     Count1,
     Duration,
     Flag,
     GroupLabel,
-    HostPort,
-    Mailbox,
     Named,
     OneMatcher,
     Positive,
-    ReadableFile,
-    SecretText,
-    SecretUrl,
-    Template,
-    TemplateText,
     Text,
-    Url,
-    anchored,
-    split_mailboxes,
 )
-
-SLACK_POST_URL = "https://slack.com/api/chat.postMessage"
-
-
-_RESOLVED = "Also tell when alerts end."
-_RATE = "What the other side takes; the rest is told in a digest."
-_TEMPLATE = "Jinja2 source."
 
 
 @table
@@ -54,164 +34,37 @@ class Rate(Table):
     burst: Count1 = key("Messages at once.", default=5)
 
 
-@table
-class SlackConfig(Table):
-    """Slack by incoming webhook (`api_url`) or by bot token (`app_token`, `chat.postMessage`).
+class ReceiverConfig(Table, ABC):
+    """One entry of a receiver's section, such as `slack_configs`: whom to tell, and how."""
 
-    `title` and `text` are templates; None takes the shipped ones.
-    """
+    __slots__ = ()
+    send_resolved: bool
+    rate: Rate
 
-    one_of: ClassVar[tuple[str, ...]] = ("api_url", "app_token")
-    schema: ClassVar[Schema] = {"allOf": [{"not": {"required": ["api_url", "app_token"]}}]}
-
-    channel: Channel = key("#name or ID; an incoming webhook posts where it was made for.")
-    api_url: SecretUrl = key("An incoming webhook.", global_="slack_api_url", default=None)
-    app_token: SecretText = key("A bot token.", global_="slack_app_token", default=None)
-    app_url: Url = key(
-        "Slack's chat.postMessage, or a stand-in.", global_="slack_app_url", default=SLACK_POST_URL
-    )
-    send_resolved: Flag = key(_RESOLVED, default=True)
-    title: Template = key(_TEMPLATE, default=None)
-    text: Template = key(_TEMPLATE, default=None)
-    rate: Rate = key(_RATE, default=Rate())
-
-    def check(self, reading: Reading) -> "SlackConfig":
-        ways = [k for k in reading.node(self).values if k.startswith(("api_url", "app_token"))]
-        if self.api_url and self.app_token:
-            place = next((k for k in ways if k.startswith("app_token")), "")
-            message = "both an incoming webhook and a bot token are set"
-            reading.error_at_key(self, place, message, "keep `api_url` or `app_token`")
-        if not self.api_url and not self.app_token:
-            message = "neither an incoming webhook nor a bot token is set"
-            hint = (
-                "set `api_url` or `app_token` here, "
-                "or `slack_api_url` or `slack_app_token` in `global`"
-            )
-            reading.error(self, "", message, hint)
-        return self
-
-
-# RFC 5322, 2.2: printable ASCII without the colon; we keep to what is in use.
-_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,74}")
-_OURS = frozenset(
-    [
-        "from",
-        "to",
-        "cc",
-        "bcc",
-        "date",
-        "message-id",
-        "in-reply-to",
-        "references",
-        "auto-submitted",
-        "mime-version",
-        "content-type",
-        "content-transfer-encoding",
-    ]
-)
-
-
-def _check_header(name: str, scalar: Scalar) -> None:
-    if not _HEADER.fullmatch(name):
-        raise Wrong(f"`{name}` is not a header name")
-    if name.lower() in _OURS:
-        raise Wrong(f"header `{name}` is set by the sidecar", "remove it")
-    if "\n" in scalar.text or "\r" in scalar.text:
-        raise Wrong("a header cannot hold a line break")
-
-
-def _any_case(word: str) -> str:
-    return "".join(f"[{c.upper()}{c}]" if c.isalpha() else c for c in word)
-
-
-_HEADER_NAMES = {
-    "propertyNames": {
-        "type": "string",
-        "pattern": anchored(_HEADER),
-        "not": {"pattern": f"^(?:{'|'.join(map(_any_case, sorted(_OURS)))})$"},
-    }
-}
-
-
-@table
-class TlsConfig(Table):
-    """How the mail server proves who it is."""
-
-    ca_file: ReadableFile = key("Certificates to trust.", default="")
-    insecure_skip_verify: Flag = key("Trust any certificate.", default=False)
-
-
-@table
-class EmailConfig(Table):
-    """Mail through SMTP. `to` holds one mailbox each; `html`, `text`, `subject` are templates."""
-
-    to: tuple[Mailbox, ...] = key("Mailboxes, in one text with commas or a list.", schema=MAILBOXES)
-    from_: Mailbox = key("The sender's.", "from", global_="smtp_from", needed=True, default="")
-    smarthost: HostPort = key(
-        "The mail server, host:port.", global_="smtp_smarthost", needed=True, default=("", 0)
-    )
-    hello: Text = key(
-        "The name we greet the mail server with.", global_="smtp_hello", default="localhost"
-    )
-    auth_username: Text = key("Login; empty: none.", global_="smtp_auth_username", default="")
-    auth_password: SecretText = key(
-        "Password of the login.", global_="smtp_auth_password", default=None
-    )
-    require_tls: Flag = key(
-        "STARTTLS, or no mail at all.", global_="smtp_require_tls", default=True
-    )
-    tls_config: TlsConfig = key("How the mail server proves who it is.", default=TlsConfig())
-    send_resolved: Flag = key(_RESOLVED, default=True)
-    subject: Template = key(_TEMPLATE, default=None)
-    text: Template = key(_TEMPLATE, default=None)
-    html: Template = key(_TEMPLATE, default=None)
-    headers: Mapping[str, TemplateText] = key(
-        "Added to each mail.", schema=_HEADER_NAMES, default={}
-    )
-    rate: Rate = key(_RATE, default=Rate(per_second=5.0, burst=20))
+    @abstractmethod
+    def destinations(self) -> tuple[str, ...]:
+        """Return whom it tells, each by a name that is logged, stored and shown: never a secret."""
 
     @classmethod
-    def prepare(cls, values: dict[str, Node], reading: Reading) -> None:
-        to, headers = values.get("to"), values.get("headers")
-        if isinstance(to, Scalar) and to.kind is ScalarKind.TEXT and not to.faulty:
-            parts = tuple(map(to.part, split_mailboxes(to.text)))
-            values["to"] = to = ListNode(to.place, parts)
-        if isinstance(to, ListNode) and not to.items:
-            reading.faults.error(to.place, "`to` is empty", "name at least one mail address")
-        if not isinstance(headers, MapNode):
-            return
-        for name, scalar in headers.values.items():
-            with reading.reporting(scalar):
-                _check_header(name, text_of(scalar))
-            if name.lower() == "subject":
-                rest = {key: value for key, value in headers.values.items() if key != name}
-                values["headers"] = MapNode(headers.place, rest, headers.places)
-                if values.setdefault("subject", scalar) is not scalar:
-                    reading.faults.error(scalar.place, "the subject is set twice", "keep `subject`")
+    def check_global(cls, table: Table, reading: Reading) -> None:
+        """Report what is wrong between the keys of `global` that this kind has there."""
 
-    def check(self, reading: Reading) -> "EmailConfig":
-        there, gone = "auth_username", "auth_password"
-        if bool(self.auth_username) != (self.auth_password is not None):
-            if not self.auth_username:
-                there, gone = gone, there
-            message = f"`{there}` is set, but `{gone}` is not"
-            hint = f"set `{gone}` here, or `smtp_{gone}` in `global`"
-            reading.error(self, "", message, hint)
-        return replace(self, to=tuple(dict.fromkeys(self.to)))
+    @classmethod
+    def check_together(cls, configs: Iterable[Self], reading: Reading) -> None:
+        """Report what is wrong between all entries of this kind, of all receivers."""
 
 
 @table
 class Receiver(Table):
-    """A named destination: any number of Slack channels and mail addresses.
+    """A named destination. `configs` holds its sections by kind, for example `slack`.
 
     Delivery is tried for `max_age` seconds; the first `quick_retries` come within seconds.
     """
 
     name: Named = key("The receiver's name.")
-    slack_configs: tuple[SlackConfig, ...] = key("Slack channels.", default=())
-    email_configs: tuple[EmailConfig, ...] = key("Mailboxes.", default=())
     max_age: Positive = key("How long delivery is tried.", default=6 * 3600.0)
     quick_retries: Count = key("Tries before a failure counts.", default=1)
+    configs: Mapping[str, tuple[ReceiverConfig, ...]] = field(default_factory=dict)
 
 
 EVERY_LABEL = "..."
@@ -352,8 +205,8 @@ class Notice(msgspec.Struct, frozen=True):
 class Notification(msgspec.Struct, frozen=True):
     """What one destination is to be told: the redacted snapshot, stored, and rendered at send.
 
-    `id` is stable over attempts and restarts. `integration` is "slack" or "email", `index` its
-    place in the receiver's list of that kind, `destination` the channel or mailbox.
+    `id` is stable over attempts and restarts. `integration` is the kind of receiver, `index`
+    the place in its section, `destination` whom that entry tells.
 
     `notices` are the alerts that it tells, what fires first. `more` alerts have found no room:
     they are told by the group's next message. `counts` has both, by status; `names` holds the

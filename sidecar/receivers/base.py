@@ -1,6 +1,7 @@
-"""How an attempt at delivery can end: a closed set, each failure with its verdict.
+"""What makes a kind of receiver, how an attempt at delivery can end, and what is said of it.
 
-What may be said about a failure: no secret, no address, one short line.
+Outcomes are a closed set, each failure with its verdict. What is said about one holds no secret
+and no address, and is one short line.
 """
 
 import os
@@ -8,10 +9,16 @@ import re
 import socket
 import ssl
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib import resources
 from pathlib import PurePath
+from typing import Any, Generic, Protocol, TypeVar
+
+from sidecar.notify.model import Notification, ReceiverConfig
+from sidecar.render.renderer import Rendering
 
 
 class Verdict(StrEnum):
@@ -62,6 +69,68 @@ class Failed:
 
 Outcome = Sent | Failed
 
+C = TypeVar("C", bound=ReceiverConfig)
+P = TypeVar("P")
+C_contra = TypeVar("C_contra", bound=ReceiverConfig, contravariant=True)
+P_contra = TypeVar("P_contra", contravariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered(Generic[P]):
+    """A message for one destination: what is sent, and what a person reads of it.
+
+    `subject` is empty where the kind has none.
+    """
+
+    payload: P
+    text: str
+    subject: str = ""
+
+
+class Render(Protocol[C_contra, P]):
+    """Makes a message; plain text alone when `plain`, for when the other side refused more."""
+
+    def __call__(
+        self, config: C_contra, rendering: Rendering, /, *, plain: bool
+    ) -> Rendered[P]: ...
+
+
+class Send(Protocol[C_contra, P_contra]):
+    """Makes one attempt. What the other side does is an outcome and never raises."""
+
+    async def __call__(
+        self, config: C_contra, payload: P_contra, told: Notification, /
+    ) -> Outcome: ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Kind(Generic[C, P]):
+    """A kind of receiver: all that others need to know of it. `receivers.KINDS` lists them.
+
+    `name` is stored in rows and stands in metrics as `integration`; `section` is its key in a
+    receiver, `doc` says what it lists. The keys of `global` that it falls back on are those its
+    config declares so. `at_once`: attempts under way at once, over all its destinations.
+    `connect` imports what sends and returns its connections, which are open inside a block.
+
+    Files that end in `.j2` beside the config are its shipped templates.
+    """
+
+    name: str
+    section: str
+    doc: str
+    config: type[C]
+    at_once: int
+    render: Render[C, P]
+    connect: Callable[[], AbstractAsyncContextManager[Send[C, P]]]
+
+    def templates(self) -> dict[str, str]:
+        """Return the shipped templates: base name -> source."""
+        folder = resources.files(self.config.__module__.rpartition(".")[0])
+        files = (file for file in folder.iterdir() if file.name.endswith(".j2"))
+        return {file.name: file.read_text(encoding="utf-8") for file in files}
+
+
+AnyKind = Kind[Any, Any]
 
 HIDDEN = "***"
 _LONGEST = 200

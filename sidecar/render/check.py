@@ -1,30 +1,20 @@
-"""Templates at load time: the shipped ones, the user's, and what can be said before rendering."""
+"""Templates before they are used: what can be said of one without rendering it."""
 
 from collections.abc import Iterable
-from importlib import resources
+from typing import Annotated
 
 from jinja2 import TemplateSyntaxError, meta, nodes as ast
 
 from sidecar.render.sandbox import TemplateEnvironment
 from sidecar.syntax.faults import Faults, Place, Wrong, did_you_mean
-from sidecar.syntax.table import Reading
+from sidecar.syntax.table import Reading, Value
 from sidecar.syntax.tree import Scalar
+from sidecar.syntax.values import string
 
 # What an annotation's template may name (docs/rules.md).
 ANNOTATION_NAMES = frozenset({"value", "labels", "event"})
 _SANDBOX = TemplateEnvironment()
 _GIVEN = ANNOTATION_NAMES | _SANDBOX.globals.keys()
-
-
-def shipped_templates() -> dict[str, str]:
-    """Return the package's own templates: base name -> source."""
-    folder = resources.files("sidecar.render") / "templates"
-    if not folder.is_dir():
-        return {}
-    found = sorted(
-        (file for file in folder.iterdir() if file.name.endswith(".j2")), key=lambda f: f.name
-    )
-    return {file.name: file.read_text(encoding="utf-8") for file in found}
 
 
 def check_template_file(path: str, reading: Reading) -> str | None:
@@ -77,3 +67,13 @@ def parse_template(source: str) -> tuple[ast.Template, set[str]]:
         raise Wrong(f"template: {wrong.message}", line=wrong.lineno) from None
     except RecursionError:
         raise Wrong("template: nested too deeply", line=1) from None
+
+
+def _template(text: str) -> str:
+    parse_template(text)
+    return text
+
+
+_TEMPLATE = Value(_template, "text", string())
+Template = Annotated[str | None, _TEMPLATE]
+TemplateText = Annotated[str, _TEMPLATE]

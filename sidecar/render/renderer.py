@@ -1,33 +1,24 @@
-"""What a template is given: a notification as plain values, annotations filled in, all redacted.
+"""A stored notification becomes text, whatever its templates do.
 
-The built-in message: plain text that needs no template, for when one fails or Slack objects.
-
-Rendering: a stored notification becomes a Slack payload or a mail, whatever its templates do.
+Templates are given a view of it: plain values, annotations filled in, all redacted. The built-in
+text needs no template, for when one fails or the other side objects.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
-
-from jinja2 import Template
 
 from sidecar.notify.model import (
     SEVERITIES,
-    EmailConfig,
     Notice,
     NoticeStatus,
     Notification,
-    SlackConfig,
     severity_rank,
 )
-from sidecar.receivers.slack import message as slack_blocks
 from sidecar.redact import Redactor
 from sidecar.render.sandbox import (
+    Escape,
     TemplateEnvironment,
     duration,
-    escape_html,
-    escape_slack,
     one_line,
     plain,
     shorten,
@@ -201,170 +192,89 @@ def _rest(view: dict[str, Any]) -> str:
     return more + still
 
 
-_MAX_ANNOTATION = 3000
-_MAX_SUBJECT = 200
-_MAX_FAULT = 300
-_MAX_COMPILED = 2000
-_QUOTES = {"&#34;": '"', "&#39;": "'"}
-
-
-@dataclass(frozen=True, slots=True)
-class SlackText:
-    """What to post, without the channel; `fault` says what went wrong in a template."""
-
-    payload: dict[str, Any]
-    fault: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class MailText:
-    """A mail's subject and bodies; `html` is None where a template failed."""
-
-    subject: str
-    text: str
-    html: str | None
-    fault: str | None
-
-
-class Renderer:
-    """Renders with `templates` by name: slack.title.j2, slack.text.j2, mail.subject.j2,
-    mail.text.j2, mail.html.j2, and whatever those or the receivers' own templates include.
-
-    Never raises: an annotation that fails shows its fault in its place, any other template gives
-    way to built-in plain text with the fault below. Not safe to share between threads.
-    """
-
-    def __init__(self, templates: Mapping[str, str], redactor: Redactor) -> None:
-        self._redactor = redactor
-        self._plain = _Press(TemplateEnvironment(templates))
-        self._slack = _Press(TemplateEnvironment(templates, escape_slack))
-        self._html = _Press(TemplateEnvironment(templates, escape_html))
-
-    def prepare(self) -> None:
-        """Compile the shared templates, 30 ms that the first message else would wait for."""
-        self._plain.prepare("slack.title.j2", "mail.subject.j2", "mail.text.j2")
-        self._slack.prepare("slack.text.j2")
-        self._html.prepare("mail.html.j2")
-
-    def slack(self, notification: Notification, config: SlackConfig) -> SlackText:
-        """Return the payload by the config's templates, or the shipped ones."""
-        view, faults = self._view(notification)
-        title = self._try(self._plain, config.title, "slack.title.j2", view, faults)
-        text = self._try(self._slack, config.text, "slack.text.j2", view, faults)
-        if title is None or text is None:
-            return SlackText(_plain_payload(view, faults), _joined(faults))
-        for entity, quote in _QUOTES.items():  # escaped by a filter; Slack knows no such entities
-            text = text.replace(entity, quote)
-        header = one_line(title)
-        made = slack_blocks.payload(
-            header, _short(header, view), text, _footer(view),
-            colour=slack_blocks.colour(view), brief=_brief(view),
-        )  # fmt: skip
-        return SlackText(made, _joined(faults))
-
-    def slack_plain(self, notification: Notification, config: SlackConfig) -> SlackText:
-        """Return the payload as plain text alone, for when Slack does not take the other one."""
-        del config  # its templates are what is avoided here
-        view, faults = self._view(notification)
-        return SlackText(_plain_payload(view, faults), _joined(faults))
-
-    def mail(self, notification: Notification, config: EmailConfig) -> MailText:
-        """Return the mail by the config's templates, or the shipped ones."""
-        view, faults = self._view(notification)
-        subject = self._try(self._plain, config.subject, "mail.subject.j2", view, faults)
-        text = self._try(self._plain, config.text, "mail.text.j2", view, faults)
-        html = self._try(self._html, config.html, "mail.html.j2", view, faults)
-        line = shorten(one_line(subject or "") or plain_title(view), _MAX_SUBJECT)
-        if subject is None or text is None or html is None:
-            return MailText(line, _plain_message(view, faults), None, _joined(faults))
-        return MailText(line, text.strip() + "\n", html, _joined(faults))
-
-    def view(self, notification: Notification) -> dict[str, Any]:
-        """Return what templates are given for it: plain values, annotations rendered."""
-        return self._view(notification)[0]
-
-    def _view(self, notification: Notification) -> tuple[dict[str, Any], list[str]]:
-        """Return what templates are given, and the faults of annotations."""
-        faults: list[str] = []
-
-        def fill(name: str, source: str, values: dict[str, Any]) -> str:
-            text = self._try(self._plain, source, f"annotation {name}", values, faults)
-            if text is None:
-                return f"(this annotation failed: {faults[-1]})"
-            return shorten(self._redactor.secrets(text).strip(), _MAX_ANNOTATION)
-
-        return notification_view(notification, self._redactor, fill), faults
-
-    def _try(
-        self,
-        press: "_Press",
-        source: str | None,
-        name: str,
-        values: dict[str, Any],
-        faults: list[str],
-    ) -> str | None:
-        """Return the template's text, or None and add to `faults`."""
-        try:
-            return press.text(source, name, values)
-        except Exception as wrong:  # noqa: BLE001 - whatever a template does, the alert goes out
-            reason = self._redactor.secrets(one_line(str(wrong) or type(wrong).__name__))
-            faults.append(shorten(f"{name}: {reason}", _MAX_FAULT))
-            return None
-
-
-class _Press:
-    """One environment and what it has compiled: inline templates by source, the others by name."""
-
-    def __init__(self, environment: TemplateEnvironment) -> None:
-        self._environment = environment
-        self._compiled: dict[str, Template] = {}
-
-    def text(self, source: str | None, name: str, values: dict[str, Any]) -> str:
-        get = self._environment.get_template
-        template = get(name) if source is None else self._inline(source)
-        return self._environment.fill(template, values)
-
-    def prepare(self, *names: str) -> None:
-        for name in names:
-            with suppress(Exception):  # told when it is needed
-                self._environment.get_template(name)
-
-    def _inline(self, source: str) -> Template:
-        found = self._compiled.get(source)
-        if found is None:
-            if len(self._compiled) >= _MAX_COMPILED:
-                self._compiled.clear()
-            found = self._compiled[source] = self._environment.from_string(source)
-        return found
-
-
-def _plain_message(view: dict[str, Any], faults: list[str]) -> str:
-    notes = "".join(f"\n\nTemplate fault: {fault}" for fault in faults)
-    return plain_body(view).rstrip() + notes + "\n"
-
-
-def _plain_payload(view: dict[str, Any], faults: list[str]) -> dict[str, Any]:
-    notes = "".join(f"\nTemplate fault: {fault}" for fault in faults)
-    # The fault first: what is long is cut at its end.
-    return slack_blocks.plain_payload(plain_title(view) + notes, plain_body(view), _brief(view))
-
-
-def _brief(view: dict[str, Any]) -> str:
+def brief(view: dict[str, Any]) -> str:
     """Return a line for each alert, and what there is beside them."""
     tally = [view["tally"]] if view["tally"] else []
     named = (f"{n['who'] or n['name']}: {n['name']}, {n['status']}" for n in view["notices"])
     return "\n".join((*tally, *named)) + _rest(view)
 
 
-def _short(title: str, view: dict[str, Any]) -> str:
-    """Return the title and what the first alert says of itself."""
-    summary = one_line(view["notices"][0]["summary"]) if view["notices"] else ""
-    return f"{title}: {summary}" if summary else title
+_MAX_ANNOTATION = 3000
+_MAX_FAULT = 300
 
 
-def _footer(view: dict[str, Any]) -> str:
-    return f"{view['reason']} · {view['receiver']} · {utc(view['at'])}"
+class Renderer:
+    """Fills templates: those of `templates` by name, with whatever they include, and inline ones.
+
+    Not safe to share between threads.
+
+        rendering = Renderer(templates, redactor).rendering(notification)
+        title = rendering.fill(config.title, "slack.title.j2") or plain_title(rendering.view)
+    """
+
+    def __init__(self, templates: Mapping[str, str], redactor: Redactor) -> None:
+        self.redactor = redactor
+        self._templates = templates
+        self._environments: dict[Escape | None, TemplateEnvironment] = {}
+
+    def rendering(self, notification: Notification) -> "Rendering":
+        """Return what `notification` is to be told with; its annotations are filled in."""
+        return Rendering(self, notification)
+
+    def text(
+        self,
+        source: str | None,
+        name: str,
+        values: Mapping[str, Any],
+        escape: Escape | None = None,
+    ) -> str:
+        """Fill `source`, or the template of that name; raises whatever the template raises.
+
+        Each value goes through `escape` on its way into the text.
+        """
+        if (environment := self._environments.get(escape)) is None:
+            environment = TemplateEnvironment(self._templates, escape)
+            self._environments[escape] = environment
+        if source is None:
+            return environment.fill(environment.get_template(name), values)
+        return environment.fill(environment.inline(source), values)
 
 
-def _joined(faults: list[str]) -> str | None:
-    return "; ".join(faults) or None
+class Rendering:
+    """One notification on its way into words. `view` holds the names that templates can use.
+
+    No template costs an alert: an annotation that fails shows its fault in its place, of any
+    other `fill` returns None. `faults` tells what went wrong so far.
+    """
+
+    def __init__(self, renderer: Renderer, notification: Notification) -> None:
+        self._renderer = renderer
+        self.notification = notification
+        self.faults: list[str] = []
+        self.view = notification_view(notification, renderer.redactor, self._annotation)
+
+    @property
+    def fault(self) -> str | None:
+        """All faults in one line, None without any."""
+        return "; ".join(self.faults) or None
+
+    def fill(self, source: str | None, name: str, escape: Escape | None = None) -> str | None:
+        """Return the text of a receiver's own template, or of the shared one of that name."""
+        return self._fill(source, name, self.view, escape)
+
+    def _annotation(self, name: str, source: str, values: dict[str, Any]) -> str:
+        text = self._fill(source, f"annotation {name}", values)
+        if text is None:
+            return f"(this annotation failed: {self.faults[-1]})"
+        return shorten(self._renderer.redactor.secrets(text).strip(), _MAX_ANNOTATION)
+
+    def _fill(
+        self, source: str | None, name: str, values: dict[str, Any], escape: Escape | None = None
+    ) -> str | None:
+        try:
+            return self._renderer.text(source, name, values, escape)
+        except Exception as wrong:  # noqa: BLE001 - whatever a template does, the alert goes out
+            words = one_line(str(wrong) or type(wrong).__name__)
+            reason = self._renderer.redactor.secrets(words)
+            self.faults.append(shorten(f"{name}: {reason}", _MAX_FAULT))
+            return None

@@ -1,7 +1,4 @@
-"""How values read in a message: instants, durations, numbers; also the filters of templates.
-
-The template environments: sandboxed, strict, bounded, and escaping for where the text goes.
-"""
+"""The sandbox of templates: strict, bounded, escaping, with filters for instants and durations."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -80,15 +77,11 @@ FILTERS: dict[str, Callable[..., Any]] = {
 MAX_OUTPUT = 200_000
 _MAX_STEPS = 20_000
 _MAX_TEXT = 100_000
+_MAX_COMPILED = 2000
 # What these can build is bounded by nothing that counts.
 _UNBOUNDED_FILTERS = ("center", "format", "indent", "slice", "batch", "xmlattr", "pprint", "urlize")
 
 Escape = Callable[[str], Markup]  # what a value has to go through on its way into the text
-
-
-def escape_slack(text: str) -> Markup:
-    """Escape the three characters that Slack's mrkdwn takes as its own (formatting reference)."""
-    return Markup(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))  # noqa: S704 - this is the escaping
 
 
 def escape_html(text: str) -> Markup:
@@ -118,11 +111,20 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
             lstrip_blocks=True,
         )
         self._steps = 0
+        self._compiled: dict[str, Template] = {}
         for name in _UNBOUNDED_FILTERS:
             self.filters.pop(name)
         self.filters.update(FILTERS)
         self.filters[_COUNTED] = self._count_items
         self.globals = {"range": self.globals["range"], "namespace": self.globals["namespace"]}
+
+    def inline(self, source: str) -> Template:
+        """Return `source` compiled; the same again for the same text."""
+        if (template := self._compiled.get(source)) is None:
+            if len(self._compiled) >= _MAX_COMPILED:
+                self._compiled.clear()
+            template = self._compiled[source] = self.from_string(source)
+        return template
 
     def fill(self, template: Template, values: Mapping[str, Any]) -> str:
         """Render within the bounds; raises what the template raises, or SecurityError."""

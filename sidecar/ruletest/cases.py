@@ -4,18 +4,19 @@ Their shape is promtool's, with log lines and events in place of series.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from os.path import normpath
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from sidecar.config.load import NOBODY, check_config, unrouted
 from sidecar.config.rulefiles import read_pattern_files, read_rule_files
-from sidecar.config.settings import Config, Globs, each_once
+from sidecar.config.settings import Config, Globs, each_once, gathered
 from sidecar.durations import parse_duration
 from sidecar.notify.model import NoticeStatus, Reason
 from sidecar.parse.event import instant
 from sidecar.parse.patterns import NEEDED
+from sidecar.receivers import KINDS
 from sidecar.rules.alert import AlertState
 from sidecar.syntax.faults import ConfigError, Fault, Names, Place, did_you_mean
 from sidecar.syntax.table import (
@@ -185,7 +186,7 @@ class _Equals(Table):
     equals: Text = key("All of the text.")
 
 
-class _SlackText:
+class _Texts:
     """A text or several that it must contain, or `equals: …`, all of it."""
 
     stand_in: tuple[str, ...] = ()
@@ -205,7 +206,10 @@ class _SlackText:
 
 @table
 class ExpectedMessage(Table):
-    """One message, in what is written of it; None and empty are not compared."""
+    """One message, in what is written of it; None and empty are not compared.
+
+    `texts`: kind of receiver -> all of its text, or what it must contain.
+    """
 
     reason: Annotated[
         Reason | None, choice([one for one in Reason if one not in _SILENT], Reason)
@@ -216,18 +220,22 @@ class ExpectedMessage(Table):
     alerts: Annotated[tuple[ExpectedNotice, ...] | None, ListOf(Nested(lambda: ExpectedNotice))] = (
         key("The alerts it tells of.", default=None)
     )
-    slack_text: Annotated[str | tuple[str, ...], _SlackText()] = key(
-        "What the Slack text contains, or `equals`: all of it.", default=()
-    )
     mail_subject: MaybeText = key("The mail's subject.", default=None)
+    texts: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
 
-    @property
-    def slack_contains(self) -> tuple[str, ...]:
-        return () if isinstance(self.slack_text, str) else self.slack_text
 
-    @property
-    def slack_equals(self) -> str | None:
-        return self.slack_text if isinstance(self.slack_text, str) else None
+_EXPECTED = gathered(
+    ExpectedMessage,
+    "texts",
+    {
+        kind.name: (
+            f"{kind.name}_text",
+            Annotated[Any, _Texts()],
+            key(f"What the {kind.name} text contains, or `equals`: all of it.", default=()),
+        )
+        for kind in KINDS
+    },
+)
 
 
 @table
@@ -237,7 +245,7 @@ class NotificationTest(Table):
     place: str = ""
     when: _When = key("Up to when.", "eval_time")
     receiver: Text = key("Who.")
-    expected: tuple[ExpectedMessage, ...] = key(
+    expected: Annotated[tuple[ExpectedMessage, ...], ListOf(Nested(lambda: _EXPECTED))] = key(
         "All messages since the last test of the receiver.", "exp_notifications"
     )
 

@@ -184,9 +184,11 @@ def _wanted_lines(want: ExpectedMessage, place: int) -> list[str]:
         lines += _notice_lines(notice.labels, notice.status)
     if want.mail_subject is not None:
         lines.append(f"  mail_subject: {want.mail_subject}")
-    lines += [f"  slack_text contains: {text}" for text in want.slack_contains]
-    if want.slack_equals is not None:
-        lines += ["  slack_text:", *_indented(want.slack_equals)]
+    for kind, text in want.texts.items():
+        if isinstance(text, str):
+            lines += [f"  {kind}_text:", *_indented(text)]
+        else:
+            lines += [f"  {kind}_text contains: {part}" for part in text]
     return lines
 
 
@@ -199,7 +201,8 @@ def _found_lines(found: Message, want: ExpectedMessage, place: int) -> list[str]
         lines.append(f"  late: {_flag(found.late)}")
     if want.alerts is not None:
         lines += _told_lines(want.alerts, found.told)
-    return lines + _subject_lines(found, want) + _slack_lines(found, want)
+    lines += _subject_lines(found, want)
+    return lines + [line for kind in want.texts for line in _text_lines(found, kind, want)]
 
 
 def _told_lines(wanted: Sequence[ExpectedNotice], told: Sequence[Told]) -> list[str]:
@@ -214,27 +217,23 @@ def _told_lines(wanted: Sequence[ExpectedNotice], told: Sequence[Told]) -> list[
     return lines
 
 
-def _slack_lines(found: Message, want: ExpectedMessage) -> list[str]:
-    texts = [copy.text for copy in found.copies if copy.integration == "slack"]
-    if want.slack_equals is not None:
-        text = next((t for t in texts if t == want.slack_equals), texts[0] if texts else None)
-        return ["  slack_text:", *_indented("(no Slack message)" if text is None else text)]
-    missing = False
-    lines: list[str] = []
-    for part in want.slack_contains:
-        if any(part in text for text in texts):
-            lines.append(f"  slack_text contains: {part}")
-        else:
-            missing = True
-    if missing:
-        lines += ["  slack_text:", *_indented(texts[0] if texts else "(no Slack message)")]
+def _text_lines(found: Message, kind: str, want: ExpectedMessage) -> list[str]:
+    texts = [copy.text for copy in found.copies if copy.integration == kind]
+    wanted, none = want.texts[kind], f"(no {kind} message)"
+    if isinstance(wanted, str):
+        text = next((t for t in texts if t == wanted), texts[0] if texts else none)
+        return [f"  {kind}_text:", *_indented(text)]
+    there = [part for part in wanted if any(part in text for text in texts)]
+    lines = [f"  {kind}_text contains: {part}" for part in there]
+    if len(there) < len(wanted):
+        lines += [f"  {kind}_text:", *_indented(texts[0] if texts else none)]
     return lines
 
 
 def _subject_lines(found: Message, want: ExpectedMessage) -> list[str]:
     if want.mail_subject is None:
         return []
-    subjects = [copy.subject for copy in found.copies if copy.integration == "email"]
+    subjects = [copy.subject for copy in found.copies if copy.subject]
     if want.mail_subject in subjects:
         return [f"  mail_subject: {want.mail_subject}"]
     return [f"  mail_subject: {subjects[0] if subjects else '(no mail)'}"]

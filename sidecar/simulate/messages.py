@@ -6,7 +6,6 @@ Two replays of one history held against each other: what was added, removed, cha
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
 
 import msgspec
 
@@ -36,7 +35,7 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class Copy(msgspec.Struct, frozen=True):
-    """A message as one destination gets it. `subject` is empty for Slack; `fault` of a template."""
+    """A message as one destination gets it. `subject` is empty where its kind has none."""
 
     integration: str
     destination: str
@@ -62,6 +61,7 @@ class Press:
 
     def __init__(self, config: Config) -> None:
         self._receivers = config.receivers
+        self._kinds = {kind.name: kind for kind in config.kinds}
         self._renderer = Renderer(config.templates, Redactor(config.redact))
 
     def messages(self, moment: Moment) -> Iterator[Message]:
@@ -74,7 +74,7 @@ class Press:
 
     def annotations(self, notification: Notification) -> list[dict[str, str]]:
         """Return the rendered annotations of each notice."""
-        notices = self._renderer.view(notification)["notices"]
+        notices = self._renderer.rendering(notification).view["notices"]
         return [notice["annotations"] for notice in notices]
 
     def _message(self, notifications: list[Notification]) -> Message:
@@ -106,25 +106,11 @@ class Press:
             )
 
     def _copy(self, one: Notification) -> Copy:
-        receiver = self._receivers[one.receiver]
-        if one.integration == "slack":
-            slack = self._renderer.slack(one, receiver.slack_configs[one.index])
-            return Copy("slack", one.destination, "", slack_text(slack.payload), slack.fault)
-        if one.integration != "email":
-            return Copy(one.integration, one.destination, "", "")
-        mail = self._renderer.mail(one, receiver.email_configs[one.index])
-        return Copy("email", one.destination, mail.subject, mail.text, mail.fault)
-
-
-def slack_text(payload: dict[str, Any]) -> str:
-    """Return what a reader sees of a Slack payload: header, body and footer, line by line."""
-    attached = [block for one in payload.get("attachments", ()) for block in one["blocks"]]
-    lines: list[str] = []
-    for block in (*payload.get("blocks", ()), *attached):
-        if "text" in block:
-            lines.append(block["text"]["text"])
-        lines += [element["text"] for element in block.get("elements", ())]
-    return "\n".join(lines) if lines else str(payload.get("text", ""))
+        kind = self._kinds[one.integration]
+        config = self._receivers[one.receiver].configs[kind.name][one.index]
+        rendering = self._renderer.rendering(one)
+        made = kind.render(config, rendering, plain=False)
+        return Copy(kind.name, one.destination, made.subject, made.text, rendering.fault)
 
 
 def _notification(row: OutboxRow) -> Notification:

@@ -29,12 +29,6 @@ from sidecar.syntax.tree import Node, ScalarKind
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
-# The HTML standard's e-mail grammar, and RFC 5322's display name before it.
-_LETTERS = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_ADDRESS = rf"{_LETTERS}(?:\.{_LETTERS})*@{_HOST}(?:\.{_HOST})*"
-_MAILBOX = re.compile(rf'{_ADDRESS}|(?:"[^"\\\r\n]*"|[^"<>,@\r\n]+)\s*<{_ADDRESS}>')
-_MAX_ADDRESS = 254  # RFC 5321, 4.5.3.1.3: 256 with its angle brackets
 _HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/@]*)):(\d{1,5})")
 _MAX_PORT = 65535
 
@@ -49,14 +43,6 @@ def split_host_port(text: str) -> tuple[str, int] | None:
     if found is None or int(found[3]) > _MAX_PORT:
         return None
     return found[1] or found[2], int(found[3])
-
-
-def parse_smarthost(text: str) -> tuple[str, int]:
-    """Return host and port of a mail server. Raises ValueError."""
-    address = split_host_port(text)
-    if address is None or not all(address):
-        raise ValueError(f"{text!r} is not host:port; write for example mail.example.com:587")
-    return address
 
 
 def parse_url(text: str) -> str:
@@ -74,35 +60,6 @@ def parse_url(text: str) -> str:
     return text
 
 
-def split_mailboxes(text: str) -> tuple[str, ...]:
-    """Split at the commas that stand outside of quotes."""
-    parts = re.findall(r'(?:"[^"]*"|[^,"]|")+', text)
-    return tuple(part.strip() for part in parts if part.strip())
-
-
-def parse_mailbox(text: str) -> str:
-    """Return `text` without blanks around if it is exactly one mailbox. Raises ValueError."""
-    mailbox_parts(text)
-    return text.strip()
-
-
-def mailbox_parts(text: str) -> tuple[str, str]:
-    """Return display name and address of exactly one mailbox, `a@b.c` or `Name <a@b.c>`.
-
-    What is read here can be sent: the configuration and the mail's own headers and envelope ask
-    the same. Raises ValueError.
-    """
-    stripped = text.strip()
-    if _MAILBOX.fullmatch(stripped):
-        name, _, address = stripped.removesuffix(">").rpartition("<")
-        if len(address) > _MAX_ADDRESS:
-            raise ValueError(f"a mail address has at most {_MAX_ADDRESS} characters")
-        return name.strip().strip('"'), address
-    if len(split_mailboxes(stripped)) > 1:
-        raise ValueError(f"{text!r} holds several mailboxes; exactly one can stand here")
-    raise ValueError(f"{text!r} is not a mail address; write for example alerts@example.com")
-
-
 _VAR = r"|\$\{"
 
 
@@ -116,6 +73,10 @@ def anchored(pattern: re.Pattern[str]) -> str:
 
 def string(pattern: str = "", **more: Any) -> Schema:
     return {"type": "string", **({"pattern": pattern} if pattern else {}), **more}
+
+
+def string_or_variable(pattern: str) -> Schema:
+    return string(pattern + _VAR)
 
 
 def or_variable(schema: Schema) -> Schema:
@@ -184,12 +145,6 @@ def shaped(pattern: re.Pattern[str], what: str, hint: str = "") -> Callable[[str
     return parse
 
 
-def _channel(text: str) -> str:
-    if not text or any(letter.isspace() for letter in text):
-        raise ValueError(f"{text!r} is not a channel; write '#name' or the channel's ID")
-    return text
-
-
 def _named(text: str) -> str:
     if not text:
         raise Wrong("`{key}` is empty")
@@ -212,13 +167,6 @@ def check_label(text: str, reserved: tuple[str, ...] = ()) -> str:
         raise Wrong(f"label `{text}` is reserved", "names that begin with __ are internal")
     if text in reserved:
         raise Wrong(f"label `{text}` is reserved", "it is set by the sidecar")
-    return text
-
-
-def _template(text: str) -> str:
-    from sidecar.render.check import parse_template  # noqa: PLC0415 - Jinja2, for those with one
-
-    parse_template(text)
     return text
 
 
@@ -245,10 +193,6 @@ POSITIVE: Schema = {
 }
 LABEL = {**string(anchored(_LABEL)), "not": {"pattern": "^__"}}
 FIELD = string(anchored(_FIELD))
-MAILBOX = string(anchored(_MAILBOX) + _VAR)
-MAILBOXES: Schema = {
-    "anyOf": [string(r"@|\$\{"), {"type": "array", "items": MAILBOX, "minItems": 1}]
-}
 _FIELD_HINT = "a name, or names with dots between them"
 _METRIC_HINT = "letters, digits, underscores and colons, no digit first"
 
@@ -274,11 +218,6 @@ Count = Annotated[int, whole()]
 Count1 = Annotated[int, whole(1)]
 Cut = Annotated[int, whole(20)]  # a value cut shorter than its own marker helps nobody
 Url = Annotated[str, Value(parse_url, "an http(s) URL", string(r"^https?://[^\s]+$" + _VAR))]
-Channel = Annotated[str, Value(_channel, "a channel", string(r"^\S+$" + _VAR))]
-Mailbox = Annotated[str, Value(parse_mailbox, "a mail address", MAILBOX)]
-HostPort = Annotated[
-    tuple[str, int], Value(parse_smarthost, "host:port", string(r"^[^\s]+:\d{1,5}$" + _VAR))
-]
 Listen = Annotated[tuple[str, int], Value(_listen, "host:port", string(r":\d{1,5}$" + _VAR))]
 _RE2 = Value(lambda text: (compile_re2(text), text)[1], "an RE2 pattern", string())
 Re2 = Annotated[str, _RE2]
@@ -297,9 +236,6 @@ Label = Annotated[str, Value(check_label, "a label", LABEL)]
 MetricName = Annotated[
     str, Value(shaped(_METRIC, "a metric name", _METRIC_HINT), "a name", string(anchored(_METRIC)))
 ]
-_TEMPLATE = Value(_template, "text", string())
-Template = Annotated[str | None, _TEMPLATE]
-TemplateText = Annotated[str, _TEMPLATE]
 GroupLabel = Annotated[
     str, Value(_group_label, "a label", {"anyOf": [LABEL, {"const": "..."}, VARIABLE]})
 ]

@@ -18,7 +18,7 @@ from sidecar import __version__
 from sidecar.batch import Rotation
 from sidecar.config.settings import Config
 from sidecar.measure.series import EVENTS_TOTAL
-from sidecar.notify.model import Reason, Receiver
+from sidecar.notify.model import Reason
 from sidecar.parse.event import ForeignReason, RejectReason
 from sidecar.receivers.base import FailureKind
 from sidecar.rules.alert import AlertState
@@ -63,7 +63,7 @@ class SelfMetrics:
                 for state in SHOWN_STATES:
                     self.alerts.labels(rule.name, severity, state.value)
         for receiver in config.receivers.values():
-            for integration in _integrations(receiver):
+            for integration in receiver.configs:
                 self._expect_integration(receiver.name, integration)
 
     def render(self, *, openmetrics: bool) -> str:
@@ -225,8 +225,3 @@ def render_registry(registry: CollectorRegistry, *, openmetrics: bool) -> str:
 def _severities(rule: Rule) -> Iterable[str]:
     steps = (step.labels.get("severity", rule.severity) for step in rule.escalate)
     return dict.fromkeys((rule.severity, *steps))
-
-
-def _integrations(receiver: Receiver) -> Iterable[str]:
-    kinds = {"slack": receiver.slack_configs, "email": receiver.email_configs}
-    return [kind for kind, configs in kinds.items() if configs]

@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sidecar.cli.check import check
+from sidecar.receivers import shipped_templates
 from support.config import RULES, SECRET, write_config
 
 PATTERNS = """\
@@ -22,13 +23,8 @@ def test_a_right_configuration_is_fine(tmp_path: Path) -> None:
     result = run("-c", write_config(tmp_path))
     assert (result.exit_code, result.output.splitlines()[-1]) == (
         0,
-        f"1 rule, 0 metrics, 0 patterns, {shipped_templates()}, 1 receiver: fine",
+        f"1 rule, 0 metrics, 0 patterns, {len(shipped_templates())} templates, 1 receiver: fine",
     )
-
-
-def shipped_templates() -> str:
-    count = len(list((Path(__file__).parents[2] / "sidecar/render/templates").glob("*.j2")))
-    return f"{count} template{'' if count == 1 else 's'}"
 
 
 def test_every_fault_is_printed_with_its_place(tmp_path: Path) -> None:

@@ -131,6 +131,7 @@ TOLD_PASSING = {
     "nothing of it": "[{}]",
     "alerts": "[{alerts: [{labels: {org: a}, status: firing}]}]",
     "slack contains": "[{slack_text: '*a: 3*'}]",
+    "mail contains": "[{email_text: 'a: 3'}]",
     "slack contains several": "[{slack_text: ['*a: 3*', Fires]}]",
     "mail subject": "[{mail_subject: '[FIRING:1] Fires a (critical)'}]",
 }
@@ -141,6 +142,7 @@ TOLD_FAILING = {
     "another status": "[{alerts: [{labels: {org: a}, status: resolved}]}]",
     "no alerts": "[{alerts: []}]",
     "slack": "[{slack_text: 'a: 4'}]",
+    "mail": "[{email_text: 'a: 4'}]",
     "slack whole": "[{slack_text: {equals: '*a: 3*'}}]",
     "subject in part": "[{mail_subject: Fires}]",
     "nobody told": "[]",

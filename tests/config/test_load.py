@@ -9,9 +9,11 @@ from sidecar.config.load import check_config, load_config
 from sidecar.config.settings import Config, Source
 from sidecar.matchers import Matcher
 from sidecar.measure.series import Metric, MetricType
-from sidecar.notify.model import EmailConfig, Rate, Receiver, Route, SlackConfig, TlsConfig
+from sidecar.notify.model import Rate, Receiver, Route
 from sidecar.parse.event import LogFormat
 from sidecar.parse.patterns import Pattern
+from sidecar.receivers.email.config import EmailConfig, TlsConfig
+from sidecar.receivers.slack.config import SlackConfig
 from sidecar.redact import RedactPolicy
 from sidecar.rules.condition import parse_condition
 from sidecar.rules.rule import Escalation, Rule
@@ -27,6 +29,18 @@ def loaded(folder: Path, **parts: str) -> Config:
 def receiver(folder: Path, text: str, globals_: str = "") -> Receiver:
     receivers = f"receivers:\n  - name: team\n{text}"
     return loaded(folder, receivers=receivers, globals_=globals_).receivers["team"]
+
+
+def slack_of(receiver: Receiver) -> SlackConfig:
+    config = receiver.configs["slack"][0]
+    assert isinstance(config, SlackConfig)
+    return config
+
+
+def mail_of(receiver: Receiver) -> EmailConfig:
+    config = receiver.configs["email"][0]
+    assert isinstance(config, EmailConfig)
+    return config
 
 
 def faults(folder: Path, **parts: str) -> list[str]:
@@ -123,7 +137,7 @@ def test_variables_are_expanded_whatever_type_they_stand_for(tmp_path: Path) -> 
         send_resolved: ${NOT_SET:-false}
         rate: {burst: '${BURST}'}
 """
-    slack = receiver(tmp_path, text, "global: {slack_app_token: '${TOKEN}'}").slack_configs[0]
+    slack = slack_of(receiver(tmp_path, text, "global: {slack_app_token: '${TOKEN}'}"))
     assert slack.channel == "#team"
     assert slack.send_resolved is False
     assert slack.rate.burst == 7
@@ -220,9 +234,9 @@ def test_a_template_file_replaces_a_shipped_one_of_the_same_name(tmp_path: Path)
 def test_a_secret_file_loses_one_newline_and_can_be_read_again(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("xoxb-old\n")
-    slack = receiver(
-        tmp_path, "    slack_configs: [{channel: '#team', app_token_file: token}]\n"
-    ).slack_configs[0]
+    slack = slack_of(
+        receiver(tmp_path, "    slack_configs: [{channel: '#team', app_token_file: token}]\n")
+    )
     assert slack.app_token == Secret("xoxb-old")
     file.write_text("xoxb-new\n")
     assert slack.app_token is not None
@@ -239,7 +253,7 @@ def test_slack_takes_what_it_does_not_say_from_global(tmp_path: Path) -> None:
     common = SlackConfig(
         channel="#a", app_token=Secret("xoxb-all"), app_url="http://127.0.0.1:1/api"
     )
-    assert receiver(tmp_path, text, globals_).slack_configs == (
+    assert receiver(tmp_path, text, globals_).configs["slack"] == (
         common,
         replace(common, channel="#b", app_token=Secret("xoxb-own")),
     )
@@ -247,7 +261,7 @@ def test_slack_takes_what_it_does_not_say_from_global(tmp_path: Path) -> None:
 
 def test_an_own_webhook_wins_over_the_token_of_global(tmp_path: Path) -> None:
     text = "    slack_configs: [{channel: '#a', api_url: 'http://127.0.0.1:1/hook'}]\n"
-    slack = receiver(tmp_path, text, "global: {slack_app_token: xoxb-all}").slack_configs[0]
+    slack = slack_of(receiver(tmp_path, text, "global: {slack_app_token: xoxb-all}"))
     assert (slack.api_url, slack.app_token) == (Secret("http://127.0.0.1:1/hook"), None)
 
 
@@ -265,16 +279,18 @@ def test_everything_slack_can_say(tmp_path: Path) -> None:
 """
     assert receiver(tmp_path, text) == Receiver(
         name="team",
-        slack_configs=(
-            SlackConfig(
-                channel="C0123456",
-                app_token=Secret("xoxb-own"),
-                send_resolved=False,
-                title="{{ status }}",
-                text="plain",
-                rate=Rate(per_second=0.5, burst=2),
-            ),
-        ),
+        configs={
+            "slack": (
+                SlackConfig(
+                    channel="C0123456",
+                    app_token=Secret("xoxb-own"),
+                    send_resolved=False,
+                    title="{{ status }}",
+                    text="plain",
+                    rate=Rate(per_second=0.5, burst=2),
+                ),
+            )
+        },
         max_age=12 * 3600.0,
         quick_retries=3,
     )
@@ -291,7 +307,7 @@ global:
   smtp_require_tls: false
 """
     mail = receiver(tmp_path, "    email_configs: [{to: a@example.com}]\n", globals_)
-    assert mail.email_configs == (
+    assert mail.configs["email"] == (
         EmailConfig(
             to=("a@example.com",),
             from_="Alerts <alerts@example.com>",
@@ -322,7 +338,7 @@ def test_everything_mail_can_say(tmp_path: Path) -> None:
         headers: {Subject: '{{ status }}!', X-Team: billing}
         rate: {per_second: 1}
 """
-    assert receiver(tmp_path, text).email_configs == (
+    assert receiver(tmp_path, text).configs["email"] == (
         EmailConfig(
             to=('"Doe, Jane" <jane@example.com>', "ops@example.com"),
             from_="alerts@example.com",
@@ -345,7 +361,7 @@ def test_everything_mail_can_say(tmp_path: Path) -> None:
 def test_mail_recipients_may_stand_in_one_text_as_in_alertmanager(tmp_path: Path) -> None:
     globals_ = "global: {smtp_smarthost: 'mail:25', smtp_from: a@example.com}"
     text = "    email_configs: [{to: 'a@example.com, B <b@example.com>, a@example.com'}]\n"
-    mail = receiver(tmp_path, text, globals_).email_configs[0]
+    mail = mail_of(receiver(tmp_path, text, globals_))
     assert mail.to == ("a@example.com", "B <b@example.com>")
 
 
@@ -358,7 +374,7 @@ global:
   smtp_auth_password: ${NOT_SET:-}
 """
     mail = receiver(tmp_path, "    email_configs: [{to: a@example.com}]\n", globals_)
-    config = mail.email_configs[0]
+    config = mail_of(mail)
     assert (config.auth_username, config.auth_password) == ("", None)
 
 

@@ -9,6 +9,7 @@ from sidecar.config.settings import Config
 from sidecar.notify.model import Receiver, Route
 from sidecar.parse.event import Chunk, LogFormat
 from sidecar.parse.parser import Parser
+from sidecar.receivers.email.config import EmailConfig
 from sidecar.render.sandbox import TemplateEnvironment
 from sidecar.rules.alert import Transition
 from sidecar.rules.engine import Engine
@@ -56,7 +57,8 @@ def test_only_what_has_no_sensible_default_must_be_in_the_environment(config: Co
 def test_the_login_of_the_mail_server_is_taken_from_the_environment() -> None:
     environ = {**ENVIRON, "SMTP_USERNAME": "bot", "SMTP_PASSWORD": "p", "SMTP_REQUIRE_TLS": "false"}
     shipped = load_config(str(ROOT / "sidecar.yaml"), environ)
-    mail = shipped.receivers["critical"].email_configs[0]
+    mail = shipped.receivers["critical"].configs["email"][0]
+    assert isinstance(mail, EmailConfig)
     assert (mail.auth_username, mail.auth_password) == ("bot", Secret("p"))
     assert mail.require_tls is False
 
@@ -74,8 +76,11 @@ def test_the_four_tiers(
     *, config: Config, name: str, channel: str, mail: tuple[str, ...], retries: int, hours: int
 ) -> None:
     receiver: Receiver = config.receivers[name]
-    assert [slack.channel for slack in receiver.slack_configs] == [channel]
-    assert tuple(to for email in receiver.email_configs for to in email.to) == mail
+    told = {
+        kind: tuple(name for config in configs for name in config.destinations())
+        for kind, configs in receiver.configs.items()
+    }
+    assert (told["slack"], told.get("email", ())) == ((channel,), mail)
     assert (receiver.quick_retries, receiver.max_age) == (retries, hours * 3600.0)
 
 

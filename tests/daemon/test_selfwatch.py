@@ -11,8 +11,9 @@ from sidecar.batch import ReadBatch
 from sidecar.config.settings import Config
 from sidecar.core import Core, Step
 from sidecar.daemon.selfwatch import HABITS, MAX_SUBJECTS, REMIND_SECONDS, Problem, SelfWatch
-from sidecar.notify.model import Receiver, Route, SlackConfig
+from sidecar.notify.model import Receiver, Route
 from sidecar.parse.event import Chunk, Event, LogFormat
+from sidecar.receivers.slack.config import SlackConfig
 from sidecar.render.renderer import Renderer
 from sidecar.rules.alert import TransitionKind
 from sidecar.rules.rule import Rule
@@ -143,7 +144,7 @@ class TestHappening:
 
 
 def config_of(rules: tuple[Rule, ...]) -> Config:
-    team = Receiver(name="team", slack_configs=(SlackConfig(channel="#team"),))
+    team = Receiver(name="team", configs={"slack": (SlackConfig(channel="#team"),)})
     route = Route(id="{}", receiver="team", group_by=("...",), group_wait=0.0, group_interval=1.0)
     return Config(
         path="sidecar.yaml", sources=(), patterns=(), metrics=(), state_path="state.db",
@@ -225,8 +226,8 @@ class TestShippedRules:
         _, core, _, first = self.begun(kind)
         alert = first.transitions[0].alert
         values = {"value": alert.value, "labels": alert.labels, "event": alert.event}
-        press = Renderer({}, core.redactor)._plain
-        texts = [press.text(source, name, values) for name, source in alert.annotations.items()]
+        renderer = Renderer({}, core.redactor)
+        texts = [renderer.text(text, name, values) for name, text in alert.annotations.items()]
         assert all(texts)
 
 

@@ -13,7 +13,7 @@ from sidecar.deliver.retry import (
     interrupted,
     is_outage,
     pause,
-    settle,
+    row_after,
 )
 from sidecar.notify.model import Receiver
 from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict
@@ -33,8 +33,8 @@ def decided(row: OutboxRow, outcome: Outcome, quick: int = 0, jitter: float = 0.
     return decide(row, outcome, now=NOW, receiver=receiver, jitter=jitter)
 
 
-def settled(row: OutboxRow, outcome: Outcome) -> OutboxRow:
-    return settle(row, outcome, decided(row, outcome), now=NOW)
+def after(row: OutboxRow, outcome: Outcome) -> OutboxRow:
+    return row_after(row, outcome, decided(row, outcome), now=NOW)
 
 
 def delays(quick: int, jitter: float = 0.0) -> list[float]:
@@ -115,27 +115,27 @@ def test_an_expired_row_says_how_often_and_why() -> None:
 
 
 def test_a_sent_row_carries_the_other_sides_reference() -> None:
-    row = settled(outbox_row(), Sent("1700.1"))
+    row = after(outbox_row(), Sent("1700.1"))
     assert (row.outcome, row.reference, row.claimed_at, row.attempt) == ("sent", "1700.1", None, 1)
 
 
 def test_a_row_to_retry_is_free_and_due_then() -> None:
-    row = settled(outbox_row(), DOWN)
+    row = after(outbox_row(), DOWN)
     assert (row.outcome, row.claimed_at, row.next_at, row.attempt) == ("", None, NOW + 15.0, 1)
     assert row.detail == "connect: connection refused"
 
 
 def test_a_rate_limit_is_no_attempt() -> None:
-    assert settled(outbox_row(attempt=2), LIMITED).attempt == 2
+    assert after(outbox_row(attempt=2), LIMITED).attempt == 2
 
 
 def test_a_row_to_repair_stays_claimed_and_is_plain() -> None:
-    row = settled(outbox_row(), BAD)
+    row = after(outbox_row(), BAD)
     assert (row.plain, row.claimed_at, row.outcome) == (True, NOW, "")
 
 
 def test_a_dead_row_keeps_the_reason() -> None:
-    row = settled(outbox_row(), GONE)
+    row = after(outbox_row(), GONE)
     assert (row.outcome, row.detail, row.claimed_at) == (
         "dead",
         "HTTP 404 channel_not_found",
@@ -144,22 +144,22 @@ def test_a_dead_row_keeps_the_reason() -> None:
 
 
 def test_an_ambiguous_attempt_is_recorded() -> None:
-    assert settled(outbox_row(), LOST).detail == "ambiguous: connection_lost: cut"
+    assert after(outbox_row(), LOST).detail == "ambiguous: connection_lost: cut"
 
 
 @pytest.mark.parametrize("later", [DOWN, GONE, Sent()], ids=["failed", "dead", "sent"])
 def test_a_doubt_stays_to_the_end(later: Outcome) -> None:
-    doubtful = settled(outbox_row(), LOST)
-    assert settled(doubtful, later).detail.startswith("ambiguous: ")
+    doubtful = after(outbox_row(), LOST)
+    assert after(doubtful, later).detail.startswith("ambiguous: ")
 
 
 def test_a_sent_row_without_doubt_has_no_detail() -> None:
-    assert settled(settled(outbox_row(), DOWN), Sent()).detail == ""
+    assert after(after(outbox_row(), DOWN), Sent()).detail == ""
 
 
 def test_a_detail_is_one_line_of_bounded_length() -> None:
     long = Failed(FailureKind.OTHER, Verdict.RETRY, "a\r\nb" + "x" * 10_000)
-    detail = settled(outbox_row(), long).detail
+    detail = after(outbox_row(), long).detail
     assert detail.startswith("other: a bx")
     assert len(detail) == 500
 
@@ -178,7 +178,7 @@ def test_an_expired_row_dies_without_counting_an_attempt() -> None:
     row = outbox_row(attempt=3, expires_at=NOW, detail="connect: refused")
     outcome = expire(row, NOW)
     assert outcome is not None
-    dead = settled(row, outcome)
+    dead = after(row, outcome)
     assert (dead.outcome, dead.attempt) == ("dead", 3)
     assert dead.detail == "expired after 3 failed attempts, the last: connect: refused"
 

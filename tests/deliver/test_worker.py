@@ -8,8 +8,9 @@ import pytest
 
 from sidecar.deliver import worker as worker_module
 from sidecar.deliver.retry import Dead, Done, Repair, RetryAt
-from sidecar.notify.model import EmailConfig, Rate, Receiver
+from sidecar.notify.model import Rate, Receiver
 from sidecar.receivers.base import Failed, FailureKind, Sent, Verdict
+from sidecar.receivers.email.config import EmailConfig
 from sidecar.rows import OutboxRow
 from support.delivery import FAST, URL, Bench, settle, team
 from support.rows import outbox_row
@@ -74,7 +75,7 @@ async def test_each_attempt_is_reported() -> None:
         assert first.decision == RetryAt(1015.0)
         assert first.notification is not None
         assert (second.row.attempt, second.outcome, second.decision) == (1, Sent(), Done())
-        assert (second.started, second.settled.outcome) == (1015.0, "sent")
+        assert (second.started, second.after.outcome) == (1015.0, "sent")
 
 
 async def test_a_retry_comes_at_its_time_and_not_before() -> None:
@@ -244,7 +245,7 @@ async def test_what_cannot_be_sent_any_more_dies_and_the_rest_goes_on(row: Outbo
 
 
 async def test_a_channel_that_moved_in_the_list_is_told_by_its_own_configuration() -> None:
-    moved = replace(team(), slack_configs=team().slack_configs[::-1])
+    moved = replace(team(), configs={"slack": team().configs["slack"][::-1]})
     async with Bench(receivers={"team": moved}).running() as bench:
         bench.offer(outbox_row("a", destination="#alerts"))
         await settle()
@@ -324,14 +325,14 @@ async def test_a_clock_set_back_does_not_stop_the_looking() -> None:
 
 
 async def test_destinations_of_the_past_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_module, "_MANY_LANES", 1)
+    monkeypatch.setattr(worker_module, "_MANY_QUEUES", 1)
     slow = {"team": team(Rate(per_second=0.1, burst=1))}
     async with Bench(receivers=slow).running() as bench:
         bench.offer(outbox_row("a"), outbox_row("b", destination="#other"))
         await bench.clock.advance(5.0)
-        assert len(bench.worker._lanes) == 2  # their rates still have to be kept
+        assert len(bench.worker._queues) == 2  # their rates still have to be kept
         await bench.clock.advance(10.0)
-        assert len(bench.worker._lanes) == 0
+        assert len(bench.worker._queues) == 0
 
 
 async def test_pending_and_oldest_cover_waiting_and_under_way() -> None:
@@ -409,7 +410,7 @@ async def test_what_a_sender_raises_is_the_failure_of_that_attempt(fault: Except
 
 async def test_what_a_renderer_raises_is_the_failure_of_that_attempt() -> None:
     bench = Bench()
-    bench.renderer.fails = {"a": 2}
+    bench.words.fails = {"a": 2}
     async with bench.running():
         bench.offer(outbox_row("a"), outbox_row("b"))
         await settle()
@@ -429,8 +430,7 @@ def on_call(port: int) -> dict[str, Receiver]:
         require_tls=False,
         rate=FAST,
     )
-    slack = team().slack_configs
-    return {"team": Receiver(name="team", slack_configs=slack, email_configs=(mail,))}
+    return {"team": Receiver(name="team", configs={**team().configs, "email": (mail,)})}
 
 
 async def test_mail_goes_the_same_way() -> None:
@@ -447,8 +447,9 @@ async def test_mail_goes_the_same_way() -> None:
 
 async def test_an_address_that_is_none_dies_without_a_connection() -> None:
     with SmtpSink() as sink:
-        mail = replace(on_call(sink.port)["team"].email_configs[0], to=("nobody",))
-        receivers = {"team": Receiver(name="team", email_configs=(mail,))}
+        (mail,) = on_call(sink.port)["team"].configs["email"]
+        mail = replace(mail, to=("nobody",))
+        receivers = {"team": Receiver(name="team", configs={"email": (mail,)})}
         async with Bench(receivers=receivers).running() as bench:
             bench.offer(outbox_row("a", integration="email", destination="nobody"))
             await settle()

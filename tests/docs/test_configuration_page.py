@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from sidecar.config.settings import Settings, Source
-from sidecar.notify.model import EmailConfig, Receiver, Route, SlackConfig
+from sidecar.config.settings import Source, settings_of
+from sidecar.notify.model import Route
 from sidecar.parse.patterns import Pattern
+from sidecar.receivers import KINDS
 from sidecar.redact import RedactPolicy
 from sidecar.syntax.table import Declared, ListOf, Nested, Reading, Table, declared
 from sidecar.syntax.tree import compose
@@ -17,15 +18,15 @@ from sidecar.syntax.tree import compose
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 _HEADING = re.compile(r"^#+ `?([\w ]+)`?$", re.MULTILINE)
 _ROW = re.compile(r"^\| `(.+?)` \| (.*?) \| (.*?) \|$", re.MULTILINE)
+SETTINGS = settings_of(KINDS)
 SECTIONS: dict[str, type[Table]] = {
-    "Top level": Settings,
+    "Top level": SETTINGS,
     "sources": Source,
     "redact": RedactPolicy,
-    "global": declared(Settings)["global"].hint,
+    "global": declared(SETTINGS)["global"].hint,
     "route": Route,
-    "receivers": Receiver,
-    "slack_configs": SlackConfig,
-    "email_configs": EmailConfig,
+    "receivers": get_args(declared(SETTINGS)["receivers"].hint)[0],
+    **{kind.section: kind.config for kind in KINDS},
     "Pattern files": Pattern,
 }
 WORDS: dict[str, tuple[Any, ...]] = {
@@ -34,8 +35,8 @@ WORDS: dict[str, tuple[Any, ...]] = {
 }
 FALLBACKS = {
     one.key.global_: one
-    for kind in (SlackConfig, EmailConfig)
-    for one in declared(kind).values()
+    for kind in KINDS
+    for one in declared(kind.config).values()
     if one.key.global_
 }
 

@@ -5,8 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from sidecar.notify.model import NoticeStatus, Notification, Reason, Receiver, SlackConfig
+from sidecar.notify.model import NoticeStatus, Notification, Reason, Receiver
 from sidecar.notify.notifier import Notifier
+from sidecar.receivers.slack.config import SlackConfig
 from sidecar.redact import REDACTED, Redactor
 from sidecar.rows import CooldownRow, GroupRow, MemberRow, OutboxRow, ToldRow
 from sidecar.rules.alert import TransitionKind
@@ -267,8 +268,10 @@ class TestSendResolvedOff:
     def test_only_the_destination_that_says_so_goes_without(self) -> None:
         receiver = Receiver(
             name="team",
-            slack_configs=(SlackConfig(channel="#t", send_resolved=False),),
-            email_configs=(mail_config("a@example.com", "b@example.com"),),
+            configs={
+                "slack": (SlackConfig(channel="#t", send_resolved=False),),
+                "email": (mail_config("a@example.com", "b@example.com"),),
+            },
         )
         desk, world = Desk(route("{}", "team"), {"team": receiver}), World()
         first = desk.step(T0, world.fire())
@@ -286,7 +289,9 @@ class TestSendResolvedOff:
 
 
 def test_outbox_rows_are_claimed_by_the_step_that_makes_them() -> None:
-    receiver = Receiver(name="team", email_configs=(mail_config("x@example.com"),), max_age=HOUR)
+    receiver = Receiver(
+        name="team", configs={"email": (mail_config("x@example.com"),)}, max_age=HOUR
+    )
     desk, world = Desk(route("{}", "team"), {"team": receiver}), World()
     desk.step(T0, world.fire())
     (row,) = desk.table.load(OutboxRow)
@@ -372,8 +377,10 @@ class TestMoreThanAMessageHolds:
     def test_ends_that_a_destination_does_not_want_are_not_counted_for_it(self) -> None:
         receiver = Receiver(
             name="team",
-            slack_configs=(SlackConfig(channel="#t", send_resolved=False),),
-            email_configs=(mail_config("a@example.com"),),
+            configs={
+                "slack": (SlackConfig(channel="#t", send_resolved=False),),
+                "email": (mail_config("a@example.com"),),
+            },
         )
         desk, world = Desk(route("{}", "team", group_by=()), {"team": receiver}), World()
         orgs = [f"org{n}" for n in range(60)]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,19 @@ import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from sidecar.notify.model import Notice, NoticeStatus, Notification, Reason, SlackConfig
+from sidecar.notify.model import Notice, NoticeStatus, Notification, Reason, ReceiverConfig
+from sidecar.receivers import shipped_templates
+from sidecar.receivers.base import AnyKind
+from sidecar.receivers.email import EMAIL
+from sidecar.receivers.email.message import MailText
+from sidecar.receivers.slack import SLACK
+from sidecar.receivers.slack.config import SlackConfig
 from sidecar.redact import Redactor, RedactPolicy
-from sidecar.render.check import shipped_templates
-from sidecar.render.renderer import MailText, Renderer
-from support.calls import calls
+from sidecar.render.renderer import Renderer
 from support.notify import HOUR, MINUTE, T0, mail_config, notice, notification
 
 RENDERER = Renderer(shipped_templates(), Redactor(RedactPolicy()))
-SLACK = SlackConfig(channel="#critical-alerts")
+CHANNEL = SlackConfig(channel="#critical-alerts")
 MAIL = mail_config("oncall@example.com")
 RESOLVED = notice(NoticeStatus.RESOLVED, ended_at=T0 + HOUR)
 
@@ -36,12 +40,32 @@ def texts(payload: Any) -> list[str]:
     return found + [t for value in inner if isinstance(value, dict | list) for t in texts(value)]
 
 
-def slack_text(*notices: Notice, config: SlackConfig = SLACK, **more: Any) -> str:
-    return "\n".join(texts(RENDERER.slack(notification(*notices, **more), config).payload))
+@dataclass(frozen=True)
+class Made:
+    payload: Any
+    fault: str | None
+
+
+def made_of(
+    kind: AnyKind,
+    told: Notification,
+    config: ReceiverConfig,
+    *,
+    renderer: Renderer = RENDERER,
+    plain: bool = False,
+) -> Made:
+    rendering = renderer.rendering(told)
+    return Made(kind.render(config, rendering, plain=plain).payload, rendering.fault)
+
+
+def slack_text(*notices: Notice, config: SlackConfig = CHANNEL, **more: Any) -> str:
+    return "\n".join(texts(made_of(SLACK, notification(*notices, **more), config).payload))
 
 
 def mail(*notices: Notice, **more: Any) -> MailText:
-    return RENDERER.mail(notification(*notices, **more), MAIL)
+    payload = made_of(EMAIL, notification(*notices, **more), MAIL).payload
+    assert isinstance(payload, MailText)
+    return payload
 
 
 def html(*notices: Notice, **more: Any) -> str:
@@ -49,7 +73,7 @@ def html(*notices: Notice, **more: Any) -> str:
 
 
 def test_a_firing_slack_message_says_all_one_needs() -> None:
-    payload = RENDERER.slack(notification(), SLACK).payload
+    payload = made_of(SLACK, notification(), CHANNEL).payload
     title = ":rotating_light: [FIRING:1] PaymentFailing org_7f3a (critical)"
     assert payload["blocks"][0]["text"]["text"] == title
     assert payload["text"] == f"{title}: Payment failed 3 times for org_7f3a"
@@ -66,22 +90,12 @@ def test_a_firing_slack_message_says_all_one_needs() -> None:
 
 
 def test_a_resolved_message_is_green_and_asks_for_nothing() -> None:
-    payload = RENDERER.slack(notification(RESOLVED, reason=Reason.ALL_RESOLVED), SLACK).payload
+    payload = made_of(SLACK, notification(RESOLVED, reason=Reason.ALL_RESOLVED), CHANNEL).payload
     body = "\n".join(texts(payload))
     assert "[RESOLVED:1]" in body
     assert "*resolved* after 1h: 2026-11-02 08:00:00 UTC to 2026-11-02 09:00:00 UTC" in body
     assert "Call the customer" not in body
     assert payload["attachments"][0]["color"] == "#2e9e5b"
-
-
-def test_once_prepared_the_first_message_costs_little_more_than_any_other() -> None:
-    def first_message(*, prepared: bool) -> int:
-        renderer = Renderer(shipped_templates(), Redactor(RedactPolicy()))
-        if prepared:
-            renderer.prepare()
-        return calls(lambda: renderer.slack(notification(), SLACK))
-
-    assert first_message(prepared=True) < first_message(prepared=False) / 2
 
 
 # Jinja2 takes loops in any depth; Python refuses what it makes of more than twenty.
@@ -91,8 +105,9 @@ TOO_DEEP = "{% for n in notices %}" * 30 + "x" + "{% endfor %}" * 30
 @pytest.mark.parametrize("source", ["{% if", TOO_DEEP], ids=["no template", "too deep"])
 def test_a_template_that_cannot_be_used_is_told_of_when_it_is_needed(source: str) -> None:
     renderer = Renderer({"slack.title.j2": source}, Redactor(RedactPolicy()))
-    renderer.prepare()
-    assert "slack.title.j2" in (renderer.slack(notification(), SLACK).fault or "")
+    assert "slack.title.j2" in (
+        made_of(SLACK, notification(), CHANNEL, renderer=renderer).fault or ""
+    )
 
 
 VARIANTS = [
@@ -137,7 +152,6 @@ def test_every_medium_says_what_is_special(
     told = notice(**of_notice)
     assert expected in slack_text(told, **of_message)
     made = mail(told, **of_message)
-    assert made.fault is None
     assert expected in " ".join(made.text.split())
     plain_html = (made.html or "").replace("<b>", "").replace("</b>", "")
     assert expected in plain_html
@@ -179,23 +193,23 @@ def test_one_new_critical_alert_among_fifty_that_ended_is_told_as_that() -> None
     ]
     counts = {NoticeStatus.FIRING: 1, NoticeStatus.RESOLVED: 50}
     told = notification(notice(org="org_new"), *ended, counts=counts, more=1)
-    slack = RENDERER.slack(told, SLACK).payload
+    slack = made_of(SLACK, told, CHANNEL).payload
     subject = "[FIRING:1] PaymentFailing org_new (critical)"
     assert slack["blocks"][0]["text"]["text"] == f":rotating_light: {subject}"
     assert slack["attachments"][0]["color"] == "#c8102e"
     assert "1 firing, 50 resolved" in "\n".join(texts(slack))
-    made = RENDERER.mail(told, MAIL)
+    made = made_of(EMAIL, told, MAIL).payload
     assert made.subject == subject
     assert "1 firing, 50 resolved" in made.text
     assert "#c8102e" in (made.html or "")
     assert "and 1 more, told in the next message" in made.text
-    plain = RENDERER.slack_plain(told, SLACK).payload["text"]
+    plain = made_of(SLACK, told, CHANNEL, plain=True).payload["text"]
     assert plain.startswith(f"{subject}\n1 firing, 50 resolved\n")
 
 
 def test_the_colour_is_of_what_fires_and_not_of_what_ended() -> None:
     firing = notice(labels={"alertname": "A", "severity": "info"})
-    payload = RENDERER.slack(notification(firing, RESOLVED), SLACK).payload
+    payload = made_of(SLACK, notification(firing, RESOLVED), CHANNEL).payload
     assert payload["blocks"][0]["text"]["text"] == ":information_source: [FIRING:1] A (info)"
     assert payload["attachments"][0]["color"] == "#2e77d0"
 
@@ -205,7 +219,7 @@ def test_a_title_speaks_of_all_alerts_also_of_those_that_found_no_room() -> None
     counts = {NoticeStatus.FIRING: 60}
     told = notification(*listed, counts=counts, names=["PaymentFailing", "ConfigError"], more=10)
     subject = "[FIRING:60] PaymentFailing, ConfigError org_0, org_1 and more (critical)"
-    assert RENDERER.mail(told, MAIL).subject == subject
+    assert made_of(EMAIL, told, MAIL).payload.subject == subject
 
 
 def test_a_row_of_the_version_before_renders_as_it_would_have_there() -> None:
@@ -213,7 +227,7 @@ def test_a_row_of_the_version_before_renders_as_it_would_have_there() -> None:
     stored = msgspec.json.decode(msgspec.json.encode(told))
     del stored["counts"], stored["names"]
     old = msgspec.convert({**stored, "more": 10}, Notification)
-    made = RENDERER.mail(old, MAIL)
+    made = made_of(EMAIL, old, MAIL).payload
     assert made.subject == "[FIRING:60] PaymentFailing org_0, org_1 and 48 more (critical)"
     assert "and 10 more not listed here" in made.text
 
@@ -286,7 +300,7 @@ class TestRedaction:
 class TestFaults:
     def test_an_annotation_that_fails_shows_its_fault_in_its_place(self) -> None:
         told = notice(annotations={"summary": "{{ nope }}", "description": "Still here."})
-        made = RENDERER.slack(notification(told), SLACK)
+        made = made_of(SLACK, notification(told), CHANNEL)
         assert made.fault == "annotation summary: 'nope' is undefined"
         body = "\n".join(texts(made.payload))
         assert "annotation summary: 'nope' is undefined" in body
@@ -298,7 +312,7 @@ class TestFaults:
                                         "{{ 'x' * 900000000 }}", "{% include 'no' %}",
                                         "{{ ''.__class__.__mro__ }}"])  # fmt: skip
     def test_a_slack_template_that_fails_gives_way_to_plain_text(self, source: str) -> None:
-        made = RENDERER.slack(notification(), SlackConfig(channel="#x", text=source))
+        made = made_of(SLACK, notification(), SlackConfig(channel="#x", text=source))
         assert made.fault is not None
         assert made.fault.startswith("slack.text.j2: ")
         assert set(made.payload) == {"text"}
@@ -308,28 +322,31 @@ class TestFaults:
     @pytest.mark.parametrize("part", ["subject", "text", "html"])
     def test_a_mail_template_that_fails_gives_way_to_plain_text(self, part: str) -> None:
         values: dict[str, Any] = {part: "{{ nope }}"}
-        made = RENDERER.mail(notification(), replace(MAIL, **values))
+        made = made_of(EMAIL, notification(), replace(MAIL, **values))
         assert made.fault == f"mail.{part}.j2: 'nope' is undefined"
-        assert made.html is None
-        assert made.subject == "[FIRING:1] PaymentFailing org_7f3a (critical)"
-        assert "Template fault" in made.text
-        assert "Payment failed 3 times" in made.text
+        assert made.payload.html is None
+        assert made.payload.subject == "[FIRING:1] PaymentFailing org_7f3a (critical)"
+        assert "Template fault" in made.payload.text
+        assert "Payment failed 3 times" in made.payload.text
 
     def test_without_any_template_the_alert_still_goes_out(self) -> None:
         bare = Renderer({}, Redactor(RedactPolicy()))
-        assert "PaymentFailing" in bare.slack(notification(), SLACK).payload["text"]
-        assert "PaymentFailing" in bare.mail(notification(), MAIL).text
+        assert (
+            "PaymentFailing"
+            in made_of(SLACK, notification(), CHANNEL, renderer=bare).payload["text"]
+        )
+        assert "PaymentFailing" in made_of(EMAIL, notification(), MAIL, renderer=bare).payload.text
 
     def test_a_fault_does_not_give_a_secret_away(self) -> None:
         source = "{{ {}['sk_live_NotARealKey0123456789'] }}"
-        made = RENDERER.slack(notification(), SlackConfig(channel="#x", text=source))
+        made = made_of(SLACK, notification(), SlackConfig(channel="#x", text=source))
         assert "sk_live" not in json.dumps(made.payload) + str(made.fault)
 
 
 class TestOwnTemplates:
     def test_inline_templates_take_the_place_of_the_shipped_ones(self) -> None:
         config = SlackConfig(channel="#x", title="{{ name }}!", text="{{ notices[0].value }} times")
-        made = RENDERER.slack(notification(), config).payload
+        made = made_of(SLACK, notification(), config).payload
         assert made["blocks"][0]["text"]["text"] == "PaymentFailing!"
         assert made["attachments"][0]["blocks"][0]["text"]["text"] == "3 times"
 
@@ -339,7 +356,7 @@ class TestOwnTemplates:
             channel="#x",
             text="{% import 'm.j2' as m %}{{ m.hi('<b>') }} {% include 'mail.subject.j2' %}",
         )
-        made = Renderer(mine, Redactor(RedactPolicy())).slack(notification(), config)
+        made = made_of(SLACK, notification(), config, renderer=Renderer(mine, Redactor()))
         assert made.fault is None
         assert "hi &lt;b&gt; [FIRING:1]" in "\n".join(texts(made.payload))
 
@@ -347,7 +364,7 @@ class TestOwnTemplates:
         path = Path(__file__).parents[2] / "rules" / "templates" / "slack.compact.j2"
         mine = {**shipped_templates(), path.name: path.read_text(encoding="utf-8")}
         config = SlackConfig(channel="#x", text='{% include "slack.compact.j2" %}')
-        made = Renderer(mine, Redactor(RedactPolicy())).slack(notification(), config)
+        made = made_of(SLACK, notification(), config, renderer=Renderer(mine, Redactor()))
         assert made.fault is None
         assert made.payload["attachments"][0]["blocks"][0]["text"]["text"] == (
             "• *Payment failed 3 times for org_7f3a* (firing, critical)"
@@ -359,7 +376,7 @@ class TestOwnTemplates:
 
 
 def test_plain_slack_is_text_alone() -> None:
-    made = RENDERER.slack_plain(notification(), SLACK)
+    made = made_of(SLACK, notification(), CHANNEL, plain=True)
     assert made.fault is None
     assert list(made.payload) == ["text"]
     assert made.payload["text"].startswith("[FIRING:1] PaymentFailing org_7f3a (critical)\n")
@@ -380,16 +397,16 @@ def test_a_slack_message_is_inside_every_limit(parts: list[tuple[str, str, str]]
         )
         for name, org, text in parts
     ]
-    made = RENDERER.slack(notification(*notices), SLACK)
+    made = made_of(SLACK, notification(*notices), CHANNEL)
     assert made.fault is None
     check_limits(made.payload)
-    plain = RENDERER.slack_plain(notification(*notices), SLACK).payload
+    plain = made_of(SLACK, notification(*notices), CHANNEL, plain=True).payload
     assert len(plain["text"]) <= 4000
 
 
 @pytest.mark.parametrize("count", range(20, 51))
 def test_any_number_of_alerts_stays_within_fifty_blocks(count: int) -> None:
-    made = RENDERER.slack(notification(*[notice()] * count), SLACK)
+    made = made_of(SLACK, notification(*[notice()] * count), CHANNEL)
     check_limits(made.payload)
 
 

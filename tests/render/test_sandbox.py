@@ -6,7 +6,8 @@ import pytest
 from jinja2 import TemplateError, UndefinedError
 from jinja2.exceptions import SecurityError
 
-from sidecar.render.sandbox import TemplateEnvironment, escape_html, escape_slack
+from sidecar.receivers.slack.message import escape_slack
+from sidecar.render.sandbox import TemplateEnvironment, escape_html
 
 
 def fill(source: str, environment: TemplateEnvironment | None = None, **values: Any) -> str:

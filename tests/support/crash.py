@@ -27,10 +27,10 @@ from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
 from sidecar.core import Step
 from sidecar.daemon import app, app as starting, logging as logs
-from sidecar.deliver import sender
 from sidecar.parse.event import Chunk, Parsed, Triple
 from sidecar.parse.parser import Parser
 from sidecar.read.follower import Follower
+from sidecar.receivers.slack import send as slack_send
 from sidecar.redact import Redactor
 from sidecar.rows import Delta, OutboxRow, Row, SeriesRow
 from sidecar.store.store import Store
@@ -39,7 +39,7 @@ from support.sinks import SlackSink
 _R = TypeVar("_R", bound=Row)
 _FORKS = get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["sidecar.daemon.app", "sidecar.config.load", "sidecar.deliver.sender"]
+    ["sidecar.daemon.app", "sidecar.config.load", "sidecar.receivers.slack.send"]
 )
 # Bytes a step: little, so that a short log takes many steps; and as the daemon does it.
 SMALL, USUAL = 1500, 1 << 20
@@ -239,7 +239,7 @@ def _live(life: Life) -> None:
     Fuse.boundary, Fuse.nth = life.boundary, life.nth
     DyingFollower.budget, DyingParser.deadly = life.budget, life.deadly
     vars(starting).update(Store=DyingStore, Follower=DyingFollower)
-    vars(sender).update(_client=_client)
+    vars(slack_send).update(_client=_client)
     vars(core).update(Parser=DyingParser)
     config = load_config(str(life.config), os.environ)
     logs.configure(redact=Redactor(config.redact).text)

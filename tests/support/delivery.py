@@ -3,15 +3,23 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import httpx
 import msgspec
 
-from sidecar.deliver.sender import Sender
-from sidecar.deliver.worker import Attempt, Worker
-from sidecar.notify.model import EmailConfig, Notification, Rate, Receiver, SlackConfig
-from sidecar.render.renderer import MailText, SlackText
+from sidecar.deliver.worker import Attempt, Worker, connected
+from sidecar.notify.model import Rate, Receiver
+from sidecar.receivers.base import Rendered
+from sidecar.receivers.email import EMAIL
+from sidecar.receivers.email.config import EmailConfig
+from sidecar.receivers.email.message import MailText
+from sidecar.receivers.slack import SLACK, send as slack
+from sidecar.receivers.slack.config import SlackConfig
+from sidecar.redact import Redactor
+from sidecar.render.renderer import Renderer, Rendering
 from sidecar.rows import OutboxRow
 from sidecar.secret import Secret
 
@@ -98,29 +106,28 @@ class MemoryOutbox:
         return [r.id for r in self.rows.values() if r.claimed_at is not None and not r.outcome]
 
 
-class PlainRenderer:
+class PlainWords:
     """Says no more than which notification it is; `fails` the next so many times for an id."""
 
     def __init__(self) -> None:
         self.fails: dict[str, int] = {}
 
-    def prepare(self) -> None:
-        pass
+    def slack(
+        self, _: SlackConfig, rendering: Rendering, /, *, plain: bool
+    ) -> Rendered[dict[str, Any]]:
+        name = rendering.notification.id
+        if self.fails.get(name):
+            self.fails[name] -= 1
+            raise ZeroDivisionError(name)
+        if plain:
+            rendering.faults.append("a fault")
+        payload = {"text": f"plain {name}"} if plain else {"text": name, "blocks": []}
+        return Rendered(payload, name)
 
-    def slack(self, notification: Notification, config: SlackConfig) -> SlackText:
-        del config
-        if self.fails.get(notification.id):
-            self.fails[notification.id] -= 1
-            raise ZeroDivisionError(notification.id)
-        return SlackText({"text": notification.id, "blocks": []}, None)
-
-    def slack_plain(self, notification: Notification, config: SlackConfig) -> SlackText:
-        del config
-        return SlackText({"text": f"plain {notification.id}"}, "a fault")
-
-    def mail(self, notification: Notification, config: EmailConfig) -> MailText:
-        del config
-        return MailText(f"subject {notification.id}", notification.id, None, None)
+    def mail(self, _: EmailConfig, rendering: Rendering, /, *, plain: bool) -> Rendered[MailText]:
+        del plain
+        name = rendering.notification.id
+        return Rendered(MailText(f"subject {name}", name, None), name)
 
 
 class FakeSlack:
@@ -147,11 +154,13 @@ class FakeSlack:
 
 
 def team(rate: Rate = FAST, **changes: Any) -> Receiver:
-    slack = [
+    channels = [
         SlackConfig(channel=f"#{name}", api_url=Secret(f"{URL}/{name}"), rate=rate)
         for name in ("alerts", "other")
     ]
-    return Receiver(name="team", slack_configs=tuple(slack), **{"quick_retries": 0, **changes})
+    return Receiver(
+        name="team", configs={"slack": tuple(channels)}, **{"quick_retries": 0, **changes}
+    )
 
 
 class Bench:
@@ -169,12 +178,13 @@ class Bench:
         self.attempts: list[Attempt] = []
         self.attempted = asyncio.Event()
         self.stop = asyncio.Event()
-        self.renderer = PlainRenderer()
+        self.words = PlainWords()
         self.client = httpx.AsyncClient(transport=httpx.MockTransport(self.slack))
         self.worker = Worker(
             {"team": team()} if receivers is None else receivers,
-            self.renderer,
+            Renderer({}, Redactor()),
             self.outbox,
+            kinds=(replace(SLACK, render=self.words.slack), replace(EMAIL, render=self.words.mail)),
             clock=self.clock,
             report=self._report,
             jitter=jitter,
@@ -202,8 +212,10 @@ class Bench:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Bench"]:
         """Run the worker for the length of the block; raises what ended it."""
-        async with self.client, asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.worker.run(Sender(self.client), self.stop))
+        mail = {EMAIL.name: EMAIL.connect()}
+        async with self.client, connected(mail) as senders, asyncio.TaskGroup() as tasks:
+            whole = {**senders, SLACK.name: partial(slack.send, self.client)}
+            tasks.create_task(self.worker.run(whole, self.stop))
             await settle()
             yield self
             self.stop.set()

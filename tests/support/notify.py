@@ -9,16 +9,16 @@ import msgspec
 
 from sidecar.matchers import parse_matcher
 from sidecar.notify.model import (
-    EmailConfig,
     Notice,
     NoticeStatus,
     Notification,
     Reason,
     Receiver,
     Route,
-    SlackConfig,
 )
 from sidecar.notify.notifier import Decision, Notifier
+from sidecar.receivers.email.config import EmailConfig
+from sidecar.receivers.slack.config import SlackConfig
 from sidecar.rows import CooldownRow, Delta, GroupRow, MemberRow, Row, ToldRow
 from sidecar.rules.alert import Alert, AlertState, Transition, TransitionKind
 
@@ -37,7 +37,8 @@ def mail_config(*to: str, send_resolved: bool = True) -> EmailConfig:
 
 def slack_receiver(name: str, *, send_resolved: bool = True) -> Receiver:
     return Receiver(
-        name=name, slack_configs=(SlackConfig(channel=f"#{name}", send_resolved=send_resolved),)
+        name=name,
+        configs={"slack": (SlackConfig(channel=f"#{name}", send_resolved=send_resolved),)},
     )
 
 

@@ -6,7 +6,7 @@ import msgspec
 
 from sidecar import rows
 from sidecar.notify.model import Notice, NoticeStatus, Notification, Reason
-from sidecar.render.renderer import MailText
+from sidecar.receivers.email.message import MailText
 from sidecar.rows import OutboxRow, Row
 
 ROW_TYPES: tuple[type[Row], ...] = tuple(Row.__subclasses__())
@@ -92,5 +92,4 @@ MAIL = MailText(
     subject="3 Zahlungen fehlgeschlagen: Müller",
     text="Kunde Müller: 3 €\n.\nFrom here on\n" + "long " * 400,
     html="<p>Kunde Müller: 3 €</p>",
-    fault=None,
 )

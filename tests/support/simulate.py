@@ -9,9 +9,11 @@ from typing import Any
 
 from sidecar.config.load import load_config
 from sidecar.config.settings import Config
-from sidecar.notify.model import EmailConfig, Receiver, Route, SlackConfig
+from sidecar.notify.model import Receiver, Route
 from sidecar.parse.event import Chunk, Event, LogFormat
-from sidecar.render.check import shipped_templates
+from sidecar.receivers import shipped_templates
+from sidecar.receivers.email.config import EmailConfig
+from sidecar.receivers.slack.config import SlackConfig
 from sidecar.simulate.messages import Message, Told
 from sidecar.simulate.replay import Log, Replay
 from support.config import load_rule_files
@@ -32,8 +34,10 @@ CLOCK = datetime(2026, 11, 30, tzinfo=UTC).timestamp()
 ROUTE = Route(id="root", receiver="team", group_by=("...",), group_wait=0.0, cooldown=0.0)
 TEAM = Receiver(
     name="team",
-    slack_configs=(SlackConfig(channel="#team"),),
-    email_configs=(EmailConfig(to=("a@example.com",), from_="s@example.com", smarthost=("m", 25)),),
+    configs={
+        "slack": (SlackConfig(channel="#team"),),
+        "email": (EmailConfig(to=("a@example.com",), from_="s@example.com", smarthost=("m", 25)),),
+    },
 )
 
 

@@ -8,9 +8,11 @@ from prometheus_client import CollectorRegistry, Counter
 
 from sidecar.config.settings import Config
 from sidecar.measure.series import Metric
-from sidecar.notify.model import EmailConfig, Receiver, Route, SlackConfig
+from sidecar.notify.model import Receiver, Route
 from sidecar.parse.event import RejectReason
 from sidecar.receivers.base import FailureKind
+from sidecar.receivers.email.config import EmailConfig
+from sidecar.receivers.slack.config import SlackConfig
 from sidecar.rules.aggregates import COUNT
 from sidecar.rules.condition import Aggregate, Comparison, Condition
 from sidecar.rules.rule import Escalation, Rule
@@ -41,8 +43,10 @@ CONFIG = Config(
     receivers={
         "team": Receiver(
             name="team",
-            slack_configs=(SlackConfig(channel="#team"),),
-            email_configs=(EmailConfig(to=("a@b.c",), from_="d@e.f", smarthost=("mail", 25)),),
+            configs={
+                "slack": (SlackConfig(channel="#team"),),
+                "email": (EmailConfig(to=("a@b.c",), from_="d@e.f", smarthost=("mail", 25)),),
+            },
         ),
         "quiet": Receiver(name="quiet"),
     },

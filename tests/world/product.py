@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,11 +25,18 @@ from sidecar.config.settings import Config
 from sidecar.core import Core, Step
 from sidecar.daemon.app import Daemon
 from sidecar.daemon.loop import Pump, PumpStopped, StoredOutbox
-from sidecar.deliver.sender import Sender
-from sidecar.deliver.worker import Renderer, Worker
+from sidecar.deliver.worker import Senders, Worker
 from sidecar.notify.group import match_routes
-from sidecar.notify.model import EmailConfig, Notification, Receiver, SlackConfig
-from sidecar.render.renderer import MailText, SlackText
+from sidecar.notify.model import Notification
+from sidecar.receivers.base import Rendered
+from sidecar.receivers.email import EMAIL
+from sidecar.receivers.email.config import EmailConfig
+from sidecar.receivers.email.message import MailText
+from sidecar.receivers.email.send import build_and_send
+from sidecar.receivers.slack import SLACK
+from sidecar.receivers.slack.config import SlackConfig
+from sidecar.receivers.slack.send import send as post
+from sidecar.render.renderer import Renderer, Rendering
 from sidecar.rows import OutboxRow, SeriesRow
 from sidecar.store.store import Store
 from world.disk import Disk, FaultyConnection
@@ -122,7 +129,7 @@ def _configured(settings: Settings) -> Config:
     path = FOLDER / "sidecar.yaml"
     path.write_text(_CONFIG.format(folder=FOLDER, **fields))
     # The world edits by handing over values, so there is no file to watch.
-    return replace(load_config(str(path), {}), path="")
+    return replace(load_config(str(path), {}), path="", kinds=_KINDS)
 
 
 def fresh_folder() -> None:
@@ -146,7 +153,7 @@ class Said(NamedTuple):
 
 
 def read(body: str) -> list[Said]:
-    """Return what a message says; `body` is what the plain renderer below made of it."""
+    """Return what a message says; `body` is what the plain words below made of it."""
     text = body
     if body.startswith("{"):
         text = json.loads(body).get("text", body)
@@ -160,28 +167,20 @@ def read(body: str) -> list[Said]:
     ]  # fmt: skip
 
 
-class _PlainRenderer:
-    """Says the notification as it is: the world is about who hears what, not about beauty."""
-
-    def prepare(self) -> None:
-        pass
-
-    def slack(self, notification: Notification, config: SlackConfig) -> SlackText:
-        del config
-        return SlackText({"text": msgspec.json.encode(notification).decode()}, None)
-
-    def slack_plain(self, notification: Notification, config: SlackConfig) -> SlackText:
-        return self.slack(notification, config)
-
-    def mail(self, notification: Notification, config: EmailConfig) -> MailText:
-        del config
-        return MailText("alert", msgspec.json.encode(notification).decode(), None, None)
+def _slack(_: SlackConfig, rendering: Rendering, /, *, plain: bool) -> Rendered[dict[str, Any]]:
+    del plain
+    text = msgspec.json.encode(rendering.notification).decode()
+    return Rendered({"text": text}, text)
 
 
-class _PlainWorker(Worker):
-    def reconfigure(self, receivers: Mapping[str, Receiver], renderer: Renderer) -> None:
-        super().reconfigure(receivers, self._renderer)
-        del renderer
+def _mail(_: EmailConfig, rendering: Rendering, /, *, plain: bool) -> Rendered[MailText]:
+    del plain
+    text = msgspec.json.encode(rendering.notification).decode()
+    return Rendered(MailText("alert", text, None), text)
+
+
+# They say the notification as it is: the world is about who hears what, not about beauty.
+_KINDS = (replace(SLACK, render=_slack), replace(EMAIL, render=_mail))
 
 
 class _Quiet:
@@ -258,15 +257,16 @@ class SimulatedDaemon(Daemon):
 
         group.create_task(read())
         group.create_task(end_rest())
-        group.create_task(self._worker.run(Sender(self._client), stopped))
+        senders: Senders = {SLACK.name: partial(post, self._client), EMAIL.name: build_and_send}
+        group.create_task(self._worker.run(senders, stopped))
         group.create_task(self._purge(stopped))
 
     def _make_worker(self, core: Core) -> Worker:
-        del core
-        return _PlainWorker(
+        return Worker(
             self.config.receivers,
-            _PlainRenderer(),
+            Renderer({}, core.redactor),
             StoredOutbox(self._store, self._thread, self.clock, self.telemetry),
+            kinds=self.config.kinds,
             clock=self.clock,
             report=self.telemetry.attempted,
             jitter=self._draw,

@@ -1,4 +1,4 @@
-"""The mail as bytes: every header line is written here, and by no library.
+"""What a mail says, and the mail as bytes: every header is written here, and by no library.
 
 A header holds what a log said. A library that takes such a text for a header may decode the
 encoded words in it (CVE-2024-6923), so none is asked: a value is either plain words or our own
@@ -8,12 +8,15 @@ encoded words (RFC 2047), folded at blanks (RFC 5322, 2.2.3), and looked at once
 import hashlib
 import quopri
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
-from sidecar.notify.model import EmailConfig, Notification
-from sidecar.render.renderer import MailText
-from sidecar.syntax.values import mailbox_parts
+from sidecar.notify.model import Notification
+from sidecar.receivers.base import Rendered
+from sidecar.receivers.email.config import HEADER, EmailConfig, is_reserved, mailbox_parts
+from sidecar.render.renderer import Rendering, plain_body, plain_title
+from sidecar.render.sandbox import escape_html, one_line, shorten
 
 # Stands for a value that is empty, or would be more than one header; the mail goes out anyway.
 FALLBACK = "Alert (the text of this header could not be written)"
@@ -22,9 +25,8 @@ MAX_LINE = 76
 # An encoded word may have 75 with the 12 around its text; the first stands behind a header's name.
 _MAX_CODED = 50
 _MAX_ID = 100
+_MAX_SUBJECT = 200
 
-_HEADER_NAME = re.compile(r"[!-9;-~]{1,75}")
-_HELD = frozenset({"from", "to", "cc", "bcc", "date", "message-id", "mime-version"})
 # `=?` begins what a reader's program would decode, so no plain text may hold it.
 _PLAIN = re.compile(r"(?!.*=\?)[!-~]{1,75}( [!-~]{1,75})*")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9]{1,75}( [A-Za-z0-9]{1,75})*")
@@ -33,6 +35,32 @@ _PLAIN_ID = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _ITSELF = re.compile(r"[A-Za-z0-9!*+/-]")
 _ONE_HEADER = re.compile(r"[!-9;-~]+:( [!-~][ -~]*)?(\r\n [!-~][ -~]*)*")
 _MAX_OCTETS = 998  # RFC 5322, 2.1.1
+
+
+@dataclass(frozen=True, slots=True)
+class MailText:
+    """A mail's subject and bodies; `html` is None where there is only text."""
+
+    subject: str
+    text: str
+    html: str | None
+
+
+def render(config: EmailConfig, rendering: Rendering, *, plain: bool) -> Rendered[MailText]:
+    """Return the mail by the config's templates or the shipped ones, as plain text if asked.
+
+    Plain is also what stands in where a template fails.
+    """
+    view = rendering.view
+    subject = rendering.fill(config.subject, "mail.subject.j2")
+    text = None if plain else rendering.fill(config.text, "mail.text.j2")
+    html = None if plain else rendering.fill(config.html, "mail.html.j2", escape_html)
+    line = shorten(one_line(subject or "") or plain_title(view), _MAX_SUBJECT)
+    if subject is None or text is None or html is None:
+        notes = "".join(f"\n\nTemplate fault: {fault}" for fault in rendering.faults)
+        text, html = plain_body(view).rstrip() + notes, None
+    mail = MailText(line, text.strip() + "\n", html)
+    return Rendered(mail, mail.text, mail.subject)
 
 
 def build(config: EmailConfig, mail: MailText, notification: Notification) -> bytes:
@@ -79,7 +107,7 @@ def _mailbox_words(text: str) -> list[str]:
 
 def _words(text: str, plain: re.Pattern[str] = _PLAIN) -> list[str]:
     """Return the words of a header's value: of `plain` text its own, else encoded ones."""
-    line = one_line(text)
+    line = _printable(text)
     return line.split(" ") if plain.fullmatch(line) else _encoded(line)
 
 
@@ -105,13 +133,11 @@ def _custom(config: EmailConfig) -> dict[str, list[str]]:
     return {
         name: _words(value)
         for name, value in config.headers.items()
-        if _HEADER_NAME.fullmatch(name)
-        and name.lower() not in _HELD
-        and not name.lower().startswith("content-")
+        if HEADER.fullmatch(name) and not is_reserved(name)
     }
 
 
-def one_line(text: str) -> str:
+def _printable(text: str) -> str:
     """Return `text` with a blank for what cannot be printed, and single blanks."""
     return " ".join("".join(c if c.isprintable() else " " for c in _unicode(text)).split())
 

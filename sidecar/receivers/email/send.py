@@ -1,15 +1,17 @@
-"""A mail's way through SMTP."""
+"""Hands a mail to the mail server."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import aiosmtplib
 
-from sidecar.notify.model import EmailConfig
-from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, scrub
+from sidecar.notify.model import Notification
+from sidecar.receivers.base import Failed, FailureKind, Outcome, Send, Sent, Verdict, scrub
+from sidecar.receivers.email.config import EmailConfig, mailbox_parts
+from sidecar.receivers.email.message import MailText, build
 from sidecar.receivers.email.reply import SmtpPhase, failure
 from sidecar.secret import Secret
-from sidecar.syntax.values import mailbox_parts
 
 IMPLICIT_TLS_PORT = 465
 # RFC 5321 section 4.5.3.2 asks for minutes of patience. A relay that needs them for an alert is as
@@ -17,6 +19,21 @@ IMPLICIT_TLS_PORT = 465
 COMMAND_TIMEOUT = 20.0
 TOTAL_TIMEOUT = 90.0
 _QUIT_TIMEOUT = 2.0
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[Send[EmailConfig, MailText]]:
+    """Give a sender; each mail has a session of its own."""
+    yield build_and_send
+
+
+async def build_and_send(config: EmailConfig, mail: MailText, told: Notification, /) -> Outcome:
+    try:
+        message = build(config, mail, told)
+    except ValueError:
+        detail = "not an address that SMTP can carry"
+        return Failed(FailureKind.DESTINATION, Verdict.DEAD, detail)
+    return await send(config, message, told.destination)
 
 
 async def send(

@@ -1,0 +1,28 @@
+"""Slack, by incoming webhook or bot token.
+
+`config` has the keys, `message` makes the payload inside Slack's limits, `send` posts it and reads
+the answer.
+"""
+
+from contextlib import AbstractAsyncContextManager
+
+from sidecar.receivers.base import Kind, Send
+from sidecar.receivers.slack.config import SlackConfig
+from sidecar.receivers.slack.message import Payload, render
+
+
+def _connect() -> AbstractAsyncContextManager[Send[SlackConfig, Payload]]:
+    from sidecar.receivers.slack.send import connected  # noqa: PLC0415 - httpx, only to send
+
+    return connected()
+
+
+SLACK = Kind(
+    name="slack",
+    section="slack_configs",
+    doc="Slack channels.",
+    config=SlackConfig,
+    at_once=16,
+    render=render,
+    connect=_connect,
+)

@@ -1,4 +1,4 @@
-"""Slack's payload: header, coloured body, footer, inside every limit that Slack sets.
+"""What Slack is sent: header, coloured body, footer, inside every limit that Slack sets.
 
 Limits: docs.slack.dev, reference of blocks and of chat.postMessage. That all blocks together must
 stay under about 13,200 characters is not documented; slackapi/bolt-js#2509 found it.
@@ -8,7 +8,14 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from sidecar.render.sandbox import escape_slack
+from markupsafe import Markup
+
+from sidecar.receivers.base import Rendered
+from sidecar.receivers.slack.config import SlackConfig
+from sidecar.render.renderer import Rendering, brief, plain_body, plain_title
+from sidecar.render.sandbox import one_line, utc
+
+Payload = dict[str, Any]  # what to post, without the channel
 
 MAX_TEXT = 4000
 MAX_SECTION = 3000
@@ -31,14 +38,55 @@ _COLOURS = {"critical": "#c8102e", "error": "#e8590c", "warning": "#f2a900", "in
 _ENDED = "#2e9e5b"
 
 
+# Escaped by a filter of a template; Slack knows no such entities.
+_QUOTES = {"&#34;": '"', "&#39;": "'"}
+
+
+def render(config: SlackConfig, rendering: Rendering, *, plain: bool) -> Rendered[Payload]:
+    """Return the message by the config's templates or the shipped ones, as plain text if asked.
+
+    Plain is also what stands in where a template fails.
+    """
+    view = rendering.view
+    title = None if plain else rendering.fill(config.title, "slack.title.j2")
+    text = None if plain else rendering.fill(config.text, "slack.text.j2", escape_slack)
+    if title is None or text is None:
+        # The fault first: what is long is cut at its end.
+        notes = "".join(f"\nTemplate fault: {fault}" for fault in rendering.faults)
+        made = plain_payload(plain_title(view) + notes, plain_body(view), brief(view))
+        return Rendered(made, made["text"])
+    for entity, quote in _QUOTES.items():
+        text = text.replace(entity, quote)
+    header = one_line(title)
+    footer = f"{view['reason']} · {view['receiver']} · {utc(view['at'])}"
+    made = payload(
+        header, _short(header, view), text, footer, colour=colour(view), brief=brief(view)
+    )
+    return Rendered(made, shown(made))
+
+
+def shown(payload: Payload) -> str:
+    """Return what a reader sees of a payload: header, body and footer, line by line."""
+    attached = [block for one in payload.get("attachments", ()) for block in one["blocks"]]
+    lines: list[str] = []
+    for block in (*payload.get("blocks", ()), *attached):
+        if "text" in block:
+            lines.append(block["text"]["text"])
+        lines += [element["text"] for element in block.get("elements", ())]
+    return "\n".join(lines) if lines else str(payload.get("text", ""))
+
+
+def escape_slack(text: str) -> Markup:
+    """Escape the three characters that Slack's mrkdwn takes as its own (formatting reference)."""
+    return Markup(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))  # noqa: S704 - this is the escaping
+
+
 def colour(view: dict[str, Any]) -> str:
     """Return the colour of a notification's view: of its severity, or green once it is over."""
     return _ENDED if view["status"] == "resolved" else _COLOURS[view["severity"]]
 
 
-def payload(
-    title: str, short: str, body: str, footer: str, *, colour: str, brief: str
-) -> dict[str, Any]:
+def payload(title: str, short: str, body: str, footer: str, *, colour: str, brief: str) -> Payload:
     """Return what `chat.postMessage` and incoming webhooks take.
 
     `title`, `short` (what a phone shows) and `footer` are plain text, `body` is mrkdwn whose
@@ -53,7 +101,7 @@ def payload(
     }
 
 
-def plain_payload(head: str, body: str, brief: str) -> dict[str, Any]:
+def plain_payload(head: str, body: str, brief: str) -> Payload:
     """Return the simplest payload there is, of plain texts; `brief` stands in for a long `body`."""
     text = str(escape_slack(f"{head}\n{body}"))
     if len(text) > MAX_TEXT:
@@ -129,3 +177,9 @@ def _section(text: str) -> dict[str, Any]:
 
 def _context(text: str) -> dict[str, Any]:
     return {"type": "context", "elements": [{"type": "mrkdwn", "text": _fit(text, MAX_SECTION)}]}
+
+
+def _short(title: str, view: dict[str, Any]) -> str:
+    """Return the title and what the first alert says of itself."""
+    summary = one_line(view["notices"][0]["summary"]) if view["notices"] else ""
+    return f"{title}: {summary}" if summary else title

@@ -1,24 +1,30 @@
-"""Slack: what to post, how the answer is to be read, and the posting."""
+"""Posts to Slack and reads its answer."""
 
 import asyncio
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
+import anyio
 import httpx
 
-from sidecar.notify.model import SlackConfig
+from sidecar.notify.model import Notification
 from sidecar.receivers.base import (
     Failed,
     FailureKind,
     Outcome,
+    Send,
     Sent,
     Verdict,
     is_tls,
     network_reason,
 )
+from sidecar.receivers.slack.config import SlackConfig
+from sidecar.receivers.slack.message import Payload
 from sidecar.secret import Secret
 
 # Slack answers in well under a second; whoever waits longer holds up the channel's other messages.
@@ -78,6 +84,25 @@ _PAGE = "a_page_instead_of_an_answer"
 _ERROR_WORD = re.compile(r"[a-z][a-z_]{1,60}")
 
 
+@asynccontextmanager
+async def connected() -> AsyncIterator[Send[SlackConfig, Payload]]:
+    """Give a sender whose connections are kept until the end of the block."""
+    # On a thread: the certificates are read.
+    async with await asyncio.to_thread(_client) as client:
+        yield partial(send, client)
+
+
+def _client() -> httpx.AsyncClient:
+    # anyio loads its parts when httpx first connects: the first alert would wait for them.
+    anyio.run(_try_connecting)
+    return httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False)
+
+
+async def _try_connecting() -> None:
+    with suppress(OSError):
+        await anyio.connect_tcp("127.0.0.1", 0)  # no port: fails at once and reaches nobody
+
+
 def build(config: SlackConfig, payload: Mapping[str, Any]) -> dict[str, Any]:
     """Return the JSON to post; only the API takes the channel, a webhook is bound to its own."""
     if config.api_url is not None:
@@ -107,7 +132,8 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
 async def send(
     client: httpx.AsyncClient,
     config: SlackConfig,
-    payload: Mapping[str, Any],
+    payload: Payload,
+    told: Notification | None = None,
     *,
     timeout: httpx.Timeout = TIMEOUT,  # noqa: ASYNC109 - one per phase, the client's own
 ) -> Outcome:
@@ -115,6 +141,7 @@ async def send(
 
     Never raises for what the other side does, and nothing it returns holds the URL or the token.
     """
+    del told  # all of it is in the payload
     secret = config.api_url or config.app_token or Secret("")
     body = json.dumps(build(config, payload)).encode()
     outcome = await _post(client, config, body, timeout)

@@ -12,10 +12,8 @@ import msgspec
 import pytest
 from hypothesis import example, given, strategies as st
 
-from sidecar.notify.model import EmailConfig
-from sidecar.receivers.email.message import FALLBACK, build, header
-from sidecar.render.renderer import MailText
-from sidecar.syntax.values import mailbox_parts
+from sidecar.receivers.email.config import EmailConfig, mailbox_parts
+from sidecar.receivers.email.message import FALLBACK, MailText, build, header
 from support.rows import MAIL, notification
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from sidecar.notify.model import EmailConfig, TlsConfig
+from sidecar.receivers import shipped_templates
 from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict
 from sidecar.receivers.email import send as email
-from sidecar.receivers.email.message import build
+from sidecar.receivers.email.config import EmailConfig, TlsConfig
+from sidecar.receivers.email.message import build, render
 from sidecar.receivers.email.send import send
 from sidecar.redact import Redactor
-from sidecar.render.check import shipped_templates
 from sidecar.render.renderer import Renderer
 from sidecar.secret import Secret
 from support.notify import notice, notification as alert
@@ -283,7 +283,8 @@ async def test_what_a_log_says_stays_in_the_subject(
 ) -> None:
     settings = config(sink.port)
     told = alert(notice(org=org), integration="email", destination=TO)
-    text = Renderer(shipped_templates(), Redactor()).mail(told, settings)
+    rendering = Renderer(shipped_templates(), Redactor()).rendering(told)
+    text = render(settings, rendering, plain=False).payload
     assert isinstance(await send(settings, build(settings, text, told), TO), Sent)
     head, _, body = sink.messages[0].raw.partition(b"\r\n\r\n")
     assert head == (

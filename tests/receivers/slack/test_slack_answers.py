@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from sidecar.notify.model import SlackConfig
 from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict
+from sidecar.receivers.slack.config import SlackConfig
 from sidecar.receivers.slack.send import build, classify
 from sidecar.secret import Secret
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sidecar.notify.model import SlackConfig
 from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict
+from sidecar.receivers.slack.config import SlackConfig
 from sidecar.receivers.slack.send import send
 from sidecar.secret import Secret
 from support.sinks import CERTIFICATE, Answer, Ending, SlackSink

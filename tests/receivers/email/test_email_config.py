@@ -1,8 +1,8 @@
-"""What single values look like."""
+"""What a mailbox looks like."""
 
 import pytest
 
-from sidecar.syntax.values import mailbox_parts
+from sidecar.receivers.email.config import mailbox_parts
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,193 @@
+"""The keys of `email_configs`, and the grammar of a mailbox."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated
+
+from sidecar.notify.model import Rate, ReceiverConfig
+from sidecar.render.check import Template, TemplateText
+from sidecar.syntax.faults import Wrong
+from sidecar.syntax.table import Reading, Schema, Table, Value, key, table, text_of
+from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar, ScalarKind
+from sidecar.syntax.values import (
+    Flag,
+    ReadableFile,
+    SecretText,
+    Text,
+    anchored,
+    split_host_port,
+    string_or_variable,
+)
+
+# The HTML standard's e-mail grammar, and RFC 5322's display name before it.
+_LETTERS = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_ADDRESS = rf"{_LETTERS}(?:\.{_LETTERS})*@{_HOST}(?:\.{_HOST})*"
+_MAILBOX = re.compile(rf'{_ADDRESS}|(?:"[^"\\\r\n]*"|[^"<>,@\r\n]+)\s*<{_ADDRESS}>')
+_MAX_ADDRESS = 254  # RFC 5321, 4.5.3.1.3: 256 with its angle brackets
+# RFC 5322, 2.2: printable ASCII without the colon; we keep to what is in use.
+HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,74}")
+_RESERVED = frozenset(
+    [
+        "from",
+        "to",
+        "cc",
+        "bcc",
+        "date",
+        "message-id",
+        "in-reply-to",
+        "references",
+        "auto-submitted",
+        "mime-version",
+    ]
+)
+_TEMPLATE = "Jinja2 source."
+
+
+def split_mailboxes(text: str) -> tuple[str, ...]:
+    """Split at the commas that stand outside of quotes."""
+    parts = re.findall(r'(?:"[^"]*"|[^,"]|")+', text)
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def parse_mailbox(text: str) -> str:
+    """Return `text` without blanks around if it is exactly one mailbox. Raises ValueError."""
+    mailbox_parts(text)
+    return text.strip()
+
+
+def mailbox_parts(text: str) -> tuple[str, str]:
+    """Return display name and address of exactly one mailbox, `a@b.c` or `Name <a@b.c>`.
+
+    What is read here can be sent: the configuration and the mail's own headers and envelope ask
+    the same. Raises ValueError.
+    """
+    stripped = text.strip()
+    if _MAILBOX.fullmatch(stripped):
+        name, _, address = stripped.removesuffix(">").rpartition("<")
+        if len(address) > _MAX_ADDRESS:
+            raise ValueError(f"a mail address has at most {_MAX_ADDRESS} characters")
+        return name.strip().strip('"'), address
+    if len(split_mailboxes(stripped)) > 1:
+        raise ValueError(f"{text!r} holds several mailboxes; exactly one can stand here")
+    raise ValueError(f"{text!r} is not a mail address; write for example alerts@example.com")
+
+
+def _smarthost(text: str) -> tuple[str, int]:
+    address = split_host_port(text)
+    if address is None or not all(address):
+        raise ValueError(f"{text!r} is not host:port; write for example mail.example.com:587")
+    return address
+
+
+_A_MAILBOX = string_or_variable(anchored(_MAILBOX))
+_MAILBOXES: Schema = {
+    "anyOf": [string_or_variable("@"), {"type": "array", "items": _A_MAILBOX, "minItems": 1}]
+}
+Mailbox = Annotated[str, Value(parse_mailbox, "a mail address", _A_MAILBOX)]
+HostPort = Annotated[
+    tuple[str, int], Value(_smarthost, "host:port", string_or_variable(r"^[^\s]+:\d{1,5}$"))
+]
+
+
+def is_reserved(header: str) -> bool:
+    """Tell whether a mail's header is the sidecar's to write; the name's case does not matter."""
+    return header.lower() in _RESERVED or header.lower().startswith("content-")
+
+
+def _check_header(name: str, scalar: Scalar) -> None:
+    if not HEADER.fullmatch(name):
+        raise Wrong(f"`{name}` is not a header name")
+    if is_reserved(name):
+        raise Wrong(f"header `{name}` is set by the sidecar", "remove it")
+    if "\n" in scalar.text or "\r" in scalar.text:
+        raise Wrong("a header cannot hold a line break")
+
+
+def _any_case(word: str) -> str:
+    return "".join(f"[{c.upper()}{c}]" if c.isalpha() else c for c in word)
+
+
+_HELD = "|".join([*map(_any_case, sorted(_RESERVED)), _any_case("content-") + ".*"])
+_HEADER_NAMES = {
+    "propertyNames": {
+        "type": "string",
+        "pattern": anchored(HEADER),
+        "not": {"pattern": f"^(?:{_HELD})$"},
+    }
+}
+
+
+@table
+class TlsConfig(Table):
+    """How the mail server proves who it is."""
+
+    ca_file: ReadableFile = key("Certificates to trust.", default="")
+    insecure_skip_verify: Flag = key("Trust any certificate.", default=False)
+
+
+@table
+class EmailConfig(ReceiverConfig):
+    """Mail through SMTP. `to` holds one mailbox each; `html`, `text`, `subject` are templates."""
+
+    to: tuple[Mailbox, ...] = key(
+        "Mailboxes, in one text with commas or a list.", schema=_MAILBOXES
+    )
+    from_: Mailbox = key("The sender's.", "from", global_="smtp_from", needed=True, default="")
+    smarthost: HostPort = key(
+        "The mail server, host:port.", global_="smtp_smarthost", needed=True, default=("", 0)
+    )
+    hello: Text = key(
+        "The name we greet the mail server with.", global_="smtp_hello", default="localhost"
+    )
+    auth_username: Text = key("Login; empty: none.", global_="smtp_auth_username", default="")
+    auth_password: SecretText = key(
+        "Password of the login.", global_="smtp_auth_password", default=None
+    )
+    require_tls: Flag = key(
+        "STARTTLS, or no mail at all.", global_="smtp_require_tls", default=True
+    )
+    tls_config: TlsConfig = key("How the mail server proves who it is.", default=TlsConfig())
+    send_resolved: Flag = key("Also tell when alerts end.", default=True)
+    subject: Template = key(_TEMPLATE, default=None)
+    text: Template = key(_TEMPLATE, default=None)
+    html: Template = key(_TEMPLATE, default=None)
+    headers: Mapping[str, TemplateText] = key(
+        "Added to each mail.", schema=_HEADER_NAMES, default={}
+    )
+    rate: Rate = key(
+        "What the mail server takes; the rest waits.", default=Rate(per_second=5.0, burst=20)
+    )
+
+    def destinations(self) -> tuple[str, ...]:
+        return self.to
+
+    @classmethod
+    def prepare(cls, values: dict[str, Node], reading: Reading) -> None:
+        to, headers = values.get("to"), values.get("headers")
+        if isinstance(to, Scalar) and to.kind is ScalarKind.TEXT and not to.faulty:
+            parts = tuple(map(to.part, split_mailboxes(to.text)))
+            values["to"] = to = ListNode(to.place, parts)
+        if isinstance(to, ListNode) and not to.items:
+            reading.faults.error(to.place, "`to` is empty", "name at least one mail address")
+        if not isinstance(headers, MapNode):
+            return
+        for name, scalar in headers.values.items():
+            with reading.reporting(scalar):
+                _check_header(name, text_of(scalar))
+            if name.lower() == "subject":
+                rest = {key: value for key, value in headers.values.items() if key != name}
+                values["headers"] = MapNode(headers.place, rest, headers.places)
+                if values.setdefault("subject", scalar) is not scalar:
+                    reading.faults.error(scalar.place, "the subject is set twice", "keep `subject`")
+
+    def check(self, reading: Reading) -> "EmailConfig":
+        there, gone = "auth_username", "auth_password"
+        if bool(self.auth_username) != (self.auth_password is not None):
+            if not self.auth_username:
+                there, gone = gone, there
+            message = f"`{there}` is set, but `{gone}` is not"
+            hint = f"set `{gone}` here, or `smtp_{gone}` in `global`"
+            reading.error(self, "", message, hint)
+        return replace(self, to=tuple(dict.fromkeys(self.to)))

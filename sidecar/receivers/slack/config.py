@@ -1,0 +1,84 @@
+"""The keys of `slack_configs`."""
+
+from collections.abc import Iterable
+from typing import Annotated, ClassVar, Self
+
+from sidecar.notify.model import Rate, ReceiverConfig
+from sidecar.render.check import Template
+from sidecar.syntax.table import Reading, Schema, Table, Value, key, table
+from sidecar.syntax.values import Flag, SecretText, SecretUrl, Url, string_or_variable
+
+POST_URL = "https://slack.com/api/chat.postMessage"
+_BOTH = "both an incoming webhook and a bot token are set"
+_TEMPLATE = "Jinja2 source."
+
+
+def _channel(text: str) -> str:
+    if not text or any(letter.isspace() for letter in text):
+        raise ValueError(f"{text!r} is not a channel; write '#name' or the channel's ID")
+    return text
+
+
+Channel = Annotated[str, Value(_channel, "a channel", string_or_variable(r"^\S+$"))]
+
+
+@table
+class SlackConfig(ReceiverConfig):
+    """Slack by incoming webhook (`api_url`) or by bot token (`app_token`, `chat.postMessage`).
+
+    `title` and `text` are templates; None takes the shipped ones.
+    """
+
+    one_of: ClassVar[tuple[str, ...]] = ("api_url", "app_token")
+    schema: ClassVar[Schema] = {"allOf": [{"not": {"required": ["api_url", "app_token"]}}]}
+
+    channel: Channel = key("#name or ID; an incoming webhook posts where it was made for.")
+    api_url: SecretUrl = key("An incoming webhook.", global_="slack_api_url", default=None)
+    app_token: SecretText = key("A bot token.", global_="slack_app_token", default=None)
+    app_url: Url = key(
+        "Slack's chat.postMessage, or a stand-in.", global_="slack_app_url", default=POST_URL
+    )
+    send_resolved: Flag = key("Also tell when alerts end.", default=True)
+    title: Template = key(_TEMPLATE, default=None)
+    text: Template = key(_TEMPLATE, default=None)
+    rate: Rate = key("What Slack takes; the rest waits.", default=Rate())
+
+    def destinations(self) -> tuple[str, ...]:
+        return (self.channel,)
+
+    @classmethod
+    def check_global(cls, table: Table, reading: Reading) -> None:
+        if {"slack_api_url", "slack_app_token"} <= reading.globals.keys():
+            hint = "keep `slack_api_url` or `slack_app_token`"
+            reading.error_at_key(table, "slack_app_token", _BOTH, hint)
+            del reading.globals["slack_app_token"]
+
+    @classmethod
+    def check_together(cls, configs: Iterable[Self], reading: Reading) -> None:
+        """Warn of channels that share an incoming webhook: it posts to its own channel only."""
+        channels: dict[str, str] = {}
+        for config in configs:
+            if config.api_url is None:
+                continue
+            channel = channels.setdefault(config.api_url.reveal(), config.channel)
+            if channel != config.channel:
+                reading.faults.warning(
+                    reading.place(config),
+                    f"`{config.channel}` and `{channel}` share one incoming webhook, "
+                    "which posts to its own channel only",
+                    "use one URL per channel, or a bot token",
+                )
+
+    def check(self, reading: Reading) -> "SlackConfig":
+        ways = [k for k in reading.node(self).values if k.startswith(("api_url", "app_token"))]
+        if self.api_url and self.app_token:
+            place = next((k for k in ways if k.startswith("app_token")), "")
+            reading.error_at_key(self, place, _BOTH, "keep `api_url` or `app_token`")
+        if not self.api_url and not self.app_token:
+            message = "neither an incoming webhook nor a bot token is set"
+            hint = (
+                "set `api_url` or `app_token` here, "
+                "or `slack_api_url` or `slack_app_token` in `global`"
+            )
+            reading.error(self, "", message, hint)
+        return self
