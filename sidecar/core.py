@@ -224,7 +224,7 @@ class Core:
             self.engine.observe(event, read_at=now)
         self._noted.clear()
         self._tick(read, now)
-        self.meter.add_states(self.engine.take_states(), now)
+        self.meter.add_states(self.engine.drain_state_counts(), now)
         step.series = self.meter.drain()
         step.delta = Delta(
             rows=[*self.positions.place(read.rows), *step.series, *self.once],

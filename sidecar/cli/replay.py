@@ -21,8 +21,8 @@ from sidecar.config.settings import Config
 from sidecar.notify.model import SEVERITIES
 from sidecar.parse.event import instant
 from sidecar.render.sandbox import one_line, utc
-from sidecar.simulate.messages import Change, Message, Told, condensed, difference
-from sidecar.simulate.replay import Log, Replay
+from sidecar.simulate.messages import Change, Message, ToldAlert, condensed, difference
+from sidecar.simulate.replay import Replay, ReplayedLog
 from sidecar.syntax.faults import ConfigError
 from sidecar.syntax.files import environment
 
@@ -32,7 +32,7 @@ _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 HEADING = f"{'TIME (UTC)':19}  {'SEVERITY':8}  {'STATE':18}  {'RECEIVER':12}  {'REASON':23}  ALERT"
 
 
-def row(told: Told) -> str:
+def row(told: ToldAlert) -> str:
     """Return one line of the table."""
     labels = (f"{name}={value}" for name, value in told.labels.items() if name not in _UNLABELLED)
     reason = f"{told.reason} (late)" if told.late and "late" not in told.reason else told.reason
@@ -59,7 +59,7 @@ def change_rows(change: Change) -> Iterator[str]:
         yield f"{sign} {row(change.told)}"
 
 
-def json_line(told: Told) -> str:
+def json_line(told: ToldAlert) -> str:
     """Return one notice as one JSON object (docs/testing.md, JSON)."""
     return _json(_plain(told))
 
@@ -77,7 +77,7 @@ def change_line(change: Change) -> str:
     )
 
 
-def _plain(told: Told) -> dict[str, Any]:
+def _plain(told: ToldAlert) -> dict[str, Any]:
     return {"at": stamp(told.at), **{key: getattr(told, key) for key in _KEYS}}
 
 
@@ -97,28 +97,28 @@ def stamp(at: float) -> str:
 
 def summary(replay: Replay) -> Iterator[str]:
     """Yield what the whole history came to."""
-    reading, total = replay.reading, replay.summary
+    counts, total = replay.counts, replay.summary
     if replay.first_at is None or replay.last_at is None:
-        yield f"no events in {reading.lines:,} lines"
+        yield f"no events in {counts.lines:,} lines"
         return
     span = f"{utc(replay.first_at)} to {utc(replay.last_at)}"
-    yield f"{reading.events:,} events in {reading.lines:,} lines, {span}"
+    yield f"{counts.events:,} events in {counts.lines:,} lines, {span}"
     severities = [*reversed(SEVERITIES), *sorted(total.alerts.keys() - set(SEVERITIES))]
     yield f"alerts      {_counts((name, total.alerts[name]) for name in severities)}"
     yield f"messages    {'; '.join(_receivers(replay)) or 'none'}"
     yield f"suppressed  {_counts(total.suppressed.most_common())}"
     burst = f"{_of(total.burst, 'message')} within a minute from {utc(total.burst_at)}"
     yield f"worst burst {burst if total.burst else 'none'}"
-    if reading.rejects:
-        rejects = sorted((reason.value, count) for reason, count in reading.rejects.items())
+    if counts.rejects:
+        rejects = sorted((reason.value, count) for reason, count in counts.rejects.items())
         yield f"rejects     {_counts(rejects)}"
-    if reading.foreign:
-        foreign = sorted((reason.value, count) for reason, count in reading.foreign.items())
+    if counts.foreign:
+        foreign = sorted((reason.value, count) for reason, count in counts.foreign.items())
         yield f"foreign     {_counts(foreign)}"
-    if reading.future:
-        yield f"future      {_of(reading.future, 'event')} dated ahead of the clock"
-    if reading.bad_times:
-        yield f"bad times   {_of(reading.bad_times, 'event')} with a timestamp that cannot be read"
+    if counts.future:
+        yield f"future      {_of(counts.future, 'event')} dated ahead of the clock"
+    if counts.bad_times:
+        yield f"bad times   {_of(counts.bad_times, 'event')} with a timestamp that cannot be read"
     for fault, count in total.faults.most_common():
         yield f"fault       in {_of(count, 'message')}: {fault}"
 
@@ -234,11 +234,11 @@ class _Progress:
         if self._bar is not None:
             self._bar.render_finish()
 
-    def logs(self) -> list[Log]:
+    def logs(self) -> list[ReplayedLog]:
         """Return the logs for one pass over all of them."""
         self._read = {}
         return [
-            Log(path, partial(read_chunks, path, number, partial(self._advance, number)))
+            ReplayedLog(path, partial(read_chunks, path, number, partial(self._advance, number)))
             for number, path in enumerate(self._paths, start=1)
         ]
 
@@ -259,7 +259,7 @@ def _show(replay: Replay, progress: _Progress, format_: str) -> None:
     _summary(replay, progress, format_)
 
 
-def _lines(replay: Replay, logs: list[Log], format_: str) -> Iterator[str]:
+def _lines(replay: Replay, logs: list[ReplayedLog], format_: str) -> Iterator[str]:
     if format_ == "table":
         yield HEADING
     for message in replay.messages(logs):

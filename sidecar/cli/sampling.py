@@ -10,8 +10,8 @@ from sidecar.config.settings import Config
 from sidecar.parse.event import Event
 from sidecar.redact import Redactor
 from sidecar.simulate.coverage import Coverage, Doubt
-from sidecar.simulate.messages import Press
-from sidecar.simulate.replay import History, Log, Reading
+from sidecar.simulate.messages import MessageRenderer
+from sidecar.simulate.replay import History, ReadCounts, ReplayedLog
 from sidecar.simulate.simulation import Moment, Simulation
 from sidecar.syntax.faults import Fault, did_you_mean
 
@@ -26,30 +26,30 @@ def hold_against(paths: Sequence[str], checked: Checked, now: float) -> tuple[li
     Raises UnreadableLogError.
     """
     config = checked.config or unrouted(checked.rules, checked.metrics, checked.patterns)
-    sightings = Coverage(config.rules, config.metrics)
+    coverage = Coverage(config.rules, config.metrics)
     history = History(config, clock=now)
-    logs = [Log(p, partial(read_chunks, p, n, _unheard)) for n, p in enumerate(paths)]
-    items = _watched(history.events(logs), sightings)
+    logs = [ReplayedLog(p, partial(read_chunks, p, n, _unheard)) for n, p in enumerate(paths)]
+    items = _watched(history.events(logs), coverage)
     failures = list(_failures(config, items))
-    doubts = [_fault(doubt) for doubt in sightings.doubts(Redactor(config.redact))]
-    dates = _bad_times(paths[0], history.reading)
-    quoted = list(_quoted(paths[0], config, history.reading))
-    shown = [*dates, *doubts, *failures] if sightings.events else []
-    return [*quoted, *shown], sightings.events
+    doubts = [_fault(doubt) for doubt in coverage.doubts(Redactor(config.redact))]
+    dates = _bad_times(paths[0], history.counts)
+    quoted = list(_quoted(paths[0], config, history.counts))
+    shown = [*dates, *doubts, *failures] if coverage.events else []
+    return [*quoted, *shown], coverage.events
 
 
-def _bad_times(path: str, reading: Reading) -> Iterator[Fault]:
-    if reading.bad_times:
-        message = f"`timestamp` is no instant in {reading.bad_times} of {reading.events} events"
+def _bad_times(path: str, counts: ReadCounts) -> Iterator[Fault]:
+    if counts.bad_times:
+        message = f"`timestamp` is no instant in {counts.bad_times} of {counts.events} events"
         hint = "they take the stamp of their line, else the time of reading"
         yield Fault(path, 1, 1, message, hint, "warning")
 
 
-def _quoted(path: str, config: Config, reading: Reading) -> Iterator[Fault]:
+def _quoted(path: str, config: Config, counts: ReadCounts) -> Iterator[Fault]:
     """Yield, for each place where a stranger may write, how many lines have the marker there."""
     redactor = Redactor(config.redact)
-    for reason, count in sorted(reading.foreign.items()):
-        sample = redactor.text(reading.foreign_samples[reason])
+    for reason, count in sorted(counts.foreign.items()):
+        sample = redactor.text(counts.foreign_samples[reason])
         lines = "1 line has" if count == 1 else f"{count} lines have"
         text = f"{lines} WEBHOOK_METRIC where a stranger may write ({reason.value}): no event"
         hint = f"see docs/security.md; the first is {sample!r}"
@@ -59,9 +59,9 @@ def _quoted(path: str, config: Config, reading: Reading) -> Iterator[Fault]:
 def _unheard(_: int) -> None: ...
 
 
-def _watched(events: Iterable[Event], sightings: Coverage) -> Iterator[Event]:
+def _watched(events: Iterable[Event], coverage: Coverage) -> Iterator[Event]:
     for event in events:
-        sightings.see(event)
+        coverage.see(event)
         yield event
 
 
@@ -70,12 +70,12 @@ def _failures(config: Config, items: Iterator[Event]) -> Iterator[Fault]:
     first = next(items, None)
     if first is None:
         return
-    simulation, press = Simulation(config), Press(config)
-    simulation.begin(first.at)
+    simulation, renderer = Simulation(config), MessageRenderer(config)
+    simulation.start(first.at)
     said = {
         f"receiver {message.receiver}, {copy.integration}: {copy.fault}"
         for moment in _moments(simulation, chain([first], items))
-        for message in press.messages(moment)
+        for message in renderer.messages(moment)
         for copy in message.copies
         # Annotations are rendered for every rule and not only for those that were told.
         if copy.fault and not copy.fault.startswith("annotation ")

@@ -287,7 +287,7 @@ class Meter:
             family.add(event, now)
 
     def add_states(self, moves: Mapping[tuple[str, str], int], now: float) -> None:
-        """Take by how many keys each (alertname, state) grew; see `Engine.take_states`."""
+        """Take by how many keys each (alertname, state) grew; see `Engine.drain_state_counts`."""
         for (alert, state), by in moves.items():
             for family in self._of_states.get(alert, ()):
                 family.move(state, by, now)

@@ -1,10 +1,7 @@
-"""What the rules hand on: alerts as immutable snapshots, and the transitions between states.
+"""The life of one alert: its phases as a table, its record while it is open, its transitions.
 
-The life of an alert as one table: in which phase, on which happening, what comes of it.
-
-The record of one alert that is pending or firing, and its escalation steps.
-
-What a step brings about: transitions with their numbers, and how many alerts are open.
+`TABLE` says what comes of which trigger in which phase. An `OpenAlert` is the record of one that is
+pending or firing, private to the rules; `Alert` and `Transition` are what they hand on.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +11,7 @@ from typing import Any
 import msgspec
 
 from sidecar.parse.event import Event, instant, is_missing
-from sidecar.rules.program import CompiledRule
+from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.rule import Escalation, Key
 
 
@@ -33,7 +30,7 @@ class Alert(msgspec.Struct, frozen=True):
     its firings, `change` is the number of the transition that made this snapshot (unique and
     rising over all alerts). `labels` hold alertname, the `by` fields and the rule's labels with
     every reached escalation laid over. `annotations` are still templates. `event` is the last
-    event that touched it, already redacted. Instants in rule time: `since` the
+    event that changed it, already redacted. Instants in rule time: `since` the
     condition became true, `fired_at`, `ended_at`.
     """
 
@@ -158,7 +155,7 @@ class OpenAlert(msgspec.Struct):
 
     `turned`: when the condition became false while it fires. `instants`: per field that a step
     looks at, the newest event time that carried it and the instant it named. `reached`: the places
-    of the steps behind it. `event` holds the fields as logged until `seal` redacts them.
+    of the steps behind it. `event` holds the fields as logged until `redacted_event` redacts them.
     """
 
     phase: Phase
@@ -176,42 +173,42 @@ class OpenAlert(msgspec.Struct):
     reached: list[int] = []
     steps: str = ""
 
-    def touch(self, event: Event, program: CompiledRule) -> None:
+    def note_event(self, event: Event, compiled: CompiledRule) -> None:
         """Remember `event` as the last one that concerned this alert, and the instants in it."""
         self.event, self.sealed = event.fields, False
-        for name in program.instants:
+        for name in compiled.instants:
             value, known = event.get(name), self.instants.get(name)
             named = instant(value)
             if named is None:
-                program.bad_instants += not is_missing(value)
+                compiled.bad_instants += not is_missing(value)
             elif known is None or event.at >= known[0]:
                 self.instants[name] = (event.at, named)
 
-    def seal(self, redact: Redact) -> dict[str, Any]:
+    def redacted_event(self, redact: Redact) -> dict[str, Any]:
         """Return the last event, redacted; done once per event however often it is asked for."""
         if not self.sealed:
             self.event, self.sealed = redact(self.event), True
         return self.event
 
-    def dress(self, program: CompiledRule, key: Key) -> None:
+    def lay_labels(self, compiled: CompiledRule, key: Key) -> None:
         """Make labels and annotations anew: the rule's, then each reached step's in list order."""
         self.labels = {
-            "alertname": program.rule.name,
-            **dict(zip(program.by_labels, key, strict=True)),
-            **program.rule.labels,
+            "alertname": compiled.rule.name,
+            **dict(zip(compiled.by_labels, key, strict=True)),
+            **compiled.rule.labels,
         }
         # Shared by all alerts of the rule until a step changes them: keys may be many.
-        self.annotations = program.annotations
-        for place, step in enumerate(program.rule.escalate):
+        self.annotations = compiled.annotations
+        for place, step in enumerate(compiled.rule.escalate):
             if place in self.reached:
                 self.labels.update(step.labels)
                 self.annotations = {**self.annotations, **step.annotations}
 
-    def steps_ahead(self, program: CompiledRule) -> Iterator[tuple[float, int]]:
+    def steps_ahead(self, compiled: CompiledRule) -> Iterator[tuple[float, int]]:
         """Yield (due, place) of each step not yet reached whose instant is known."""
         if self.phase is Phase.PENDING or self.fired_at is None:
             return
-        for place, step in enumerate(program.rule.escalate):
+        for place, step in enumerate(compiled.rule.escalate):
             if place not in self.reached:
                 due = self._due(step, self.fired_at)
                 if due is not None:
@@ -236,7 +233,7 @@ class OpenAlert(msgspec.Struct):
             since=self.since,
             fired_at=self.fired_at,
             ended_at=ended_at,
-            event=self.seal(redact),
+            event=self.redacted_event(redact),
         )
 
 
@@ -257,9 +254,9 @@ class TransitionLog:
         self.stale = False
         self.last_change = 0
         self.transitions: list[Transition] = []
-        self.gauge: dict[tuple[str, str, str], int] = {}
+        self.open_alerts: dict[tuple[str, str, str], int] = {}
 
-    def begin(self, *, now: float, stale: bool) -> None:
+    def start_step(self, *, now: float, stale: bool) -> None:
         self.now = now
         self.stale = stale
 
@@ -292,21 +289,21 @@ class TransitionLog:
             )
         )
 
-    def enlist(self, program: CompiledRule) -> None:
+    def enlist(self, compiled: CompiledRule) -> None:
         """Let the rule's severities exist in the gauge at 0."""
-        steps = [step.labels.get("severity") for step in program.rule.escalate]
-        for severity in (program.rule.severity, *filter(None, steps)):
+        steps = [step.labels.get("severity") for step in compiled.rule.escalate]
+        for severity in (compiled.rule.severity, *filter(None, steps)):
             for state in ("pending", "firing"):
-                self.gauge.setdefault((program.rule.name, severity, state), 0)
+                self.open_alerts.setdefault((compiled.rule.name, severity, state), 0)
 
-    def gauge_add(self, alert: OpenAlert | None, by: int) -> None:
+    def count_open(self, alert: OpenAlert | None, by: int) -> None:
         """Count an open alert in (`by` 1) or out (-1)."""
         if alert is None:
             return
         labels = alert.labels
         series = (labels["alertname"], labels.get("severity", ""), outside(alert.phase).value)
-        self.gauge[series] = self.gauge.get(series, 0) + by
+        self.open_alerts[series] = self.open_alerts.get(series, 0) + by
 
-    def take_transitions(self) -> list[Transition]:
+    def drain(self) -> list[Transition]:
         out, self.transitions = self.transitions, []
         return out

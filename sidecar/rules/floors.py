@@ -1,15 +1,11 @@
-"""The log that floors of bare keys are stored in: what a step changed is one row.
-
-A row for each would cost SQLite 2 to 3 us; as an entry in a larger one it costs 0.1. Replayed by
-rising `seq`, the rows give the floors as they were; an entry can also say that one ended. The
-oldest rows are cleaned once too many entries no longer hold: each step looks at a few for each one
-it adds, so the log is bounded by living floors and no step pauses for it.
-
-Floors of bare keys: those of which a rule knows only up to when a `resolve` forgot them.
+"""The floors of bare keys: those of which a rule knows only up to when a `resolve` dropped samples.
 
 Most resolves end nothing: an invoice paid by somebody who never failed to pay. Each must be
 remembered all the same, for a failure that arrives late. Such a key has no `KeyState`, only a
-`Floor`: 0.7 us an event where a state took 4. They are stored as a log, see `rules.floorlog`.
+`Floor`, and a row in the state file is not its own: what a step changed is one row with an entry
+for each key. Replayed by rising `seq`, the rows give the floors as they were; an entry can also say
+that one ended. The oldest rows are cleaned once too many entries no longer hold: each step looks at
+a few for each one it adds, so that the rows are bounded by living floors and no step pauses for it.
 """
 
 from collections import OrderedDict
@@ -20,7 +16,7 @@ import msgspec
 
 from sidecar.parse.event import Event
 from sidecar.rows import Delta, FloorsRow, Gone
-from sidecar.rules.program import CompiledRule
+from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.rule import Key
 from sidecar.rules.windows import NEVER
 
@@ -93,8 +89,8 @@ class Segment:
 class FloorLog:
     """The segments, oldest first. `living`: all floors, by rule."""
 
-    def __init__(self, programs: Sequence[CompiledRule], living: Sequence[Sized]) -> None:
-        self._programs = programs
+    def __init__(self, compiled_rules: Sequence[CompiledRule], living: Sequence[Sized]) -> None:
+        self._compiled_rules = compiled_rules
         self._living = living
         self._segments: OrderedDict[int, Segment] = OrderedDict()
         self._entries = 0
@@ -115,10 +111,10 @@ class FloorLog:
             return
         newest = next(reversed(self._segments.values()), None)
         if newest is None or newest.size + size > _SMALL_ROW:
-            newest = self._begin(1 if newest is None else newest.seq + 1)
+            newest = self._new_segment(1 if newest is None else newest.seq + 1)
         self._put(newest, floors)
 
-    def _begin(self, seq: int) -> Segment:
+    def _new_segment(self, seq: int) -> Segment:
         segment = self._segments[seq] = Segment(seq)
         return segment
 
@@ -139,7 +135,7 @@ class FloorLog:
 
     def _first_due(self, floors: ByRule) -> float:
         first = [
-            min([floor.at for floor in some]) + self._programs[order].span
+            min([floor.at for floor in some]) + self._compiled_rules[order].span
             for order, some in floors.items()
             if some
         ]
@@ -162,7 +158,7 @@ class FloorLog:
             segment = self._segments[heappop(self._due)[1]]
             ahead: ByRule = {}
             for order, some in segment.holding().items():
-                last = self._programs[order].span
+                last = self._compiled_rules[order].span
                 found += [(order, floor.key) for floor in some if floor.at + last <= t]
                 ahead[order] = [floor for floor in some if floor.at + last > t]
             segment.due = NEVER
@@ -207,7 +203,9 @@ class FloorLog:
             self._gone.append(segment.seq)
 
     def _row(self, segment: Segment) -> FloorsRow:
-        named = [(self._programs[order].rule.name, some) for order, some in segment.floors.items()]
+        named = [
+            (self._compiled_rules[order].rule.name, some) for order, some in segment.floors.items()
+        ]
         packed = msgspec.msgpack.encode(PackedFloors(_VERSION, named))
         return FloorsRow(seq=segment.seq, packed=packed)
 
@@ -222,7 +220,7 @@ class FloorLog:
         for row in sorted(rows, key=lambda row: row.seq):
             found = _decoded(row)
             floors = {kept[name].order: some for name, some in found if name in kept}
-            segment = self._begin(row.seq)
+            segment = self._new_segment(row.seq)
             segment.stored = True
             if not floors:
                 self._remove(segment)
@@ -252,53 +250,53 @@ class Floors:
     A floor ends when rule time passes it by the rule's span, or when the key gets a state.
     """
 
-    def __init__(self, programs: Sequence[CompiledRule]) -> None:
-        self._programs = programs
-        self._of: list[dict[Key, Floor]] = [{} for _ in programs]
-        self._log = FloorLog(programs, self._of)
+    def __init__(self, compiled_rules: Sequence[CompiledRule]) -> None:
+        self._compiled_rules = compiled_rules
+        self._of: list[dict[Key, Floor]] = [{} for _ in compiled_rules]
+        self._log = FloorLog(compiled_rules, self._of)
         self._fresh: ByRule = {}  # changed since the log last took it
         self._due = NEVER  # none begun since then is over earlier
 
-    def of(self, program: CompiledRule) -> AbstractSet[Key]:
+    def of(self, compiled: CompiledRule) -> AbstractSet[Key]:
         """Return the bare keys of a rule."""
-        return self._of[program.order].keys()
+        return self._of[compiled.order].keys()
 
-    def get(self, program: CompiledRule, key: Key) -> float | None:
-        floor = self._of[program.order].get(key)
+    def get(self, compiled: CompiledRule, key: Key) -> float | None:
+        floor = self._of[compiled.order].get(key)
         return None if floor is None else floor.at
 
-    def set(self, program: CompiledRule, key: Key, at: float) -> None:
+    def set(self, compiled: CompiledRule, key: Key, at: float) -> None:
         """Let the floor of `key` be at `at` at least."""
-        floor = self._of[program.order].get(key)
+        floor = self._of[compiled.order].get(key)
         if floor is None:
-            floor = self._of[program.order][key] = Floor(key, at, FRESH)
-            self._fresh.setdefault(program.order, []).append(floor)
-            self._due = min(self._due, at + program.span)
+            floor = self._of[compiled.order][key] = Floor(key, at, FRESH)
+            self._fresh.setdefault(compiled.order, []).append(floor)
+            self._due = min(self._due, at + compiled.span)
         elif at > floor.at:
-            self._change(program, floor, at)
+            self._change(compiled, floor, at)
 
-    def end(self, program: CompiledRule, key: Key) -> float | None:
+    def end(self, compiled: CompiledRule, key: Key) -> float | None:
         """Take the floor of `key` away and return it; None if it has none."""
-        floor = self._of[program.order].pop(key, None)
+        floor = self._of[compiled.order].pop(key, None)
         if floor is None:
             return None
         at = floor.at
-        self._change(program, floor, ENDED)
+        self._change(compiled, floor, ENDED)
         return at
 
-    def _change(self, program: CompiledRule, floor: Floor, at: float) -> None:
+    def _change(self, compiled: CompiledRule, floor: Floor, at: float) -> None:
         floor.at = at
         if floor.seq != FRESH:
             floor.seq = FRESH
-            self._fresh.setdefault(program.order, []).append(floor)
+            self._fresh.setdefault(compiled.order, []).append(floor)
 
-    def raised(self, program: CompiledRule, resolves: Iterable[Event]) -> Iterator[Event]:
+    def raised(self, compiled: CompiledRule, resolves: Iterable[Event]) -> Iterator[Event]:
         """Do what `set` does for keys that have a floor; yield, in its turn, each other event.
 
         No deadline is moved: the one of the lower floor stands, and is put off when it is met.
         """
-        floors, key_of = self._of[program.order], program.key_of
-        fresh = self._fresh.setdefault(program.order, [])
+        floors, key_of = self._of[compiled.order], compiled.key_of
+        fresh = self._fresh.setdefault(compiled.order, [])
         for event in resolves:
             floor = floors.get(key_of(event))
             if floor is None:
@@ -317,7 +315,7 @@ class Floors:
         """End those that rule time `t` leaves behind."""
         self._hand_over()
         for order, key in self._log.expired(t):
-            self.end(self._programs[order], key)
+            self.end(self._compiled_rules[order], key)
 
     def drain(self, delta: Delta) -> None:
         """Add to `delta` what changes in the state file."""

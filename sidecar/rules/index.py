@@ -1,10 +1,9 @@
-"""Finding the few of many items whose matchers a record can pass, without asking each of them.
+"""Finds the few rules that an event may concern, without asking each of them.
 
-An item is found by one matcher of its own, the gate: `field="text"` by a look-up of the text,
-`field=~"…"` by one RE2 set for all patterns on that field. Only items with neither are always
-found. What is found may still fail its other matchers; what is not found would have failed.
-
-Which rules an event concerns: the three standard fields are looked at once per triple.
+What a rule asks of the three standard fields is worked out once per triple. Of its other matchers
+one is the gate: `field="text"` is found by a look-up of the text, `field=~"…"` by one RE2 set for
+all patterns on that field. A rule with neither is always found. What is found may still fail its
+other matchers; what is not found would have failed.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ import re2
 
 from sidecar.matchers import Matcher, all_match
 from sidecar.parse.event import STANDARD_FIELDS, Event, Triple
-from sidecar.rules.program import CompiledRule
+from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.rule import OWN_PROVIDER
 
 T = TypeVar("T")
@@ -26,7 +25,7 @@ _SET_MEMORY = 64 << 20
 
 
 class Gates(Generic[T]):
-    """Items behind their gates; `of` gives the candidates of one record in their own order."""
+    """Items behind their gates; `of` gives the rules of one record in their own order."""
 
     def __init__(self, items: Iterable[tuple[T, Alternatives]]) -> None:
         self._items: list[T] = []
@@ -128,99 +127,97 @@ Rest = tuple[Matcher, ...] | None
 Concern = tuple[CompiledRule, bool, bool]
 
 
-class Entry:
+class RuleOfTriple:
     """A rule that events of one triple may concern, as match, as resolve, or both."""
 
-    __slots__ = ("match", "program", "resolve")
+    __slots__ = ("compiled", "match", "resolve")
 
-    def __init__(self, program: CompiledRule, match: Rest, resolve: Rest) -> None:
-        self.program = program
+    def __init__(self, compiled: CompiledRule, match: Rest, resolve: Rest) -> None:
+        self.compiled = compiled
         self.match = match
         self.resolve = resolve
 
 
-class Candidates:
-    """The entries of one triple, behind gates of the fields that are not standard.
+class RulesOfTriple:
+    """The rules of one triple, behind gates of the fields that are not standard.
 
-    `settled`: what they come to where the triple alone decides, so for most; else None.
+    `decided`: what they come to where the triple alone decides, so for most; else None.
     `resolved`: the one rule, where all it comes to is to resolve one that keeps bare keys.
     """
 
-    __slots__ = ("any_whole", "gates", "resolved", "settled")
+    __slots__ = ("any_whole", "decided", "gates", "resolved")
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self.gates = Gates((e, [m for m in (e.match, e.resolve) if m is not None]) for e in entries)
-        self.any_whole = any(not entry.program.tallied for entry in entries)
-        self.settled: list[Concern] | None = None
-        if not any(entry.match or entry.resolve for entry in entries):
-            self.settled = [
-                (e.program, e.match is not None, e.resolve is not None) for e in entries
-            ]
+    def __init__(self, rules: Sequence[RuleOfTriple]) -> None:
+        self.gates = Gates((e, [m for m in (e.match, e.resolve) if m is not None]) for e in rules)
+        self.any_whole = any(not rule.compiled.tallied for rule in rules)
+        self.decided: list[Concern] | None = None
+        if not any(rule.match or rule.resolve for rule in rules):
+            self.decided = [(e.compiled, e.match is not None, e.resolve is not None) for e in rules]
         self.resolved: CompiledRule | None = None
-        if self.settled is not None and len(self.settled) == 1:
-            program, _, resolves = self.settled[0]
-            self.resolved = program if resolves and program.keeps_bare_keys else None
+        if self.decided is not None and len(self.decided) == 1:
+            compiled, _, resolves = self.decided[0]
+            self.resolved = compiled if resolves and compiled.keeps_bare_keys else None
 
 
 class Index:
     """From triple and event to rules."""
 
-    def __init__(self, programs: Sequence[CompiledRule]) -> None:
-        self._programs = Gates((p, list(_standard_parts(p))) for p in programs)
-        self._known: dict[Triple, Candidates] = {}
+    def __init__(self, compiled_rules: Sequence[CompiledRule]) -> None:
+        self._compiled_rules = Gates((p, list(_standard_parts(p))) for p in compiled_rules)
+        self._known: dict[Triple, RulesOfTriple] = {}
 
     def wants(self, triple: Triple) -> bool:
         """Return whether some rule needs this triple's events whole."""
-        return self._candidates(triple).any_whole
+        return self._rules_of(triple).any_whole
 
     def concerned(self, event: Event) -> Iterable[Concern]:
         """Return each rule that `event` matches or resolves, with which of the two it does."""
-        known = self._candidates(event.triple)
-        return _tested(known, event) if known.settled is None else known.settled
+        known = self._rules_of(event.triple)
+        return _tested(known, event) if known.decided is None else known.decided
 
     def resolved(self, triple: Triple) -> CompiledRule | None:
         """Return the rule that keeps bare keys and that each of `triple`'s events resolves.
 
         None where that is not all that they do.
         """
-        return self._candidates(triple).resolved
+        return self._rules_of(triple).resolved
 
     def tallied(self, triple: Triple) -> Iterator[CompiledRule]:
         """Yield the rules that live on tallies and that this triple matches."""
-        for entry in self._candidates(triple).gates:
-            if entry.program.tallied and not entry.match:
-                yield entry.program
+        for rule in self._rules_of(triple).gates:
+            if rule.compiled.tallied and not rule.match:
+                yield rule.compiled
 
-    def _candidates(self, triple: Triple) -> Candidates:
+    def _rules_of(self, triple: Triple) -> RulesOfTriple:
         known = self._known.get(triple)
         if known is None:
             if len(self._known) >= _MOST_TRIPLES:
                 self._known.clear()
-            known = self._known[triple] = Candidates(list(self._entries(triple)))
+            known = self._known[triple] = RulesOfTriple(list(self._each_rule_of(triple)))
         return known
 
-    def _entries(self, triple: Triple) -> Iterator[Entry]:
+    def _each_rule_of(self, triple: Triple) -> Iterator[RuleOfTriple]:
         texts = dict(zip(STANDARD_FIELDS, triple, strict=True))
         ours = triple[0] == OWN_PROVIDER
-        for program in self._programs.of(texts_of(texts)):
-            if ours and not program.rule.about_us:
+        for compiled in self._compiled_rules.of(texts_of(texts)):
+            if ours and not compiled.rule.about_us:
                 continue  # what befalls the sidecar is no webhook
-            match = _rest(program.rule.match, texts)
-            resolve = _rest(program.rule.resolve, texts)
+            match = _rest(compiled.rule.match, texts)
+            resolve = _rest(compiled.rule.resolve, texts)
             if match is not None or resolve is not None:
-                yield Entry(program, match, resolve)
+                yield RuleOfTriple(compiled, match, resolve)
 
 
-def _tested(candidates: Candidates, event: Event) -> Iterator[Concern]:
-    for entry in candidates.gates.of(event.text):
-        matches = entry.match is not None and all_match(entry.match, event.text)
-        resolves = entry.resolve is not None and all_match(entry.resolve, event.text)
+def _tested(rules: RulesOfTriple, event: Event) -> Iterator[Concern]:
+    for rule in rules.gates.of(event.text):
+        matches = rule.match is not None and all_match(rule.match, event.text)
+        resolves = rule.resolve is not None and all_match(rule.resolve, event.text)
         if matches or resolves:
-            yield entry.program, matches, resolves
+            yield rule.compiled, matches, resolves
 
 
-def _standard_parts(program: CompiledRule) -> Iterator[list[Matcher]]:
-    for matchers in (program.rule.match, program.rule.resolve):
+def _standard_parts(compiled: CompiledRule) -> Iterator[list[Matcher]]:
+    for matchers in (compiled.rule.match, compiled.rule.resolve):
         if matchers is not None:
             yield [m for m in matchers if m.name in STANDARD_FIELDS]
 

@@ -1,22 +1,21 @@
-"""When which key wants to be looked at: a heap with lazy deletion, one valid entry a key.
+"""All keys of all rules: found, created within the cap, dropped, and remembered as changed.
 
-How many keys of each `last()` rule are in which state, as changes since one last asked.
-
-All keys of all rules: found, begun within the cap, dropped, and remembered as changed.
+Beside them: when which key has to be looked at next, and how many keys of each rule about a state
+are in which state.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 
 from sidecar.rules.alert import TransitionLog
+from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.floors import Floors
 from sidecar.rules.keystate import AbsentKey, KeyState
-from sidecar.rules.program import CompiledRule
 from sidecar.rules.rule import Key
 from sidecar.rules.windows import NEVER
 
 # Ties are broken by rule order and key, so that a restart changes no order of events.
-Entry = tuple[float, int, Key]
+HeapEntry = tuple[float, int, Key]
 # Entries beyond twice the valid ones at which those of states that are no more are thrown out.
 _SLACK = 1_000
 Find = Callable[[int, Key], KeyState | None]
@@ -27,14 +26,14 @@ class Deadlines:
 
     def __init__(self, find: Find) -> None:
         self._find = find
-        self._heap: list[Entry] = []
+        self._heap: list[HeapEntry] = []
         self._most = _SLACK
 
     def schedule(self, state: KeyState) -> None:
         """Make sure that `state` is met no later than its `due`."""
         if state.due < state.scheduled:
             state.scheduled = state.due
-            heappush(self._heap, (state.due, state.program.order, state.key))
+            heappush(self._heap, (state.due, state.compiled.order, state.key))
             if len(self._heap) > self._most:
                 self._throw_out()
 
@@ -43,7 +42,7 @@ class Deadlines:
         for state in states:
             if state.due < NEVER:
                 state.scheduled = state.due
-                self._heap.append((state.due, state.program.order, state.key))
+                self._heap.append((state.due, state.compiled.order, state.key))
         self._put_in_order()
 
     def _throw_out(self) -> None:
@@ -84,35 +83,37 @@ class Deadlines:
 
 
 # (alert name, state)
-Place = tuple[str, str]
+NamedState = tuple[str, str]
 
 
 class StateCounts:
     """Counts keys in and out of states; what the rules themselves name is there from the start."""
 
-    def __init__(self, programs: Iterable[CompiledRule]) -> None:
-        self._named = {(program.rule.name, s) for program in programs for s in program.states}
-        self._moves: dict[Place, int] = dict.fromkeys(sorted(self._named), 0)
+    def __init__(self, compiled_rules: Iterable[CompiledRule]) -> None:
+        self._named = {
+            (compiled.rule.name, s) for compiled in compiled_rules for s in compiled.states
+        }
+        self._moves: dict[NamedState, int] = dict.fromkeys(sorted(self._named), 0)
 
     def note(self, state: KeyState, t: float, *, lives: bool) -> None:
         """Look at a key that may have changed, at rule time `t`."""
-        now = state.program.state(state.windows, t) if lives else None
+        now = state.compiled.state(state.windows, t) if lives else None
         before = state.counted
         if now == before:
             return
         state.counted = now
         for text, by in ((before, -1), (now, 1)):
             if text is not None:
-                self._move((state.program.rule.name, text), by)
+                self._move((state.compiled.rule.name, text), by)
 
-    def _move(self, place: Place, by: int) -> None:
+    def _move(self, place: NamedState, by: int) -> None:
         moved = self._moves.get(place, 0) + by
         if moved or place in self._named:
             self._moves[place] = moved
         else:
             self._moves.pop(place, None)  # so that nobody has to ask: it grows with keys only
 
-    def take(self) -> dict[Place, int]:
+    def drain(self) -> dict[NamedState, int]:
         """Return by how many keys each state grew since the last call."""
         moves, self._moves = self._moves, {}
         self._named.clear()
@@ -126,65 +127,65 @@ class Keys:
     """
 
     def __init__(
-        self, programs: Sequence[CompiledRule], journal: TransitionLog, max_keys: int
+        self, compiled_rules: Sequence[CompiledRule], transition_log: TransitionLog, max_keys: int
     ) -> None:
-        self._journal = journal
+        self._transition_log = transition_log
         self._max_keys = max_keys
-        self.census = StateCounts(programs)
-        self.floors = Floors(programs)
-        self._keys: list[dict[Key, KeyState]] = [{} for _ in programs]
+        self.state_counts = StateCounts(compiled_rules)
+        self.floors = Floors(compiled_rules)
+        self._keys: list[dict[Key, KeyState]] = [{} for _ in compiled_rules]
         self._changed: dict[tuple[int, Key], KeyState] = {}
         self._ordinary = Deadlines(self._find)
         self._absences = Deadlines(self._find)
 
-    def get(self, program: CompiledRule, key: Key) -> KeyState | None:
-        return self._keys[program.order].get(key)
+    def get(self, compiled: CompiledRule, key: Key) -> KeyState | None:
+        return self._keys[compiled.order].get(key)
 
-    def begin(self, program: CompiledRule, key: Key, at: float) -> KeyState | None:
+    def create(self, compiled: CompiledRule, key: Key, at: float) -> KeyState | None:
         """Return a new state for `key`, first seen at `at`; None when the rule has too many."""
-        floor = self.floors.end(program, key)
-        if floor is None and not self._has_room(program):
+        floor = self.floors.end(compiled, key)
+        if floor is None and not self._has_room(compiled):
             return None
-        state = self.make(program, key, at)
+        state = self.new_state(compiled, key, at)
         if floor is not None:
             state.clock = state.floor = floor
-        before = self._changed.get((program.order, key))
+        before = self._changed.get((compiled.order, key))
         if before is not None:
             state.stored, state.stored_alert = before.stored, before.stored_alert
-        self.adopt(state)
+        self.add(state)
         return state
 
-    def forget(self, program: CompiledRule, key: Key, at: float) -> None:
+    def set_floor(self, compiled: CompiledRule, key: Key, at: float) -> None:
         """Let samples up to `at` count no more for a key without a state, if there is room."""
-        if key in self.floors.of(program) or self._has_room(program):
-            self.floors.set(program, key, at)
+        if key in self.floors.of(compiled) or self._has_room(compiled):
+            self.floors.set(compiled, key, at)
 
     def lay_bare(self, state: KeyState) -> None:
         """Let only the floor of `state` live on."""
-        self.census.note(state, state.clock, lives=False)
+        self.state_counts.note(state, state.clock, lives=False)
         self._drop(state)
-        self.floors.set(state.program, state.key, state.floor)
+        self.floors.set(state.compiled, state.key, state.floor)
 
-    def end_doubled_floors(self, program: CompiledRule) -> None:
+    def end_doubled_floors(self, compiled: CompiledRule) -> None:
         """End the floors of keys that have a state, as a damaged row can leave them behind."""
-        for key in self.floors.of(program) & self._keys[program.order].keys():
-            self.floors.end(program, key)
+        for key in self.floors.of(compiled) & self._keys[compiled.order].keys():
+            self.floors.end(compiled, key)
 
-    def _has_room(self, program: CompiledRule) -> bool:
+    def _has_room(self, compiled: CompiledRule) -> bool:
         """Return whether the rule may have one more key; the event that asks counts if not."""
-        if len(self._keys[program.order]) + len(self.floors.of(program)) < self._max_keys:
+        if len(self._keys[compiled.order]) + len(self.floors.of(compiled)) < self._max_keys:
             return True
-        program.overflow += 1
+        compiled.overflow += 1
         return False
 
-    def make(self, program: CompiledRule, key: Key, at: float) -> KeyState:
+    def new_state(self, compiled: CompiledRule, key: Key, at: float) -> KeyState:
         """Return an empty state of the kind the rule needs, not yet part of the population."""
-        if program.absent:
-            return AbsentKey(program, key, self._journal, max(program.since, at))
-        return KeyState(program, key, self._journal)
+        if compiled.absent:
+            return AbsentKey(compiled, key, self._transition_log, max(compiled.since, at))
+        return KeyState(compiled, key, self._transition_log)
 
-    def adopt(self, state: KeyState) -> None:
-        self._keys[state.program.order][state.key] = state
+    def add(self, state: KeyState) -> None:
+        self._keys[state.compiled.order][state.key] = state
 
     def after_event(self, state: KeyState) -> None:
         """Note what an event changed in `state` and when it next wants to be looked at."""
@@ -210,22 +211,22 @@ class Keys:
     def _lives(self, state: KeyState, t: float) -> bool:
         """Note what changed in `state` by `t` and drop it if nothing is left to remember."""
         gone = state.is_gone(t)
-        self.census.note(state, t, lives=not gone)
+        self.state_counts.note(state, t, lives=not gone)
         if gone:
-            state.program.ids -= len(state.seen or ())
+            state.compiled.ids -= len(state.seen or ())
             self._drop(state)
             return False
-        if state.touched:
-            state.touched = False
-            self._changed[state.program.order, state.key] = state
+        if state.changed:
+            state.changed = False
+            self._changed[state.compiled.order, state.key] = state
         return True
 
     def _drop(self, state: KeyState) -> None:
-        del self._keys[state.program.order][state.key]
-        self._changed[state.program.order, state.key] = state
+        del self._keys[state.compiled.order][state.key]
+        self._changed[state.compiled.order, state.key] = state
 
     def _queue(self, state: KeyState) -> Deadlines:
-        return self._absences if state.program.absent else self._ordinary
+        return self._absences if state.compiled.absent else self._ordinary
 
     def _find(self, order: int, key: Key) -> KeyState | None:
         return self._keys[order].get(key)
@@ -243,7 +244,7 @@ class Keys:
             return absences.pop()
         return self._ordinary.pop()
 
-    def take_changed(self) -> Iterator[tuple[KeyState, bool]]:
+    def drain_changed(self) -> Iterator[tuple[KeyState, bool]]:
         """Yield each state that changed since the last call, and whether it still lives."""
         changed, self._changed = self._changed, {}
         for (order, key), state in changed.items():

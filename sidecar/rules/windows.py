@@ -1,28 +1,17 @@
-"""What one key remembers of its samples for one aggregate: the contract, and states.
+"""What one key remembers of its samples for one aggregate.
 
-A sample taken at `at` is inside the window at T while at + within > T, which is
-(T - within, T] with the same rounding as the deadline `at + within`. Every class keeps only what
-its comparison can ever ask for, so that memory is bounded by the rule:
+A sample taken at `at` is inside the window at T while at + within > T: (T - within, T], with the
+same rounding as the deadline `at + within`. Every class keeps only what its comparison can ever ask
+for, so that memory is bounded by the rule:
 
-- count against n: the newest floor(n) + 1 times; fewer inside means the true count.
-- max or min against bounds c1 < ... < ck: the newest time in each of the 2k + 1 regions
+- `Last`, a state: the newest value.
+- `Counts`, count against n: the newest floor(n) + 1 times; fewer inside means the true count.
+- `Distinct`, distinct against n: the floor(n) + 1 texts seen latest; the others leave earlier.
+- `Extremes`, max or min against bounds c1 < ... < ck: the newest time in each of the 2k + 1 regions
   (below, at, between, above); the outermost region still inside decides every comparison.
-- distinct against n: the floor(n) + 1 texts seen latest; the others leave the window earlier.
-- sum, avg and ratios: 60 aligned buckets a window, as the documentation says.
+- `Buckets`, sums, averages and ratios: 60 aligned buckets a window, as docs/rules.md says.
 
 What is only shown in messages goes as far as a small fixed memory allows.
-
-What one key remembers for sums, averages and ratios: 60 aligned buckets a window.
-
-Bucket b holds the samples in [b * width, (b + 1) * width), width being a 60th of the window; it is
-inside the window at T while (b + 60) * width > T. The window so spans 59 to 60 widths. Only
-buckets with samples take memory, 9 bytes each, or 13 for an average.
-
-What one key remembers for `count()`: exact against a number, in as many times as it needs.
-
-What one key remembers for `distinct(f)`: the texts seen latest, as digests.
-
-What one key remembers for `max(f)` and `min(f)`: exact against numbers, in constant space.
 """
 
 import hashlib
@@ -36,8 +25,14 @@ from sidecar.parse.event import as_text
 
 NEVER = float("inf")
 LONG_AGO = float("-inf")
-
 BUCKETS = 60
+# What four bytes can count: 4 billion samples of one key in one bucket.
+_MOST = 2**32 - 1
+# Kept per key only to be shown: times, so that small counts are exact, and texts likewise; and the
+# peaks that would be the extreme once a higher one has left.
+SHOWN_TIMES = 32
+SHOWN_TEXTS = 48
+SHOWN_PEAKS = 16
 
 
 class Window(Protocol):
@@ -58,7 +53,7 @@ class Window(Protocol):
     def gone_at(self) -> float:
         """Return when the last sample leaves the window."""
 
-    def forget(self, until: float) -> None:
+    def drop_until(self, until: float) -> None:
         """Drop the samples up to and including `until`."""
 
     def pack(self) -> Any:
@@ -97,7 +92,7 @@ class Last:
     def gone_at(self) -> float:
         return LONG_AGO if self._value is None else self._at + self._hold
 
-    def forget(self, until: float) -> None:
+    def drop_until(self, until: float) -> None:
         if self._at <= until:
             self._at, self._value = LONG_AGO, None
 
@@ -125,13 +120,13 @@ ADDED = Fold(add, sum)
 MEAN = Fold(add, sum, mean=True)
 LEAST = Fold(min, min)
 GREATEST = Fold(max, max)
-# What four bytes can count: 4 billion samples of one key in one bucket.
-_MOST = 2**32 - 1
 
 
 class Buckets:
-    """Coarse samples of one key; forgetting drops the buckets up to the instant's own, whole.
+    """Samples in 60 aligned buckets a window, of which only those with samples take memory.
 
+    Bucket b holds the samples in [b * width, (b + 1) * width), width being a 60th of the window; it
+    is inside the window at T while (b + 60) * width > T, so that the window spans 59 to 60 widths.
     The buckets in use stand in rising order, as distances from the first one's number `_first`.
     """
 
@@ -153,7 +148,7 @@ class Buckets:
         if not self._steps:
             self._first = bucket
         elif bucket < self._first:
-            self._begin_at(bucket)
+            self._move_first(bucket)
         step = bucket - self._first
         place = bisect_left(self._steps, step)
         if place < len(self._steps) and self._steps[place] == step:
@@ -169,7 +164,7 @@ class Buckets:
         if self._counts is not None:
             self._counts.insert(place, 1)
 
-    def _begin_at(self, first: int) -> None:
+    def _move_first(self, first: int) -> None:
         ahead = self._first - first
         self._steps = bytearray(step + ahead for step in self._steps)
         self._first = first
@@ -182,7 +177,7 @@ class Buckets:
         if self._counts is not None:
             del self._counts[:count]
         if self._steps:
-            self._begin_at(self._first + self._steps[0])
+            self._move_first(self._first + self._steps[0])
 
     def _leaves(self, bucket: int) -> float:
         return (bucket + BUCKETS) * self._width
@@ -210,7 +205,7 @@ class Buckets:
     def gone_at(self) -> float:
         return self._leaves(self._first + self._steps[-1]) if self._steps else LONG_AGO
 
-    def forget(self, until: float) -> None:
+    def drop_until(self, until: float) -> None:
         last = int(until // self._width)
         self._drop(bisect_right(self._steps, last - self._first))
 
@@ -225,10 +220,6 @@ class Buckets:
             self._counts = array("I", counts)
         if len(self._steps) != len(self._values) or len(self._counts or steps) != len(steps):
             raise ValueError("buckets of different lengths")
-
-
-# Times kept per key so that small counts are shown exactly; older ones go to coarse buckets.
-SHOWN_TIMES = 32
 
 
 class Counts:
@@ -285,10 +276,10 @@ class Counts:
     def gone_at(self) -> float:
         return self._times[-1] + self._within if self._times else LONG_AGO
 
-    def forget(self, until: float) -> None:
+    def drop_until(self, until: float) -> None:
         del self._times[: bisect_right(self._times, until)]
         if self._older is not None:
-            self._older.forget(until)
+            self._older.drop_until(until)
 
     def pack(self) -> Any:
         return [self._times.tobytes(), None if self._older is None else self._older.pack()]
@@ -299,10 +290,6 @@ class Counts:
         if older is not None:
             self._older = Buckets(self._within, NUMBER_OF)
             self._older.load(older)
-
-
-# Texts kept per key at least, so that small numbers are shown exactly.
-SHOWN_TEXTS = 48
 
 
 class Distinct:
@@ -360,7 +347,7 @@ class Distinct:
     def gone_at(self) -> float:
         return max(self._newest, default=LONG_AGO) + self._within
 
-    def forget(self, until: float) -> None:
+    def drop_until(self, until: float) -> None:
         self._keep_those(lambda at: at > until)
 
     def pack(self) -> Any:
@@ -371,10 +358,6 @@ class Distinct:
         self._texts, self._newest = array("Q", texts), array("d", newest)
         if len(self._texts) != len(self._newest):
             raise ValueError("texts and times of different lengths")
-
-
-# Peaks kept per key to show the true extreme; only what is shown depends on them.
-SHOWN_PEAKS = 16
 
 
 class Extremes:
@@ -456,7 +439,7 @@ class Extremes:
     def gone_at(self) -> float:
         return max(self._newest) + self._within
 
-    def forget(self, until: float) -> None:
+    def drop_until(self, until: float) -> None:
         self._newest = array("d", [at if at > until else LONG_AGO for at in self._newest])
         self._peaks = _flat(peak for peak in self._each_peak() if peak[0] > until)
 

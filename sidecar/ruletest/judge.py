@@ -1,9 +1,4 @@
-"""The inputs of a test case as events in the order of their times.
-
-Holds what a test expects against what there is: both sides as lines, equal when it is met.
-
-Runs test cases and says where what was expected is not what was got.
-"""
+"""Runs the cases of rule tests and says where what was expected is not what was got."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +33,7 @@ from sidecar.ruletest.cases import (
     NotificationTest,
     When,
 )
-from sidecar.simulate.messages import Message, Press, Told
+from sidecar.simulate.messages import Message, MessageRenderer, ToldAlert
 from sidecar.simulate.simulation import Simulation
 
 # The time of reading that the parser is given, so that an event without any time shows it: the
@@ -76,7 +71,7 @@ def read_inputs(case: Case, patterns: tuple[Pattern, ...]) -> Inputs:
     A line's own time wins. Without one, and without `at`, the place in its list times `interval`
     is the offset from the start. The start is the case's, else the earliest time of an input.
     """
-    reader = _Reader(patterns)
+    reader = _LineParser(patterns)
     found = [*reader.lines(case), *_events(case)]
     start = case.start
     if start is None:
@@ -93,7 +88,7 @@ def read_inputs(case: Case, patterns: tuple[Pattern, ...]) -> Inputs:
     return Inputs(start, events, reader.rejects, reader.bad_times + bad_times)
 
 
-class _Reader:
+class _LineParser:
     """Parses the lines of one case as one log."""
 
     def __init__(self, patterns: tuple[Pattern, ...]) -> None:
@@ -141,7 +136,7 @@ class Shown(msgspec.Struct, frozen=True):
     state: AlertState
 
 
-_G = TypeVar("_G", Shown, Told)
+_G = TypeVar("_G", Shown, ToldAlert)
 
 
 def alert_sides(expected: Sequence[ExpectedAlert], got: Sequence[Shown]) -> Sides:
@@ -205,7 +200,7 @@ def _found_lines(found: Message, want: ExpectedMessage, place: int) -> list[str]
     return lines + [line for kind in want.texts for line in _text_lines(found, kind, want)]
 
 
-def _told_lines(wanted: Sequence[ExpectedNotice], told: Sequence[Told]) -> list[str]:
+def _told_lines(wanted: Sequence[ExpectedNotice], told: Sequence[ToldAlert]) -> list[str]:
     lines: list[str] = []
     pairs, surplus = _paired(wanted, told)
     for want, found in pairs:
@@ -335,8 +330,8 @@ class _Run:
 
     def __init__(self, config: Config, start: float, events: list[Event]) -> None:
         self._simulation = Simulation(config)
-        self._simulation.begin(start)
-        self._press = Press(config)
+        self._simulation.start(start)
+        self._renderer = MessageRenderer(config)
         self._rules = config.rules
         self._events = events
         self._seen = 0
@@ -347,7 +342,7 @@ class _Run:
         while self._seen < len(self._events) and self._events[self._seen].at <= at:
             self._seen += 1
         for moment in self._simulation.run(self._events[first : self._seen], at):
-            self._untold += self._press.messages(moment)
+            self._untold += self._renderer.messages(moment)
 
     def bad_instants(self) -> Iterator[str]:
         """Say which rules met no instant where one of their steps escalates."""
@@ -376,4 +371,4 @@ class _Run:
     def _shown(self, alert: Alert) -> Shown:
         notification = Notification.about([alert], self._simulation.now)
         labels = self._simulation.core.redactor.fields(alert.labels)
-        return Shown(labels, self._press.annotations(notification)[0], alert.state)
+        return Shown(labels, self._renderer.annotations(notification)[0], alert.state)

@@ -11,9 +11,9 @@ from sidecar.parse.event import Event, as_text, is_bad_instant
 from sidecar.redact import Redactor
 from sidecar.render.sandbox import TemplateEnvironment
 from sidecar.rules.aggregates import Shows
+from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.condition import Aggregate
 from sidecar.rules.index import Index
-from sidecar.rules.program import CompiledRule
 from sidecar.rules.rule import Rule
 
 # Events kept per rule to render its annotations, each with other fields than the ones before.
@@ -37,7 +37,7 @@ class Doubt:
 
 
 @dataclass(slots=True)
-class _RuleSightings:
+class _SeenByRule:
     matched: int = 0
     fields: set[str] = field(default_factory=set)
     shapes: dict[frozenset[str], Event] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class _RuleSightings:
 
 
 @dataclass(slots=True)
-class _MetricSightings:
+class _SeenByMetric:
     matched: int = 0
     numbers: int = 0
 
@@ -56,13 +56,13 @@ class Coverage:
 
     def __init__(self, rules: Sequence[Rule], metrics: Sequence[Metric]) -> None:
         self.events = 0
-        self._programs = [
+        self._compiled_rules = [
             CompiledRule(rule, place)
             for place, rule in enumerate(r for r in rules if not r.about_us)
         ]
-        self._index = Index(self._programs)
-        self._of_rule = [_RuleSightings() for _ in self._programs]
-        self._of_metric = [(m, _MetricSightings()) for m in metrics if m.states_of is None]
+        self._index = Index(self._compiled_rules)
+        self._of_rule = [_SeenByRule() for _ in self._compiled_rules]
+        self._of_metric = [(m, _SeenByMetric()) for m in metrics if m.states_of is None]
         self._texts: dict[str, set[str]] = {}
 
     def see(self, event: Event) -> None:
@@ -73,14 +73,14 @@ class Coverage:
             texts = self._texts.setdefault(name, set())
             if len(texts) < _TEXTS:
                 texts.add(event.text(name))
-        for program, matches, _ in self._index.concerned(event):
+        for compiled, matches, _ in self._index.concerned(event):
             if matches:
-                seen = self._of_rule[program.order]
+                seen = self._of_rule[compiled.order]
                 seen.matched += 1
                 seen.fields |= names
                 if len(seen.shapes) < _SHAPES:
                     seen.shapes.setdefault(frozenset(names), event)
-                for name in program.instants:
+                for name in compiled.instants:
                     if is_bad_instant(value := event.get(name)):
                         seen.bad_instants[name] += 1
                         seen.bad_examples.setdefault(name, value)
@@ -91,11 +91,11 @@ class Coverage:
 
     def doubts(self, redactor: Redactor) -> Iterator[Doubt]:
         """Yield what the sample speaks against; events in templates are redacted as always."""
-        for program, seen in zip(self._programs, self._of_rule, strict=True):
-            rule = program.rule
+        for compiled, seen in zip(self._compiled_rules, self._of_rule, strict=True):
+            rule = compiled.rule
             yield from self._unmatched(rule.place, f"alert {rule.name}", rule.match, seen.matched)
             yield from self._unseen_fields(rule, seen)
-            yield from _numberless(program, seen)
+            yield from _numberless(compiled, seen)
             yield from _without_instant(rule, seen, redactor)
             yield from _failing(rule, seen, redactor)
         for metric, counted in self._of_metric:
@@ -126,7 +126,7 @@ class Coverage:
                 return
         yield Doubt(place, message)
 
-    def _unseen_fields(self, rule: Rule, seen: _RuleSightings) -> Iterator[Doubt]:
+    def _unseen_fields(self, rule: Rule, seen: _SeenByRule) -> Iterator[Doubt]:
         where = "no event that matches" if seen.matched else "no event"
         known = seen.fields if seen.matched else set(self._texts)
         for name in dict.fromkeys(_fields(rule)):
@@ -159,9 +159,9 @@ def _aggregates(rule: Rule) -> Iterator[Aggregate]:
         yield from filter(None, (part.left, part.divisor))
 
 
-def _numberless(program: CompiledRule, seen: _RuleSightings) -> Iterator[Doubt]:
+def _numberless(compiled: CompiledRule, seen: _SeenByRule) -> Iterator[Doubt]:
     """Yield the fields that should hold numbers and do not, in any event kept."""
-    rule = program.rule
+    rule = compiled.rule
     for aggregate in (one for one in _aggregates(rule) if one.field):
         values = [event.get(aggregate.field) for event in seen.shapes.values()]
         there = [value for value in values if value is not None]
@@ -172,7 +172,7 @@ def _numberless(program: CompiledRule, seen: _RuleSightings) -> Iterator[Doubt]:
             yield Doubt(rule.place, message)
 
 
-def _without_instant(rule: Rule, seen: _RuleSightings, redactor: Redactor) -> Iterator[Doubt]:
+def _without_instant(rule: Rule, seen: _SeenByRule, redactor: Redactor) -> Iterator[Doubt]:
     """Yield the fields that a step escalates at and that hold something else than an instant."""
     for name, count in seen.bad_instants.items():
         message = f"alert {rule.name}: `{name}` is no instant in {count} of {seen.matched} events"
@@ -180,7 +180,7 @@ def _without_instant(rule: Rule, seen: _RuleSightings, redactor: Redactor) -> It
         yield Doubt(rule.place, message, f"for example `{example}`")
 
 
-def _failing(rule: Rule, seen: _RuleSightings, redactor: Redactor) -> Iterator[Doubt]:
+def _failing(rule: Rule, seen: _SeenByRule, redactor: Redactor) -> Iterator[Doubt]:
     """Yield each annotation that fails on an event kept, once."""
     sandbox = TemplateEnvironment()
     sources = [rule.annotations, *(step.annotations for step in rule.escalate)]

@@ -1,7 +1,4 @@
-"""What would have been told: messages as their receivers would have read them, alert by alert.
-
-Two replays of one history held against each other: what was added, removed, changed.
-"""
+"""Messages as their receivers would have read them, and what two replays tell otherwise."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +14,7 @@ from sidecar.rows import OutboxRow
 from sidecar.simulate.simulation import Moment
 
 
-class Told(msgspec.Struct, frozen=True):
+class ToldAlert(msgspec.Struct, frozen=True):
     """One alert in one message, as `replay --format json` shows it.
 
     `state` is the notice's: firing, resolved, fired and resolved, escalated.
@@ -52,11 +49,11 @@ class Message(msgspec.Struct, frozen=True):
     reason: str
     group: str
     late: bool
-    told: tuple[Told, ...]
+    told: tuple[ToldAlert, ...]
     copies: tuple[Copy, ...]
 
 
-class Press:
+class MessageRenderer:
     """Turns the outbox of a simulated step into messages, rendered as the daemon renders them."""
 
     def __init__(self, config: Config) -> None:
@@ -89,11 +86,11 @@ class Press:
             copies=tuple(self._copy(one) for one in notifications),
         )
 
-    def _told(self, notifications: list[Notification]) -> Iterator[Told]:
+    def _told(self, notifications: list[Notification]) -> Iterator[ToldAlert]:
         """Yield each alert once: destinations differ only in whether they hear of ends."""
         fullest = max(notifications, key=lambda one: len(one.notices))
         for notice, annotations in zip(fullest.notices, self.annotations(fullest), strict=True):
-            yield Told(
+            yield ToldAlert(
                 at=fullest.at,
                 alert=notice.labels.get("alertname", ""),
                 labels=notice.labels,
@@ -125,8 +122,8 @@ _Subject = tuple[str, str, str, tuple[tuple[str, str], ...]]
 class Change:
     """`before` None: added. `after` None: removed. Else changed, in what `fields` name."""
 
-    before: Told | None
-    after: Told | None
+    before: ToldAlert | None
+    after: ToldAlert | None
     fields: tuple[str, ...] = ()
 
     @property
@@ -136,7 +133,7 @@ class Change:
         return "removed" if self.after is None else "changed"
 
     @property
-    def told(self) -> Told:
+    def told(self) -> ToldAlert:
         """Return the newer of the two."""
         told = self.after or self.before
         if told is None:
@@ -172,26 +169,26 @@ def difference(before: Sequence[Message], after: Sequence[Message]) -> list[Chan
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class _ToldText:
     """A notice with the text of the message that it stands in."""
 
-    told: Told
+    told: ToldAlert
     text: tuple[tuple[str, str, str], ...]
 
 
-def _by_subject(messages: Iterable[Message]) -> dict[_Subject, list[_Line]]:
-    found: dict[_Subject, list[_Line]] = {}
+def _by_subject(messages: Iterable[Message]) -> dict[_Subject, list[_ToldText]]:
+    found: dict[_Subject, list[_ToldText]] = {}
     for message in messages:
         text = tuple((copy.destination, copy.subject, copy.text) for copy in message.copies)
         for told in message.told:
             # Severity may change over an alert's life, and by an edit of its rule.
             named = (pair for pair in sorted(told.labels.items()) if pair[0] != "severity")
             subject = (told.receiver, told.alert, told.state, tuple(named))
-            found.setdefault(subject, []).append(_Line(told, text))
+            found.setdefault(subject, []).append(_ToldText(told, text))
     return found
 
 
-def _pair(before: list[_Line], after: list[_Line]) -> Iterator[Change]:
+def _pair(before: list[_ToldText], after: list[_ToldText]) -> Iterator[Change]:
     left, right = list(before), list(after)
     for line in before:
         same = next((other for other in right if other.told == line.told), None)
@@ -208,6 +205,6 @@ def _pair(before: list[_Line], after: list[_Line]) -> Iterator[Change]:
     yield from (Change(None, line.told) for line in right[pairs:])
 
 
-def _fields(old: Told, new: Told) -> tuple[str, ...]:
+def _fields(old: ToldAlert, new: ToldAlert) -> tuple[str, ...]:
     names = ("at", "severity", "reason", "late", "annotations")
     return tuple(name for name in names if getattr(old, name) != getattr(new, name))

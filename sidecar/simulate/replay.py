@@ -1,12 +1,8 @@
-"""Logs as one history: every event of any number of files, in the order of their times.
+"""Replays a history: logs read in the order of event time, driven through the core, added up.
 
 A log is nearly in order: a line may be written a moment after a younger one. Its events pass a
 buffer of bounded size that sorts them; one that lies further back than the buffer reaches comes
 out late, as it would have reached the daemon.
-
-What a whole history came to: alerts, messages, silences, and the busiest minute.
-
-One replay: a history driven through the core, message by message.
 """
 
 from collections import Counter, deque
@@ -22,7 +18,7 @@ from sidecar.config.settings import Config
 from sidecar.parse.event import Chunk, Event, ForeignReason, RejectReason, Triple
 from sidecar.parse.parser import Parser
 from sidecar.rules.alert import TransitionKind
-from sidecar.simulate.messages import Message, Press
+from sidecar.simulate.messages import Message, MessageRenderer
 from sidecar.simulate.simulation import Moment, Simulation
 
 # Events held back for sorting, over all logs together, and at least by each that is open.
@@ -33,14 +29,14 @@ _NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class ReplayedLog:
     """One log file. `chunks` opens it and yields its whole lines from the beginning."""
 
     name: str
     chunks: Callable[[], Iterator[Chunk]]
 
 
-class Reading(msgspec.Struct):
+class ReadCounts(msgspec.Struct):
     """What was read so far. `future` events were dated far ahead of the wall clock, `bad_times`
     had a `timestamp` that could not be read.
     """
@@ -56,20 +52,20 @@ class Reading(msgspec.Struct):
 
 
 class History:
-    """Reads logs in the order of event time. `reading` counts what came by.
+    """Reads logs in the order of event time. `counts` counts what came by.
 
     `clock` is the wall clock: an event far ahead of it, or without any time, takes the time its
     log had reached. Nothing after `until` comes out.
     """
 
     def __init__(self, config: Config, *, clock: float, until: float | None = None) -> None:
-        self.reading = Reading()
+        self.counts = ReadCounts()
         self._patterns = config.patterns
         self._prefix_of = config.prefix_of
         self._clock = clock
         self._until = _NEVER if until is None else until
 
-    def events(self, logs: Sequence[Log]) -> Iterator[Event]:
+    def events(self, logs: Sequence[ReplayedLog]) -> Iterator[Event]:
         """Yield what `logs` hold; what one log says at one instant stays in its order."""
         size = max(LEAST_BUFFER, BUFFER_EVENTS // max(1, len(logs)))
         if len(logs) == 1:
@@ -77,7 +73,7 @@ class History:
         merged = merge(*(self._opened_late(log, size) for log in logs), key=_BY_TIME)
         return (event for event in merged if event.event_type)
 
-    def _opened_late(self, log: Log, size: int) -> Iterator[Event]:
+    def _opened_late(self, log: ReplayedLog, size: int) -> Iterator[Event]:
         """Yield a stand-in at the log's first time, and open the log when that is asked for."""
         parser = Parser(self._patterns)
         for chunk in self._chunks(log):
@@ -87,13 +83,13 @@ class History:
                 break
         yield from self._sorted(log, size)
 
-    def _sorted(self, log: Log, size: int) -> Iterator[Event]:
+    def _sorted(self, log: ReplayedLog, size: int) -> Iterator[Event]:
         held: list[Event] = []
         beyond = 0  # events after `until` since the last one before it
         for events in self._parsed(log):
             inside = [event for event in events if event.at <= self._until]
             beyond = 0 if inside else beyond + len(events)
-            self.reading.events += len(inside)
+            self.counts.events += len(inside)
             held += inside
             if len(held) > 2 * size:  # sorted seldom, so that it costs little
                 held.sort(key=_BY_TIME)
@@ -104,24 +100,24 @@ class History:
         held.sort(key=_BY_TIME)
         yield from held
 
-    def _chunks(self, log: Log) -> Iterator[Chunk]:
+    def _chunks(self, log: ReplayedLog) -> Iterator[Chunk]:
         prefix = self._prefix_of(log.name)
         return (msgspec.structs.replace(chunk, prefix=prefix) for chunk in log.chunks())
 
-    def _parsed(self, log: Log) -> Iterator[list[Event]]:
+    def _parsed(self, log: ReplayedLog) -> Iterator[list[Event]]:
         """Yield the events of each chunk, dated."""
-        parser, reading = Parser(self._patterns), self.reading
+        parser, counts = Parser(self._patterns), self.counts
         reached: float | None = None
         for chunk in self._chunks(log):
             parsed = parser.parse(chunk, now=self._clock, wanted=_whole)
-            reading.lines += parsed.lines
-            reading.future += parsed.future
-            reading.bad_times += parsed.bad_times
+            counts.lines += parsed.lines
+            counts.future += parsed.future
+            counts.bad_times += parsed.bad_times
             for reject in parsed.rejects:
-                reading.rejects[reject.reason] = reading.rejects.get(reject.reason, 0) + 1
+                counts.rejects[reject.reason] = counts.rejects.get(reject.reason, 0) + 1
             for line in parsed.foreign:
-                reading.foreign[line.reason] = reading.foreign.get(line.reason, 0) + 1
-                reading.foreign_samples.setdefault(line.reason, line.sample)
+                counts.foreign[line.reason] = counts.foreign.get(line.reason, 0) + 1
+                counts.foreign_samples.setdefault(line.reason, line.sample)
             events = []
             for event in parsed.events:
                 if event.at < self._clock:
@@ -208,30 +204,30 @@ class Replay:
         until: float | None = None,
     ) -> None:
         self.summary = Summary()
-        self.reading = Reading()
+        self.counts = ReadCounts()
         self.first_at: float | None = None
         self.last_at: float | None = None
         self._config = config
         self._clock = clock
         self._since = since
         self._until = until
-        self._press = Press(config)
+        self._renderer = MessageRenderer(config)
 
-    def messages(self, logs: Sequence[Log]) -> Iterator[Message]:
-        """Yield each message in the order of time; `summary` and `reading` follow along."""
+    def messages(self, logs: Sequence[ReplayedLog]) -> Iterator[Message]:
+        """Yield each message in the order of time; `summary` and `counts` follow along."""
         simulation = Simulation(self._config)
         history = History(self._config, clock=self._clock, until=self._until)
-        self.reading = history.reading
+        self.counts = history.counts
         events = history.events(logs)
         first = next(events, None)
         if first is None:
             return
         self.first_at = self.last_at = first.at
-        simulation.begin(first.at)
+        simulation.start(first.at)
         for moment in simulation.run(chain((first,), events), self._until):
             if self._since is not None and moment.at < self._since:
                 continue
-            messages = list(self._press.messages(moment))
+            messages = list(self._renderer.messages(moment))
             self.summary.add(moment, messages)
             yield from messages
         self.last_at = simulation.now

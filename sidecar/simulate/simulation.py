@@ -34,7 +34,7 @@ class Simulation:
         self.now = 0.0
         self.core = Core(config)
 
-    def begin(self, start: float) -> None:
+    def start(self, start: float) -> None:
         """Set the clock to `start`, in seconds since the epoch; to be called once, first."""
         self.now = start
         self.core.restore(NOTHING_STORED, start)
@@ -50,7 +50,7 @@ class Simulation:
             at = event.at
             if at > self.now:
                 if engine.eventful or seen >= _DRAIN_EVERY:
-                    yield from self._settle()
+                    yield from self._tell()
                     seen = 0
                     due = self._due()
                 if due <= at or (engine.next_deadline() or _NEVER) <= at:
@@ -62,7 +62,7 @@ class Simulation:
                 engine.observe(event, read_at=self.now)
             else:  # as the daemon, which only counts such
                 engine.observe_tally(event.triple, 1, at)
-        yield from self._settle()
+        yield from self._tell()
         if until is not None:
             yield from self._advance(until)
             self.now = max(self.now, until)
@@ -80,9 +80,9 @@ class Simulation:
         """Let every deadline up to and including `to` happen at its own instant."""
         while (due := self.core.next_deadline()) is not None and due <= to:
             self.now = max(self.now, due)
-            yield from self._settle()
+            yield from self._tell()
 
-    def _settle(self) -> Iterator[Moment]:
+    def _tell(self) -> Iterator[Moment]:
         step = self.core.feed((), self.now)
         if step.transitions or step.decisions or step.outbox:
             yield Moment(self.now, step)

@@ -44,7 +44,7 @@ class Counted:
 
     def shown(self) -> dict[str, float]:
         """Return what is shown, by state, once all has been committed."""
-        self.meter.add_states(self.bench.engine.take_states(), NOW)
+        self.meter.add_states(self.bench.engine.drain_state_counts(), NOW)
         self.bench.file.commit(Delta(rows=[*self.meter.drain()]))
         exposition = Exposition(self.metrics)
         exposition.apply(self.bench.file.of(SeriesRow))
@@ -133,4 +133,4 @@ def test_rules_that_nobody_asks_about_cost_no_memory() -> None:
     bench = Bench(rule("last(n) > 1e9", by=(), hold=DAY))
     for number in range(2000):
         bench.see(event(number, n=number))
-    assert bench.engine.take_states() == {("Rule", "1999"): 1}
+    assert bench.engine.drain_state_counts() == {("Rule", "1999"): 1}

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from sidecar.rows import FloorsRow, RuleStateRow
-from sidecar.rules.keystate import PackedState
+from sidecar.rules.restore import PackedState
 from sidecar.rules.rule import Rule
 from support.rules import DAY, HOUR, Bench, event, kinds, rule, told
 
@@ -236,9 +236,9 @@ def test_a_stored_state_that_is_only_a_floor_still_counts_and_becomes_one_when_r
 def test_the_census_counts_a_key_that_is_laid_bare_out_of_its_state() -> None:
     bench = Bench(rule("last(plan) == pro", hold=DAY, resolve=['status="paid"']))
     bench.see(event(0, plan="pro"))
-    assert bench.engine.take_states() == {("Rule", "pro"): 1}
+    assert bench.engine.drain_state_counts() == {("Rule", "pro"): 1}
     bench.see(event(1, "paid"))
-    assert bench.engine.take_states() == {("Rule", "pro"): -1}
+    assert bench.engine.drain_state_counts() == {("Rule", "pro"): -1}
 
 
 def test_events_of_one_chunk_are_judged_in_their_order() -> None:

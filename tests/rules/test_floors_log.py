@@ -11,8 +11,8 @@ from hypothesis import given, settings, strategies as st
 from sidecar.parse.event import Event, runs_of
 from sidecar.rows import Delta, FloorsRow
 from sidecar.rules import floors as floorlog
+from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.floors import Floors, PackedFloors
-from sidecar.rules.program import CompiledRule
 from sidecar.rules.windows import NEVER
 from support.calls import calls
 from support.rules import HOUR, Bench, StateFile, event, rule
@@ -31,22 +31,22 @@ class Log:
         self.start()
 
     def start(self) -> None:
-        self.programs = [CompiledRule(PAID, 0), CompiledRule(SHORT, 1)]
-        self.floors = Floors(self.programs)
-        names = {program.rule.name: program for program in self.programs}
+        self.compiled_rules = [CompiledRule(PAID, 0), CompiledRule(SHORT, 1)]
+        self.floors = Floors(self.compiled_rules)
+        names = {compiled.rule.name: compiled for compiled in self.compiled_rules}
         self.floors.restore(self.file.of(FloorsRow), names)
         self.commit()
 
     def resolve(self, place: int, key: str, late: int) -> None:
         at = self._raise(place, key, late)
-        program = self.programs[place]
-        for new in self.floors.raised(program, [event(at, "paid", org_id=key)]):
+        compiled = self.compiled_rules[place]
+        for new in self.floors.raised(compiled, [event(at, "paid", org_id=key)]):
             assert new.at == at
-            self.floors.set(program, (key,), at)
+            self.floors.set(compiled, (key,), at)
 
     def set(self, place: int, key: str, late: int) -> None:
         at = self._raise(place, key, late)
-        self.floors.set(self.programs[place], (key,), at)
+        self.floors.set(self.compiled_rules[place], (key,), at)
 
     def _raise(self, place: int, key: str, late: int) -> float:
         self.now += 1.0
@@ -55,12 +55,14 @@ class Log:
         return at
 
     def end(self, place: int, key: str) -> None:
-        assert self.floors.end(self.programs[place], (key,)) == self.known.pop((place, key), None)
+        assert self.floors.end(self.compiled_rules[place], (key,)) == self.known.pop(
+            (place, key), None
+        )
 
     def expire(self, late: int) -> None:
         t = self.now - late
         self.floors.expire(t)
-        spans = [program.span for program in self.programs]
+        spans = [compiled.span for compiled in self.compiled_rules]
         self.known = {of: at for of, at in self.known.items() if at + spans[of[0]] > t}
 
     def commit(self) -> None:
@@ -70,9 +72,9 @@ class Log:
 
     def found(self) -> dict[tuple[int, str], float | None]:
         return {
-            (program.order, key[0]): self.floors.get(program, key)
-            for program in self.programs
-            for key in self.floors.of(program)
+            (compiled.order, key[0]): self.floors.get(compiled, key)
+            for compiled in self.compiled_rules
+            for key in self.floors.of(compiled)
         }
 
 
@@ -108,7 +110,7 @@ def test_the_rows_say_what_is_whatever_happens(acts: list[tuple[Any, ...]]) -> N
                 log.commit()
             getattr(log, what)(*details)
             assert log.found() == log.known
-            soonest = [at + log.programs[place].span for (place, _), at in log.known.items()]
+            soonest = [at + log.compiled_rules[place].span for (place, _), at in log.known.items()]
             assert log.floors.next_due() <= min(soonest, default=NEVER)
         log.commit()
         log.start()

@@ -216,11 +216,11 @@ def test_a_windowed_rule_without_within_is_refused() -> None:
 
 def test_every_open_phase_can_be_closed_and_resolved() -> None:
     for phase in set(Phase) - {Phase.INACTIVE}:
-        for happening in (Trigger.CLOSE, Trigger.RESOLVE):
-            assert TABLE[phase, happening][0] is Phase.INACTIVE
+        for trigger in (Trigger.CLOSE, Trigger.RESOLVE):
+            assert TABLE[phase, trigger][0] is Phase.INACTIVE
 
 
 def test_only_a_firing_alert_is_ever_told_of() -> None:
-    for (phase, happening), (_, kind) in TABLE.items():
-        quiet = phase in (Phase.INACTIVE, Phase.PENDING) and happening is not Trigger.FOR_OVER
-        assert not (quiet and kind), (phase, happening)
+    for (phase, trigger), (_, kind) in TABLE.items():
+        quiet = phase in (Phase.INACTIVE, Phase.PENDING) and trigger is not Trigger.FOR_OVER
+        assert not (quiet and kind), (phase, trigger)

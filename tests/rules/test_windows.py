@@ -88,7 +88,7 @@ def test_remembered_ids_are_capped_per_rule(monkeypatch: pytest.MonkeyPatch) -> 
     bench.tick(9 * HOUR)
     bench.see(event(10 * HOUR, id="x"))
     assert [len(s.seen or ()) for s in bench.engine._keys] == [1]
-    assert bench.engine._programs[0].ids == 1
+    assert bench.engine._compiled_rules[0].ids == 1
 
 
 def test_ids_are_forgotten_after_the_window() -> None:

@@ -2,9 +2,9 @@
 
 from msgspec.structs import replace as with_
 
-from sidecar.simulate.messages import Copy, Message, Told, difference
+from sidecar.simulate.messages import Copy, Message, ToldAlert, difference
 
-ONE = Told(
+ONE = ToldAlert(
     at=100.0,
     alert="A",
     labels={"alertname": "A", "org": "a", "severity": "warning"},
@@ -17,7 +17,7 @@ ONE = Told(
 )
 
 
-def message(*told: Told, text: str = "text") -> Message:
+def message(*told: ToldAlert, text: str = "text") -> Message:
     first = told[0]
     return Message(
         at=first.at,

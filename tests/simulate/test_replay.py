@@ -16,7 +16,7 @@ from sidecar.core import NOTHING_STORED, Core
 from sidecar.notify.model import Route
 from sidecar.parse.event import Chunk, LogFormat
 from sidecar.rows import Row
-from sidecar.simulate.messages import Told, difference
+from sidecar.simulate.messages import ToldAlert, difference
 from sidecar.simulate.replay import History, Replay
 from sidecar.simulate.simulation import Simulation
 from support.config import load_rule_files
@@ -70,7 +70,7 @@ def ours() -> Config:
     return shipped()
 
 
-def fired(rows: list[Told]) -> set[tuple[str, str, str]]:
+def fired(rows: list[ToldAlert]) -> set[tuple[str, str, str]]:
     """Return (alert, organisation, severity) of everything that was told to fire.
 
     Who escalates before the first message is told at the old severity that it escalated.
@@ -200,7 +200,7 @@ def test_until_runs_on_to_what_time_alone_brings_about(tmp_path: Path) -> None:
 def test_without_events_there_is_nothing_to_tell(tmp_path: Path) -> None:
     replay = Replay(config(tmp_path, FIRES), clock=CLOCK)
     assert list(replay.messages([log([b"nothing here\n"])])) == []
-    assert (replay.first_at, replay.reading.lines) == (None, 1)
+    assert (replay.first_at, replay.counts.lines) == (None, 1)
 
 
 def test_the_summary_adds_up(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_the_daemons_own_step_sends_the_very_same_messages(ours: Config) -> None
     name = "json-lines.log"
     simulation = Simulation(ours)
     items = list(History(ours, clock=CLOCK).events([sample(name)]))
-    simulation.begin(items[0].at)
+    simulation.start(items[0].at)
     sent = [row.payload for moment in simulation.run(items) for row in moment.step.outbox]
     assert sent == stepped(ours, name)
     assert len(sent) > 100

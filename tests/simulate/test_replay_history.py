@@ -7,7 +7,7 @@ import pytest
 
 from sidecar.config.settings import Config
 from sidecar.parse.event import Chunk, Event
-from sidecar.simulate.replay import BUFFER_EVENTS, History, Log
+from sidecar.simulate.replay import BUFFER_EVENTS, History, ReplayedLog
 from support.simulate import CLOCK, HOUR, T0, config, line, log
 
 RULES = """
@@ -70,12 +70,12 @@ def test_several_logs_are_merged_by_time(two_rules: Config) -> None:
 def test_a_log_is_opened_when_its_time_has_come(two_rules: Config) -> None:
     opened: list[str] = []
 
-    def noted(one: Log) -> Log:
+    def noted(one: ReplayedLog) -> ReplayedLog:
         def chunks() -> Iterator[Chunk]:
             opened.append(one.name)
             yield from one.chunks()
 
-        return Log(one.name, chunks)
+        return ReplayedLog(one.name, chunks)
 
     logs = [noted(log([line(T0 + at, org="a")], name=f"{at}")) for at in (3, 1, 2)]
     items = history(two_rules).events(logs)
@@ -89,21 +89,21 @@ def test_no_more_than_what_is_asked_for_is_read_behind_until(two_rules: Config) 
     lines = [line(T0 + at, org="a") for at in range(10)]
     past = history(two_rules, until=T0 + 4)
     assert times(past.events([log(lines)])) == [0, 1, 2, 3, 4]
-    assert past.reading.events == 5
+    assert past.counts.events == 5
 
 
 def test_tallies_across_until_are_cut_at_it(two_rules: Config) -> None:
     lines = [line(T0 + at, "received") for at in range(10)]
     past = history(two_rules, until=T0 + 4)
     list(past.events([log(lines)]))
-    assert past.reading.events == 5
+    assert past.counts.events == 5
 
 
 def test_a_log_is_left_once_it_is_well_past_until(two_rules: Config) -> None:
     lines = [line(T0 + at, org="a") for at in range(4 * BUFFER_EVENTS)]
     past = history(two_rules, until=T0 + 4)
     assert len(list(past.events([log(lines, at_once=2000)]))) == 5
-    assert past.reading.lines < 2 * BUFFER_EVENTS
+    assert past.counts.lines < 2 * BUFFER_EVENTS
 
 
 def test_an_event_without_a_time_takes_the_time_its_log_had_reached(two_rules: Config) -> None:
@@ -120,20 +120,20 @@ def test_an_event_from_the_future_does_not_carry_the_clock_away(two_rules: Confi
     lines = [line(T0 + 1, org="a"), line(CLOCK + HOUR, org="b"), line(T0 + 2, org="c")]
     seen = history(two_rules)
     assert times(seen.events([log(lines)])) == [1, 1, 2]
-    assert seen.reading.future == 1
+    assert seen.counts.future == 1
 
 
 def test_times_that_are_none_are_counted(two_rules: Config) -> None:
     seen = history(two_rules)
     bad = line(None, org="b", timestamp="today")
     assert times(seen.events([log([line(T0 + 1, org="a"), bad])])) == [1, 1]
-    assert seen.reading.bad_times == 1
+    assert seen.counts.bad_times == 1
 
 
 def test_rejects_are_counted_by_reason(two_rules: Config) -> None:
     seen = history(two_rules)
     list(seen.events([log([b"WEBHOOK_METRIC: nothing\n", line(T0, org="a")])]))
-    assert {reason.value: n for reason, n in seen.reading.rejects.items()} == {"no_object": 1}
+    assert {reason.value: n for reason, n in seen.counts.rejects.items()} == {"no_object": 1}
 
 
 def test_a_container_line_split_over_two_chunks_is_read_once(
@@ -145,4 +145,4 @@ def test_a_container_line_split_over_two_chunks_is_read_once(
     pieces = [f"{stamp} stderr P {text[:40]}\n", f"{stamp} stderr F {text[40:]}\n"]
     seen = history(two_rules)
     found = times(seen.events([log([piece.encode() for piece in pieces], at_once=1)]))
-    assert (found, seen.reading.events, seen.reading.rejects) == ([7], 1, {})
+    assert (found, seen.counts.events, seen.counts.rejects) == ([7], 1, {})

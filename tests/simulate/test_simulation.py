@@ -33,7 +33,7 @@ QUIET = """
 
 def begun(config_: Config, start: float = T0) -> Simulation:
     simulation = Simulation(config_)
-    simulation.begin(start)
+    simulation.start(start)
     return simulation
 
 

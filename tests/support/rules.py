@@ -128,10 +128,10 @@ class Bench:
         """Return the floors of bare keys that the engine knows, by rule name and key."""
         floors = self.engine._keys.floors
         return {
-            (program.rule.name, key): floor
-            for program in self.engine._programs
-            for key in floors.of(program)
-            if (floor := floors.get(program, key)) is not None
+            (compiled.rule.name, key): floor
+            for compiled in self.engine._compiled_rules
+            for key in floors.of(compiled)
+            if (floor := floors.get(compiled, key)) is not None
         }
 
     def tick(

@@ -53,7 +53,7 @@ class AbsenceReference(Reference):
         if known.alert:
             known.alert.events.append(event)
             if not self.holds(known, t):
-                self._settle(key, known, t, event)
+                self._judge(key, known, t, event)
 
     def _end(self, key: tuple[str, ...], known: Known, t: float) -> None:
         if known.alert and known.alert.phase != "pending":
@@ -76,7 +76,7 @@ class AbsenceReference(Reference):
                 self._tell("expired", known, self._now(known, d))
                 del self.keys[key]
             else:
-                self._settle(key, known, self._now(known, d), None)
+                self._judge(key, known, self._now(known, d), None)
 
     def _due_of(self, known: Known) -> float:
         """Return when silence is next judged, or what the open alert waits for."""

@@ -34,7 +34,7 @@ class Everything:
     def gone_at(self) -> float:
         return max((at for at, _ in self._samples), default=LONG_AGO) + self._within
 
-    def forget(self, until: float) -> None:
+    def drop_until(self, until: float) -> None:
         self._samples = [one for one in self._samples if one[0] > until]
 
     def pack(self) -> Any:

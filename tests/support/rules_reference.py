@@ -125,7 +125,7 @@ class Reference:
             known.samples.append(event)
             if known.alert:
                 known.alert.events.append(event)
-            self._settle(key, known, t, event)
+            self._judge(key, known, t, event)
         known.cursor = known.clock
         self._drop_if_gone(key, known, known.clock)
 
@@ -143,7 +143,7 @@ class Reference:
                 return
             d, key = min(due)
             known = self.keys[key]
-            self._settle(key, known, self._now(known, d), None)
+            self._judge(key, known, self._now(known, d), None)
             known.cursor = d
             self._drop_if_gone(key, known, d)
 
@@ -151,7 +151,7 @@ class Reference:
 
     def _advance(self, key: tuple[str, ...], known: Known, t: float) -> None:
         while due := [d for d in self._instants(known) if d <= t]:
-            self._settle(key, known, self._now(known, min(due)), None)
+            self._judge(key, known, self._now(known, min(due)), None)
             known.cursor = min(due)
 
     def _now(self, known: Known, due: float) -> float:
@@ -247,7 +247,7 @@ class Reference:
 
     # The alert.
 
-    def _settle(self, key: tuple[str, ...], known: Known, t: float, event: Event | None) -> None:
+    def _judge(self, key: tuple[str, ...], known: Known, t: float, event: Event | None) -> None:
         rule, alert = self.rule, known.alert
         if self.holds(known, t):
             if alert is None:
@@ -307,7 +307,7 @@ class Reference:
         known.floor = max(known.floor, event.at)
         known.samples = [s for s in known.samples if not self._forgotten(s, event.at)]
         if late and (known.alert is None or self.holds(known, t)):
-            self._settle(key, known, t, event)
+            self._judge(key, known, t, event)
         elif known.alert is not None:
             if known.alert.phase != "pending":
                 self._tell("resolved", known, t)

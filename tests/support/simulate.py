@@ -14,8 +14,8 @@ from sidecar.parse.event import Chunk, Event, LogFormat
 from sidecar.receivers import shipped_templates
 from sidecar.receivers.email.config import EmailConfig
 from sidecar.receivers.slack.config import SlackConfig
-from sidecar.simulate.messages import Message, Told
-from sidecar.simulate.replay import Log, Replay
+from sidecar.simulate.messages import Message, ToldAlert
+from sidecar.simulate.replay import Replay, ReplayedLog
 from support.config import load_rule_files
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +81,7 @@ def line(at: float | None, status: str = "s", event_type: str = "x", **fields: A
     return json.dumps(record).encode() + b"\n"
 
 
-def log(lines: Sequence[bytes], *, name: str = "a.log", at_once: int = 100) -> Log:
+def log(lines: Sequence[bytes], *, name: str = "a.log", at_once: int = 100) -> ReplayedLog:
     """Return a log that is read in chunks of `at_once` lines."""
 
     def chunks() -> Iterator[Chunk]:
@@ -91,16 +91,16 @@ def log(lines: Sequence[bytes], *, name: str = "a.log", at_once: int = 100) -> L
             yield Chunk(1, name, LogFormat.AUTO, data, position)
             position += len(data)
 
-    return Log(name, chunks)
+    return ReplayedLog(name, chunks)
 
 
-def sample(name: str) -> Log:
+def sample(name: str) -> ReplayedLog:
     return log((SAMPLES / name).read_bytes().splitlines(keepends=True), name=name)
 
 
-def replayed(config_: Config, *logs: Log, **more: Any) -> list[Message]:
+def replayed(config_: Config, *logs: ReplayedLog, **more: Any) -> list[Message]:
     return list(Replay(config_, clock=CLOCK, **more).messages(logs))
 
 
-def told(messages: Sequence[Message]) -> list[Told]:
+def told(messages: Sequence[Message]) -> list[ToldAlert]:
     return [one for message in messages for one in message.told]

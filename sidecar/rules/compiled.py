@@ -1,4 +1,4 @@
-"""A rule made ready to run: what to take from an event, what to remember, what to test."""
+"""A rule made ready to run: what it takes from an event, which windows a key has, what it tests."""
 
 import hashlib
 from collections.abc import Callable

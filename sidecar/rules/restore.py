@@ -1,0 +1,217 @@
+"""The rows of key states and open alerts: written, and taken up by the engine that starts next.
+
+They are MessagePack with a version, exact to the last bit. What still belongs to its rule lives on;
+a firing alert whose rule changed or went is closed.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from sidecar.rows import AlertRow, Delta, FloorsRow, Gone, RuleRow, RuleStateRow
+from sidecar.rules.alert import OpenAlert, Phase, Redact, outside
+from sidecar.rules.compiled import CompiledRule
+from sidecar.rules.keys import Keys
+from sidecar.rules.keystate import KeyState
+from sidecar.rules.rule import Key
+from sidecar.rules.windows import NEVER
+
+# Raise it when the form changes; states of another form start empty.
+_VERSION = 2
+
+
+class PackedState(msgspec.Struct, array_like=True, frozen=True):
+    """The window of one key."""
+
+    version: int
+    clock: float
+    floor: float
+    windows: list[Any] | None
+    seen: list[tuple[bytes, float]]
+
+
+class PackedAlert(msgspec.Struct, array_like=True, frozen=True):
+    """One open alert; the event is JSON, which unlike MessagePack takes integers of any size."""
+
+    version: int
+    alert: OpenAlert
+    event: str
+
+
+# Made once: at a start there are a hundred thousand to read.
+_KEY = msgspec.json.Decoder(Key)
+_STATE = msgspec.msgpack.Decoder(PackedState)
+
+
+def by_key(key: Key) -> str:
+    """Return the key as it stands in a row: a JSON array of texts."""
+    return msgspec.json.encode(key).decode()
+
+
+def key_of(text: str) -> Key:
+    return _KEY.decode(text)
+
+
+def state_row(state: KeyState) -> RuleStateRow:
+    windows = None if state.windows is None else [w.pack() for w in state.windows]
+    seen = list((state.seen or {}).items())
+    packed = PackedState(_VERSION, state.clock, state.floor, windows, seen)
+    return RuleStateRow(
+        rule=state.compiled.rule.name,
+        by_key=by_key(state.key),
+        packed=msgspec.msgpack.encode(packed),
+    )
+
+
+def load_state(state: KeyState, row: RuleStateRow) -> None:
+    """Fill an empty `state` from its row; raises msgspec.MsgspecError or ValueError on damage."""
+    packed = _STATE.decode(row.packed)
+    _check(packed.version)
+    state.clock, state.floor = packed.clock, packed.floor
+    if packed.windows is not None:
+        windows = state.compiled.fresh()
+        for window, one in zip(windows, packed.windows, strict=True):
+            window.load(one)
+        state.windows = windows
+    if packed.seen:
+        state.seen = dict(packed.seen)
+        state.compiled.ids += len(packed.seen)
+        state.newest_id = max(at for _, at in packed.seen)
+
+
+def alert_row(state: KeyState, alert: OpenAlert, redact: Redact) -> AlertRow:
+    event = json.dumps(alert.redacted_event(redact), default=str)
+    bare = msgspec.structs.replace(alert, event={})
+    due = state.alert_due(alert)
+    return AlertRow(
+        rule=state.compiled.rule.name,
+        by_key=by_key(state.key),
+        episode=alert.episode,
+        state=outside(alert.phase).value,
+        severity=alert.labels.get("severity", ""),
+        since=alert.since,
+        deadline=None if due == NEVER else due,
+        change=alert.change,
+        packed=msgspec.msgpack.encode(PackedAlert(_VERSION, bare, event)),
+    )
+
+
+def load_alert(row: AlertRow) -> OpenAlert:
+    """Return the alert in `row`; raises msgspec.MsgspecError or ValueError on damage."""
+    packed = msgspec.msgpack.decode(row.packed, type=PackedAlert)
+    _check(packed.version)
+    if packed.alert.phase is Phase.INACTIVE:
+        raise ValueError("an open alert cannot be inactive")
+    packed.alert.event = json.loads(packed.event)
+    return packed.alert
+
+
+def _check(version: int) -> None:
+    if version != _VERSION:
+        raise ValueError(f"packed in form {version}, this is {_VERSION}")
+
+
+_DAMAGED = (msgspec.MsgspecError, ValueError, TypeError)
+
+
+class Restored(msgspec.Struct):
+    """`delta`: rows that no longer hold or are new. `closed`: firing alerts without their rule."""
+
+    delta: Delta = msgspec.field(default_factory=Delta)
+    closed: list[tuple[str, Key, OpenAlert]] = msgspec.field(default_factory=list)
+
+
+def restore(
+    compiled_rules: Mapping[str, CompiledRule],
+    keys: Keys,
+    rules: Sequence[RuleRow],
+    state: Sequence[RuleStateRow],
+    alerts: Sequence[AlertRow],
+    *,
+    floors: Sequence[FloorsRow],
+    now: float,
+) -> Restored:
+    """Fill `keys` from the rows of rules that did not change; `now` is the wall clock."""
+    out = Restored()
+    kept = _keep_rules(compiled_rules, rules, out.delta, now)
+    for row in state:
+        if not _restore_state(kept, keys, row):
+            out.delta.gone.append(Gone(RuleStateRow, (row.rule, row.by_key)))
+    for alert in alerts:
+        if not _restore_alert(kept, keys, alert):
+            out.delta.gone.append(Gone(AlertRow, (alert.rule, alert.by_key)))
+            out.closed += _closing(alert)
+    keys.floors.restore(floors, kept)
+    for compiled in compiled_rules.values():
+        keys.end_doubled_floors(compiled)
+        if compiled.absent and not compiled.by and keys.get(compiled, ()) is None:
+            keys.create(compiled, (), compiled.since)
+    keys.after_restoring()
+    return out
+
+
+def _keep_rules(
+    compiled_rules: Mapping[str, CompiledRule], rules: Sequence[RuleRow], delta: Delta, now: float
+) -> dict[str, CompiledRule]:
+    """Return the compiled_rules whose rows may be taken up, and give every compiled its `since`."""
+    stored = {row.rule: row for row in rules}
+    kept: dict[str, CompiledRule] = {}
+    for name, compiled in compiled_rules.items():
+        row, signature = stored.pop(name, None), compiled.rule.signature
+        if row is not None and row.signature == signature:
+            compiled.since = row.since
+            kept[name] = compiled
+        else:
+            compiled.since = now
+            delta.rows.append(RuleRow(rule=name, signature=signature, since=now))
+    delta.gone += [Gone(RuleRow, (name,)) for name in stored]
+    return kept
+
+
+def _restore_state(kept: Mapping[str, CompiledRule], keys: Keys, row: RuleStateRow) -> bool:
+    compiled = kept.get(row.rule)
+    if compiled is None:
+        return False
+    try:
+        key = key_of(row.by_key)
+        empty = keys.new_state(compiled, key, compiled.since)
+        load_state(empty, row)
+    except _DAMAGED:
+        return False
+    empty.stored = True
+    keys.add(empty)
+    return True
+
+
+def _restore_alert(kept: Mapping[str, CompiledRule], keys: Keys, row: AlertRow) -> bool:
+    compiled = kept.get(row.rule)
+    state = _state_of(compiled, keys, row) if compiled else None
+    if compiled is None or state is None:
+        return False
+    try:
+        alert = load_alert(row)
+    except _DAMAGED:
+        return False
+    if alert.steps != compiled.steps_digest:
+        # Steps were edited: their places mean something else now. Reached ones are reached anew.
+        alert.reached, alert.steps = [], compiled.steps_digest
+    state.alert, state.stored_alert = alert, True
+    return True
+
+
+def _state_of(compiled: CompiledRule, keys: Keys, row: AlertRow) -> KeyState | None:
+    try:
+        return keys.get(compiled, key_of(row.by_key))
+    except _DAMAGED:
+        return None
+
+
+def _closing(row: AlertRow) -> Iterator[tuple[str, Key, OpenAlert]]:
+    try:
+        key, alert = key_of(row.by_key), load_alert(row)
+    except _DAMAGED:
+        return
+    if alert.phase is not Phase.PENDING:
+        yield row.rule, key, alert
