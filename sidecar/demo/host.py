@@ -95,7 +95,7 @@ def _story() -> Iterator[Moment]:
 def _dunning() -> Iterator[Moment]:
     """Four failed attempts of one organisation, then it pays."""
     facts = {"org_id": DUNNING, "subscription_id": "sub_1dunning", "org_name": "Zoë & O'Brien"}
-    for after, attempt in ((2.0, 1), (4.5, 2), (7.0, 3), (11.0, 4)):
+    for after, attempt in ((1.0, 1), (2.5, 2), (4.0, 3), (8.0, 4)):
         yield Moment(after, "WARNING", f"Org {DUNNING} has failed payment, attempt #{attempt}")
         failed = {**facts, "attempt_count": attempt}
         yield _metric(after + 0.01, "invoice.payment_failed", "payment_failure", **failed)
@@ -137,11 +137,11 @@ def _subscriptions() -> Iterator[Moment]:
 def _errors() -> Iterator[Moment]:
     """An exception with a key in its text, a failed license sync, a forger at the door."""
     error = "api_key=sk_live_NotARealKey0123456789 refused"
-    yield Moment(8.5, "ERROR", f"Error processing webhook invoice.created: {error}")
-    yield Moment(8.51, "", "Traceback (most recent call last):")
-    yield Moment(8.52, "", f"ConnectionError: {error}")
+    yield Moment(4.5, "ERROR", f"Error processing webhook invoice.created: {error}")
+    yield Moment(4.51, "", "Traceback (most recent call last):")
+    yield Moment(4.52, "", f"ConnectionError: {error}")
     yield _metric(
-        8.53,
+        4.53,
         "invoice.created",
         "processing_error",
         error=error,

@@ -16,15 +16,9 @@ from sidecar.daemon.pacing import POLL_SECONDS, SPACING_SECONDS
 from sidecar.rows import Delta, FileRow
 from sidecar.store.schema import StoreUnavailable
 from support.daemon import RULES
+from support.setup import configure
 
 _T = TypeVar("_T")
-CONFIG = """\
-sources: [{{path: "{folder}/*.log", start_at: beginning}}]
-rule_files: ["{rules}/billing.rules.yaml"]
-state: {{path: "{folder}/state.db"}}
-route: {{receiver: nobody}}
-receivers: [{{name: nobody}}]
-"""
 
 
 class Time:
@@ -57,8 +51,8 @@ class Bench:
     """A pump with everything real around it but time, threads and the durability of `fails`."""
 
     def __init__(self, folder: Path, waits: int, *, fails: int = 0) -> None:
-        (folder / "sidecar.yaml").write_text(CONFIG.format(folder=folder, rules=RULES))
-        config = load_config(str(folder / "sidecar.yaml"), {})
+        path = configure(folder, logs="*.log", rules=RULES / "billing.rules.yaml")
+        config = load_config(str(path), {})
         self.time = Time(waits)
         self.store, _ = open_store(config.state_path, self.time.now())
         start = restore(config, self.store, self.time.now(), shadow=False, aside="")

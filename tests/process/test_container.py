@@ -16,7 +16,7 @@ from support.sinks import SlackSink
 
 ROOT = Path(__file__).parents[2]
 BASE = os.environ.get("BASE_IMAGE", "localhost/python-base:bookworm")
-IMAGE, NAME = "localhost/sidecar:test", "sidecar-test"
+IMAGE, NAME = "localhost/sidecar:test", f"sidecar-test-{os.getpid()}"
 USER = 65532
 HEALTHCHECK = ["sidecar", "healthcheck", "-c", "/etc/sidecar/sidecar.yaml"]
 CONFIG = """\

@@ -19,14 +19,8 @@ from sidecar.daemon.app import open_store, restore
 from support.crash import counted
 from support.daemon import RULES
 from support.read import Writer, compress, copytruncate, rename
+from support.setup import configure, record
 
-CONFIG = """\
-sources: [{{path: "{folder}/app.log", start_at: beginning}}]
-rule_files: ["{rules}/billing.rules.yaml"]
-state: {{path: "{folder}/state.db"}}
-route: {{receiver: nobody}}
-receivers: [{{name: nobody}}]
-"""
 STAMP = "2026-11-02T08:01:16.911048585Z"
 PIECE = 16 * 1024  # where Docker and containerd cut
 
@@ -46,22 +40,18 @@ def pieces(text: str) -> Iterator[tuple[str, bool]]:
         yield text[start : start + PIECE], start + PIECE >= len(text)
 
 
-def record(status: str) -> str:
+def in_three(status: str) -> str:
     """Return a record of three pieces."""
-    fields = {
-        "metric_type": "WEBHOOK_METRIC", "webhook_provider": "stripe",
-        "event_type": "invoice.created", "status": status, "pad": "x" * (2 * PIECE),
-    }  # fmt: skip
-    return f"WEBHOOK_METRIC: {json.dumps(fields)}"
+    return f"WEBHOOK_METRIC: {json.dumps(record(status, pad='x' * (2 * PIECE)))}"
 
 
 class Sidecar:
     """The parts from the log to the state file, which can end without a word and start again."""
 
     def __init__(self, folder: Path) -> None:
-        (folder / "sidecar.yaml").write_text(CONFIG.format(folder=folder, rules=RULES))
+        config = configure(folder, rules=RULES / "billing.rules.yaml")
         self.state = folder / "state.db"
-        self._config = load_config(str(folder / "sidecar.yaml"), {})
+        self._config = load_config(str(config), {})
         self._clock = SystemClock()
         self._start()
 
@@ -141,7 +131,7 @@ def test_records_in_pieces_count_once(
     tmp_path: Path, wrap: Wrap, rotate: Rotate, ends: Callable[[Sidecar], None]
 ) -> None:
     """Two streams whose pieces are interleaved; between any two lines something happens."""
-    out, err = wrap(record("out"), "stdout"), wrap(record("err"), "stderr")
+    out, err = wrap(in_three("out"), "stdout"), wrap(in_three("err"), "stderr")
     lines = [line for pair in itertools.zip_longest(out, err) for line in pair if line]
     writer = Writer(tmp_path / "app.log")
     with sidecar_in(tmp_path) as sidecar:
@@ -159,7 +149,7 @@ def test_records_in_pieces_count_once(
 def test_a_step_for_each_line_and_a_restart_after_each_step(tmp_path: Path, wrap: Wrap) -> None:
     writer = Writer(tmp_path / "app.log")
     for status in ("a", "b"):
-        for line in wrap(record(status), "stdout"):
+        for line in wrap(in_three(status), "stdout"):
             writer.raw(line.encode())
     with sidecar_in(tmp_path) as sidecar:
         for _ in range(8):

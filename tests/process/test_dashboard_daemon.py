@@ -5,30 +5,20 @@ from pathlib import Path
 
 from support.daemon import RULES, SAMPLES, running, until
 from support.grafana import check_dashboard, need, running_prometheus, wait_for_scrapes
+from support.setup import configure, slack_to
 from support.sinks import SlackSink
 
 DASHBOARD = Path(__file__).parents[2] / "grafana" / "billing.json"
-CONFIG = """\
-sources: [{{path: "{folder}/*.log", start_at: beginning}}]
-pattern_files: ["{rules}/*.patterns.yaml"]
-rule_files: ["{rules}/*.rules.yaml"]
-state: {{path: "{folder}/state.db"}}
-http: {{listen: "127.0.0.1:0"}}
-stale_after: 3650d
-route: {{receiver: slack, group_wait: 0s}}
-receivers:
-  - name: slack
-    slack_configs: [{{channel: "#c", api_url: "{slack}"}}]
-"""
 
 
 def test_every_panel_and_variable_has_data_from_the_daemon(tmp_path: Path) -> None:
     need("prometheus")
     for name in ("agentops-host.log", "json-lines.log"):
         shutil.copy(SAMPLES / name, tmp_path)
-    config = tmp_path / "sidecar.yaml"
+    patterns = f'pattern_files: ["{RULES}/*.patterns.yaml"]'
+    rules = RULES / "*.rules.yaml"
     with SlackSink() as slack:
-        config.write_text(CONFIG.format(folder=tmp_path, rules=RULES, slack=slack.url))
+        config = configure(tmp_path, slack_to(slack.url), logs="*.log", rules=rules, more=patterns)
         with running(config) as daemon:
             until(lambda: sum(daemon.events().values()) > 1000, "the samples are read")
             with running_prometheus(tmp_path, f"127.0.0.1:{daemon.port}") as url:

@@ -7,7 +7,7 @@ import sys
 
 def test_the_demo_shows_line_counter_slack_and_mail_and_ends_with_a_summary() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "sidecar", "demo", "--seconds", "9", "--port", "0"],
+        [sys.executable, "-m", "sidecar", "demo", "--seconds", "5", "--port", "0"],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

@@ -5,47 +5,15 @@ import re
 from pathlib import Path
 
 from support.daemon import running, until
+from support.setup import append, configure, mail_to, record, slack_to, write_rule
 from support.sinks import SlackSink, SmtpSink
 
-CONFIG = """\
-sources: [{{path: "{folder}/app.log", start_at: beginning}}]
-rule_files: ["{folder}/failing.rules.yaml"]
-state: {{path: "{folder}/state.db"}}
-http: {{listen: "127.0.0.1:0"}}
-stale_after: 3650d
-global:
-  smtp_smarthost: 127.0.0.1:{smtp}
-  smtp_from: sidecar@example.com
-  smtp_require_tls: false
 # The interval is long enough for all 51 to be read before the group speaks again.
-route:
-  {{receiver: on-call, group_by: [alertname], group_wait: 1s, group_interval: 4s, cooldown: 0s}}
-receivers:
-  - name: on-call
-    slack_configs: [{{channel: "#critical", api_url: "{slack}"}}]
-    email_configs: [{{to: oncall@example.com}}]
-"""
-RULES = """\
-groups:
-  - name: g
-    rules:
-      - alert: Failing
-        match: ['status="failed"']
-        by: [org_id]
-        condition: count() >= 1
-        within: 30d
+ROUTE = "group_by: [alertname], group_wait: 1s, group_interval: 4s, cooldown: 0s"
+RESOLVE = """\
         resolve: {match: ['status="paid"']}
-        labels: {severity: critical}
 """
 ORGS = [f"org_{number:02}" for number in range(50)]
-
-
-def line(status: str, org: str) -> str:
-    record = {
-        "metric_type": "WEBHOOK_METRIC", "webhook_provider": "stripe", "event_type": "e",
-        "status": status, "org_id": org, "timestamp": "2026-11-02T08:00:00",
-    }  # fmt: skip
-    return json.dumps(record) + "\n"
 
 
 def named(text: str) -> set[str]:
@@ -54,15 +22,14 @@ def named(text: str) -> set[str]:
 
 def test_the_new_alert_is_told_and_no_end_is_lost(tmp_path: Path) -> None:
     log = tmp_path / "app.log"
-    log.write_text("".join(line("failed", org) for org in ORGS))
-    (tmp_path / "failing.rules.yaml").write_text(RULES)
+    append(log, *(record("failed", org) for org in ORGS))
+    write_rule(tmp_path, 1, more=RESOLVE)
     with SlackSink() as slack, SmtpSink() as mail:
-        config = tmp_path / "sidecar.yaml"
-        config.write_text(CONFIG.format(folder=tmp_path, slack=slack.url, smtp=mail.port))
+        by_mail, server = mail_to(mail.port)
+        config = configure(tmp_path, slack_to(slack.url), by_mail, route=ROUTE, more=server)
         with running(config) as daemon:
             slack.wait_for(1)
-            with log.open("a") as file:
-                file.write("".join(line("paid", org) for org in ORGS) + line("failed", "org_new"))
+            append(log, *(record("paid", org) for org in ORGS), record("failed", "org_new"))
             posts = slack.wait_for(3, timeout=30)
             mails = mail.wait_for(3, timeout=30)
             until(lambda: daemon.samples()["sidecar_outbox_pending"] == 0, "all is sent")

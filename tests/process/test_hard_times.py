@@ -1,7 +1,6 @@
 """A disk that is full and a clock that jumps, with the daemon in this process."""
 
 import asyncio
-import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,30 +16,8 @@ from sidecar.config.load import load_config
 from sidecar.daemon.app import Daemon
 from support.crash import counted, messages, told
 from support.live import JumpingClock
+from support.setup import append, configure, record, slack_to, write_rule
 from support.sinks import SlackSink
-
-CONFIG = """\
-sources: [{{path: "{folder}/app.log", start_at: beginning}}]
-rule_files: ["{folder}/failing.rules.yaml"]
-state: {{path: "{folder}/state.db"}}
-http: {{listen: "127.0.0.1:0"}}
-route: {{receiver: slack, group_wait: 0s, group_by: ["..."]}}
-receivers:
-  - name: slack
-    slack_configs: [{{channel: "#c", api_url: "{slack}", rate: {{per_second: 1000, burst: 1000}}}}]
-"""
-RULES = """\
-groups:
-  - name: g
-    rules:
-      - alert: Failing
-        match: ['status="failed"']
-        by: [org_id]
-        condition: count() >= 2
-        within: 30d
-        labels: {severity: critical}
-        annotations: {summary: '{{ labels.org_id }} failed twice.'}
-"""
 
 
 @dataclass
@@ -56,14 +33,7 @@ class Life:
     def write(self, status: str, *organisations: int) -> None:
         """Append a line for each organisation, with the time the clock shows."""
         at = datetime.fromtimestamp(self.clock.now(), UTC).replace(tzinfo=None).isoformat()
-        with self.log.open("a") as log:
-            for number in organisations:
-                record = {
-                    "metric_type": "WEBHOOK_METRIC", "webhook_provider": "stripe",
-                    "event_type": "invoice.payment_failed", "status": status,
-                    "timestamp": at, "org_id": f"org_{number}",
-                }  # fmt: skip
-                log.write(json.dumps(record) + "\n")
+        append(self.log, *(record(status, f"org_{n}", timestamp=at) for n in organisations))
 
     async def samples(self) -> dict[str, float]:
         text = (await self.client.get(f"http://127.0.0.1:{self.port}/metrics")).text
@@ -92,10 +62,9 @@ def are_told(slack: SlackSink, expected: int, _samples: dict[str, float]) -> boo
 
 @asynccontextmanager
 async def living(folder: Path, slack: SlackSink) -> AsyncIterator[Life]:
-    (folder / "failing.rules.yaml").write_text(RULES)
-    (folder / "sidecar.yaml").write_text(CONFIG.format(folder=folder, slack=slack.url))
+    write_rule(folder)
+    config = load_config(str(configure(folder, slack_to(slack.url))), {})
     clock, stop = JumpingClock(), asyncio.Event()
-    config = load_config(str(folder / "sidecar.yaml"), {})
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     async with httpx.AsyncClient(trust_env=False) as client, asyncio.TaskGroup() as group:
         daemon = Daemon(config, clock=clock, on_listen=port.set_result)

@@ -16,34 +16,12 @@ from pathlib import Path
 
 from support.crash import Life, counted, in_doubt, messages, posted, run, start
 from support.read import compress, rename
+from support.setup import configure, slack_to, write_rule
 from support.sinks import SlackSink
 
-KILLS = int(os.environ.get("KILLS", "20"))
+KILLS = int(os.environ.get("KILLS", "12"))
 ROTATE_EVERY = 500  # lines
 FAILED_EVERY = 50  # lines; three failures in a row are of one organisation
-CONFIG = """\
-sources: [{{path: "{folder}/app.log", start_at: beginning}}]
-rule_files: ["{folder}/failing.rules.yaml"]
-state: {{path: "{folder}/state.db"}}
-http: {{listen: "127.0.0.1:0"}}
-stale_after: 3650d
-route: {{receiver: slack, group_wait: 0s, group_by: ["..."]}}
-receivers:
-  - name: slack
-    slack_configs: [{{channel: "#c", api_url: "{slack}", rate: {{per_second: 1000, burst: 1000}}}}]
-"""
-RULES = """\
-groups:
-  - name: g
-    rules:
-      - alert: Failing
-        match: ['status="failed"']
-        by: [org_id]
-        condition: count() >= 3
-        within: 30d
-        labels: {severity: critical}
-        annotations: {summary: '{{ labels.org_id }} failed three times.'}
-"""
 LINE = (
     "2026-11-02 08:04:45 - INFO - WEBHOOK_METRIC: {{'metric_type': 'WEBHOOK_METRIC', "
     "'webhook_provider': 'stripe', 'event_type': 'invoice.created', 'status': '{status}', "
@@ -102,12 +80,12 @@ class Host:
 
 
 def test_counters_and_alerts_are_exact_after_kills_at_random_moments(tmp_path: Path) -> None:
-    (tmp_path / "failing.rules.yaml").write_text(RULES)
-    config, state = tmp_path / "sidecar.yaml", tmp_path / "state.db"
+    write_rule(tmp_path, 3)
+    state = tmp_path / "state.db"
     host, doubted = Host(tmp_path / "app.log"), set[str]()
     pick = random.Random(20)
     with SlackSink() as slack:
-        config.write_text(CONFIG.format(folder=tmp_path, slack=slack.url))
+        config = configure(tmp_path, slack_to(slack.url))
         # What was rotated before anybody had looked would be history.
         host.log.touch()
         assert run(Life(config)) == 0

@@ -23,15 +23,8 @@ from sidecar.daemon.pacing import (
 from sidecar.rows import MetaRow
 from support.crash import Boundary, Life, counted, run, stored
 from support.daemon import RULES
+from support.setup import configure, record
 
-CONFIG = """\
-sources: [{{path: "{folder}/*.log", start_at: beginning}}]
-rule_files: ["{rules}/billing.rules.yaml"]
-state: {{path: "{folder}/state.db"}}
-http: {{listen: "127.0.0.1:0"}}
-route: {{receiver: nobody}}
-receivers: [{{name: nobody}}]
-"""
 KILLED = -signal.SIGKILL
 
 
@@ -89,18 +82,12 @@ def test_lines_of_other_logs_read_in_between_do_not_save_the_guilty_one() -> Non
 
 
 def line(status: str, number: int) -> str:
-    record = {
-        "metric_type": "WEBHOOK_METRIC", "webhook_provider": "stripe",
-        "event_type": "invoice.created", "status": status, "event_id": f"evt_{number}",
-    }  # fmt: skip
-    return json.dumps(record) + "\n"
+    return json.dumps(record(status, event_id=f"evt_{number}")) + "\n"
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    path = tmp_path / "sidecar.yaml"
-    path.write_text(CONFIG.format(folder=tmp_path, rules=RULES))
-    return path
+    return configure(tmp_path, logs="*.log", rules=RULES / "billing.rules.yaml")
 
 
 def test_the_line_that_kills_the_process_is_set_aside_and_all_others_count(config: Path) -> None:

@@ -16,16 +16,10 @@ from sidecar import cli
 from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
 from sidecar.daemon.app import Daemon
+from support.daemon import RULES
+from support.setup import configure
 
 SCRIPT = Path(__file__).parents[1] / "support" / "start_seen.py"
-CONFIG = """\
-sources: [{{path: "{folder}/app.log", start_at: beginning}}]
-rule_files: ["{rules}/*.rules.yaml"]
-state: {{path: "{folder}/state.db"}}
-http: {{listen: "127.0.0.1:0"}}
-route: {{receiver: nobody}}
-receivers: [{{name: nobody}}]
-"""
 # What the daemon needs only to send and to answer: a quarter of its start.
 LATE = {
     "httpx",
@@ -40,10 +34,7 @@ LATE = {
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     (tmp_path / "app.log").write_text("nothing of interest\n")
-    path = tmp_path / "sidecar.yaml"
-    rules = Path(__file__).parent.parent.parent / "rules"
-    path.write_text(CONFIG.format(folder=tmp_path, rules=rules))
-    return path
+    return configure(tmp_path, rules=RULES / "*.rules.yaml")
 
 
 def seen_by(*arguments: str) -> Any:

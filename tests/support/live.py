@@ -1,6 +1,5 @@
 """A daemon with small rules of its own, a log to write to, and Slack's stand-in to look at."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ import httpx
 
 from sidecar.clock import SystemClock
 from support.daemon import DaemonProcess, running, until
+from support.setup import append, record
 from support.sinks import SlackSink
 
 CONFIG = """\
@@ -63,12 +63,7 @@ class Stage:
         self.folder, self.daemon, self.slack = folder, daemon, slack
 
     def log(self, status: str, org: str = "org_1", *, name: str = "app.log", **more: Any) -> None:
-        record = {
-            "metric_type": "WEBHOOK_METRIC", "webhook_provider": "stripe", "event_type": "e",
-            "status": status, "org_id": org, "timestamp": "2026-11-02T08:00:00", **more,
-        }  # fmt: skip
-        with (self.folder / "logs" / name).open("a") as log:
-            log.write(json.dumps(record) + "\n")
+        append(self.folder / "logs" / name, record(status, org, **more))
 
     def counted(self, events: int) -> None:
         until(lambda: sum(self.daemon.events().values()) == events, f"{events} events are counted")

@@ -115,9 +115,9 @@ def test_what_a_refusal_means(status: int, body: bytes, kind: str, verdict: str)
     assert (outcome.kind, outcome.verdict) == (FailureKind(kind), Verdict(verdict))
 
 
-@pytest.mark.parametrize("status", range(300, 600))
-def test_no_status_but_2xx_is_ever_taken_for_accepted(status: int) -> None:
-    assert isinstance(classify(status, {}, b"ok"), Failed)
+def test_no_status_but_2xx_is_ever_taken_for_accepted() -> None:
+    accepted = [s for s in range(300, 600) if not isinstance(classify(s, {}, b"ok"), Failed)]
+    assert accepted == []
 
 
 @pytest.mark.parametrize(
