@@ -127,7 +127,7 @@ class RejectReason(StrEnum):
     BAD_FIELD = "bad_field"
     TOO_DEEP = "too_deep"
     TOO_LONG = "too_long"
-    POISON = "poison"  # it ended the process three times: passed over without being read
+    POISON = "poison"  # reading it raises, or ended the process three times
 
 
 class Reject(msgspec.Struct, frozen=True):

@@ -125,8 +125,8 @@ def _datetime(values: Sequence[Any], named: Mapping[str, Any]) -> str:
     return datetime(*values[:7]).replace(tzinfo=zone).isoformat()  # noqa: DTZ001 - as logged
 
 
-def _timedelta(_values: Sequence[Any], named: Mapping[str, Any]) -> float:
-    return timedelta(**named).total_seconds()
+def _timedelta(values: Sequence[Any], named: Mapping[str, Any]) -> float:
+    return timedelta(*values, **named).total_seconds()
 
 
 def _timezone(values: Sequence[Any], _named: Mapping[str, Any]) -> str:

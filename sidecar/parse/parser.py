@@ -24,6 +24,7 @@ from sidecar.parse.event import (
 )
 from sidecar.parse.fast import (
     LEAST,
+    NO_HEAD,
     Block,
     Claims,
     Heads,
@@ -32,7 +33,7 @@ from sidecar.parse.fast import (
     find_claims,
     read_objects,
 )
-from sidecar.parse.objects import MARKER_BYTES, NOT_JSON, Unreadable
+from sidecar.parse.objects import MARKER_BYTES, Unreadable
 from sidecar.parse.patterns import Pattern, TextPatterns
 from sidecar.parse.prefix import Prefix
 from sidecar.parse.record import Record, find_records
@@ -55,7 +56,10 @@ class Collector:
 
     def take_block(self, block: Block) -> bool:
         """Take every event of `block`; False, with nothing taken, when one needs a closer look."""
-        found = block.tallies()
+        try:
+            found = block.tallies()
+        except Exception:  # noqa: BLE001 - one of its lines; read singly, it is found
+            return False
         if found is None or not all(_fits(triple) for triple in found):
             return False
         if max(newest for _, newest in found.values()) > self._latest:
@@ -65,7 +69,7 @@ class Collector:
                 self._admit(triple)
         try:
             self._parsed.events += block.events_of(self._whole & found.keys())
-        except NOT_JSON:
+        except Exception:  # noqa: BLE001 - same
             return False
         for triple, (count, newest) in found.items():
             if triple not in self._whole:
@@ -180,6 +184,8 @@ class Parser:
     ) -> Parsed:
         """Return what `chunk` holds; never raises, whatever the bytes.
 
+        An exception from one line is a reject of that line.
+
         `now` is the time of reading, in seconds since the epoch: the event time of last resort.
         `wanted` is asked at most once per triple; events of other triples are only tallied.
         `ordinary`: what `parse_ordinary` has found in the chunk already, if it did.
@@ -200,6 +206,14 @@ class Parser:
         That is so of JSON objects alone, and of lines of which only the marker's can be events;
         also in whole lines of a container, where the log has no unfinished one.
         """
+        try:
+            return self._parse_blocks(chunk, now, wanted)
+        except Exception:  # noqa: BLE001 - one of its lines; read singly, it is found
+            return None
+
+    def _parse_blocks(
+        self, chunk: Chunk, now: float, wanted: Callable[[Triple], bool]
+    ) -> Parsed | None:
         out = Collector(now, wanted, self._prefix_of(chunk))
         bare = unwrap_all(chunk.data, chunk.format)
         data = chunk.data if bare is None else bare
@@ -222,7 +236,7 @@ class Parser:
         if not self._is_wrapped(chunk):
             self._scan(chunk.data, chunk.start, out)
             return
-        for line in self._whole_lines(chunk):
+        for line in self._whole_lines(chunk, out):
             if MARKER_BYTES in line.text or line.too_long or self._patterns.suspects(line.text):
                 self._read(line, out)
 
@@ -246,10 +260,15 @@ class Parser:
     def _is_wrapped(self, chunk: Chunk) -> bool:
         return chunk.format is not LogFormat.PLAIN and may_be_wrapped(chunk.data)
 
-    def _whole_lines(self, chunk: Chunk) -> Iterator[Line]:
+    def _whole_lines(self, chunk: Chunk, out: Collector | None = None) -> Iterator[Line]:
         position = chunk.start
         for raw in chunk.data.split(b"\n"):
-            line = self._joiner.unwrap(chunk, raw, position)
+            try:
+                line = self._joiner.unwrap(chunk, raw, position)
+            except Exception:  # noqa: BLE001 - as of a line that is not wrapped
+                line = None
+                if out is not None:
+                    out.reject(RejectReason.POISON, position, _text(raw[:_SAMPLE]))
             if line is not None:
                 yield line
             position += len(raw) + 1
@@ -295,7 +314,10 @@ class Parser:
 
     def _take_claims(self, claims: Claims, start: int, out: Collector) -> None:
         """Read ordinary lines with the marker, as blocks between those that need care."""
-        heads, odd = claims.heads(self._claims)
+        try:
+            heads, odd = claims.heads(self._claims)
+        except Exception:  # noqa: BLE001 - one of its lines; read singly, it is found
+            heads, odd = [NO_HEAD] * len(claims.objects), list(range(len(claims.objects)))
         if not odd and out.take_block(block_of(claims.objects, heads)):
             return
         lines = claims.lines()
@@ -321,21 +343,25 @@ class Parser:
 
     def _read_part(self, text: str, position: int, stamp: float | None, out: Collector) -> None:
         try:
-            records = find_records(text, out.prefix)
+            for record in self._records(text, position, out):
+                try:
+                    out.add(record, stamp)
+                except Unreadable as wrong:
+                    out.reject(wrong.reason, position, text)
+        except Exception:  # noqa: BLE001 - whatever it is, it is this line's and not the process's
+            out.reject(RejectReason.POISON, position, text)
+
+    def _records(self, text: str, position: int, out: Collector) -> list[Record]:
+        try:
+            if records := find_records(text, out.prefix):
+                return records
         except Unreadable as wrong:
-            records = []
             out.reject(wrong.reason, position, text)
             if not isinstance(wrong.reason, ForeignReason):
-                return
-        if not records:
-            # Whatever a line quotes, its own sentence counts: else a stranger could silence it.
-            record = self._patterns.find_record(text, out.prefix)
-            records = [] if record is None else [record]
-        for record in records:
-            try:
-                out.add(record, stamp)
-            except Unreadable as wrong:
-                out.reject(wrong.reason, position, text)
+                return []
+        # Whatever a line quotes, its own sentence counts: else a stranger could silence it.
+        record = self._patterns.find_record(text, out.prefix)
+        return [] if record is None else [record]
 
 
 def _lines(data: bytes) -> list[bytes]:

@@ -22,7 +22,7 @@ from sidecar.daemon.pacing import (
 )
 from sidecar.rows import MetaRow
 from support.crash import Boundary, Life, counted, run, stored
-from support.daemon import RULES
+from support.daemon import RULES, running, until
 from support.setup import configure, record
 
 KILLED = -signal.SIGKILL
@@ -136,6 +136,20 @@ def test_an_ordinary_run_leaves_no_trace(config: Path) -> None:
     (config.parent / "app.log").write_text(line("fine", 0))
     assert run(Life(config)) == 0
     assert not [row for row in stored(config.parent / "state.db", MetaRow) if row.name == "running"]
+
+
+def test_lines_that_raise_are_rejects_at_once_and_the_daemon_ends_as_asked(config: Path) -> None:
+    values = ("Decimal(1.5)", "Decimal((0,(1,2),3))", "timezone()", "<a: Decimal(1.5)>")
+    with running(config) as daemon, (config.parent / "app.log").open("a") as log:
+        for number, value in enumerate(values):
+            log.write(line("fine", number))
+            log.write(f"WEBHOOK_METRIC: {{'event_type': 'a', 'status': 'b', 'amount': {value}}}\n")
+            log.flush()
+            poison = 'sidecar_rejects_total{reason="poison"}'
+            until(lambda: daemon.samples()[poison] == number + 1, "the line is a reject")  # noqa: B023
+        until(lambda: sum(daemon.events().values()) == len(values), "all others count")
+        assert daemon.stop() == 0
+    assert counted(config.parent / "state.db") == Counter(fine=len(values))
 
 
 def said(config: Path) -> list[str]:
