@@ -1,6 +1,6 @@
-"""What a secret looks like: the names that hold one, and its shapes anywhere in a text.
+"""Redaction: what leaves the process or is stored goes through here first.
 
-Redaction: what leaves the process or is stored goes through here first.
+A secret is known by the name that holds it, or by its shape anywhere in a text.
 """
 
 import binascii
@@ -136,6 +136,13 @@ _NAMES_IN_TEXT = (
     r"|private[_-]?key|access[_-]?key|signing[_-]?key|authorization|cvc|cvv|credentials)"
 )
 
+_MAIL_ADDRESS = SecretShape(
+    compile_re2(
+        r"([\pL\pN.!#$%&\'*+/=?^_`{|}~-]+)@([\pL\pN](?:[\pL\pN.-]*[\pL\pN])?\.[\pL\pN]{2,})"
+    ),
+    _mask_mail,
+)
+
 # Order matters: what is long and framed goes first, or a part of it would be taken for the whole.
 SHAPES = (
     # PEM blocks, also one that is cut off, or has its newlines escaped
@@ -176,14 +183,14 @@ SHAPES = (
     ),
     # card numbers, in groups or not
     SecretShape(compile_re2(r"[0-9](?:[ -]?[0-9]){12,}"), _hide_cards),
-    # mail addresses
-    SecretShape(
-        compile_re2(
-            r"([\pL\pN.!#$%&\'*+/=?^_`{|}~-]+)@([\pL\pN](?:[\pL\pN.-]*[\pL\pN])?\.[\pL\pN]{2,})"
-        ),
-        _mask_mail,
-    ),
+    _MAIL_ADDRESS,
 )
+
+
+def is_secret_text(text: str) -> bool:
+    """Return whether some part of `text` has a secret's shape; a mail address is none."""
+    text = _unicode(text)
+    return any(shape.hide(text) != text for shape in SHAPES if shape is not _MAIL_ADDRESS)
 
 
 TRUNCATED = "...[truncated]"

@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from sidecar.cli.client import Client, options
+from sidecar.cli.output import Part, by_word, say, say_row, widths
 
 _HEAD = ("STATE", "SEVERITY", "SINCE (UTC)", "ALERT", "KEY", "SUMMARY")
 
@@ -26,34 +27,25 @@ def alerts(url: str | None, path: str | None, token_file: str | None, form: str)
     found: list[dict[str, Any]] = Client(url, path, token_file).get("/api/v1/alerts")["alerts"]
     if form == "json":
         for alert in found:
-            click.echo(msgspec.json.encode(alert).decode())
+            say(msgspec.json.encode(alert).decode())
         return
     if not found:
-        click.echo("no alerts")
+        say("no alerts")
         return
-    for line in _table([_HEAD, *map(_row, found)]):
-        click.echo(line)
+    rows = [_HEAD, *map(_row, found)]
+    wide = widths(rows)
+    for row in rows:
+        say_row(row, wide)
 
 
-def _row(alert: dict[str, Any]) -> tuple[str, ...]:
+def _row(alert: dict[str, Any]) -> tuple[Part, ...]:
     since = datetime.fromtimestamp(alert["since"], UTC)
     key = " ".join(f"{name}={value}" for name, value in alert["key"].items())
     return (
-        alert["state"],
-        alert["severity"],
+        by_word(alert["state"]),
+        by_word(alert["severity"]),
         f"{since:%Y-%m-%d %H:%M:%S}",
         alert["alertname"],
         key or "-",
         " ".join(alert["annotations"].get("summary", "").split()),
     )
-
-
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Return rows as lines; the last column is as long as it likes."""
-    widths = [max(len(row[place]) for row in rows) for place in range(len(_HEAD) - 1)]
-    return [
-        "  ".join(
-            [*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1]]
-        ).rstrip()
-        for row in rows
-    ]

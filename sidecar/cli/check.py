@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from sidecar.cli.logfiles import UnreadableLogError
+from sidecar.cli.output import paint, say, say_faults
 from sidecar.clock import SystemClock
 from sidecar.config.load import Checked, check_config, check_files
 from sidecar.syntax.files import environment
@@ -104,15 +105,15 @@ def _print(results: Iterable[Checked]) -> None:
     results = list(results)
     # A rule file checked both by name and through the configuration is wrong only once.
     faults = sorted({fault for result in results for fault in result.faults})
-    for fault in faults:
-        click.echo(str(fault))
+    say_faults(faults)
     errors = sum(fault.severity == "error" for fault in faults)
     problems = ", ".join(
         _counted(count, word)
         for count, word in ((errors, "error"), (len(faults) - errors, "warning"))
         if count
     )
-    click.echo(f"{_summary(results)}: {problems or 'fine'}")
+    colour = "red" if errors else "yellow" if faults else "green"
+    say(f"{_summary(results)}: ", paint(problems or "fine", colour))
 
 
 def _summary(results: list[Checked]) -> str:

@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from sidecar.cli.healthcheck import DEFAULT_URL, reachable
+from sidecar.cli.output import say
 from sidecar.config.http import Http, read_http
 from sidecar.syntax.faults import ConfigError
 from sidecar.syntax.files import read_secret
@@ -84,5 +85,5 @@ class Client:
 
 def end(sentence: str, code: int) -> NoReturn:
     """Say one sentence on stderr and exit."""
-    click.echo(f"sidecar: {sentence}", err=True)
+    say(f"sidecar: {sentence}", err=True)
     sys.exit(code)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from sidecar.cli.output import paint, say
 from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
 from sidecar.daemon import logging as logs
@@ -79,7 +80,7 @@ def demo(seconds: float, port: int) -> None:
 
 
 async def _demo(folder: Path, seconds: float, port: int) -> None:
-    screen, stop, served = Screen(), asyncio.Event(), asyncio.Event()
+    screen, stop, served = Screen(say), asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     slack_port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -126,7 +127,7 @@ async def _daemon(
 
     group.create_task(run())
     url = f"http://127.0.0.1:{await listening}/metrics"
-    click.echo(click.style(f"  metrics at {url}; Ctrl-C ends it early", bold=True))
+    say(paint(f"  metrics at {url}; Ctrl-C ends it early", bold=True))
     return url
 
 

@@ -8,6 +8,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import click
 
+from sidecar.cli.output import say
+
 if TYPE_CHECKING:
     from sidecar.config.http import Http
 
@@ -69,5 +71,5 @@ def reachable(http: "Http") -> str:
 
 
 def _end(line: str, *, healthy: bool) -> NoReturn:
-    click.echo(line if healthy else f"unhealthy: {line}", err=not healthy)
+    say(line if healthy else f"unhealthy: {line}", err=not healthy)
     sys.exit(0 if healthy else 1)

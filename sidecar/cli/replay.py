@@ -1,11 +1,8 @@
-"""How a replay reads: lines of a table, JSON lines, and the summary below.
-
-`sidecar replay`: what would have been sent for a history, and what a change would change.
-"""
+"""`sidecar replay`: what would have been sent for a history, and what a change would change."""
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -15,10 +12,11 @@ import click
 import msgspec
 
 from sidecar.cli.logfiles import UnreadableLogError, read_chunks
+from sidecar.cli.output import by_word, say, say_faults, say_row, widths
 from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
 from sidecar.config.settings import Config
-from sidecar.notify.model import SEVERITIES
+from sidecar.notify.model import SEVERITIES, NoticeStatus, Reason
 from sidecar.parse.event import instant
 from sidecar.render.sandbox import one_line, utc
 from sidecar.simulate.messages import Change, Message, ToldAlert, condensed, difference
@@ -29,34 +27,52 @@ from sidecar.syntax.files import environment
 _KEYS = ("alert", "labels", "state", "severity", "receiver", "reason", "late")
 _UNLABELLED = ("alertname", "severity")
 _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
-HEADING = f"{'TIME (UTC)':19}  {'SEVERITY':8}  {'STATE':18}  {'RECEIVER':12}  {'REASON':23}  ALERT"
+HEADING = ("TIME (UTC)", "SEVERITY", "STATE", "RECEIVER", "REASON", "ALERT")
 
 
-def row(told: ToldAlert) -> str:
-    """Return one line of the table."""
-    labels = (f"{name}={value}" for name, value in told.labels.items() if name not in _UNLABELLED)
-    reason = f"{told.reason} (late)" if told.late and "late" not in told.reason else told.reason
-    about = _shown(" ".join((told.alert, *labels)))
-    return (
-        f"{utc(told.at)[:19]}  {told.severity:8}  {told.state:18}  {told.receiver:12}  "
-        f"{reason:23}  {about}"
-    )
+class _Table:
+    """Prints the alerts of messages as they come, in columns as wide as anything may be."""
 
+    def __init__(self, config: Config) -> None:
+        longest = (
+            "2026-11-02 08:00:00",
+            max(SEVERITIES, key=len),
+            max(NoticeStatus, key=len),
+            max(config.receivers, key=len),
+            max(Reason, key=len),
+            "",
+        )
+        self._widths = widths([HEADING, longest])
 
-def rows(message: Message) -> Iterator[str]:
-    """Yield a line for each alert of a message."""
-    yield from map(row, message.told)
+    def heading(self) -> None:
+        say_row(HEADING, self._widths)
 
+    def message(self, message: Message) -> None:
+        for told in message.told:
+            self._row(told)
 
-def change_rows(change: Change) -> Iterator[str]:
-    """Yield what became of one notice: added, removed, or how it was and how it is."""
-    sign = _SIGNS[change.kind]
-    if change.before is not None and change.after is not None:
-        yield f"{sign} {row(change.after)}"
-        yield f"    was {row(change.before)}"
-        yield f"    changed: {', '.join(change.fields)}"
-    else:
-        yield f"{sign} {row(change.told)}"
+    def change(self, change: Change) -> None:
+        """Print what became of one notice: added, removed, or how it was and how it is."""
+        sign = f"{_SIGNS[change.kind]} "
+        if change.before is not None and change.after is not None:
+            self._row(change.after, sign)
+            self._row(change.before, "    was ")
+            say(f"    changed: {', '.join(change.fields)}")
+        else:
+            self._row(change.told, sign)
+
+    def _row(self, told: ToldAlert, before: str = "") -> None:
+        labels = (f"{name}={text}" for name, text in told.labels.items() if name not in _UNLABELLED)
+        late = told.late and "late" not in told.reason
+        row = (
+            utc(told.at)[:19],
+            by_word(told.severity),
+            by_word(told.state),
+            told.receiver,
+            f"{told.reason} (late)" if late else told.reason,
+            one_line(" ".join((told.alert, *labels))),
+        )
+        say_row(row, self._widths, before=before)
 
 
 def json_line(told: ToldAlert) -> str:
@@ -81,11 +97,6 @@ def _plain(told: ToldAlert) -> dict[str, Any]:
     return {"at": stamp(told.at), **{key: getattr(told, key) for key in _KEYS}}
 
 
-def _shown(text: str) -> str:
-    """Return what a log said on one line, without what could steer a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in one_line(text))
-
-
 def _json(value: dict[str, Any]) -> str:
     return msgspec.json.encode(value).decode()
 
@@ -99,10 +110,10 @@ def summary(replay: Replay) -> Iterator[str]:
     """Yield what the whole history came to."""
     counts, total = replay.counts, replay.summary
     if replay.first_at is None or replay.last_at is None:
-        yield f"no events in {counts.lines:,} lines"
+        yield f"no events in {_of(counts.lines, 'line')}"
         return
     span = f"{utc(replay.first_at)} to {utc(replay.last_at)}"
-    yield f"{counts.events:,} events in {counts.lines:,} lines, {span}"
+    yield f"{_of(counts.events, 'event')} in {_of(counts.lines, 'line')}, {span}"
     severities = [*reversed(SEVERITIES), *sorted(total.alerts.keys() - set(SEVERITIES))]
     yield f"alerts      {_counts((name, total.alerts[name]) for name in severities)}"
     yield f"messages    {'; '.join(_receivers(replay)) or 'none'}"
@@ -198,7 +209,7 @@ def replay(  # noqa: PLR0917 - click passes them by name
             else:
                 _compare(make(before), make(after), progress, format_)
     except UnreadableLogError as wrong:
-        click.echo(f"sidecar: {wrong}", err=True)
+        say(f"sidecar: {wrong}", err=True)
         sys.exit(CANNOT_START)
 
 
@@ -206,8 +217,7 @@ def _load(path: str) -> Config:
     try:
         return load_config(path, environment())
     except ConfigError as wrong:
-        for fault in wrong.faults:
-            click.echo(str(fault), err=True)
+        say_faults(wrong.faults, err=True)
         sys.exit(PROBLEMS)
 
 
@@ -252,21 +262,20 @@ class _Progress:
 
 def _show(replay: Replay, progress: _Progress, format_: str) -> None:
     """Print each message as it comes, and the summary."""
-    lines = _lines(replay, progress.logs(), format_)
+    messages: Iterable[Message] = replay.messages(progress.logs())
     # On one terminal the bar and the table would write over each other.
-    for line in list(lines) if progress.shown and sys.stdout.isatty() else lines:
-        click.echo(line)
-    _summary(replay, progress, format_)
-
-
-def _lines(replay: Replay, logs: list[ReplayedLog], format_: str) -> Iterator[str]:
+    if progress.shown and sys.stdout.isatty():
+        messages = list(messages)
+    table = _Table(replay.config)
     if format_ == "table":
-        yield HEADING
-    for message in replay.messages(logs):
-        if format_ == "json":
-            yield from map(json_line, message.told)
-        else:
-            yield from rows(message)
+        table.heading()
+    for message in messages:
+        if format_ == "table":
+            table.message(message)
+            continue
+        for told in message.told:
+            say(json_line(told))
+    _summary(replay, progress, format_)
 
 
 def _compare(before: Replay, after: Replay, progress: _Progress, format_: str) -> None:
@@ -274,22 +283,22 @@ def _compare(before: Replay, after: Replay, progress: _Progress, format_: str) -
     then = [condensed(message) for message in before.messages(progress.logs())]
     now = [condensed(message) for message in after.messages(progress.logs())]
     changes = difference(then, now)
+    table = _Table(after.config)
     for change in changes:
-        if format_ == "json":
-            click.echo(change_line(change))
+        if format_ == "table":
+            table.change(change)
         else:
-            for line in change_rows(change):
-                click.echo(line)
+            say(change_line(change))
     counts = Counter(change.kind for change in changes)
     _summary(after, progress, format_)
     found = ", ".join(f"{counts[kind]} {kind}" for kind in ("added", "removed", "changed"))
-    click.echo(f"difference  {found}", err=format_ == "json")
+    say(f"difference  {found}", err=format_ == "json")
 
 
 def _summary(replay: Replay, progress: _Progress, format_: str) -> None:
     """Print the summary; beside JSON lines it goes to stderr, so that stdout stays JSON."""
     progress.__exit__()
     if format_ == "table":
-        click.echo()
+        say()
     for line in summary(replay):
-        click.echo(line, err=format_ == "json")
+        say(line, err=format_ == "json")

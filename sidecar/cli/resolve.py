@@ -3,6 +3,7 @@
 import click
 
 from sidecar.cli.client import Client, options
+from sidecar.cli.output import say
 
 
 @click.command()
@@ -22,7 +23,7 @@ def resolve(
         "/api/v1/alerts/resolve", {"alertname": alert, "key": wanted}
     )
     about = " ".join(f"{name}={value}" for name, value in wanted.items())
-    click.echo(f"resolved {alert}{' for ' if about else ''}{about}")
+    say(f"resolved {alert}{' for ' if about else ''}{about}")
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from sidecar.cli.output import say
 from sidecar.clock import Clock, SystemClock
 from sidecar.config.load import load_config
 from sidecar.config.settings import Config
@@ -38,7 +39,7 @@ def run(path: str, *, shadow: bool) -> None:
         config = load_config(path, os.environ)
     except ConfigError as wrong:
         for fault in wrong.faults:
-            click.echo(str(fault), err=True)
+            say(str(fault), err=True)
         sys.exit(PROBLEMS if os.access(path, os.R_OK) else CANNOT_START)
     _log_by(config)
     sys.exit(run_daemon(config, SystemClock(), shadow=shadow))
@@ -52,7 +53,7 @@ def run_daemon(config: Config, clock: Clock, *, shadow: bool = False) -> int:
         asyncio.run(_until_signal(config, clock, shadow=shadow))
     except* (StoreError, StoreUnavailable, StartError) as cannot:
         for sentence in cannot.exceptions:
-            click.echo(f"sidecar: {sentence}", err=True)
+            say(f"sidecar: {sentence}", err=True)
         code = CANNOT_START
     return code
 

@@ -1,10 +1,28 @@
-"""`sidecar schema`: JSON Schemas of the files that users write, for editors."""
+"""`sidecar schema`: JSON Schemas (2020-12) of the files that users write, for editors.
+
+They know keys and shapes; the loader has the last word.
+"""
 
 import json
+from collections.abc import Callable
+from functools import partial
 
 import click
 
-from sidecar.config.schema import SCHEMAS
+from sidecar.cli.output import say
+from sidecar.config.rulefiles import RuleFile
+from sidecar.config.settings import settings_of
+from sidecar.parse.patterns import PatternFile
+from sidecar.receivers import KINDS
+from sidecar.ruletest.cases import CaseFile
+from sidecar.syntax.table import Schema, document
+
+SCHEMAS: dict[str, Callable[[], Schema]] = {
+    "config": partial(document, settings_of(KINDS), "Configuration of the sidecar"),
+    "rules": partial(document, RuleFile, "Rules of the sidecar"),
+    "patterns": partial(document, PatternFile, "Patterns of the sidecar"),
+    "tests": partial(document, CaseFile, "Rule tests of the sidecar"),
+}
 
 
 @click.command()
@@ -17,9 +35,5 @@ def schema(name: str) -> None:
 
     # yaml-language-server: $schema=docs/schema/config.schema.json
     """
-    click.echo(schema_text(name), nl=False)
-
-
-def schema_text(name: str) -> str:
-    """Return the schema as it is shipped in docs/schema."""
-    return json.dumps(SCHEMAS[name](), indent=2, ensure_ascii=False) + "\n"
+    for line in json.dumps(SCHEMAS[name](), indent=2, ensure_ascii=False).split("\n"):
+        say(line)

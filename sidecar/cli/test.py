@@ -1,22 +1,23 @@
 """`sidecar test`: runs the cases of rule tests and shows where they fail, side by side."""
 
-import shutil
 import textwrap
 from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher
+from itertools import zip_longest
 from pathlib import Path
 
 import click
 
+from sidecar.cli.output import paint, room, say, say_faults, say_row
 from sidecar.render.sandbox import utc
 from sidecar.ruletest.cases import load_tests
 from sidecar.ruletest.judge import CaseResult, Failure, judge
 from sidecar.syntax.faults import ConfigError
 
 _TESTS = (".test.yaml", ".test.yml")
-_WIDEST, _NARROWEST = 160, 60
 _READABLE = click.Path(exists=True, readable=True, path_type=Path)
 _SAME, _DIFFERENT, _ONLY_EXPECTED, _ONLY_GOT = " ", "|", "<", ">"
+_MARKS = {_DIFFERENT: "red", _ONLY_EXPECTED: "red", _ONLY_GOT: "red"}
 
 
 @click.command()
@@ -33,15 +34,14 @@ def test(paths: tuple[Path, ...]) -> None:
             suite = load_tests(str(path))
         except ConfigError as wrong:
             faulty += 1
-            for fault in wrong.faults:
-                click.echo(str(fault))
+            say_faults(wrong.faults)
             continue
         verdicts = [judge(case, suite.config) for case in suite.cases]
         cases += len(verdicts)
         failed += sum(bool(verdict.failures) for verdict in verdicts)
-        for line in _report(verdicts):
-            click.echo(line)
-    click.echo(_summary(cases, failed, faulty))
+        for verdict in verdicts:
+            _report(verdict)
+    say(paint(_summary(cases, failed, faulty), "red" if failed or faulty else "green"))
     if failed or faulty:
         raise click.exceptions.Exit(1)
 
@@ -60,37 +60,36 @@ def _files(paths: Iterable[Path]) -> list[Path]:
     return list(found.values())
 
 
-def _report(verdicts: Iterable[CaseResult]) -> Iterator[str]:
-    for verdict in verdicts:
-        for failure in verdict.failures:
-            yield f"{failure.place}: FAIL {verdict.case.name}: {failure.asked} at {utc(failure.at)}"
-            yield from _side_by_side(failure)
-        for warning in verdict.bad_instants:
-            yield f"{verdict.case.place}: warning: {verdict.case.name}: {warning}"
-        if verdict.failures:
-            yield from _inputs(verdict)
+def _report(verdict: CaseResult) -> None:
+    for failure in verdict.failures:
+        about = f"{verdict.case.name}: {failure.asked} at {utc(failure.at)}"
+        say(paint(failure.place, bold=True), ": ", paint("FAIL", "red", bold=True), f" {about}")
+        _side_by_side(failure)
+    for warning in verdict.bad_instants:
+        place = paint(verdict.case.place, bold=True)
+        say(place, ": ", paint("warning", "yellow", bold=True), f": {verdict.case.name}: {warning}")
+    if verdict.failures:
+        _inputs(verdict)
 
 
-def _inputs(verdict: CaseResult) -> Iterator[str]:
+def _inputs(verdict: CaseResult) -> None:
     """Say what the inputs were to the parser: the usual reason why nothing fired."""
-    yield f"  its inputs made {_of(verdict.events, 'event')}"
+    say(f"  its inputs made {_of(verdict.events, 'event')}")
     for reason in sorted(set(verdict.rejects)):
         count = verdict.rejects.count(reason)
-        yield f"  {_of(count, 'line')} with the marker made none: {reason.value}"
-    yield ""
+        say(f"  {_of(count, 'line')} with the marker made none: {reason.value}")
+    say()
 
 
-def _side_by_side(failure: Failure) -> Iterator[str]:
-    """Yield both sides in two columns, as `diff --side-by-side` marks them."""
-    width = max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size((100, 24)).columns))
-    column = (width - 5) // 2
-    yield f"  {'expected'.ljust(column)}   got"
+def _side_by_side(failure: Failure) -> None:
+    """Print both sides in two columns, as `diff --side-by-side` marks them."""
+    column = (room() - 5) // 2
+    say_row(("expected", "  got"), [column], before="  ", gap=" ")
     for mark, left, right in _aligned(failure.expected, failure.got):
         lefts, rights = _wrapped(left, column), _wrapped(right, column)
-        for number in range(max(len(lefts), len(rights))):
-            one = lefts[number] if number < len(lefts) else ""
-            other = rights[number] if number < len(rights) else ""
-            yield f"  {one.ljust(column)} {mark} {other}".rstrip()
+        for one, other in zip_longest(lefts, rights, fillvalue=""):
+            row = (one, paint(mark, _MARKS.get(mark)), other)
+            say_row(row, [column, 1], before="  ", gap=" ")
 
 
 def _aligned(left: tuple[str, ...], right: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 from typing import Any
 
-import click
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from sidecar.cli.output import paint
 from sidecar.core import Step
 from sidecar.rows import SeriesRow
 
@@ -93,8 +93,8 @@ _EVERYDAY = ('"status":"received"', '"status":"processed"', '"status":"usage_cha
 class Screen:
     """Prints log lines, counters, Slack messages and mails; counts them for the summary."""
 
-    def __init__(self, echo: Callable[[str], None] = click.echo) -> None:
-        self._echo = echo
+    def __init__(self, say: Callable[..., None]) -> None:
+        self._say = say
         self._seen: dict[tuple[str, str], str] = {}
         self.counts: Counter[str] = Counter()
 
@@ -104,7 +104,7 @@ class Screen:
         text = line.decode().rstrip("\n")
         everyday = any(word in text for word in _EVERYDAY_LINES)
         shown = text[: WIDTH - 1] + "…" if everyday and len(text) > WIDTH else text
-        self._echo(click.style(f"  log   {shown}", dim=everyday))
+        self._say(paint(f"  log   {shown}", dim=everyday))
 
     def step(self, step: Step) -> None:
         self.counts["events"] += step.events
@@ -115,7 +115,7 @@ class Screen:
             self._seen[row.name, row.labels] = row.value
             everyday = any(word in row.labels.replace(" ", "") for word in _EVERYDAY)
             if row.value not in {before, "0", "0.0"} and not everyday:
-                self._echo(click.style(f"  count {_series(row)}", fg="cyan"))
+                self._say(paint(f"  count {_series(row)}", "cyan"))
 
     def slack(self, payload: dict[str, Any]) -> None:
         self.counts["Slack messages"] += 1
@@ -132,17 +132,17 @@ class Screen:
 
     def summary(self, seconds: float, metrics_url: str) -> None:
         """Say what happened; `seconds` is how long it took."""
-        self._echo("")
-        self._echo(click.style(f"  {seconds:.0f} seconds, {metrics_url}", bold=True))
+        self._say()
+        self._say(paint(f"  {seconds:.0f} seconds, {metrics_url}", bold=True))
         for name, count in self.counts.items():
-            self._echo(f"  {count:5d} {name}")
+            self._say(f"  {count:5d} {name}")
 
     def _box(self, title: str, body: str, *, colour: str) -> None:
-        self._echo(click.style(f"  ┌─ {title}", fg=colour, bold=True))
+        self._say(paint(f"  ┌─ {title}", colour, bold=True))
         for line in body.strip().splitlines():
             for part in textwrap.wrap(line, WIDTH) or [""]:
-                self._echo(click.style("  │ ", fg=colour) + part)
-        self._echo(click.style("  └─", fg=colour))
+                self._say(paint("  │ ", colour), part)
+        self._say(paint("  └─", colour))
 
 
 def _series(row: SeriesRow) -> str:

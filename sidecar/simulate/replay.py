@@ -207,7 +207,7 @@ class Replay:
         self.counts = ReadCounts()
         self.first_at: float | None = None
         self.last_at: float | None = None
-        self._config = config
+        self.config = config
         self._clock = clock
         self._since = since
         self._until = until
@@ -215,8 +215,8 @@ class Replay:
 
     def messages(self, logs: Sequence[ReplayedLog]) -> Iterator[Message]:
         """Yield each message in the order of time; `summary` and `counts` follow along."""
-        simulation = Simulation(self._config)
-        history = History(self._config, clock=self._clock, until=self._until)
+        simulation = Simulation(self.config)
+        history = History(self.config, clock=self._clock, until=self._until)
         self.counts = history.counts
         events = history.events(logs)
         first = next(events, None)

@@ -44,7 +44,9 @@ def warnings(tmp_path: Path, rules: str) -> list[str]:
     path.write_text(rules)
     result = run(path, "--sample", write_log(tmp_path))
     assert result.exit_code == 0, result.output
-    return [line.removeprefix(f"{path}:") for line in result.output.splitlines()[:-1]]
+    begin = f"{path}:"
+    lines = [line for line in result.output.splitlines() if line.startswith(begin)]
+    return [line.removeprefix(begin) for line in lines]
 
 
 def rule(*lines: str) -> str:

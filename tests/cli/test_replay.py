@@ -105,6 +105,15 @@ def test_the_table_has_a_line_for_each_alert_and_the_summary() -> None:
     assert "oncall@example.com 25" in summary
 
 
+def test_a_receiver_with_a_long_name_shifts_no_column(small: Path) -> None:
+    config = small / "sidecar.yaml"
+    config.write_text(config.read_text().replace("team", "the-whole-billing-team"))
+    head, row, *_ = run("-c", config, small / "app.log").stdout.splitlines()
+    assert row[head.index("RECEIVER") : head.index("REASON")].strip() == "the-whole-billing-team"
+    assert row[head.index("REASON") :].startswith("first notification  ")
+    assert row[head.index("ALERT") :] == "Fires org=three"
+
+
 def test_gzipped_logs_equal_plain_ones(tmp_path: Path) -> None:
     zipped = tmp_path / "json-lines.log.1.gz"
     zipped.write_bytes(gzip.compress(JSON_LINES.read_bytes()))
@@ -224,7 +233,7 @@ def test_a_log_that_cannot_be_read_is_one_sentence(small: Path) -> None:
 def test_what_a_log_says_cannot_steer_the_terminal(small: Path) -> None:
     (small / "app.log").write_bytes(line(T0, org="\x1b[2Jgone\nnext", n=3))
     result = run("-c", small / "sidecar.yaml", small / "app.log")
-    assert result.stdout.splitlines()[1].endswith("Fires org=?[2Jgone next")
+    assert result.stdout.splitlines()[1].endswith("Fires org=\\u001b[2Jgone next")
 
 
 def test_a_line_longer_than_a_block_is_read(small: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from sidecar.cli import main
+from sidecar.cli.schema import SCHEMAS
 from sidecar.config.load import check_config, check_files
-from sidecar.config.schema import SCHEMAS
 from sidecar.ruletest.cases import load_tests
 from sidecar.syntax.faults import ConfigError, Fault
 from support.config import ENVIRON

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.cli.schema import SCHEMAS
 from sidecar.config.load import check_files
-from sidecar.config.schema import SCHEMAS
 from sidecar.rules.aggregates import FUNCTIONS, Function
 from sidecar.ruletest.cases import load_tests
 from sidecar.ruletest.judge import judge
