@@ -14,9 +14,9 @@ import pytest
 from structlog.testing import capture_logs
 
 import sidecar
+from sidecar.cli.schema import SCHEMAS
 from sidecar.clock import SystemClock
 from sidecar.config.load import check_config, load_config
-from sidecar.config.schema import SCHEMAS
 from sidecar.config.settings import Config, settings_of
 from sidecar.daemon.app import Daemon
 from sidecar.notify.model import ReceiverConfig
