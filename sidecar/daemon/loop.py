@@ -1,14 +1,13 @@
-"""The crank of the daemon: read, step, commit, publish; then rest until something is due.
+"""The main loop: read, judge, commit, publish, then wait for a file event, a deadline or a poll.
 
-Reading, deciding and writing happen on one thread of their own, so that the event loop is free
-for deliveries and scrapes, and nothing of the core is ever touched by two threads.
-
-The outbox table as the delivery worker sees it: the store's, on the state thread.
+Everything that touches the core, the log files or the state file runs on one thread, the state
+thread, one call at a time; the event loop stays free for deliveries and scrapes.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from sidecar.ahead.backlog import Assistant, Backlog, processors
 from sidecar.batch import ReadBatch
@@ -16,6 +15,7 @@ from sidecar.clock import Clock
 from sidecar.core import Core, Step
 from sidecar.daemon.pacing import SPACING_SECONDS, CrashGuard, Rests, Slice
 from sidecar.daemon.telemetry import Telemetry
+from sidecar.parse.event import Chunk, Parsed
 from sidecar.read.follower import Follower
 from sidecar.rows import Delta, MetaRow, OutboxRow
 from sidecar.store.schema import StoreUnavailable
@@ -40,11 +40,89 @@ class InThread(Protocol):
     async def __call__(self, call: Callable[[], _T], /) -> _T: ...
 
 
-class Pump:
-    """Turns read batches into committed, published steps until it is told to stop.
+class _Steps:
+    """Takes one step after another; every method is called on the state thread."""
 
-    `publish` is called on the event loop with each step, once it is committed. `watched` says
-    whether something would call `wake` for whatever there may be to read.
+    def __init__(self, follower: Follower, core: Core, store: Store, clock: Clock) -> None:
+        self.core = core
+        self.stepped_at = 0.0  # wall clock
+        self._follower = follower
+        self._store = store
+        self._clock = clock
+        self._guard = CrashGuard(store)
+        self._slice = Slice()
+        self._backlog = Backlog(processors())
+        self._unread = 0
+
+    def begin(self) -> Delta:
+        """Return what is to be written before anything is read."""
+        return self._guard.begin(self._store.load(MetaRow))
+
+    def step(self) -> tuple[ReadBatch, Step, Written]:
+        """Read, judge and commit, in one go: to change threads costs more than a small step."""
+        now = self.stepped_at = self._clock.now()
+        read = self._follower.look(now)
+        started = self._clock.monotonic()
+        self.core.resume(read.resume)
+        for chunk, parsed in self._chunks(read, now):
+            self.core.take(chunk, now, parsed)
+        step = self.core.finish(read, now)
+        self._guard.after(read, step)
+        step.seconds = self._clock.monotonic() - started
+        self._slice.took(step.bytes, step.seconds)
+        self._unread = 0 if self._guard.careful else sum(log.lag_bytes for log in read.logs)
+        return read, step, self.write(step.delta)
+
+    def write(self, delta: Delta) -> Written:
+        if not delta:
+            return 0.0
+        started = self._clock.monotonic()
+        try:
+            self._store.commit(delta)
+        except StoreUnavailable as failure:
+            return failure
+        return self._clock.monotonic() - started
+
+    def rebuild(self, build: Callable[[Core], Core]) -> Core:
+        """Go on with the core that `build` makes of the present one, unless that raises."""
+        self.core = build(self.core)
+        self._backlog.end()  # it knows the patterns and rules of before
+        return self.core
+
+    def end(self, *, clean: bool) -> None:
+        """Take no more steps; `clean`: the last one left nothing undone."""
+        self._backlog.end()
+        if clean:
+            self._guard.ended()
+
+    def _chunks(self, read: ReadBatch, now: float) -> Iterator[tuple[Chunk, Parsed | None]]:
+        """Yield what this step is to take, with what a second process has parsed of it."""
+        budget = min(self._guard.budget, self._slice.budget)
+        chunks = self._guard.before(self._follower.read(read, now, budget), self.core)
+        self._backlog.before(self._unread, now, self._assistant)
+        yield from self._backlog.ahead(chunks, self.core.parse_ordinary, now)
+
+    def _assistant(self) -> Assistant:
+        return Assistant(self.core.parser.patterns, self.core.wants)
+
+
+@dataclass(slots=True)
+class _Request:
+    """A call to be made between two steps, and `then` on the event loop with what it returns."""
+
+    call: Callable[[Core], Any]
+    then: Callable[[Any], None]
+    answer: asyncio.Future[Any]
+    result: Any = None
+
+
+class Pump:
+    """Takes steps, publishes each and rests, until it is told to stop.
+
+    `publish` is called on the event loop with each step, once it is committed, and the seconds
+    the commit took. `watched` says whether something would call `wake` for whatever there may be
+    to read. An exception in a step or in `publish` ends `run`: what was decided then exists in
+    memory alone, and the next start repeats it.
     """
 
     def __init__(
@@ -59,13 +137,7 @@ class Pump:
         watched: Callable[[], bool],
         commit_failed: Callable[[StoreUnavailable], None],
     ) -> None:
-        self.core = core
-        self._follower = follower
-        self._store = store
-        self._guard = CrashGuard(store)
-        self._slice = Slice()
-        self._backlog = Backlog(processors())
-        self._unread = 0
+        self._steps = _Steps(follower, core, store, clock)
         self._clock = clock
         self._rests = Rests(clock.monotonic())
         self._in_thread = in_thread
@@ -73,55 +145,51 @@ class Pump:
         self._watched = watched
         self._commit_failed = commit_failed
         self._wake = asyncio.Event()
-        self._turning = asyncio.Lock()
+        self._requests: list[_Request] = []
         self._stopped = False
-        self._behind = False
         self._polls = False  # the last rest ended by itself
         self._rested_at = 0.0
-        self._stepped_at = 0.0
 
-    def wake(self) -> None:
-        """End the present rest early; called on the event loop."""
-        self._wake.set()
+    @property
+    def core(self) -> Core:
+        return self._steps.core
 
     @property
     def streams(self) -> bool:
         """Tell whether lines come so steadily that being woken is of no use."""
         return self._rests.streams(self._clock.monotonic())
 
+    def wake(self) -> None:
+        """End the present rest early; called on the event loop."""
+        self._wake.set()
+
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then read on to the end of the logs for a few seconds more."""
+        clean = False
         try:
             await self._work(stop)
+            clean = True
         finally:
-            await self._in_thread(self._backlog.end)
+            self._stopped = True
+            for request in self._requests:
+                if not request.answer.done():
+                    request.answer.set_exception(PumpStopped())
+            await self._in_thread(lambda: self._steps.end(clean=clean))
 
-    async def _work(self, stop: asyncio.Event) -> None:
-        give_up_at: float | None = None
-        begun = await self._in_thread(self._begin)
-        await self._until_written(begun, await self._in_thread(lambda: self._write(begun)))
-        while True:
-            if stop.is_set() and give_up_at is None:
-                give_up_at = self._clock.now() + DRAIN_SECONDS
-            async with self._turning:
-                more = await self._turn()
-                if give_up_at is not None and (not self._behind or self._clock.now() > give_up_at):
-                    self._stopped = True
-                    await self._in_thread(self._guard.ended)
-                    return
-            if not more:
-                await self._rest()
+    async def between_steps(
+        self, call: Callable[[Core], _T], then: Callable[[_T], None] = lambda _result: None
+    ) -> _T:
+        """Run `call` on the state thread between two steps, and `then` on the event loop.
 
-    async def between_steps(self, call: Callable[[Core], _T]) -> _T:
-        """Run `call` on the state thread while no step is under way, and then take a step.
-
-        Returns once what it changed is committed and published. Raises PumpStopped.
+        Returns once the step after it is committed and published, and with it what `call` has
+        changed. Raises what `call` raises, which is the caller's failure alone; PumpStopped.
         """
-        async with self._turning:
-            self._refuse_if_stopped()
-            result = await self._in_thread(lambda: call(self.core))
-            await self._turn()
-        return result
+        if self._stopped:
+            raise PumpStopped
+        answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+        self._requests.append(_Request(call, then, answer))
+        self.wake()
+        return await answer
 
     async def exchange(
         self, build: Callable[[Core], Core], installed: Callable[[Core], None]
@@ -131,62 +199,51 @@ class Pump:
         If that raises, all stays as it is. `installed` is called on the event loop before the
         first step of the new core. Raises PumpStopped.
         """
-        async with self._turning:
-            self._refuse_if_stopped()
-            self.core = await self._in_thread(lambda: build(self.core))
-            await self._in_thread(self._backlog.end)  # it knows the patterns and rules of before
-            installed(self.core)
-            await self._turn()
+        await self.between_steps(lambda _core: self._steps.rebuild(build), installed)
 
-    def _refuse_if_stopped(self) -> None:
-        if self._stopped:
-            raise PumpStopped
+    async def _work(self, stop: asyncio.Event) -> None:
+        begun = await self._in_thread(self._steps.begin)
+        await self._until_written(begun, await self._in_thread(lambda: self._steps.write(begun)))
+        give_up_at: float | None = None
+        while True:
+            if stop.is_set() and give_up_at is None:
+                give_up_at = self._clock.now() + DRAIN_SECONDS
+            behind, more = await self._turn()
+            if give_up_at is not None and (not behind or self._clock.now() > give_up_at):
+                return
+            if not more:
+                await self._rest()
 
-    async def _turn(self) -> bool:
-        """Take one step and publish it; return whether there is more to read at once."""
-        batch, step, written = await self._in_thread(self._advance)
+    async def _turn(self) -> tuple[bool, bool]:
+        """Do what was asked for, take a step and publish it.
+
+        Returns whether a log is not read to its end, and whether to read on at once.
+        """
+        done = [request for request in self._requests[:] if await self._is_done(request)]
+        read, step, written = await self._in_thread(self._steps.step)
         took = await self._until_written(step.delta, written)
         polled, self._polls = self._polls, False
         self._rests.stepped(self._clock.monotonic(), news=bool(step.bytes), polled=polled)
-        self._publish(batch, step, took)
-        self._behind = bool(batch.lagging)
+        self._publish(read, step, took)
+        for request in done:
+            self._requests.remove(request)
+            if not request.answer.done():
+                request.answer.set_result(request.result)
+        behind = bool(read.lagging)
         # Rows without bytes: inside an over-long line, which is skipped in slices too.
-        return self._behind and bool(step.bytes or batch.rows)
+        return behind, behind and bool(step.bytes or read.rows)
 
-    def _begin(self) -> Delta:
-        return self._guard.begin(self._store.load(MetaRow))
-
-    def _advance(self) -> tuple[ReadBatch, Step, Written]:
-        """Read, judge and commit in one go: each change of thread takes 0.1 ms."""
-        now = self._stepped_at = self._clock.now()
-        batch = self._follower.look(now)
-        started = self._clock.monotonic()
-        budget = min(self._guard.budget, self._slice.budget)
-        core = self.core
-        core.resume(batch.resume)
-        chunks = self._guard.before(self._follower.read(batch, now, budget), core)
-        self._backlog.before(self._unread, now, self._assistant)
-        for chunk, parsed in self._backlog.ahead(chunks, core.parse_ordinary, now):
-            core.take(chunk, now, parsed)
-        step = core.finish(batch, now)
-        self._guard.after(batch, step)
-        step.seconds = self._clock.monotonic() - started
-        self._slice.took(step.bytes, step.seconds)
-        self._unread = 0 if self._guard.careful else sum(log.lag_bytes for log in batch.logs)
-        return batch, step, self._write(step.delta)
-
-    def _assistant(self) -> Assistant:
-        return Assistant(self.core.parser.patterns, self.core.wants)
-
-    def _write(self, delta: Delta) -> Written:
-        if not delta:
-            return 0.0
-        started = self._clock.monotonic()
+    async def _is_done(self, request: _Request) -> bool:
+        """Make the call; what it raises is its own failure, and no reason to end."""
         try:
-            self._store.commit(delta)
-        except StoreUnavailable as failure:
-            return failure
-        return self._clock.monotonic() - started
+            request.result = await self._in_thread(lambda: request.call(self.core))
+        except Exception as wrong:  # noqa: BLE001 - handed on to whoever asked
+            self._requests.remove(request)
+            if not request.answer.done():
+                request.answer.set_exception(wrong)
+            return False
+        request.then(request.result)
+        return True
 
     async def _until_written(self, delta: Delta, written: Written) -> float:
         """Try to write `delta` until that succeeds; return the seconds the last try took.
@@ -196,27 +253,31 @@ class Pump:
         while isinstance(written, StoreUnavailable):
             self._commit_failed(written)
             await self._clock.wait(asyncio.Event(), RETRY_COMMIT_SECONDS)
-            written = await self._in_thread(lambda: self._write(delta))
+            written = await self._in_thread(lambda: self._steps.write(delta))
         return written
 
     async def _rest(self) -> None:
+        """Wait for a file event, a deadline, a request, or the time to poll."""
         now = self._clock.monotonic()
         if now - self._rested_at < SPACING_SECONDS:
             await self._clock.wait(asyncio.Event(), SPACING_SECONDS)
         seconds = self._rests.seconds(now, watched=self._watched())
         due = self.core.next_deadline()
         # What was due at the last step and still is waits for a log that lags, not for time.
-        if due is not None and due > self._stepped_at:
+        if due is not None and due > self._steps.stepped_at:
             seconds = min(seconds, max(0.0, due - self._clock.now()))
         self._polls = not await self._clock.wait(self._wake, seconds)
         self._wake.clear()
         if not self._polls or seconds < SPACING_SECONDS:
-            # Not after a mere poll: it would make the next line wait, 1 in 12 of them 10 ms.
+            # Not after a mere poll: it would make the next line wait for the spacing.
             self._rested_at = self._clock.monotonic()
 
 
 class StoredOutbox:
-    """Looks and saves in the state file; a disk that is full or busy is waited for."""
+    """The outbox table as the delivery worker sees it: the store's, on the state thread.
+
+    A disk that is full or busy is waited for.
+    """
 
     def __init__(
         self, store: Store, in_thread: InThread, clock: Clock, telemetry: Telemetry

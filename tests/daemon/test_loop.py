@@ -9,9 +9,9 @@ import pytest
 
 from sidecar.batch import ReadBatch
 from sidecar.config.load import load_config
-from sidecar.core import Step
+from sidecar.core import Core, Step
 from sidecar.daemon.app import open_store, restore
-from sidecar.daemon.loop import RETRY_COMMIT_SECONDS, Pump
+from sidecar.daemon.loop import RETRY_COMMIT_SECONDS, Pump, PumpStopped
 from sidecar.daemon.pacing import POLL_SECONDS, SPACING_SECONDS
 from sidecar.rows import Delta, FileRow
 from sidecar.store.schema import StoreUnavailable
@@ -134,7 +134,7 @@ async def test_a_step_changes_threads_once(tmp_path: Path) -> None:
     (tmp_path / "app.log").write_text("noise\n")
     bench = Bench(tmp_path, waits=9)
     await bench.run()
-    beginning_and_end = 4
+    beginning_and_end = 3
     assert bench.in_threads == len(bench.published) + beginning_and_end
 
 
@@ -150,3 +150,55 @@ async def test_a_failed_commit_is_repeated_as_it_is_before_anything_else_is_read
     assert bench.failures == 2
     assert bench.time.waited[:2] == [RETRY_COMMIT_SECONDS] * 2
     assert [step.bytes for step in bench.published if step.bytes] == [log.stat().st_size]
+
+
+async def test_a_request_is_answered_once_the_step_after_it_is_published(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, waits=9)
+    running = asyncio.create_task(bench.run())
+    seen: list[int] = []
+    answer = await bench.pump.between_steps(
+        lambda core: (core is bench.core, len(bench.published)),
+        then=lambda _answer: seen.append(len(bench.published)),
+    )
+    assert answer == (True, seen[0])
+    assert len(bench.published) > seen[0]
+    await running
+
+
+async def test_what_a_request_raises_is_its_own_failure(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, waits=9)
+
+    def fails(core: Core) -> None:
+        raise KeyError(core)
+
+    wrong, right, _ = await asyncio.gather(
+        bench.pump.between_steps(fails),
+        bench.pump.between_steps(lambda core: core is bench.core),
+        bench.run(),
+        return_exceptions=True,
+    )
+    assert isinstance(wrong, KeyError)
+    assert right is True
+
+
+async def test_a_step_that_fails_ends_the_run_whoever_asked_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it decided is nowhere but in memory: to go on would be to lose it."""
+    bench = Bench(tmp_path, waits=9)
+    running = asyncio.create_task(bench.run())
+    with pytest.raises(PumpStopped):
+        await bench.pump.between_steps(
+            lambda core: monkeypatch.setattr(core, "finish", lambda _read, _now: 1 / 0)
+        )
+    with pytest.raises(ZeroDivisionError):
+        await running
+    with pytest.raises(PumpStopped):
+        await bench.pump.between_steps(lambda core: core)
+
+
+async def test_after_the_last_step_there_are_no_more_requests(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, waits=1)
+    await bench.run()
+    with pytest.raises(PumpStopped):
+        await bench.pump.between_steps(lambda core: core)
