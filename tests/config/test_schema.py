@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from jsonschema.validators import Draft202012Validator
 
 from sidecar.cli import main
 from sidecar.cli.schema import SCHEMAS
@@ -151,6 +152,25 @@ def test_schema_and_loader_refuse_the_same_test_files(
     path.write_text(json.dumps({**right, **change}))
     assert load_faults(path)
     assert schema_problems(path)
+
+
+def test_no_schema_says_what_no_validator_hears() -> None:
+    known = {*Draft202012Validator.VALIDATORS, "$schema", "$defs", "title", "description"}
+    known |= {"default", "then", "else"}
+    for name in SCHEMAS:
+        assert keywords(SCHEMAS[name]()) <= known, name
+
+
+def keywords(schema: Any) -> set[str]:
+    """Return the keywords of a schema and all within it; names of keys are none."""
+    if not isinstance(schema, dict):
+        return set()
+    inner = [*schema.values(), *(one for v in schema.values() if isinstance(v, list) for one in v)]
+    for table in ("properties", "$defs"):
+        if table in schema:
+            inner.remove(schema[table])
+            inner += schema[table].values()
+    return set(schema).union(*map(keywords, inner))
 
 
 def test_an_unknown_schema_is_wrong_usage() -> None:
