@@ -82,9 +82,10 @@ def test_ordinary_text_is_left_alone(text: str) -> None:
     ["password", "Authorization", "api_key", "apiKey", "clientSecret", "Stripe-Signature",
      "refresh_token", "card_number", "cvc", "db_password", "signing_key", "x-api-key"],
 )  # fmt: skip
-@pytest.mark.parametrize("value", ["plain", 12, {"inner": 1}, ["a"]])
-def test_the_value_of_a_secret_name_is_hidden_whole(name: str, value: Any) -> None:
-    assert REDACTOR.fields({name: value}) == {name: REDACTED}
+def test_the_value_of_a_secret_name_is_hidden_whole(name: str) -> None:
+    values: list[Any] = ["plain", 12, {"inner": 1}, ["a"]]
+    hidden = [REDACTOR.fields({name: value}) for value in values]
+    assert hidden == [{name: REDACTED}] * len(values)
 
 
 @pytest.mark.parametrize(

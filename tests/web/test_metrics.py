@@ -63,21 +63,17 @@ def rendered(metrics: SelfMetrics) -> dict[tuple[str, frozenset[tuple[str, str]]
     return samples(metrics.render(openmetrics=False))
 
 
-@pytest.mark.parametrize("reason", RejectReason)
-def test_every_reject_reason_exists_at_0(reason: RejectReason) -> None:
-    assert rendered(SelfMetrics())[sample("sidecar_rejects_total", reason=reason.value)] == 0
+def test_every_reject_reason_exists_at_0() -> None:
+    found = rendered(SelfMetrics())
+    assert {found[sample("sidecar_rejects_total", reason=one.value)] for one in RejectReason} == {0}
 
 
-@pytest.mark.parametrize("integration", ["slack", "email"])
-@pytest.mark.parametrize("kind", FailureKind)
-def test_every_way_a_delivery_can_fail_exists_at_0(integration: str, kind: FailureKind) -> None:
-    key = sample(
-        "sidecar_notifications_failed_total",
-        receiver="team",
-        integration=integration,
-        reason=kind.value,
-    )
-    assert rendered(expecting())[key] == 0
+def test_every_way_a_delivery_can_fail_exists_at_0() -> None:
+    found, name = rendered(expecting()), "sidecar_notifications_failed_total"
+    for integration in ("slack", "email"):
+        for kind in FailureKind:
+            key = sample(name, receiver="team", integration=integration, reason=kind.value)
+            assert found[key] == 0
 
 
 def test_a_receiver_without_integrations_has_no_series() -> None:

@@ -97,27 +97,20 @@ async def test_each_scrape_shows_the_present() -> None:
     assert seen == [1, 2, 3]
 
 
-@pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready"])
-async def test_head_answers_like_get_without_a_body(path: str) -> None:
+async def test_a_page_answers_head_like_get_and_to_nothing_else() -> None:
     async with asking_app(build_app(web_state())) as client:
-        answer = await client.head(path)
-        reference = await client.get(path)
-    assert (answer.status_code, answer.content) == (200, b"")
-    assert answer.headers["content-type"] == reference.headers["content-type"]
+        for path in ("/", "/metrics", "/-/healthy", "/-/ready"):
+            answer, reference = await client.head(path), await client.get(path)
+            assert (answer.status_code, answer.content) == (200, b"")
+            assert answer.headers["content-type"] == reference.headers["content-type"]
+            for method in ("POST", "PUT", "DELETE"):
+                assert (await client.request(method, path)).status_code == 405
 
 
-@pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready"])
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-async def test_a_wrong_method_is_405(path: str, method: str) -> None:
+async def test_any_other_path_is_404() -> None:
     async with asking_app(build_app(web_state())) as client:
-        answer = await client.request(method, path)
-    assert answer.status_code == 405
-
-
-@pytest.mark.parametrize("path", ["/metric", "/metrics/x", "/-/", "/api/v1/status", "/metrics/"])
-async def test_any_other_path_is_404(path: str) -> None:
-    async with asking_app(build_app(web_state())) as client:
-        assert (await client.get(path)).status_code == 404
+        for path in ("/metric", "/metrics/x", "/-/", "/api/v1/status", "/metrics/"):
+            assert (await client.get(path)).status_code == 404
 
 
 async def test_it_is_healthy_while_it_is_not_ready() -> None:
