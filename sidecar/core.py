@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from sidecar.batch import ReadBatch
 from sidecar.config.settings import Config
 from sidecar.measure.meter import Meter
-from sidecar.notify.notifier import Decision, Notifier, NotifyDelta
+from sidecar.notify.notifier import GroupDecision, Notifier, NotifyDelta
 from sidecar.parse.event import Chunk, Event, Foreign, Parsed, Reject, Tally, Triple, runs_of
 from sidecar.parse.parser import Parser
 from sidecar.redact import Redactor
@@ -117,7 +117,7 @@ class Step(msgspec.Struct):
     outbox: list[OutboxRow] = msgspec.field(default_factory=list)
     withheld: list[OutboxRow] = msgspec.field(default_factory=list)
     transitions: list[Transition] = msgspec.field(default_factory=list)
-    decisions: list[Decision] = msgspec.field(default_factory=list)
+    decisions: list[GroupDecision] = msgspec.field(default_factory=list)
     rejects: list[Reject] = msgspec.field(default_factory=list)  # samples are redacted
     foreign: list[Foreign] = msgspec.field(default_factory=list)  # same
     lines: int = 0
@@ -250,7 +250,7 @@ class Core:
     def _tell(self, step: Step, now: float, *, caught_up: bool) -> None:
         """Let the notifier decide about what the rules brought up."""
         judged = self.engine.drain()
-        self.notifier.take(judged.transitions, now)
+        self.notifier.add(judged.transitions, now)
         self.notifier.flush(now, caught_up=caught_up)
         told = self.notifier.drain()
         step.transitions, step.decisions = judged.transitions, told.decisions

@@ -1,4 +1,4 @@
-"""Whether a group speaks now, of which alerts, and why: the decision, and when to decide again."""
+"""Decides whether a group is told now, of which alerts, why, and when to decide again."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -7,52 +7,52 @@ from sidecar.notify.group import Group, GroupKind
 from sidecar.notify.member import Member, Stage
 from sidecar.notify.model import NoticeStatus, Reason, Route
 
-# When the cooldown of a member's alert at its severity ends; in the past or 0.0 when none runs.
-Rest = Callable[[Member], float]
+# When the cooldown of a member's alert at its severity is over; in the past or 0.0 if none runs.
+CooldownEnd = Callable[[Member], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A named reason, the members to tell now, and those whose news a cooldown holds back."""
+    """A named reason, the members to tell now, and the unsent ones that a cooldown holds back."""
 
     reason: Reason
     tell: tuple[Member, ...] = ()
     held: tuple[Member, ...] = ()
 
 
-def decide(group: Group, now: float, rest: Rest) -> Choice:
+def decide(group: Group, now: float, cooldown_end: CooldownEnd) -> Choice:
     """Return what a due group does at wall clock `now`.
 
-    News goes first; a group without news says again what still fires once `repeat_interval` has
-    passed since it was last told. As in Alertmanager the interval is the group's, not each
-    alert's: any message of the group starts it anew. Unlike there, a message lists only what is
-    new, so that no alert is told again within its cooldown.
+    What is unsent goes first; a group with nothing unsent is told again what still fires once
+    `repeat_interval` has passed since it was last told. As in Alertmanager the interval is the
+    group's, not each alert's: any message of the group starts it anew. Unlike there, a message
+    lists only what is new, so that no alert is told again within its cooldown.
     """
     members = group.members.values()
-    news = [member for member in members if member.news]
+    unsent = [member for member in members if member.unsent]
     if group.kind is not GroupKind.ROUTE:
-        return _digest(group.kind, news)
-    held = tuple(member for member in news if rest(member) > now)
-    tell = tuple(member for member in news if rest(member) <= now)
+        return _digest(group.kind, unsent)
+    held = tuple(member for member in unsent if cooldown_end(member) > now)
+    tell = tuple(member for member in unsent if cooldown_end(member) <= now)
     if tell:
         return Choice(_reason(group, tell), tell, held)
     going_on = [member for member in members if _goes_on(member)]
     if going_on and repeat_due(group) <= now:
-        tell = tuple(member for member in going_on if rest(member) <= now)
+        tell = tuple(member for member in going_on if cooldown_end(member) <= now)
         if tell:
             return Choice(Reason.REPEAT, tell, held)
         return Choice(Reason.COOLDOWN, held=held)
     return Choice(Reason.COOLDOWN if held else Reason.NOTHING_NEW, held=held)
 
 
-def _digest(kind: GroupKind, news: Sequence[Member]) -> Choice:
-    """Digests speak of whatever they hold, cooldown or not: each is told only once."""
+def _digest(kind: GroupKind, unsent: Sequence[Member]) -> Choice:
+    """Digests tell whatever they hold, cooldown or not: each alert is told only once."""
     reason = Reason.LATE_DIGEST if kind is GroupKind.LATE else Reason.RULE_CHANGED
-    return Choice(reason, tuple(news)) if news else Choice(Reason.NOTHING_NEW)
+    return Choice(reason, tuple(unsent)) if unsent else Choice(Reason.NOTHING_NEW)
 
 
 def _reason(group: Group, tell: Sequence[Member]) -> Reason:
-    """Name why: the gravest kind of news among `tell` gives the reason."""
+    """Name why: what fires before what escalated before what ended gives the reason."""
     statuses = {member.status for member in tell}
     if NoticeStatus.FIRING in statuses:
         return _reason_of_firing(group, tell)
@@ -67,17 +67,17 @@ def _reason(group: Group, tell: Sequence[Member]) -> Reason:
 
 def _reason_of_firing(group: Group, tell: Sequence[Member]) -> Reason:
     firing = [member for member in tell if member.status is NoticeStatus.FIRING]
-    if all(member.rose and member.open for member in firing):
+    if all(member.escalated_here and member.open for member in firing):
         return Reason.ESCALATED
     known = any(member.open for member in group.members.values())
     return Reason.NEW_ALERTS if known or group.told is not None else Reason.FIRST
 
 
-def news_due(group: Group, now: float) -> float:
-    """Return when a group that just got news is to be flushed (`now`: wall clock).
+def flush_for_unsent(group: Group, now: float) -> float:
+    """Return when a group that just got something to tell is due (`now`: wall clock).
 
-    `group_wait` after the first news of a group that was never told, at once when `group_limit`
-    alerts wait; else `group_interval` after it was last told. An earlier flush stays.
+    `group_wait` from now if it was never told, at once when `group_limit` alerts wait; else
+    `group_interval` after it was last told. An earlier flush stays.
     """
     if group.next_flush is None:
         return _earliest_flush(group, now)
@@ -96,32 +96,32 @@ def _earliest_flush(group: Group, now: float) -> float:
 def _is_full(route: Route, members: Iterable[Member]) -> bool:
     if route.group_limit <= 0:
         return False
-    return sum(member.news for member in members) >= route.group_limit
+    return sum(member.unsent for member in members) >= route.group_limit
 
 
-def next_flush(group: Group, rest: Rest) -> float | None:
-    """Return when a group that was just decided on is to be looked at again, or None.
+def next_flush(group: Group, cooldown_end: CooldownEnd) -> float | None:
+    """Return when a group that was just decided on is due again, or None.
 
-    That is when the first cooldown ends under which news waits (but `group_interval` after the
+    That is when the first cooldown of an unsent alert is over (but `group_interval` after the
     last message), or when what fires is to be repeated.
     """
     members = group.members.values()
-    waits = [rest(member) for member in members if member.news]
+    waits = [cooldown_end(member) for member in members if member.unsent]
     if waits and group.told is not None:
         waits = [max(at, group.told.at + group.route.group_interval) for at in waits]
-    going_on = [rest(member) for member in members if _goes_on(member)]
+    going_on = [cooldown_end(member) for member in members if _goes_on(member)]
     if going_on:
         waits.append(max(repeat_due(group), min(going_on)))
     return min(waits, default=None)
 
 
-def idle_flush(group: Group) -> float | None:
-    """Return when a group without news is to be looked at: for a repeat, or never."""
+def flush_for_repeat(group: Group) -> float | None:
+    """Return when a group with nothing unsent is due: for a repeat, or never."""
     return repeat_due(group) if any(map(_goes_on, group.members.values())) else None
 
 
 def repeat_due(group: Group) -> float:
-    """Return when the group may say again what still fires.
+    """Return when the group may be told again what still fires.
 
     A group whose alerts were told elsewhere (in a late digest) counts from its creation.
     """
@@ -130,5 +130,5 @@ def repeat_due(group: Group) -> float:
 
 
 def _goes_on(member: Member) -> bool:
-    """Return whether the receiver knows that it fires, and it does, with nothing new to say."""
-    return member.stage is Stage.FIRING and member.open and not member.news
+    """Return whether it fires, as the receiver was told, and nothing of it is unsent."""
+    return member.stage is Stage.FIRING and member.open and not member.unsent

@@ -1,9 +1,4 @@
-"""The route tree: which routes take an alert, and the group it belongs to there.
-
-Groups of alerts told together, and the ledger that keeps them, their index and their rows.
-
-Cooldowns: the least gap between messages about one alert at one severity to a receiver.
-"""
+"""Groups: alerts that are told together, which of them an alert belongs to, and their cooldowns."""
 
 import heapq
 import json
@@ -14,11 +9,9 @@ from enum import Enum
 import msgspec
 
 from sidecar.matchers import all_match
-from sidecar.notify.member import Ident, Member, pack, settled
-from sidecar.notify.model import Route
+from sidecar.notify.member import Ident, Member, pack, sent
+from sidecar.notify.model import EVERY_LABEL, Route
 from sidecar.rows import CooldownRow, Delta, Gone, GroupRow, MemberRow, ToldRow
-
-EVERY_LABEL = "..."
 
 
 def match_routes(route: Route, labels: Mapping[str, str]) -> list[Route]:
@@ -129,16 +122,16 @@ class Groups:
     """
 
     def __init__(self) -> None:
-        self.groups: dict[str, Group] = {}
+        self.by_id: dict[str, Group] = {}
         self._places: dict[Ident, dict[str, None]] = {}
         self._late: dict[str, None] = {}
         self._due: list[tuple[float, str]] = []
         self._dirty_groups: dict[tuple[str, str], None] = {}
         self._dirty_members: dict[tuple[str, Ident], None] = {}
 
-    def adopt(self, group: Group) -> None:
-        """Take in a group as its rows have it; only what changes from here on is written."""
-        self.groups[group.id] = group
+    def add(self, group: Group) -> None:
+        """Add a group as its rows have it; only what changes from here on is written."""
+        self.by_id[group.id] = group
         for ident in group.members:
             self._places.setdefault(ident, {})[group.id] = None
         if group.kind is GroupKind.LATE:
@@ -151,18 +144,18 @@ class Groups:
     ) -> Group:
         """Return the group of `labels` under `route`, made now if there is none."""
         id_ = group_id(route, labels)
-        if id_ not in self.groups:
+        if id_ not in self.by_id:
             group = Group(id=id_, route=route, labels=labels, created=now, kind=kind)
-            self.adopt(group)
+            self.add(group)
             self.touch(group)
-        return self.groups[id_]
+        return self.by_id[id_]
 
     def places(self, ident: Ident) -> list[Group]:
         """Return the groups an alert is in, oldest first."""
-        return [self.groups[id_] for id_ in self._places.get(ident, ())]
+        return [self.by_id[id_] for id_ in self._places.get(ident, ())]
 
     def late_digests(self) -> list[Group]:
-        return [self.groups[id_] for id_ in self._late]
+        return [self.by_id[id_] for id_ in self._late]
 
     def put(self, group: Group, ident: Ident, member: Member | None) -> None:
         """Set an alert's place in a group; None takes it out, and an empty group goes away."""
@@ -175,13 +168,13 @@ class Groups:
         self._places.setdefault(ident, {})[group.id] = None
         self._dirty_members[group.id, ident] = None
 
-    def settle(self, group: Group, ident: Ident) -> None:
-        """Mark a member as told; out of a digest it leaves.
+    def mark_sent(self, group: Group, ident: Ident) -> None:
+        """Note that a member was told; a digest it leaves with that.
 
-        The group's told number says so for its row, unless it waited.
+        Its row is not written for it, unless it waited: the group's told number says the same.
         """
         before = group.members[ident]
-        after = settled(before) if group.kind is GroupKind.ROUTE else None
+        after = sent(before) if group.kind is GroupKind.ROUTE else None
         if after is None or before.waiting:
             self.put(group, ident, after)
         else:
@@ -196,7 +189,7 @@ class Groups:
         if not places:
             del self._places[ident]
         if not group.members:
-            del self.groups[group.id]
+            del self.by_id[group.id]
             self._late.pop(group.id, None)
             self.touch(group)
 
@@ -218,12 +211,12 @@ class Groups:
         return self._due[0][0] if self._due else None
 
     def due(self, now: float) -> list[Group]:
-        """Take out each group that is due, earliest first; the caller schedules it anew."""
+        """Return each group that is due, earliest first; the caller schedules it anew."""
         ready: list[Group] = []
         while self._due and self._due[0][0] <= now:
             at, id_ = heapq.heappop(self._due)
             if self._stands(at, id_):
-                group = self.groups[id_]
+                group = self.by_id[id_]
                 group.next_flush = None
                 self.touch(group)
                 ready.append(group)
@@ -231,7 +224,7 @@ class Groups:
 
     def _stands(self, at: float, id_: str) -> bool:
         """Return whether an entry of the queue still says when its group is due."""
-        group = self.groups.get(id_)
+        group = self.by_id.get(id_)
         return group is not None and group.next_flush == at
 
     def drain(self) -> Delta:
@@ -240,12 +233,12 @@ class Groups:
         for id_, receiver in self._dirty_groups:
             self._group_rows(id_, receiver, delta)
         for id_, ident in self._dirty_members:
-            _member_rows(self.groups.get(id_), id_, ident, delta)
+            _member_rows(self.by_id.get(id_), id_, ident, delta)
         self._dirty_groups, self._dirty_members = {}, {}
         return delta
 
     def _group_rows(self, id_: str, receiver: str, delta: Delta) -> None:
-        group = self.groups.get(id_)
+        group = self.by_id.get(id_)
         if group is None or group.receiver != receiver:
             delta.gone.append(Gone(ToldRow, (receiver, id_)))
             if group is None:
@@ -299,7 +292,7 @@ _Key = tuple[str, str, str, str]  # receiver, alert name, by-key (JSON), severit
 
 
 class Cooldowns:
-    """Who was told of what, at which severity, less than a cooldown ago.
+    """The least gap between messages to a receiver about one alert at one severity.
 
     They outlive the alert and, in their rows, the process; those that are over are forgotten.
     """
@@ -331,7 +324,7 @@ class Cooldowns:
         self._dirty[key] = None
         heapq.heappush(self._ends, (until, key))
 
-    def forget(self, now: float) -> None:
+    def expire(self, now: float) -> None:
         """Drop those that are over at wall clock `now`."""
         while self._ends and self._ends[0][0] <= now:
             until, key = heapq.heappop(self._ends)

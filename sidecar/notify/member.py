@@ -1,4 +1,4 @@
-"""One alert's place in a group: what became of it since the group was last told.
+"""A member: one alert in a group, and what of it is unsent since the group was last told.
 
 Every function takes a member and returns the next one; None means that it leaves the group.
 """
@@ -26,22 +26,22 @@ class Stage(StrEnum):
 class Member(msgspec.Struct, frozen=True, kw_only=True):
     """An alert in a group.
 
-    `change` numbers its last change here. `open`: the receiver was told that it fires. `news`: it
-    has something untold. `waiting`: at a flush that told others its news was held back or found
-    no room, so that the group's told number no longer speaks for it. `fired` counts the untold
-    firings, `rose` says that it escalated inside this group since. `prior` is the last end that
-    was not told before it fired again: should the new firing expire, which nobody is told, that
-    end still counts.
+    `change` numbers its last change here. `open`: the receiver was told that it fires. `unsent`:
+    there is something to tell of it. `waiting`: at a flush that told others it was held back or
+    found no room, so that the group's told number no longer speaks for it. `fired` counts the
+    unsent firings, `escalated_here` says that it escalated inside this group since. `prior` is the
+    last end that was not told before it fired again: should the new firing expire, which nobody
+    is told, that end still counts.
     """
 
     alert: Alert
     change: int
     stage: Stage = Stage.FIRING
     open: bool = False
-    news: bool = True
+    unsent: bool = msgspec.field(default=True, name="news")  # as stored since the first version
     waiting: bool = False
     fired: int = 1
-    rose: bool = False
+    escalated_here: bool = msgspec.field(default=False, name="rose")  # same
     escalated_to: str = ""
     late_by: float = 0.0
     prior: Alert | None = None
@@ -62,7 +62,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fired(member: Member | None, transition: Transition) -> Member:
-    """Take a firing: the first here, or one more since the group was last told."""
+    """Return it firing: for the first time here, or once more since the group was last told."""
     alert = transition.alert
     if member is None:
         return Member(alert=alert, change=alert.change, late_by=transition.late_by)
@@ -70,39 +70,39 @@ def fired(member: Member | None, transition: Transition) -> Member:
         _changed(member, transition, alert),
         stage=Stage.FIRING,
         fired=member.fired + 1,
-        rose=False,
+        escalated_here=False,
         escalated_to="",
         prior=member.alert if member.stage is Stage.ENDED else member.prior,
     )
 
 
 def risen(member: Member | None, transition: Transition) -> Member:
-    """Take an escalation that stays in the group; for a group it is new to, that is a firing."""
+    """Return it escalated within the group; in a group it is new to, that is a firing."""
     if member is None:
         return fired(None, transition)
     changed = _changed(member, transition, transition.alert)
-    return replace(changed, stage=Stage.FIRING, rose=True, escalated_to="")
+    return replace(changed, stage=Stage.FIRING, escalated_here=True, escalated_to="")
 
 
 def left(member: Member, transition: Transition) -> Member:
-    """Take an escalation away to other groups: told here once, at the old labels.
+    """Return it escalated to other groups: told here once, at the old labels.
 
     One that has left before only learns where it is now.
     """
     labels = member.alert.labels if member.stage is Stage.LEFT else transition.before
     alert = replace(transition.alert, labels=labels or member.alert.labels)
     changed = _changed(member, transition, alert)
-    news = member.news if member.stage is Stage.LEFT else True
+    unsent = member.unsent if member.stage is Stage.LEFT else True
     return replace(
         changed,
         stage=Stage.LEFT,
-        news=news,
+        unsent=unsent,
         escalated_to=transition.alert.labels.get("severity", ""),
     )
 
 
 def ended(member: Member, transition: Transition) -> Member:
-    """Take the end, at the labels under which it was told here."""
+    """Return it ended, at the labels under which it was told here."""
     here = member if member.stage is Stage.LEFT else transition
     ended_at = transition.at if transition.alert.ended_at is None else transition.alert.ended_at
     alert = replace(transition.alert, labels=here.alert.labels, ended_at=ended_at)
@@ -110,8 +110,8 @@ def ended(member: Member, transition: Transition) -> Member:
 
 
 def expired(member: Member, transition: Transition) -> Member | None:
-    """Take the silent end. A firing that nobody was told of yet is still told, once; and so is
-    what ended before it fired this time.
+    """Return it ended without a word. A firing that nobody was told of yet is still told, once;
+    and so is what ended before it fired this time.
     """
     if member.stage is Stage.ENDED:
         return member
@@ -123,17 +123,17 @@ def expired(member: Member, transition: Transition) -> Member | None:
     return replace(changed, stage=Stage.ENDED, prior=None)
 
 
-def settled(member: Member) -> Member | None:
-    """Return what the member is once the group was told of it."""
+def sent(member: Member) -> Member | None:
+    """Return it once the group was told of it."""
     if member.stage is Stage.ENDED:
         return None
     return replace(
         member,
         open=True,
-        news=False,
+        unsent=False,
         waiting=False,
         fired=0,
-        rose=False,
+        escalated_here=False,
         late_by=0.0,
         prior=None,
     )
@@ -149,8 +149,8 @@ def unpack(packed: bytes, told: int) -> Member | None:
     A flush writes that one number instead of every member; None: its end is told, it is gone.
     """
     member = _DECODER.decode(packed)
-    untold = member.news and (member.waiting or member.change > told)
-    return member if untold or not member.news else settled(member)
+    untold = member.unsent and (member.waiting or member.change > told)
+    return member if untold or not member.unsent else sent(member)
 
 
 def _changed(member: Member, transition: Transition, alert: Alert) -> Member:
@@ -158,7 +158,7 @@ def _changed(member: Member, transition: Transition, alert: Alert) -> Member:
         member,
         alert=alert,
         change=transition.alert.change,
-        news=True,
+        unsent=True,
         waiting=False,
         late_by=transition.late_by,
     )

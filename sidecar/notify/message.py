@@ -1,4 +1,4 @@
-"""Notifications and outbox rows: what each destination of a receiver is told by one flush."""
+"""What each destination of a receiver is told by one flush, as rows of the outbox."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -62,7 +62,7 @@ class Draft:
         """What of the rest is for the group's next message. A repeat leaves nothing: that was told
         before and goes on.
         """
-        return tuple(member for member in self.rest if member.news)
+        return tuple(member for member in self.rest if member.unsent)
 
 
 def draft(tell: Iterable[Member], receiver: Receiver) -> Draft:

@@ -1,7 +1,4 @@
-"""Where transitions go: an alert's place in its groups, or in a digest, as its state changes.
-
-Who is told what, and when: transitions in, messages for the outbox out.
-"""
+"""The front door of deciding: alert transitions in, messages for the outbox out."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -9,7 +6,7 @@ from functools import partial
 import msgspec
 from msgspec.structs import replace
 
-from sidecar.notify.decide import Choice, decide, idle_flush, news_due, next_flush
+from sidecar.notify.decide import Choice, decide, flush_for_repeat, flush_for_unsent, next_flush
 from sidecar.notify.group import (
     Cooldowns,
     Group,
@@ -20,10 +17,10 @@ from sidecar.notify.group import (
     group_labels,
     match_routes,
 )
-from sidecar.notify.member import Ident, Member, Stage, ended, expired, fired, left, risen, settled
+from sidecar.notify.member import Ident, Member, Stage, ended, expired, fired, left, risen, sent
 from sidecar.notify.message import Writer, draft
 from sidecar.notify.model import NoticeStatus, Reason, Receiver, Route
-from sidecar.notify.restore import Memory
+from sidecar.notify.restore import GroupRestorer
 from sidecar.redact import Redactor
 from sidecar.rows import CooldownRow, Delta, GroupRow, MemberRow, OutboxRow, ToldRow
 from sidecar.rules.alert import Transition, TransitionKind
@@ -33,19 +30,19 @@ _Change = Callable[[Member | None], Member]
 
 
 class Grouper:
-    """Files transitions into the groups of a ledger.
+    """Files each transition into the groups that its alert belongs to.
 
     What is stale goes into the receiver's late digest instead, together with whatever was still
-    untold in the alert's own group and with what follows while the digest waits. The own group
+    unsent in the alert's own group and with what follows while the digest waits. The own group
     then counts as told of it, so that the end is told there in the ordinary way. An escalation
     that is not stale does not wait for the digest.
     """
 
-    def __init__(self, route: Route, ledger: Groups) -> None:
+    def __init__(self, route: Route, groups: Groups) -> None:
         self._root = route
-        self._ledger = ledger
+        self._groups = groups
 
-    def take(self, transition: Transition, now: float) -> None:
+    def add(self, transition: Transition, now: float) -> None:
         """File one transition at wall clock `now`."""
         ident = (transition.alert.name, transition.alert.key)
         match transition.kind:
@@ -63,7 +60,7 @@ class Grouper:
     def groups_for(self, labels: dict[str, str], now: float) -> list[Group]:
         """Return the groups that take an alert with `labels`, made now where there is none."""
         return [
-            self._ledger.open(route, group_labels(route, labels), now)
+            self._groups.open(route, group_labels(route, labels), now)
             for route in match_routes(self._root, labels)
         ]
 
@@ -93,7 +90,7 @@ class Grouper:
         if here is None or late is None:
             return risen(here, transition)
         waiting = late.members[ident]
-        self._ledger.put(late, ident, None)
+        self._groups.put(late, ident, None)
         return risen(waiting, transition)
 
     def _resolve(self, transition: Transition, ident: Ident, now: float) -> None:
@@ -101,7 +98,7 @@ class Grouper:
             self._go_on(transition, group, ident, ended, now)
 
     def _expire(self, transition: Transition, ident: Ident, now: float) -> None:
-        for group in self._ledger.places(ident):
+        for group in self._groups.places(ident):
             self._file(group, ident, expired(group.members[ident], transition), now)
 
     def _close(self, transition: Transition, ident: Ident, now: float) -> None:
@@ -133,33 +130,33 @@ class Grouper:
     def _file(self, group: Group, ident: Ident, member: Member | None, now: float) -> None:
         """Set the alert's place in a group, and with it when the group is due."""
         before = group.members.get(ident)
-        self._ledger.put(group, ident, member)
-        if member is not None and member.news:
-            self._ledger.schedule(group, news_due(group, now))
+        self._groups.put(group, ident, member)
+        if member is not None and member.unsent:
+            self._groups.schedule(group, flush_for_unsent(group, now))
         elif before is None:
             if group.next_flush is None:
-                self._ledger.schedule(group, idle_flush(group))
-        elif before.news and not any(m.news for m in group.members.values()):
-            self._ledger.schedule(group, idle_flush(group))
+                self._groups.schedule(group, flush_for_repeat(group))
+        elif before.unsent and not any(m.unsent for m in group.members.values()):
+            self._groups.schedule(group, flush_for_repeat(group))
 
     def _tell_late(self, group: Group, ident: Ident, change: _Change, now: float) -> None:
-        """Let the receiver's late digest tell what was untold in `group`, and this on top."""
+        """Let the receiver's late digest tell what was unsent in `group`, and this on top."""
         digest = self._digest(group, GroupKind.LATE, now)
         story = _late_story(digest.members.get(ident), group.members.get(ident), change)
-        self._file(digest, ident, replace(story, news=True, waiting=False), now)
-        self._file(group, ident, settled(story), now)
+        self._file(digest, ident, replace(story, unsent=True, waiting=False), now)
+        self._file(group, ident, sent(story), now)
 
     def _open_places(self, ident: Ident) -> list[Group]:
         """Return the groups under routes where the alert has not ended."""
         return [
             group
-            for group in self._ledger.places(ident)
+            for group in self._groups.places(ident)
             if group.kind is GroupKind.ROUTE and group.members[ident].stage is not Stage.ENDED
         ]
 
     def _late_digest_with(self, group: Group, ident: Ident) -> Group | None:
         """Return the receiver's late digest if it is still to tell of the alert, not yet ended."""
-        for place in self._ledger.places(ident):
+        for place in self._groups.places(ident):
             late = place.kind is GroupKind.LATE and place.receiver == group.receiver
             if late and place.members[ident].stage is not Stage.ENDED:
                 return place
@@ -167,7 +164,7 @@ class Grouper:
 
     def _digest(self, group: Group, kind: GroupKind, now: float) -> Group:
         route = digest_route(kind, self._root, group.receiver)
-        return self._ledger.open(route, {"receiver": group.receiver}, now, kind)
+        return self._groups.open(route, {"receiver": group.receiver}, now, kind)
 
 
 def _late_story(late: Member | None, here: Member | None, change: _Change) -> Member:
@@ -185,7 +182,7 @@ def _late_story(late: Member | None, here: Member | None, change: _Change) -> Me
     return story if held else replace(story, fired=story.fired + late.fired)
 
 
-class Decision(msgspec.Struct, frozen=True):
+class GroupDecision(msgspec.Struct, frozen=True):
     """A decision on a group, for metric and log: whether `alerts` alerts were told, and why."""
 
     receiver: str
@@ -201,15 +198,16 @@ class NotifyDelta(msgspec.Struct):
 
     delta: Delta = msgspec.field(default_factory=Delta)
     outbox: list[OutboxRow] = msgspec.field(default_factory=list)
-    decisions: list[Decision] = msgspec.field(default_factory=list)
+    decisions: list[GroupDecision] = msgspec.field(default_factory=list)
 
 
 class Notifier:
     """Groups alerts under routes and decides when each group's receiver is told what.
 
-    Times are wall clock, seconds since the epoch. A group waits `group_wait` before it is first
-    told (`group_limit` waiting alerts end that early) and `group_interval` between messages with
-    news; what still fires is said again after `repeat_interval`. A message lists what is new:
+    `add` what happened, `flush` at `next_deadline`, commit what `drain` returns. Times are wall
+    clock, seconds since the epoch. A group waits `group_wait` before it is first told
+    (`group_limit` waiting alerts end that early) and `group_interval` between messages; what still
+    fires is told again after `repeat_interval`. A message lists what is new:
 
     - an alert that fired; that ended, if its firing was told; that fired and ended since (several
       such episodes are one notice that counts the others as `held`);
@@ -219,7 +217,7 @@ class Notifier:
     What fires comes before what ended; what finds no room in a message (MAX_NOTICES) counts as
     untold and is for the group's next one, `group_interval` later.
 
-    News about an alert at a severity whose cooldown runs waits in its group until that is over;
+    What is unsent of an alert at a severity whose cooldown runs waits until that is over;
     an end that is told starts a cooldown as well. What is stale comes in one late digest per
     receiver, alerts whose rule changed in one digest too. An end is not told where
     `send_resolved` is off, but counts as told: the next firing is a first one.
@@ -233,12 +231,12 @@ class Notifier:
     ) -> None:
         self._route = route
         self._receivers = receivers
-        self._ledger = Groups()
-        self._intake = Grouper(route, self._ledger)
+        self._groups = Groups()
+        self._grouper = Grouper(route, self._groups)
         self._cooldowns = Cooldowns()
         self._writer = Writer(redactor)
         self._outbox: list[OutboxRow] = []
-        self._decisions: list[Decision] = []
+        self._decisions: list[GroupDecision] = []
 
     def restore(
         self,
@@ -247,38 +245,38 @@ class Notifier:
         told: Sequence[ToldRow],
         cooldowns: Sequence[CooldownRow],
     ) -> None:
-        """Go on from stored rows, before anything is taken or flushed.
+        """Go on from stored rows, before anything is added or flushed.
 
         Alerts whose routes have changed since move; the next `drain` has the rows for that.
         """
         self._cooldowns = Cooldowns(cooldowns)
-        Memory(self._route, self._ledger).restore(groups, members, told)
+        GroupRestorer(self._route, self._groups).restore(groups, members, told)
 
-    def take(self, transitions: Iterable[Transition], now: float) -> None:
+    def add(self, transitions: Iterable[Transition], now: float) -> None:
         """File transitions into their groups at wall clock `now`; nothing is told yet."""
         for transition in transitions:
-            self._intake.take(transition, now)
+            self._grouper.add(transition, now)
 
     def flush(self, now: float, *, caught_up: bool) -> None:
         """Tell every group that is due at wall clock `now`.
 
         `caught_up`, every source is read to its end: then late digests wait no longer.
         """
-        self._cooldowns.forget(now)
+        self._cooldowns.expire(now)
         if caught_up:
-            for group in self._ledger.late_digests():
+            for group in self._groups.late_digests():
                 if group.told is None:  # else it holds what found no room, and waits its interval
-                    self._ledger.schedule(group, now)
-        for group in self._ledger.due(now):
+                    self._groups.schedule(group, now)
+        for group in self._groups.due(now):
             self._decide(group, now)
 
     def next_deadline(self) -> float | None:
         """Return the wall clock at which the next group is due, or None while none is."""
-        return self._ledger.next_due()
+        return self._groups.next_due()
 
     def drain(self) -> NotifyDelta:
         """Return all that changed since the last call, to be committed in one transaction."""
-        delta = self._ledger.drain()
+        delta = self._groups.drain()
         delta.extend(self._cooldowns.drain())
         delta.rows += self._outbox
         drained = NotifyDelta(delta, self._outbox, self._decisions)
@@ -287,20 +285,20 @@ class Notifier:
 
     def _decide(self, group: Group, now: float) -> None:
         """Decide on a due group, do it, and say when to look again."""
-        rest = partial(self._cooldowns.ends, group)
-        choice = decide(group, now, rest)
+        cooldown_end = partial(self._cooldowns.ends, group)
+        choice = decide(group, now, cooldown_end)
         if choice.tell:
             self._tell(group, choice, now)
         if held := self._wait(group, choice.held):
             self._note(group, Reason.COOLDOWN, held, ())
         if group.members:
-            self._ledger.schedule(group, next_flush(group, rest))
+            self._groups.schedule(group, next_flush(group, cooldown_end))
 
     def _tell(self, group: Group, choice: Choice, now: float) -> None:
         receiver = self._receivers[group.receiver]
-        news = [member.change for member in group.members.values() if member.news]
+        unsent = [member.change for member in group.members.values() if member.unsent]
         before = group.told
-        change = max([*news, before.change if before else 0])
+        change = max([*unsent, before.change if before else 0])
         told = draft(choice.tell, receiver)
         rows = self._writer.rows(
             group, told, receiver, reason=choice.reason, change=change, now=now
@@ -315,18 +313,18 @@ class Notifier:
         for member in told.listed:
             self._cooldowns.start(group, member, now)
         for member in (*told.listed, *told.unheard):
-            self._ledger.settle(group, (member.alert.name, member.alert.key))
+            self._groups.mark_sent(group, (member.alert.name, member.alert.key))
         self._wait(group, told.left)
 
     def _wait(self, group: Group, members: Sequence[Member]) -> list[Member]:
-        """Mark news that is not told with the rest, so that the told number does not swallow it.
+        """Mark what is not told with the rest, so that the told number does not swallow it.
 
         Returns what was not marked before.
         """
         held = [member for member in members if not member.waiting]
         for member in held:
             waiting = msgspec.structs.replace(member, waiting=True)
-            self._ledger.put(group, (member.alert.name, member.alert.key), waiting)
+            self._groups.put(group, (member.alert.name, member.alert.key), waiting)
         return held
 
     def _note(
@@ -334,5 +332,5 @@ class Notifier:
     ) -> None:
         names = tuple(sorted({member.alert.name for member in members}))
         self._decisions.append(
-            Decision(group.receiver, reason, bool(rows), len(members), names, group.id)
+            GroupDecision(group.receiver, reason, bool(rows), len(members), names, group.id)
         )

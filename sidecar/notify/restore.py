@@ -1,11 +1,11 @@
-"""What is remembered over a restart: groups rebuilt from their rows, under the routes of today."""
+"""Rebuilds the groups from the rows of the state file, under the routes of today."""
 
 import json
 from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from sidecar.notify.decide import idle_flush
+from sidecar.notify.decide import flush_for_repeat
 from sidecar.notify.group import (
     Group,
     GroupKind,
@@ -25,17 +25,17 @@ from sidecar.rows import GroupRow, MemberRow, ToldRow
 _AT_ONCE = 0.0  # a flush that was due in 1970 comes with the first one
 
 
-class Memory:
-    """Fills a ledger from rows.
+class GroupRestorer:
+    """Rebuilds groups from their rows.
 
     Where the routes have changed since, each alert moves to the groups that take it now: a
     receiver that knew of it is not told again, a new one is told of what fires, at once. An end
     that nobody was told yet goes to the receiver it was meant for, if it still has a place.
     """
 
-    def __init__(self, root: Route, ledger: Groups) -> None:
+    def __init__(self, root: Route, groups: Groups) -> None:
         self._root = root
-        self._ledger = ledger
+        self._groups = groups
         self._routes = {route.id: route for route in every_route(root)}
         self._receivers = {route.receiver for route in self._routes.values()}
 
@@ -45,23 +45,23 @@ class Memory:
         members: Iterable[MemberRow],
         told: Iterable[ToldRow],
     ) -> None:
-        """Rebuild every group."""
+        """Fill the groups; those of which nothing is stored stay as they are."""
         told_of = {(row.receiver, row.group_id): row for row in told}
         members_of = _by_group(members)
         for row in groups:
             group = self._group(row, told_of.get((row.receiver, row.id)))
             group.members = _members(group, members_of.get(row.id, ()))
-            self._ledger.adopt(group)
-        for group in list(self._ledger.groups.values()):
+            self._groups.add(group)
+        for group in list(self._groups.by_id.values()):
             self._reroute(group)
         reckoned = {row.id: row.repeat_interval for row in groups}
-        for group in self._ledger.groups.values():
+        for group in self._groups.by_id.values():
             # What is due stands in the row, unless it is a repeat at an interval that changed.
             same = reckoned.get(group.id) == group.route.repeat_interval
             if group.next_flush is not None and same:
                 continue
-            if not any(member.news for member in group.members.values()):
-                self._ledger.schedule(group, idle_flush(group))
+            if not any(member.unsent for member in group.members.values()):
+                self._groups.schedule(group, flush_for_repeat(group))
 
     def _group(self, row: GroupRow, told: ToldRow | None) -> Group:
         labels: dict[str, str] = json.loads(row.labels)
@@ -99,7 +99,7 @@ class Memory:
             if not (stays and (group.kind is not GroupKind.ROUTE or self._takes(group, member)))
         ]
         for ident, _ in astray:
-            self._ledger.put(group, ident, None)
+            self._groups.put(group, ident, None)
         for ident, member in astray:
             self._move(group, ident, member)
 
@@ -112,25 +112,27 @@ class Memory:
         if old.kind is not GroupKind.ROUTE:
             route = digest_route(old.kind, self._root, self._root.receiver)
             labels = {"receiver": route.receiver}
-            self._place(self._ledger.open(route, labels, old.created, old.kind), ident, member)
+            self._place(self._groups.open(route, labels, old.created, old.kind), ident, member)
             return
         for route in match_routes(self._root, member.alert.labels):
             labels = group_labels(route, member.alert.labels)
             if route.receiver == old.receiver:
-                group = self._ledger.open(route, labels, old.created)
+                group = self._groups.open(route, labels, old.created)
                 group.told = group.told or old.told
                 self._place(group, ident, member)
             elif member.stage is Stage.FIRING:
-                news = replace(member, open=False, news=True, fired=1, rose=False, prior=None)
-                self._place(self._ledger.open(route, labels, old.created), ident, news)
+                afresh = replace(
+                    member, open=False, unsent=True, fired=1, escalated_here=False, prior=None
+                )
+                self._place(self._groups.open(route, labels, old.created), ident, afresh)
 
     def _place(self, group: Group, ident: Ident, member: Member) -> None:
         if ident in group.members:
             return
-        # The told number of its new group knows nothing of it: what is news, waits.
-        self._ledger.put(group, ident, replace(member, waiting=member.news))
-        if member.news:
-            self._ledger.schedule(group, _AT_ONCE)
+        # The told number of its new group knows nothing of it: what is unsent, waits.
+        self._groups.put(group, ident, replace(member, waiting=member.unsent))
+        if member.unsent:
+            self._groups.schedule(group, _AT_ONCE)
 
 
 def _by_group(rows: Iterable[MemberRow]) -> dict[str, list[MemberRow]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.notify.decide import Choice, decide, idle_flush, news_due, next_flush
+from sidecar.notify.decide import Choice, decide, flush_for_repeat, flush_for_unsent, next_flush
 from sidecar.notify.group import Group, GroupKind, Told
 from sidecar.notify.member import Member, Stage
 from sidecar.notify.model import Reason
@@ -34,7 +34,7 @@ def member(org: str = "a", **more: Any) -> Member:
 
 def known(org: str = "k") -> Member:
     """Return one whose firing was told, with nothing new."""
-    return member(org, open=True, news=False, fired=0)
+    return member(org, open=True, unsent=False, fired=0)
 
 
 def group(members: Sequence[Member], told: Told | None = TOLD, **more: Any) -> Group:
@@ -77,7 +77,7 @@ FIRING, LEFT, ENDED = Stage.FIRING, Stage.LEFT, Stage.ENDED
             id="The last alert ended.",
         ),
         pytest.param(
-            [member("a", stage=ENDED, open=True), member("b", stage=LEFT, open=True, news=False)],
+            [member("a", stage=ENDED, open=True), member("b", stage=LEFT, open=True, unsent=False)],
             TOLD, Reason.SOME_RESOLVED, "a",
             id="One ended; the other fires on elsewhere, so not all is well.",
         ),
@@ -86,11 +86,11 @@ FIRING, LEFT, ENDED = Stage.FIRING, Stage.LEFT, Stage.ENDED
             id="An alert moved on to another audience.",
         ),
         pytest.param(
-            [member("a", rose=True, open=True, fired=0)], TOLD, Reason.ESCALATED, "a",
+            [member("a", escalated_here=True, open=True, fired=0)], TOLD, Reason.ESCALATED, "a",
             id="An alert escalated inside its group.",
         ),
         pytest.param(
-            [member("a", rose=True)], None, Reason.FIRST, "a",
+            [member("a", escalated_here=True)], None, Reason.FIRST, "a",
             id="An alert escalated before the group was told: it is simply the first.",
         ),
         pytest.param(
@@ -107,7 +107,7 @@ FIRING, LEFT, ENDED = Stage.FIRING, Stage.LEFT, Stage.ENDED
             id="News goes before a repeat, and puts it off.",
         ),
         pytest.param(
-            [member("a", stage=LEFT, open=True, news=False)], Told(9, T0 - 99 * HOUR),
+            [member("a", stage=LEFT, open=True, unsent=False)], Told(9, T0 - 99 * HOUR),
             Reason.NOTHING_NEW, "",
             id="An alert that moved on is never repeated here.",
         ),
@@ -152,21 +152,21 @@ def test_alerts_closed_by_a_change_of_rules_have_a_reason_of_their_own() -> None
 
 class TestNewsDue:
     def test_group_wait_after_the_first_news(self) -> None:
-        assert news_due(group([member()], None), NOW) == NOW + 30.0
+        assert flush_for_unsent(group([member()], None), NOW) == NOW + 30.0
 
     def test_an_earlier_flush_stays(self) -> None:
-        assert news_due(group([member()], None, next_flush=NOW + 5), NOW) == NOW + 5
+        assert flush_for_unsent(group([member()], None, next_flush=NOW + 5), NOW) == NOW + 5
 
     def test_group_interval_after_the_last_message(self) -> None:
-        assert news_due(group([member()], Told(9, NOW - 100)), NOW) == NOW + 200
+        assert flush_for_unsent(group([member()], Told(9, NOW - 100)), NOW) == NOW + 200
 
     def test_at_once_when_the_last_message_is_long_ago(self) -> None:
-        assert news_due(group([member()], TOLD), NOW) == NOW
+        assert flush_for_unsent(group([member()], TOLD), NOW) == NOW
 
 
 class TestNextFlush:
     def test_never_without_a_reason(self) -> None:
-        assert next_flush(group([member(stage=LEFT, open=True, news=False)]), _rest) is None
+        assert next_flush(group([member(stage=LEFT, open=True, unsent=False)]), _rest) is None
 
     def test_at_the_end_of_a_cooldown(self) -> None:
         assert next_flush(group([member("rest")]), _rest) == NOW + 60
@@ -178,4 +178,4 @@ class TestNextFlush:
         assert next_flush(group([known("rest")], Told(9, T0 - 9 * HOUR)), _rest) == NOW + 60
 
     def test_counts_from_creation_in_a_group_told_elsewhere(self) -> None:
-        assert idle_flush(group([known()], None)) == T0 + 4 * HOUR
+        assert flush_for_repeat(group([known()], None)) == T0 + 4 * HOUR

@@ -461,7 +461,7 @@ def test_labels_are_stored_redacted() -> None:
     secret = "sk_live_NotARealKey0123456789"
     root, world = route("{}", "team"), World()
     notifier = Notifier(root, {"team": slack_receiver("team")}, Redactor())
-    notifier.take([world.fire(secret)], T0)
+    notifier.add([world.fire(secret)], T0)
     notifier.flush(T0, caught_up=True)
     (row,) = notifier.drain().outbox
     message = msgspec.json.decode(row.payload, type=Notification)

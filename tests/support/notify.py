@@ -16,7 +16,7 @@ from sidecar.notify.model import (
     Receiver,
     Route,
 )
-from sidecar.notify.notifier import Decision, Notifier
+from sidecar.notify.notifier import GroupDecision, Notifier
 from sidecar.receivers.email.config import EmailConfig
 from sidecar.receivers.slack.config import SlackConfig
 from sidecar.rows import CooldownRow, Delta, GroupRow, MemberRow, Row, ToldRow
@@ -153,7 +153,7 @@ class Desk:
         self.receivers = receivers or {n: slack_receiver(n) for n in ("team", "pager")}
         self.table = Table()
         self.notifier = Notifier(root, self.receivers)
-        self.decisions: list[Decision] = []
+        self.decisions: list[GroupDecision] = []
 
     def restart(self, root: Route | None = None) -> None:
         self.root = root or self.root
@@ -169,7 +169,7 @@ class Desk:
         self, now: float, *transitions: Transition, caught_up: bool = True
     ) -> list[Notification]:
         """Take, flush, commit; return the messages in the order in which they were decided."""
-        self.notifier.take(transitions, now)
+        self.notifier.add(transitions, now)
         self.notifier.flush(now, caught_up=caught_up)
         drained = self.notifier.drain()
         self.table.commit(drained.delta)
