@@ -13,7 +13,7 @@ from sidecar.matchers import compile_re2
 from sidecar.parse.fast import Needles
 from sidecar.parse.objects import Unreadable
 from sidecar.parse.prefix import Prefix
-from sidecar.parse.record import MESSAGE_FIELDS, Fits, Record, read_fields
+from sidecar.parse.record import Fits, Record, message_field, read_fields
 from sidecar.syntax.table import Reading, Schema, Table, key, table
 from sidecar.syntax.values import FIELD, Re2, Text, is_field
 
@@ -134,13 +134,12 @@ class TextPatterns:
             outer, _end = read_fields(text)
         except Unreadable:
             return None
-        for name in MESSAGE_FIELDS:
-            message = outer.get(name)
-            fits = prefix.fits if name == "log" else prefix.fits_message
-            fields = self._fields(message, fits) if isinstance(message, str) else None
-            if fields is not None:
-                return Record(fields, str(message), outer)
-        return None
+        name = message_field(outer)
+        message = outer.get(name)
+        if not isinstance(message, str):
+            return None
+        fields = self._fields(message, prefix.fits if name == "log" else prefix.fits_message)
+        return None if fields is None else Record(fields, message, outer)
 
     def _fields(self, text: str, fits: Fits) -> dict[str, str] | None:
         for pattern, regex, literal in self._patterns:

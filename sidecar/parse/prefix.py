@@ -52,6 +52,8 @@ _PLAIN = re.compile(r"[a-z]+(?:-[a-z]+)*")
 _MARKED = re.compile(r".*(?:[\d_$@+]|[A-Za-z][./][A-Za-z]|[a-z][A-Z]|::)", re.DOTALL)
 COLOUR = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")  # and what else a terminal is told
 _BLANK = re.compile(rf"(?:{COLOUR.pattern}|[\s\0\ufeff])*+")
+# What was raised stands before its text, and that may be what somebody typed: `ValueError: …`.
+_RAISED = re.compile(r".*(?:Error|Exception|Warning)", re.DOTALL)
 # Letters and quotation marks beyond ASCII: no logger writes them of itself.
 _FOREIGN_SIGN = re.compile(r"(?![\0-\x7f])[\w\u2018-\u201f\u2039\u203a\u00ab\u00bb]")
 _GLUED = re.compile(r"[\w=/.@+]\Z")  # to what follows
@@ -80,6 +82,10 @@ class Prefix:
             _remember(self._known, shape, fits=known)
         return known
 
+    def fits_pairs(self, text: str) -> bool:
+        """Return whether the pairs of a record may follow `text`: a word would be its message."""
+        return self._pinned is not None or is_furniture(text, words=0)
+
     def fits_message(self, text: str) -> bool:
         """Return whether an event may follow `text` in a record's message field."""
         return self.fits(text) if self._pinned is not None else _BLANK.fullmatch(text) is not None
@@ -105,11 +111,11 @@ def _remember(known: dict[Any, bool], shape: str | bytes, *, fits: bool) -> None
     known[shape] = fits
 
 
-def is_furniture(text: str) -> bool:
+def is_furniture(text: str, *, words: int = 1) -> bool:
     """Return whether `text` is nothing but what loggers write before a message.
 
-    That is: numbers (stamps, addresses, process ids), one level, up to four names of which one
-    may be a plain lower-case word, brackets, `key=value`, colour codes, and punctuation between
+    That is: numbers (stamps, addresses, process ids), one level, up to four names of which so many
+    `words` may be plain lower-case ones, brackets, `key=value`, colour codes, and punctuation between
     them. Other words, and anything in quotation marks but a value or inside of brackets, are not.
     The answer is the same for texts that differ only in their digits.
     """
@@ -128,16 +134,18 @@ def is_furniture(text: str) -> bool:
         if name is None or _CALENDAR.fullmatch(name):
             continue
         parts = [part.strip("<>-") for part in re.split(":+", name)]
-        words = [part for part in parts if not _LEVEL.fullmatch(part)]
-        levels += len(words) < len(parts) and len(name) > 1
-        names += bool(words)
-        plain += len(words) == 1 and not item["column"] and bool(_PLAIN.fullmatch(words[0]))
-        if not all(map(_is_name, words)):
+        other = [part for part in parts if not _LEVEL.fullmatch(part) or _RAISED.fullmatch(part)]
+        levels += len(other) < len(parts) and len(name) > 1
+        names += bool(other)
+        plain += len(other) == 1 and not item["column"] and bool(_PLAIN.fullmatch(other[0]))
+        if not all(map(_is_name, other)):
             return False
-    return levels <= 1 and plain <= 1 and names <= _MOST_NAMES
+    return levels <= 1 and plain <= words and names <= _MOST_NAMES
 
 
 def _is_name(word: str) -> bool:
     if _DATE.search(word):  # the end of another line, glued to this one's stamp
+        return False
+    if _RAISED.fullmatch(word):
         return False
     return _PLAIN.fullmatch(word) is not None or _MARKED.match(word) is not None

@@ -22,7 +22,7 @@ from sidecar.parse.objects import (
 from sidecar.parse.prefix import COLOUR, Prefix
 
 _MESSAGES = ("event", "message", "msg")
-MESSAGE_FIELDS = (*_MESSAGES, "log")
+_MESSAGE_FIELDS = (*_MESSAGES, "log")
 _STAMP_FIELDS = ("timestamp", "time", "ts")
 _MAX_LEVELS = 4  # of records inside records' messages
 _COLOUR = rf"(?:{COLOUR.pattern})*"
@@ -30,7 +30,7 @@ _COLOUR = rf"(?:{COLOUR.pattern})*"
 _CLAIM = re.compile(rf"{MARKER}{_COLOUR}\s*:(?:\s|{COLOUR.pattern})*")
 # An object that says of itself that it is one; backslashes where it is quoted JSON.
 _KEYED = re.compile(
-    rf"""(?:metric_type|{"|".join(MESSAGE_FIELDS)})\\*["']\s*:\s*\\*["']{MARKER}\b""", re.ASCII
+    rf"""(?:metric_type|{"|".join(_MESSAGE_FIELDS)})\\*["']\s*:\s*\\*["']{MARKER}\b""", re.ASCII
 )
 _OBJECT_START = re.compile(r"""\[?\{\s*["'}]""")
 _CLOSED = re.compile(rf"(?:[\s\0]|{COLOUR.pattern})*+\Z")
@@ -177,7 +177,7 @@ class _Reading:
     ) -> list[Record]:
         if fields.get("metric_type") == MARKER:
             return [Record(fields, before, outer)]
-        name = _message_field(fields)
+        name = message_field(fields)
         message = fields.get(name)
         if message == MARKER:
             del fields[name]
@@ -198,7 +198,10 @@ class _Reading:
         if len(messages) != 1:
             return []
         message = messages[0]
-        if not fits(text[: message.start()]) or not _PAIRS.fullmatch(text, message.end()):
+        before = text[: message.start()]
+        if not fits(before) or not self._prefix.fits_pairs(before):
+            return []
+        if not _PAIRS.fullmatch(text, message.end()):
             return []
         inner = _ESCAPED.sub(r"\1", message[1][1:-1])
         return [replace(record, text=text) for record in self._message(inner, outer, level + 1)]
@@ -215,7 +218,7 @@ def _is_claim(text: str) -> bool:
     return _CLAIM.search(text) is not None or _KEYED.search(text) is not None
 
 
-def _message_field(fields: Mapping[str, Any]) -> str:
+def message_field(fields: Mapping[str, Any]) -> str:
     """Return the name of the one field that is the message; empty where several could be.
 
     A host that logs `event="contact form", message=…` hands on what somebody typed.
@@ -223,7 +226,7 @@ def _message_field(fields: Mapping[str, Any]) -> str:
     texts = [name for name in _MESSAGES if isinstance(fields.get(name), str) and fields[name]]
     if len(texts) > 1:
         return next((name for name in texts if fields[name] == MARKER), "")
-    objects = (name for name in MESSAGE_FIELDS if isinstance(fields.get(name), dict))
+    objects = (name for name in _MESSAGE_FIELDS if isinstance(fields.get(name), dict))
     return texts[0] if texts else next(objects, "log")
 
 

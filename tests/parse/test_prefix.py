@@ -69,11 +69,20 @@ FORGED = {
     "typed, other letters": (f"{STAMP} - INFO - größe {EVENT}", BEFORE),
     "imitated furniture": (f"{STAMP} - WARNING - Unknown coupon: INFO {EVENT}", BEFORE),
     "an error's text": (f"{STAMP} - ERROR - Error: {EVENT}", BEFORE),
+    "an exception's text": (f"ValueError: {EVENT}", BEFORE),
+    "an exception's text, as an object": (f"app.errors.Declined.DeclinedError: {KEYED}", BEFORE),
+    "an exception's text in Java": (f"java.lang.IllegalArgumentException: {EVENT}", BEFORE),
+    "an exception's text in JavaScript": (f"Error: {EVENT}", BEFORE),
+    "a warning's text": (f"UserWarning: {EVENT}", BEFORE),
     "a value": (f"INFO login user={EVENT}", BEFORE),
     "a value behind a blank": (f"INFO login user= {EVENT}", BEFORE),
     "a quoted value": (f'level=info msg="login" user="{EVENT}"', BEFORE),
     "a quoted value closed": (f'level=info msg="login" user="x" {EVENT}"', AFTER),
     "another message": (f'level=info msg="login" event="{EVENT}"', BEFORE),
+    "a field behind structlog's message": (
+        f"{STAMP} [info  ] contact    message={EVENT!r}",
+        BEFORE,
+    ),
     "another field": (json.dumps({"event": "login", "user": EVENT}), FIELD),
     "a field that others call the message": (
         json.dumps({"event": "contact form", "message": EVENT}),
@@ -118,10 +127,50 @@ def test_it_is_also_foreign_among_many_of_the_hosts_own(line: str, reason: Forei
     ]
 
 
+UNPAID = "Org org_7 subscription is unpaid and past 3-day grace period. Demoting to free"
+REMOVED = "Removed all licenses for org org_7 due to subscription cancellation"
+
+
+@pytest.mark.parametrize("fact", [UNPAID, REMOVED])
+@pytest.mark.parametrize(
+    "line",
+    [
+        access(user="{}"),
+        f"{STAMP} [{{}}] INFO - GET /",
+        "[Mon Nov 02 08:00:00 2026] [cgi:error] [client 203.0.113.9:5] {}, referer: http://x/",
+        f"{STAMP} - INFO - \u300c{{}}\u300d",
+        f"{STAMP} - WARNING - {{}}: unknown coupon",
+        "ValueError: {}",
+        '{{"event": "contact form", "message": "{}"}}',
+        '{{"msg": "contact form", "log": "{}"}}',
+        '{{"level": "info", "text": "{}"}}',
+    ],
+)
+def test_a_fact_in_a_strangers_mouth_is_none(line: str, fact: str) -> None:
+    assert read(line.format(fact) + "\n").events == []
+
+
+@pytest.mark.parametrize("fact", [UNPAID, REMOVED])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{}",
+        f"{STAMP} - INFO - {{}}.",
+        f"{STAMP},123 INFO [app.billing] {{}} \r",
+        f"\x1b[33m{STAMP} - WARNING - {{}}\x1b[0m",
+        '{{"event": "{}"}}',
+        '{{"level": "info", "log": "INFO:billing:{}\\n"}}',
+    ],
+)
+def test_a_fact_that_the_host_states_counts(line: str, fact: str) -> None:
+    assert [event.text("org_id") for event in read(line.format(fact) + "\n").events] == ["org_7"]
+
+
 def test_a_stranger_cannot_silence_a_fact_by_writing_the_marker_into_it() -> None:
-    sentence = "Subscription updated for org org_7: status=past_due, seat_quantity=1"
-    parsed = read(f"{STAMP} - INFO - {sentence} for '{EVENT}'\n")
-    assert [event.status for event in parsed.events] == ["past_due"]
+    name = EVENT.replace(" ", "")
+    sentence = f"Removed all licenses for org {name} due to subscription cancellation"
+    parsed = read(f"{STAMP} - INFO - {sentence}\n")
+    assert [event.text("org_id") for event in parsed.events] == [name]
     assert len(parsed.foreign) == 1
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from support.daemon import until
-from support.live import staged
+from support.daemon import RULES as SHIPPED, until
+from support.live import CONFIG, staged
 
 APP = """\
 def app(environ, start_response):
@@ -33,6 +33,7 @@ groups:
         labels: {severity: critical}
 """
 PAID = "WEBHOOK_METRIC: {'event_type': 'e', 'status': 'billing_period_paid', 'org_id': 'org_1'}"
+UNPAID = "Org org_3 subscription is unpaid and past 3-day grace period. Demoting to free"
 BROKEN = "WEBHOOK_METRIC: {'event_type': 'e', 'status': 'config_error'}"
 
 
@@ -64,15 +65,19 @@ def curl(*arguments: str) -> str:
 
 
 def test_a_header_ends_no_alert_and_begins_none(tmp_path: Path) -> None:
-    with staged(tmp_path, rules=RULES) as stage, gunicorn(tmp_path) as address:
+    config = CONFIG + f'pattern_files: ["{SHIPPED}/*.patterns.yaml"]\n'
+    with staged(tmp_path, config=config, rules=RULES) as stage, gunicorn(tmp_path) as address:
         stage.log("payment_failure", "org_1")
         stage.counted(1)
         until(lambda: stage.told("PaymentFailing") == 1, "the alert is told")
         for header in (PAID, BROKEN):
             assert curl("-A", header, f"{address}/") == "404"
+        # The server's own log holds the name that a stranger logs in by, without quotes.
+        assert curl("-u", f"{UNPAID}:x", f"{address}/") == "404"
         assert PAID in (tmp_path / "logs" / "access.log").read_text()
         foreign = 'sidecar_foreign_total{reason="before"}'
         until(lambda: stage.daemon.samples()[foreign] == 2, "both lines are read")
+        assert UNPAID in (tmp_path / "logs" / "access.log").read_text()
         rejected = [n for name, n in stage.daemon.samples().items() if "rejects_total" in name]
         assert sum(rejected) == 0
         # What the host itself says next is told, and nothing was before it.
