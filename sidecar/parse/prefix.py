@@ -114,9 +114,10 @@ def _remember(known: dict[Any, bool], shape: str | bytes, *, fits: bool) -> None
 def is_furniture(text: str, *, words: int = 1) -> bool:
     """Return whether `text` is nothing but what loggers write before a message.
 
-    That is: numbers (stamps, addresses, process ids), one level, up to four names of which so many
-    `words` may be plain lower-case ones, brackets, `key=value`, colour codes, and punctuation between
-    them. Other words, and anything in quotation marks but a value or inside of brackets, are not.
+    That is: numbers (stamps, addresses, process ids), one level, up to four names of which so
+    many `words` may be plain lower-case ones, brackets, `key=value`, colour codes, and punctuation
+    between them. Other words, and anything in quotation marks but a value or inside of brackets,
+    are not.
     The answer is the same for texts that differ only in their digits.
     """
     text = COLOUR.sub("", text)
