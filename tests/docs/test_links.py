@@ -10,6 +10,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob(".github
 _CODE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+_FILE = re.compile(r"`((?:sidecar|tests|docs|rules|grafana|\.ci|\.github)/[a-z0-9_./-]+)`")
 
 
 def anchors(page: Path) -> set[str]:
@@ -29,3 +30,10 @@ def test_a_page_links_only_to_what_is_there(page: Path) -> None:
         known = target.exists() and (not anchor or anchor in anchors(target))
         astray += [] if known else [f"{path}#{anchor}"]
     assert astray == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_names_only_files_of_ours_that_are_there(page: Path) -> None:
+    """What holds a placeholder in capitals or a pattern is passed over."""
+    named = set(_FILE.findall(page.read_text()))
+    assert {name for name in named if not (ROOT / name).exists()} == set()
