@@ -6,7 +6,14 @@ from itertools import pairwise
 
 from sidecar.matchers import Matcher
 from sidecar.rules.aggregates import COUNT, Shows
-from sidecar.rules.condition import Aggregate, Comparison, bounds, is_absence, value_test
+from sidecar.rules.condition import (
+    Aggregate,
+    Comparison,
+    alternatives,
+    bounds,
+    is_absence,
+    value_test,
+)
 from sidecar.rules.rule import Rule
 from sidecar.syntax.faults import did_you_mean
 from sidecar.syntax.table import Reading
@@ -67,30 +74,73 @@ def _listed(matcher: Matcher) -> tuple[str, ...]:
 
 
 def _condition_doubts(rule: Rule) -> Iterator[tuple[str, str]]:
-    """Yield message and hint of each part of the condition that cannot come true."""
-    seen: dict[tuple[Aggregate, Aggregate | None], list[Comparison]] = {}
+    """Yield message and hint of each part of the condition that cannot be meant."""
     for part in rule.condition.comparisons:
         for aggregate in filter(None, (part.left, part.divisor)):
             if excluded := contradiction((*rule.match, *aggregate.match)):
                 yield f"{shown(aggregate)} has nothing to count: {excluded}", ""
-        seen.setdefault((part.left, part.divisor), []).append(part)
-    for (left, divisor), parts in seen.items():
+    ways = alternatives(rule.condition.whole)
+    doubts = [list(_way_doubts(rule, way)) or list(_unguarded(way)) for way in ways]
+    yield from dict.fromkeys(doubt for some in doubts for doubt in some)
+
+
+# A comparison, and what it must come to.
+_Asked = tuple[Comparison, bool]
+
+
+def _way_doubts(rule: Rule, way: Sequence[_Asked]) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with one way in which a condition comes true: aggregate by aggregate."""
+    seen: dict[tuple[Aggregate, Aggregate | None], list[_Asked]] = {}
+    for part, holds in way:
+        seen.setdefault((part.left, part.divisor), []).append((part, holds))
+    for (left, divisor), asked in seen.items():
+        if not any(holds for _, holds in asked):
+            continue  # so it is of nothing at all
         if left.function.shows is Shows.STATE:
-            yield from _state_doubts(rule, parts)
-        elif not _passes(_numbers(left, divisor, parts), parts):
-            yield "the condition can never be true", _why(left, divisor)
+            yield from _state_doubts(rule, asked)
+        elif not _passes(_numbers(left, divisor, asked), asked):
+            yield _never(rule, asked), _why(left, divisor)
 
 
-def _state_doubts(rule: Rule, parts: list[Comparison]) -> Iterator[tuple[str, str]]:
+def _never(rule: Rule, asked: Sequence[_Asked]) -> str:
+    if len(alternatives(rule.condition.whole)) == 1:
+        return "the condition can never be true"
+    written = (f"{'' if holds else 'not '}{_written(part)}" for part, holds in asked)
+    return f"`{' and '.join(written)}` can never be true"
+
+
+def _written(part: Comparison) -> str:
+    left = shown(part.left) + (f" / {shown(part.divisor)}" if part.divisor else "")
+    if part.op == "in":
+        return f"{left} in [{', '.join(part.values)}]"
+    return f"{left} {part.op} {part.values[0] if part.number is None else f'{part.number:g}'}"
+
+
+def _unguarded(way: Sequence[_Asked]) -> Iterator[tuple[str, str]]:
+    """Yield the ratios beside which nothing asks for a least number."""
+    if any(part.divisor is None and _asks_for_more(part, holds=holds) for part, holds in way):
+        return
+    for part, _ in way:
+        if part.divisor is not None:
+            ratio = f"{shown(part.left)} / {shown(part.divisor)}"
+            message = f"{ratio} has no guard against small numbers"
+            yield message, "one event can decide it; write for example `and count() >= 10`"
+
+
+def _asks_for_more(part: Comparison, *, holds: bool) -> bool:
+    return part.op in ((">", ">=") if holds else ("<", "<="))
+
+
+def _state_doubts(rule: Rule, asked: Sequence[_Asked]) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with comparisons of one `last()`: `match` may exclude their texts."""
-    aggregate = parts[0].left
+    aggregate = asked[0][0].left
     name, matchers = aggregate.field, (*rule.match, *aggregate.match)
     mine = [matcher for matcher in matchers if matcher.name == name]
     allowed = allowed_texts(matchers, name)
     never = [
         text
-        for part in parts
-        if part.op in ("==", "in")
+        for part, holds in asked
+        if holds and part.op in ("==", "in")
         for text in part.values
         if not all(matcher.matches(text) for matcher in mine)
     ]
@@ -102,20 +152,20 @@ def _state_doubts(rule: Rule, parts: list[Comparison]) -> Iterator[tuple[str, st
         )
     candidates: Sequence[float | str] = allowed or ()
     if allowed is None:
-        named = [text for part in parts for text in part.values]
-        candidates = [*_numbers(aggregate, None, parts), *named, _SOME_TEXT]
-    if not never and not _passes(candidates, parts):
-        yield "the condition can never be true", f"{shown(aggregate)} cannot be all of that at once"
+        named = [text for part, _ in asked for text in part.values]
+        candidates = [*_numbers(aggregate, None, asked), *named, _SOME_TEXT]
+    if not never and not _passes(candidates, asked):
+        yield _never(rule, asked), f"{shown(aggregate)} cannot be all of that at once"
 
 
-def _passes(candidates: Sequence[float | str], parts: list[Comparison]) -> bool:
-    tests = [value_test(part) for part in parts]
-    return any(all(test(candidate) for test in tests) for candidate in candidates)
+def _passes(candidates: Sequence[float | str], asked: Sequence[_Asked]) -> bool:
+    tests = [(value_test(part), holds) for part, holds in asked]
+    return any(all(test(one) is holds for test, holds in tests) for one in candidates)
 
 
-def _numbers(left: Aggregate, divisor: Aggregate | None, parts: list[Comparison]) -> list[float]:
+def _numbers(left: Aggregate, divisor: Aggregate | None, asked: Sequence[_Asked]) -> list[float]:
     """Return numbers of which one passes if any number that the aggregate can have does."""
-    edges = sorted({0.0, 1.0, *(bound for part in parts for bound in bounds(part))})
+    edges = sorted({0.0, 1.0, *(bound for part, _ in asked for bound in bounds(part))})
     if divisor is None and _is_whole(left):
         near = {math.floor(edge) + step for edge in edges for step in (-1, 0, 1)}
         return [float(number) for number in sorted(near) if number >= 0]

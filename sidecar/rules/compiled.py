@@ -1,7 +1,9 @@
 """A rule made ready to run: what it takes from an event, which windows a key has, what it tests."""
 
 import hashlib
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 from sidecar.matchers import all_match
@@ -14,10 +16,14 @@ from sidecar.parse.event import (
 from sidecar.rules.aggregates import Asked, Shows
 from sidecar.rules.condition import (
     Aggregate,
+    And,
     Comparison,
+    Not,
+    Or,
+    Part,
     bounds,
     is_absence,
-    needs_event,
+    time_can_turn,
     value_test,
 )
 from sidecar.rules.rule import Key, Rule
@@ -35,6 +41,7 @@ class CompiledRule:
 
     __slots__ = (
         "_aggregates",
+        "_shown",
         "_state_places",
         "_windows",
         "absent",
@@ -76,15 +83,16 @@ class CompiledRule:
         self.keeps_bare_keys = self.latching and rule.dedup_by is None
         self.span = max(rule.within or 0.0, rule.hold or 0.0) or DEFAULT_SPAN
         parts = rule.condition.comparisons
-        # Whether every comparison is true of some windows at `t`; an empty one makes it false.
-        self._aggregates, self.holds = _compile(parts)
+        self._aggregates = [side for part in parts for side in _sides(part)]
         self._windows = [_window(rule, part, side) for part in parts for side in _sides(part)]
+        # Whether the condition is true of some windows at `t`; an empty one makes it false.
+        self.holds, self._shown = _compile(rule.condition.whole, count())
         shown = [aggregate.function.shows for aggregate in self._aggregates]
         self._state_places = [i for i, one in enumerate(shown) if one is Shows.STATE]
         self.states = named_states(rule)  # the states that the rule names, of its first last()
         # A quiet key must wake where passing time alone can make the condition true, and where
         # its state is dropped.
-        self.wakes = rule.hold is not None or not all(needs_event(part) for part in parts)
+        self.wakes = rule.hold is not None or time_can_turn(rule.condition.whole)
         self.true_when_empty = self.holds(self.fresh(), 0.0)
         self.instants = tuple({step.at_field for step in rule.escalate if step.at_field})
         self.steps_digest = hashlib.sha256(repr(rule.escalate).encode()).hexdigest()[:16]
@@ -115,14 +123,8 @@ class CompiledRule:
         return tuple([make() for make in self._windows])
 
     def value(self, windows: Windows, t: float) -> float | str | None:
-        """Return the value to show: of the first comparison."""
-        first = windows[0].shown(t)
-        if self.rule.condition.comparisons[0].divisor is None:
-            return first
-        below = windows[1].shown(t)
-        if not isinstance(first, float) or not isinstance(below, float) or not below:
-            return None
-        return first / below
+        """Return the value to show: of the first comparison, and of `or` of the one that holds."""
+        return self._shown(windows, t)
 
     def state(self, windows: Windows | None, t: float) -> str | None:
         """Return the state that the first `last()` sees at `t`; None without one."""
@@ -158,34 +160,70 @@ def _sides(part: Comparison) -> tuple[Aggregate, ...]:
 
 
 Test = Callable[[Windows, float], bool]
+Shown = Callable[[Windows, float], float | str | None]
 
 
-def _compile(parts: tuple[Comparison, ...]) -> tuple[tuple[Aggregate, ...], Test]:
-    aggregates: list[Aggregate] = []
-    tests: list[Test] = []
-    for part in parts:
-        make = _plain_test if part.divisor is None else _ratio_test
-        tests.append(make(len(aggregates), value_test(part)))
-        aggregates += _sides(part)
-    if len(tests) == 1:
-        return tuple(aggregates), tests[0]
-    return tuple(aggregates), lambda windows, t: all(test(windows, t) for test in tests)
+def _compile(part: Part, places: Iterator[int]) -> tuple[Test, Shown]:
+    """Return the test of windows that `part` stands for, and what of them is shown.
+
+    `places` gives those of its aggregates among the windows.
+    """
+    match part:
+        case Comparison() if part.divisor is None:
+            return _plain(next(places), value_test(part))
+        case Comparison():
+            return _ratio(next(places), next(places), value_test(part))
+        case Not():
+            test, shown = _compile(part.part, places)
+            return lambda windows, t: not test(windows, t), shown
+        case And():
+            tests, shows = zip(*[_compile(one, places) for one in part.parts], strict=True)
+            return lambda windows, t: all(test(windows, t) for test in tests), shows[0]
+        case Or():
+            return _any([_compile(one, places) for one in part.parts])
 
 
-def _plain_test(place: int, passes: Callable[[Any], bool]) -> Test:
+def _any(compiled: list[tuple[Test, Shown]]) -> tuple[Test, Shown]:
+    def test(windows: Windows, t: float) -> bool:
+        return any(test(windows, t) for test, _ in compiled)
+
+    def shown(windows: Windows, t: float) -> float | str | None:
+        holding = (shown for test, shown in compiled if test(windows, t))
+        return next(holding, compiled[0][1])(windows, t)
+
+    return test, shown
+
+
+def _plain(place: int, passes: Callable[[Any], bool]) -> tuple[Test, Shown]:
     def test(windows: Windows, t: float) -> bool:
         value = windows[place].judged(t)
         return value is not None and passes(value)
 
-    return test
+    return test, lambda windows, t: windows[place].shown(t)
 
 
-def _ratio_test(place: int, passes: Callable[[Any], bool]) -> Test:
+def _ratio(place: int, other: int, passes: Callable[[Any], bool]) -> tuple[Test, Shown]:
     def test(windows: Windows, t: float) -> bool:
-        above, below = windows[place].judged(t), windows[place + 1].judged(t)
-        return above is not None and bool(below) and passes(above / below)
+        ratio = divided(windows[place].judged(t), windows[other].judged(t))
+        return ratio is not None and passes(ratio)
 
-    return test
+    def shown(windows: Windows, t: float) -> float | str | None:
+        above, below = windows[place].shown(t), windows[other].shown(t)
+        if isinstance(above, str) or isinstance(below, str):
+            return None
+        ratio = divided(above, below)
+        return ratio if ratio is None or math.isfinite(ratio) else f"{ratio:+}".title()
+
+    return test, shown
+
+
+def divided(above: float | None, below: float | None) -> float | None:
+    """Return the ratio; infinite where something is divided by nothing, None of nothing."""
+    if above is None:
+        return None
+    if below:
+        return above / below
+    return math.copysign(math.inf, above) if above else None
 
 
 def _window(rule: Rule, part: Comparison, aggregate: Aggregate) -> Callable[[], Window]:

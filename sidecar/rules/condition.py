@@ -1,6 +1,8 @@
 """Conditions and escalation instants: their grammar, and what a comparison tests.
 
-condition  := comparison { "and" comparison }
+condition  := both { "or" both }
+both       := part { "and" part }
+part       := "not" part | "(" condition ")" | comparison
 comparison := aggregate [ "/" aggregate ] operator literal
             | aggregate [ "/" aggregate ] "in" "[" literal { "," literal } "]"
 aggregate  := function "(" [ field ] { "," matcher } ")"      functions: see aggregates.FUNCTIONS
@@ -9,8 +11,9 @@ literal    := number | word | "text" | 'text'                 words and texts on
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, islice, product
 from typing import Any, NamedTuple, NoReturn, cast
 
 from sidecar.durations import parse_duration
@@ -53,11 +56,65 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
-    """Comparisons that must all hold; `text` is what the user wrote."""
+class And:
+    """Holds where all of its parts do."""
 
-    comparisons: tuple[Comparison, ...]
+    parts: tuple["Part", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """Holds where one of its parts does."""
+
+    parts: tuple["Part", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Holds where its part does not."""
+
+    part: "Part"
+
+
+Part = Comparison | And | Or | Not
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What must hold; `text` is what the user wrote."""
+
+    whole: Part
     text: str
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Every comparison, as written from left to right."""
+        return tuple(_leaves(self.whole))
+
+
+def _leaves(part: Part) -> Iterator[Comparison]:
+    match part:
+        case Comparison():
+            yield part
+        case Not():
+            yield from _leaves(part.part)
+        case And() | Or():
+            for one in part.parts:
+                yield from _leaves(one)
+
+
+def alternatives(part: Part, *, holds: bool = True) -> list[tuple[tuple[Comparison, bool], ...]]:
+    """Return the ways in which `part` comes to `holds`: what each comparison must come to."""
+    match part:
+        case Comparison():
+            return [((part, holds),)]
+        case Not():
+            return alternatives(part.part, holds=not holds)
+        case And() | Or():
+            ways = [alternatives(one, holds=holds) for one in part.parts]
+            if isinstance(part, Or) is holds:
+                return [way for some in ways for way in some]
+            return [tuple(chain.from_iterable(some)) for some in islice(product(*ways), MAX_WAYS)]
 
 
 def bounds(part: Comparison) -> tuple[float, ...]:
@@ -73,9 +130,20 @@ def value_test(part: Comparison) -> Callable[[Any], bool]:
     return _number_test(part)
 
 
-def needs_event(part: Comparison) -> bool:
-    """Return whether only an event can make `part` true, never the mere passing of time."""
-    return part.divisor is None and part.op in part.left.function.drift.value
+def time_can_turn(part: Part, *, to: bool = True) -> bool:
+    """Return whether the mere passing of time, without an event, can turn `part` true (or false).
+
+    What `hold` drops is not looked at.
+    """
+    match part:
+        case Comparison() if part.divisor is not None or not to:
+            return part.left.function.shows is not Shows.STATE
+        case Comparison():
+            return part.op not in part.left.function.drift.value
+        case Not():
+            return time_can_turn(part.part, to=not to)
+        case And() | Or():
+            return any(time_can_turn(one, to=to) for one in part.parts)
 
 
 def _number_test(part: Comparison) -> Callable[[float], bool]:
@@ -95,6 +163,11 @@ def _state_test(part: Comparison) -> Callable[[Any], bool]:
     wanted = part.op != "!="
     return lambda value: (as_text(value) in texts) is wanted
 
+
+# What one condition may hold; `check` looks at so many ways in which it can come true.
+MAX_COMPARISONS = 32
+MAX_DEPTH = 16
+MAX_WAYS = 256
 
 _EXAMPLE = "write for example max(attempt_count) >= 3"
 _COMPARATORS = (">", ">=", "<", "<=", "==", "!=")
@@ -148,13 +221,21 @@ def parse_instant(text: str) -> tuple[str, float]:
 
 def is_absence(condition: Condition) -> bool:
     """Return whether `condition` asks for too few events: only `count() < n` and the like."""
-    return all(_asks_for_few(part) for part in condition.comparisons)
+    return _asks_for_few(condition.whole, holds=True)
 
 
-def _asks_for_few(part: Comparison) -> bool:
-    if part.left.function is not COUNT or part.divisor is not None:
-        return False
-    return part.op in ("<", "<=") or (part.op == "==" and part.number == 0)
+def _asks_for_few(part: Part, *, holds: bool) -> bool:
+    match part:
+        case Comparison() if part.left.function is not COUNT or part.divisor is not None:
+            return False
+        case Comparison() if holds:
+            return part.op in ("<", "<=") or (part.op == "==" and part.number == 0)
+        case Comparison():
+            return part.op in (">", ">=") or (part.op == "!=" and part.number == 0)
+        case Not():
+            return _asks_for_few(part.part, holds=not holds)
+        case And() | Or():
+            return all(_asks_for_few(one, holds=holds) for one in part.parts)
 
 
 def _tokens(text: str) -> list[_Token]:
@@ -179,18 +260,43 @@ class _ConditionReader:
         self._functions = functions
         self._tokens = _tokens(text)
         self._at = 0
+        self._comparisons = 0
 
     def condition(self) -> Condition:
-        parts = [self._comparison()]
-        while self._peek().kind != "end":
-            token = self._next()
-            if token.text != "and":
-                self._fail(f"expected `and` before {token.text!r}", token)
-            parts.append(self._comparison())
-        return Condition(tuple(parts), self._text.strip())
+        whole = self._either(1)
+        token = self._peek()
+        if token.kind != "end":
+            self._fail(f"expected `and` or `or` before {token.text!r}", token)
+        return Condition(whole, self._text.strip())
+
+    def _either(self, depth: int) -> Part:
+        parts = [self._both(depth)]
+        while self._accept("or"):
+            parts.append(self._both(depth))
+        return parts[0] if len(parts) == 1 else Or(tuple(parts))
+
+    def _both(self, depth: int) -> Part:
+        parts = [self._part(depth)]
+        while self._accept("and"):
+            parts.append(self._part(depth))
+        return parts[0] if len(parts) == 1 else And(tuple(parts))
+
+    def _part(self, depth: int) -> Part:
+        if depth > MAX_DEPTH:
+            self._fail(f"`not` and parentheses may stand {MAX_DEPTH} deep", self._peek())
+        if self._accept("not"):
+            return Not(self._part(depth + 1))
+        if not self._accept("("):
+            return self._comparison()
+        part = self._either(depth + 1)
+        self._expect(")", "each parenthesis is closed")
+        return part
 
     def _comparison(self) -> Comparison:
         start = self._peek()
+        self._comparisons += 1
+        if self._comparisons > MAX_COMPARISONS:
+            self._fail(f"a condition may have {MAX_COMPARISONS} comparisons", start)
         left = self._aggregate()
         divisor = self._aggregate() if self._accept("/") else None
         for one in (left, divisor) if divisor else ():

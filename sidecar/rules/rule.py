@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from sidecar.matchers import Matcher
 from sidecar.rules.aggregates import FUNCTIONS, Shows
-from sidecar.rules.condition import Condition, parse_condition, parse_instant
+from sidecar.rules.condition import And, Condition, parse_condition, parse_instant
 from sidecar.syntax.faults import Wrong
 from sidecar.syntax.table import Nested, Reading, Schema, Table, Value, key, table
 from sidecar.syntax.tree import ListNode
@@ -58,8 +58,11 @@ ACondition = Annotated[
     Value(
         parse_condition,
         "a condition",
-        string(rf"^\s*({_either(FUNCTIONS.values())})\s*\(.*\)\s*(>=|<=|==|!=|>|<|in\s*\[)"),
-        stand_in=Condition((), ""),
+        string(
+            rf"^[\s(]*(not[\s(]+)*({_either(FUNCTIONS.values())})\s*"
+            r"\(.*\)\s*(>=|<=|==|!=|>|<|in\s*\[)"
+        ),
+        stand_in=Condition(And(()), ""),
     ),
 ]
 AnInstant = Annotated[
@@ -188,7 +191,7 @@ class Rule(Table):
     condition: ACondition = key(
         f"When it fires: {', '.join(f.usage for f in _WINDOWED)} over `within`, or "
         f"{', '.join(f.usage for f in _STATES)}; compared by > >= < <= == != or in [a, b]; "
-        "divided; joined by `and`."
+        "divided; joined by `and`, `or`, `not` and parentheses."
     )
     within: MaybePositive = key("The window, in event time. Not for last().", default=None)
     for_: Duration = key(

@@ -71,14 +71,59 @@ def test_a_threshold_that_no_value_reaches(tmp_path: Path, condition: str, why: 
         "max(n) > 2 and max(n) < 3",
         "avg(n) == 0.5 and avg(n) != 1",
         "sum(n) < -10",
-        "sum(n) / count() > 1",
-        "count(a=b) / count(a=c) > 1",
-        "count(a=b) / count() >= 1",
-        "count(a=b) / count() > 0.05",
+        "sum(n) / count() > 1 and count() >= 9",
+        "count(a=b) / count(a=c) > 1 and not sum(n) < 9",
+        "count(a=b) / count() >= 1 and distinct(n) > 2",
+        "(count(a=b) / count() > 0.05 or min(n) == 3) and count(a=b) > 9",
+        "max(n) > 5 or max(n) < 3",
+        "max(n) > 5 and not max(n) > 7",
+        "not max(n) > 5 and not max(n) < 7",
     ],
 )
 def test_a_threshold_that_can_be_reached(tmp_path: Path, condition: str) -> None:
     assert of(tmp_path, condition) == []
+
+
+@pytest.mark.parametrize(
+    ("condition", "never", "why"),
+    [
+        (
+            "max(n) > 5 and not max(n) > 3",
+            "the condition",
+            "no number passes all of its comparisons",
+        ),
+        (
+            "max(n) > 1 or (count() > 5 and not count() > 4)",
+            "`count() > 5 and not count() > 4`",
+            "count() is a whole number from 0 up",
+        ),
+        (
+            "max(n) > 9 and (max(n) in [1, 2] or count() > 1)",
+            "`max(n) > 9 and max(n) in [1, 2]`",
+            "no number passes all of its comparisons",
+        ),
+    ],
+)
+def test_a_way_that_leads_nowhere(tmp_path: Path, condition: str, never: str, why: str) -> None:
+    found = of(tmp_path, f"'{condition}'")
+    assert found == [f"6:20: warning: {never} can never be true; {why}"]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "count(a=b) / count() > 0.5",
+        "count(a=b) / count() > 0.5 and max(n) < 3",
+        "count(a=b) / count() > 0.5 or count() > 9",
+        "not count(a=b) / count() < 0.5",
+    ],
+)
+def test_a_ratio_without_a_guard_against_small_numbers(tmp_path: Path, condition: str) -> None:
+    (found,) = of(tmp_path, condition)
+    assert found == (
+        '6:20: warning: count(a="b") / count() has no guard against small numbers; '
+        "one event can decide it; write for example `and count() >= 10`"
+    )
 
 
 @pytest.mark.parametrize(

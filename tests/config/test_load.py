@@ -543,12 +543,12 @@ patterns:
 
 def test_the_column_of_a_faulty_condition_is_that_of_the_very_character(tmp_path: Path) -> None:
     path = tmp_path / "b.rules.yaml"
-    path.write_text(RULES.replace("count() >= 1", "'count() >= 1 or count() < 2'"))
+    path.write_text(RULES.replace("count() >= 1", "'count() >= 1 xor count() < 2'"))
     with pytest.raises(ConfigError) as caught:
         load_rule_files([str(path)])
     fault = caught.value.faults[0]
     line = path.read_text().splitlines()[fault.line - 1]
-    assert line[fault.column - 1 :].startswith("or count()")
+    assert line[fault.column - 1 :].startswith("xor count()")
 
 
 def test_a_method_of_the_labels_is_no_unknown_label(tmp_path: Path) -> None:

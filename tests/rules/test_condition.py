@@ -4,9 +4,14 @@ import pytest
 
 from sidecar.rules.aggregates import FUNCTIONS
 from sidecar.rules.condition import (
+    MAX_WAYS,
     Aggregate,
+    And,
     Comparison,
     ConditionError,
+    Not,
+    Or,
+    alternatives,
     is_absence,
     parse_condition,
     parse_instant,
@@ -87,6 +92,24 @@ def test_a_condition_reads_as(text: str, expected: list[Comparison]) -> None:
     assert parse_condition(text).comparisons == tuple(expected)
 
 
+def test_and_binds_closer_than_or_and_not_closest() -> None:
+    a, b, c, d = (parse_condition(f"count() > {n}").comparisons[0] for n in range(4))
+    written = "not count() > 0 and count() > 1 or count() > 2 and not (count() > 3 or count() > 0)"
+    whole = Or((And((Not(a), b)), And((c, Not(Or((d, a)))))))
+    assert parse_condition(written).whole == whole
+    assert parse_condition(written).comparisons == (a, b, c, d, a)
+
+
+def test_the_ways_in_which_a_condition_comes_true() -> None:
+    a, b, c, _ = (parse_condition(f"count() > {n}").comparisons[0] for n in range(4))
+    either = parse_condition("(count() > 0 or count() > 1) and not count() > 2").whole
+    assert alternatives(either) == [((a, True), (c, False)), ((b, True), (c, False))]
+    neither = parse_condition("not (count() > 0 or count() > 1)").whole
+    assert alternatives(neither) == [((a, False), (b, False))]
+    many = parse_condition(" and ".join(["(count() > 0 or count() > 1)"] * 16)).whole
+    assert len(alternatives(many)) == MAX_WAYS
+
+
 @pytest.mark.parametrize(
     ("text", "offset", "says"),
     [
@@ -103,8 +126,16 @@ def test_a_condition_reads_as(text: str, expected: list[Comparison]) -> None:
         ("last(x) in past_due", 11, "expected '['"),
         ("last(x) in []", 12, "expected a number or a text"),
         ("last(x) / count() > 1", 0, "not a number to divide"),
-        ("count() > 1 or count() < 3", 12, "expected `and` before 'or'"),
-        ("count() > 10_000", 12, "expected `and` before '_000'"),
+        ("count() > 1 xor count() < 3", 12, "expected `and` or `or` before 'xor'"),
+        ("count() > 10_000", 12, "expected `and` or `or` before '_000'"),
+        ("count() > 1 and", 15, "is not one of count()"),
+        ("or count() > 1", 0, "'or' is not one of count()"),
+        ("not", 3, "is not one of count()"),
+        ("(count() > 1", 12, "expected ')', not 'the end'; each parenthesis is closed"),
+        ("count() > 1)", 11, "expected `and` or `or` before ')'"),
+        ("(" * 5000 + "count() > 1", 16, "may stand 16 deep"),
+        ("not " * 5000 + "count() > 1", 64, "may stand 16 deep"),
+        (" or ".join(["count() > 1"] * 33), 480, "may have 32 comparisons"),
         ("count() > 10001", 0, "at most 10,000"),
         ("distinct(x) >= 257", 0, "at most 256"),
         ("count() # 3", 8, "unexpected '#'"),
@@ -127,6 +158,10 @@ def test_a_faulty_condition_says_where_and_why(text: str, offset: int, says: str
         ("count() <= 0", True),
         ("count() == 0", True),
         ('count(status="ok") < 5 and count() < 9', True),
+        ('count(status="ok") < 5 or not count() > 9', True),
+        ("not (count() >= 1 or count() != 0)", True),
+        ("not count() < 1", False),
+        ("count() < 1 or count() > 3", False),
         ("count() > 1", False),
         ("count() == 3", False),
         ("count() < 1 and max(x) > 3", False),

@@ -42,12 +42,20 @@ CONDITIONS = [
     "min(n) / max(n) in [0.5, 1]",
     "distinct(n) / count() < 1",
     'sum(n, status="bad") >= 3 and max(n, status!="bad") < 4',
+    "max(n) >= 4 or count() >= 3",
+    'count(status="bad") / count(status="good") > 1',
+    "not max(n) > 1",
+    "not (count() < 3 or max(n) >= 3) and count() < 5",
+    "last(status) == worse or not (last(status) != bad or count() < 2)",
+    "avg(n) > 2 or not sum(n) / distinct(n) < 3 or min(n) == 0",
 ]
 ABSENCES = [
     "count() < 1",
     "count() < 2",
     "count() == 0",
     'count(status="bad") < 1 and count() <= 2',
+    'count(status="bad") < 1 or count() <= 2',
+    'not (count(status="bad") >= 1 and not count() < 1)',
 ]
 STEPS = [step("ends + 20s", after=30), step("graced", severity="page"), step(after=45, team="x")]
 

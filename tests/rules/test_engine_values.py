@@ -140,12 +140,14 @@ def test_a_field_whose_own_name_has_the_dot_wins() -> None:
 @pytest.mark.parametrize(
     ("condition", "values", "fires"),
     [
-        pytest.param("sum(n) / sum(m) > -9", [{"n": 1, "m": 0}], False, id="divided by zero"),
-        pytest.param("sum(n) / sum(m) > -9", [{"n": 1}], False, id="divided by nothing"),
+        pytest.param("sum(n) / sum(m) > 1e300", [{"n": 1, "m": 0}], True, id="divided by zero"),
+        pytest.param("sum(n) / sum(m) > 1e300", [{"n": 1}], True, id="divided by nothing"),
+        pytest.param("sum(n) / sum(m) < -1e300", [{"n": -1}], True, id="a debt by nothing"),
+        pytest.param("sum(n) / sum(m) != 7", [{"n": 0, "m": 0}], False, id="zero by zero"),
         pytest.param("sum(n) / sum(m) > -9", [{"m": 1}], False, id="nothing divided"),
         pytest.param("sum(n) / sum(m) == -2", [{"n": 4, "m": -2}], True, id="negative numbers"),
         pytest.param("count(n=1) / count() == 0", [{"n": 2}], True, id="no count is 0 of all"),
-        pytest.param("count() / count(n=1) > 0", [{"n": 2}], False, id="all of no count"),
+        pytest.param("count() / count(n=1) > 0", [{"n": 2}], True, id="all of no count"),
         pytest.param("distinct(n) / count() == 0.5", [{"n": 1}, {"n": 1}], True, id="of distinct"),
         pytest.param("max(n) / min(n) >= 3", [{"n": 1}, {"n": 3}], True, id="of extremes"),
     ],
@@ -154,6 +156,20 @@ def test_a_ratio(condition: str, values: list[dict[str, Any]], *, fires: bool) -
     bench = Bench(rule(condition))
     bench.see(*(event(0, **fields) for fields in values))
     assert bool(bench.all) is fires
+
+
+def test_only_errors_and_no_success_is_infinite_and_shown_so() -> None:
+    bench = Bench(rule('count(status="error") / count(status="ok") > 0.5 and count() >= 3'))
+    fired = bench.see(*(event(at, "error") for at in range(3)))
+    assert [one.alert.value for one in fired] == ["+Inf"]
+
+
+def test_of_or_the_value_of_what_holds_is_shown() -> None:
+    bench = Bench(rule("max(n) >= 3 or count() >= 2"))
+    fired = bench.see(event(0, n=1), event(1, n=1))
+    assert [one.alert.value for one in fired] == [2.0]
+    bench.see(event(2, n=9))
+    assert next(bench.engine.alerts()).value == 9.0
 
 
 def test_ids_are_known_per_rule_and_key() -> None:

@@ -104,5 +104,5 @@ class AbsenceReference(Reference):
         return alert.fired_at + max(30 * DAY, self.span)
 
     def holds(self, known: Known, t: float) -> bool:
-        parts = self.rule.condition.comparisons
-        return known.floor + self.span <= t and all(self._true(p, known, t) for p in parts)
+        opens = known.floor + self.span
+        return opens <= t and self._true(self.rule.condition.whole, known, t)

@@ -7,7 +7,16 @@ from typing import Any, Literal, NamedTuple
 
 from sidecar.matchers import all_match
 from sidecar.parse.event import Event, as_number, as_text, instant
-from sidecar.rules.condition import Aggregate, Comparison, is_absence, value_test
+from sidecar.rules.condition import (
+    Aggregate,
+    And,
+    Comparison,
+    Not,
+    Or,
+    Part,
+    is_absence,
+    value_test,
+)
 from sidecar.rules.rule import Escalation, Rule
 
 Told = tuple[str, float, dict[str, str], float, bool]  # kind, at, labels, since, stale
@@ -234,15 +243,21 @@ class Reference:
             for a, part in self._aggregates().items()
             for s in known.samples
         )
-        return alive and all(self._true(part, known, t) for part in self.rule.condition.comparisons)
+        return alive and self._true(self.rule.condition.whole, known, t)
 
-    def _true(self, part: Comparison, known: Known, t: float) -> bool:
+    def _true(self, part: Part, known: Known, t: float) -> bool:
+        if isinstance(part, Or):
+            return any(self._true(one, known, t) for one in part.parts)
+        if isinstance(part, And):
+            return all(self._true(one, known, t) for one in part.parts)
+        if isinstance(part, Not):
+            return not self._true(part.part, known, t)
         value = self.value(part.left, part, known, t)
-        if part.divisor is not None:
+        if part.divisor is not None and value is not None:
             below = self.value(part.divisor, part, known, t)
-            if value is None or not below:
+            if not below and not value:
                 return False
-            value /= below
+            value = value / below if below else math.copysign(FAR, value)
         return value is not None and value_test(part)(value)
 
     # The alert.

@@ -25,7 +25,7 @@ RULE = Rule(
     group="billing",
     match=matchers('status="past_due"'),
     by=("org_id",),
-    condition=Condition((ANY,), "count() > 0"),
+    condition=Condition(ANY, "count() > 0"),
     labels={"severity": "warning"},
     escalate=(
         Escalation(after=60.0, labels={"severity": "critical"}),
