@@ -1,14 +1,16 @@
-"""Where each file's oldest unfinished Docker or CRI line begins, for the rows that go to disk.
+"""The front door of the pure part: takes log bytes, returns the rows to write; no I/O, no clock.
 
-The reader knows how far a file is read, the parser which lines are still in pieces; a row needs
-both. Pieces may span a rotation: an older file stays noted until a newer file of its log has
-nothing open any more.
+A step takes what the reader found, chunk by chunk (nothing, on a tick): parses, counts and judges
+it. Its end lets time pass and decides who is told. All that has to be written in one transaction
+comes out as a delta, with what may be published once that is committed:
 
-The front door of the pure part: bytes in, a delta out.
-
-One step takes what the reader found (or nothing, on a tick), parses it, counts it, judges it and
-decides who is told, and returns all that has to be written in one transaction. It reads no clock
-and touches nothing outside its own memory.
+    core = Core(config)
+    core.restore(store, now)
+    core.resume(read.resume)
+    for chunk in chunks:
+        core.take(chunk, now)
+    step = core.finish(read, now)
+    store.commit(step.delta)
 """
 
 from collections.abc import Iterable, Sequence
@@ -43,45 +45,6 @@ from sidecar.rows import (
 from sidecar.rules.alert import Transition
 from sidecar.rules.engine import Engine
 from sidecar.rules.rule import Key
-
-
-class Positions:
-    """Joins what the parser found unfinished with the reader's rows, step by step."""
-
-    def __init__(self, stored: Iterable[FileRow] = ()) -> None:
-        self._open = {row.id: row for row in stored if row.open_from < row.offset}
-        self._found: dict[int, int | None] = {}
-        self._finished: set[str] = set()
-
-    def note(self, chunk: Chunk, open_from: int | None) -> None:
-        """Take what parsing `chunk` left open: a position in its file, or None."""
-        self._found[chunk.file] = open_from
-        if open_from is None:
-            self._finished.add(chunk.log)
-        else:
-            self._finished.discard(chunk.log)
-
-    def place(self, rows: Iterable[FileRow]) -> list[FileRow]:
-        """Return this step's `rows` with `open_from` set, and rows of files completed by it."""
-        moved = {row.id: row for row in rows}
-        done = {row.id: row for row in self._open.values() if row.log in self._finished} | {
-            row.id: row for row in self._open.values() if row.id in moved
-        }
-        placed = [self._placed(row) for row in (done | moved).values()]
-        self._open |= {row.id: row for row in placed if row.open_from < row.offset}
-        for row in placed:
-            if row.open_from == row.offset:
-                self._open.pop(row.id, None)
-        self._found.clear()
-        self._finished.clear()
-        return placed
-
-    def _placed(self, row: FileRow) -> FileRow:
-        noted = self._open.get(row.id)
-        before = noted.open_from if noted and row.log not in self._finished else None
-        start = self._found.get(row.id, before)
-        return replace(row, open_from=row.offset if start is None else min(start, row.offset))
-
 
 # The outcome of a message that was decided on and recorded, and is never sent.
 SHADOW = "shadow"
@@ -158,7 +121,7 @@ class Core:
         self.rule_time: float | None = None  # where time stands for rules; None before the start
 
     def restore(self, stored: Stored, now: float) -> None:
-        """Take up where the state file ends; `now` (wall clock) dates what starts today."""
+        """Go on where the state file ends; `now` (wall clock) dates what starts today."""
         self.meter.restore(stored.load(SeriesRow))
         self.meter.precreate(now)
         meta = {row.name: row.value for row in stored.load(MetaRow)}
@@ -196,7 +159,7 @@ class Core:
         return self.engine.end(name, key, at=now, now=now)
 
     def step(self, read: ReadBatch, now: float) -> Step:
-        """Take a whole read (without chunks: a tick) at wall clock `now`."""
+        """Take and finish a whole read (without chunks: a tick) at wall clock `now`."""
         self.resume(read.resume)
         for chunk in read.chunks:
             self.take(chunk, now)
@@ -210,7 +173,7 @@ class Core:
     def take(self, chunk: Chunk, now: float, ordinary: Parsed | None = None) -> None:
         """Parse, count and judge one chunk; `ordinary`: what was parsed of it beforehand."""
         parsed = self.parser.parse(chunk, now=now, wanted=self.wants, ordinary=ordinary)
-        self._take(chunk, parsed, now)
+        self._judge(chunk, parsed, now)
 
     def finish(self, read: ReadBatch, now: float) -> Step:
         """Let time pass and people be told; return all that the chunks taken since come to."""
@@ -234,13 +197,11 @@ class Core:
         self._tell(step, now, caught_up=read.caught_up)
         return step
 
-    def feed(self, events: Iterable[Event], now: float) -> Step:
-        """Judge events parsed elsewhere, on a clock of their own that stands at `now`.
+    def pass_time(self, now: float) -> Step:
+        """Judge what the engine has seen, on a clock that stands at `now`, as replays do.
 
-        For tests and replays: nothing is counted or placed, and nothing is ever left unread.
+        Nothing is counted or placed, and nothing is ever left unread.
         """
-        for event in events:
-            self.engine.observe(event, read_at=now)
         self._complete, self.rule_time = True, now
         self.engine.tick(now, now=now, complete=True)
         step = Step()
@@ -286,10 +247,10 @@ class Core:
         """Return what `chunk` holds if that can be told from it alone, else None."""
         return self.parser.parse_ordinary(chunk, now=now, wanted=self.wants)
 
-    def _take(self, chunk: Chunk, parsed: Parsed, now: float) -> None:
-        """Judge what one chunk holds; what is only counted is added up for the whole step.
+    def _judge(self, chunk: Chunk, parsed: Parsed, now: float) -> None:
+        """Count and judge what one chunk holds; what is only tallied is added up for the step.
 
-        A step has up to 40 chunks of a dozen triples each: once a step saves 0.2 us a line.
+        Dozens of chunks hold the same few triples: to count each once a step is cheaper.
         """
         step, tallies = self._step, self._tallies
         for triple, tally in parsed.tallies.items():
@@ -329,14 +290,55 @@ class Core:
             self.engine.tick(self.rule_time, now=now, complete=False)
 
     def _redacted(self, line: _Sampled) -> _Sampled:
-        return msgspec.structs.replace(line, sample=self.redactor.text(line.sample))
+        return replace(line, sample=self.redactor.text(line.sample))
+
+
+class Positions:
+    """Where each file's oldest unfinished Docker or CRI line begins, for the rows of files.
+
+    The reader knows how far a file is read, the parser which lines are still in pieces; a row
+    needs both. Pieces may span a rotation: an older file stays noted until a newer file of its
+    log has nothing open any more.
+    """
+
+    def __init__(self, stored: Iterable[FileRow] = ()) -> None:
+        self._open = {row.id: row for row in stored if row.open_from < row.offset}
+        self._found: dict[int, int | None] = {}
+        self._finished: set[str] = set()
+
+    def note(self, chunk: Chunk, open_from: int | None) -> None:
+        """Note what parsing `chunk` left open: a position in its file, or None."""
+        self._found[chunk.file] = open_from
+        if open_from is None:
+            self._finished.add(chunk.log)
+        else:
+            self._finished.discard(chunk.log)
+
+    def place(self, rows: Iterable[FileRow]) -> list[FileRow]:
+        """Return this step's `rows` with `open_from` set, and rows of files completed by it."""
+        moved = {row.id: row for row in rows}
+        done = {row.id: row for row in self._open.values() if row.log in self._finished} | {
+            row.id: row for row in self._open.values() if row.id in moved
+        }
+        placed = [self._placed(row) for row in (done | moved).values()]
+        self._open |= {row.id: row for row in placed if row.open_from < row.offset}
+        for row in placed:
+            if row.open_from == row.offset:
+                self._open.pop(row.id, None)
+        self._found.clear()
+        self._finished.clear()
+        return placed
+
+    def _placed(self, row: FileRow) -> FileRow:
+        noted = self._open.get(row.id)
+        before = noted.open_from if noted and row.log not in self._finished else None
+        start = self._found.get(row.id, before)
+        return replace(row, open_from=row.offset if start is None else min(start, row.offset))
 
 
 def _withhold(told: NotifyDelta) -> list[OutboxRow]:
     """Turn the messages in `told` into records that nobody sends; return these."""
-    withheld = [
-        msgspec.structs.replace(row, outcome=SHADOW, claimed_at=None) for row in told.outbox
-    ]
+    withheld = [replace(row, outcome=SHADOW, claimed_at=None) for row in told.outbox]
     others = [row for row in told.delta.rows if not isinstance(row, OutboxRow)]
     told.delta.rows = [*others, *withheld]
     return withheld

@@ -1,0 +1,7 @@
+"""The running process, the only place that knows every part.
+
+`app` makes the parts and wires them together. `loop` turns what is read into committed, published
+steps; `pacing` says how much a step reads and how long to rest after it. What happens becomes
+metrics and log lines in `telemetry`, and events about the sidecar itself in `selfwatch`, which
+rules can judge like any other. `control` is what people can ask a running daemon for.
+"""

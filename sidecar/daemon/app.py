@@ -1,6 +1,7 @@
-"""From the state file to a core and a reader that go on where the last run stopped.
+"""The running process: every part made, wired together and kept going.
 
-Wiring: the only module that knows every part. One TaskGroup; a task that crashes ends it all.
+The only module that knows every part. One TaskGroup: a task that crashes ends the process, since
+a daemon that is half alive is worse than one that is restarted.
 """
 
 import asyncio
@@ -36,88 +37,12 @@ from sidecar.store.store import Store, is_ours, set_aside
 
 # What the state file remembers of an older one that was damaged: when it was, and its name now.
 DAMAGED = "state_damaged"
-
-_log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What a run begins with.
-
-    `interrupted`: messages whose attempt the end of the last run cut off. `damaged`: when a
-    damaged state file was set aside, and where it lies, if one ever was.
-    """
-
-    core: Core
-    follower: Follower
-    interrupted: list[OutboxRow]
-    damaged: tuple[float, str] | None
-
-
-def open_store(path: str, now: float) -> tuple[Store, str]:
-    """Open the state file; return also where a damaged one was put, empty if there was none.
-
-    Only a file that was ours is set aside; anything else is the operator's to look at. Raises
-    StoreError.
-    """
-    try:
-        return Store.open(path), ""
-    except StoreDamagedError as damaged:
-        if not is_ours(path):
-            raise
-        aside = set_aside(path, now)
-        _log.error("state_file_damaged", error=str(damaged), set_aside=aside, starts="anew")
-        return Store.open(path), aside
-
-
-def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: str) -> Start:
-    """Take up what the state file holds at wall clock `now`.
-
-    `aside` is where a damaged one was put just now: the new one remembers it.
-    """
-    meta = {row.name: row.value for row in store.load(MetaRow)}
-    if "hash_key" not in meta:
-        meta["hash_key"] = secrets.token_hex(32)
-        if aside:
-            meta[DAMAGED] = f"{now} {aside}"
-        rows = [MetaRow(name=name, value=value) for name, value in meta.items()]
-        store.commit(Delta(rows=[*rows]))
-    core = Core(config, shadow=shadow)
-    core.restore(store, now)
-    if first_start := "first_start" not in meta:
-        # Together with the first positions: a crash before them is followed by a first start.
-        core.once.append(MetaRow(name="first_start", value=str(now)))
-    files = store.load(FileRow)
-    follower = Follower(
-        config.sources,
-        files,
-        hash_key=bytes.fromhex(meta["hash_key"]),
-        first_start=first_start,
-        since=float(meta["first_start"]) if not first_start else None,
-        next_id=max((row.id for row in files), default=0) + 1,
-    )
-    at, _, where = meta.get(DAMAGED, "").partition(" ")
-    return Start(core, follower, store.release_claims(), (float(at), where) if at else None)
-
-
 PURGE_SECONDS = 3600.0
 # Without a first step for so long, what usually waits for it begins: people want to know why.
 FIRST_STEP_SECONDS = 1.0
 
 _T = TypeVar("_T")
-
-
-class _StateThread:
-    """The one thread on which files are read, rules judged and the state file written."""
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="state")
-
-    async def __call__(self, call: Callable[[], _T], /) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
-
-    def close(self) -> None:
-        self._pool.shutdown()
+_log = structlog.get_logger()
 
 
 class Daemon:
@@ -180,7 +105,7 @@ class Daemon:
         start = restore(self.config, self._store, now, shadow=self._shadow, aside=self._set_aside)
         self._follower = start.follower
         self.exposition.apply(self._store.load(SeriesRow))
-        self.telemetry.watch.adopt(start.core.engine.alerts(), now)
+        self.telemetry.watch.restore(start.core.engine.alerts(), now)
         if start.damaged is not None:
             at, aside = start.damaged
             self.telemetry.watch.happened(Problem.STATE_DAMAGED, (), at, set_aside=aside)
@@ -218,7 +143,7 @@ class Daemon:
         group.create_task(self._purge(stopped), name="purge")
 
     async def _start_rest(self, group: asyncio.TaskGroup, stopped: asyncio.Event) -> None:
-        """Start what the first step does without, which so comes 0.1 s sooner, of 0.4."""
+        """Start what the first step does without, so that the step need not wait for it."""
         # Imported now, not when first needed: what cannot be imported ends the start.
         await self.clock.wait(self._stepped, FIRST_STEP_SECONDS)
         if not self._shadow:  # first, or the first alert waits for the web server
@@ -345,6 +270,79 @@ class Daemon:
                 await self._thread(lambda: self._store.purge(self.clock.now()))
             except StoreUnavailable as failure:  # a full disk: an hour from now will do
                 self.telemetry.commit_failed(failure)
+
+
+class _StateThread:
+    """The one thread on which files are read, rules judged and the state file written."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="state")
+
+    async def __call__(self, call: Callable[[], _T], /) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a run begins with.
+
+    `interrupted`: messages whose attempt the end of the last run cut off. `damaged`: when a
+    damaged state file was set aside, and where it lies, if one ever was.
+    """
+
+    core: Core
+    follower: Follower
+    interrupted: list[OutboxRow]
+    damaged: tuple[float, str] | None
+
+
+def open_store(path: str, now: float) -> tuple[Store, str]:
+    """Open the state file; return also where a damaged one was put, empty if there was none.
+
+    Only a file that was ours is set aside; anything else is the operator's to look at. Raises
+    StoreError.
+    """
+    try:
+        return Store.open(path), ""
+    except StoreDamagedError as damaged:
+        if not is_ours(path):
+            raise
+        aside = set_aside(path, now)
+        _log.error("state_file_damaged", error=str(damaged), set_aside=aside, starts="anew")
+        return Store.open(path), aside
+
+
+def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: str) -> Start:
+    """Take up what the state file holds at wall clock `now`.
+
+    `aside` is where a damaged one was put just now: the new one remembers it.
+    """
+    meta = {row.name: row.value for row in store.load(MetaRow)}
+    if "hash_key" not in meta:
+        meta["hash_key"] = secrets.token_hex(32)
+        if aside:
+            meta[DAMAGED] = f"{now} {aside}"
+        rows = [MetaRow(name=name, value=value) for name, value in meta.items()]
+        store.commit(Delta(rows=[*rows]))
+    core = Core(config, shadow=shadow)
+    core.restore(store, now)
+    if first_start := "first_start" not in meta:
+        # Together with the first positions: a crash before them is followed by a first start.
+        core.once.append(MetaRow(name="first_start", value=str(now)))
+    files = store.load(FileRow)
+    follower = Follower(
+        config.sources,
+        files,
+        hash_key=bytes.fromhex(meta["hash_key"]),
+        first_start=first_start,
+        since=float(meta["first_start"]) if not first_start else None,
+        next_id=max((row.id for row in files), default=0) + 1,
+    )
+    at, _, where = meta.get(DAMAGED, "").partition(" ")
+    return Start(core, follower, store.release_claims(), (float(at), where) if at else None)
 
 
 def _waker(directories: Iterable[str], wake: Callable[[], None], *, growing: bool) -> Waker:

@@ -54,9 +54,9 @@ class _Steps:
         self._backlog = Backlog(processors())
         self._unread = 0
 
-    def begin(self) -> Delta:
+    def start(self) -> Delta:
         """Return what is to be written before anything is read."""
-        return self._guard.begin(self._store.load(MetaRow))
+        return self._guard.start_run(self._store.load(MetaRow))
 
     def step(self) -> tuple[ReadBatch, Step, Written]:
         """Read, judge and commit, in one go: to change threads costs more than a small step."""
@@ -93,7 +93,7 @@ class _Steps:
         """Take no more steps; `clean`: the last one left nothing undone."""
         self._backlog.end()
         if clean:
-            self._guard.ended()
+            self._guard.end_run()
 
     def _chunks(self, read: ReadBatch, now: float) -> Iterator[tuple[Chunk, Parsed | None]]:
         """Yield what this step is to take, with what a second process has parsed of it."""
@@ -202,8 +202,8 @@ class Pump:
         await self.between_steps(lambda _core: self._steps.rebuild(build), installed)
 
     async def _work(self, stop: asyncio.Event) -> None:
-        begun = await self._in_thread(self._steps.begin)
-        await self._until_written(begun, await self._in_thread(lambda: self._steps.write(begun)))
+        first = await self._in_thread(self._steps.start)
+        await self._until_written(first, await self._in_thread(lambda: self._steps.write(first)))
         give_up_at: float | None = None
         while True:
             if stop.is_set() and give_up_at is None:

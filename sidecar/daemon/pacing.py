@@ -1,19 +1,8 @@
-"""How many bytes one step reads: as many as it can take without making anybody wait.
+"""How much the next step reads, and how long to rest after it.
 
-A step costs about 1 ms however little it reads (a look at the disk, a durable commit, a change of
-thread), which wants large steps; a new line, a scrape and a stop wait for the step under way,
-which wants short ones. The cost of a byte varies a hundredfold with what the log holds, so the
-size follows from the time that the last steps took.
-
-How long to rest between two steps: polling is the truth, file system events make it early.
-
-Finds the line that ends the process again and again, and passes it over.
-
-While the daemon runs, a row in the state file says so, and a clean stop takes it away. A start
-that finds it reads on in small slices and writes down before each that it is at one; a start that
-finds such a slice unfinished reads it line by line, and writes down before each line which it is.
-The line that ended the process three times is set aside. In ordinary running there is no row to
-write and nothing to decide.
+`Slice` makes a step as large as it can be without anybody having to wait for it. `Rests` says when
+to look again. After a crash `CrashGuard` has smaller and smaller pieces read, until it is known
+which line ends the process, and has that one passed over.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,12 +18,18 @@ from sidecar.rows import Delta, Gone, MetaRow
 from sidecar.store.schema import StoreUnavailable
 
 LEAST, FIRST, MOST = 1 << 18, 1 << 19, 1 << 24  # bytes; they are not in memory all at once
-# With the commit and a busy machine this stays below 50 ms.
+# Short enough that nobody notices the wait, with the commit and on a busy machine.
 TARGET_SECONDS = 0.025
 
 
 class Slice:
-    """The size of the next step, in bytes."""
+    """The size of the next step, in bytes.
+
+    Every step has its price however little it reads (a look at the disk, a durable commit, a
+    change of thread), which wants large steps; a new line, a scrape and a stop wait for the step
+    under way, which wants short ones. The cost of a byte varies a hundredfold with what the log
+    holds, so the size follows from the time that the last steps took.
+    """
 
     def __init__(self) -> None:
         self.budget = FIRST
@@ -48,8 +43,8 @@ class Slice:
             return
         fitting = read * TARGET_SECONDS / seconds
         if seconds < 2 * TARGET_SECONDS:
-            # A processor is not equally fast from one step to the next: after a quick one, a
-            # slow one of the size that would have fitted the quick one took up to 33 ms.
+            # A processor is not equally fast from one step to the next: the size that would have
+            # fitted a quick step may be too much for the next one.
             fitting = self.budget + (fitting - self.budget) / 4
         # No faster up than twofold: one step of empty lines must not be followed by a huge one.
         self.budget = int(min(max(fitting, LEAST), self.budget * 2, MOST))
@@ -60,20 +55,23 @@ POLL_SECONDS = 0.25
 # Under a steady writer, steps are spaced so that a commit carries more than a line or two.
 SPACING_SECONDS = 0.02
 # Once nothing has come for CALM_SECONDS, polling only checks on the events; each poll wakes a
-# processor with cold caches and takes it half a millisecond.
+# processor for nothing.
 SLOW_POLL_SECONDS = 1.0
 CALM_SECONDS = 5.0
 # So long they are not relied on after they missed something: a write to a network file system by
 # another machine, or through a memory map.
 DOUBT_SECONDS = 60.0
-# Each event takes 0.2 ms on its way through four threads: at 1,000 lines a second a quarter of a
-# core. Where lines have followed each other so closely for so long, they say nothing anyway.
+# An event goes through four threads: each costs more than the line it tells of. Where lines have
+# followed each other so closely for so long, events say nothing anyway.
 STREAM_GAP_SECONDS = 0.1
 STREAM_SECONDS = 1.0
 
 
 class Rests:
-    """Decides by what the last steps found. All times are seconds on a clock that never jumps."""
+    """How long to rest between two steps: polling is the truth, file system events make it early.
+
+    It decides by what the last steps found. Times are seconds on a clock that never jumps.
+    """
 
     def __init__(self, now: float) -> None:
         self._relied_on_from = now + CALM_SECONDS
@@ -126,8 +124,8 @@ class Trial(msgspec.Struct, frozen=True):
     tries: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
-def started(before: Trial | None) -> Trial:
-    """Return the trial to start with; `before` is what an unclean end left, None a clean one."""
+def trial_after(before: Trial | None) -> Trial:
+    """Return the trial of a new run; `before` is what an unclean end left, None a clean one."""
     if before is None:
         return Trial()
     if before.level == LINES:
@@ -141,13 +139,13 @@ def condemned(trial: Trial, lines: Iterable[str]) -> set[str]:
     return {line for line in lines if trial.tries.get(line, 0) >= TRIES}
 
 
-def begun(trial: Trial, tried: Iterable[str]) -> Trial:
+def with_try(trial: Trial, tried: Iterable[str]) -> Trial:
     """Return the trial with `tried` noted as being tried once more."""
     more = {what: trial.tries.get(what, 0) + 1 for what in tried}
     return msgspec.structs.replace(trial, tries={**trial.tries, **more})
 
 
-def done(trial: Trial, tried: Iterable[str], taken: int, *, at_end: bool) -> Trial:
+def with_done(trial: Trial, tried: Iterable[str], taken: int, *, at_end: bool) -> Trial:
     """Return the trial after a step that tried this, took `taken` bytes and was committed.
 
     `at_end`: nothing was left unread, so what ended the process lies behind us.
@@ -166,7 +164,14 @@ class Commits(Protocol):
 
 
 class CrashGuard:
-    """Keeps the trial of the present run, on the state thread, around each step."""
+    """Finds the line that ends the process again and again, and has it passed over.
+
+    While the daemon runs, a row in the state file says so, and a clean stop takes it away. A
+    start that finds it reads on in small slices and writes down before each that it is at one; a
+    start that finds such a slice unfinished reads it line by line, and writes down before each
+    line which it is. The line that ended the process three times is set aside. In ordinary running
+    there is no row to write and nothing to decide. All of it is called on the state thread.
+    """
 
     def __init__(self, store: Commits) -> None:
         self._store = store
@@ -175,10 +180,10 @@ class CrashGuard:
         self._tried: list[str] = []
         self._aside: list[Chunk] = []
 
-    def begin(self, meta: Iterable[MetaRow]) -> Delta:
-        """Take up what the last run left in `meta`; return what is to be written before reading."""
+    def start_run(self, meta: Iterable[MetaRow]) -> Delta:
+        """Go on from what the last run left in `meta`; return what to write before reading."""
         found = next((row.value for row in meta if row.name == _ROW), None)
-        self._trial = started(None if found is None else _decoded(found))
+        self._trial = trial_after(None if found is None else _decoded(found))
         # The first step looks about and reads nothing: what ends it is no line's fault.
         self._budget = 0 if self._trial.level == LINES else BUDGETS[self._trial.level]
         return Delta(rows=[self._row()])
@@ -206,7 +211,7 @@ class CrashGuard:
             self._tried = [_name(chunk) for chunk in found]
             found = self._set_aside(found, core)
         if found:
-            self._trial = begun(self._trial, self._tried)
+            self._trial = with_try(self._trial, self._tried)
             with suppress(StoreUnavailable):  # then the step itself will wait for the disk
                 self._store.commit(Delta(rows=[self._row()]))
         return found
@@ -227,12 +232,12 @@ class CrashGuard:
         before, self._aside = self._trial, []
         if self._budget:  # and not the look about
             at_end = not batch.lagging
-            self._trial = done(before, self._tried, step.bytes, at_end=at_end)
+            self._trial = with_done(before, self._tried, step.bytes, at_end=at_end)
         self._budget = BUDGETS[self._trial.level]
         if self._trial != before:
             step.delta.rows.append(self._row())
 
-    def ended(self) -> None:
+    def end_run(self) -> None:
         """Note that the run ends cleanly; if that cannot be written, the next start is careful."""
         with suppress(StoreUnavailable):
             self._store.commit(Delta(gone=[Gone(MetaRow, (_ROW,))]))

@@ -90,8 +90,8 @@ class SelfWatch:
     def __init__(self) -> None:
         self._troubles: dict[Problem, dict[Subject, _Trouble]] = {kind: {} for kind in Problem}
 
-    def adopt(self, alerts: Iterable[Alert], now: float) -> None:
-        """Take up the open alerts of an earlier run, so that what is over now is said to be."""
+    def restore(self, alerts: Iterable[Alert], now: float) -> None:
+        """Go on from the open alerts of an earlier run, so that what is over now is said to be."""
         for alert in alerts:
             kind = _kind_of(alert)
             if kind is None:
@@ -107,7 +107,7 @@ class SelfWatch:
     def present(
         self, kind: Problem, subjects: Mapping[Subject, Mapping[str, Any]], now: float
     ) -> None:
-        """Take all that is wrong of a state at `now`, with what is to be said of each."""
+        """Note all that is wrong of a state at `now`, with what is to be said of each."""
         seen = {_labels(subject): fields for subject, fields in subjects.items()}
         for subject, trouble in self._troubles[kind].items():
             trouble.over = subject not in seen
@@ -115,16 +115,16 @@ class SelfWatch:
             self._see(kind, subject, fields, now)
 
     def happened(self, kind: Problem, subject: Subject, now: float, **fields: Any) -> None:
-        """Take something that went wrong at `now` and is past."""
+        """Note something that went wrong at `now` and is past."""
         self._see(kind, _labels(subject), fields, now)
 
     def ended(self, kind: Problem, subject: Subject) -> None:
-        """Take it that this is no longer so."""
+        """Note that this is no longer so."""
         trouble = self._troubles[kind].get(_labels(subject))
         if trouble is not None:
             trouble.over = True
 
-    def take(self, now: float) -> list[Event]:
+    def due_events(self, now: float) -> list[Event]:
         """Return the events that are due at `now`."""
         events = []
         for kind, troubles in self._troubles.items():

@@ -73,7 +73,7 @@ class Telemetry:
         self._seen.clear()  # a new core counts from 0
 
     def reloaded(self, done: Reloaded) -> None:
-        """Take the end of a reload."""
+        """Note the end of a reload."""
         self.metrics.reloads.labels("ok" if done.ok else "failed").inc()
         for warning in done.warnings:
             _log.warning("configuration_doubtful", fault=warning)
@@ -86,7 +86,7 @@ class Telemetry:
         self.watch.present(Problem.RELOAD_FAILED, {(): fields}, done.at)
 
     def interrupted(self, rows: Iterable[OutboxRow]) -> None:
-        """Take messages whose attempt the end of the last process cut off."""
+        """Note messages whose attempt the end of the last process cut off."""
         for row in rows:
             self.metrics.ambiguous.labels(row.receiver, row.integration).inc()
             _log.warning("notification_ambiguous", detail=row.detail, **_facts(row))
@@ -98,12 +98,12 @@ class Telemetry:
         stuck = age > STUCK_SECONDS and not self._shadow
         fields = {"pending": self.backlog.pending, "oldest_seconds": round(age)}
         self.watch.present(Problem.OUTBOX_STUCK, {(): fields} if stuck else {}, now)
-        return self.watch.take(now)
+        return self.watch.due_events(now)
 
     def stepped(
         self, batch: ReadBatch, step: Step, core: Core, *, now: float, commit_seconds: float
     ) -> None:
-        """Take a committed step; `commit_seconds` is 0 when there was nothing to write."""
+        """Note a committed step; `commit_seconds` is 0 when there was nothing to write."""
         self._read(batch, step, core, now)
         self._judged(step, core, now)
         for row in step.withheld:
@@ -131,14 +131,14 @@ class Telemetry:
         )
 
     def commit_failed(self, failure: StoreUnavailable) -> None:
-        """Take a failed commit: reading waits, and it is tried again."""
+        """Note a failed commit: reading waits, and it is tried again."""
         self.metrics.commit_failures.inc()
         if self._commit_failing_since is None:
             self._commit_failing_since, self._commit_failure = self._clock(), str(failure)
             _log.error("state_file_not_writable", error=str(failure), reading="waits")
 
     def attempted(self, attempt: Attempt) -> None:
-        """Take the end of one attempt at delivery."""
+        """Note the end of one attempt at delivery."""
         row, outcome = attempt.row, attempt.outcome
         where = (row.receiver, row.integration)
         subject = (*where, self._redactor.text(row.destination))

@@ -38,7 +38,7 @@ class Simulation:
         """Set the clock to `start`, in seconds since the epoch; to be called once, first."""
         self.now = start
         self.core.restore(NOTHING_STORED, start)
-        self.core.feed((), start)
+        self.core.pass_time(start)
 
     def run(self, events: Iterable[Event], until: float | None = None) -> Iterator[Moment]:
         """Take `events`, then let time pass up to and including `until`.
@@ -83,6 +83,6 @@ class Simulation:
             yield from self._tell()
 
     def _tell(self) -> Iterator[Moment]:
-        step = self.core.feed((), self.now)
+        step = self.core.pass_time(self.now)
         if step.transitions or step.decisions or step.outbox:
             yield Moment(self.now, step)

@@ -1,9 +1,4 @@
-"""How the state file can fail its owner: for good, or for now.
-
-The tables of the state file, version by version.
-
-Row structs as SQL: statements and values come from a struct's fields and annotations.
-"""
+"""The tables of the state file, version by version, rows as SQL, and what a failure means."""
 
 import sqlite3
 from collections.abc import Callable, Iterable
@@ -217,7 +212,10 @@ SqlValue = str | int | float | bytes | None
 
 
 class RowTable(Generic[R]):
-    """The statements for one row type; values are bound in the order of its fields."""
+    """The statements for one row type, made from its fields and annotations.
+
+    Values are bound in the order of the fields.
+    """
 
     def __init__(self, row: type[R]) -> None:
         fields = msgspec.structs.fields(row)

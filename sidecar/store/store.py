@@ -1,9 +1,4 @@
-"""The lock that keeps a second sidecar off a state file.
-
-What to do with a state file that was ours and is damaged: keep it, out of the way.
-
-The one SQLite file: opened by one owner, written one whole transaction at a time.
-"""
+"""The state file: one SQLite file with one owner, written one whole transaction at a time."""
 
 import fcntl
 import os
@@ -22,81 +17,6 @@ from sidecar.deliver.retry import interrupted
 from sidecar.rows import Delta, OutboxRow, Row
 from sidecar.store import schema as fault
 from sidecar.store.schema import APPLICATION_ID, R, StoreError, migrate, storable, table_of
-
-
-class OwnerLock:
-    """Holds `<path>.lock` until `release`; the kernel lets go of it however the process ends."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    @classmethod
-    def take(cls, path: str) -> "OwnerLock":
-        """Lock the state file `path`. Raises StoreError when another process has it, OSError."""
-        fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(fd)
-            raise StoreError(
-                f"the state file {path} is in use by another sidecar (process {owner});"
-                " stop that one, or give this one its own state.path"
-            ) from None
-        except OSError:
-            os.close(fd)
-            raise
-        # For the operator who meets the sentence above; the lock itself does not need it.
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        return cls(fd)
-
-    def release(self) -> None:
-        """Let go. The file stays: removing it would let two owners lock two files of one name."""
-        os.close(self._fd)
-
-
-# The database file format (sqlite.org/fileformat.html): the magic string, and at offset 68 the
-# application id, big-endian.
-_MAGIC = b"SQLite format 3\0"
-_ID_AT = 68
-# SQLite's own companions; they belong to the file and are worthless to another.
-_COMPANIONS = ("-wal", "-shm")
-
-
-def is_ours(path: str) -> bool:
-    """Tell whether the header of the file says that a sidecar made it."""
-    try:
-        with Path(path).open("rb") as file:
-            header = file.read(_ID_AT + 4)
-    except OSError:
-        return False
-    return header.startswith(_MAGIC) and header[_ID_AT:] == APPLICATION_ID.to_bytes(4, "big")
-
-
-def set_aside(path: str, now: float) -> str:
-    """Rename the state file and its companions to `<path>.damaged-<time>`; return that name.
-
-    Raises StoreError when another sidecar has the file or it cannot be renamed.
-    """
-    path = str(Path(path).resolve())
-    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
-    aside = f"{path}.damaged-{stamp}"
-    try:
-        lock = OwnerLock.take(path)
-        try:
-            for end in ("", *_COMPANIONS):
-                if os.path.lexists(path + end):
-                    Path(path + end).rename(aside + end)
-        finally:
-            lock.release()
-    except OSError as error:
-        raise StoreError(
-            f"the state file {path} is damaged and cannot be set aside: {error.strerror};"
-            " move it away to start with empty counters and alerts"
-        ) from error
-    return aside
-
 
 _KEEP_ENDED = 7 * 86_400.0
 _BUSY_SECONDS = 1.0
@@ -121,9 +41,14 @@ class OutboxBacklog:
 
 
 class Store:
-    """The state file. Used from any thread, by one at a time."""
+    """The state file, used from any thread, by one at a time.
 
-    def __init__(self, db: sqlite3.Connection, path: str, lock: OwnerLock) -> None:
+    store = Store.open("/var/lib/sidecar/state.db")
+    core.restore(store, now)
+    store.commit(step.delta)
+    """
+
+    def __init__(self, db: sqlite3.Connection, path: str, lock: "OwnerLock") -> None:
         self._db = db
         self._path = path
         self._lock = lock
@@ -243,6 +168,83 @@ class Store:
             raise meaning from error
 
 
+class OwnerLock:
+    """Keeps a second sidecar off a state file.
+
+    Holds `<path>.lock` until `release`; the kernel lets go of it however the process ends.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    @classmethod
+    def acquire(cls, path: str) -> "OwnerLock":
+        """Lock the state file `path`. Raises StoreError when another process has it, OSError."""
+        fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(fd)
+            raise StoreError(
+                f"the state file {path} is in use by another sidecar (process {owner});"
+                " stop that one, or give this one its own state.path"
+            ) from None
+        except OSError:
+            os.close(fd)
+            raise
+        # For the operator who meets the sentence above; the lock itself does not need it.
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        return cls(fd)
+
+    def release(self) -> None:
+        """Let go. The file stays: removing it would let two owners lock two files of one name."""
+        os.close(self._fd)
+
+
+# The database file format (sqlite.org/fileformat.html): the magic string, and at offset 68 the
+# application id, big-endian.
+_MAGIC = b"SQLite format 3\0"
+_ID_AT = 68
+# SQLite's own companions; they belong to the file and are worthless to another.
+_COMPANIONS = ("-wal", "-shm")
+
+
+def is_ours(path: str) -> bool:
+    """Tell whether the header of the file says that a sidecar made it."""
+    try:
+        with Path(path).open("rb") as file:
+            header = file.read(_ID_AT + 4)
+    except OSError:
+        return False
+    return header.startswith(_MAGIC) and header[_ID_AT:] == APPLICATION_ID.to_bytes(4, "big")
+
+
+def set_aside(path: str, now: float) -> str:
+    """Rename the state file and its companions to `<path>.damaged-<time>`; return that name.
+
+    Raises StoreError when another sidecar has the file or it cannot be renamed.
+    """
+    path = str(Path(path).resolve())
+    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+    aside = f"{path}.damaged-{stamp}"
+    try:
+        lock = OwnerLock.acquire(path)
+        try:
+            for end in ("", *_COMPANIONS):
+                if os.path.lexists(path + end):
+                    Path(path + end).rename(aside + end)
+        finally:
+            lock.release()
+    except OSError as error:
+        raise StoreError(
+            f"the state file {path} is damaged and cannot be set aside: {error.strerror};"
+            " move it away to start with empty counters and alerts"
+        ) from error
+    return aside
+
+
 def _by_type(
     pairs: Iterable[tuple[type[Row], tuple[Any, ...]]],
 ) -> dict[type[Row], list[tuple[Any, ...]]]:
@@ -255,7 +257,7 @@ def _by_type(
 def _own(path: str) -> OwnerLock:
     """Lock the file and see that it exists, readable by this user alone."""
     try:
-        lock = OwnerLock.take(path)
+        lock = OwnerLock.acquire(path)
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             os.fchmod(fd, 0o600)

@@ -55,7 +55,7 @@ class TestState:
         now = NOW + seconds
         present: Mapping[tuple[str, ...], dict[str, Any]] = {self.SUBJECT: {}} if wrong else {}
         watch.present(self.KIND, present, now)
-        return statuses(watch.take(now))
+        return statuses(watch.due_events(now))
 
     @pytest.mark.parametrize(
         ("looks", "said"),
@@ -101,7 +101,7 @@ class TestState:
         watch = SelfWatch()
         watch.present(self.KIND, {(f"cannot read {n}",): {} for n in range(1000)}, NOW)
         watch.present(self.KIND, {(f"cannot read {n}",): {} for n in range(1000)}, NOW + 120)
-        assert len(watch.take(NOW + 120)) == MAX_SUBJECTS
+        assert len(watch.due_events(NOW + 120)) == MAX_SUBJECTS
 
 
 class TestHappening:
@@ -124,7 +124,7 @@ class TestHappening:
         for look in looks:
             while happens and happens[0] <= look:
                 watch.happened(Problem.REJECTS, ("malformed",), NOW + happens.pop(0))
-            heard.append(statuses(watch.take(NOW + look)))
+            heard.append(statuses(watch.due_events(NOW + look)))
             if look == 0 and happens:
                 watch.happened(Problem.REJECTS, ("malformed",), NOW + happens.pop(0))
         assert heard == said
@@ -133,14 +133,17 @@ class TestHappening:
         watch = SelfWatch()
         watch.happened(Problem.REJECTS, ("malformed",), NOW)
         watch.happened(Problem.REJECTS, ("too_long",), NOW)
-        assert [event.fields["reason"] for event in watch.take(NOW)] == ["malformed", "too_long"]
+        assert [event.fields["reason"] for event in watch.due_events(NOW)] == [
+            "malformed",
+            "too_long",
+        ]
 
     def test_a_delivery_ends_what_was_dead(self) -> None:
         watch, subject = SelfWatch(), ("team", "slack", "#team")
         watch.happened(Problem.DESTINATION_DEAD, subject, NOW)
-        assert statuses(watch.take(NOW)) == ["problem"]
+        assert statuses(watch.due_events(NOW)) == ["problem"]
         watch.ended(Problem.DESTINATION_DEAD, subject)
-        assert statuses(watch.take(NOW + 1)) == ["ok"]
+        assert statuses(watch.due_events(NOW + 1)) == ["ok"]
 
 
 def config_of(rules: tuple[Rule, ...]) -> Config:
@@ -178,7 +181,7 @@ class TestShippedRules:
     }
 
     def told(self, watch: SelfWatch, core: Core, now: float) -> Step:
-        core.note(watch.take(now))
+        core.note(watch.due_events(now))
         return step(core, now)
 
     def begun(self, kind: Problem) -> tuple[SelfWatch, Core, float, Step]:
@@ -208,7 +211,7 @@ class TestShippedRules:
     def test_one_that_was_open_before_a_restart_and_is_over_is_ended(self, kind: Problem) -> None:
         _, core, now, _ = self.begun(kind)
         later = SelfWatch()
-        later.adopt(core.engine.alerts(), now + 1)
+        later.restore(core.engine.alerts(), now + 1)
         later.present(kind, {}, now + 2)
         last = self.told(later, core, now + 2)
         assert [t.kind for t in last.transitions] == [TransitionKind.RESOLVED]
@@ -218,7 +221,7 @@ class TestShippedRules:
     ) -> None:
         _, core, now, _ = self.begun(kind)
         later = SelfWatch()
-        later.adopt(core.engine.alerts(), now + 1)
+        later.restore(core.engine.alerts(), now + 1)
         later.present(kind, {self.SUBJECTS[kind]: {}}, now + 2)
         assert self.told(later, core, now + 2).transitions == []
 
@@ -255,7 +258,7 @@ def test_a_log_that_cannot_be_read_is_told_though_time_stands_still_for_rules() 
     for seconds in (0, 60, 120, 121):
         batch = ReadBatch(problems=["cannot list /logs"], caught_up=False)
         watch.present(Problem.LOG_UNREADABLE, {("cannot list /logs",): {}}, NOW + seconds)
-        core.note(watch.take(NOW + seconds))
+        core.note(watch.due_events(NOW + seconds))
         told += core.step(batch, NOW + seconds).outbox
     assert len(told) == 1
 
@@ -271,7 +274,7 @@ class TestOthers:
     def troubled(self, core: Core, now: float) -> Step:
         watch = SelfWatch()
         watch.happened(Problem.BYTES_LOST, ("a.log",), now)
-        core.note(watch.take(now))
+        core.note(watch.due_events(now))
         return step(core, now)
 
     def test_a_rule_that_takes_anything_takes_no_event_about_us(self, core: Core) -> None:
