@@ -158,7 +158,7 @@ class Telemetry:
             case Failed():
                 self.metrics.ambiguous.labels(*where).inc(outcome.ambiguous)
                 self.metrics.failed.labels(*where, outcome.kind.value).inc()
-                dead = isinstance(attempt.decision, Dead)
+                dead = isinstance(attempt.step, Dead)
                 log = _log.error if dead else _log.warning
                 event = "notification_given_up" if dead else "notification_failed"
                 log(event, reason=outcome.kind.value, detail=outcome.detail, **facts)

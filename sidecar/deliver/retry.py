@@ -1,4 +1,7 @@
-"""What to do after an attempt at delivery: decided from its outcome, the row and the time."""
+"""What follows from an attempt at delivery: done, again later, once more as plain text, or dead.
+
+Pure: outcome, row and time are arguments.
+"""
 
 from dataclasses import dataclass
 from typing import assert_never
@@ -61,12 +64,12 @@ class Dead:
     reason: str
 
 
-Decision = Done | RetryAt | Repair | Dead
+NextStep = Done | RetryAt | Repair | Dead
 
 
-def decide(
+def next_step(
     row: OutboxRow, outcome: Outcome, *, now: float, receiver: Receiver, jitter: float
-) -> Decision:
+) -> NextStep:
     """Return what follows from an attempt that ended at `now`; `jitter` is in [0, 1).
 
     A 429 is no attempt. The server's Retry-After is a least delay. What would come after
@@ -110,15 +113,15 @@ def is_outage(outcome: Outcome) -> bool:
     )
 
 
-def row_after(row: OutboxRow, outcome: Outcome, decision: Decision, *, now: float) -> OutboxRow:
-    """Return the row as `decision` leaves it after an attempt that ended at `now`.
+def row_after(row: OutboxRow, outcome: Outcome, step: NextStep, *, now: float) -> OutboxRow:
+    """Return the row as `step` leaves it after an attempt that ended at `now`.
 
     Unclaimed, but for a Repair, which follows at once.
     """
     detail = _detail(row, outcome)
     attempt = row.attempt + _was_made(outcome)
     replace = msgspec.structs.replace
-    match decision:
+    match step:
         case Done():
             reference = outcome.reference if isinstance(outcome, Sent) else ""
             done = replace(row, outcome=SENT, reference=reference)
@@ -132,7 +135,7 @@ def row_after(row: OutboxRow, outcome: Outcome, decision: Decision, *, now: floa
             detail = _line(_doubt(detail) + reason)
             return replace(row, claimed_at=None, attempt=attempt, outcome=DEAD, detail=detail)
         case _:
-            assert_never(decision)
+            assert_never(step)
 
 
 def expire(row: OutboxRow, now: float) -> Failed | None:

@@ -12,12 +12,12 @@ import msgspec
 from sidecar.clock import Clock
 from sidecar.deliver.queue import SendQueue, freed
 from sidecar.deliver.retry import (
-    Decision,
+    NextStep,
     Repair,
     RetryAt,
-    decide,
     expire,
     is_outage,
+    next_step,
     pause,
     row_after,
 )
@@ -105,15 +105,15 @@ class Outbox(Protocol):
 class Attempt:
     """One attempt at delivery, for the log and the metrics.
 
-    `row` is the row before it, `after` what became of it. `notification` is None when the stored
-    message could not be read. `fault` is what went wrong in a template.
+    `row` is the row before it, `after` what became of it, `step` what follows. `notification` is
+    None when the stored message could not be read. `fault` is what went wrong in a template.
     """
 
     row: OutboxRow
     after: OutboxRow
     notification: Notification | None
     outcome: Outcome
-    decision: Decision
+    step: NextStep
     started: float
     ended: float
     fault: str | None = None
@@ -325,10 +325,10 @@ class Worker:
         ended = self._clock.now()
         receiver = self._receivers.get(row.receiver) or Receiver(name=row.receiver)
         jitter = self._jitter()
-        decision = decide(row, outcome, now=ended, receiver=receiver, jitter=jitter)
-        after = row_after(row, outcome, decision, now=ended)
+        step = next_step(row, outcome, now=ended, receiver=receiver, jitter=jitter)
+        after = row_after(row, outcome, step, now=ended)
         told = delivery.notification if isinstance(delivery, Delivery) else None
-        self._report(Attempt(row, after, told, outcome, decision, started, ended, fault))
+        self._report(Attempt(row, after, told, outcome, step, started, ended, fault))
         if isinstance(outcome, Failed) and is_outage(outcome):
             queue.failures += 1
             seconds = pause(
@@ -338,10 +338,10 @@ class Worker:
             return
         queue.failures = 0
         await self._outbox.save([after])
-        if isinstance(decision, Repair):
+        if isinstance(step, Repair):
             queue.rows.appendleft(after)
-        elif isinstance(decision, RetryAt):
-            self._look_at(decision.at)
+        elif isinstance(step, RetryAt):
+            self._look_at(step.at)
 
     async def _outcome(
         self, row: OutboxRow, delivery: Delivery | Failed, now: float

@@ -4,14 +4,14 @@ import pytest
 
 from sidecar.deliver.retry import (
     Dead,
-    Decision,
     Done,
+    NextStep,
     Repair,
     RetryAt,
-    decide,
     expire,
     interrupted,
     is_outage,
+    next_step,
     pause,
     row_after,
 )
@@ -28,9 +28,9 @@ BAD = Failed(FailureKind.PAYLOAD, Verdict.REPAIR, "HTTP 400 invalid_blocks")
 GONE = Failed(FailureKind.DESTINATION, Verdict.DEAD, "HTTP 404 channel_not_found")
 
 
-def decided(row: OutboxRow, outcome: Outcome, quick: int = 0, jitter: float = 0.0) -> Decision:
+def decided(row: OutboxRow, outcome: Outcome, quick: int = 0, jitter: float = 0.0) -> NextStep:
     receiver = Receiver(name="team", quick_retries=quick)
-    return decide(row, outcome, now=NOW, receiver=receiver, jitter=jitter)
+    return next_step(row, outcome, now=NOW, receiver=receiver, jitter=jitter)
 
 
 def after(row: OutboxRow, outcome: Outcome) -> OutboxRow:
@@ -53,7 +53,7 @@ def delays(quick: int, jitter: float = 0.0) -> list[float]:
     ],
     ids=["sent", "down", "limited", "bad payload", "gone"],
 )
-def test_what_follows_from_an_outcome(outcome: Outcome, decision: Decision) -> None:
+def test_what_follows_from_an_outcome(outcome: Outcome, decision: NextStep) -> None:
     assert decided(outbox_row(), outcome) == decision
 
 

@@ -72,9 +72,9 @@ async def test_each_attempt_is_reported() -> None:
         await bench.clock.advance(15.0)
         first, second = bench.attempts
         assert isinstance(first.outcome, Failed)
-        assert first.decision == RetryAt(1015.0)
+        assert first.step == RetryAt(1015.0)
         assert first.notification is not None
-        assert (second.row.attempt, second.outcome, second.decision) == (1, Sent(), Done())
+        assert (second.row.attempt, second.outcome, second.step) == (1, Sent(), Done())
         assert (second.started, second.after.outcome) == (1015.0, "sent")
 
 
@@ -194,7 +194,7 @@ async def test_a_refused_payload_goes_out_once_more_as_plain_text() -> None:
         bench.offer(outbox_row("a"), outbox_row("b"))
         await settle()
         assert bench.slack.texts == ["a", "plain a", "b"]
-        assert bench.attempts[0].decision == Repair()
+        assert bench.attempts[0].step == Repair()
         assert bench.attempts[1].fault == "a fault"
 
 
@@ -241,7 +241,7 @@ async def test_what_cannot_be_sent_any_more_dies_and_the_rest_goes_on(row: Outbo
         bench.offer(row, outbox_row("b"))
         await settle()
         assert (bench.slack.texts, bench.outbox.of("dead")) == (["b"], ["a"])
-        assert isinstance(bench.attempts[0].decision, Dead)
+        assert isinstance(bench.attempts[0].step, Dead)
 
 
 async def test_a_channel_that_moved_in_the_list_is_told_by_its_own_configuration() -> None:
