@@ -78,11 +78,6 @@ class Faults:
     def all(self) -> tuple[Fault, ...]:
         return tuple(sorted(self._found))
 
-    def raise_errors(self) -> None:
-        """Raise ConfigError if there is any error; warnings alone raise nothing."""
-        if self.errors:
-            raise ConfigError(self.errors)
-
 
 class Names:
     """Names that may be defined once, with the place of each."""
