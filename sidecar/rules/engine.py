@@ -19,7 +19,7 @@ from sidecar.rules.keys import Keys
 from sidecar.rules.keystate import AbsentKey, KeyState
 from sidecar.rules.restore import alert_row, by_key, restore, state_row
 from sidecar.rules.rule import Key, Rule
-from sidecar.rules.windows import NEVER
+from sidecar.rules.windows import NEVER, is_earlier
 
 MAX_KEYS = 100_000
 CHANGE = "change"  # the MetaRow that keeps the last change number
@@ -113,7 +113,7 @@ class Engine:
         state = self._keys.get(compiled, key)
         if state is None:
             floor = self._keys.floors.get(compiled, key)
-            if event.at <= floor if floor is not None else not samples:
+            if is_earlier(event.at, floor) if floor is not None else not samples:
                 return None
             state = self._keys.create(compiled, key, event.at)
         if state is not None:

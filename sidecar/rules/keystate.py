@@ -10,7 +10,7 @@ from sidecar.parse.event import Event
 from sidecar.rules.alert import ENDING, TABLE, OpenAlert, Phase, TransitionLog, Trigger
 from sidecar.rules.compiled import DEFAULT_SPAN, CompiledRule, Samples, Windows
 from sidecar.rules.rule import Key
-from sidecar.rules.windows import LONG_AGO, NEVER
+from sidecar.rules.windows import LONG_AGO, NEVER, is_earlier, second_after
 
 # Event ids remembered for `dedup_by`, per key and over all keys of a rule.
 MAX_IDS = 10_000
@@ -22,9 +22,10 @@ class KeyState:
 
     `clock` is the key's own time: its newest event or the latest change of its alert. It never
     moves back, so a late event is judged at `clock`. `floor`: samples up to it were dropped by a
-    `resolve`, and those that come late are dropped as well. `due`: when passing time next matters;
-    `scheduled`: the entry for it among the deadlines. `changed`: since the last drain; `stored`,
-    `stored_alert`: whether the state file holds its rows. `counted`: as which state it is counted.
+    `resolve`, and those that come late, of an earlier second, are dropped as well. `due`: when
+    passing time next matters; `scheduled`: the entry for it among the deadlines. `changed`: since
+    the last drain; `stored`, `stored_alert`: whether the state file holds its rows. `counted`: as
+    which state it is counted.
     """
 
     __slots__ = (
@@ -68,7 +69,7 @@ class KeyState:
         """Process an event that the rule matches."""
         t = max(self.clock, event.at)
         self.advance(t)
-        if event.at <= self.floor or self._seen_before(event):
+        if is_earlier(event.at, self.floor) or self._seen_before(event):
             return
         self.clock = t
         self._add(event.at, samples)
@@ -80,7 +81,7 @@ class KeyState:
 
         Late, it leaves an alert alone that newer samples uphold.
         """
-        late = event.at < self.clock
+        late = is_earlier(event.at, self.clock)
         t = max(self.clock, event.at)
         self.advance(t)
         if self._seen_before(event):
@@ -245,7 +246,7 @@ class KeyState:
         self.changed = True
         self.floor = max(self.floor, until)
         for window in self.windows or ():
-            window.drop_until(until)
+            window.drop_before(second_after(until))
 
     # Time.
 

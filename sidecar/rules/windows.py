@@ -15,6 +15,7 @@ What is only shown in messages goes as far as a small fixed memory allows.
 """
 
 import hashlib
+import math
 from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,6 +36,19 @@ SHOWN_TEXTS = 48
 SHOWN_PEAKS = 16
 
 
+def is_earlier(at: float, other: float) -> bool:
+    """Return whether `at` lies in an earlier second than `other`; of one second, arrival decides.
+
+    Stamps are often whole seconds: within one they say nothing about what came first.
+    """
+    return at < other and at < other // 1.0
+
+
+def second_after(at: float) -> float:
+    """Return when the second of `at` is over."""
+    return at // 1.0 + 1.0
+
+
 class Window(Protocol):
     """The samples of one key for one aggregate. `t` is never less than the newest sample's time."""
 
@@ -53,8 +67,8 @@ class Window(Protocol):
     def gone_at(self) -> float:
         """Return when the last sample leaves the window."""
 
-    def drop_until(self, until: float) -> None:
-        """Drop the samples up to and including `until`."""
+    def drop_before(self, until: float) -> None:
+        """Drop the samples taken before `until`."""
 
     def pack(self) -> Any:
         """Return the memory as plain values for `load`."""
@@ -92,8 +106,8 @@ class Last:
     def gone_at(self) -> float:
         return LONG_AGO if self._value is None else self._at + self._hold
 
-    def drop_until(self, until: float) -> None:
-        if self._at <= until:
+    def drop_before(self, until: float) -> None:
+        if self._at < until:
             self._at, self._value = LONG_AGO, None
 
     def pack(self) -> Any:
@@ -205,8 +219,8 @@ class Buckets:
     def gone_at(self) -> float:
         return self._leaves(self._first + self._steps[-1]) if self._steps else LONG_AGO
 
-    def drop_until(self, until: float) -> None:
-        last = int(until // self._width)
+    def drop_before(self, until: float) -> None:
+        last = math.ceil(until / self._width) - 1
         self._drop(bisect_right(self._steps, last - self._first))
 
     def pack(self) -> Any:
@@ -276,10 +290,10 @@ class Counts:
     def gone_at(self) -> float:
         return self._times[-1] + self._within if self._times else LONG_AGO
 
-    def drop_until(self, until: float) -> None:
-        del self._times[: bisect_right(self._times, until)]
+    def drop_before(self, until: float) -> None:
+        del self._times[: bisect_left(self._times, until)]
         if self._older is not None:
-            self._older.drop_until(until)
+            self._older.drop_before(until)
 
     def pack(self) -> Any:
         return [self._times.tobytes(), None if self._older is None else self._older.pack()]
@@ -347,8 +361,8 @@ class Distinct:
     def gone_at(self) -> float:
         return max(self._newest, default=LONG_AGO) + self._within
 
-    def drop_until(self, until: float) -> None:
-        self._keep_those(lambda at: at > until)
+    def drop_before(self, until: float) -> None:
+        self._keep_those(lambda at: at >= until)
 
     def pack(self) -> Any:
         return [self._texts.tobytes(), self._newest.tobytes()]
@@ -439,9 +453,9 @@ class Extremes:
     def gone_at(self) -> float:
         return max(self._newest) + self._within
 
-    def drop_until(self, until: float) -> None:
-        self._newest = array("d", [at if at > until else LONG_AGO for at in self._newest])
-        self._peaks = _flat(peak for peak in self._each_peak() if peak[0] > until)
+    def drop_before(self, until: float) -> None:
+        self._newest = array("d", [at if at >= until else LONG_AGO for at in self._newest])
+        self._peaks = _flat(peak for peak in self._each_peak() if peak[0] >= until)
 
     def pack(self) -> Any:
         return [self._newest.tobytes(), self._peaks.tobytes()]

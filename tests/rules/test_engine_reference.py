@@ -89,7 +89,7 @@ def events(draw: st.DrawFn, near: float) -> Event:
     if draw(st.booleans()):
         values["id"] = draw(st.sampled_from("pqr"))
     status = draw(st.sampled_from(["bad", "bad", "worse", "good", "paid", "paid"]))
-    at = near + draw(st.sampled_from([0, 0, 0, 0, -1, -5, -30, -61]))
+    at = near + draw(st.sampled_from([0, 0, 0, 0, -0.25, -0.5, -1, -5, -30, -61]))
     return Event("stripe", draw(st.sampled_from("xxxy")), status, float(at), values)
 
 
@@ -98,7 +98,7 @@ def histories(draw: st.DrawFn) -> list[tuple[str, Any]]:
     t = 1000.0
     out: list[tuple[str, Any]] = []
     for _ in range(draw(st.integers(1, 25))):
-        t += draw(st.sampled_from([0, 1, 1, 3, 10, 20, 35, 60, 90]))
+        t += draw(st.sampled_from([0, 0.25, 0.5, 1, 1, 3, 10, 20, 35, 60, 90]))
         what = draw(st.sampled_from(["event"] * 5 + ["tick", "tick", "lag", "restart", "reload"]))
         out.append((what, draw(events(t)) if what == "event" else t))
     return [*out, ("tick", t + 500.0)]

@@ -1,5 +1,6 @@
 """Absence once more, slow and obvious, beside the reference of all other rules."""
 
+import math
 from collections.abc import Iterator, Mapping
 
 from sidecar.matchers import all_match
@@ -62,7 +63,7 @@ class AbsenceReference(Reference):
             del self.keys[key]
             return
         known.alert, known.floor = None, max(known.floor, t)
-        known.samples = [sample for sample in known.samples if sample.at > t]
+        known.samples = [s for s in known.samples if math.floor(s.at) > math.floor(t)]
 
     def tick(self, t: float, now: float, *, complete: bool = True) -> None:
         self.stale = now - t > self.stale_after

@@ -34,8 +34,8 @@ class Everything:
     def gone_at(self) -> float:
         return max((at for at, _ in self._samples), default=LONG_AGO) + self._within
 
-    def drop_until(self, until: float) -> None:
-        self._samples = [one for one in self._samples if one[0] > until]
+    def drop_before(self, until: float) -> None:
+        self._samples = [one for one in self._samples if one[0] >= until]
 
     def pack(self) -> Any:
         return self._samples

@@ -48,6 +48,11 @@ MODELS: Mapping[str, Model] = {
 }
 
 
+def earlier(at: float, other: float) -> bool:
+    """Of one second, arrival decides."""
+    return at < other and math.floor(at) < math.floor(other)
+
+
 @dataclass
 class Open:
     since: float
@@ -124,7 +129,7 @@ class Reference:
         known = self.keys.setdefault(key, Known())
         t = max(known.clock, event.at)
         self._advance(key, known, t)
-        forgotten = not resolves and event.at <= known.floor
+        forgotten = not resolves and earlier(event.at, known.floor)
         if forgotten or self._duplicate(known, event, t):
             pass
         elif resolves:
@@ -317,7 +322,7 @@ class Reference:
         known.clock = max(known.clock, t)
 
     def _resolve(self, key: tuple[str, ...], known: Known, event: Event, t: float) -> None:
-        late = event.at < known.clock
+        late = earlier(event.at, known.clock)
         known.clock = t
         known.floor = max(known.floor, event.at)
         known.samples = [s for s in known.samples if not self._forgotten(s, event.at)]
@@ -330,9 +335,9 @@ class Reference:
 
     def _forgotten(self, sample: Event, until: float) -> bool:
         if not any(self._coarse(a, part) for a, part in self._aggregates().items()):
-            return sample.at <= until
+            return math.floor(sample.at) <= math.floor(until)
         width = (self.rule.within or 0.0) / 60
-        return sample.at // width <= until // width
+        return sample.at // width * width < math.floor(until) + 1
 
     def _steps(self, alert: Open) -> Iterator[tuple[float, int]]:
         for place, step in enumerate(self.rule.escalate):
