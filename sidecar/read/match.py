@@ -122,13 +122,16 @@ class Adoption:
     def _meet(self, live: list[Candidate]) -> None:
         """Make the logs of `live` files known, and say which files beside them are history.
 
-        Of a log that was never seen before, that is what was last written before there was
+        Of a log of which nothing was read yet, that is what was last written before there was
         anybody to see it: a younger file was born and rotated between two looks.
         """
         since = self._new.first_run(self._now)
         for candidate in live:
-            log = self._log_files.log(candidate.sighting.path, candidate.sighting.source)
-            if since is not None and not log.files and log.history_age is None:
+            self._log_files.log(candidate.sighting.path, candidate.sighting.source)
+        if since is None:
+            return
+        for log in self._log_files.logs.values():
+            if log.history_age is None and not any(file.position for file in log.files):
                 log.history_age = (int(since * 1e9), OLDEST)
 
     def _adopt_live(self, candidate: Candidate) -> None:

@@ -263,3 +263,26 @@ def test_replaced_by_a_copy_that_goes_on(writer: Writer, reader: Reader, *, down
     fresh.rename(writer.path)
     reader.poll()
     assert reader.lines == [*before, "one more"]
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize("rotations", [1, 2, 3, 10])
+@pytest.mark.parametrize("reader", ["app.log", "*.log"], indirect=True)
+def test_down_from_the_first_line_on(
+    tmp_path: Path, reader: Reader, rotations: int, *, compressed: bool
+) -> None:
+    """It was seen empty, and never again before it was rotated: all of it was written since."""
+    log = tmp_path / "app.log"
+    log.touch()
+    reader.poll()
+    for number in range(rotations):
+        log.write_text(f"line {number}\n")
+        rename(log, keep=rotations)
+        second = log.with_name("app.log.2")
+        if compressed and second.exists():
+            compress(second)
+        log.touch()  # may have the inode of what was compressed
+    reader.restart()
+    reader.settle()
+    assert sorted(reader.lines) == sorted(f"line {number}" for number in range(rotations))
+    assert not reader.bytes_lost
