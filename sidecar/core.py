@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from sidecar.batch import ReadBatch
 from sidecar.config.settings import Config
 from sidecar.measure.meter import Meter
-from sidecar.notify.notifier import GroupDecision, Notifier, NotifyDelta
+from sidecar.notify.notifier import GroupDecision, Notifier
 from sidecar.parse.event import Chunk, Event, Foreign, Parsed, Reject, Tally, Triple, runs_of
 from sidecar.parse.parser import Parser
 from sidecar.redact import Redactor
@@ -215,12 +215,13 @@ class Core:
         self.notifier.flush(now, caught_up=caught_up)
         told = self.notifier.drain()
         step.transitions, step.decisions = judged.transitions, told.decisions
-        if self._shadow:
-            step.withheld = _withhold(told)
-        else:
-            step.outbox = told.outbox
         step.delta.extend(judged.delta)
         step.delta.extend(told.delta)
+        if self._shadow:
+            step.withheld = [replace(row, outcome=SHADOW, claimed_at=None) for row in told.outbox]
+        else:
+            step.outbox = told.outbox
+        step.delta.rows += [*step.outbox, *step.withheld]
 
     def pass_over(self, chunk: Chunk) -> None:
         """Leave a chunk unread for good, and with it what was unfinished in its log."""
@@ -334,11 +335,3 @@ class Positions:
         before = noted.open_from if noted and row.log not in self._finished else None
         start = self._found.get(row.id, before)
         return replace(row, open_from=row.offset if start is None else min(start, row.offset))
-
-
-def _withhold(told: NotifyDelta) -> list[OutboxRow]:
-    """Turn the messages in `told` into records that nobody sends; return these."""
-    withheld = [replace(row, outcome=SHADOW, claimed_at=None) for row in told.outbox]
-    others = [row for row in told.delta.rows if not isinstance(row, OutboxRow)]
-    told.delta.rows = [*others, *withheld]
-    return withheld

@@ -1,7 +1,7 @@
 """What happened, as self metrics, log lines and problems: the only place that makes all three."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import assert_never
 
 import structlog
@@ -21,7 +21,7 @@ from sidecar.core import Core, Step
 from sidecar.daemon.selfwatch import Problem, SelfWatch, Subject
 from sidecar.deliver.retry import Dead
 from sidecar.deliver.worker import Attempt
-from sidecar.parse.event import Event
+from sidecar.parse.event import Event, Foreign, Reject
 from sidecar.receivers.base import Failed, Sent
 from sidecar.redact import Redactor
 from sidecar.rows import OutboxRow
@@ -55,7 +55,7 @@ class Telemetry:
         self._problems: frozenset[str] = frozenset()
         self._logs: set[str] = set()
         self._seen: Counter[tuple[str, str]] = Counter()
-        self._reject_logged_at = self._foreign_logged_at = -REJECT_LOG_SECONDS
+        self._sampled_at: dict[str, float] = {}
         self._commit_failing_since: float | None = None
         self._commit_failure = ""
 
@@ -178,19 +178,10 @@ class Telemetry:
         for reject in step.rejects:
             metrics.rejects.labels(reject.reason.value).inc()
             self.watch.happened(Problem.REJECTS, (reject.reason.value,), now, sample=reject.sample)
-        if step.rejects and now - self._reject_logged_at >= REJECT_LOG_SECONDS:
-            self._reject_logged_at = now
-            first = step.rejects[0]
-            _log.warning("line_rejected", reason=first.reason.value, sample=first.sample)
         for foreign in step.foreign:
             metrics.foreign.labels(foreign.reason.value).inc()
-        if step.foreign and now - self._foreign_logged_at >= REJECT_LOG_SECONDS:
-            self._foreign_logged_at = now
-            first_foreign = step.foreign[0]
-            _log.warning(
-                "foreign_marker", reason=first_foreign.reason.value, sample=first_foreign.sample,
-                see="docs/security.md",
-            )  # fmt: skip
+        self._log_sample("line_rejected", step.rejects, now)
+        self._log_sample("foreign_marker", step.foreign, now, see="docs/security.md")
         for event in batch.events:
             self._happened(event, now)
         self._lag(batch, core, now)
@@ -199,6 +190,14 @@ class Telemetry:
                 _log.warning("log_not_readable", problem=problem)
             self._problems = problems
         self.watch.present(Problem.LOG_UNREADABLE, {(problem,): {} for problem in problems}, now)
+
+    def _log_sample(
+        self, event: str, lines: Sequence[Reject | Foreign], now: float, **more: str
+    ) -> None:
+        """Log the first of `lines`, unless that was done a moment ago."""
+        if lines and now - self._sampled_at.get(event, -REJECT_LOG_SECONDS) >= REJECT_LOG_SECONDS:
+            self._sampled_at[event] = now
+            _log.warning(event, reason=lines[0].reason.value, sample=lines[0].sample, **more)
 
     def _happened(self, event: LogEvent, now: float) -> None:
         metrics = self.metrics

@@ -15,5 +15,5 @@ and what a replay prints are views of a notice.
     notifier = Notifier(config.route, config.receivers, redactor)
     notifier.add(transitions, now)
     notifier.flush(now, caught_up=True)
-    store.commit(notifier.drain().delta)
+    changed = notifier.drain()  # to be committed: `changed.delta` and the rows of `changed.outbox`
 """

@@ -348,7 +348,7 @@ class Cooldowns:
 
 def _key(group: Group, member: Member) -> _Key:
     alert = member.alert
-    return (group.receiver, alert.name, key_text((alert.name, alert.key)), alert.severity)
+    return (group.receiver, alert.name, key_text(member.ident), alert.severity)
 
 
 def _key_of(row: CooldownRow) -> _Key:

@@ -47,6 +47,10 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     prior: Alert | None = None
 
     @property
+    def ident(self) -> Ident:
+        return (self.alert.name, self.alert.key)
+
+    @property
     def status(self) -> NoticeStatus:
         """How a notice about it reads now."""
         if self.stage is Stage.FIRING:

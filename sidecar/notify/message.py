@@ -159,7 +159,7 @@ def _order(member: Member) -> tuple[int, int, float, str, Key]:
 
 def _still_firing(group: Group, told: Iterable[Member]) -> int:
     """Count the alerts that the receiver knows to fire and that are not among `told`."""
-    listed = {(member.alert.name, member.alert.key) for member in told}
+    listed = {member.ident for member in told}
     return sum(
         member.open and member.stage is Stage.FIRING and ident not in listed
         for ident, member in group.members.items()

@@ -194,7 +194,7 @@ class GroupDecision(msgspec.Struct, frozen=True):
 
 
 class NotifyDelta(msgspec.Struct):
-    """What changed since the last drain. `outbox` repeats the outbox rows that `delta` holds."""
+    """What changed since the last drain; to be written are `delta` and the rows of `outbox`."""
 
     delta: Delta = msgspec.field(default_factory=Delta)
     outbox: list[OutboxRow] = msgspec.field(default_factory=list)
@@ -278,7 +278,6 @@ class Notifier:
         """Return all that changed since the last call, to be committed in one transaction."""
         delta = self._groups.drain()
         delta.extend(self._cooldowns.drain())
-        delta.rows += self._outbox
         drained = NotifyDelta(delta, self._outbox, self._decisions)
         self._outbox, self._decisions = [], []
         return drained
@@ -313,7 +312,7 @@ class Notifier:
         for member in told.listed:
             self._cooldowns.start(group, member, now)
         for member in (*told.listed, *told.unheard):
-            self._groups.mark_sent(group, (member.alert.name, member.alert.key))
+            self._groups.mark_sent(group, member.ident)
         self._wait(group, told.left)
 
     def _wait(self, group: Group, members: Sequence[Member]) -> list[Member]:
@@ -323,8 +322,7 @@ class Notifier:
         """
         held = [member for member in members if not member.waiting]
         for member in held:
-            waiting = msgspec.structs.replace(member, waiting=True)
-            self._groups.put(group, (member.alert.name, member.alert.key), waiting)
+            self._groups.put(group, member.ident, replace(member, waiting=True))
         return held
 
     def _note(

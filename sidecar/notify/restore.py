@@ -145,4 +145,4 @@ def _by_group(rows: Iterable[MemberRow]) -> dict[str, list[MemberRow]]:
 def _members(group: Group, rows: Iterable[MemberRow]) -> dict[Ident, Member]:
     told = -1 if group.told is None else group.told.change
     found = (unpack(row.packed, told) for row in rows)
-    return {(m.alert.name, m.alert.key): m for m in found if m is not None}
+    return {member.ident: member for member in found if member is not None}

@@ -173,6 +173,7 @@ class Desk:
         self.notifier.flush(now, caught_up=caught_up)
         drained = self.notifier.drain()
         self.table.commit(drained.delta)
+        self.table.commit(Delta(rows=[*drained.outbox]))
         self.decisions += drained.decisions
         return [msgspec.json.decode(row.payload, type=Notification) for row in drained.outbox]
 
