@@ -151,6 +151,7 @@ class Worker:
         report: Callable[[Attempt], None],
         jitter: Callable[[], float],
         look_every: float = LOOK_EVERY,
+        capacity: int = CAPACITY,
     ) -> None:
         self._receivers = receivers
         self._renderer = renderer
@@ -160,6 +161,7 @@ class Worker:
         self._report = report
         self._jitter = jitter
         self._look_every = look_every
+        self._capacity = capacity
         self._queues: dict[_Destination, SendQueue] = {}
         self._tasks: dict[_Destination, asyncio.Task[None]] = {}
         self._offered: list[OutboxRow] = []
@@ -232,7 +234,7 @@ class Worker:
         while self._looks and self._looks[0] <= now:
             heapq.heappop(self._looks)
         self._drop_idle_queues(now)
-        room = min(FETCH, CAPACITY - self.pending())
+        room = min(FETCH, self._capacity - self.pending())
         found = await self._outbox.due(now, room) if room > 0 else []
         if not found:
             return
@@ -245,7 +247,7 @@ class Worker:
     async def _enqueue(self, rows: Iterable[OutboxRow]) -> None:
         """Put claimed rows into their queues and serve these; free those with no place."""
         now = self._clock.now()
-        room = CAPACITY - self.pending()
+        room = self._capacity - self.pending()
         back: list[OutboxRow] = []
         for row in rows:
             key = (row.integration, row.destination)
@@ -284,7 +286,7 @@ class Worker:
 
     def _look_at(self, at: float) -> None:
         """See to it that the table is looked into at that instant."""
-        if len(self._looks) < CAPACITY and at not in self._looks:
+        if len(self._looks) < self._capacity and at not in self._looks:
             heapq.heappush(self._looks, at)
             self._wake.set()
 
@@ -366,7 +368,10 @@ class Worker:
         return sent, rendering.fault
 
     def _delivery(self, row: OutboxRow) -> Delivery | Failed:
-        return delivery_of(row, self._receivers, self._kinds)
+        try:
+            return delivery_of(row, self._receivers, self._kinds)
+        except Exception as error:  # noqa: BLE001 - the row's failure and no other's
+            return unexpected(error)
 
     # Stopping
 

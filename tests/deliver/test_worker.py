@@ -6,11 +6,11 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from sidecar.deliver import worker as worker_module
 from sidecar.deliver.retry import Dead, Done, Repair, RetryAt
 from sidecar.notify.model import Rate, Receiver
 from sidecar.receivers.base import Failed, FailureKind, Sent, Verdict
 from sidecar.receivers.email.config import EmailConfig
+from sidecar.receivers.slack.config import SlackConfig
 from sidecar.rows import OutboxRow
 from support.delivery import FAST, URL, Bench, settle, team
 from support.rows import outbox_row
@@ -279,24 +279,18 @@ async def test_a_long_queue_waits_in_the_table_and_keeps_its_order() -> None:
         assert bench.slack.texts == names
 
 
-async def test_a_long_queue_does_not_crowd_out_other_destinations(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(worker_module, "CAPACITY", 60)
+async def test_a_long_queue_does_not_crowd_out_other_destinations() -> None:
     slow = {"team": team(Rate(per_second=0.01, burst=1))}
     stored = [outbox_row(f"n{n:03d}", claimed_at=None) for n in range(300)]
     late = outbox_row("late", claimed_at=None, created=1001.0, destination="#other")
-    async with Bench(*stored, late, receivers=slow).running() as bench:
+    async with Bench(*stored, late, receivers=slow, capacity=60).running() as bench:
         await bench.clock.advance(20.0)
         assert "late" in bench.slack.texts
 
 
-async def test_beyond_the_capacity_offers_go_to_the_table_and_come_back(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(worker_module, "CAPACITY", 10)
+async def test_beyond_the_capacity_offers_go_to_the_table_and_come_back() -> None:
     names = [f"n{n:02d}" for n in range(25)]
-    async with Bench().running() as bench:
+    async with Bench(capacity=10).running() as bench:
         bench.offer(*(outbox_row(name) for name in names))
         await bench.clock.advance(20.0)
         assert bench.slack.texts == names
@@ -324,13 +318,14 @@ async def test_a_clock_set_back_does_not_stop_the_looking() -> None:
         assert sorted(bench.slack.texts) == ["a", "b"]
 
 
-async def test_destinations_of_the_past_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_module, "_MANY_QUEUES", 1)
-    slow = {"team": team(Rate(per_second=0.1, burst=1))}
+async def test_queues_of_the_past_are_dropped_once_there_are_many() -> None:
+    names = [f"c{n:03d}" for n in range(300)]
+    slow = {"team": team(Rate(per_second=0.1, burst=1), names)}
     async with Bench(receivers=slow).running() as bench:
-        bench.offer(outbox_row("a"), outbox_row("b", destination="#other"))
+        bench.offer(*(outbox_row(name, destination=f"#{name}") for name in names))
         await bench.clock.advance(5.0)
-        assert len(bench.worker._queues) == 2  # their rates still have to be kept
+        assert len(bench.outbox.of("sent")) == 300
+        assert len(bench.worker._queues) == 300  # their rates still have to be kept
         await bench.clock.advance(10.0)
         assert len(bench.worker._queues) == 0
 
@@ -420,6 +415,27 @@ async def test_what_a_renderer_raises_is_the_failure_of_that_attempt() -> None:
         assert [a.outcome.kind for a in bench.attempts if isinstance(a.outcome, Failed)] == [
             FailureKind.INTERNAL
         ] * 2
+
+
+class Unable(SlackConfig):
+    """Does not know whom it tells."""
+
+    def destinations(self) -> tuple[str, ...]:
+        raise LookupError(self.channel)
+
+
+async def test_a_config_that_raises_fails_its_own_rows_alone() -> None:
+    receivers = {
+        "team": team(),
+        "bad": Receiver(name="bad", configs={"slack": (Unable(channel="#x"),)}),
+    }
+    async with Bench(receivers=receivers).running() as bench:
+        bench.offer(outbox_row("a", receiver="bad", destination="#x"), outbox_row("b"))
+        await settle()
+        assert bench.outbox.of("sent") == ["b"]
+        outcome = bench.attempts[0].outcome
+        assert isinstance(outcome, Failed)
+        assert (outcome.kind, outcome.verdict) == (FailureKind.INTERNAL, Verdict.RETRY)
 
 
 def on_call(port: int) -> dict[str, Receiver]:

@@ -1,7 +1,7 @@
 """The worker's surroundings in memory: a clock that a test moves, an outbox, a plain renderer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -153,13 +153,15 @@ class FakeSlack:
         return answer
 
 
-def team(rate: Rate = FAST, **changes: Any) -> Receiver:
-    channels = [
+def team(
+    rate: Rate = FAST, channels: Iterable[str] = ("alerts", "other"), **changes: Any
+) -> Receiver:
+    configs = [
         SlackConfig(channel=f"#{name}", api_url=Secret(f"{URL}/{name}"), rate=rate)
-        for name in ("alerts", "other")
+        for name in channels
     ]
     return Receiver(
-        name="team", configs={"slack": tuple(channels)}, **{"quick_retries": 0, **changes}
+        name="team", configs={"slack": tuple(configs)}, **{"quick_retries": 0, **changes}
     )
 
 
@@ -171,6 +173,7 @@ class Bench:
         *stored: OutboxRow,
         receivers: Mapping[str, Receiver] | None = None,
         jitter: Callable[[], float] = lambda: 0.0,
+        **limits: Any,
     ) -> None:
         self.clock = ManualClock()
         self.slack = FakeSlack(self.clock)
@@ -188,6 +191,7 @@ class Bench:
             clock=self.clock,
             report=self._report,
             jitter=jitter,
+            **limits,
         )
 
     def offer(self, *rows: OutboxRow) -> None:

@@ -28,20 +28,10 @@ _MAILBOX = re.compile(rf'{_ADDRESS}|(?:"[^"\\\r\n]*"|[^"<>,@\r\n]+)\s*<{_ADDRESS
 _MAX_ADDRESS = 254  # RFC 5321, 4.5.3.1.3: 256 with its angle brackets
 # RFC 5322, 2.2: printable ASCII without the colon; we keep to what is in use.
 HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,74}")
-_RESERVED = frozenset(
-    [
-        "from",
-        "to",
-        "cc",
-        "bcc",
-        "date",
-        "message-id",
-        "in-reply-to",
-        "references",
-        "auto-submitted",
-        "mime-version",
-    ]
-)
+_RESERVED = frozenset([
+    "from", "to", "cc", "bcc", "date", "message-id", "in-reply-to", "references",
+    "auto-submitted", "mime-version",
+])  # fmt: skip
 _TEMPLATE = "Jinja2 source."
 
 
