@@ -1,11 +1,26 @@
 """Our own log: structlog to stderr, JSON unless a person is watching, never a secret in it."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+
+class _Stderr:
+    """Where the log goes. A full disk or a reader that is gone costs lines, never the daemon."""
+
+    def write(self, text: str) -> None:
+        # Past sys.stderr, which would keep what it could not write and fail again at the exit.
+        with suppress(OSError):
+            os.write(2, text.encode("utf-8", "backslashreplace"))
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
 
 
 def configure(*, redact: Callable[[str], str], level: int = logging.INFO) -> None:
@@ -25,7 +40,7 @@ def configure(*, redact: Callable[[str], str], level: int = logging.INFO) -> Non
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Stderr())),
         cache_logger_on_first_use=False,
     )
     # httpx logs whole URLs at INFO, and a webhook's URL is its secret.
