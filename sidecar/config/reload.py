@@ -91,7 +91,12 @@ class Reloader:
     async def reload(self) -> Reloaded:
         """Read the configuration and take it over; a fault leaves all as it is."""
         async with self._busy:
-            done = self.last = await self._reload()
+            try:
+                done = await self._reload()
+            except Exception as wrong:  # noqa: BLE001 - a mistake of ours costs this reload alone
+                self._seen = await asyncio.to_thread(self._seen.again)
+                done = self._ended([f"{self._path}: {type(wrong).__name__}: {wrong}"])
+            self.last = done
             self._report(done)
             return done
 

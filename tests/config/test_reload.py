@@ -27,6 +27,7 @@ class Story:
         self.taken: list[Config] = []
         self.ended: list[Reloaded] = []
         self.refusals: list[str] = []
+        self.mistakes: list[Exception] = []
         self._actions: list[Action] = []
         running = load_config(str(self.path), ENVIRON)
         self.reloader = Reloader(
@@ -63,6 +64,8 @@ class Story:
         return lambda: self.path.write_text(f"{text}stale_after: {seconds}s\n{rest}")
 
     async def _take(self, config: Config) -> None:
+        if self.mistakes:
+            raise self.mistakes.pop()
         if self.refusals:
             raise CannotTakeOver(self.refusals.pop())
         self.taken.append(config)
@@ -114,6 +117,13 @@ async def test_what_cannot_be_taken_over_now_is_tried_again(story: Story) -> Non
     story.refusals = ["the disk is busy"]
     assert await story.play(story.write(5), *[nothing] * 9) == [5.0]
     assert [done.faults for done in story.ended] == [("the disk is busy",), ()]
+
+
+async def test_an_exception_is_the_failure_of_one_reload(story: Story) -> None:
+    story.mistakes = [KeyError("of ours")]
+    steps = [story.write(1), *[nothing] * 3, story.write(2), *[nothing] * 9]
+    assert await story.play(*steps) == [2.0]
+    assert [done.faults for done in story.ended] == [(f"{story.path}: KeyError: 'of ours'",), ()]
 
 
 async def test_what_changes_between_the_start_and_the_first_look_is_seen(story: Story) -> None:
