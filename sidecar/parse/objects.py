@@ -94,6 +94,8 @@ Call = Callable[[Sequence[Any], Mapping[str, Any]], Any]
 
 def _decimal(values: Sequence[Any], _named: Mapping[str, Any]) -> int | float:
     (text,) = values
+    if isinstance(text, str) and len(text) > _MOST_DIGITS:
+        raise ValueError(text)
     try:
         number = Decimal(text)
     except InvalidOperation as wrong:

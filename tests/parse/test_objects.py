@@ -164,6 +164,7 @@ TEXTS = {
     "zoned by name only": "datetime.datetime(2026, 1, 2, tzinfo=ZoneInfo(key='Europe/Berlin'))",
     "impossible date": "datetime.date(2026, 2, 30)",
     "decimal of words": "Decimal('many')",
+    "decimal of endless digits": "Decimal('" + "9" * 401 + "')",
     "call upon a call": "__import__('os').system('true')",
     "nested angles": "<Response [<Status 200>]>",
     "bare word": "undefined_thing",
