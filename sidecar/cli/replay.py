@@ -30,7 +30,7 @@ _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 HEADING = ("TIME (UTC)", "SEVERITY", "STATE", "RECEIVER", "REASON", "ALERT")
 
 
-class _Table:
+class _AlertTable:
     """Prints the alerts of messages as they come, in columns as wide as anything may be."""
 
     def __init__(self, config: Config) -> None:
@@ -266,7 +266,7 @@ def _show(replay: Replay, progress: _Progress, format_: str) -> None:
     # On one terminal the bar and the table would write over each other.
     if progress.shown and sys.stdout.isatty():
         messages = list(messages)
-    table = _Table(replay.config)
+    table = _AlertTable(replay.config)
     if format_ == "table":
         table.heading()
     for message in messages:
@@ -283,7 +283,7 @@ def _compare(before: Replay, after: Replay, progress: _Progress, format_: str) -
     then = [condensed(message) for message in before.messages(progress.logs())]
     now = [condensed(message) for message in after.messages(progress.logs())]
     changes = difference(then, now)
-    table = _Table(after.config)
+    table = _AlertTable(after.config)
     for change in changes:
         if format_ == "table":
             table.change(change)

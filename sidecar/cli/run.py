@@ -71,13 +71,12 @@ async def _until_signal(config: Config, clock: Clock, *, shadow: bool) -> None:
 def _tune() -> None:
     """Set the interpreter up for what the daemon does.
 
-    A thread that waits for the interpreter lock gets it after 5 ms by default; a delivery or a
-    scrape needs it a dozen times, each time from the thread that reads at full speed. In one run
-    each, the slowest of 40 deliveries meanwhile took 290 ms before and 130 ms after.
+    A thread that waits for the interpreter lock gets it after `sys.getswitchinterval()`; a delivery
+    or a scrape needs it a dozen times, each time from the thread that reads at full speed, so it is
+    made short.
 
-    Lines make objects by the thousand but no cycles: looking for cycles every 700 was a tenth of
-    the time at full speed. Stored keys make nothing else: not to look at all until the daemon is
-    up saves an eighth of the time that 100,000 of them take.
+    Lines make objects by the thousand but no cycles, so cycles are looked for seldom. Stored keys
+    make nothing else, so until the daemon is up they are not looked for at all.
     """
     sys.setswitchinterval(0.0005)
     gc.set_threshold(50_000, 20, 100)

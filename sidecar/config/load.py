@@ -14,7 +14,7 @@ from sidecar.receivers.base import AnyKind
 from sidecar.render.check import check_template_file
 from sidecar.rules.rule import Rule
 from sidecar.syntax.faults import ConfigError, Fault
-from sidecar.syntax.files import Seen
+from sidecar.syntax.files import FileSnapshot
 from sidecar.syntax.table import Reading
 
 
@@ -28,7 +28,7 @@ class Checked(msgspec.Struct, frozen=True):
     patterns: tuple[Pattern, ...] = ()
     receivers: Collection[str] = ()
     templates: Collection[str] = ()
-    seen: Seen = Seen()
+    snapshot: FileSnapshot = FileSnapshot()
 
     @property
     def errors(self) -> tuple[Fault, ...]:
@@ -52,7 +52,7 @@ def check_config(
     reading = Reading()
     settings = reading.read(settings_of(kinds), path, environ)
     if settings is None:
-        return Checked(reading.faults.all, seen=reading.files.seen)
+        return Checked(reading.faults.all, snapshot=reading.files.snapshot)
     config = _config(settings, reading, path, kinds)
     return Checked(
         reading.faults.all,
@@ -62,7 +62,7 @@ def check_config(
         config.patterns,
         config.receivers,
         config.templates,
-        config.seen,
+        config.snapshot,
     )
 
 
@@ -81,7 +81,7 @@ def check_files(
         metrics,
         patterns,
         templates=templates,
-        seen=reading.files.seen,
+        snapshot=reading.files.snapshot,
     )
 
 
@@ -124,5 +124,5 @@ def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKin
         route=settings.route.below(None, reading),
         receivers={receiver.name: receiver for receiver in settings.receivers},
         kinds=kinds,
-        seen=reading.files.seen,
+        snapshot=reading.files.snapshot,
     )

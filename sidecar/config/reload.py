@@ -14,14 +14,14 @@ from sidecar.config.load import check_config
 from sidecar.config.settings import Config
 from sidecar.receivers import KINDS
 from sidecar.receivers.base import AnyKind
-from sidecar.syntax.files import Seen
+from sidecar.syntax.files import FileSnapshot
 
 POLL_SECONDS = 2.0
 # A change is acted on when two looks so far apart agree: an editor may be in the midst of saving.
-SETTLE_SECONDS = 0.5
+UNCHANGED_SECONDS = 0.5
 
 
-class CannotTakeOver(Exception):  # noqa: N818 - what `take` raises; the text is a sentence
+class CannotTakeOver(Exception):  # noqa: N818 - what `install` raises; the text is a sentence
     """The configuration is right and cannot be put to use for now."""
 
 
@@ -46,31 +46,31 @@ def kept(running: Config, loaded: Config) -> tuple[Config, list[str]]:
 
 
 class Reloader:
-    """Reads the files when they change, or when asked, and hands the result to `take`.
+    """Reads the files when they change, or when asked, and hands the result to `install`.
 
-    `seen` is what the files held when the running configuration was read. `take` puts one to use;
-    it changes nothing if it raises CannotTakeOver, and is tried again. `report` is told how each
-    reload ended, `looked` after each look in which directories a change may happen.
+    `snapshot` is what the files held when the running configuration was read. `install` puts one to
+    use; it changes nothing if it raises CannotTakeOver, and is tried again. `report` is told how
+    each reload ended, `looked` after each look in which directories a change may happen.
     """
 
     def __init__(
         self,
         path: str,
         environ: Mapping[str, str],
-        seen: Seen,
+        snapshot: FileSnapshot,
         *,
         kinds: tuple[AnyKind, ...] = KINDS,
         clock: Clock,
-        take: Callable[[Config], Awaitable[None]],
+        install: Callable[[Config], Awaitable[None]],
         report: Callable[[Reloaded], None],
         looked: Callable[[frozenset[str]], None] = lambda _directories: None,
     ) -> None:
         self._path = path
         self._environ = environ
-        self._seen = seen
+        self._snapshot = snapshot
         self._kinds = kinds
         self._clock = clock
-        self._take = take
+        self._install = install
         self._report = report
         self._looked = looked
         self._busy = asyncio.Lock()
@@ -102,7 +102,7 @@ class Reloader:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look and listen until `stop` is set."""
-        self._looked(self._seen.directories())
+        self._looked(self._snapshot.directories())
         async with asyncio.TaskGroup() as group:
             group.create_task(self._wake_on(stop))
             while not stop.is_set():
@@ -115,11 +115,11 @@ class Reloader:
 
     async def _has_changed(self, stop: asyncio.Event) -> bool:
         """Tell whether the files differ from what was last read, and stand still."""
-        before: Seen | None = None
-        while not await self._clock.wait(stop, SETTLE_SECONDS):
-            now = await asyncio.to_thread(self._seen.again)
+        before: FileSnapshot | None = None
+        while not await self._clock.wait(stop, UNCHANGED_SECONDS):
+            now = await asyncio.to_thread(self._snapshot.again)
             self._looked(now.directories())
-            differs = self._refused or self._seen.differs(now)
+            differs = self._refused or self._snapshot.differs(now)
             if not differs or now == before:
                 return differs
             before = now
@@ -135,12 +135,12 @@ class Reloader:
             checked = await asyncio.to_thread(check_config, self._path, self._environ, self._kinds)
         except OSError as wrong:
             return self._ended([f"{self._path}: {wrong.strerror or wrong}"])
-        self._seen = checked.seen
-        self._looked(self._seen.directories())
+        self._snapshot = checked.snapshot
+        self._looked(self._snapshot.directories())
         if checked.config is None:
             return self._ended(checked.errors)
         try:
-            await self._take(checked.config)
+            await self._install(checked.config)
         except CannotTakeOver as wrong:
             self._refused = True
             return self._ended([str(wrong)])

@@ -33,14 +33,14 @@ _ALERTNAME = "alertname"
 
 
 @table
-class Group(Table):
+class RuleGroup(Table):
     name: Text = key("The group's name, once per file.")
     labels: Mapping[str, Text] = key(
         "Added to every rule of the group.", schema=_LABELS, default={}
     )
     rules_: tuple[Rule, ...] = key("The rules.", "rules", default=())
 
-    def check(self, reading: Reading) -> "Group":
+    def check(self, reading: Reading) -> "RuleGroup":
         if "rules" not in reading.node(self).values:
             reading.error(self, "", "`rules` is missing")
         labels = _labels(self, (), reading)
@@ -57,7 +57,7 @@ class RuleFile(Table):
     metrics: tuple[Metric, ...] = key(
         "Series made from events, beside webhook_events_total.", default=()
     )
-    groups: tuple[Group, ...] = key("Alerting rules, in groups that share labels.", default=())
+    groups: tuple[RuleGroup, ...] = key("Alerting rules, in groups that share labels.", default=())
 
     def check(self, reading: Reading) -> "RuleFile":
         names = Names("group", reading.faults)
@@ -111,7 +111,7 @@ def _texts(made: object, key: str, reading: Reading) -> dict[str, Scalar]:
 
 
 def _labels(
-    made: "Rule | Escalation | Group", by: tuple[str, ...], reading: Reading
+    made: "Rule | Escalation | RuleGroup", by: tuple[str, ...], reading: Reading
 ) -> dict[str, str]:
     """Return the labels that may stand; `by` are names the rule's `by` already sets."""
     labels: dict[str, str] = {}

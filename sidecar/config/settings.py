@@ -21,7 +21,7 @@ from sidecar.render.check import check_template_file
 from sidecar.rules.rule import OWN_PROVIDER, Rule
 from sidecar.secret import Secret
 from sidecar.syntax.faults import Names, Wrong, did_you_mean
-from sidecar.syntax.files import Seen, absolute, absolute_glob
+from sidecar.syntax.files import FileSnapshot, absolute, absolute_glob
 from sidecar.syntax.table import (
     Declared,
     Placed,
@@ -91,7 +91,9 @@ class Config:
     route: Route
     receivers: Mapping[str, Receiver]
     kinds: tuple[AnyKind, ...] = KINDS
-    seen: Seen = field(default_factory=Seen, compare=False, repr=False)  # of which files it is
+    snapshot: FileSnapshot = field(
+        default_factory=FileSnapshot, compare=False, repr=False
+    )  # of which files it is
 
     def prefix_of(self, path: str) -> str | None:
         """Return what the source that names `path`, or a file rotated from it, pins as prefix."""

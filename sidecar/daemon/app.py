@@ -76,8 +76,8 @@ class Daemon:
         self._store, self._set_aside = open_store(config.state_path, clock.now())
         self._thread = _StateThread()
         self._reloader = Reloader(
-            config.path, os.environ, config.seen, kinds=config.kinds, clock=clock,
-            take=self._take, report=self.telemetry.reloaded, looked=self._watch_config,
+            config.path, os.environ, config.snapshot, kinds=config.kinds, clock=clock,
+            install=self._install, report=self.telemetry.reloaded, looked=self._watch_config,
         )  # fmt: skip
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -190,7 +190,7 @@ class Daemon:
             core.note(own)
             self._pump.wake()
 
-    async def _take(self, loaded: Config) -> None:
+    async def _install(self, loaded: Config) -> None:
         """Put a configuration to use between two steps; raises CannotTakeOver."""
         config, fixed = kept(self.config, loaded)
         for key in fixed:

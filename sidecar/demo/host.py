@@ -19,7 +19,7 @@ SECONDS = 26.0
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class LogLine:
     """At `after` seconds from the start the host logs `text`, stamped by `Host.stamp`."""
 
     after: float
@@ -37,25 +37,25 @@ class Host:
 
     def lines(self) -> Iterator[tuple[float, bytes]]:
         """Yield (seconds after the start, whole line with its newline) in order."""
-        for moment in sorted([*_story(), *self._traffic()], key=lambda m: m.after):
-            yield moment.after, self._line(moment)
+        for line in sorted([*_story(), *self._traffic()], key=lambda m: m.after):
+            yield line.after, self._line(line)
 
-    def _line(self, moment: Moment) -> bytes:
-        at = datetime.fromtimestamp(self._started + moment.after, UTC).replace(tzinfo=None)
-        if not moment.level:
-            return f"{moment.text}\n".encode()
-        text = moment.text
-        if moment.metric is not None:
+    def _line(self, line: LogLine) -> bytes:
+        at = datetime.fromtimestamp(self._started + line.after, UTC).replace(tzinfo=None)
+        if not line.level:
+            return f"{line.text}\n".encode()
+        text = line.text
+        if line.metric is not None:
             record = {
                 "metric_type": "WEBHOOK_METRIC",
                 "webhook_provider": "stripe",
-                **moment.metric,
+                **line.metric,
             }
             record = _with_timestamp(record, at.isoformat())
             text = f"WEBHOOK_METRIC: {record}"
-        return f"{at:%Y-%m-%d %H:%M:%S} - {moment.level} - {text}\n".encode()
+        return f"{at:%Y-%m-%d %H:%M:%S} - {line.level} - {text}\n".encode()
 
-    def _traffic(self) -> Iterator[Moment]:
+    def _traffic(self) -> Iterator[LogLine]:
         """Yield the everyday: invoices that go through, access lines, a slow query."""
         after = 0.3
         while after < SECONDS:
@@ -67,9 +67,9 @@ class Host:
                 yield _metric(after + 0.02, kind, "usage_charges_added", usage_costs=costs)
             yield _metric(after + 0.05, kind, "processed", event_id=event)
             access = '"POST /v4/stripe-webhook HTTP/1.1" 200 OK'
-            yield Moment(after + 0.06, "", f"INFO:     10.0.31.224:0 - {access}")
+            yield LogLine(after + 0.06, "", f"INFO:     10.0.31.224:0 - {access}")
             if self._random.random() < 0.2:  # noqa: PLR2004 - one in five
-                yield Moment(
+                yield LogLine(
                     after + 0.1, "WARNING", f"slow database, {self._random.randrange(900)} ms"
                 )
             after += self._random.uniform(0.4, 1.2)
@@ -82,21 +82,21 @@ def _with_timestamp(record: dict[str, Any], stamp: str) -> dict[str, Any]:
     return dict([*items[:at], ("timestamp", stamp), *items[at:]])
 
 
-def _metric(after: float, event_type: str, status: str, **extra: Any) -> Moment:
-    return Moment(after, "INFO", "", {"event_type": event_type, "status": status, **extra})
+def _metric(after: float, event_type: str, status: str, **extra: Any) -> LogLine:
+    return LogLine(after, "INFO", "", {"event_type": event_type, "status": status, **extra})
 
 
-def _story() -> Iterator[Moment]:
+def _story() -> Iterator[LogLine]:
     yield from _dunning()
     yield from _subscriptions()
     yield from _errors()
 
 
-def _dunning() -> Iterator[Moment]:
+def _dunning() -> Iterator[LogLine]:
     """Four failed attempts of one organisation, then it pays."""
     facts = {"org_id": DUNNING, "subscription_id": "sub_1dunning", "org_name": "Zoë & O'Brien"}
     for after, attempt in ((1.0, 1), (2.5, 2), (4.0, 3), (8.0, 4)):
-        yield Moment(after, "WARNING", f"Org {DUNNING} has failed payment, attempt #{attempt}")
+        yield LogLine(after, "WARNING", f"Org {DUNNING} has failed payment, attempt #{attempt}")
         failed = {**facts, "attempt_count": attempt}
         yield _metric(after + 0.01, "invoice.payment_failed", "payment_failure", **failed)
         if attempt >= 3:  # noqa: PLR2004 - the host's own threshold
@@ -110,36 +110,36 @@ def _dunning() -> Iterator[Moment]:
     yield _metric(19.0, "invoice.payment_succeeded", "billing_period_paid", **facts)
 
 
-def _subscriptions() -> Iterator[Moment]:
+def _subscriptions() -> Iterator[LogLine]:
     """States come as plain text only: one past its grace, one that recovers, one that ends."""
     updated = "Subscription updated for org {}: status={}, seat_quantity=4, is_legacy=False"
-    yield Moment(3.0, "INFO", updated.format(GRACE_OVER, "unpaid"))
-    yield Moment(
+    yield LogLine(3.0, "INFO", updated.format(GRACE_OVER, "unpaid"))
+    yield LogLine(
         5.5,
         "WARNING",
         f"Org {GRACE_OVER} subscription is unpaid and past 3-day grace period. Demoting to free.",
     )
-    yield Moment(3.5, "INFO", updated.format(PAST_DUE, "past_due"))
-    yield Moment(
+    yield LogLine(3.5, "INFO", updated.format(PAST_DUE, "past_due"))
+    yield LogLine(
         3.6,
         "WARNING",
         f"Org {PAST_DUE} subscription is past_due. 2 days left in grace period.",
     )
-    yield Moment(15.0, "INFO", updated.format(PAST_DUE, "active"))
-    yield Moment(16.0, "INFO", updated.format(CANCELED, "canceled"))
-    yield Moment(
+    yield LogLine(15.0, "INFO", updated.format(PAST_DUE, "active"))
+    yield LogLine(16.0, "INFO", updated.format(CANCELED, "canceled"))
+    yield LogLine(
         16.1,
         "INFO",
         f"Removed all licenses for org {CANCELED} due to subscription cancellation",
     )
 
 
-def _errors() -> Iterator[Moment]:
+def _errors() -> Iterator[LogLine]:
     """An exception with a key in its text, a failed license sync, a forger at the door."""
     error = "api_key=sk_live_NotARealKey0123456789 refused"
-    yield Moment(4.5, "ERROR", f"Error processing webhook invoice.created: {error}")
-    yield Moment(4.51, "", "Traceback (most recent call last):")
-    yield Moment(4.52, "", f"ConnectionError: {error}")
+    yield LogLine(4.5, "ERROR", f"Error processing webhook invoice.created: {error}")
+    yield LogLine(4.51, "", "Traceback (most recent call last):")
+    yield LogLine(4.52, "", f"ConnectionError: {error}")
     yield _metric(
         4.53,
         "invoice.created",

@@ -1,6 +1,6 @@
-"""Local stand-ins for Slack and a mail server: real sockets on loopback, nothing kept.
+"""What the demonstration shows in the terminal, and the local Slack and mail server it shows it of.
 
-What the demonstration shows in the terminal, as it happens.
+Both are real servers on loopback that keep nothing.
 """
 
 import asyncio

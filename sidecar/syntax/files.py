@@ -14,7 +14,7 @@ from sidecar.secret import Secret
 from sidecar.syntax.faults import Faults, Place
 
 
-class Seen(msgspec.Struct, frozen=True):
+class FileSnapshot(msgspec.Struct, frozen=True):
     """What files held and globs matched at one look, by their names.
 
     Contents count, not times or inodes, so that a Kubernetes ConfigMap, whose files change by one
@@ -24,13 +24,13 @@ class Seen(msgspec.Struct, frozen=True):
     files: dict[str, bytes | None] = {}  # a digest; None where the file could not be read
     globs: dict[str, list[str]] = {}
 
-    def again(self) -> "Seen":
+    def again(self) -> "FileSnapshot":
         """Return what the same files hold and the same globs match now. Raises nothing."""
         globs = {pattern: _matches(pattern) for pattern in self.globs}
         paths = {path for found in globs.values() for path in found}.union(self.files)
-        return Seen({path: _digest(_content(path)) for path in sorted(paths)}, globs)
+        return FileSnapshot({path: _digest(_content(path)) for path in sorted(paths)}, globs)
 
-    def differs(self, now: "Seen") -> bool:
+    def differs(self, now: "FileSnapshot") -> bool:
         """Tell whether anything that stands here is otherwise in `now`."""
         return self.globs != now.globs or any(
             digest != now.files.get(path) for path, digest in self.files.items()
@@ -46,7 +46,7 @@ class Files:
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
-        self.seen = Seen()
+        self.snapshot = FileSnapshot()
 
     def text(self, path: str, place: Place | None = None) -> str | None:
         """Return a file's text, or None when it cannot be read or is not UTF-8 (reported).
@@ -70,7 +70,7 @@ class Files:
         """Return the files that `pattern` stands for beside `file`, sorted."""
         directory = "" if Path(file).parent == Path() else str(Path(file).parent)
         whole = str(Path(glob.escape(directory)) / pattern)
-        found = self.seen.globs[whole] = _matches(whole)
+        found = self.snapshot.globs[whole] = _matches(whole)
         return found
 
     def secret(self, path: str, place: Place) -> Secret | None:
@@ -86,9 +86,9 @@ class Files:
         return Secret(value, partial(read_secret, path))
 
     def _read(self, path: str) -> bytes:
-        self.seen.files[path] = None
+        self.snapshot.files[path] = None
         data = Path(path).read_bytes()
-        self.seen.files[path] = _digest(data)
+        self.snapshot.files[path] = _digest(data)
         return data
 
 

@@ -30,7 +30,7 @@ _NOWHERE = MapNode(Place(""), {}, {})
 
 
 @dataclasses.dataclass(frozen=True)
-class Key:
+class KeyInfo:
     """What a field says beside its type and default."""
 
     doc: str
@@ -51,7 +51,7 @@ def key(
     schema: Schema | None = None,
 ) -> Any:
     """Declare a field that is a key. Without `default` it must be written."""
-    said = {"key": Key(doc, name, global_, needed, schema or {})}
+    said = {"key": KeyInfo(doc, name, global_, needed, schema or {})}
     if default == {}:
         return dataclasses.field(default_factory=dict, compare=compare, metadata=said)
     return dataclasses.field(default=default, compare=compare, metadata=said)
@@ -328,7 +328,7 @@ class Declared:
 
     field: str
     name: str
-    key: Key
+    key: KeyInfo
     hint: Any
     shape: Shape
     default: Any

@@ -1,11 +1,8 @@
-"""YAML's traps: plain scalars that mean something else than they look like.
-
-Expansion of `${NAME}` and `${NAME:-default}` in the scalars of sidecar.yaml.
-
-YAML text as a tree in which each value knows its place, and nothing is guessed.
+"""YAML text as a tree in which each value knows its place, and nothing is guessed.
 
 PyYAML's own constructors keep the last of two equal keys and read `no`, `12:30:00` and `0777` as
-something else than what stands there, so the tree is built from its nodes instead.
+something else than what stands there (`trap`), so the tree is built from its nodes instead. In the
+values of `sidecar.yaml`, `${NAME}` and `${NAME:-default}` are expanded.
 """
 
 import re
@@ -127,7 +124,7 @@ _KINDS = {
 class Scalar(msgspec.Struct, frozen=True):
     """One value. `text` is expanded, `written` as in the file.
 
-    `begin` is where the first character of the text stands, when the text stands in the file
+    `start` is where the first character of the text stands, when the text stands in the file
     letter by letter on one line. `faulty`: already reported, so that nobody reports it again.
     """
 
@@ -135,7 +132,7 @@ class Scalar(msgspec.Struct, frozen=True):
     text: str
     written: str
     kind: ScalarKind = ScalarKind.TEXT
-    begin: Place | None = None
+    start: Place | None = None
     block: bool = False
     faulty: bool = False
 
@@ -146,9 +143,9 @@ class Scalar(msgspec.Struct, frozen=True):
 
     def at(self, offset: int) -> Place:
         """Return the place of the text's character `offset`, or of the scalar if unknown."""
-        if self.begin is None or self.expanded:
+        if self.start is None or self.expanded:
             return self.place
-        return Place(self.begin.file, self.begin.line, self.begin.column + offset)
+        return Place(self.start.file, self.start.line, self.start.column + offset)
 
     def part(self, text: str) -> "Scalar":
         """Return a scalar of one part of the text, at the same place."""
@@ -296,7 +293,7 @@ class _Builder:
     def _scalar(self, node: yaml.ScalarNode) -> Scalar:
         place = self._place(node)
         faulty = self._trapped(node)
-        begin = self._begin(node)
+        start = self._start(node)
         text = node.value
         if self._expand is not None and "$" in text:
             try:
@@ -304,11 +301,11 @@ class _Builder:
             except ExpansionError as wrong:
                 faulty = True
                 where = (
-                    Place(begin.file, begin.line, begin.column + wrong.offset) if begin else place
+                    Place(start.file, start.line, start.column + wrong.offset) if start else place
                 )
                 self._faults.error(where, str(wrong), wrong.hint)
         block = node.style in ("|", ">")
-        return Scalar(place, text, node.value, _KINDS[node.tag], begin, block, faulty)
+        return Scalar(place, text, node.value, _KINDS[node.tag], start, block, faulty)
 
     def _trapped(self, node: yaml.ScalarNode) -> bool:
         found = None if node.style else trap(node.value, node.tag.removeprefix(_TAG))
@@ -316,7 +313,7 @@ class _Builder:
             self._faults.error(self._place(node), *found)
         return found is not None
 
-    def _begin(self, node: yaml.ScalarNode) -> Place | None:
+    def _start(self, node: yaml.ScalarNode) -> Place | None:
         mark, quote = node.start_mark, node.style in ("'", '"')
         if not self._text.startswith(node.value, mark.index + quote) or "\n" in node.value:
             return None

@@ -1,9 +1,8 @@
-"""The guard of a loopback listener: only requests that name this machine are answered.
+"""Who may ask for what: decided by the address we listen on, never by who seems to ask.
 
-A page in a browser can have its own host name resolve to 127.0.0.1 (DNS rebinding) and so read
-what listens there; the Host header it sends gives it away.
-
-Who may ask for what: decided by the address we listen on, never by who seems to ask.
+Listening on loopback, only requests that name this machine are answered: a page in a browser can
+have its own host name resolve to 127.0.0.1 (DNS rebinding), and the Host header it sends gives it
+away.
 """
 
 import hmac

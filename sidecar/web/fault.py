@@ -1,4 +1,4 @@
-"""How the web part says no; apart from it, since to import a web server takes 30 ms."""
+"""Why the web server does not start, or does not do what it is asked for."""
 
 
 class StartError(Exception):

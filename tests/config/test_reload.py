@@ -33,9 +33,9 @@ class Story:
         self.reloader = Reloader(
             running.path,
             ENVIRON,
-            running.seen,
+            running.snapshot,
             clock=self,
-            take=self._take,
+            install=self._install,
             report=self.ended.append,
         )
 
@@ -63,7 +63,7 @@ class Story:
         text = self.path.read_text()
         return lambda: self.path.write_text(f"{text}stale_after: {seconds}s\n{rest}")
 
-    async def _take(self, config: Config) -> None:
+    async def _install(self, config: Config) -> None:
         if self.mistakes:
             raise self.mistakes.pop()
         if self.refusals:
@@ -134,12 +134,12 @@ async def test_what_changes_between_the_start_and_the_first_look_is_seen(story: 
 async def test_what_changes_while_it_is_read_is_seen_by_the_next_look(story: Story) -> None:
     rules = story.path.parent / "a.rules.yaml"
 
-    async def take(config: Config) -> None:
+    async def install(config: Config) -> None:
         story.taken.append(config)
         if len(story.taken) == 1:
             rules.write_text(rules.read_text().replace("PaymentFailing", "Later"))
 
-    story.reloader._take = take
+    story.reloader._install = install
     await story.play(story.write(5), *[nothing] * 9)
     assert [config.rules[0].name for config in story.taken] == ["PaymentFailing", "Later"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.config.load import check_config
-from sidecar.syntax.files import Seen
+from sidecar.syntax.files import FileSnapshot
 
 CONFIG = """\
 sources: [{path: app.log}]
@@ -32,8 +32,8 @@ def folder(tmp_path: Path) -> Path:
 FILES = ("rules/a.rules.yaml", "a.patterns.yaml", "t/x.j2", "token", "url", "ca", "app.log")
 
 
-def seen(folder: Path) -> Seen:
-    return check_config(str(folder / "sidecar.yaml"), {"TEMPLATES": "t"}).seen
+def seen(folder: Path) -> FileSnapshot:
+    return check_config(str(folder / "sidecar.yaml"), {"TEMPLATES": "t"}).snapshot
 
 
 def changed(folder: Path, change: Callable[[Path], None]) -> bool:

@@ -296,7 +296,7 @@ class SimulatedDaemon(Daemon):
         if not self.running:
             return False
         try:
-            await self._take(_configured(settings))
+            await self._install(_configured(settings))
         except CannotTakeOver:
             return False
         return True
