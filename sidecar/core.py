@@ -146,7 +146,7 @@ class Core:
 
         Those are the unfinished container lines, how far each log has come, and what was noted.
         """
-        self.parser.take_over(before.parser)
+        self.parser.take_open_lines(before.parser)
         self._complete, self._reached = before._complete, before._reached  # noqa: SLF001 - its own kind
         self._noted, self.rule_time = before._noted, before.rule_time  # noqa: SLF001 - same
 
@@ -170,9 +170,9 @@ class Core:
         for chunk in chunks:
             self.parser.resume(chunk)
 
-    def take(self, chunk: Chunk, now: float, ordinary: Parsed | None = None) -> None:
-        """Parse, count and judge one chunk; `ordinary`: what was parsed of it beforehand."""
-        parsed = self.parser.parse(chunk, now=now, wanted=self.wants, ordinary=ordinary)
+    def take(self, chunk: Chunk, now: float, alone: Parsed | None = None) -> None:
+        """Parse, count and judge one chunk; `alone`: what was parsed of it beforehand."""
+        parsed = self.parser.parse(chunk, now=now, wanted=self.wants, alone=alone)
         self._judge(chunk, parsed, now)
 
     def finish(self, read: ReadBatch, now: float) -> Step:
@@ -225,7 +225,7 @@ class Core:
 
     def pass_over(self, chunk: Chunk) -> None:
         """Leave a chunk unread for good, and with it what was unfinished in its log."""
-        self.parser.forget(chunk.log)
+        self.parser.drop(chunk.log)
         self.positions.note(chunk, None)
 
     def next_deadline(self) -> float | None:
@@ -244,9 +244,9 @@ class Core:
         """Return whether a metric or a rule needs this triple's events whole."""
         return self.meter.wants(triple) or self.engine.wants(triple)
 
-    def parse_ordinary(self, chunk: Chunk, now: float) -> Parsed | None:
+    def parse_alone(self, chunk: Chunk, now: float) -> Parsed | None:
         """Return what `chunk` holds if that can be told from it alone, else None."""
-        return self.parser.parse_ordinary(chunk, now=now, wanted=self.wants)
+        return self.parser.parse_alone(chunk, now=now, wanted=self.wants)
 
     def _judge(self, chunk: Chunk, parsed: Parsed, now: float) -> None:
         """Count and judge what one chunk holds; what is only tallied is added up for the step.

@@ -26,7 +26,7 @@ _LEAST_PROCESSORS = 1.5
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 # What a chunk holds, if that can be told from it alone.
-ParseOrdinary = Callable[[Chunk, float], Parsed | None]
+ParseAlone = Callable[[Chunk, float], Parsed | None]
 
 _log = structlog.get_logger()
 
@@ -51,7 +51,7 @@ class Second(Protocol):
     lost: str
 
     def ahead(
-        self, chunks: Iterable[Chunk], parse: ParseOrdinary, now: float
+        self, chunks: Iterable[Chunk], parse: ParseAlone, now: float
     ) -> Iterator[tuple[Chunk, Parsed | None]]: ...
     def close(self) -> None: ...
 
@@ -75,7 +75,7 @@ class Backlog:
             self.end()
 
     def ahead(
-        self, chunks: Iterable[Chunk], parse: ParseOrdinary, now: float
+        self, chunks: Iterable[Chunk], parse: ParseAlone, now: float
     ) -> Iterator[tuple[Chunk, Parsed | None]]:
         """Yield each chunk, in order, with what it holds if that was parsed ahead of its turn."""
         assistant = self._assistant
@@ -179,7 +179,7 @@ class Assistant:
         self._shared.close()
 
     def ahead(
-        self, chunks: Iterable[Chunk], parse: ParseOrdinary, now: float
+        self, chunks: Iterable[Chunk], parse: ParseAlone, now: float
     ) -> Iterator[tuple[Chunk, Parsed | None]]:
         """Yield each chunk, in order, with what it holds if that can be told from it alone.
 
@@ -199,7 +199,7 @@ class Assistant:
         yield from self._in_turn(parse, now, most=0)
 
     def _in_turn(
-        self, parse: ParseOrdinary, now: float, most: int
+        self, parse: ParseAlone, now: float, most: int
     ) -> Iterator[tuple[Chunk, Parsed | None]]:
         """Yield what is at hand; wait for answers until only `most` chunks are left waiting."""
         while self._waiting:

@@ -132,7 +132,7 @@ class Worker:
             return bool(known)
 
         chunk = Chunk(0, "", task.format, data, task.start, task.prefix)
-        parsed = self._parser.parse_ordinary(chunk, now=task.now, wanted=wanted)
+        parsed = self._parser.parse_alone(chunk, now=task.now, wanted=wanted)
         return Answer(unknown=unknown) if unknown else Answer(parsed)
 
 

@@ -100,7 +100,7 @@ class _Steps:
         budget = min(self._guard.budget, self._slice.budget)
         chunks = self._guard.before(self._follower.read(read, now, budget), self.core)
         self._backlog.before(self._unread, now, self._assistant)
-        yield from self._backlog.ahead(chunks, self.core.parse_ordinary, now)
+        yield from self._backlog.ahead(chunks, self.core.parse_alone, now)
 
     def _assistant(self) -> Assistant:
         return Assistant(self.core.parser.patterns, self.core.wants)

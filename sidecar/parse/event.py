@@ -22,6 +22,7 @@ import msgspec
 Triple = tuple[str, str, str]
 
 UNKNOWN_PROVIDER = "unknown"
+MAX_LINE = 1 << 20  # bytes; a longer line is skipped
 STANDARD_FIELDS = ("webhook_provider", "event_type", "status")
 # A longer text is no name of anything, and would be kept, stored and scraped for ever. A key keeps
 # its head and a digest of the whole; a label of a metric counts under `__other__`; an event whose

@@ -4,11 +4,14 @@ Chunks of log bytes in, events out: every form of an event that README.md names,
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any
 
+from sidecar.parse.block import Block, Split, Splitter, count_lines
 from sidecar.parse.container import WRAPPINGS, Joiner, Line, may_be_wrapped, unwrap_all
 from sidecar.parse.event import (
     LONGEST_LABEL,
+    MAX_LINE,
     UNKNOWN_PROVIDER,
     Chunk,
     Event,
@@ -21,17 +24,6 @@ from sidecar.parse.event import (
     Tally,
     Triple,
     is_missing,
-)
-from sidecar.parse.fast import (
-    LEAST,
-    NO_HEAD,
-    Block,
-    Claims,
-    Heads,
-    Needles,
-    block_of,
-    find_claims,
-    read_objects,
 )
 from sidecar.parse.objects import MARKER_BYTES, Unreadable
 from sidecar.parse.patterns import Pattern, TextPatterns
@@ -53,9 +45,14 @@ class Collector:
         self._parsed = Parsed()
         self._tallies: dict[Triple, Tally] = {}  # of the triples nobody wants whole
         self._whole: set[Triple] = set()
+        self._events: list[tuple[int, Event]] = []  # with the places of their lines
+        self._in_order = True  # by that place, or as they were completed
 
-    def take_block(self, block: Block) -> bool:
-        """Take every event of `block`; False, with nothing taken, when one needs a closer look."""
+    def add_block(self, block: Block, start: int) -> bool:
+        """Add every event of `block`; False, with nothing added, when one needs a closer look.
+
+        `start` is where its data begins in the file.
+        """
         try:
             found = block.tallies()
         except Exception:  # noqa: BLE001 - one of its lines; read singly, it is found
@@ -68,9 +65,11 @@ class Collector:
             if triple not in self._tallies and triple not in self._whole:
                 self._admit(triple)
         try:
-            self._parsed.events += block.events_of(self._whole & found.keys())
+            events = block.events_of(self._whole & found.keys())
         except Exception:  # noqa: BLE001 - same
             return False
+        self._events += [(start + place, event) for place, event in events]
+        self._in_order = block.places is None
         for triple, (count, newest) in found.items():
             if triple not in self._whole:
                 tally = self._tallies[triple]
@@ -78,8 +77,8 @@ class Collector:
                 tally.last_at = max(tally.last_at, newest)
         return True
 
-    def add(self, record: Record, stamp: float | None) -> None:
-        """Take a record as an event; `stamp` is its container's. Raises Unreadable."""
+    def add(self, record: Record, stamp: float | None, position: int) -> None:
+        """Add a record as an event; `stamp` is its container's. Raises Unreadable."""
         fields = record.fields
         triple = (_provider(fields), _label(fields, "event_type"), _label(fields, "status"))
         tally = self._tallies.get(triple)
@@ -87,9 +86,9 @@ class Collector:
             tally = self._admit(triple)
         at = self._at(record, stamp)
         if tally is None:
-            self._event(triple, at, fields)
+            self._events.append((position, Event(*triple, self._not_ahead(at), fields)))
         else:
-            self._tally(tally, at)
+            self._count(tally, at)
 
     def reject(self, reason: RejectReason | ForeignReason, position: int, text: str) -> None:
         sample = text[:_MAX_SAMPLE]
@@ -101,6 +100,9 @@ class Collector:
     def finish(self, lines: int) -> Parsed:
         parsed = self._parsed
         parsed.lines = lines
+        if not self._in_order:
+            self._events.sort(key=itemgetter(0))
+        parsed.events = [event for _, event in self._events]
         parsed.tallies = {triple: tally for triple, tally in self._tallies.items() if tally.count}
         newest = [tally.last_at for tally in parsed.tallies.values()]
         newest += [event.at for event in parsed.events]
@@ -113,15 +115,12 @@ class Collector:
             return None
         return self._tallies.setdefault(triple, Tally())
 
-    def _tally(self, tally: Tally, at: float) -> None:
+    def _count(self, tally: Tally, at: float) -> None:
         if at > self._latest:
-            at = self._settled(at)
+            at = self._not_ahead(at)
         tally.count += 1
         if at > tally.last_at:  # noqa: PLR1730 - max() costs three times as much here
             tally.last_at = at
-
-    def _event(self, triple: Triple, at: float, fields: dict[str, Any]) -> None:
-        self._parsed.events.append(Event(*triple, self._settled(at), fields))
 
     def _at(self, record: Record, stamp: float | None) -> float:
         at = record.stated_instant()
@@ -130,7 +129,7 @@ class Collector:
             at = record.surrounding_instant() if stamp is None else stamp
         return self._now if at is None else at
 
-    def _settled(self, at: float) -> float:
+    def _not_ahead(self, at: float) -> float:
         if at > self._latest:
             self._parsed.future += 1
             return self._now
@@ -163,16 +162,15 @@ _SAMPLE = 1000  # bytes of a line over the limit that are looked at again
 class Parser:
     """Reads chunks of any number of logs; remembers only their unfinished container lines."""
 
-    def __init__(self, patterns: Sequence[Pattern] = (), *, max_line: int = 1 << 20) -> None:
-        """`max_line` is in bytes. Raises ValueError when a pattern's regex is not RE2."""
+    def __init__(self, patterns: Sequence[Pattern] = ()) -> None:
+        """Raises ValueError when a pattern's regex is not RE2."""
         self.patterns = tuple(patterns)
         self._patterns = TextPatterns(patterns)
-        self._joiner = Joiner(max_line)
-        self._max_line = max_line
-        self._objects, self._claims = Heads(marked=True), Heads(marked=False)
-        self._markers = Needles([MARKER_BYTES])
+        self._joiner = Joiner()
         self._prefixes: dict[str | None, Prefix] = {}
-        self._strangers = Needles([MARKER_BYTES, *WRAPPINGS, *self._patterns.literals])
+        self._splitter = Splitter(
+            self._patterns.literals, WRAPPINGS, every_line=self._patterns.every_line
+        )
 
     def parse(
         self,
@@ -180,7 +178,7 @@ class Parser:
         *,
         now: float,
         wanted: Callable[[Triple], bool],
-        ordinary: Parsed | None = None,
+        alone: Parsed | None = None,
     ) -> Parsed:
         """Return what `chunk` holds; never raises, whatever the bytes.
 
@@ -188,57 +186,50 @@ class Parser:
 
         `now` is the time of reading, in seconds since the epoch: the event time of last resort.
         `wanted` is asked at most once per triple; events of other triples are only tallied.
-        `ordinary`: what `parse_ordinary` has found in the chunk already, if it did.
+        `alone`: what `parse_alone` has found in the chunk already, if it did.
         """
-        parsed = ordinary or self.parse_ordinary(chunk, now=now, wanted=wanted)
+        parsed = alone or self.parse_alone(chunk, now=now, wanted=wanted)
         if parsed is None or (self._joiner.has_open(chunk.log) and self._is_wrapped(chunk)):
-            out = Collector(now, wanted, self._prefix_of(chunk))
-            self._read_lines(chunk, out)
-            parsed = out.finish(_count(chunk.data))
+            parsed = self._parse_wrapped(chunk, Collector(now, wanted, self._prefix_of(chunk)))
         parsed.open_from = self._joiner.open_from(chunk)
         return parsed
 
-    def parse_ordinary(
+    def parse_alone(
         self, chunk: Chunk, *, now: float, wanted: Callable[[Triple], bool]
     ) -> Parsed | None:
         """Return what `chunk` holds if that can be told without what was read before, else None.
 
-        That is so of JSON objects alone, and of lines of which only the marker's can be events;
-        also in whole lines of a container, where the log has no unfinished one.
+        That is so of lines that no container has wrapped, and of whole wrapped lines with nothing
+        odd among them, where the log has no unfinished one.
         """
-        try:
-            return self._parse_blocks(chunk, now, wanted)
-        except Exception:  # noqa: BLE001 - one of its lines; read singly, it is found
-            return None
-
-    def _parse_blocks(
-        self, chunk: Chunk, now: float, wanted: Callable[[Triple], bool]
-    ) -> Parsed | None:
         out = Collector(now, wanted, self._prefix_of(chunk))
         bare = unwrap_all(chunk.data, chunk.format)
         data = chunk.data if bare is None else bare
-        lines = _lines(data) if data[:1] == b"{" and out.prefix.fits("") else []
-        block = read_objects(lines, self._objects, self._max_line)
-        if block is not None and out.take_block(block):
-            return out.finish(len(lines))
-        claims = self._only_claims(data, out.prefix)
-        if claims is None:
+        may_be_wrapped = bare is None and chunk.format is not LogFormat.PLAIN
+        split = self._add_block(data, chunk.start, out, wrapped=may_be_wrapped)
+        # An odd line needs its place in the file and its container's stamp as well.
+        if split is None or (split.odd and bare is not None):
             return None
-        if bare is None:
-            self._take_claims(claims, chunk.start, out)
-            return out.finish(_count(data))
-        # A line that needs care needs its place in the file and its container's stamp as well.
-        heads, odd = claims.heads(self._claims)
-        taken = not odd and out.take_block(block_of(claims.objects, heads))
-        return out.finish(_count(data)) if taken else None
+        for begin, end in split.odd:
+            self._read(Line(data[begin:end], chunk.start + begin), out)
+        return out.finish(split.lines)
 
-    def _read_lines(self, chunk: Chunk, out: Collector) -> None:
-        if not self._is_wrapped(chunk):
-            self._scan(chunk.data, chunk.start, out)
-            return
+    def _add_block(self, data: bytes, start: int, out: Collector, *, wrapped: bool) -> Split | None:
+        """Add all alike lines at once; the odd ones are left. None: some may be wrapped."""
+        try:
+            split = self._splitter.split(data, out.prefix, wrapped=wrapped)
+        except Exception:  # noqa: BLE001 - one of its lines; read singly, it is found
+            split = self._splitter.split_off_all(data, wrapped=wrapped)
+        if split is not None and split.block and not out.add_block(split.block, start):
+            split = self._splitter.split_off_all(data, wrapped=wrapped)
+        return split
+
+    def _parse_wrapped(self, chunk: Chunk, out: Collector) -> Parsed:
+        """Return what `chunk` holds, with lines in it that a container has wrapped."""
         for line in self._whole_lines(chunk, out):
-            if MARKER_BYTES in line.text or line.too_long or self._patterns.suspects(line.text):
+            if line.too_long or self._splitter.may_hold_event(line.text):
                 self._read(line, out)
+        return out.finish(count_lines(chunk.data))
 
     def resume(self, chunk: Chunk) -> None:
         """Read the bytes [open_from, offset) of a file once more, after a restart.
@@ -249,13 +240,13 @@ class Parser:
             for _line in self._whole_lines(chunk):
                 pass
 
-    def take_over(self, before: "Parser") -> None:
+    def take_open_lines(self, before: "Parser") -> None:
         """Go on with the unfinished lines of another parser, which must not be used any more."""
         self._joiner = before._joiner  # noqa: SLF001 - its own kind
 
-    def forget(self, log: str) -> None:
+    def drop(self, log: str) -> None:
         """Drop the unfinished lines of a log that is gone."""
-        self._joiner.forget(log)
+        self._joiner.drop(log)
 
     def _is_wrapped(self, chunk: Chunk) -> bool:
         return chunk.format is not LogFormat.PLAIN and may_be_wrapped(chunk.data)
@@ -279,59 +270,9 @@ class Parser:
             prefix = self._prefixes[chunk.prefix] = Prefix(chunk.prefix)
         return prefix
 
-    def _only_claims(self, data: bytes, prefix: Prefix) -> Claims | None:
-        """Return the lines with the marker where nothing else in `data` can be an event."""
-        if self._patterns.every_line:
-            return None
-        return find_claims(data, self._max_line, self._strangers, prefix)
-
-    def _scan(self, data: bytes, start: int, out: Collector) -> None:
-        """Read unwrapped lines: only those with the marker or a pattern's text are looked at."""
-        done = 0
-        for begin, end in self._patterns.candidates(data):
-            self._scan_marked(data, done, begin, start, out)
-            self._read(Line(data[begin:end], start + begin), out)
-            done = end + 1
-        self._scan_marked(data, done, len(data), start, out)
-
-    def _scan_marked(self, data: bytes, begin: int, stop: int, start: int, out: Collector) -> None:
-        """Read the lines with the marker in data[begin:stop], which holds whole lines.
-
-        Lines without the marker are passed over by one search in C (10 million a second).
-        """
-        claims = find_claims(data[begin:stop], self._max_line, self._markers, out.prefix)
-        if claims is not None:
-            self._take_claims(claims, start + begin, out)
-            return
-        find, rfind = data.find, data.rfind
-        while (marker := find(MARKER_BYTES, begin, stop)) >= 0:
-            begin = rfind(b"\n", begin, marker) + 1 or begin
-            end = find(b"\n", marker, stop)
-            if end < 0:
-                end = stop
-            self._read(Line(data[begin:end], start + begin), out)
-            begin = end + 1
-
-    def _take_claims(self, claims: Claims, start: int, out: Collector) -> None:
-        """Read ordinary lines with the marker, as blocks between those that need care."""
-        try:
-            heads, odd = claims.heads(self._claims)
-        except Exception:  # noqa: BLE001 - one of its lines; read singly, it is found
-            heads, odd = [NO_HEAD] * len(claims.objects), list(range(len(claims.objects)))
-        if not odd and out.take_block(block_of(claims.objects, heads)):
-            return
-        lines = claims.lines()
-        first = 0
-        for end in [*odd, len(heads)]:
-            block = block_of(claims.objects[first:end], heads[first:end])
-            taken = end - first >= LEAST and out.take_block(block)
-            for begin, stop in lines[end if taken else first : end + 1]:
-                self._read(Line(claims.data[begin:stop], start + begin), out)
-            first = end + 1
-
     def _read(self, line: Line, out: Collector) -> None:
         """Read one line with all care: its record, else what a pattern makes of it."""
-        if line.too_long or len(line.text) > self._max_line:
+        if line.too_long or len(line.text) > MAX_LINE:
             if line.too_long or MARKER_BYTES in line.text:
                 out.reject(RejectReason.TOO_LONG, line.position, _text(line.text[:_SAMPLE]))
             return
@@ -345,7 +286,7 @@ class Parser:
         try:
             for record in self._records(text, position, out):
                 try:
-                    out.add(record, stamp)
+                    out.add(record, stamp, position)
                 except Unreadable as wrong:
                     out.reject(wrong.reason, position, text)
         except Exception:  # noqa: BLE001 - whatever it is, it is this line's and not the process's
@@ -362,17 +303,6 @@ class Parser:
         # Whatever a line quotes, its own sentence counts: else a stranger could silence it.
         record = self._patterns.find_record(text, out.prefix)
         return [] if record is None else [record]
-
-
-def _lines(data: bytes) -> list[bytes]:
-    lines = data.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    return lines
-
-
-def _count(data: bytes) -> int:
-    return data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
 
 
 def _text(line: bytes) -> str:

@@ -4,13 +4,12 @@ Makes events of plain text lines that match a pattern.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import re2
 
 from sidecar.matchers import compile_re2
-from sidecar.parse.fast import Needles
 from sidecar.parse.objects import Unreadable
 from sidecar.parse.prefix import Prefix
 from sidecar.parse.record import Fits, Record, message_field, read_fields
@@ -96,25 +95,7 @@ class TextPatterns:
             for pattern, literal in zip(patterns, literals, strict=True)
         ]
         self.literals = {literal.encode() for literal in literals if literal}
-        self._needles = Needles(self.literals)
         self.every_line = "" in literals
-
-    def candidates(self, data: bytes) -> Iterator[tuple[int, int]]:
-        """Yield begin and end of each line of `data` that some pattern might match, in order.
-
-        One search for the texts that the patterns require: lines without any cost next to nothing.
-        """
-        end = -1
-        for at in _line_starts(data) if self.every_line else self._needles.places(data):
-            if at > end:
-                begin = data.rfind(b"\n", 0, at) + 1
-                end = data.find(b"\n", at)
-                end = len(data) if end < 0 else end
-                yield begin, end
-
-    def suspects(self, line: bytes) -> bool:
-        """Return whether some pattern might match `line`."""
-        return self.every_line or self._needles.within(line)
 
     def find_record(self, text: str, prefix: Prefix) -> Record | None:
         """Return the record that the first matching pattern makes of `text`.
@@ -159,13 +140,6 @@ def _match(regex: re2._Regexp, text: str, fits: Fits) -> re2._Match | None:
             return found
         at = found.start() + 1
     return None
-
-
-def _line_starts(data: bytes) -> Iterator[int]:
-    at = 0
-    while at < len(data):
-        yield at
-        at = data.find(b"\n", at) + 1 or len(data)
 
 
 def required_literal(regex: str) -> str:

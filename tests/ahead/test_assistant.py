@@ -74,10 +74,10 @@ def together(assistant: Assistant, some_chunks: Sequence[Chunk]) -> list[Parsed]
     parser = Parser(PATTERNS)
 
     def parse(chunk: Chunk, _now: float) -> Parsed | None:
-        return parser.parse_ordinary(chunk, now=NOW, wanted=some)
+        return parser.parse_alone(chunk, now=NOW, wanted=some)
 
     return [
-        parser.parse(chunk, now=NOW, wanted=some, ordinary=parsed)
+        parser.parse(chunk, now=NOW, wanted=some, alone=parsed)
         for chunk, parsed in assistant.ahead(some_chunks, parse, NOW)
     ]
 
@@ -138,10 +138,10 @@ def test_when_the_second_process_dies_nothing_is_left_out(assistant: Assistant) 
     found: list[Parsed] = []
 
     def parse(chunk: Chunk, _now: float) -> Parsed | None:
-        return parser.parse_ordinary(chunk, now=NOW, wanted=some)
+        return parser.parse_alone(chunk, now=NOW, wanted=some)
 
     for chunk, parsed in assistant.ahead(chunks(), parse, NOW):
-        found.append(parser.parse(chunk, now=NOW, wanted=some, ordinary=parsed))
+        found.append(parser.parse(chunk, now=NOW, wanted=some, alone=parsed))
         if len(found) == 5:
             os.kill(assistant.pid, signal.SIGKILL)
     assert found == alone(chunks())

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from sidecar.ahead.backlog import LONG, REST_SECONDS, Backlog, ParseOrdinary, processors
+from sidecar.ahead.backlog import LONG, REST_SECONDS, Backlog, ParseAlone, processors
 from sidecar.parse.event import Chunk, Parsed
 from support.parse import chunk_of
 
@@ -20,7 +20,7 @@ class Pretender:
         self.closed = False
 
     def ahead(
-        self, chunks: Iterable[Chunk], parse: ParseOrdinary, now: float
+        self, chunks: Iterable[Chunk], parse: ParseAlone, now: float
     ) -> Iterator[tuple[Chunk, Parsed | None]]:
         del parse, now
         yield from ((chunk, Parsed()) for chunk in chunks)

@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import cycle, islice
 from pathlib import Path
 
 _KINDS = [
@@ -20,6 +21,11 @@ _NOISE = (
 # One record in so many is no plain repr of texts: as in the real host's log, see tests/samples.
 _ODD = 16
 _USAGE = ", 'usage_costs': {'tokens': 57, 'spans': Decimal('1.50')}, 'spans': None}"
+_HOST = Path(__file__).parents[1] / "samples" / "agentops-host.log"
+_STATED = (
+    "WEBHOOK_METRIC: {", "Subscription updated for org ", "Demoting to free",
+    "Removed all licenses for org ",
+)  # fmt: skip
 ORGANISATIONS = 5000
 Record = dict[str, object]
 
@@ -77,6 +83,18 @@ def write_repr(path: Path, events: int) -> None:
         for number, (at, record) in enumerate(records(events)):
             text = repr(record) if number % _ODD else repr(record)[:-1] + _USAGE
             out.write(f"{at:%Y-%m-%d %H:%M:%S} - INFO - WEBHOOK_METRIC: {text}\n")
+
+
+def write_host(path: Path, count: int) -> int:
+    """Write the real host's log over and over: records, sentences that state facts, and noise.
+
+    Return how many of its lines are events.
+    """
+    sample = _HOST.read_text().splitlines(keepends=True)
+    lines = list(islice(cycle(sample), count))
+    with path.open("w") as out:
+        out.writelines(lines)
+    return sum(any(text in line for text in _STATED) for line in lines)
 
 
 def failure(at: datetime, org: str, attempt: int) -> str:

@@ -24,6 +24,18 @@ counter webhook_events_total by provider, event_type, status
   webhook_events_total[$provider][$event_type][$status]++
 }}
 """
+# What rules/agentops.patterns.yaml reads.
+_SENTENCES = """\
+/Subscription updated for org \\S+: status=(?P<status>\\w+)/ {
+  webhook_events_total["stripe"]["customer.subscription.updated"][$status]++
+}
+/Org \\S+ subscription is (?P<status>\\w+) and past \\d+-day grace period. Demoting to free/ {
+  webhook_events_total["stripe"]["customer.subscription.grace_ended"][$status]++
+}
+/Removed all licenses for org \\S+ due to subscription cancellation/ {
+  webhook_events_total["stripe"]["customer.subscription.licenses_removed"]["licenses_removed"]++
+}
+"""
 _FAILURES = """\
 gauge payment_failure_attempts by org_id
 /"status": "payment_failure".*"org_id": "(?P<org_id>[^"]*)", "attempt_count": (?P<attempts>\\d+)/ {
@@ -72,10 +84,14 @@ def version(program: str) -> str:
     return first.split(" (")[0].split(" git revision")[0]
 
 
-def mtail_seconds(log: Path, quote: str, expected: int) -> Spent:
-    """Return what mtail needs to read `log` once and print its metrics."""
+def mtail_seconds(log: Path, quote: str, expected: int, *, sentences: bool = False) -> Spent:
+    """Return what mtail needs to read `log` once and print its metrics.
+
+    It counts records whose texts stand in `quote`; and `sentences`, as the shipped patterns do.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "webhook.mtail").write_text(_COUNT.format(quote=quote))
+        program = _COUNT.format(quote=quote) + (_SENTENCES if sentences else "")
+        (Path(folder) / "webhook.mtail").write_text(program)
         command = ["mtail", "--one_shot", "--one_shot_format=prometheus", "--progs", folder,
                    "--logs", str(log), "--log_dir", folder]  # fmt: skip
         before, started = _cpu_of_children(), time.perf_counter()

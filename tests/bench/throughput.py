@@ -10,21 +10,47 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bench import lines
 from bench.daemon import Spent, counted, running, write_config
 from bench.peers import missing, mtail_seconds
 from bench.table import Row, faster, skipped
 
-# name: how to write it, how many times as many lines (or a run is over before it is measured),
-# lines to an event, the quote in it, must and aim.
-FILES: dict[str, tuple[Callable[[Path, int], None], int, int, str, float, float]] = {
-    "all lines are events, JSON, lines/s": (lines.write_json, 1, 1, '"', 4, 10),
-    "one line in ten is an event, lines/s": (
-        lambda path, count: lines.write_mixed(path, count // 10), 4, 10, '"', 12, 25,
+
+class Race(NamedTuple):
+    """What both read: `write` writes so many lines and returns how many of them are events.
+
+    `times` as many lines as asked for, or a run is over before it is measured; `quote` is the one
+    in the records; `sentences`: whether plain sentences are counted as well.
+    """
+
+    write: Callable[[Path, int], int]
+    times: int
+    quote: str
+    must: float
+    aim: float
+    sentences: bool = False
+
+
+def _all(write: Callable[[Path, int], None], per_event: int = 1) -> Callable[[Path, int], int]:
+    """Return the same for a `write` that is told how many events there are to be."""
+
+    def written(path: Path, count: int) -> int:
+        write(path, count // per_event)
+        return count // per_event
+
+    return written
+
+
+RACES = {
+    "all lines are events, JSON, lines/s": Race(_all(lines.write_json), 1, '"', 4, 10),
+    "one line in ten is an event, lines/s": Race(_all(lines.write_mixed, 10), 4, '"', 12, 25),
+    "the host's Python reprs, lines/s": Race(_all(lines.write_repr), 1, "'", 2, 4),
+    "the host's log with its sentences, lines/s": Race(
+        lines.write_host, 1, "'", 0.5, 1, sentences=True
     ),
-    "the host's Python reprs, lines/s": (lines.write_repr, 1, 1, "'", 2, 4),
-}  # fmt: skip
+}
 _STARTS = 3
 _FIRST = lines.failure(lines.start(), "org_first", 1)
 
@@ -63,24 +89,24 @@ class Rates:
 
 def compare(name: str, count: int, runs: int, folder: Path) -> Row:
     """Return one row: median lines/s of both and the ratio with its spread."""
-    write, times, per_event, quote, must, aim = FILES[name]
-    count *= times
+    race = RACES[name]
+    count *= race.times
     log, first = folder / "bench.log", folder / "first.log"
-    write(log, count)
+    events = race.write(log, count)
     first.write_text(_FIRST)
     starts = [sidecar_seconds(first, 1) for _ in range(_STARTS)]
     peer_starts = [mtail_seconds(first, '"', 1) for _ in range(_STARTS)]
     ours, theirs = [], []
     for _ in range(runs):
-        ours.append(sidecar_seconds(log, count // per_event))
-        theirs.append(mtail_seconds(log, quote, count // per_event))
+        ours.append(sidecar_seconds(log, events))
+        theirs.append(mtail_seconds(log, race.quote, events, sentences=race.sentences))
     log.unlink()
     mine, peer = Rates.of(count, ours, starts), Rates.of(count, theirs, peer_starts)
     ratios = [a / b for a, b in zip(mine.lines, peer.lines, strict=True)]
-    return faster(name, str(mine), f"mtail {peer}", ratios, must=must, aim=aim)
+    return faster(name, str(mine), f"mtail {peer}", ratios, must=race.must, aim=race.aim)
 
 
 def measure(folder: Path, count: int, runs: int) -> list[Row]:
     if absent := missing("mtail"):
-        return [skipped(name, f"install {', '.join(absent)}") for name in FILES]
-    return [compare(name, count, runs, folder) for name in FILES]
+        return [skipped(name, f"install {', '.join(absent)}") for name in RACES]
+    return [compare(name, count, runs, folder) for name in RACES]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sidecar.parse.event import Parsed, RejectReason
+from sidecar.parse.event import MAX_LINE, Parsed, RejectReason
 from sidecar.parse.parser import Parser
 from support.parse import NOW, chunk_of, everything
 
@@ -120,11 +120,14 @@ def test_after_a_restart_the_open_bytes_rebuild_the_line_and_count_nothing(
 
 
 @WRAPS
-def test_a_forgotten_log_has_no_unfinished_lines(wrap: Wrap) -> None:
+def test_a_dropped_log_has_no_unfinished_lines(wrap: Wrap) -> None:
     parser = Parser()
     read(parser, wrap(TEXT[:30], last=False))
-    parser.forget("a")
+    parser.drop("a")
     assert read(parser, wrap(TEXT[30:])).events == []
+
+
+MUCH = "x" * (MAX_LINE * 9 // 10)
 
 
 def too_long(parsed: list[Parsed]) -> list[int]:
@@ -135,8 +138,8 @@ def too_long(parsed: list[Parsed]) -> list[int]:
 
 @WRAPS
 def test_an_over_long_line_is_rejected_once_and_skipped_to_its_end(wrap: Wrap) -> None:
-    parser = Parser(max_line=100)
-    piece = wrap("x" * 90, last=False)
+    parser = Parser()
+    piece = wrap(MUCH, last=False)
     parts = [read(parser, wrap(TEXT[:30], last=False), start=7)]
     parts += [read(parser, piece, start=500) for _ in range(5)]
     parts += [
@@ -148,25 +151,25 @@ def test_an_over_long_line_is_rejected_once_and_skipped_to_its_end(wrap: Wrap) -
 
 @WRAPS
 def test_an_over_long_line_without_the_marker_is_no_reject(wrap: Wrap) -> None:
-    assert too_long([read(Parser(max_line=100), wrap("x" * 90, last=False) * 3 + wrap("x"))]) == []
+    assert too_long([read(Parser(), wrap(MUCH, last=False) * 3 + wrap("x"))]) == []
 
 
 @WRAPS
 def test_a_marker_late_in_an_over_long_line_is_still_seen(wrap: Wrap) -> None:
-    text = wrap("x" * 90, last=False) * 3 + wrap(TEXT[:80])
-    assert too_long([read(Parser(max_line=100), text)]) == [0]
+    text = wrap(MUCH, last=False) * 3 + wrap(TEXT[:80])
+    assert too_long([read(Parser(), text)]) == [0]
 
 
 def test_an_over_long_plain_line_with_the_marker_is_rejected() -> None:
-    parser = Parser(max_line=100)
-    text = f"noise\nWEBHOOK_METRIC: { {**FIELDS, 'pad': 'x' * 100} }\n"
-    assert too_long([read(parser, text), read(parser, "x" * 200 + "\n")]) == [6]
+    parser = Parser()
+    text = f"noise\nWEBHOOK_METRIC: { {**FIELDS, 'pad': 'x' * MAX_LINE} }\n"
+    assert too_long([read(parser, text), read(parser, "x" * (MAX_LINE + 9) + "\n")]) == [6]
 
 
 def test_an_over_long_object_among_objects_is_rejected() -> None:
     short = json.dumps({"metric_type": "WEBHOOK_METRIC", "event_type": "a", "status": "b"})
-    text = f'{short}\n{short[:-1]}, "pad": "{"x" * 100}"}}\n'
-    parsed = read(Parser(max_line=100), text)
+    text = f'{short}\n{short[:-1]}, "pad": "{"x" * MAX_LINE}"}}\n'
+    parsed = read(Parser(), text)
     assert (len(parsed.events), too_long([parsed])) == (1, [len(short) + 1])
 
 

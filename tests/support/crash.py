@@ -145,11 +145,11 @@ class DyingParser(Parser):
         *,
         now: float,
         wanted: Callable[[Triple], bool],
-        ordinary: Parsed | None = None,
+        alone: Parsed | None = None,
     ) -> Parsed:
         if self.deadly and self.deadly in chunk.data:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().parse(chunk, now=now, wanted=wanted, ordinary=ordinary)
+        return super().parse(chunk, now=now, wanted=wanted, alone=alone)
 
 
 class DyingTransport(httpx.AsyncHTTPTransport):

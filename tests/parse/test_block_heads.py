@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import example, given, strategies as st
 
+from sidecar.parse.block import Head, Heads
 from sidecar.parse.event import instant, seconds_of
-from sidecar.parse.fast import Head, Heads
 from sidecar.parse.objects import NOT_JSON
 
 STAMP = "2026-11-02T08:01:16.000001"

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from sidecar.parse.event import LONGEST_LABEL, LogFormat, Parsed, Triple
+from sidecar.parse.event import LONGEST_LABEL, MAX_LINE, LogFormat, Parsed, Triple
 from sidecar.parse.parser import Parser
 from support.parse import (
     NOW,
@@ -217,9 +217,9 @@ def test_times_with_a_zone(form: Form, zone: str) -> None:
 
 
 def test_a_line_over_the_limit_is_no_ordinary_one() -> None:
-    text = block(as_object, as_object(fields(1, note="x" * 5000)))
-    for form in (text, block(as_claim, as_claim(fields(1, note="x" * 5000)))):
-        parsed = Parser(max_line=4000).parse(chunk_of(form), now=NOW, wanted=nothing)
+    text = block(as_object, as_object(fields(1, note="x" * MAX_LINE)))
+    for form in (text, block(as_claim, as_claim(fields(1, note="x" * MAX_LINE)))):
+        parsed = Parser().parse(chunk_of(form), now=NOW, wanted=nothing)
         assert [reject.reason.value for reject in parsed.rejects] == ["too_long"]
         assert sum(counts([parsed]).values()) == 24
 

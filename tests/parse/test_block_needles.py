@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from sidecar.parse.fast import Needles
+from sidecar.parse.block import Needles
 
 texts = st.binary(min_size=1, max_size=4)
 

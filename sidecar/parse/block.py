@@ -1,0 +1,437 @@
+"""Blocks: many alike lines of one chunk, read together by a few calls into C.
+
+A log in which something happens holds thousands of lines of one form: JSON objects, or a logger's
+prefix, the marker and an object. Such lines are read as one block, of which only labels and times
+are decoded line by line. Every other line that may hold an event is *odd*: its place is handed
+back, and it is read by itself (`sidecar.parse.record`) as if this module were not there.
+
+What is done here in C costs a fraction of a microsecond a line; docs/benchmarks.md has the figures.
+"""
+
+import re
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
+from itertools import accumulate, islice
+from operator import attrgetter, itemgetter
+from typing import Any, Literal
+
+import msgspec
+from ahocorasick_rs import BytesAhoCorasick, MatchKind
+
+from sidecar.parse.event import (
+    LONGEST_LABEL,
+    MAX_LINE,
+    STANDARD_FIELDS,
+    UNKNOWN_PROVIDER,
+    Event,
+    Triple,
+    seconds_of,
+)
+from sidecar.parse.objects import MARKER, MARKER_BYTES, NOT_JSON, QUOTES, read_whole
+from sidecar.parse.prefix import Prefix
+from sidecar.parse.record import bounded
+
+# No text in UTF-8 has these bytes. With texts of one to three different first bytes the library
+# looks for these bytes one by one, at a tenth of the speed where they are frequent.
+_FILLERS = (b"\xfc" * 8, b"\xfd" * 8, b"\xfe" * 8)
+
+
+class Needles:
+    """Texts that most chunks do not hold, so that what counts is how fast none of them is found.
+
+    All are looked for in one pass, with vector instructions: the library's packed search, which
+    only `LeftmostFirst` may use. Bytes that are no UTF-8 may be found without being one of the
+    texts.
+    """
+
+    def __init__(self, texts: Iterable[bytes]) -> None:
+        needles = sorted(set(texts))
+        if len(needles) > 1:
+            needles += _FILLERS
+        automaton = BytesAhoCorasick(needles, matchkind=MatchKind.LeftmostFirst)
+        self._find = automaton.find_matches_as_indexes
+
+    def places(self, data: bytes) -> list[int]:
+        """Return where texts begin, in order; of texts that overlap, the first one's place."""
+        return [begin for _which, begin, _end in self._find(data)]
+
+    def within(self, data: bytes) -> bool:
+        """Return whether `data` holds any of the texts."""
+        return bool(self._find(data))
+
+
+# Of each field. A log with more has no few dozen labels, and a decoder that knows few of them
+# would only be asked in vain.
+_MOST_LABELS = 200
+_WORDS = ((b" None", b" null"), (b" True", b" true"), (b" False", b" false"))
+_CALL = re.compile(rb' (?:Decimal|UUID)\("([^"]*)"\)')
+# What replacing leaves behind in a label that held one of those, or began or ended within a call.
+_TRACE = re.compile(r" null| true| false| \[$|^\]", re.MULTILINE)
+
+
+class Head(msgspec.Struct, gc=False):
+    """Labels and time. Stamps are RFC 3339, or the same without a zone, and nothing else."""
+
+    webhook_provider: str
+    event_type: str
+    status: str
+    timestamp: datetime
+
+
+NO_HEAD = Head("", "", "", datetime.min)  # noqa: DTZ901 - never looked at
+_Decode = Callable[[bytes], Head]
+
+
+class Heads:
+    """Decodes heads. With `marked`, only of objects that say they are a WEBHOOK_METRIC."""
+
+    def __init__(self, *, marked: bool) -> None:
+        self._marked = marked
+        self._labels: dict[str, set[str]] = {name: {""} for name in STANDARD_FIELDS}
+        self._any = _decoder(dict.fromkeys(STANDARD_FIELDS, str), marked=marked)
+        self._known = self._decoder_of_known()
+
+    def read(self, sources: Sequence[bytes]) -> list[Head]:
+        """Return the head of each JSON object. Raises one of NOT_JSON where one has none."""
+        try:
+            return list(map(self._known, sources))
+        except NOT_JSON:
+            heads = list(map(self._any, sources))
+        self._learn(heads)
+        return heads
+
+    def read_singly(self, sources: Sequence[bytes]) -> tuple[list[Head], list[int]]:
+        """Return the head of each object, JSON or repr, and the places of those that have none.
+
+        A call for each, so that an odd one costs only itself.
+        """
+        heads: list[Head] = []
+        odd: list[int] = []
+        new: list[Head] = []
+        for source in sources:
+            text = source.translate(QUOTES) if source[1:2] == b"'" else source
+            try:
+                heads.append(self._known(text))
+            except NOT_JSON:
+                head = self._among_words(text)
+                if head is None:
+                    odd.append(len(heads))
+                else:
+                    new.append(head)
+                heads.append(head or NO_HEAD)
+        self._learn(new)
+        return heads, odd
+
+    def _among_words(self, text: bytes) -> Head | None:
+        """Return the head of a repr, JSON's quotes given, that holds None, True, UUID or Decimal.
+
+        They are replaced wherever they stand, also inside of texts. A call becomes a list, which
+        is no label; a label that shows a trace of being changed is not taken.
+        """
+        for word, plain in _WORDS:
+            text = text.replace(word, plain)
+        try:
+            head = self._any(_CALL.sub(rb' ["\1"]', text))
+        except NOT_JSON:
+            return None
+        labels = f"{head.webhook_provider}\n{head.event_type}\n{head.status}"
+        return None if _TRACE.search(labels) else head
+
+    def _learn(self, heads: Iterable[Head]) -> None:
+        """Let the decoder know the labels of `heads`, unless they are too many."""
+        if self._known is self._any:
+            return  # there were too many
+        before = sum(map(len, self._labels.values()))
+        for head in heads:
+            for name, known in self._labels.items():
+                label = getattr(head, name)
+                if len(label) <= LONGEST_LABEL:
+                    known.add(label)
+        if max(map(len, self._labels.values())) > _MOST_LABELS:
+            self._known = self._any
+        elif sum(map(len, self._labels.values())) > before:
+            self._known = self._decoder_of_known()
+
+    def _decoder_of_known(self) -> _Decode:
+        types = {name: Literal[tuple(known)] for name, known in self._labels.items()}
+        return _decoder(types, marked=self._marked)
+
+
+def _decoder(labels: dict[str, Any], *, marked: bool) -> _Decode:
+    """Return a decoder of heads whose labels have these types."""
+    fields: list[Any] = [
+        ("event_type", labels["event_type"]),
+        ("status", labels["status"]),
+        ("timestamp", datetime),
+        ("webhook_provider", labels["webhook_provider"], UNKNOWN_PROVIDER),
+    ]
+    if marked:
+        fields.insert(0, ("metric_type", Literal[MARKER]))
+    head: type[Any] = msgspec.defstruct("Head", fields, gc=False)
+    return msgspec.json.Decoder(head).decode
+
+
+# Below so many events in a block the set-up costs more than it saves.
+LEAST = 8
+_UNBOUNDED = {int, dict, list}  # what `bounded` may have to cut
+_CLAIM = MARKER_BYTES + b": "
+_SHORT = 64  # bytes
+_NO_LINE = b"\n\n"  # that no piece ends with and has it as its last line
+
+
+class Block(msgspec.Struct, gc=False):
+    """Events of alike lines: labels, times and their objects' bytes.
+
+    `places`, in the chunk's data, are there where other lines stand between these.
+    """
+
+    triples: list[Triple]
+    times: list[datetime]
+    sources: Sequence[bytes]
+    places: Sequence[int] | None = None
+
+    def tallies(self) -> dict[Triple, tuple[int, float]] | None:
+        """Return how many events each triple has, and the newest one's instant.
+
+        None where times with a zone stand beside some without, or one lies before 1970.
+        """
+        try:
+            ordered = sorted(self.times)
+        except TypeError:
+            return None
+        if seconds_of(ordered[0]) < 0:
+            return None
+        # The newest of a triple is its last one, and that is never far from the end.
+        latest_first = self.triples[::-1]
+        if ordered != self.times:
+            latest_first = _by_time(self.triples, self.times)
+        ordered.reverse()
+        return {
+            triple: (count, seconds_of(ordered[latest_first.index(triple)]))
+            for triple, count in Counter(self.triples).items()
+        }
+
+    def events_of(self, triples: Collection[Triple]) -> list[tuple[int, Event]]:
+        """Return the events of `triples` whole, each with its place. Raises one of NOT_JSON."""
+        if not triples:
+            return []
+        return [
+            (
+                0 if self.places is None else self.places[number],
+                Event(*triple, seconds_of(self.times[number]), _fields_of(self.sources[number])),
+            )
+            for number, triple in enumerate(self.triples)
+            if triple in triples
+        ]
+
+
+_decode_any = msgspec.json.Decoder(dict[str, Any]).decode
+_triple = attrgetter("webhook_provider", "event_type", "status")
+_time = attrgetter("timestamp")
+
+
+def _fields_of(source: bytes) -> dict[str, Any]:
+    fields = read_whole(source) if source[1:2] == b"'" else _decode_any(source)
+    if not _UNBOUNDED.isdisjoint(map(type, fields.values())):
+        bounded(fields)
+    fields.setdefault("webhook_provider", UNKNOWN_PROVIDER)
+    return fields
+
+
+def _by_time(triples: Sequence[Triple], times: Sequence[datetime]) -> list[Triple]:
+    """Return the triples by time, latest first."""
+    in_time = sorted(zip(times, triples, strict=True), key=itemgetter(0), reverse=True)
+    return [triple for _, triple in in_time]
+
+
+def _block(
+    sources: Sequence[bytes], heads: Sequence[Head], places: Sequence[int] | None = None
+) -> Block:
+    return Block(list(map(_triple, heads)), list(map(_time, heads)), sources, places)
+
+
+Span = tuple[int, int]  # begin and end of a line in the data, without its newline
+
+
+class Split(msgspec.Struct, gc=False):
+    """The lines of some data that may hold events: those of a block, and the odd ones.
+
+    `lines` is how many lines the data has.
+    """
+
+    block: Block | None
+    odd: Sequence[Span]
+    lines: int
+
+
+class Splitter:
+    """Splits data into a block and odd lines. Remembers which labels the log has."""
+
+    def __init__(
+        self, literals: Iterable[bytes], wrappings: tuple[bytes, ...], *, every_line: bool
+    ) -> None:
+        """A line with one of `literals` may hold an event, with `every_line` any line.
+
+        One of `wrappings` stands in each line that a container has wrapped.
+        """
+        texts = [MARKER_BYTES, *literals]
+        self._bare, self._any = Needles(texts), Needles([*texts, *wrappings])
+        self._wrappings = Needles(wrappings)
+        self._every_line = every_line
+        self._objects, self._claims = Heads(marked=True), Heads(marked=False)
+
+    def split(self, data: bytes, prefix: Prefix, *, wrapped: bool) -> Split | None:
+        """Return the lines that may hold events; None where, with `wrapped`, one may be wrapped.
+
+        Raises whatever a decoder raises on one of the lines.
+        """
+        if not self._every_line:
+            block = self._objects_alone(data) if data[:1] == b"{" and prefix.fits("") else None
+            if block is not None:
+                return Split(block, [], len(block.sources))
+            split = self._with_claims(data, prefix, wrapped=wrapped)
+            if split is not None:
+                return split
+        return self.split_off_all(data, wrapped=wrapped)
+
+    def split_off_all(self, data: bytes, *, wrapped: bool) -> Split | None:
+        """Do the same without a block: every line that may hold an event is odd."""
+        if wrapped and self._wrappings.within(data):
+            return None
+        if self._every_line:
+            return Split(None, _all_spans(data), count_lines(data))
+        return Split(None, _spans(data, self._bare.places(data)), count_lines(data))
+
+    def may_hold_event(self, line: bytes) -> bool:
+        return self._every_line or self._bare.within(line)
+
+    def _objects_alone(self, data: bytes) -> Block | None:
+        """Return the events of `data` if each line is a JSON object and an ordinary event."""
+        lines = data.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        if len(lines) < LEAST or max(map(len, lines)) > MAX_LINE:
+            return None
+        try:
+            return _block(lines, self._objects.read(lines))
+        except NOT_JSON:
+            return None
+
+    def _with_claims(self, data: bytes, prefix: Prefix, *, wrapped: bool) -> Split | None:
+        """Return a split whose block is of lines with a prefix, the marker and an object.
+
+        None where that is not worth it, where such a line has the marker twice or is too long, and
+        where another line may be wrapped.
+        """
+        pieces = data.split(_CLAIM)
+        if len(pieces) <= LEAST or not data.endswith(b"\n"):
+            return None
+        parts = [piece.partition(b"\n") for piece in islice(pieces, 1, None)]
+        # Behind each object: lines without the marker, and the prefix of the next object.
+        objects, newlines, behind = zip(*parts, strict=True)
+        if b"" in newlines or (
+            len(data) > MAX_LINE and max(map(len, data.split(b"\n"))) > MAX_LINE
+        ):
+            return None
+        between = [pieces[0], *behind]
+        rest = b"\n".join(between)  # so that no text is found across two pieces
+        strangers = (self._any if wrapped else self._bare).places(rest)
+        if strangers and wrapped and self._wrappings.within(rest):
+            return None
+        heads, odd = self._heads(objects)
+        if not prefix.fit_all(_prefixes(between[:-1], len(rest))):
+            odd += [n for n, piece in enumerate(between[:-1]) if not prefix.fit_all({piece})]
+        lines = rest.count(b"\n")  # there is one behind each object, too
+        if not strangers and not odd:
+            return Split(_block(objects, heads), [], lines)
+        block, other = _Claims(data, pieces, objects, heads).without(set(odd), between, strangers)
+        return Split(block, other, lines)
+
+    def _heads(self, objects: Sequence[bytes]) -> tuple[list[Head], list[int]]:
+        """Return the head of each object, JSON or repr, and the places of those that have none."""
+        if objects[0][1:2] != b"'":
+            try:
+                return self._claims.read(objects), []
+            except NOT_JSON:
+                pass
+        return self._claims.read_singly(objects)
+
+
+class _Claims(msgspec.Struct, gc=False):
+    """Lines with a prefix, the marker and an object; `pieces` is `data` without the markers."""
+
+    data: bytes
+    pieces: Sequence[bytes]
+    objects: Sequence[bytes]
+    heads: Sequence[Head]
+
+    def without(
+        self, odd: set[int], between: Sequence[bytes], strangers: Iterable[int]
+    ) -> tuple[Block | None, list[Span]]:
+        """Return the block of all but the objects that are `odd`, and all other lines.
+
+        `strangers` are places in the joined pieces `between`, which stand around the objects.
+        """
+        after = [len(piece) + len(_CLAIM) for piece in self.pieces[:-1]]
+        starts = list(accumulate(after))
+        places = []
+        ends = list(accumulate(len(piece) + 1 for piece in between))
+        for stranger in strangers:
+            number = bisect_right(ends, stranger)  # of the piece it stands in
+            piece, offset = between[number], stranger - ends[number] + len(between[number]) + 1
+            if number < len(starts) and offset > piece.rfind(b"\n"):
+                odd.add(number)  # it stands in the line of the next object
+            else:
+                before = starts[number - 1] + len(self.objects[number - 1]) + 1 if number else 0
+                places.append(before + offset)
+        places += [starts[number] for number in odd]
+        good = [number for number in range(len(starts)) if number not in odd]
+        block = _block(
+            [self.objects[number] for number in good],
+            [self.heads[number] for number in good],
+            [starts[number] for number in good],
+        )
+        return block if good else None, _spans(self.data, sorted(places))
+
+
+def _prefixes(pieces: Sequence[bytes], size: int) -> set[bytes]:
+    """Return what stands before each object in its line; some with whole lines before that.
+
+    `size` is that of all pieces. Short ones are mostly the same, so that few are to be cut; of
+    long ones mostly the last line is the same as before.
+    """
+    if size < _SHORT * len(pieces):
+        return set(pieces)
+    found: set[bytes] = set()
+    last = _NO_LINE
+    for piece in pieces:
+        if not piece.endswith(last):
+            begin = piece.rfind(b"\n")
+            found.add(piece[begin + 1 :])
+            last = piece[begin:] if begin >= 0 else _NO_LINE
+    return found
+
+
+def _spans(data: bytes, places: Iterable[int]) -> list[Span]:
+    """Return the lines in which `places` lie, which are in order, each once."""
+    spans: list[Span] = []
+    end = -1
+    for place in places:
+        if place > end:
+            begin = data.rfind(b"\n", 0, place) + 1
+            end = data.find(b"\n", place)
+            end = len(data) if end < 0 else end
+            spans.append((begin, end))
+    return spans
+
+
+def _all_spans(data: bytes) -> list[Span]:
+    lines = data.split(b"\n")
+    ends = accumulate(len(line) + 1 for line in lines)
+    return [(end - 1 - len(line), end - 1) for line, end in zip(lines, ends, strict=True)]
+
+
+def count_lines(data: bytes) -> int:
+    return data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
