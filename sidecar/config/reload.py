@@ -94,7 +94,7 @@ class Reloader:
             try:
                 done = await self._reload()
             except Exception as wrong:  # noqa: BLE001 - a mistake of ours costs this reload alone
-                self._seen = await asyncio.to_thread(self._seen.again)
+                self._snapshot = await asyncio.to_thread(self._snapshot.again)
                 done = self._ended([f"{self._path}: {type(wrong).__name__}: {wrong}"])
             self.last = done
             self._report(done)
