@@ -15,8 +15,8 @@ import click
 from sidecar.cli.output import paint, say
 from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
-from sidecar.daemon import logging as logs
 from sidecar.daemon.app import Daemon
+from sidecar.daemon.telemetry import configure_log
 from sidecar.demo.host import SECONDS, Host
 from sidecar.demo.screen import MailSink, Screen, slack_sink
 from sidecar.redact import Redactor, RedactPolicy
@@ -71,7 +71,7 @@ def demo(seconds: float, port: int) -> None:
     # Loopback only, whatever proxy this machine is told to use.
     os.environ["NO_PROXY"] = "*"
     # The screen tells the story; our own log speaks up only when something is wrong.
-    logs.configure(redact=Redactor(RedactPolicy()).text, level=logging.WARNING)
+    configure_log(redact=Redactor(RedactPolicy()).text, level=logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="sidecar-demo-") as folder:
         try:
             asyncio.run(_demo(Path(folder), seconds, port if _free(port) else 0))

@@ -12,7 +12,8 @@ from sidecar.cli.output import say
 from sidecar.clock import Clock, SystemClock
 from sidecar.config.load import load_config
 from sidecar.config.settings import Config
-from sidecar.daemon import app, logging as logs
+from sidecar.daemon import app
+from sidecar.daemon.telemetry import configure_log
 from sidecar.redact import Redactor
 from sidecar.store.schema import StoreError, StoreUnavailable
 from sidecar.syntax.faults import ConfigError
@@ -99,4 +100,4 @@ def _replaced(config: Config) -> None:
 
 def _log_by(config: Config) -> None:
     """Let our own log hide what `config` says is to be hidden."""
-    logs.configure(redact=Redactor(config.redact).text)
+    configure_log(redact=Redactor(config.redact).text)

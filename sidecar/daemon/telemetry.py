@@ -1,10 +1,15 @@
 """What happened, as self metrics, log lines and problems: the only place that makes all three."""
 
+import logging
+import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import assert_never
+from contextlib import suppress
+from typing import TextIO, assert_never, cast
 
 import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from sidecar.batch import (
     BytesLost,
@@ -297,3 +302,44 @@ def _label(log: str) -> str:
 
 def _age(since: float | None, now: float) -> float:
     return 0.0 if since is None else max(0.0, now - since)
+
+
+class _Stderr:
+    """Where the log goes. A full disk or a reader that is gone costs lines, never the daemon."""
+
+    def write(self, text: str) -> None:
+        # Past sys.stderr, which would keep what it could not write and fail again at the exit.
+        with suppress(OSError):
+            os.write(2, text.encode("utf-8", "backslashreplace"))
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+
+def configure_log(*, redact: Callable[[str], str], level: int = logging.INFO) -> None:
+    """Set up our own log: structlog to stderr, JSON unless a person is watching.
+
+    `redact` scrubs every text before it is written: there is never a secret in it.
+    """
+
+    def scrub(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+        return {k: redact(v) if isinstance(v, str) else v for k, v in event.items()}
+
+    watched = sys.stderr.isatty()
+    processors: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        scrub,
+        structlog.dev.ConsoleRenderer() if watched else structlog.processors.JSONRenderer(),
+    ]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Stderr())),
+        cache_logger_on_first_use=False,
+    )
+    # httpx logs whole URLs at INFO, and a webhook's URL is its secret.
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")
+    for name in ("httpx", "httpcore", "uvicorn"):
+        logging.getLogger(name).setLevel(logging.WARNING)

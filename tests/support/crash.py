@@ -26,7 +26,8 @@ from sidecar.batch import ReadBatch
 from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
 from sidecar.core import Step
-from sidecar.daemon import app, app as starting, logging as logs
+from sidecar.daemon import app, app as starting
+from sidecar.daemon.telemetry import configure_log
 from sidecar.parse.event import Chunk, Parsed, Triple
 from sidecar.parse.parser import Parser
 from sidecar.read.follower import Follower
@@ -242,7 +243,7 @@ def _live(life: Life) -> None:
     vars(slack_send).update(_client=_client)
     vars(core).update(Parser=DyingParser)
     config = load_config(str(life.config), os.environ)
-    logs.configure(redact=Redactor(config.redact).text)
+    configure_log(redact=Redactor(config.redact).text)
     daemon = app.Daemon(config, clock=SystemClock(), on_step=_note_end)
     asyncio.run(_until_done(daemon) if life.ends else daemon.run(asyncio.Event()))
 
