@@ -145,6 +145,7 @@ class SmtpSink:
         self._ready.set()
         await self._stop.wait()
         server.close()
+        await asyncio.sleep(0)  # one turn: cancelled before, a connection just accepted would leak
         for session in list(sessions):
             session.hang_up()
         others = asyncio.all_tasks() - {asyncio.current_task()}
