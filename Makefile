@@ -6,7 +6,7 @@ SEED ?= 0
 SEEDS ?= 1
 READY := $(VENV)/.ready
 
-.PHONY: demo test unit check world bench lock clean
+.PHONY: demo test unit coverage check world bench lock clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml .ci/requirements-dev.txt
@@ -23,6 +23,12 @@ test: $(READY)
 
 unit: $(READY)  ## without the tests that start processes
 	$(BIN)/python -m pytest -n auto -m "not process" $(TESTS)
+
+coverage: $(READY)  ## the whole suite, measured in every process; fails under pyproject's fail_under
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n auto $(TESTS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 check: $(READY)
 	$(BIN)/ruff format --check .

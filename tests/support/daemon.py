@@ -63,7 +63,7 @@ class DaemonProcess:
 
 @contextmanager
 def running(config: Path, shift: float = 0.0, *, shadow: bool = False) -> Iterator[DaemonProcess]:
-    """Start the daemon on `config`, wait until it listens; kill it at the end if it still runs."""
+    """Start the daemon on `config`, wait until it listens; end it if it still runs at the end."""
     process = subprocess.Popen(
         [
             sys.executable,
@@ -89,11 +89,19 @@ def running(config: Path, shift: float = 0.0, *, shadow: bool = False) -> Iterat
         assert daemon.port, "it did not start:\n" + "".join(daemon.log)
         yield daemon
     finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+        _end(process)
         reader.join()
         process.stderr.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End it in good order, so that its coverage is written; one that hangs is killed."""
+    process.terminate()
+    try:
+        process.wait(timeout=2)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _drain(daemon: DaemonProcess) -> None:
