@@ -64,7 +64,7 @@ def notification_view(notification: Notification, redactor: Redactor, fill: Fill
         "receiver": notification.receiver,
         "destination": notification.destination,
         "group": redactor.text(notification.group),
-        "group_labels": redactor.fields(notification.group_labels),
+        "group_labels": _flat(redactor.fields(notification.group_labels)),
         "notices": notices,
         "more": notification.more,
         "more_next": bool(notification.counts),
@@ -74,15 +74,20 @@ def notification_view(notification: Notification, redactor: Redactor, fill: Fill
 
 
 def notice_view(notice: Notice, at: float, redactor: Redactor, fill: Fill) -> dict[str, Any]:
-    """Return one alert of a message told at `at`."""
-    labels = redactor.fields(notice.labels)
+    """Return one alert of a message told at `at`.
+
+    Labels, value and summary are one line each: a log's text that brings line breaks along could
+    else draw whole sections into a message, `---` and "resolved" among them.
+    """
+    labels = _flat(redactor.fields(notice.labels))
     value = notice.value
     values = {
-        "value": redactor.text(value) if isinstance(value, str) else value,
+        "value": one_line(redactor.text(value)) if isinstance(value, str) else value,
         "labels": labels,
         "event": redactor.fields(notice.event),
     }
-    annotations = {name: fill(name, source, values) for name, source in notice.annotations.items()}
+    filled = {name: fill(name, source, values) for name, source in notice.annotations.items()}
+    annotations = {name: "\n".join(text.splitlines()) for name, text in filled.items()}
     until = at if notice.ended_at is None else notice.ended_at
     return {
         **values,
@@ -94,7 +99,7 @@ def notice_view(notice: Notice, at: float, redactor: Redactor, fill: Fill) -> di
         "escalated_to": notice.escalated_to,
         "about": _about(labels),
         "annotations": annotations,
-        "summary": annotations.get("summary", ""),
+        "summary": one_line(annotations.get("summary", "")),
         "description": annotations.get("description", ""),
         "runbook": annotations.get("runbook_url", ""),
         "since": notice.since,
@@ -136,6 +141,10 @@ def _who(labels: dict[str, Any]) -> str:
     return one_line(" ".join(plain(value) for value in _about(labels).values()))
 
 
+def _flat(labels: Mapping[str, Any]) -> dict[str, str]:
+    return {name: one_line(value) for name, value in labels.items()}
+
+
 def _about(labels: dict[str, Any]) -> dict[str, Any]:
     """Return the labels that say more than what every message says anyway."""
     return {k: v for k, v in labels.items() if k not in ("alertname", "severity") and v != ""}
@@ -170,9 +179,9 @@ def _lines(notice: dict[str, Any]) -> Iterator[str]:
     if notice["held"]:
         yield f"  Fired {notice['held']} more time(s), not told one by one."
     for name, text in notice["annotations"].items():
-        yield f"  {name}: {text}"
+        yield f"  {name}: {text}".replace("\n", "\n    ")
     for name, value in notice["about"].items():
-        yield f"  {name}: {plain(value)}"
+        yield f"  {name}: {value}"
     yield ""
 
 

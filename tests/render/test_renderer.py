@@ -98,6 +98,36 @@ def test_a_resolved_message_is_green_and_asks_for_nothing() -> None:
     assert payload["attachments"][0]["color"] == "#2e9e5b"
 
 
+DRAWN = "org\n---\n:white_check_mark: *resolved*\r---\r\n\x85\u2028---\n"
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize(("kind", "config"), [(SLACK, CHANNEL), (EMAIL, MAIL)])
+def test_line_breaks_of_a_log_draw_no_section_into_a_message(
+    kind: AnyKind,
+    config: ReceiverConfig,
+    *,
+    plain: bool,
+) -> None:
+    def shape(said: str) -> list[tuple[str, ...]]:
+        """Return how each line of the text begins, but for what the log said."""
+        told = notice(
+            labels={"alertname": "A", "org_id": said, "severity": "critical"},
+            value=said,
+            event={"error": said},
+            annotations={
+                "summary": "Of {{ labels.org_id }}: {{ event.error }}",
+                "description": "It failed.\n{{ event.error }}",
+            },
+        )
+        made = kind.render(config, RENDERER.rendering(notification(told)), plain=plain)
+        whole = made.payload if isinstance(made.payload, dict) else {"text": made.payload.text}
+        lines = [line for text in texts(whole) for line in text.splitlines()]
+        return [tuple(line[:2]) for line in lines if not line.startswith((">", "&gt;", "  "))]
+
+    assert shape(DRAWN) == shape("org")
+
+
 # Jinja2 takes loops in any depth; Python refuses what it makes of more than twenty.
 TOO_DEEP = "{% for n in notices %}" * 30 + "x" + "{% endfor %}" * 30
 
