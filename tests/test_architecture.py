@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "ahead": {"parse"},
     "web": {*PURE, "config", "receivers"},
     "syntax": set(),
-    "config": {*PURE, "syntax", "ruletest", "receivers"},
+    "config": {*PURE, "syntax", "receivers"},
     "simulate": {*PURE, "config", "core"},
     "ruletest": {*PURE, "config", "syntax", "simulate", "receivers"},
 }

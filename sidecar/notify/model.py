@@ -62,8 +62,8 @@ class Receiver(Table):
     """
 
     name: Named = key("The receiver's name.")
-    max_age: Positive = key("How long delivery is tried.", default=6 * 3600.0)
-    quick_retries: Count = key("Tries before a failure counts.", default=1)
+    max_age: Positive = key("How long delivery of a message is tried.", default=6 * 3600.0)
+    quick_retries: Count = key("Further tries within seconds, before a failure counts.", default=1)
     configs: Mapping[str, tuple[ReceiverConfig, ...]] = field(default_factory=dict)
 
 
@@ -85,24 +85,24 @@ class Route(Table):
     }
 
     id: str = ""
-    receiver: Text = key("Who is told.", default="")
+    receiver: Text = key("Who is told; a route below inherits it.", default="")
     matchers: tuple[OneMatcher, ...] = key("Tests of labels, all of which must hold.", default=())
     group_by: tuple[GroupLabel, ...] = key(
-        "Alerts equal in these are told together; ['...']: by all.",
+        "Alerts equal in these labels are told together; `['...']`: in all, so each alone.",
         schema={"uniqueItems": True},
         default=(),
     )
-    group_wait: Duration = key("How long a new group waits for others.", default=30.0)
+    group_wait: Duration = key("How long a new group waits for its other alerts.", default=30.0)
     group_interval: Positive = key(
-        "Least time between two messages about a changed group.", default=300.0
+        "The least time between two messages about a group that changed.", default=300.0
     )
     repeat_interval: Positive = key(
         "When to say again that an alert still fires.", default=4 * 3600.0
     )
     cooldown: Duration = key(
-        "Least time between messages about one alert at one severity.", default=600.0
+        "The least time between two messages about one alert at one severity.", default=600.0
     )
-    group_limit: Count = key("Alerts that end `group_wait` at once; 0: none.", default=0)
+    group_limit: Count = key("So many waiting alerts end `group_wait` at once; 0: none.", default=0)
     continue_: Flag = key("Go on to the next route as well.", "continue", default=False)
     routes: tuple["Route", ...] = key("Tried in order.", default=())
 

@@ -124,19 +124,25 @@ class EmailConfig(ReceiverConfig):
     to: tuple[Mailbox, ...] = key(
         "Mailboxes, in one text with commas or a list.", schema=_MAILBOXES
     )
-    from_: Mailbox = key("The sender's.", "from", global_="smtp_from", needed=True, default="")
+    from_: Mailbox = key(
+        "The sender's mailbox.", "from", global_="smtp_from", needed=True, default=""
+    )
     smarthost: HostPort = key(
         "The mail server, host:port.", global_="smtp_smarthost", needed=True, default=("", 0)
     )
     hello: Text = key(
-        "The name we greet the mail server with.", global_="smtp_hello", default="localhost"
+        "The name that greets the mail server.", global_="smtp_hello", default="localhost"
     )
-    auth_username: Text = key("Login; empty: none.", global_="smtp_auth_username", default="")
+    auth_username: Text = key(
+        "User of the login; empty: no login.", global_="smtp_auth_username", default=""
+    )
     auth_password: SecretText = key(
         "Password of the login.", global_="smtp_auth_password", default=None
     )
     require_tls: Flag = key(
-        "STARTTLS, or no mail at all.", global_="smtp_require_tls", default=True
+        "STARTTLS, or no mail at all; port 465 speaks TLS from the start.",
+        global_="smtp_require_tls",
+        default=True,
     )
     tls_config: TlsConfig = key("How the mail server proves who it is.", default=TlsConfig())
     send_resolved: Flag = key("Also tell when alerts end.", default=True)

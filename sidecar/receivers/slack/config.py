@@ -32,11 +32,15 @@ class SlackConfig(ReceiverConfig):
     one_of: ClassVar[tuple[str, ...]] = ("api_url", "app_token")
     schema: ClassVar[Schema] = {"allOf": [{"not": {"required": ["api_url", "app_token"]}}]}
 
-    channel: Channel = key("#name or ID; an incoming webhook posts where it was made for.")
-    api_url: SecretUrl = key("An incoming webhook.", global_="slack_api_url", default=None)
-    app_token: SecretText = key("A bot token.", global_="slack_app_token", default=None)
+    channel: Channel = key("`#name` or ID; an incoming webhook posts where it was made for.")
+    api_url: SecretUrl = key(
+        "The URL of an incoming webhook.", global_="slack_api_url", default=None
+    )
+    app_token: SecretText = key(
+        "A bot token with the scope `chat:write`.", global_="slack_app_token", default=None
+    )
     app_url: Url = key(
-        "Slack's chat.postMessage, or a stand-in.", global_="slack_app_url", default=POST_URL
+        "Slack's `chat.postMessage`, or a stand-in.", global_="slack_app_url", default=POST_URL
     )
     send_resolved: Flag = key("Also tell when alerts end.", default=True)
     title: Template = key(_TEMPLATE, default=None)
