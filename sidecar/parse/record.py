@@ -23,6 +23,8 @@ from sidecar.parse.prefix import COLOUR, Prefix
 
 _MESSAGES = ("event", "message", "msg")
 _MESSAGE_FIELDS = (*_MESSAGES, "log")
+# pino, bunyan and winston put what was raised there, and its text into the message.
+_RAISED_FIELDS = ("err", "stack")
 _STAMP_FIELDS = ("timestamp", "time", "ts")
 _MAX_LEVELS = 4  # of records inside records' messages
 _COLOUR = rf"(?:{COLOUR.pattern})*"
@@ -221,8 +223,11 @@ def _is_claim(text: str) -> bool:
 def message_field(fields: Mapping[str, Any]) -> str:
     """Return the name of the one field that is the message; empty where several could be.
 
-    A host that logs `event="contact form", message=…` hands on what somebody typed.
+    A host that logs `event="contact form", message=…` hands on what somebody typed, and so does
+    one that logs what was raised.
     """
+    if any(fields.get(name) for name in _RAISED_FIELDS):
+        return ""
     texts = [name for name in _MESSAGES if isinstance(fields.get(name), str) and fields[name]]
     if len(texts) > 1:
         return next((name for name in texts if fields[name] == MARKER), "")

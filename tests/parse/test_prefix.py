@@ -88,6 +88,14 @@ FORGED = {
         json.dumps({"event": "contact form", "message": EVENT}),
         FIELD,
     ),
+    "an exception's text by pino": (
+        json.dumps({"level": 50, "err": {"type": "Error", "message": EVENT}, "msg": EVENT}),
+        FIELD,
+    ),
+    "an exception's text by winston": (
+        json.dumps({"level": "error", "message": EVENT, "stack": f"Error: {EVENT}\n  at x"}),
+        FIELD,
+    ),
     "a body": (json.dumps({"msg": "bad body", "body": json.loads(KEYED)}), FIELD),
     "a body as text": (json.dumps({"msg": "bad body", "body": KEYED}), FIELD),
     "words before it in the message": (json.dumps({"msg": f"Unknown code: {EVENT}"}), BEFORE),
