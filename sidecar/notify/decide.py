@@ -60,9 +60,12 @@ def _reason(group: Group, tell: Sequence[Member]) -> Reason:
         return Reason.ESCALATED
     if NoticeStatus.FIRED_AND_RESOLVED in statuses:
         return Reason.FIRED_AND_RESOLVED
+    if statuses <= {NoticeStatus.UNSEEN, NoticeStatus.FIRED_AND_UNSEEN}:
+        return Reason.UNSEEN
     told = set(map(id, tell))
     rest_ended = all(m.stage is Stage.ENDED for m in group.members.values() if id(m) not in told)
-    return Reason.ALL_RESOLVED if rest_ended else Reason.SOME_RESOLVED
+    every = rest_ended and NoticeStatus.UNSEEN not in statuses
+    return Reason.ALL_RESOLVED if every else Reason.SOME_RESOLVED
 
 
 def _reason_of_firing(group: Group, tell: Sequence[Member]) -> Reason:

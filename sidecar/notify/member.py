@@ -29,9 +29,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     `change` numbers its last change here. `open`: the receiver was told that it fires. `unsent`:
     there is something to tell of it. `waiting`: at a flush that told others it was held back or
     found no room, so that the group's told number no longer speaks for it. `fired` counts the
-    unsent firings, `escalated_here` says that it escalated inside this group since. `prior` is the
-    last end that was not told before it fired again: should the new firing expire, which nobody
-    is told, that end still counts.
+    unsent firings, `escalated_here` says that it escalated inside this group since.
     """
 
     alert: Alert
@@ -44,7 +42,6 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     escalated_here: bool = msgspec.field(default=False, name="rose")  # same
     escalated_to: str = ""
     late_by: float = 0.0
-    prior: Alert | None = None
 
     @property
     def ident(self) -> Ident:
@@ -57,7 +54,14 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
             return NoticeStatus.FIRING
         if self.stage is Stage.LEFT:
             return NoticeStatus.ESCALATED
+        if self.alert.unseen:
+            return NoticeStatus.UNSEEN if self.open else NoticeStatus.FIRED_AND_UNSEEN
         return NoticeStatus.RESOLVED if self.open else NoticeStatus.FIRED_AND_RESOLVED
+
+    @property
+    def only_ends(self) -> bool:
+        """Whether the end of a firing that was told is all there is to tell."""
+        return self.open and self.stage is Stage.ENDED
 
     @property
     def held(self) -> int:
@@ -76,7 +80,6 @@ def fired(member: Member | None, transition: Transition) -> Member:
         fired=member.fired + 1,
         escalated_here=False,
         escalated_to="",
-        prior=member.alert if member.stage is Stage.ENDED else member.prior,
     )
 
 
@@ -113,20 +116,6 @@ def ended(member: Member, transition: Transition) -> Member:
     return replace(_changed(member, transition, alert), stage=Stage.ENDED)
 
 
-def expired(member: Member, transition: Transition) -> Member | None:
-    """Return it ended without a word. A firing that nobody was told of yet is still told, once;
-    and so is what ended before it fired this time.
-    """
-    if member.stage is Stage.ENDED:
-        return member
-    if not member.open:
-        return ended(member, transition)
-    if member.prior is None:
-        return None
-    changed = _changed(member, transition, member.prior)
-    return replace(changed, stage=Stage.ENDED, prior=None)
-
-
 def sent(member: Member) -> Member | None:
     """Return it once the group was told of it."""
     if member.stage is Stage.ENDED:
@@ -139,7 +128,6 @@ def sent(member: Member) -> Member | None:
         fired=0,
         escalated_here=False,
         late_by=0.0,
-        prior=None,
     )
 
 

@@ -36,7 +36,7 @@ class Destination:
     send_resolved: bool
 
     def takes(self, member: Member) -> bool:
-        return self.send_resolved or member.status is not NoticeStatus.RESOLVED
+        return self.send_resolved or not member.only_ends
 
 
 def destinations(receiver: Receiver) -> Iterator[Destination]:

@@ -153,6 +153,7 @@ class Reason(StrEnum):
     SOME_RESOLVED = "some alerts resolved"
     ALL_RESOLVED = "all alerts resolved"
     FIRED_AND_RESOLVED = "fired and resolved"
+    UNSEEN = "alerts no longer seen"
     ESCALATED = "alerts escalated"
     REPEAT = "repeat interval elapsed"
     LATE_DIGEST = "late digest"
@@ -169,6 +170,8 @@ class NoticeStatus(StrEnum):
     FIRING = "firing"
     ESCALATED = "escalated"  # moved on to another audience, told here for the last time
     FIRED_AND_RESOLVED = "fired and resolved"
+    FIRED_AND_UNSEEN = "fired and unseen"
+    UNSEEN = "unseen"  # it ended for want of news: nobody said that it is over
     RESOLVED = "resolved"
 
 

@@ -17,9 +17,9 @@ from sidecar.notify.group import (
     group_labels,
     match_routes,
 )
-from sidecar.notify.member import Ident, Member, Stage, ended, expired, fired, left, risen, sent
+from sidecar.notify.member import Ident, Member, Stage, ended, fired, left, risen, sent
 from sidecar.notify.message import Writer, draft
-from sidecar.notify.model import NoticeStatus, Reason, Receiver, Route
+from sidecar.notify.model import Reason, Receiver, Route
 from sidecar.notify.restore import GroupRestorer
 from sidecar.redact import Redactor
 from sidecar.rows import CooldownRow, Delta, GroupRow, MemberRow, OutboxRow, ToldRow
@@ -50,10 +50,8 @@ class Grouper:
                 self._fire(transition, ident, now)
             case TransitionKind.ESCALATED:
                 self._escalate(transition, ident, now)
-            case TransitionKind.RESOLVED:
+            case TransitionKind.RESOLVED | TransitionKind.EXPIRED:
                 self._resolve(transition, ident, now)
-            case TransitionKind.EXPIRED:
-                self._expire(transition, ident, now)
             case TransitionKind.CLOSED:
                 self._close(transition, ident, now)
 
@@ -96,10 +94,6 @@ class Grouper:
     def _resolve(self, transition: Transition, ident: Ident, now: float) -> None:
         for group in self._open_places(ident):
             self._go_on(transition, group, ident, ended, now)
-
-    def _expire(self, transition: Transition, ident: Ident, now: float) -> None:
-        for group in self._groups.places(ident):
-            self._file(group, ident, expired(group.members[ident], transition), now)
 
     def _close(self, transition: Transition, ident: Ident, now: float) -> None:
         """Move what was open into the receiver's digest of alerts whose rule changed."""
@@ -211,8 +205,7 @@ class Notifier:
 
     - an alert that fired; that ended, if its firing was told; that fired and ended since (several
       such episodes are one notice that counts the others as `held`);
-    - one that escalated to another audience: once, and from then on only its end;
-    - nothing about the expiry of an alert whose firing was told.
+    - one that escalated to another audience: once, and from then on only its end.
 
     What fires comes before what ended; what finds no room in a message (MAX_NOTICES) counts as
     untold and is for the group's next one, `group_interval` later.
@@ -302,7 +295,7 @@ class Notifier:
         rows = self._writer.rows(
             group, told, receiver, reason=choice.reason, change=change, now=now
         )
-        silent = not rows and all(m.status is NoticeStatus.RESOLVED for m in choice.tell)
+        silent = not rows and all(member.only_ends for member in choice.tell)
         # An end that nobody wants to hear of is no message: the repeat is due as it was.
         at = now if not silent else before.at if before else group.created
         group.told = Told(change, at, before.reference if before else "")

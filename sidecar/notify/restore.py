@@ -121,9 +121,7 @@ class GroupRestorer:
                 group.told = group.told or old.told
                 self._place(group, ident, member)
             elif member.stage is Stage.FIRING:
-                afresh = replace(
-                    member, open=False, unsent=True, fired=1, escalated_here=False, prior=None
-                )
+                afresh = replace(member, open=False, unsent=True, fired=1, escalated_here=False)
                 self._place(self._groups.open(route, labels, old.created), ident, afresh)
 
     def _place(self, group: Group, ident: Ident, member: Member) -> None:

@@ -35,6 +35,8 @@ _WHO = (
 )  # fmt: skip
 _NAMED_AT_MOST = 2
 _OPEN = (NoticeStatus.FIRING, NoticeStatus.ESCALATED)
+_UNSEEN = (NoticeStatus.UNSEEN, NoticeStatus.FIRED_AND_UNSEEN)
+_STATUS = {**dict.fromkeys(_OPEN, "firing"), **dict.fromkeys(_UNSEEN, "unseen")}
 
 
 def notification_view(notification: Notification, redactor: Redactor, fill: Fill) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def notification_view(notification: Notification, redactor: Redactor, fill: Fill
             unlisted=counts.get(status, 0) > len(first),
         ),
         "severity": _severity(first),
-        "status": "firing" if status in _OPEN else "resolved",
+        "status": _STATUS.get(status, "resolved"),
         "counts": {status.value: count for status, count in counts.items()},
         "tally": _tally(counts),
         "reason": notification.reason.value,

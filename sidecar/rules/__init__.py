@@ -33,5 +33,5 @@ Everything here is pure: time is an argument, and the engine says when it next w
 3610.0
 >>> engine.tick(3610.0, now=3610.0, complete=True)
 >>> [(one.kind.value, one.at) for one in engine.drain().transitions]
-[('resolved', 3610.0)]
+[('expired', 3610.0)]
 """

@@ -18,7 +18,6 @@ from sidecar.rules.windows import (
     GREATEST,
     LEAST,
     MEAN,
-    NUMBER_OF,
     Buckets,
     Counts,
     Distinct,
@@ -108,7 +107,7 @@ def _enough(bounds: tuple[float, ...]) -> int:
 
 def _count_window(asked: Asked) -> Callable[[], Window]:
     if asked.divided:
-        return partial(Buckets, asked.within, NUMBER_OF)
+        return partial(Buckets, asked.within, ADDED)
     return partial(Counts, asked.within, _enough(asked.bounds))
 
 

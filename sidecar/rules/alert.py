@@ -31,7 +31,7 @@ class Alert(msgspec.Struct, frozen=True):
     rising over all alerts). `labels` hold alertname, the `by` fields and the rule's labels with
     every reached escalation laid over. `annotations` are still templates. `event` is the last
     event that changed it, already redacted. Instants in rule time: `since` the
-    condition became true, `fired_at`, `ended_at`.
+    condition became true, `fired_at`, `ended_at`. `unseen`: it ended for want of news, by no fact.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Alert(msgspec.Struct, frozen=True):
     fired_at: float | None = None
     ended_at: float | None = None
     event: dict[str, Any] = {}
+    unseen: bool = False
 
     @property
     def severity(self) -> str:
@@ -53,8 +54,8 @@ class Alert(msgspec.Struct, frozen=True):
 
 
 class TransitionKind(StrEnum):
-    """What happened. EXPIRED (a window ran out under a rule with `resolve`) is told to nobody;
-    CLOSED means the rule changed or went away.
+    """What happened. EXPIRED: it is no longer seen, which is all that can be said of its end;
+    CLOSED: the rule changed or went away.
     """
 
     FIRED = "fired"
@@ -95,9 +96,9 @@ class Trigger(StrEnum):
     """What can happen to an alert at an instant of rule time."""
 
     HOLDS = "condition holds"
-    CLEARS = "condition false"
+    CLEARS = "condition false by a fact"
     DOUBTED = "condition false by an event, under a rule with resolve"
-    RUNS_OUT = "window ran out under a rule with resolve, or hold passed"
+    RUNS_OUT = "condition false without a fact: no longer seen"
     FOR_OVER = "held for long enough"
     KEEP_OVER = "false for long enough"
     STEP = "escalation instant reached"
@@ -220,7 +221,15 @@ class OpenAlert(msgspec.Struct):
             return known[1] + step.offset
         return None if step.after is None else fired_at + step.after
 
-    def snapshot(self, name: str, key: Key, redact: Redact, ended_at: float | None = None) -> Alert:
+    def snapshot(
+        self,
+        name: str,
+        key: Key,
+        redact: Redact,
+        ended_at: float | None = None,
+        *,
+        unseen: bool = False,
+    ) -> Alert:
         return Alert(
             name=name,
             key=key,
@@ -234,6 +243,7 @@ class OpenAlert(msgspec.Struct):
             fired_at=self.fired_at,
             ended_at=ended_at,
             event=self.redacted_event(redact),
+            unseen=unseen,
         )
 
 
@@ -281,7 +291,13 @@ class TransitionLog:
         self.transitions.append(
             Transition(
                 kind=kind,
-                alert=alert.snapshot(name, key, self.redact, at if kind in _ENDED else None),
+                alert=alert.snapshot(
+                    name,
+                    key,
+                    self.redact,
+                    at if kind in _ENDED else None,
+                    unseen=kind is TransitionKind.EXPIRED,
+                ),
                 at=at,
                 stale=self.stale,
                 late_by=late if late > _ON_TIME else 0.0,

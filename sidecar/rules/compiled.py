@@ -255,6 +255,7 @@ def _lives_on_tallies(rule: Rule) -> bool:
         and rule.resolve is None
         and rule.dedup_by is None
         and not any(step.at_field for step in rule.escalate)
+        and not any(part.left.field for part in parts)
         and all(m.name in STANDARD_FIELDS for m in matchers)
         and all(value_test(part)(0) and not value_test(part)(1) for part in parts)
     )

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 from sidecar.durations import parse_duration
 from sidecar.matchers import Matcher, parse_matcher
 from sidecar.parse.event import as_number, as_text
-from sidecar.rules.aggregates import COUNT, FUNCTIONS, MAX_TEXT, Comparator, Function, Shows
+from sidecar.rules.aggregates import FUNCTIONS, MAX_TEXT, Comparator, Function, Shows
 
 _TEST: dict[str, Callable[[float, float], bool]] = {
     ">": lambda value, bound: value > bound,
@@ -220,22 +220,39 @@ def parse_instant(text: str) -> tuple[str, float]:
 
 
 def is_absence(condition: Condition) -> bool:
-    """Return whether `condition` asks for too few events: only `count() < n` and the like."""
-    return _asks_for_few(condition.whole, holds=True)
+    """Return whether all that `condition` asks for is little: `count() < n` and the like."""
+    return _asks_for_little(condition.whole, holds=True)
 
 
-def _asks_for_few(part: Part, *, holds: bool) -> bool:
+def _asks_for_little(part: Part, *, holds: bool) -> bool:
     match part:
-        case Comparison() if part.left.function is not COUNT or part.divisor is not None:
+        case Comparison() if part.divisor is not None:
             return False
-        case Comparison() if holds:
-            return part.op in ("<", "<=") or (part.op == "==" and part.number == 0)
         case Comparison():
-            return part.op in (">", ">=") or (part.op == "!=" and part.number == 0)
+            shows = part.left.function.shows
+            if holds and part.op in ("<", "<="):
+                return shows is not Shows.STATE
+            # The opposite of "more" is "less" only where nothing is a number as well.
+            less = (">", ">=", "!=") if not holds else ("==",)
+            return (
+                shows is Shows.HOW_MANY
+                and part.op in less
+                and (part.number == 0 or part.op in (">", ">="))
+            )
         case Not():
-            return _asks_for_few(part.part, holds=not holds)
+            return _asks_for_little(part.part, holds=not holds)
         case And() | Or():
-            return all(_asks_for_few(one, holds=holds) for one in part.parts)
+            return all(_asks_for_little(one, holds=holds) for one in part.parts)
+
+
+def _is_little(part: Comparison, *, holds: bool) -> bool:
+    shows = part.left.function.shows
+    if holds and part.op in ("<", "<="):
+        return shows is not Shows.STATE
+    # The opposite of "more" is "less" only where there is a number of nothing, too.
+    opposite = not holds and part.op in (">", ">=")
+    none = part.op == ("==" if holds else "!=") and part.number == 0
+    return shows is Shows.HOW_MANY and (opposite or none)
 
 
 def _tokens(text: str) -> list[_Token]:

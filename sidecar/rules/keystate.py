@@ -9,7 +9,7 @@ import hashlib
 from sidecar.parse.event import Event
 from sidecar.rules.alert import ENDING, TABLE, OpenAlert, Phase, TransitionLog, Trigger
 from sidecar.rules.compiled import DEFAULT_SPAN, CompiledRule, Samples, Windows
-from sidecar.rules.rule import Key
+from sidecar.rules.rule import End, Key
 from sidecar.rules.windows import LONG_AGO, NEVER, is_earlier, second_after
 
 # Event ids remembered for `dedup_by`, per key and over all keys of a rule.
@@ -113,11 +113,14 @@ class KeyState:
 
     # What follows from it.
 
-    def judge(self, t: float, event: Event | None = None) -> None:
-        """Bring the alert into the state that belongs to `t`; `event` says what caused it."""
+    def judge(self, t: float, event: Event | None = None, *, by_event: bool = False) -> None:
+        """Bring the alert into the state that belongs to `t`.
+
+        `event` says what caused it; with `by_event` it was one that was only counted.
+        """
         if self.alert is None and not self.holds(t):
             return  # so it is with nearly every event
-        self.trigger(self._trigger_at(t, by_event=event is not None), t, event)
+        self.trigger(self._trigger_at(t, by_event=by_event or event is not None), t, event)
         alert, rule = self.alert, self.compiled.rule
         if alert is not None and alert.phase is Phase.PENDING and alert.since + rule.for_ <= t:
             self.trigger(Trigger.FOR_OVER, t)
@@ -137,15 +140,13 @@ class KeyState:
         compiled, windows = self.compiled, self.windows
         if self.holds(t):
             return Trigger.HOLDS
-        if by_event:
-            return Trigger.DOUBTED if compiled.latching else Trigger.CLEARS
-        if windows is not None and compiled.unconfirmed(windows, t):
-            # Nobody said that the state ended, so nobody is told so.
-            return Trigger.RUNS_OUT
-        if not compiled.latching:
-            return Trigger.CLEARS
-        latched = self.alert is not None and self.alert.phase is Phase.LATCHED
-        return Trigger.DOUBTED if latched and self.samples_gone_at() > t else Trigger.RUNS_OUT
+        if compiled.latching:
+            dropped = windows is not None and compiled.unconfirmed(windows, t)
+            latched = self.alert is not None and self.alert.phase is Phase.LATCHED
+            if by_event or (latched and not dropped and self.samples_gone_at() > t):
+                return Trigger.DOUBTED
+        unseen = not by_event if compiled.rule.ends is None else compiled.rule.ends is End.UNSEEN
+        return Trigger.RUNS_OUT if unseen else Trigger.CLEARS
 
     def trigger(self, trigger: Trigger, t: float, event: Event | None = None) -> None:
         """Do what the table says of `trigger` in the phase of the alert."""
@@ -300,7 +301,7 @@ class AbsentKey(KeyState):
     It is judged on ticks only, never by an event's own time. `floor` is where observation starts:
     at the rule's load, the key's first event or the latest `resolve`, whichever is last. The alert
     fires `within` after that at the earliest, and ends when enough events have come. A key that
-    stays silent for 30 days more is dropped, and nobody is told: it is gone for good.
+    stays silent for 30 days more is dropped, no longer seen: it is gone for good.
     """
 
     __slots__ = ("over",)
@@ -325,7 +326,7 @@ class AbsentKey(KeyState):
         if event is not None:
             self._note_event(event)
         if self.alert is not None and not self.holds(self.clock):
-            self.judge(self.clock, event)
+            self.judge(self.clock, event, by_event=True)
 
     def resolve(self, event: Event) -> None:
         """End the alert; a key that is named by fields is forgotten until it is seen again."""
@@ -342,9 +343,9 @@ class AbsentKey(KeyState):
     def advance(self, t: float) -> None:
         """Do nothing: only a tick that saw every source to its end may judge."""
 
-    def judge(self, t: float, event: Event | None = None) -> None:
+    def judge(self, t: float, event: Event | None = None, *, by_event: bool = False) -> None:
         if self._forgotten_at() > t:
-            super().judge(t, event)
+            super().judge(t, event, by_event=by_event)
             return
         self.trigger(Trigger.RUNS_OUT, t)
         self.trigger(Trigger.KEEP_OVER, t)
@@ -366,12 +367,21 @@ class AbsentKey(KeyState):
 
     def due_after(self, t: float) -> float:
         if self.alert is not None:
-            return min(self.alert_due(self.alert), self._forgotten_at())
+            changes = min((w.changes_after(t) for w in self.windows or ()), default=NEVER)
+            return min(self.alert_due(self.alert), self._forgotten_at(), changes)
         # What was not judged while it lasted is history: a gap that is read later is no absence.
         due = max(self._opens_at(), t)
         while due < NEVER and not self.holds(due):
             due = min((w.changes_after(due) for w in self.windows or ()), default=NEVER)
+        if due == NEVER and self._fades() and (gone := self.gone_at()) > t:
+            return gone
         return due
 
-    def is_gone(self, t: float) -> bool:  # noqa: ARG002 - it is over at any time
-        return self.over and self.alert is None
+    def _fades(self) -> bool:
+        """Return whether nothing is left to judge once the last sample has left."""
+        return bool(self.compiled.by) and not self.compiled.true_when_empty
+
+    def is_gone(self, t: float) -> bool:
+        if self.alert is not None:
+            return False
+        return self.over or (self.due == NEVER and self._fades() and self.gone_at() <= t)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from sidecar.matchers import Matcher
@@ -20,6 +21,7 @@ from sidecar.syntax.values import (  # fmt: skip
     OneMatcher,
     Text,
     check_label,
+    choice,
     shaped_field,
     string,
 )
@@ -146,6 +148,16 @@ ResolveMatch = Annotated[
 ]
 
 
+class End(StrEnum):
+    """What is said of an alert that ends without an event of `resolve`."""
+
+    RESOLVED = "resolved"
+    UNSEEN = "unseen"
+
+
+MaybeEnd = Annotated[End | None, choice(End, End)]
+
+
 @table
 class Rule(Table):
     """One alerting rule. Durations in seconds; `match` and `resolve` are all-of lists of matchers.
@@ -203,6 +215,11 @@ class Rule(Table):
     )
     resolve: ResolveMatch = key(
         "Events that end the alert and forget what led to it.", default=None
+    )
+    ends: MaybeEnd = key(
+        "How it ends without `resolve`'s event: resolved, or unseen (no longer seen). Default: "
+        "resolved where an event made the condition false, unseen where only time did.",
+        default=None,
     )
     dedup_by: MaybeField = key(
         "Events with a value of this field seen before are ignored.", default=None

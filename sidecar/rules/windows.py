@@ -129,8 +129,7 @@ class Fold(NamedTuple):
     mean: bool = False
 
 
-NUMBER_OF = Fold(add, sum, empty=0.0)
-ADDED = Fold(add, sum)
+ADDED = Fold(add, sum, empty=0.0)
 MEAN = Fold(add, sum, mean=True)
 LEAST = Fold(min, min)
 GREATEST = Fold(max, max)
@@ -263,7 +262,7 @@ class Counts:
 
     def _put_aside(self, at: float, clock: float) -> None:
         if self._older is None:
-            self._older = Buckets(self._within, NUMBER_OF)
+            self._older = Buckets(self._within, ADDED)
         self._older.add(at, 1.0, clock)
 
     def _first(self, t: float) -> int:
@@ -302,7 +301,7 @@ class Counts:
         times, older = packed
         self._times = array("d", times)
         if older is not None:
-            self._older = Buckets(self._within, NUMBER_OF)
+            self._older = Buckets(self._within, ADDED)
             self._older.load(older)
 
 

@@ -17,7 +17,7 @@ from sidecar.simulate.simulation import Moment
 class ToldAlert(msgspec.Struct, frozen=True):
     """One alert in one message, as `replay --format json` shows it.
 
-    `state` is the notice's: firing, resolved, fired and resolved, escalated.
+    `state` is the notice's: firing, resolved, unseen, escalated, fired and resolved (or unseen).
     """
 
     at: float

@@ -195,12 +195,12 @@ def test_the_shipped_payment_rule_against_a_stricter_one(tmp_path: Path) -> None
 def test_until_and_since_bound_what_is_shown(small: Path) -> None:
     here, app = small / "sidecar.yaml", small / "app.log"
     shown = rows(run("-c", here, "--format", "json", "--until", "2026-11-02T10:00Z", app))
-    assert [row["state"] for row in shown] == ["firing", "resolved"]
+    assert [row["state"] for row in shown] == ["firing", "unseen"]
     late = rows(
         run("-c", here, "--format", "json", "--until", "2026-11-02T10:00Z",
             "--since", "2026-11-02T08:30:00", app)
     )  # fmt: skip
-    assert [row["state"] for row in late] == ["resolved"]
+    assert [row["state"] for row in late] == ["unseen"]
 
 
 def test_logs_without_events_are_said_to_have_none(small: Path) -> None:

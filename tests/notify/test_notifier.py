@@ -200,35 +200,45 @@ class TestCooldown:
         ]
 
 
-class TestSilentEnds:
-    def test_an_expiry_is_told_to_nobody(self) -> None:
+QUIET = {"team": slack_receiver("team", send_resolved=False)}
+
+
+class TestNoLongerSeen:
+    def test_it_is_told_once_and_never_as_resolved(self) -> None:
         desk, world = Desk(route("{}", "team")), World()
         desk.step(T0, world.fire())
-        assert desk.step(T0 + HOUR, world.end(kind=TransitionKind.EXPIRED)) == []
+        (message,) = desk.step(T0 + HOUR, world.end(kind=TransitionKind.EXPIRED))
+        assert message.reason is Reason.UNSEEN
+        assert [notice.status for notice in message.notices] == [NoticeStatus.UNSEEN]
         assert desk.table.load(GroupRow) == []
 
-    def test_a_firing_that_expires_untold_is_told_once(self) -> None:
-        """Only the expiry is told to nobody: a firing that nobody heard of is never swallowed."""
-        desk, world = Desk(route("{}", "team", group_wait=30.0)), World()
+    def test_a_firing_that_nobody_heard_of_is_told_with_its_end(self) -> None:
+        desk, world = Desk(route("{}", "team", group_wait=30.0), QUIET), World()
         desk.step(T0, world.fire(), world.end(kind=TransitionKind.EXPIRED))
         (message,) = desk.step(T0 + 30)
-        assert message.reason is Reason.FIRED_AND_RESOLVED
+        assert message.reason is Reason.UNSEEN
+        assert [notice.status for notice in message.notices] == [NoticeStatus.FIRED_AND_UNSEEN]
         assert desk.table.load(GroupRow) == []
 
-    def test_the_group_no_longer_waits_for_news_that_left(self) -> None:
-        root = route("{}", "team", group_by=("alertname",), group_interval=300.0)
-        desk, world = Desk(root), World()
-        desk.step(T0, world.fire("a"))
-        desk.step(T0 + 300, world.fire("b"))
-        desk.step(T0 + 400, world.end("b", kind=TransitionKind.EXPIRED))
-        assert desk.notifier.next_deadline() == T0 + 300 + 4 * HOUR
+    def test_where_ends_are_not_sent_it_is_not_told(self) -> None:
+        desk, world = Desk(route("{}", "team"), QUIET), World()
+        desk.step(T0, world.fire())
+        assert desk.step(T0 + HOUR, world.end(kind=TransitionKind.EXPIRED)) == []
 
-    def test_an_end_before_a_firing_that_expires_is_still_told(self) -> None:
+    def test_with_others_that_resolve_not_all_are_resolved(self) -> None:
+        desk, world = Desk(route("{}", "team", group_by=("alertname",))), World()
+        desk.step(T0, world.fire("a"), world.fire("b"))
+        ends = world.end("a"), world.end("b", kind=TransitionKind.EXPIRED)
+        (message,) = desk.step(T0 + HOUR, *ends)
+        assert message.reason is Reason.SOME_RESOLVED
+        assert message.by_status == {NoticeStatus.UNSEEN: 1, NoticeStatus.RESOLVED: 1}
+
+    def test_episodes_before_are_counted(self) -> None:
         desk, world = Desk(route("{}", "team", group_wait=30.0)), World()
         desk.step(T0, world.fire(), world.end(), world.fire())
         desk.step(T0 + 1, world.end(kind=TransitionKind.EXPIRED))
         (message,) = desk.step(T0 + 30)
-        assert message.reason is Reason.FIRED_AND_RESOLVED
+        assert message.reason is Reason.UNSEEN
         assert message.notices[0].held == 1
 
 

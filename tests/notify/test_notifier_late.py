@@ -100,7 +100,7 @@ def test_a_stale_firing_that_expires_untold_is_still_in_the_digest() -> None:
     desk, world = Desk(tiers()), World()
     desk.step(T0, world.fire(stale=True), caught_up=False)
     messages = desk.step(T0 + 1, world.end(kind=TransitionKind.EXPIRED, stale=True))
-    assert told(messages) == [("team", "a", "fired and resolved")]
+    assert told(messages) == [("team", "a", "fired and unseen")]
 
 
 def test_an_episode_that_ended_stays_when_the_next_one_is_fresh() -> None:

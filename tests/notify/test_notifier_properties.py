@@ -135,7 +135,7 @@ def episodes_told(messages: list[Notification], receiver: str, org: str) -> int:
     """Count the firings that a receiver was told of, one by one or as held."""
     notices = [n for m in messages if m.receiver == receiver for n in m.notices]
     mine = [n for n in notices if n.labels["org"] == org]
-    new = sum(n.status.value != "resolved" for n in mine)
+    new = sum(n.status.value not in ("resolved", "unseen") for n in mine)
     return new + sum(n.held for n in mine)
 
 

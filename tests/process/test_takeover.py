@@ -183,6 +183,8 @@ async def test_nothing_is_lost_and_nothing_is_told_twice(tmp_path: Path) -> None
         told += ["#pager [FIRING:1] Overdue org_old (critical)"]
         told += ["#pager [FIRING:1] Overdue org_3 (critical)"]
         told += ["#team [ESCALATED:2] Overdue org_old, org_3 (critical)"]
-        told += [f"#team [RESOLVED:1] {alert} (warning)" for alert in ("Slow org_p", "Twice org_u")]
+        unseen = ("org_b", "org_c", "org_floor", "org_half")
+        told += [f"#pager [UNSEEN:1] Failing {org} (critical)" for org in unseen]
+        told += [f"#team [UNSEEN:1] {alert} (warning)" for alert in ("Slow org_p", "Twice org_u")]
         await life.told(*told)
     assert sorted(map(_title, life.posts())) == sorted(told)

@@ -128,6 +128,18 @@ def test_line_breaks_of_a_log_draw_no_section_into_a_message(
     assert shape(DRAWN) == shape("org")
 
 
+def test_what_is_no_longer_seen_is_neither_green_nor_called_resolved() -> None:
+    unseen = notice(NoticeStatus.UNSEEN, ended_at=T0 + HOUR)
+    told = notification(unseen, reason=Reason.UNSEEN)
+    payload = made_of(SLACK, told, CHANNEL).payload
+    made = made_of(EMAIL, told, MAIL).payload
+    shown = ["\n".join(texts(payload)), made.subject, made.text, made.html or ""]
+    assert [text for text in shown if "resolved" in text.lower()] == []
+    assert "[UNSEEN:1]" in shown[0]
+    assert "[UNSEEN:1]" in shown[1]
+    assert payload["attachments"][0]["color"] == "#8a94a3"
+
+
 # Jinja2 takes loops in any depth; Python refuses what it makes of more than twenty.
 TOO_DEEP = "{% for n in notices %}" * 30 + "x" + "{% endfor %}" * 30
 
@@ -171,6 +183,18 @@ VARIANTS = [
         {},
         "within 5m",
         id="fired and resolved",
+    ),
+    pytest.param(
+        {"status": NoticeStatus.UNSEEN, "ended_at": T0 + 5 * MINUTE},
+        {"reason": Reason.UNSEEN},
+        "nothing says that it is over",
+        id="no longer seen",
+    ),
+    pytest.param(
+        {"status": NoticeStatus.FIRED_AND_UNSEEN, "ended_at": T0 + 5 * MINUTE},
+        {"reason": Reason.UNSEEN},
+        "fired, and no longer seen",
+        id="fired and no longer seen",
     ),
 ]
 

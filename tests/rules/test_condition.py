@@ -166,7 +166,12 @@ def test_a_faulty_condition_says_where_and_why(text: str, offset: int, says: str
         ("count() == 3", False),
         ("count() < 1 and max(x) > 3", False),
         ('count(status="bad") / count() < 0.1', False),
-        ("distinct(x) < 3", False),
+        ("distinct(x) < 3", True),
+        ("sum(x) <= 3 and (avg(x) < 2 or min(x) < 1) and max(x) < 9", True),
+        ("sum(x) == 0", False),
+        ("distinct(x) == 0", True),
+        ("not max(x) >= 3", False),
+        ("last(x) < 3", False),
     ],
 )
 def test_absence_is_a_condition_of_too_few_counts_only(text: str, *, absent: bool) -> None:

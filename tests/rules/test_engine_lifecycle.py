@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sidecar.parse.event import Event, instant
-from sidecar.rules.rule import Escalation
+from sidecar.rules.rule import End, Escalation
 from support.rules import DAY, HOUR, Bench, event, iso, kinds, rule, step, told
 
 # A history: numbers tick to that time, events are observed.
@@ -79,8 +79,43 @@ CASES: list[Any] = [
         "count() >= 1",
         {},
         [event(0), 3599, 3600],
+        [("fired", 0), ("expired", 3600)],
+        id="at the end of the window it is no longer seen",
+    ),
+    pytest.param(
+        "count() >= 1",
+        {"ends": End.RESOLVED},
+        [event(0), 3599, 3600],
         [("fired", 0), ("resolved", 3600)],
-        id="without resolve the end of the window resolves",
+        id="unless the rule says that this resolves it",
+    ),
+    pytest.param(
+        "count() >= 1",
+        {"resolve": ['status="paid"'], "ends": End.RESOLVED},
+        [event(0), 3600],
+        [("fired", 0), ("resolved", 3600)],
+        id="also under resolve",
+    ),
+    pytest.param(
+        "avg(n) > 3",
+        {},
+        [n(0, 9), n(10, 1), n(20, -4)],
+        [("fired", 0), ("resolved", 20)],
+        id="an event that makes the condition false resolves",
+    ),
+    pytest.param(
+        "avg(n) > 3",
+        {"ends": End.UNSEEN},
+        [n(0, 9), n(10, 1), n(20, -4)],
+        [("fired", 0), ("expired", 20)],
+        id="unless the rule says that this is no end",
+    ),
+    pytest.param(
+        "max(n) >= 3",
+        {**FAILING, "ends": End.UNSEEN},
+        [n(0, 9), state(5, "paid")],
+        [("fired", 0), ("resolved", 5)],
+        id="a resolve is a fact",
     ),
     pytest.param(
         "count() >= 1",
@@ -93,14 +128,14 @@ CASES: list[Any] = [
         "count() >= 1",
         {},
         [event(0), event(3600)],
-        [("fired", 0), ("resolved", 3600), ("fired", 3600)],
+        [("fired", 0), ("expired", 3600), ("fired", 3600)],
         id="an event first lets its key's own window end",
     ),
     pytest.param(
         "count() >= 2",
         {},
         [event(0), event(10), event(20), 3599, 3610],
-        [("fired", 10), ("resolved", 3610)],
+        [("fired", 10), ("expired", 3610)],
         id="it ends when too few are left, not when none is",
     ),
     pytest.param(
@@ -195,7 +230,7 @@ CASES: list[Any] = [
         id="under resolve an event that makes the condition false does not end",
     ),
     pytest.param(
-        "max(n) < 3",
+        "max(n) == 1",
         {"resolve": ['status="paid"']},
         [n(0, 1), n(10, 9), n(20, 9), 3619, 3620],
         [("fired", 0), ("expired", 3620)],
@@ -205,14 +240,14 @@ CASES: list[Any] = [
         "max(n) >= 3",
         {},
         [n(100, 3), n(50, 3), 9999],
-        [("fired", 100), ("resolved", 3700)],
+        [("fired", 100), ("expired", 3700)],
         id="a late sample does not shorten what a newer one upholds",
     ),
     pytest.param(
         "distinct(n) >= 1",
         {},
         [n(100, "a"), n(50, "a"), 9999],
-        [("fired", 100), ("resolved", 3700)],
+        [("fired", 100), ("expired", 3700)],
         id="nor does a late text",
     ),
     pytest.param(
@@ -331,7 +366,7 @@ CASES: list[Any] = [
         "max(n) >= 3 or count() >= 3",
         {},
         [n(1, 1), n(2, 1), n(3, 1), n(3602, 3), n(7202, 1)],
-        [("fired", 3), ("resolved", 3601), ("fired", 3602), ("resolved", 7202)],
+        [("fired", 3), ("expired", 3601), ("fired", 3602), ("expired", 7202)],
         id="one of two is enough",
     ),
     pytest.param(

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from sidecar.parse.event import Event, as_number
 from sidecar.rules.aggregates import FUNCTIONS, Function
 from sidecar.rules.condition import is_absence, parse_condition
-from sidecar.rules.rule import Rule
+from sidecar.rules.rule import End, Rule
 from support.rules import Bench, iso, rule, step
 from support.rules_absence import AbsenceReference
 from support.rules_median import MEDIAN, WITH_MEDIAN
@@ -56,6 +56,10 @@ ABSENCES = [
     'count(status="bad") < 1 and count() <= 2',
     'count(status="bad") < 1 or count() <= 2',
     'not (count(status="bad") >= 1 and not count() < 1)',
+    "sum(n) < 4",
+    "avg(n) < 2",
+    "min(n) <= 1 and distinct(n) < 3",
+    "max(n) < 3 or sum(n) <= 1",
 ]
 STEPS = [step("ends + 20s", after=30), step("graced", severity="page"), step(after=45, team="x")]
 
@@ -69,6 +73,7 @@ def rules(draw: st.DrawFn) -> Rule:
         "for_": draw(st.sampled_from([0.0, 0.0, 7.0])),
         "keep_firing_for": draw(st.sampled_from([0.0, 0.0, 9.0])),
         "dedup_by": draw(st.sampled_from([None, None, "id"])),
+        "ends": draw(st.sampled_from([None, None, End.RESOLVED, End.UNSEEN])),
         "escalate": tuple(draw(st.lists(st.sampled_from(STEPS), max_size=3))),
         "resolve": draw(st.sampled_from([None, ['status="paid"']])),
         "by": draw(st.sampled_from([("org_id",), ("org_id",), ()])),

@@ -43,7 +43,7 @@ def test_a_key_that_comes_and_goes_between_two_drains_leaves_no_row() -> None:
     bench.engine.tick(HOUR, now=HOUR, complete=True)
     bench.engine.observe(event(2 * HOUR), read_at=0)
     bench.engine.tick(9 * HOUR, now=HOUR, complete=True)
-    assert kinds(bench.commit()) == ["fired", "resolved", "fired", "resolved"]
+    assert kinds(bench.commit()) == ["fired", "expired", "fired", "expired"]
     assert bench.file.of(RuleStateRow) == []
 
 

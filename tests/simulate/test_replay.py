@@ -194,7 +194,7 @@ def test_until_runs_on_to_what_time_alone_brings_about(tmp_path: Path) -> None:
     config_ = config(tmp_path, FIRES)
     states = [row.state for row in told(replayed(config_, log([line(T0, org="a")])))]
     later = told(replayed(config_, log([line(T0, org="a")]), until=T0 + DAY))
-    assert (states, [row.state for row in later]) == (["firing"], ["firing", "resolved"])
+    assert (states, [row.state for row in later]) == (["firing"], ["firing", "unseen"])
 
 
 def test_without_events_there_is_nothing_to_tell(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def happened(
 def test_a_deadline_between_two_events_happens_at_its_own_instant(tmp_path: Path) -> None:
     simulation = begun(config(tmp_path, WAITS))
     found = happened(simulation, [event(T0, org="a"), event(T0 + DAY, org="b")])
-    assert found == [(600.0, "fired"), (HOUR, "resolved")]
+    assert found == [(600.0, "fired"), (HOUR, "expired")]
 
 
 def test_moments_carry_the_clock_of_their_deadline(tmp_path: Path) -> None:

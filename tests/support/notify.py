@@ -121,6 +121,7 @@ class World:
             state=AlertState.RESOLVED,
             change=next(self.change),
             ended_at=at,
+            unseen=kind is TransitionKind.EXPIRED,
         )
         return self._keep(org, Transition(kind, alert, at, **more))
 

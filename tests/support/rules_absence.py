@@ -46,7 +46,7 @@ class AbsenceReference(Reference):
         t = max(known.clock, event.at)
         if self._duplicate(known, event, t):
             return
-        known.clock = t
+        known.clock = known.cursor = t
         if resolves:
             self._end(key, known, t)
             return
@@ -76,27 +76,50 @@ class AbsenceReference(Reference):
             if self._given_up_at(known) <= self._now(known, d):
                 self._tell("expired", known, self._now(known, d))
                 del self.keys[key]
+            elif known.alert is None and not self.holds(known, d):
+                del self.keys[key]
             else:
                 self._judge(key, known, self._now(known, d), None)
+                known.cursor = d
 
     def _due_of(self, known: Known) -> float:
         """Return when silence is next judged, or what the open alert waits for."""
         alert = known.alert
         if alert is None:
-            return min((d for d in self._turns(known) if self.holds(known, d)), default=FAR)
+            turns = [d for d in self._turns(known) if self.holds(known, d)]
+            return min(turns, default=self._gone_at(known) if self._fades() else FAR)
+        waits = [due for due in self._leavings(known) if due > known.cursor]
         if alert.phase == "pending":
-            return alert.since + self.rule.for_
-        waits = [due for due, _ in self._steps(alert)]
-        if alert.phase == "clearing":
+            return min([*waits, alert.since + self.rule.for_])
+        waits += [due for due, _ in self._steps(alert)]
+        if alert.phase in ("clearing", "lapsing"):
             waits.append(alert.turned + self.rule.keep_firing_for)
         return min([*waits, self._given_up_at(known)])
+
+    def _fades(self) -> bool:
+        """Nothing is left to judge where nothing is left that could be little."""
+        return bool(self.rule.by) and not self._true(self.rule.condition.whole, Known(), FAR)
+
+    def _gone_at(self, known: Known) -> float:
+        giving = [
+            self._leaves(aggregate, part, sample)
+            for sample in known.samples
+            for aggregate, part in self._aggregates().items()
+            if self._gives(aggregate, sample)
+        ]
+        return max(
+            [known.floor + self.span, *(at + self.span for at in known.ids.values()), *giving]
+        )
+
+    def _leavings(self, known: Known) -> Iterator[float]:
+        for sample in known.samples:
+            for aggregate, part in self._aggregates().items():
+                yield self._leaves(aggregate, part, sample)
 
     def _turns(self, known: Known) -> Iterator[float]:
         opens = max(known.floor + self.span, known.clock)
         yield opens
-        for sample in known.samples:
-            for aggregate, part in self._aggregates().items():
-                yield max(opens, self._leaves(aggregate, part, sample))
+        yield from (max(opens, due) for due in self._leavings(known))
 
     def _given_up_at(self, known: Known) -> float:
         alert = known.alert

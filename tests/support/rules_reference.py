@@ -39,7 +39,7 @@ class Model(NamedTuple):
 
 MODELS: Mapping[str, Model] = {
     "count": Model(lambda _: True, lambda all_: float(len(all_)), "in ratios"),
-    "sum": Model(as_number, lambda all_: sum(all_) if all_ else None, "always"),
+    "sum": Model(as_number, lambda all_: float(sum(all_)), "always"),
     "min": Model(as_number, lambda all_: min(all_, default=None), "in ratios"),
     "max": Model(as_number, lambda all_: max(all_, default=None), "in ratios"),
     "avg": Model(as_number, lambda all_: sum(all_) / len(all_) if all_ else None, "always"),
@@ -304,7 +304,7 @@ class Reference:
                     return
                 alert.phase = "latched"
             else:
-                alert.phase, alert.turned = "clearing", t
+                alert.phase, alert.turned = self._ending("clearing"), t
         else:
             dropped = rule.hold is not None and any(
                 self._model(a).lasts and self.value(a, part, known, t) is None
@@ -317,9 +317,11 @@ class Reference:
             )
             if alert.phase == "latched" and left and not dropped:
                 return
-            lapsing = dropped or self.latching
-            alert.phase, alert.turned = "lapsing" if lapsing else "clearing", t
+            alert.phase, alert.turned = self._ending("lapsing"), t
         known.clock = max(known.clock, t)
+
+    def _ending(self, unless_said: str) -> str:
+        return {None: unless_said, "resolved": "clearing", "unseen": "lapsing"}[self.rule.ends]
 
     def _resolve(self, key: tuple[str, ...], known: Known, event: Event, t: float) -> None:
         late = earlier(event.at, known.clock)

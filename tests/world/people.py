@@ -63,7 +63,7 @@ class People:
             ended = self.ended.get((said.alert, said.episode))
             if ended is not None and at - ended > STALE_SECONDS:
                 self._wrong("stale firing", f"{who}, which it was until {ended:.0f}")
-        if said.status == "resolved" and (last is None or last.status not in _OPEN):
+        if said.status in ("resolved", "unseen") and (last is None or last.status not in _OPEN):
             self._wrong("bare resolved", f"{who}, and never heard that it fired")
         again = last is not None and _same(last, said) and said.reason not in _NAMED
         if again and all(h.clear for h in story if _same(h.said, said)):

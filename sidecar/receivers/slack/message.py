@@ -35,7 +35,7 @@ _ROOM = 1000  # for header and footer
 _UNCLOSED = re.compile(r"(?:<[^<>]*|&[a-z]{0,4})\Z")
 
 _COLOURS = {"critical": "#c8102e", "error": "#e8590c", "warning": "#f2a900", "info": "#2e77d0"}
-_ENDED = "#2e9e5b"
+_ENDED = {"resolved": "#2e9e5b", "unseen": "#8a94a3"}
 
 
 # Escaped by a filter of a template; Slack knows no such entities.
@@ -82,8 +82,8 @@ def escape_slack(text: str) -> Markup:
 
 
 def colour(view: dict[str, Any]) -> str:
-    """Return the colour of a notification's view: of its severity, or green once it is over."""
-    return _ENDED if view["status"] == "resolved" else _COLOURS[view["severity"]]
+    """Return the colour of a view: of its severity; green once resolved, grey once not seen."""
+    return _ENDED.get(view["status"]) or _COLOURS[view["severity"]]
 
 
 def payload(title: str, short: str, body: str, footer: str, *, colour: str, brief: str) -> Payload:
