@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "sidecar"
@@ -32,8 +33,13 @@ MAX_MODULE_LINES = 500
 MAX_FUNCTION_LINES = 50
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
         elif isinstance(node, ast.Import):
@@ -78,7 +84,7 @@ def test_functions_fit_a_screen() -> None:
     long = [
         f"{name_of(path)}:{node.lineno} {node.name}"
         for path in MODULES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (node.end_lineno or 0) - node.lineno >= MAX_FUNCTION_LINES
     ]
@@ -86,4 +92,4 @@ def test_functions_fit_a_screen() -> None:
 
 
 def _docstring(path: Path) -> str | None:
-    return ast.get_docstring(ast.parse(path.read_text()))
+    return ast.get_docstring(tree(path))

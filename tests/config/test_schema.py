@@ -16,7 +16,7 @@ from sidecar.config.load import check_config, check_files
 from sidecar.ruletest.cases import load_tests
 from sidecar.syntax.faults import ConfigError, Fault
 from support.config import ENVIRON
-from support.schema import problems, yaml_value
+from support.schema import problems, validator, yaml_value
 
 ROOT = Path(__file__).parents[2]
 FAULTS = Path(__file__).parent / "faults"
@@ -49,6 +49,7 @@ BEYOND = {
         trap-octal trap-on-as-a-key trap-secret-is-not-shown trap-underscore-in-number
         trap-yes-for-true yaml-key-is-a-list yaml-tag""",
 }
+VALIDATORS = {name: validator(schema()) for name, schema in SCHEMAS.items()}
 CASE_LESS: dict[str, Any] = {"name": "c", "alert_rule_test": []}
 _BEYOND = {name for names in BEYOND.values() for name in names.split()}
 
@@ -88,7 +89,7 @@ def schema_problems(path: Path) -> list[str]:
         value = yaml_value(path.read_text())
     except ValueError as wrong:
         return [str(wrong)]
-    return problems(SCHEMAS[kind_of(path)](), value)
+    return problems(VALIDATORS[kind_of(path)], value)
 
 
 def test_schema_and_loader_come_to_the_same_verdict() -> None:

@@ -8,10 +8,15 @@ from sidecar.syntax.faults import Faults
 from sidecar.syntax.tree import ListNode, Node, Scalar, ScalarKind, compose
 
 
-def problems(schema: dict[str, Any], value: Any) -> list[str]:
-    """Return what the schema finds wrong with a value. Raises SchemaError if it is none itself."""
+def validator(schema: dict[str, Any]) -> Draft202012Validator:
+    """Return what validates by the schema; raises SchemaError if it is none itself."""
     Draft202012Validator.check_schema(schema)
-    found = Draft202012Validator(schema).iter_errors(value)
+    return Draft202012Validator(schema)
+
+
+def problems(schema: Draft202012Validator, value: Any) -> list[str]:
+    """Return what the schema finds wrong with a value."""
+    found = schema.iter_errors(value)
     return [f"{one.json_path}: {one.message}" for one in found]
 
 

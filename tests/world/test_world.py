@@ -20,6 +20,4 @@ def test_whatever_happens_everybody_knows_what_is_so(first: int) -> None:
 
 
 def test_a_seed_tells_the_same_story_each_time() -> None:
-    assert [play(written(seed)) for seed in range(20)] == [
-        play(written(seed)) for seed in range(20)
-    ]
+    assert [play(written(seed)) for seed in range(5)] == [play(written(seed)) for seed in range(5)]
