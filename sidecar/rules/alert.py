@@ -12,7 +12,7 @@ import msgspec
 
 from sidecar.parse.event import Event, instant, is_missing
 from sidecar.rules.compiled import CompiledRule
-from sidecar.rules.rule import Escalation, Key
+from sidecar.rules.rule import EVENT_TIME, Escalation, Key
 
 
 class AlertState(StrEnum):
@@ -177,13 +177,20 @@ class OpenAlert(msgspec.Struct):
     def note_event(self, event: Event, compiled: CompiledRule) -> None:
         """Remember `event` as the last one that concerned this alert, and the instants in it."""
         self.event, self.sealed = event.fields, False
+        if compiled.asks_event_time:
+            self._note_instant(EVENT_TIME, event.at, event.at)
         for name in compiled.instants:
-            value, known = event.get(name), self.instants.get(name)
+            value = event.get(name)
             named = instant(value)
             if named is None:
                 compiled.bad_instants += not is_missing(value)
-            elif known is None or event.at >= known[0]:
-                self.instants[name] = (event.at, named)
+            else:
+                self._note_instant(name, event.at, named)
+
+    def _note_instant(self, name: str, at: float, named: float) -> None:
+        known = self.instants.get(name)
+        if known is None or at >= known[0]:
+            self.instants[name] = (at, named)
 
     def redacted_event(self, redact: Redact) -> dict[str, Any]:
         """Return the last event, redacted; done once per event however often it is asked for."""

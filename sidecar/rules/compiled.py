@@ -26,7 +26,7 @@ from sidecar.rules.condition import (
     time_can_turn,
     value_test,
 )
-from sidecar.rules.rule import Key, Rule
+from sidecar.rules.rule import EVENT_TIME, Key, Rule
 from sidecar.rules.windows import Window
 
 # How long a key remembers its last `resolve` and its event ids under a rule without a span.
@@ -46,6 +46,7 @@ class CompiledRule:
         "_windows",
         "absent",
         "annotations",
+        "asks_event_time",
         "bad_instants",
         "by",
         "by_labels",
@@ -94,7 +95,9 @@ class CompiledRule:
         # its state is dropped.
         self.wakes = rule.hold is not None or time_can_turn(rule.condition.whole)
         self.true_when_empty = self.holds(self.fresh(), 0.0)
-        self.instants = tuple({step.at_field for step in rule.escalate if step.at_field})
+        named = {step.at_field for step in rule.escalate if step.at_field}
+        self.instants = tuple(named - {EVENT_TIME})  # the fields that steps look at
+        self.asks_event_time = EVENT_TIME in named
         self.steps_digest = hashlib.sha256(repr(rule.escalate).encode()).hexdigest()[:16]
         self.tallied = self.absent and _lives_on_tallies(rule)
         self.not_numbers = 0  # values that were no number where one was needed

@@ -30,6 +30,8 @@ Key = tuple[str, ...]
 
 # The provider of events about the sidecar itself: only rules that name it ever see them.
 OWN_PROVIDER = "sidecar"
+# In `at`, instead of a field: the time of the event itself.
+EVENT_TIME = "event_time"
 
 
 def label_name(field_name: str) -> str:
@@ -101,7 +103,8 @@ class Escalation(Table):
     }
 
     at: AnInstant = key(
-        "An absolute instant taken from the event: field, field + 3d or field - 1h.",
+        "An absolute instant taken from the event: field, field + 3d or field - 1h; event_time is "
+        "the event's own.",
         default=("", 0.0),
     )
     after: MaybeDuration = key(

@@ -21,6 +21,7 @@ from sidecar.parse.event import (
 from sidecar.parse.parser import Parser
 from sidecar.parse.patterns import Pattern
 from sidecar.rules.alert import Alert, AlertState
+from sidecar.rules.rule import EVENT_TIME
 from sidecar.ruletest.cases import (
     DEFAULT_START,
     AlertTest,
@@ -348,7 +349,8 @@ class _Run:
         """Say which rules met no instant where one of their steps escalates."""
         found = self._simulation.core.engine.bad_instants
         for rule in (rule for rule in self._rules if rule.name in found):
-            names = dict.fromkeys(f"`{step.at_field}`" for step in rule.escalate if step.at_field)
+            asked = (step.at_field for step in rule.escalate)
+            names = dict.fromkeys(f"`{name}`" for name in asked if name not in ("", EVENT_TIME))
             times = f"in {found[rule.name]} events" if found[rule.name] > 1 else "in an event"
             yield f"alert {rule.name}: {' or '.join(names)} is no instant {times}"
 

@@ -14,7 +14,7 @@ from sidecar.rules.aggregates import Shows
 from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.condition import Aggregate
 from sidecar.rules.index import Index
-from sidecar.rules.rule import Rule
+from sidecar.rules.rule import EVENT_TIME, Rule
 
 # Events kept per rule to render its annotations, each with other fields than the ones before.
 _SHAPES = 20
@@ -151,7 +151,8 @@ def _fields(rule: Rule) -> Iterator[str]:
         yield from filter(None, [aggregate.field])
     yield from rule.by
     yield from filter(None, [rule.dedup_by])
-    yield from (step.at_field for step in rule.escalate if step.at_field and step.after is None)
+    asked = (step.at_field for step in rule.escalate if step.after is None)
+    yield from (name for name in asked if name not in ("", EVENT_TIME))
 
 
 def _aggregates(rule: Rule) -> Iterator[Aggregate]:

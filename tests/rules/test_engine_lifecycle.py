@@ -488,6 +488,13 @@ ESCALATIONS: list[Any] = [
 ]
 
 
+def test_a_step_can_wait_from_the_time_of_the_newest_event() -> None:
+    bench = delinquent(step("event_time + 1h"))
+    late = state(50, "past_due", event_time=iso(9 * DAY))  # a field of that name counts for nothing
+    assert run(bench, state(100, "past_due"), state(200, "unpaid"), late, 3799) == [("fired", 100)]
+    assert run(bench, 3800.0) == [("fired", 100), ("escalated", 3800)]
+
+
 @pytest.mark.parametrize(("history", "expected"), ESCALATIONS)
 def test_delinquency_escalates(history: list[Said], expected: list[tuple[str, float]]) -> None:
     assert run(delinquent(), *history) == expected

@@ -61,7 +61,12 @@ ABSENCES = [
     "min(n) <= 1 and distinct(n) < 3",
     "max(n) < 3 or sum(n) <= 1",
 ]
-STEPS = [step("ends + 20s", after=30), step("graced", severity="page"), step(after=45, team="x")]
+STEPS = [
+    step("ends + 20s", after=30),
+    step("graced", severity="page"),
+    step(after=45, team="x"),
+    step("event_time + 25s"),
+]
 
 
 @st.composite

@@ -350,7 +350,8 @@ class Reference:
     def _due(self, step: Escalation, alert: Open) -> float | None:
         named: tuple[float, float] | None = None
         for event in alert.events if step.at_field else []:
-            stated = instant(event.get(step.at_field))
+            timed = step.at_field == "event_time"
+            stated = event.at if timed else instant(event.get(step.at_field))
             if stated is not None and (named is None or event.at >= named[0]):
                 named = (event.at, stated)
         if named is not None:
