@@ -5,8 +5,9 @@ What follows is looked up in `alert.TABLE`. An `AbsentKey` is one whose silence 
 """
 
 import hashlib
+from typing import Any
 
-from sidecar.parse.event import Event
+from sidecar.parse.event import Event, as_number, instant
 from sidecar.rules.alert import ENDING, TABLE, OpenAlert, Phase, TransitionLog, Trigger
 from sidecar.rules.compiled import DEFAULT_SPAN, CompiledRule, Samples, Windows
 from sidecar.rules.rule import End, Key
@@ -17,15 +18,21 @@ MAX_IDS = 10_000
 MAX_RULE_IDS = 500_000
 
 
+def place_in_order(value: Any) -> float | None:
+    """Return where a value of `order_by` stands: a number, else an instant, else None."""
+    number = as_number(value)
+    return instant(value) if number is None else number
+
+
 class KeyState:
     """What a rule knows of one key.
 
     `clock` is the key's own time: its newest event or the latest change of its alert. It never
     moves back, so a late event is judged at `clock`. `floor`: samples up to it were dropped by a
-    `resolve`, and those that come late, of an earlier second, are dropped as well. `due`: when
-    passing time next matters; `scheduled`: the entry for it among the deadlines. `changed`: since
-    the last drain; `stored`, `stored_alert`: whether the state file holds its rows. `counted`: as
-    which state it is counted.
+    `resolve`, and those that come late, of an earlier second, are dropped as well. `order`: the
+    greatest value of `order_by` yet. `due`: when passing time next matters; `scheduled`: the entry
+    for it among the deadlines. `changed`: since the last drain; `stored`, `stored_alert`: whether
+    the state file holds its rows. `counted`: as which state it is counted.
     """
 
     __slots__ = (
@@ -38,6 +45,7 @@ class KeyState:
         "floor",
         "key",
         "newest_id",
+        "order",
         "scheduled",
         "seen",
         "stored",
@@ -55,6 +63,7 @@ class KeyState:
         self.windows: Windows | None = None
         self.seen: dict[bytes, float] | None = None
         self.newest_id = LONG_AGO
+        self.order: float | None = None
         self.alert: OpenAlert | None = None
         self.due = NEVER
         self.scheduled = NEVER
@@ -69,7 +78,7 @@ class KeyState:
         """Process an event that the rule matches."""
         t = max(self.clock, event.at)
         self.advance(t)
-        if is_earlier(event.at, self.floor) or self._seen_before(event):
+        if is_earlier(event.at, self.floor) or self._is_to_be_ignored(event):
             return
         self.clock = t
         self._add(event.at, samples)
@@ -84,7 +93,7 @@ class KeyState:
         late = is_earlier(event.at, self.clock)
         t = max(self.clock, event.at)
         self.advance(t)
-        if self._seen_before(event):
+        if self._is_to_be_ignored(event):
             return
         self.clock = t
         self.drop_samples(event.at)
@@ -215,6 +224,20 @@ class KeyState:
         if shown is not None:
             self.alert.value = shown
 
+    def _is_to_be_ignored(self, event: Event) -> bool:
+        return self._is_overtaken(event) or self._seen_before(event)
+
+    def _is_overtaken(self, event: Event) -> bool:
+        """Return whether `order_by` knows a newer event than this one, and remember this one."""
+        name = self.compiled.rule.order_by
+        place = place_in_order(event.get(name)) if name else None
+        if place is None:
+            return False
+        if self.order is not None and place < self.order:
+            return True
+        self.order, self.changed = place, True
+        return False
+
     def _seen_before(self, event: Event) -> bool:
         """Return whether `dedup_by` knows this event already, and remember it."""
         name = self.compiled.rule.dedup_by
@@ -283,7 +306,8 @@ class KeyState:
 
     def gone_at(self) -> float:
         """Return when nothing remembered here can matter any more."""
-        return max(self.samples_gone_at(), max(self.floor, self.newest_id) + self.compiled.span)
+        known = max(self.floor, self.newest_id) if self.order is None else self.clock
+        return max(self.samples_gone_at(), known + self.compiled.span)
 
     def is_gone(self, t: float) -> bool:
         """Return whether nothing is left to remember at `t`, for which `due` was just found."""

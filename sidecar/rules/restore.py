@@ -30,6 +30,7 @@ class PackedState(msgspec.Struct, array_like=True, frozen=True):
     floor: float
     windows: list[Any] | None
     seen: list[tuple[bytes, float]]
+    order: float | None = None  # not stored by earlier versions
 
 
 class PackedAlert(msgspec.Struct, array_like=True, frozen=True):
@@ -57,7 +58,7 @@ def key_of(text: str) -> Key:
 def state_row(state: KeyState) -> RuleStateRow:
     windows = None if state.windows is None else [w.pack() for w in state.windows]
     seen = list((state.seen or {}).items())
-    packed = PackedState(_VERSION, state.clock, state.floor, windows, seen)
+    packed = PackedState(_VERSION, state.clock, state.floor, windows, seen, state.order)
     return RuleStateRow(
         rule=state.compiled.rule.name,
         by_key=by_key(state.key),
@@ -69,7 +70,7 @@ def load_state(state: KeyState, row: RuleStateRow) -> None:
     """Fill an empty `state` from its row; raises msgspec.MsgspecError or ValueError on damage."""
     packed = _STATE.decode(row.packed)
     _check(packed.version)
-    state.clock, state.floor = packed.clock, packed.floor
+    state.clock, state.floor, state.order = packed.clock, packed.floor, packed.order
     if packed.windows is not None:
         windows = state.compiled.fresh()
         for window, one in zip(windows, packed.windows, strict=True):

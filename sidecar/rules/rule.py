@@ -227,6 +227,11 @@ class Rule(Table):
     dedup_by: MaybeField = key(
         "Events with a value of this field seen before are ignored.", default=None
     )
+    order_by: MaybeField = key(
+        "An event whose value of this field (a number or an instant) is less than one seen before "
+        "is ignored: an older state that is delivered late.",
+        default=None,
+    )
     labels: Mapping[str, Text] = key(
         "Labels of the alert, to route by; `severity` chooses the tier.", schema=_LABELS, default={}
     )

@@ -150,7 +150,7 @@ def _fields(rule: Rule) -> Iterator[str]:
     for aggregate in _aggregates(rule):
         yield from filter(None, [aggregate.field])
     yield from rule.by
-    yield from filter(None, [rule.dedup_by])
+    yield from filter(None, [rule.dedup_by, rule.order_by])
     asked = (step.at_field for step in rule.escalate if step.after is None)
     yield from (name for name in asked if name not in ("", EVENT_TIME))
 

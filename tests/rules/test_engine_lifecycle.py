@@ -488,6 +488,17 @@ ESCALATIONS: list[Any] = [
 ]
 
 
+@pytest.mark.parametrize("restarts", [False, True], ids=["", "with restarts"])
+def test_what_order_by_says_is_older_neither_opens_nor_ends(*, restarts: bool) -> None:
+    bench = Bench(rule("max(n) >= 3", resolve=['status="paid"'], order_by="version"))
+    history = [n(1, 3, version=5), state(2, "paid", version=4), state(3, "paid", version=6)]
+    for one in (*history, n(4, 3, version=5), n(5, 3), n(6, 3, version="7")):
+        bench.see(one)
+        if restarts:
+            bench.restart()
+    assert told(bench.all) == [("fired", 1), ("resolved", 3), ("fired", 5)]
+
+
 def test_a_step_can_wait_from_the_time_of_the_newest_event() -> None:
     bench = delinquent(step("event_time + 1h"))
     late = state(50, "past_due", event_time=iso(9 * DAY))  # a field of that name counts for nothing

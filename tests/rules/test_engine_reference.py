@@ -79,6 +79,7 @@ def rules(draw: st.DrawFn) -> Rule:
         "keep_firing_for": draw(st.sampled_from([0.0, 0.0, 9.0])),
         "dedup_by": draw(st.sampled_from([None, None, "id"])),
         "ends": draw(st.sampled_from([None, None, End.RESOLVED, End.UNSEEN])),
+        "order_by": draw(st.sampled_from([None, None, "place"])),
         "escalate": tuple(draw(st.lists(st.sampled_from(STEPS), max_size=3))),
         "resolve": draw(st.sampled_from([None, ['status="paid"']])),
         "by": draw(st.sampled_from([("org_id",), ("org_id",), ()])),
@@ -98,6 +99,9 @@ def events(draw: st.DrawFn, near: float) -> Event:
             values[name] = draw(st.sampled_from([named, named, named, 0, "soon"]))
     if draw(st.booleans()):
         values["id"] = draw(st.sampled_from("pqr"))
+    if draw(st.integers(0, 2)):
+        places = [1, 2, 2, 3, "2", iso(near), iso(near - 5), "soon", None]
+        values["place"] = draw(st.sampled_from(places))
     status = draw(st.sampled_from(["bad", "bad", "worse", "good", "paid", "paid"]))
     at = near + draw(st.sampled_from([0, 0, 0, 0, -0.25, -0.5, -1, -5, -30, -61]))
     return Event("stripe", draw(st.sampled_from("xxxy")), status, float(at), values)

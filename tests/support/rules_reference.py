@@ -71,6 +71,7 @@ class Known:
     clock: float = -FAR
     cursor: float = -FAR
     floor: float = -FAR
+    order: float | None = None
     alert: Open | None = None
 
 
@@ -130,7 +131,7 @@ class Reference:
         t = max(known.clock, event.at)
         self._advance(key, known, t)
         forgotten = not resolves and earlier(event.at, known.floor)
-        if forgotten or self._duplicate(known, event, t):
+        if forgotten or self._overtaken(known, event) or self._duplicate(known, event, t):
             pass
         elif resolves:
             self._resolve(key, known, event, t)
@@ -184,6 +185,8 @@ class Reference:
         yield known.floor + self.span
         for at in known.ids.values():
             yield at + self.span
+        if known.order is not None:
+            yield known.clock + self.span
         alert = known.alert
         if alert and alert.phase == "pending":
             yield alert.since + self.rule.for_
@@ -212,9 +215,9 @@ class Reference:
             for aggregate, part in self._aggregates().items()
             if self._gives(aggregate, sample)
         ]
-        gone = max(
-            [known.floor + self.span, *(a + self.span for a in known.ids.values()), *leaving]
-        )
+        ordered = [] if known.order is None else [known.clock + self.span]
+        ids = [at + self.span for at in known.ids.values()]
+        gone = max([known.floor + self.span, *ids, *ordered, *leaving])
         if known.alert is None and gone <= t:
             del self.keys[key]
 
@@ -381,6 +384,16 @@ class Reference:
         assert alert is not None
         known.clock = max(known.clock, t)
         self.told.append((kind, t, alert.labels, alert.since, self.stale))
+
+    def _overtaken(self, known: Known, event: Event) -> bool:
+        value = event.get(self.rule.order_by) if self.rule.order_by else None
+        place = as_number(value) if as_number(value) is not None else instant(value)
+        if place is None:
+            return False
+        if known.order is not None and place < known.order:
+            return True
+        known.order = place
+        return False
 
     def _duplicate(self, known: Known, event: Event, t: float) -> bool:
         name = self.rule.dedup_by
