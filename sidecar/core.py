@@ -118,6 +118,7 @@ class Core:
         self._step = Step()  # under way
         self._tallies: dict[Triple, Tally] = {}
         self._noted: list[Event] = []
+        self._ends: list[OutboxRow] = []
         self.rule_time: float | None = None  # where time stands for rules; None before the start
 
     def restore(self, stored: Stored, now: float) -> None:
@@ -138,6 +139,7 @@ class Core:
             stored.load(MemberRow),
             stored.load(ToldRow),
             stored.load(CooldownRow),
+            now,
         )
         self.positions = Positions(stored.load(FileRow))
 
@@ -149,10 +151,18 @@ class Core:
         self.parser.take_open_lines(before.parser)
         self._complete, self._reached = before._complete, before._reached  # noqa: SLF001 - its own kind
         self._noted, self.rule_time = before._noted, before.rule_time  # noqa: SLF001 - same
+        self._ends = before._ends  # noqa: SLF001 - same
 
     def note(self, events: Sequence[Event]) -> None:
         """Let the next step judge events about the sidecar itself; they count in no series."""
         self._noted += events
+
+    def note_ends(self, rows: Iterable[OutboxRow]) -> None:
+        """Let the next step write that these messages ended, and what follows for who knows what.
+
+        They go with the step, because what a message told stands in rows that steps write.
+        """
+        self._ends += rows
 
     def end(self, name: str, key: Key, now: float) -> bool:
         """End an alert by hand at wall clock `now`; return whether there was one to end."""
@@ -205,14 +215,24 @@ class Core:
         self._complete, self.rule_time = True, now
         self.engine.tick(now, now=now, complete=True)
         step = Step()
-        self._tell(step, now, caught_up=True)
+        self._tell(step, now, caught_up=True, at_once=True)
         return step
 
-    def _tell(self, step: Step, now: float, *, caught_up: bool) -> None:
-        """Let the notifier decide about what the rules brought up."""
+    def take_ends(self, now: float) -> Delta:
+        """Return the rows for what `note_ends` was given, for when there is no step any more."""
+        delta = Delta(rows=[*self._take_ends(now)])
+        delta.extend(self.notifier.drain().delta)
+        return delta
+
+    def _tell(self, step: Step, now: float, *, caught_up: bool, at_once: bool = False) -> None:
+        """Let the notifier decide about what the rules brought up, and the ends of its messages.
+
+        `at_once`: each message counts as accepted as soon as it is decided on.
+        """
+        step.delta.rows += self._take_ends(now)
         judged = self.engine.drain()
         self.notifier.add(judged.transitions, now)
-        self.notifier.flush(now, caught_up=caught_up)
+        self.notifier.flush(now, caught_up=caught_up, at_once=at_once or self._shadow)
         told = self.notifier.drain()
         step.transitions, step.decisions = judged.transitions, told.decisions
         step.delta.extend(judged.delta)
@@ -222,6 +242,12 @@ class Core:
         else:
             step.outbox = told.outbox
         step.delta.rows += [*step.outbox, *step.withheld]
+
+    def _take_ends(self, now: float) -> list[OutboxRow]:
+        ends, self._ends = self._ends, []
+        for row in ends:
+            self.notifier.end(row, now)
+        return ends
 
     def pass_over(self, chunk: Chunk) -> None:
         """Leave a chunk unread for good, and with it what was unfinished in its log."""

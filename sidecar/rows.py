@@ -7,6 +7,12 @@ from typing import ClassVar
 
 import msgspec
 
+# How a message in the outbox ends, as its `outcome` says; empty while it is on its way.
+SENT = "sent"
+DEAD = "dead"
+EXPIRED = "expired"
+WITHDRAWN = "withdrawn"  # there was nothing left to say
+
 
 class Row(msgspec.Struct, frozen=True):
     """A row; writing it replaces the row with the same key."""
@@ -114,7 +120,8 @@ class AlertRow(Row, frozen=True):
 class GroupRow(Row, frozen=True):
     """A group of alerts under one route; `labels` JSON, `next_flush` wall clock or None.
 
-    `repeat_interval` is the one that `next_flush` was reckoned with, in seconds.
+    `repeat_interval` is the one that `next_flush` was reckoned with, in seconds. `sending`: the
+    outbox row with its message that is on its way, empty when none is.
     """
 
     table: ClassVar[str] = "groups"
@@ -125,6 +132,7 @@ class GroupRow(Row, frozen=True):
     created: float
     next_flush: float | None
     repeat_interval: float = 0.0
+    sending: str = ""
 
 
 class MemberRow(Row, frozen=True):
@@ -167,7 +175,7 @@ class CooldownRow(Row, frozen=True):
 class OutboxRow(Row, frozen=True):
     """One message for one destination. `payload` is the JSON of a Notification.
 
-    `outcome` is empty while it is due, then "sent" or "dead". `claimed_at`: an attempt is under
+    `outcome` is empty while it is due, then one of the above. `claimed_at`: an attempt is under
     way; found so at start, that attempt's end is unknown (`ambiguous`). `plain`: the other side
     refused the rendered payload, so it is sent as plain text from now on.
     """

@@ -87,8 +87,8 @@ class Daemon:
         try:
             core = await self._thread(self._restore)
             async with asyncio.TaskGroup() as group:
-                self._worker = self._make_worker(core)
                 self._pump = self._make_pump(core)
+                self._worker = self._make_worker(core)
                 self._start(group, stop)
         finally:
             self._thread.close()
@@ -156,7 +156,7 @@ class Daemon:
         return Worker(
             self.config.receivers,
             Renderer(self.config.templates, core.redactor),
-            StoredOutbox(self._store, self._thread, self.clock, self.telemetry),
+            StoredOutbox(self._store, self._pump, self._thread, self.clock, self.telemetry),
             kinds=self.config.kinds,
             clock=self.clock,
             report=self.telemetry.attempted,
@@ -199,6 +199,7 @@ class Daemon:
 
         def build(before: Core) -> Core:
             core = Core(config, shadow=self._shadow)
+            self._store.hurry(self.clock.now())  # what waits may have waited for this
             core.restore(self._store, self.clock.now())
             core.take_over(before)
             exposition.apply(self._store.load(SeriesRow))

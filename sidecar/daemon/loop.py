@@ -5,9 +5,11 @@ thread, one call at a time; the event loop stays free for deliveries and scrapes
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
+
+from msgspec.structs import replace
 
 from sidecar.ahead.backlog import Assistant, Backlog, processors
 from sidecar.batch import ReadBatch
@@ -15,9 +17,10 @@ from sidecar.clock import Clock
 from sidecar.core import Core, Step
 from sidecar.daemon.pacing import SPACING_SECONDS, CrashGuard, Rests, Slice
 from sidecar.daemon.telemetry import Telemetry
+from sidecar.deliver.worker import Destination
 from sidecar.parse.event import Chunk, Parsed
 from sidecar.read.follower import Follower
-from sidecar.rows import Delta, MetaRow, OutboxRow
+from sidecar.rows import WITHDRAWN, Delta, MetaRow, OutboxRow
 from sidecar.store.schema import StoreUnavailable
 from sidecar.store.store import OutboxBacklog, Store
 
@@ -144,6 +147,7 @@ class Pump:
         self._publish = publish
         self._watched = watched
         self._commit_failed = commit_failed
+        self._ending = asyncio.Lock()
         self._wake = asyncio.Event()
         self._requests: list[_Request] = []
         self._stopped = False
@@ -200,6 +204,25 @@ class Pump:
         first step of the new core. Raises PumpStopped.
         """
         await self.between_steps(lambda _core: self._steps.rebuild(build), installed)
+
+    async def end(self, rows: Sequence[OutboxRow]) -> None:
+        """Have the next step write how these messages ended; returns once that is committed.
+
+        Once there are no more steps, it is written by itself.
+        """
+        try:
+            await self.between_steps(lambda core: core.note_ends(rows))
+        except PumpStopped:
+            async with self._ending:
+                await self._write_ends(rows)
+
+    async def _write_ends(self, rows: Sequence[OutboxRow]) -> None:
+        def taken() -> Delta:
+            self.core.note_ends(rows)
+            return self.core.take_ends(self._clock.now())
+
+        delta = await self._in_thread(taken)
+        await self._until_written(delta, await self._in_thread(lambda: self._steps.write(delta)))
 
     async def _work(self, stop: asyncio.Event) -> None:
         first = await self._in_thread(self._steps.start)
@@ -276,25 +299,59 @@ class Pump:
 class StoredOutbox:
     """The outbox table as the delivery worker sees it: the store's, on the state thread.
 
-    A disk that is full or busy is waited for.
+    A disk that is full or busy is waited for. How a message ended is for `pump` to write, with
+    what follows from it for who knows what.
     """
 
     def __init__(
-        self, store: Store, in_thread: InThread, clock: Clock, telemetry: Telemetry
+        self, store: Store, pump: Pump, in_thread: InThread, clock: Clock, telemetry: Telemetry
     ) -> None:
         self._store = store
+        self._pump = pump
         self._in_thread = in_thread
         self._clock = clock
         self._telemetry = telemetry
 
-    async def due(self, now: float, limit: int) -> list[OutboxRow]:
+    async def claim(
+        self, now: float, busy: Collection[Destination], room: Mapping[str, int]
+    ) -> list[OutboxRow]:
         try:
-            return await self._in_thread(lambda: self._store.outbox_due(now, limit))
+            rows, void = await self._in_thread(lambda: self._due(now, busy, dict(room)))
         except StoreUnavailable as failure:
             self._telemetry.commit_failed(failure)
             return []
+        if rows:  # a write that failed may have been made: only one that succeeds settles it
+            await self.save(rows)
+        if void:
+            await self._pump.end(void)
+        return rows
+
+    def _due(
+        self, now: float, busy: Collection[Destination], room: dict[str, int]
+    ) -> tuple[list[OutboxRow], list[OutboxRow]]:
+        """Return what is to be sent, claimed and as it has to read now, and what is void by now."""
+        rows: list[OutboxRow] = []
+        void: list[OutboxRow] = []
+        for row in self._store.outbox_due(now):
+            new = self._pump.core.notifier.renewed(row, now)
+            if new is None:
+                void.append(replace(row, outcome=WITHDRAWN))
+            elif (row.integration, row.destination) not in busy and room.get(row.integration, 1):
+                room[row.integration] = room.get(row.integration, 1) - 1
+                rows.append(replace(new, claimed_at=now))
+        return rows, void
+
+    async def pauses(self, now: float) -> Mapping[Destination, float]:
+        try:
+            return await self._in_thread(lambda: self._store.pauses(now))
+        except StoreUnavailable as failure:
+            self._telemetry.commit_failed(failure)
+            return {}
 
     async def save(self, rows: Sequence[OutboxRow]) -> None:
+        if ended := [row for row in rows if row.outcome]:
+            await self._pump.end(ended)
+            rows = [row for row in rows if not row.outcome]
         while True:
             try:
                 self._telemetry.backlog = await self._in_thread(lambda: self._saved(rows))

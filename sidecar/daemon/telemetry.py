@@ -27,7 +27,7 @@ from sidecar.daemon.selfwatch import Problem, SelfWatch, Subject
 from sidecar.deliver.retry import Dead
 from sidecar.deliver.worker import Attempt
 from sidecar.parse.event import Event, Foreign, Reject
-from sidecar.receivers.base import Failed, Sent
+from sidecar.receivers.base import Failed, Sent, Verdict
 from sidecar.redact import Redactor
 from sidecar.rows import OutboxRow
 from sidecar.store.schema import StoreUnavailable
@@ -169,6 +169,7 @@ class Telemetry:
                 log(event, reason=outcome.kind.value, detail=outcome.detail, **facts)
                 if dead:
                     self.metrics.dead.labels(*where).inc()
+                if dead or outcome.verdict is Verdict.PARK:
                     self.watch.happened(
                         Problem.DESTINATION_DEAD, subject, attempt.ended,
                         reason=outcome.kind.value, detail=outcome.detail,

@@ -1,100 +1,59 @@
-"""The queue of one destination, and the token bucket that keeps its rate.
+"""When the next message may go to a destination: its rate, and its pauses after an outage.
 
-Pure: time is an argument, and nothing here waits.
+Pure: time is an argument, in seconds of a clock that never jumps, and nothing here waits.
 """
 
-from collections import deque
-from collections.abc import Iterable
-
-import msgspec
-
 from sidecar.notify.model import Rate
-from sidecar.rows import OutboxRow
 
 _ROUNDING = 1e-6
 
 
 class Bucket:
-    """A token bucket, full at first; time is an argument, so it never waits itself."""
+    """A token bucket with one token at first: to start again must not give a new burst."""
 
     __slots__ = ("_at", "_spent")
 
-    def __init__(self) -> None:
-        self._spent = 0.0
-        self._at = 0.0
+    def __init__(self, started: float) -> None:
+        self._spent: float | None = None
+        self._at = started
 
-    def spend(self, now: float, rate: Rate) -> float:
-        """Spend a token and return 0.0, or return the seconds until there is one."""
-        self._refill(now, rate)
-        missing = self._spent + 1.0 - max(1, rate.burst)
+    def seconds(self, now: float, rate: Rate) -> float:
+        """Return how long it is until there is a token, 0.0 when there is one."""
         # Waking a rounding error too early must not cost another wait.
-        if missing > _ROUNDING:
-            return missing / rate.per_second
-        self._spent += 1.0
-        return 0.0
+        missing = self._refilled(now, rate) + 1.0 - max(1, rate.burst)
+        return missing / rate.per_second if missing > _ROUNDING else 0.0
+
+    def spend(self, now: float, rate: Rate) -> None:
+        """Spend a token, be there one or not."""
+        self._spent = self._refilled(now, rate) + 1.0
+        self._at = now
 
     def full(self, now: float, rate: Rate) -> bool:
-        """Say whether a new bucket would do the same from `now` on."""
-        self._refill(now, rate)
-        return self._spent == 0.0
+        """Say whether all tokens are back."""
+        return self._refilled(now, rate) == 0.0
 
-    def _refill(self, now: float, rate: Rate) -> None:
-        # A clock set back gives nothing and takes nothing.
-        elapsed = max(0.0, now - self._at)
-        self._at = now
-        self._spent = max(0.0, self._spent - elapsed * rate.per_second)
-
-
-# What a queue holds in memory; the rest waits in the outbox table.
-QUEUE_LIMIT = 50
-# Puts a row that failed twice just behind its neighbours, so that it cannot block them for ever
-# if the fault is its own after all.
-_BEHIND = 0.001
+    def _refilled(self, now: float, rate: Rate) -> float:
+        """Return how many tokens are spent at `now`."""
+        spent = max(1, rate.burst) - 1.0 if self._spent is None else self._spent
+        return max(0.0, spent - (now - self._at) * rate.per_second)
 
 
 class SendQueue:
-    """Claimed rows of one destination: sent in order, one at a time, paused after an outage.
+    """The queue of one destination: one message at a time, at its rate, paused after an outage.
 
-    While it is closed every newcomer goes back to the outbox, due at the one instant `opens_at`:
-    from there they come again in the order they were made.
+    What is queued waits in the outbox table; here is only what says when the next one may go.
     """
 
-    def __init__(self, rate: Rate) -> None:
-        self.rows: deque[OutboxRow] = deque()
-        self.bucket = Bucket()
-        self.rate = rate
+    def __init__(self, started: float) -> None:
+        self.bucket = Bucket(started)
+        self.rate = Rate()
         self.failures = 0
         self.opens_at = 0.0
 
-    def add(self, row: OutboxRow, now: float) -> OutboxRow | None:
-        """Queue the row and return None, or return it as it must go back to the outbox."""
-        if now >= self.opens_at and len(self.rows) >= QUEUE_LIMIT:
-            self.opens_at = now + len(self.rows) / self.rate.per_second
-        if now < self.opens_at:
-            return _freed(row, self.opens_at)
-        self.rows.append(row)
-        return None
-
-    def close(self, failed: OutboxRow, until: float) -> list[OutboxRow]:
-        """Empty the queue until that instant; return all rows as they must go back.
-
-        The failed row keeps its place at first, and later lets the others go before it.
-        """
-        self.opens_at = max(self.opens_at, until)
-        behind = _BEHIND if failed.attempt > 1 else 0.0
-        rows = [_freed(row, self.opens_at) for row in self.rows]
-        self.rows.clear()
-        return [failed if failed.outcome else _freed(failed, self.opens_at + behind), *rows]
+    def seconds(self, now: float) -> float:
+        """Return how long it is until the next message may go."""
+        return max(self.opens_at - now, self.bucket.seconds(now, self.rate), 0.0)
 
     def idle(self, now: float) -> bool:
-        """Say whether a new queue would do the same from `now` on."""
-        return not self.rows and now >= self.opens_at and self.bucket.full(now, self.rate)
-
-
-def freed(rows: Iterable[OutboxRow]) -> list[OutboxRow]:
-    """Return rows without their claim, due as they were."""
-    return [_freed(row, row.next_at) for row in rows]
-
-
-def _freed(row: OutboxRow, due: float) -> OutboxRow:
-    return msgspec.structs.replace(row, claimed_at=None, next_at=max(row.next_at, due))
+        """Say whether there is nothing to remember at `now`."""
+        return now >= self.opens_at and self.bucket.full(now, self.rate)

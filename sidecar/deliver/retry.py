@@ -10,17 +10,18 @@ import msgspec
 
 from sidecar.notify.model import Receiver
 from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict
-from sidecar.rows import OutboxRow
+from sidecar.rows import DEAD, EXPIRED, SENT, OutboxRow
 
-SENT = "sent"
-DEAD = "dead"
 # Begins the `detail` of a row of which an attempt may have arrived unseen; it stays to the end.
 AMBIGUOUS = "ambiguous: "
-EXPIRED = "expired"
 
 QUICK_DELAY = 2.0
 FIRST_DELAY = 15.0
-LONGEST_DELAY = 300.0
+LONGEST_DELAY = 240.0
+# The most that anybody's Retry-After puts a message off.
+LONGEST_WAIT = 900.0
+# Begins what is noted of a row whose destination asked for that.
+ASKED_TO_WAIT = f"{FailureKind.RATE_LIMITED}:"
 # How much a delay may grow by chance, so that many rows do not come back in one instant.
 _SPREAD = 0.2
 _LONGEST_DETAIL = 500
@@ -79,11 +80,12 @@ def next_step(
         return Done()
     if outcome.verdict is Verdict.DEAD:
         return Dead(outcome.detail)
-    if outcome.verdict is Verdict.REPAIR:
-        return Dead(f"{outcome.detail}, also as plain text") if row.plain else Repair()
+    if outcome.verdict is Verdict.REPAIR and not row.plain:
+        return Repair()
     counted = outcome.kind is not FailureKind.RATE_LIMITED
     failures = row.attempt + counted
-    at = now + pause(outcome, failures, quick_retries=receiver.quick_retries, jitter=jitter)
+    quick = receiver.quick_retries if outcome.verdict is Verdict.RETRY else 0
+    at = now + pause(outcome, failures, quick_retries=quick, jitter=jitter)
     if at >= row.expires_at:
         return Dead(f"{EXPIRED} after {failures} failed attempts, the last: {outcome.detail}")
     return RetryAt(at, counted)
@@ -96,12 +98,13 @@ def pause(failed: Failed, failures: int, *, quick_retries: int, jitter: float) -
     LONGEST_DELAY; `jitter` in [0, 1) adds up to a fifth. A rate limit's own Retry-After is the
     delay, any other failure's the least delay (RFC 9110 section 10.2.3).
     """
-    if failed.kind is FailureKind.RATE_LIMITED and failed.retry_after is not None:
-        return failed.retry_after
+    asked = min(failed.retry_after or 0.0, LONGEST_WAIT)
+    if failed.kind is FailureKind.RATE_LIMITED and asked:
+        return asked
     doublings = max(0, min(failures - quick_retries - 1, 16))
     quick = 0 < failures <= quick_retries
     delay = QUICK_DELAY if quick else min(LONGEST_DELAY, FIRST_DELAY * 2.0**doublings)
-    return max(delay * (1 + _SPREAD * jitter), failed.retry_after or 0.0)
+    return max(delay * (1 + _SPREAD * jitter), asked)
 
 
 def is_outage(outcome: Outcome) -> bool:
@@ -133,14 +136,18 @@ def row_after(row: OutboxRow, outcome: Outcome, step: NextStep, *, now: float) -
             return replace(row, claimed_at=now, attempt=attempt, plain=True, detail=detail)
         case Dead(reason):
             detail = _line(_doubt(detail) + reason)
-            return replace(row, claimed_at=None, attempt=attempt, outcome=DEAD, detail=detail)
+            end = EXPIRED if reason.startswith(EXPIRED) else DEAD
+            return replace(row, claimed_at=None, attempt=attempt, outcome=end, detail=detail)
         case _:
             assert_never(step)
 
 
 def expire(row: OutboxRow, now: float) -> Failed | None:
-    """Return the failure of a row whose time is over, None while it may still be sent."""
-    if now < row.expires_at:
+    """Return the failure of a row whose time is over, None while it may still be sent.
+
+    Each gets one attempt, however late that is.
+    """
+    if now < row.expires_at or not row.attempt:
         return None
     last = f", the last: {row.detail.removeprefix(AMBIGUOUS)}" if row.detail else ""
     detail = f"{EXPIRED} after {row.attempt} failed attempts{last}"
@@ -150,7 +157,7 @@ def expire(row: OutboxRow, now: float) -> Failed | None:
 def interrupted(row: OutboxRow) -> OutboxRow:
     """Return a row found claimed at start: free again, due as before, its past uncertain."""
     detail = f"{AMBIGUOUS}the process ended during an attempt, which may have arrived"
-    return msgspec.structs.replace(row, claimed_at=None, attempt=row.attempt + 1, detail=detail)
+    return msgspec.structs.replace(row, claimed_at=None, detail=detail)
 
 
 def _was_made(outcome: Outcome) -> bool:

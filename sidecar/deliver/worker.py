@@ -1,8 +1,9 @@
-"""The worker that empties the outbox: it fills a queue for each destination and serves them all."""
+"""The worker that empties the outbox: what is due, to all destinations at once."""
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,10 +11,9 @@ from typing import Any, Protocol
 import msgspec
 
 from sidecar.clock import Clock
-from sidecar.deliver.queue import SendQueue, freed
+from sidecar.deliver.queue import SendQueue
 from sidecar.deliver.retry import (
     NextStep,
-    Repair,
     RetryAt,
     expire,
     is_outage,
@@ -21,7 +21,7 @@ from sidecar.deliver.retry import (
     pause,
     row_after,
 )
-from sidecar.notify.model import Notification, Rate, Receiver, ReceiverConfig
+from sidecar.notify.model import Notification, Receiver, ReceiverConfig
 from sidecar.receivers.base import (
     AnyKind,
     Failed,
@@ -85,11 +85,19 @@ def delivery_of(
     return Failed(FailureKind.DESTINATION, Verdict.DEAD, "no longer configured")
 
 
+Destination = tuple[str, str]  # the kind's name, and whom
+
+
 class Outbox(Protocol):
     """The outbox table, as the worker sees it."""
 
-    async def due(self, now: float, limit: int) -> list[OutboxRow]:
-        """Return unclaimed rows due by `now`, by (next_at, created); none when it cannot look."""
+    async def claim(
+        self, now: float, busy: Collection[Destination], room: Mapping[str, int]
+    ) -> list[OutboxRow]:
+        """Claim for each destination that is not `busy` the first row due by `now`; return these.
+
+        At most `room` for each kind. None when it cannot look or write.
+        """
         ...
 
     async def save(self, rows: Sequence[OutboxRow]) -> None:
@@ -98,6 +106,10 @@ class Outbox(Protocol):
         Until an outcome is on disk its queue sends nothing more, so that a crash repeats one
         message at most.
         """
+        ...
+
+    async def pauses(self, now: float) -> Mapping[Destination, float]:
+        """Return for how many seconds from `now` destinations asked to be left alone."""
         ...
 
 
@@ -122,18 +134,18 @@ class Attempt:
 # The outbox table is the truth; what retries, or was left by an earlier run, is found by looking.
 LOOK_EVERY = 5.0
 STOP_GRACE = 10.0
-# Rows in memory over all queues, and how many are fetched at a time.
-CAPACITY = 1000
-FETCH = 200
+# A destination is tried again after this at the latest, with its next message: one that is flaky
+# is not dead, and the row that failed waits by itself.
+LONGEST_PAUSE = 15.0
 _MANY_QUEUES = 256
-
-_Destination = tuple[str, str]  # the kind's name, and whom
+_MANY_LOOKS = 1000  # then those of every LOOK_EVERY have to do
 
 
 class Worker:
-    """Sends what is due. A row it holds in memory is claimed in the table, and only such a row.
+    """Sends what is due, one message at a time to each destination.
 
-    `report` is called after each attempt; `jitter` returns a number in [0, 1).
+    A row is claimed in the table while an attempt is under way, and only then: after a crash no
+    other is in doubt. `report` is called after each attempt; `jitter` returns a number in [0, 1).
 
         worker = Worker(receivers, renderer, outbox, kinds=KINDS, ...)
         async with connected(connections(KINDS)) as senders:
@@ -151,7 +163,6 @@ class Worker:
         report: Callable[[Attempt], None],
         jitter: Callable[[], float],
         look_every: float = LOOK_EVERY,
-        capacity: int = CAPACITY,
     ) -> None:
         self._receivers = receivers
         self._renderer = renderer
@@ -161,35 +172,27 @@ class Worker:
         self._report = report
         self._jitter = jitter
         self._look_every = look_every
-        self._capacity = capacity
-        self._queues: dict[_Destination, SendQueue] = {}
-        self._tasks: dict[_Destination, asyncio.Task[None]] = {}
+        self._started = clock.monotonic()
+        self._queues: dict[Destination, SendQueue] = {}
+        self._tasks: dict[Destination, asyncio.Task[None]] = {}
         self._offered: list[OutboxRow] = []
-        self._sending: dict[str, OutboxRow] = {}
-        # Apart for each kind: a silent mail server never holds up another kind.
-        self._slots = {k.name: asyncio.Semaphore(k.at_once) for k in self._kinds.values()}
-        self._looks: list[float] = []
+        self._looks: list[float] = [0.0]
         self._looked_at = 0.0
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
 
     def reconfigure(self, receivers: Mapping[str, Receiver], renderer: Renderer) -> None:
-        """Send from now on as these say; attempts under way end as they are."""
+        """Send from now on as these say, and at once; attempts under way end as they are."""
         self._receivers = receivers
         self._renderer = renderer
+        for queue in self._queues.values():
+            queue.opens_at = 0.0
+        self._look_in(0.0)
 
     def offer(self, rows: Sequence[OutboxRow]) -> None:
-        """Accept rows that were just written, claimed; they are sent at once."""
+        """Accept rows that were just written; those that are claimed are sent at once."""
         self._offered += rows
         self._wake.set()
-
-    def pending(self) -> int:
-        """Return how many rows are in memory; those that wait in the table are not counted."""
-        return sum(1 for _ in self._held())
-
-    def oldest(self) -> float | None:
-        """Return when the oldest row in memory was made."""
-        return min((row.created for row in self._held()), default=None)
 
     def prepare(self) -> None:
         """Render a message about nothing for each kind in use, before `run`.
@@ -203,19 +206,21 @@ class Worker:
                 self._kinds[name].render(config, self._renderer.rendering(nothing), plain=False)
 
     async def run(self, senders: Senders, stop: asyncio.Event) -> None:
-        """Send through `senders` until `stop` is set; then end what is under way, free the rest.
+        """Send through `senders` until `stop` is set; then end what is under way.
 
         Attempts that take longer than STOP_GRACE are cut off; their rows stay claimed, which
         marks them as ambiguous at the next start.
         """
         self._senders = senders
         self._stop = stop
+        pauses = await self._outbox.pauses(self._clock.now())
+        for key, seconds in pauses.items():
+            self._queue(key).opens_at = self._clock.monotonic() + seconds
         async with asyncio.TaskGroup() as self._group:
             self._group.create_task(self._wake_on_stop())
             while not stop.is_set():
                 self._wake.clear()
-                offered, self._offered = self._offered, []
-                await self._enqueue(offered)
+                await self._send_offered()
                 await self._look()
                 await self._clock.wait(self._wake, self._until_look())
             await self._finish()
@@ -224,78 +229,69 @@ class Worker:
         await self._stop.wait()
         self._wake.set()
 
-    # Filling the queues
+    # Finding what is to be sent
+
+    async def _send_offered(self) -> None:
+        """Send what was just claimed; give back what has to wait, for the next look to find."""
+        offered, self._offered = self._offered, []
+        back: list[OutboxRow] = []
+        for row in offered:
+            if row.claimed_at is None:
+                self._look_in(0.0)
+            elif self._seconds(_key(row)) or not self._room().get(row.integration, 1):
+                back.append(msgspec.structs.replace(row, claimed_at=None))
+            else:
+                self._start(row)
+        if back:
+            await self._outbox.save(back)
+            self._look_in(min(self._seconds(_key(row)) for row in back))
 
     async def _look(self) -> None:
-        """Fetch what is due, when it is time to look, and claim it."""
-        if self._until_look() > 0 or self._offered:
+        """Claim what is due, when it is time to look, and send it."""
+        if self._until_look() > 0:
             return
-        self._looked_at = now = self._clock.now()
+        now = self._looked_at = self._clock.monotonic()
         while self._looks and self._looks[0] <= now:
             heapq.heappop(self._looks)
         self._drop_idle_queues(now)
-        room = min(FETCH, self._capacity - self.pending())
-        found = await self._outbox.due(now, room) if room > 0 else []
-        if not found:
-            return
-        if len(found) == room:
-            self._look_at(now)
-        claimed = [msgspec.structs.replace(row, claimed_at=now) for row in found]
-        await self._outbox.save(claimed)
-        await self._enqueue(claimed)
+        waits = {key: seconds for key in self._queues if (seconds := self._seconds(key))}
+        for row in await self._outbox.claim(
+            self._clock.now(), {*waits, *self._tasks}, self._room()
+        ):
+            self._start(row)
+        if waits:
+            self._look_in(min(waits.values()))
 
-    async def _enqueue(self, rows: Iterable[OutboxRow]) -> None:
-        """Put claimed rows into their queues and serve these; free those with no place."""
-        now = self._clock.now()
-        room = self._capacity - self.pending()
-        back: list[OutboxRow] = []
-        for row in rows:
-            key = (row.integration, row.destination)
-            refused = self._queue(key, row).add(row, now) if room > 0 else row
-            if refused is None:
-                room -= 1
-                self._serve_soon(key)
-            else:
-                back.append(refused)
-        if back:
-            await self._give_back(freed(back))
+    def _seconds(self, key: Destination) -> float:
+        """Return how long it is until a destination can be sent to, as far as is known now."""
+        if key in self._tasks:
+            return self._look_every  # its end makes for a look
+        return self._queue(key).seconds(self._clock.monotonic())
 
-    async def _give_back(self, rows: Sequence[OutboxRow]) -> None:
-        await self._outbox.save(rows)
-        for at in {row.next_at for row in rows}:
-            self._look_at(at)
+    def _room(self) -> dict[str, int]:
+        """Return how many more attempts each kind may make at once.
 
-    def _queue(self, key: _Destination, row: OutboxRow) -> SendQueue:
+        Apart for each kind: a silent mail server never holds up another kind.
+        """
+        under_way = Counter(kind for kind, _ in self._tasks)
+        return {name: kind.at_once - under_way[name] for name, kind in self._kinds.items()}
+
+    def _queue(self, key: Destination) -> SendQueue:
         if key not in self._queues:
-            delivery = self._delivery(row)
-            rate = delivery.config.rate if isinstance(delivery, Delivery) else Rate()
-            self._queues[key] = SendQueue(rate)
+            self._queues[key] = SendQueue(self._started)
         return self._queues[key]
 
-    def _serve_soon(self, key: _Destination) -> None:
-        running = self._tasks.get(key)
-        if running is None or running.done():
-            self._tasks[key] = task = self._group.create_task(self._serve(self._queues[key]))
-            task.add_done_callback(lambda done: self._served(key, done))
-
-    def _served(self, key: _Destination, task: asyncio.Task[None]) -> None:
-        if self._tasks.get(key) is task:
-            del self._tasks[key]
-        if not self._tasks:
-            self._idle.set()
-
-    def _look_at(self, at: float) -> None:
-        """See to it that the table is looked into at that instant."""
-        if len(self._looks) < self._capacity and at not in self._looks:
-            heapq.heappush(self._looks, at)
+    def _look_in(self, seconds: float) -> None:
+        """See to it that the table is looked into so many seconds from now."""
+        at = self._clock.monotonic() + seconds
+        if not self._looks or at < self._looks[0]:
             self._wake.set()
+        if len(self._looks) < _MANY_LOOKS:
+            heapq.heappush(self._looks, at)
 
     def _until_look(self) -> float:
-        now = self._clock.now()
-        if now < self._looked_at:  # the clock was set back
-            return 0.0
         at = min([self._looked_at + self._look_every, *self._looks[:1]])
-        return max(0.0, at - now)
+        return max(0.0, at - self._clock.monotonic())
 
     def _drop_idle_queues(self, now: float) -> None:
         if len(self._queues) > _MANY_QUEUES:
@@ -303,26 +299,32 @@ class Worker:
             for key in [k for k, queue in queues if k not in self._tasks and queue.idle(now)]:
                 del self._queues[key]
 
-    # Serving a queue
+    # Sending it
 
-    async def _serve(self, queue: SendQueue) -> None:
-        """Send a queue's rows in order and at its rate, until it is empty."""
-        while queue.rows and not self._stop.is_set():
-            delivery = self._delivery(queue.rows[0])
-            if isinstance(delivery, Delivery):
-                queue.rate = delivery.config.rate
-                wait = queue.bucket.spend(self._clock.now(), queue.rate)
-                if wait > 0:
-                    await self._clock.wait(self._stop, wait)
-                    continue
-            row = queue.rows.popleft()
-            self._sending[row.id] = row
-            await self._attempt(queue, row, delivery)
-            del self._sending[row.id]
+    def _start(self, row: OutboxRow) -> None:
+        key = _key(row)
+        self._tasks[key] = task = self._group.create_task(self._send(self._queue(key), row))
+        task.add_done_callback(lambda _: self._sent(key))
 
-    async def _attempt(self, queue: SendQueue, row: OutboxRow, delivery: Delivery | Failed) -> None:
-        """Make one attempt, report it, and put the row where it belongs after it."""
+    def _sent(self, key: Destination) -> None:
+        del self._tasks[key]
+        self._look_in(0.0)
+        if not self._tasks:
+            self._idle.set()
+
+    async def _send(self, queue: SendQueue, row: OutboxRow) -> None:
+        """Make an attempt, and another one as plain text where that is to follow at once."""
+        after = await self._attempt(queue, row)
+        if after.claimed_at is not None:
+            await self._attempt(queue, after)
+
+    async def _attempt(self, queue: SendQueue, row: OutboxRow) -> OutboxRow:
+        """Make one attempt, report it, and write what became of the row; return it."""
         started = self._clock.now()
+        delivery = self._delivery(row)
+        if isinstance(delivery, Delivery):
+            queue.rate = delivery.config.rate
+            queue.bucket.spend(self._clock.monotonic(), queue.rate)
         outcome, fault = await self._outcome(row, delivery, started)
         ended = self._clock.now()
         receiver = self._receivers.get(row.receiver) or Receiver(name=row.receiver)
@@ -331,19 +333,18 @@ class Worker:
         after = row_after(row, outcome, step, now=ended)
         told = delivery.notification if isinstance(delivery, Delivery) else None
         self._report(Attempt(row, after, told, outcome, step, started, ended, fault))
-        if isinstance(outcome, Failed) and is_outage(outcome):
-            queue.failures += 1
+        queue.failures = queue.failures + 1 if is_outage(outcome) else 0
+        if isinstance(outcome, Failed) and queue.failures:
             seconds = pause(
                 outcome, queue.failures, quick_retries=receiver.quick_retries, jitter=jitter
             )
-            await self._give_back(queue.close(after, ended + seconds))
-            return
-        queue.failures = 0
+            if outcome.kind is not FailureKind.RATE_LIMITED:
+                seconds = min(seconds, LONGEST_PAUSE)
+            queue.opens_at = self._clock.monotonic() + seconds
         await self._outbox.save([after])
-        if isinstance(step, Repair):
-            queue.rows.appendleft(after)
-        elif isinstance(step, RetryAt):
-            self._look_at(step.at)
+        if isinstance(step, RetryAt):
+            self._look_in(max(step.at - self._clock.now(), 0.0))
+        return after
 
     async def _outcome(
         self, row: OutboxRow, delivery: Delivery | Failed, now: float
@@ -358,13 +359,12 @@ class Worker:
         if isinstance(delivery, Failed):
             return delivery, None
         kind, config, told = delivery.kind, delivery.config, delivery.notification
-        async with self._slots[kind.name]:
-            try:
-                rendering = self._renderer.rendering(told)
-                rendered = kind.render(config, rendering, plain=row.plain)
-                sent = await self._senders[kind.name](config, rendered.payload, told)
-            except Exception as error:  # noqa: BLE001 - see above
-                return unexpected(error), None
+        try:
+            rendering = self._renderer.rendering(told)
+            rendered = kind.render(config, rendering, plain=row.plain)
+            sent = await self._senders[kind.name](config, rendered.payload, told)
+        except Exception as error:  # noqa: BLE001 - see above
+            return unexpected(error), None
         return sent, rendering.fault
 
     def _delivery(self, row: OutboxRow) -> Delivery | Failed:
@@ -373,23 +373,17 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - the row's failure and no other's
             return unexpected(error)
 
-    # Stopping
-
     async def _finish(self) -> None:
-        """Wait a while for the attempts under way, cut off the rest, free what was not sent."""
+        """Wait a while for the attempts under way, cut off the rest, free what was not begun."""
         self._idle.clear()
         if self._tasks:
             await self._clock.wait(self._idle, STOP_GRACE)
         for task in self._tasks.values():
             task.cancel()
-        rest = [*self._offered, *(row for queue in self._queues.values() for row in queue.rows)]
-        self._offered = []
-        self._queues.clear()
+        rest = [row for row in self._offered if row.claimed_at is not None]
         if rest:
-            await self._outbox.save(freed(rest))
+            await self._outbox.save([msgspec.structs.replace(r, claimed_at=None) for r in rest])
 
-    def _held(self) -> Iterable[OutboxRow]:
-        yield from self._offered
-        yield from self._sending.values()
-        for queue in self._queues.values():
-            yield from queue.rows
+
+def _key(row: OutboxRow) -> Destination:
+    return (row.integration, row.destination)

@@ -103,15 +103,20 @@ def _is_full(route: Route, members: Iterable[Member]) -> bool:
 
 
 def next_flush(group: Group, cooldown_end: CooldownEnd) -> float | None:
-    """Return when a group that was just decided on is due again, or None.
+    """Return when a group is to be looked at again, or None: worked out from what it is now.
 
-    That is when the first cooldown of an unsent alert is over (but `group_interval` after the
-    last message), or when what fires is to be repeated.
+    That is when the first cooldown ends under which news waits (but `group_interval` after the
+    last message, `group_wait` after its creation if there was none), or when what fires is to be
+    repeated.
     """
     members = group.members.values()
-    waits = [cooldown_end(member) for member in members if member.unsent]
-    if waits and group.told is not None:
-        waits = [max(at, group.told.at + group.route.group_interval) for at in waits]
+    route, told = group.route, group.told
+    first = group.created if _is_full(route, members) else group.created + route.group_wait
+    earliest = first if told is None else told.at + route.group_interval
+    news = [member for member in members if member.unsent]
+    if group.kind is not GroupKind.ROUTE:
+        return earliest if news else None
+    waits = [max(cooldown_end(member), earliest) for member in news]
     going_on = [cooldown_end(member) for member in members if _goes_on(member)]
     if going_on:
         waits.append(max(repeat_due(group), min(going_on)))
@@ -133,5 +138,5 @@ def repeat_due(group: Group) -> float:
 
 
 def _goes_on(member: Member) -> bool:
-    """Return whether it fires, as the receiver was told, and nothing of it is unsent."""
-    return member.stage is Stage.FIRING and member.open and not member.unsent
+    """Return whether the receiver knows that it fires, and it does, with nothing new to say."""
+    return member.stage is Stage.FIRING and member.open and not (member.unsent or member.waiting)

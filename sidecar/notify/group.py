@@ -9,8 +9,8 @@ from enum import Enum
 import msgspec
 
 from sidecar.matchers import all_match
-from sidecar.notify.member import Ident, Member, pack, sent
-from sidecar.notify.model import EVERY_LABEL, Route
+from sidecar.notify.member import Ident, Member, accepted, pack, sent
+from sidecar.notify.model import EVERY_LABEL, Receiver, Route, Said
 from sidecar.rows import CooldownRow, Delta, Gone, GroupRow, MemberRow, ToldRow
 
 
@@ -44,14 +44,62 @@ def group_labels(route: Route, labels: Mapping[str, str]) -> dict[str, str]:
     return {name: labels[name] for name in sorted(route.group_by) if name in labels}
 
 
-def group_id(route: Route, labels: Mapping[str, str]) -> str:
-    """Return the group's identity: the route's id and the group's `labels`, sorted by name."""
-    return route.id + _suffix(labels)
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One of those a receiver tells, at its `place` among them.
+
+    `index` is its config's place in the kind's section.
+    """
+
+    place: int
+    integration: str
+    index: int
+    name: str
+    send_resolved: bool
+
+    def takes(self, member: Member) -> bool:
+        return self.send_resolved or not member.only_ends
 
 
-def route_id(group: str, labels: Mapping[str, str]) -> str:
-    """Return the route's id out of a `group_id`, given the group's labels."""
-    return group.removesuffix(_suffix(labels))
+# Of a receiver that tells nobody.
+NOWHERE = Destination(0, "", 0, "", send_resolved=True)
+
+
+def destinations(receiver: Receiver) -> Iterator[Destination]:
+    """Yield all that a receiver tells, each once."""
+    seen: set[tuple[str, str]] = set()
+    for place in _places(receiver):
+        if (place.integration, place.name) not in seen:
+            seen.add((place.integration, place.name))
+            yield place
+    if not seen:
+        yield NOWHERE
+
+
+def _places(receiver: Receiver) -> Iterator[Destination]:
+    place = 0
+    for kind, configs in receiver.configs.items():
+        for index, config in enumerate(configs):
+            for name in config.destinations():
+                yield Destination(place, kind, index, name, config.send_resolved)
+                place += 1
+
+
+def group_id(route: Route, labels: Mapping[str, str], to: Destination) -> str:
+    """Return the group's identity: the route's id, the group's `labels`, and who is told."""
+    return f"{route.id}{_suffix(labels)}@{to.place}/{to.integration}/{to.name}"
+
+
+def parts_of(group: str, labels: Mapping[str, str]) -> tuple[str, Destination | None]:
+    """Return the route's id and the destination out of a `group_id`, given the group's labels.
+
+    Earlier versions gave a group no destination.
+    """
+    route, _, to = group.rpartition(_suffix(labels))
+    if not to:
+        return route, None
+    place, integration, name = to.removeprefix("@").split("/", 2)
+    return route, Destination(int(place), integration, 0, name, send_resolved=True)
 
 
 def _suffix(labels: Mapping[str, str]) -> str:
@@ -96,23 +144,38 @@ class Told:
 
 @dataclass(slots=True, kw_only=True)
 class Group:
-    """Alerts with equal group labels under one route, for its one receiver.
+    """Alerts with equal group labels under one route, for one destination of its receiver.
 
     `next_flush`: wall clock at which it wants to be looked at, None while there is no reason to.
+    `sending`: the id of its message that is on its way, if one is; what it says is not told until
+    it is accepted, and nothing else is said meanwhile. `refused`: the last one was given up.
     """
 
     id: str
     route: Route
     labels: dict[str, str]
+    to: Destination
     created: float
     kind: GroupKind = GroupKind.ROUTE
     members: dict[Ident, Member] = field(default_factory=dict)
     told: Told | None = None
     next_flush: float | None = None
+    sending: str = ""
+    refused: bool = False
 
     @property
     def receiver(self) -> str:
         return self.route.receiver
+
+    @property
+    def name(self) -> str:
+        """The group's name for people: the same for all who are told of it."""
+        return self.route.id + _suffix(self.labels)
+
+    @property
+    def audience(self) -> tuple[str, str, str]:
+        """Who knows what this group was told."""
+        return (self.receiver, self.to.integration, self.to.name)
 
 
 class Groups:
@@ -140,12 +203,17 @@ class Groups:
             heapq.heappush(self._due, (group.next_flush, group.id))
 
     def open(
-        self, route: Route, labels: dict[str, str], now: float, kind: GroupKind = GroupKind.ROUTE
+        self,
+        route: Route,
+        labels: dict[str, str],
+        to: Destination,
+        now: float,
+        kind: GroupKind = GroupKind.ROUTE,
     ) -> Group:
-        """Return the group of `labels` under `route`, made now if there is none."""
-        id_ = group_id(route, labels)
+        """Return the group of `labels` under `route` for a destination, made now if new."""
+        id_ = group_id(route, labels, to)
         if id_ not in self.by_id:
-            group = Group(id=id_, route=route, labels=labels, created=now, kind=kind)
+            group = Group(id=id_, route=route, labels=labels, to=to, created=now, kind=kind)
             self.add(group)
             self.touch(group)
         return self.by_id[id_]
@@ -193,11 +261,47 @@ class Groups:
             self._late.pop(group.id, None)
             self.touch(group)
 
+    def accept(self, group: Group, said: Said) -> Member | None:
+        """Take it that the group's receiver knows what was said of one alert; return the alert.
+
+        It may have moved to another group of the same audience meanwhile.
+        """
+        ident = (said.name, said.key)
+        homes = [home for home in self.places(ident) if home.audience == group.audience]
+        home = next((one for one in homes if one is group), homes[0] if homes else None)
+        if home is None:
+            return None
+        before = home.members[ident]
+        if home is group and before.change == said.change:
+            self.mark_sent(group, ident)
+        else:
+            self.put(home, ident, accepted(before, said))
+        return before
+
+    def end_wait(self, digest: Group, ident: Ident, now: float) -> None:
+        """Let an alert that a late digest told at `now` go on in the groups that waited for it."""
+        for group in self.places(ident) if digest.kind is GroupKind.LATE else ():
+            member = group.members[ident]
+            if group.audience == digest.audience and member.waiting and not member.unsent:
+                self.put(group, ident, msgspec.structs.replace(member, waiting=False))
+                group.told = Told(group.told.change if group.told else -1, now)
+                self.touch(group)
+                if group.next_flush is None and not group.sending:
+                    self.schedule(group, now + group.route.repeat_interval)
+
+    def drop(self, row: GroupRow, idents: Iterable[Ident]) -> None:
+        """Have the rows of a group that is not taken in deleted."""
+        self._dirty_groups[row.id, row.receiver] = None
+        for ident in idents:
+            self._dirty_members[row.id, ident] = None
+
     def touch(self, group: Group) -> None:
         """Have the group's own rows written (or deleted) by the next delta."""
         self._dirty_groups[group.id, group.receiver] = None
 
     def schedule(self, group: Group, due: float | None) -> None:
+        """Have a group looked at; one whose message is on its way, once that has ended."""
+        due = None if group.sending else due
         if due == group.next_flush:
             return
         group.next_flush = due
@@ -252,6 +356,7 @@ class Groups:
                 created=group.created,
                 next_flush=group.next_flush,
                 repeat_interval=group.route.repeat_interval,
+                sending=group.sending,
             )
         )
         if group.told is None:
@@ -288,7 +393,8 @@ def _member_rows(group: Group | None, id_: str, ident: Ident, delta: Delta) -> N
     )
 
 
-_Key = tuple[str, str, str, str]  # receiver, alert name, by-key (JSON), severity
+# Earlier versions wrote the receiver's name alone.
+_Key = tuple[str, str, str, str]  # receiver and destination, alert name, by-key (JSON), severity
 
 
 class Cooldowns:
@@ -308,7 +414,8 @@ class Cooldowns:
 
         A cooldown that the route has shortened since ends sooner.
         """
-        row = self._rows.get(_key(group, member))
+        key = _key(group, member)
+        row = self._rows.get(key) or self._rows.get((group.receiver, *key[1:]))
         return 0.0 if row is None else min(row.until, row.at + group.route.cooldown)
 
     def start(self, group: Group, member: Member, now: float) -> None:
@@ -323,6 +430,15 @@ class Cooldowns:
         )
         self._dirty[key] = None
         heapq.heappush(self._ends, (until, key))
+
+    def set_back(self, now: float) -> None:
+        """Let no cooldown have begun after `now`; the clock was set back."""
+        for key, row in self._rows.items():
+            if row.at > now:
+                until = now + row.until - row.at
+                self._rows[key] = msgspec.structs.replace(row, at=now, until=until)
+                self._dirty[key] = None
+                heapq.heappush(self._ends, (until, key))
 
     def expire(self, now: float) -> None:
         """Drop those that are over at wall clock `now`."""
@@ -348,7 +464,8 @@ class Cooldowns:
 
 def _key(group: Group, member: Member) -> _Key:
     alert = member.alert
-    return (group.receiver, alert.name, key_text(member.ident), alert.severity)
+    audience = f"{group.receiver}@{group.to.integration}/{group.to.name}"
+    return (audience, alert.name, key_text(member.ident), alert.severity)
 
 
 def _key_of(row: CooldownRow) -> _Key:

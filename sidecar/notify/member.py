@@ -8,7 +8,7 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
-from sidecar.notify.model import NoticeStatus
+from sidecar.notify.model import NoticeStatus, Said
 from sidecar.rules.alert import Alert, Transition
 from sidecar.rules.rule import Key
 
@@ -129,6 +129,23 @@ def sent(member: Member) -> Member | None:
         escalated_here=False,
         late_by=0.0,
     )
+
+
+def accepted(member: Member, said: Said) -> Member | None:
+    """Return what the member is once the receiver has accepted what a message said of it.
+
+    It may have changed while the message was on its way: then that is still to be told.
+    """
+    if member.change == said.change:
+        return sent(member)
+    fires = said.status in (NoticeStatus.FIRING, NoticeStatus.ESCALATED)
+    return replace(member, open=fires, fired=max(0, member.fired - said.fired))
+
+
+def said_of(member: Member) -> Said:
+    """Return what a message made now says of the member."""
+    name, key = member.alert.name, member.alert.key
+    return Said(name, key, member.change, member.status, member.fired)
 
 
 def pack(member: Member) -> bytes:

@@ -1,14 +1,14 @@
 """What each destination of a receiver is told by one flush, as rows of the outbox."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 
 import msgspec
 
-from sidecar.notify.group import Group, GroupKind
-from sidecar.notify.member import Member, Stage
+from sidecar.notify.group import Destination, Group, GroupKind
+from sidecar.notify.member import Member, Stage, said_of
 from sidecar.notify.model import (
     Notice,
     NoticeStatus,
@@ -27,30 +27,10 @@ _ID_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Destination:
-    """One of those a receiver tells: `index` is its config's place in the kind's section."""
-
-    integration: str
-    index: int
-    name: str
-    send_resolved: bool
-
-    def takes(self, member: Member) -> bool:
-        return self.send_resolved or not member.only_ends
-
-
-def destinations(receiver: Receiver) -> Iterator[Destination]:
-    for kind, configs in receiver.configs.items():
-        for index, config in enumerate(configs):
-            for name in config.destinations():
-                yield Destination(kind, index, name, config.send_resolved)
-
-
-@dataclass(frozen=True, slots=True)
 class Draft:
-    """What a receiver hears of a choice: `listed` has room in this message, `rest` has not.
+    """What a destination hears of a choice: `listed` has room in this message, `rest` has not.
 
-    `unheard` are ends that none of its destinations wants to hear of.
+    `unheard` are ends that it does not want to hear of.
     """
 
     listed: tuple[Member, ...]
@@ -65,63 +45,51 @@ class Draft:
         return tuple(member for member in self.rest if member.unsent)
 
 
-def draft(tell: Iterable[Member], receiver: Receiver) -> Draft:
+def draft(tell: Iterable[Member], to: Destination) -> Draft:
     """Divide what is to be told. What fires stands first, so that it finds room before all else."""
-    places = tuple(destinations(receiver))
-    heard: list[Member] = []
-    unheard: list[Member] = []
-    for member in _in_order(tell):
-        (heard if any(place.takes(member) for place in places) else unheard).append(member)
+    in_order = _in_order(tell)
+    heard = [member for member in in_order if to.takes(member)]
+    unheard = [member for member in in_order if not to.takes(member)]
     return Draft(tuple(heard[:MAX_NOTICES]), tuple(heard[MAX_NOTICES:]), tuple(unheard))
 
 
 class Writer:
-    """Writes the outbox rows of a flush; labels are redacted, events already are."""
+    """Writes the outbox row of a flush; labels are redacted, events already are."""
 
     def __init__(self, redactor: Redactor | None) -> None:
         self._redactor = redactor
 
-    def rows(
-        self,
-        group: Group,
-        told: Draft,
-        receiver: Receiver,
-        *,
-        reason: Reason,
-        change: int,
-        now: float,
-    ) -> list[OutboxRow]:
-        """Return one row per destination that takes any of it, claimed at wall clock `now`.
+    def row(
+        self, group: Group, told: Draft, receiver: Receiver, reason: Reason, now: float
+    ) -> OutboxRow:
+        """Return the message for the group's destination, claimed at wall clock `now`."""
+        notification = self.notification(group, told, reason, now)
+        return _row(notification, group, receiver, now)
 
-        `change` is the number up to which the group is told by this.
-        """
-        notices = {id(member): self._notice(member) for member in told.listed}
-        still_firing = _still_firing(group, (*told.listed, *told.left))
-        rows = []
-        for destination in destinations(receiver):
-            taken = list(filter(destination.takes, told.listed))
-            if not taken:
-                continue
-            everyone = [*taken, *filter(destination.takes, told.rest)]
-            notification = Notification(
-                id=_message_id(group, destination, change, now),
-                receiver=receiver.name,
-                integration=destination.integration,
-                index=destination.index,
-                destination=destination.name,
-                reason=reason,
-                group=group.id,
-                group_labels=self._labels(group.labels),
-                notices=[notices[id(member)] for member in taken],
-                at=now,
-                late=group.kind is GroupKind.LATE,
-                more=sum(map(destination.takes, told.left)),
-                still_firing=still_firing,
-                counts=Counter(member.status for member in everyone),
-                names=self._names(m for m in everyone if m.status is taken[0].status),
-            )
-            rows.append(_row(notification, receiver, now))
-        return rows
+    def notification(self, group: Group, told: Draft, reason: Reason, now: float) -> Notification:
+        """Return what the group's destination is to be told."""
+        everyone = (*told.listed, *told.rest)
+        change = max((m.change for m in group.members.values() if m.unsent), default=0)
+        first = told.listed[0].status
+        return Notification(
+            id=_message_id(group, change, now),
+            receiver=group.receiver,
+            integration=group.to.integration,
+            index=group.to.index,
+            destination=group.to.name,
+            reason=reason,
+            group=group.name,
+            group_labels=self._labels(group.labels),
+            notices=list(map(self._notice, told.listed)),
+            at=now,
+            late=group.kind is GroupKind.LATE,
+            more=len(told.left),
+            still_firing=_still_firing(group, (*told.listed, *told.left)),
+            counts=Counter(member.status for member in everyone),
+            names=self._names(m for m in everyone if m.status is first),
+            change=max(change, group.told.change if group.told else 0),
+            said=list(map(said_of, told.listed)),
+        )
 
     def _names(self, members: Iterable[Member]) -> list[str]:
         names = dict.fromkeys(member.alert.name for member in members)
@@ -166,27 +134,20 @@ def _still_firing(group: Group, told: Iterable[Member]) -> int:
     )
 
 
-def _message_id(group: Group, destination: Destination, change: int, now: float) -> str:
+def _message_id(group: Group, change: int, now: float) -> str:
     """Return the message's identity: equal parts give an equal id, on any machine, at any time."""
-    parts = (
-        group.receiver,
-        destination.integration,
-        destination.index,
-        destination.name,
-        group.id,
-        change,
-        now,
-    )
+    to = group.to
+    parts = (group.receiver, to.integration, to.index, to.name, group.id, change, now)
     return blake2b(msgspec.json.encode(parts), digest_size=_ID_BYTES).hexdigest()
 
 
-def _row(notification: Notification, receiver: Receiver, now: float) -> OutboxRow:
+def _row(notification: Notification, group: Group, receiver: Receiver, now: float) -> OutboxRow:
     return OutboxRow(
         id=notification.id,
         receiver=notification.receiver,
         integration=notification.integration,
         destination=notification.destination,
-        group_id=notification.group,
+        group_id=group.id,
         created=now,
         attempt=0,
         claimed_at=now,

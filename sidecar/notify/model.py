@@ -162,6 +162,7 @@ class Reason(StrEnum):
     NOTHING_NEW = "nothing new"
     COOLDOWN = "cooldown"
     RESOLVED_NOT_SENT = "resolved not sent"
+    EXPIRED = "expired"
 
 
 class NoticeStatus(StrEnum):
@@ -205,6 +206,19 @@ class Notice(msgspec.Struct, frozen=True):
         )
 
 
+class Said(msgspec.Struct, frozen=True):
+    """What a message says of one alert, as the notifier needs it once the message is accepted.
+
+    `change` is the number of the alert's change that it tells, `fired` how many firings.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    change: int
+    status: NoticeStatus
+    fired: int
+
+
 class Notification(msgspec.Struct, frozen=True):
     """What one destination is to be told: the redacted snapshot, stored, and rendered at send.
 
@@ -230,6 +244,8 @@ class Notification(msgspec.Struct, frozen=True):
     late: bool = False
     more: int = 0
     still_firing: int = 0
+    change: int = 0
+    said: list[Said] = []
     counts: dict[NoticeStatus, int] = {}
     names: list[str] = []
 

@@ -8,21 +8,43 @@ from msgspec.structs import replace
 
 from sidecar.notify.decide import Choice, decide, flush_for_repeat, flush_for_unsent, next_flush
 from sidecar.notify.group import (
+    NOWHERE,
     Cooldowns,
     Group,
     GroupKind,
     Groups,
     Told,
+    destinations,
     digest_route,
     group_labels,
     match_routes,
 )
-from sidecar.notify.member import Ident, Member, Stage, ended, fired, left, risen, sent
+from sidecar.notify.member import (
+    Ident,
+    Member,
+    Stage,
+    ended,
+    fired,
+    left,
+    risen,
+    said_of,
+    sent,
+)
 from sidecar.notify.message import Writer, draft
-from sidecar.notify.model import Reason, Receiver, Route
+from sidecar.notify.model import Notification, Reason, Receiver, Route
 from sidecar.notify.restore import GroupRestorer
 from sidecar.redact import Redactor
-from sidecar.rows import CooldownRow, Delta, GroupRow, MemberRow, OutboxRow, ToldRow
+from sidecar.rows import (
+    EXPIRED,
+    SENT,
+    WITHDRAWN,
+    CooldownRow,
+    Delta,
+    GroupRow,
+    MemberRow,
+    OutboxRow,
+    ToldRow,
+)
 from sidecar.rules.alert import Transition, TransitionKind
 
 # What a transition makes of a member (None: the alert is new to the group).
@@ -33,13 +55,14 @@ class Grouper:
     """Files each transition into the groups that its alert belongs to.
 
     What is stale goes into the receiver's late digest instead, together with whatever was still
-    unsent in the alert's own group and with what follows while the digest waits. The own group
+    untold in the alert's own group and with what follows while the digest waits. The own group
     then counts as told of it, so that the end is told there in the ordinary way. An escalation
     that is not stale does not wait for the digest.
     """
 
-    def __init__(self, route: Route, groups: Groups) -> None:
+    def __init__(self, route: Route, receivers: Mapping[str, Receiver], groups: Groups) -> None:
         self._root = route
+        self._receivers = receivers
         self._groups = groups
 
     def add(self, transition: Transition, now: float) -> None:
@@ -56,22 +79,41 @@ class Grouper:
                 self._close(transition, ident, now)
 
     def groups_for(self, labels: dict[str, str], now: float) -> list[Group]:
-        """Return the groups that take an alert with `labels`, made now where there is none."""
+        """Return the groups that take an alert with `labels`, made now where there is none.
+
+        Two routes to one receiver make one group: nobody is told twice.
+        """
+        routes = {route.receiver: route for route in reversed(match_routes(self._root, labels))}
         return [
-            self._groups.open(route, group_labels(route, labels), now)
-            for route in match_routes(self._root, labels)
+            self._groups.open(route, group_labels(route, labels), to, now)
+            for route in reversed(routes.values())
+            for to in destinations(self._receivers[route.receiver])
         ]
+
+    def _gather(self, group: Group, ident: Ident, now: float) -> None:
+        """Move what another group of the same audience knows and has to say of an alert here."""
+        if group.kind is not GroupKind.ROUTE or ident in group.members:
+            return
+        for place in self._groups.places(ident):
+            if place.kind is GroupKind.ROUTE and place.audience == group.audience:
+                # The told number of this group knows nothing of it: what is news, waits.
+                member = place.members[ident]
+                self._groups.put(group, ident, replace(member, waiting=member.unsent))
+                self._file(place, ident, None, now)
 
     def _fire(self, transition: Transition, ident: Ident, now: float) -> None:
         for group in self.groups_for(transition.alert.labels, now):
+            self._gather(group, ident, now)
             if transition.stale:
                 self._tell_late(group, ident, lambda member: fired(member, transition), now)
             else:
-                self._file(group, ident, fired(group.members.get(ident), transition), now)
+                self._file(group, ident, fired(self._known(group, ident), transition), now)
 
     def _escalate(self, transition: Transition, ident: Ident, now: float) -> None:
         """Tell the groups it leaves that it left, and those it reaches as for the first time."""
         reached = self.groups_for(transition.alert.labels, now)
+        for group in reached:
+            self._gather(group, ident, now)
         for group in self._open_places(ident):
             if group not in reached:
                 self._go_on(transition, group, ident, left, now)
@@ -79,17 +121,19 @@ class Grouper:
             if transition.stale:
                 self._tell_late(group, ident, lambda member: risen(member, transition), now)
             else:
-                self._file(group, ident, self._rise(group, ident, transition), now)
+                self._file(group, ident, risen(self._known(group, ident), transition), now)
 
-    def _rise(self, group: Group, ident: Ident, transition: Transition) -> Member:
-        """Return the member escalated; what the late digest was to say of it is said now."""
-        here = group.members.get(ident)
-        late = self._late_digest_with(group, ident)
-        if here is None or late is None:
-            return risen(here, transition)
-        waiting = late.members[ident]
-        self._groups.put(late, ident, None)
-        return risen(waiting, transition)
+    def _known(self, group: Group, ident: Ident) -> Member | None:
+        """Return the alert as it stands in the group; what a late digest was to say is said here.
+
+        Else the digest would come after what is news now, and speak of the past.
+        """
+        for place in self._groups.places(ident):
+            if place.kind is GroupKind.LATE and place.audience == group.audience:
+                member = place.members[ident]
+                self._groups.put(place, ident, None)
+                return replace(member, waiting=True)
+        return group.members.get(ident)
 
     def _resolve(self, transition: Transition, ident: Ident, now: float) -> None:
         for group in self._open_places(ident):
@@ -134,11 +178,13 @@ class Grouper:
             self._groups.schedule(group, flush_for_repeat(group))
 
     def _tell_late(self, group: Group, ident: Ident, change: _Change, now: float) -> None:
-        """Let the receiver's late digest tell what was unsent in `group`, and this on top."""
+        """Let the receiver's late digest tell what was untold in `group`, and this on top."""
         digest = self._digest(group, GroupKind.LATE, now)
         story = _late_story(digest.members.get(ident), group.members.get(ident), change)
         self._file(digest, ident, replace(story, unsent=True, waiting=False), now)
-        self._file(group, ident, sent(story), now)
+        here = sent(story)
+        # It waits for the digest: until that is told there is nothing to repeat.
+        self._file(group, ident, here and replace(here, waiting=True), now)
 
     def _open_places(self, ident: Ident) -> list[Group]:
         """Return the groups under routes where the alert has not ended."""
@@ -151,14 +197,22 @@ class Grouper:
     def _late_digest_with(self, group: Group, ident: Ident) -> Group | None:
         """Return the receiver's late digest if it is still to tell of the alert, not yet ended."""
         for place in self._groups.places(ident):
-            late = place.kind is GroupKind.LATE and place.receiver == group.receiver
+            late = place.kind is GroupKind.LATE and place.audience == group.audience
             if late and place.members[ident].stage is not Stage.ENDED:
                 return place
         return None
 
     def _digest(self, group: Group, kind: GroupKind, now: float) -> Group:
         route = digest_route(kind, self._root, group.receiver)
-        return self._groups.open(route, {"receiver": group.receiver}, now, kind)
+        return self._groups.open(route, {"receiver": group.receiver}, group.to, now, kind)
+
+
+def _notification(row: OutboxRow) -> Notification:
+    return msgspec.json.decode(row.payload, type=Notification)
+
+
+def _last(group: Group) -> float:
+    return group.told.at if group.told else group.created
 
 
 def _late_story(late: Member | None, here: Member | None, change: _Change) -> Member:
@@ -198,10 +252,9 @@ class NotifyDelta(msgspec.Struct):
 class Notifier:
     """Groups alerts under routes and decides when each group's receiver is told what.
 
-    `add` what happened, `flush` at `next_deadline`, commit what `drain` returns. Times are wall
-    clock, seconds since the epoch. A group waits `group_wait` before it is first told
-    (`group_limit` waiting alerts end that early) and `group_interval` between messages; what still
-    fires is told again after `repeat_interval`. A message lists what is new:
+    Times are wall clock, seconds since the epoch. A group waits `group_wait` before it is first
+    told (`group_limit` waiting alerts end that early) and `group_interval` between messages with
+    news; what still fires is said again after `repeat_interval`. A message lists what is new:
 
     - an alert that fired; that ended, if its firing was told; that fired and ended since (several
       such episodes are one notice that counts the others as `held`);
@@ -210,7 +263,7 @@ class Notifier:
     What fires comes before what ended; what finds no room in a message (MAX_NOTICES) counts as
     untold and is for the group's next one, `group_interval` later.
 
-    What is unsent of an alert at a severity whose cooldown runs waits until that is over;
+    News about an alert at a severity whose cooldown runs waits in its group until that is over;
     an end that is told starts a cooldown as well. What is stale comes in one late digest per
     receiver, alerts whose rule changed in one digest too. An end is not told where
     `send_resolved` is off, but counts as told: the next firing is a first one.
@@ -225,10 +278,12 @@ class Notifier:
         self._route = route
         self._receivers = receivers
         self._groups = Groups()
-        self._grouper = Grouper(route, self._groups)
+        self._grouper = Grouper(route, receivers, self._groups)
         self._cooldowns = Cooldowns()
         self._writer = Writer(redactor)
+        self._latest = 0.0  # the last `now`
         self._outbox: list[OutboxRow] = []
+        self._claimed: set[tuple[str, str]] = set()
         self._decisions: list[GroupDecision] = []
 
     def restore(
@@ -237,31 +292,120 @@ class Notifier:
         members: Sequence[MemberRow],
         told: Sequence[ToldRow],
         cooldowns: Sequence[CooldownRow],
+        now: float,
     ) -> None:
-        """Go on from stored rows, before anything is added or flushed.
+        """Go on from stored rows at wall clock `now`, before anything is taken or flushed.
 
-        Alerts whose routes have changed since move; the next `drain` has the rows for that.
+        Alerts whose routes have changed since move, and what is due is worked out from today's
+        routes; the next `drain` has the rows for that.
         """
         self._cooldowns = Cooldowns(cooldowns)
-        GroupRestorer(self._route, self._groups).restore(groups, members, told)
+        GroupRestorer(self._route, self._receivers, self._groups).restore(groups, members, told)
+        self._reckon(now)
+
+    def _reckon(self, now: float) -> None:
+        """Work out anew when each group is due, with no instant beyond `now` to start from.
+
+        The clock may have been set back since such an instant was noted.
+        """
+        self._latest = now
+        self._cooldowns.set_back(now)
+        for group in self._groups.by_id.values():
+            if group.created > now or (group.told is not None and group.told.at > now):
+                group.created = min(group.created, now)
+                if group.told is not None:
+                    group.told.at = min(group.told.at, now)
+                self._groups.touch(group)
+            due = next_flush(group, partial(self._cooldowns.ends, group))
+            stored = group.next_flush if any(m.unsent for m in group.members.values()) else None
+            self._groups.schedule(
+                group, min((t for t in (due, stored) if t is not None), default=None)
+            )
 
     def add(self, transitions: Iterable[Transition], now: float) -> None:
         """File transitions into their groups at wall clock `now`; nothing is told yet."""
         for transition in transitions:
             self._grouper.add(transition, now)
 
-    def flush(self, now: float, *, caught_up: bool) -> None:
+    def flush(self, now: float, *, caught_up: bool, at_once: bool = False) -> None:
         """Tell every group that is due at wall clock `now`.
 
-        `caught_up`, every source is read to its end: then late digests wait no longer.
+        `caught_up`, every source is read to its end: then late digests wait no longer. `at_once`:
+        each message counts as accepted as soon as it is decided on.
         """
+        if now < self._latest:
+            self._reckon(now)
+        self._latest = now
         self._cooldowns.expire(now)
         if caught_up:
             for group in self._groups.late_digests():
-                if group.told is None:  # else it holds what found no room, and waits its interval
+                # One that was told holds what found no room, and waits its interval.
+                if group.told is None and not group.refused:
                     self._groups.schedule(group, now)
         for group in self._groups.due(now):
+            decided = len(self._outbox)
             self._decide(group, now)
+            for row in self._outbox[decided:] if at_once else ():
+                self.end(replace(row, outcome=SENT), now)
+
+    def end(self, row: OutboxRow, now: float) -> None:
+        """Take it that a message has ended at wall clock `now`: only what is accepted is told.
+
+        What a message said that was given up is to be told again, with what came since.
+        """
+        group = self._groups.by_id.get(row.group_id)
+        if group is None or group.sending != row.id:
+            return  # a message of an earlier version, or its group is no more
+        group.sending = ""
+        self._groups.touch(group)
+        if row.outcome == SENT:
+            self._accept(group, _notification(row), row.reference, now)
+        else:
+            group.refused = True
+            self._forget(group, row)
+        if group.members:
+            due = next_flush(group, partial(self._cooldowns.ends, group))
+            wait = 0.0 if row.outcome in (EXPIRED, WITHDRAWN) else group.route.group_interval
+            self._groups.schedule(group, due if not group.refused else now + wait)
+
+    def renewed(self, row: OutboxRow, now: float) -> OutboxRow | None:
+        """Return a waiting message as it has to read now, None if there is nothing left to say."""
+        group = self._groups.by_id.get(row.group_id)
+        before = _notification(row)
+        if not before.said:
+            return row  # of an earlier version
+        if group is None or group.sending != row.id:
+            return None
+        choice = decide(group, now, partial(self._cooldowns.ends, group))
+        told = draft(choice.tell, group.to)
+        if not told.listed:
+            return None
+        if [said_of(member) for member in told.listed] == before.said:
+            return row
+        new = self._writer.notification(group, told, choice.reason, now)
+        payload = msgspec.json.encode(new).decode()
+        return replace(row, payload=payload, plain=False, destination=new.destination)
+
+    def _accept(self, group: Group, told: Notification, reference: str, now: float) -> None:
+        """Mark as told what the message said, and start the cooldowns."""
+        for said in told.said:
+            member = self._groups.accept(group, said)
+            if member is not None:
+                self._cooldowns.start(group, member, now)
+                self._groups.end_wait(group, (said.name, said.key), now)
+        change = max(told.change, group.told.change if group.told else 0)
+        group.told, group.refused = Told(change, now, reference), False
+        self._wait(group, [m for m in group.members.values() if m.unsent and m.change <= change])
+
+    def _forget(self, group: Group, row: OutboxRow) -> None:
+        """Drop what ended before anybody heard of it, once there was no way to say so in time."""
+        if row.outcome != EXPIRED:
+            return
+        for said in _notification(row).said:
+            member = group.members.get((said.name, said.key))
+            if member and member.stage is Stage.ENDED and not member.open:
+                self._note(group, Reason.EXPIRED, [member], ())
+                self._groups.put(group, (said.name, said.key), None)
 
     def next_deadline(self) -> float | None:
         """Return the wall clock at which the next group is due, or None while none is."""
@@ -273,6 +417,7 @@ class Notifier:
         delta.extend(self._cooldowns.drain())
         drained = NotifyDelta(delta, self._outbox, self._decisions)
         self._outbox, self._decisions = [], []
+        self._claimed.clear()
         return drained
 
     def _decide(self, group: Group, now: float) -> None:
@@ -287,29 +432,41 @@ class Notifier:
             self._groups.schedule(group, next_flush(group, cooldown_end))
 
     def _tell(self, group: Group, choice: Choice, now: float) -> None:
+        """Send the choice on its way; what nobody hears counts as told at once."""
         receiver = self._receivers[group.receiver]
-        unsent = [member.change for member in group.members.values() if member.unsent]
-        before = group.told
-        change = max([*unsent, before.change if before else 0])
-        told = draft(choice.tell, receiver)
-        rows = self._writer.rows(
-            group, told, receiver, reason=choice.reason, change=change, now=now
-        )
-        silent = not rows and all(member.only_ends for member in choice.tell)
-        # An end that nobody wants to hear of is no message: the repeat is due as it was.
-        at = now if not silent else before.at if before else group.created
-        group.told = Told(change, at, before.reference if before else "")
-        self._outbox += rows
+        told = draft(choice.tell, group.to)
+        rows: list[OutboxRow] = []
+        if group.to is NOWHERE:
+            self._pass_over(group, choice.tell, now)
+        elif told.listed:
+            row = self._writer.row(group, told, receiver, choice.reason, now)
+            # One at a time goes to a destination: what waits behind it is not under way.
+            under_way = (row.integration, row.destination) in self._claimed
+            rows = [replace(row, claimed_at=None) if under_way else row]
+            self._claimed.add((row.integration, row.destination))
+            group.sending = rows[0].id
+            self._groups.touch(group)
+            self._outbox += rows
+        self._pass_over(group, told.unheard, None if told.listed else _last(group))
+        silent = not told.listed
         reason = Reason.RESOLVED_NOT_SENT if silent else choice.reason
         self._note(group, reason, (*told.listed, *told.unheard), rows)
-        for member in told.listed:
-            self._cooldowns.start(group, member, now)
-        for member in (*told.listed, *told.unheard):
-            self._groups.mark_sent(group, member.ident)
-        self._wait(group, told.left)
+
+    def _pass_over(self, group: Group, members: Sequence[Member], at: float | None) -> None:
+        """Count members as told without a message; `at`: when the group was so, None: as before.
+
+        An end that nobody wants to hear of is no message: the repeat is due as it was.
+        """
+        for member in members:
+            after = sent(member) if group.kind is GroupKind.ROUTE else None
+            self._groups.put(group, (member.alert.name, member.alert.key), after)
+        if members and at is not None and group.members:
+            change = group.told.change if group.told else -1
+            group.told = Told(change, at)
+            self._groups.touch(group)
 
     def _wait(self, group: Group, members: Sequence[Member]) -> list[Member]:
-        """Mark what is not told with the rest, so that the told number does not swallow it.
+        """Mark news that is not told with the rest, so that the told number does not swallow it.
 
         Returns what was not marked before.
         """
@@ -322,6 +479,8 @@ class Notifier:
         self, group: Group, reason: Reason, members: Sequence[Member], rows: Sequence[OutboxRow]
     ) -> None:
         names = tuple(sorted({member.alert.name for member in members}))
+        if group.to.place:
+            return  # a decision is the receiver's, whoever hears of it
         self._decisions.append(
-            GroupDecision(group.receiver, reason, bool(rows), len(members), names, group.id)
+            GroupDecision(group.receiver, reason, bool(rows), len(members), names, group.name)
         )

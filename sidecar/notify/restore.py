@@ -1,43 +1,45 @@
-"""Rebuilds the groups from the rows of the state file, under the routes of today."""
+"""What is remembered over a restart: groups rebuilt from their rows, under the routes of today."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from sidecar.notify.decide import flush_for_repeat
 from sidecar.notify.group import (
+    NOWHERE,
+    Destination,
     Group,
     GroupKind,
     Groups,
     Told,
+    destinations,
     digest_route,
     every_route,
     group_id,
     group_labels,
     match_routes,
-    route_id,
+    parts_of,
 )
 from sidecar.notify.member import Ident, Member, Stage, unpack
-from sidecar.notify.model import Route
+from sidecar.notify.model import Receiver, Route
 from sidecar.rows import GroupRow, MemberRow, ToldRow
-
-_AT_ONCE = 0.0  # a flush that was due in 1970 comes with the first one
 
 
 class GroupRestorer:
-    """Rebuilds groups from their rows.
+    """Fills a ledger from rows.
 
-    Where the routes have changed since, each alert moves to the groups that take it now: a
-    receiver that knew of it is not told again, a new one is told of what fires, at once. An end
-    that nobody was told yet goes to the receiver it was meant for, if it still has a place.
+    Where routes or destinations have changed since, each alert moves to the groups that take it
+    now: who knew of it is not told again, who is new is told of what fires, at once. An end that
+    nobody was told yet goes to those it was meant for, if they still have a place. A channel that
+    was renamed is the same audience: so is what stands at the old one's place.
     """
 
-    def __init__(self, root: Route, groups: Groups) -> None:
+    def __init__(self, root: Route, receivers: Mapping[str, Receiver], groups: Groups) -> None:
         self._root = root
         self._groups = groups
         self._routes = {route.id: route for route in every_route(root)}
-        self._receivers = {route.receiver for route in self._routes.values()}
+        names = {route.receiver for route in self._routes.values()}
+        self._places = {name: list(destinations(receivers[name])) for name in names}
 
     def restore(
         self,
@@ -45,54 +47,72 @@ class GroupRestorer:
         members: Iterable[MemberRow],
         told: Iterable[ToldRow],
     ) -> None:
-        """Fill the groups; those of which nothing is stored stay as they are."""
+        """Rebuild every group."""
         told_of = {(row.receiver, row.group_id): row for row in told}
         members_of = _by_group(members)
         for row in groups:
-            group = self._group(row, told_of.get((row.receiver, row.id)))
-            group.members = _members(group, members_of.get(row.id, ()))
-            self._groups.add(group)
+            rows = members_of.get(row.id, [])
+            for group in self._groups_of(row, told_of.get((row.receiver, row.id))):
+                group.members = _members(group, rows)
+                self._adopt(group, row, rows)
         for group in list(self._groups.by_id.values()):
             self._reroute(group)
-        reckoned = {row.id: row.repeat_interval for row in groups}
-        for group in self._groups.by_id.values():
-            # What is due stands in the row, unless it is a repeat at an interval that changed.
-            same = reckoned.get(group.id) == group.route.repeat_interval
-            if group.next_flush is not None and same:
-                continue
-            if not any(member.unsent for member in group.members.values()):
-                self._groups.schedule(group, flush_for_repeat(group))
 
-    def _group(self, row: GroupRow, told: ToldRow | None) -> Group:
+    def _groups_of(self, row: GroupRow, told: ToldRow | None) -> Iterator[Group]:
+        """Yield the group of a row; one of an earlier version was for all its destinations."""
         labels: dict[str, str] = json.loads(row.labels)
-        id_ = route_id(row.id, labels)
-        kind = (
-            GroupKind(id_)
-            if id_ in (GroupKind.LATE.value, GroupKind.CLOSED.value)
-            else GroupKind.ROUTE
-        )
-        if kind is GroupKind.ROUTE:
-            # A route that is no more, or has another receiver, leaves only this much of itself.
-            route = self._routes.get(id_)
-            if route is None or route.receiver != row.receiver:
-                route = Route(id=id_, receiver=row.receiver)
-        else:
+        route_id, old = parts_of(row.id, labels)
+        places = self._places.get(row.receiver, [])
+        if old is not None:
+            same = [p for p in places if (p.integration, p.name) == (old.integration, old.name)]
+            places = same or [old]
+        for to in places or [NOWHERE]:
+            yield self._group(row, told, route_id, labels, to)
+
+    def _group(
+        self,
+        row: GroupRow,
+        told: ToldRow | None,
+        route_id: str,
+        labels: dict[str, str],
+        to: Destination,
+    ) -> Group:
+        digest = route_id in (GroupKind.LATE.value, GroupKind.CLOSED.value)
+        kind = GroupKind(route_id) if digest else GroupKind.ROUTE
+        route = self._routes.get(route_id)
+        if digest:
             route = digest_route(kind, self._root, row.receiver)
+        elif route is None or route.receiver != row.receiver:
+            # A route that is no more, or has another receiver, leaves only this much of itself.
+            route = Route(id=route_id, receiver=row.receiver)
         return Group(
-            id=row.id,
+            id=group_id(route, labels, to),
             route=route,
             labels=labels,
+            to=to,
             created=row.created,
             kind=kind,
             told=None if told is None else Told(told.change, told.at, told.reference),
             next_flush=row.next_flush,
+            sending=row.sending,
         )
+
+    def _adopt(self, group: Group, row: GroupRow, members: Sequence[MemberRow]) -> None:
+        if group.id == row.id:
+            self._groups.add(group)
+            return
+        found, group.members, group.sending = group.members, {}, ""
+        self._groups.add(group)
+        self._groups.touch(group)
+        for ident, member in found.items():
+            self._groups.put(group, ident, member)
+        self._groups.drop(row, [(one.rule, tuple(json.loads(one.by_key))) for one in members])
 
     def _reroute(self, group: Group) -> None:
         """Move the members that today's routes send elsewhere."""
-        stays = self._routes.get(group.route.id) is group.route
-        if group.kind is not GroupKind.ROUTE:
-            stays = group.receiver in self._receivers
+        stays = group.to in self._places.get(group.receiver, ())
+        if group.kind is GroupKind.ROUTE:
+            stays = stays and self._routes.get(group.route.id) is group.route
         astray = [
             (ident, member)
             for ident, member in group.members.items()
@@ -106,31 +126,41 @@ class GroupRestorer:
     def _takes(self, group: Group, member: Member) -> bool:
         labels = member.alert.labels
         routes = match_routes(self._root, labels)
-        return any(group_id(r, group_labels(r, labels)) == group.id for r in routes)
+        return any(group_id(r, group_labels(r, labels), group.to) == group.id for r in routes)
 
     def _move(self, old: Group, ident: Ident, member: Member) -> None:
         if old.kind is not GroupKind.ROUTE:
-            route = digest_route(old.kind, self._root, self._root.receiver)
-            labels = {"receiver": route.receiver}
-            self._place(self._groups.open(route, labels, old.created, old.kind), ident, member)
+            receiver = old.receiver if old.receiver in self._places else self._root.receiver
+            route = digest_route(old.kind, self._root, receiver)
+            to = self._heir(old, receiver) or self._places[receiver][0]
+            group = self._groups.open(route, {"receiver": receiver}, to, old.created, old.kind)
+            self._place(group, ident, member)
             return
         for route in match_routes(self._root, member.alert.labels):
             labels = group_labels(route, member.alert.labels)
-            if route.receiver == old.receiver:
-                group = self._groups.open(route, labels, old.created)
-                group.told = group.told or old.told
-                self._place(group, ident, member)
-            elif member.stage is Stage.FIRING:
-                afresh = replace(member, open=False, unsent=True, fired=1, escalated_here=False)
-                self._place(self._groups.open(route, labels, old.created), ident, afresh)
+            heir = self._heir(old, route.receiver) if route.receiver == old.receiver else None
+            for to in self._places[route.receiver]:
+                if to == heir:
+                    group = self._groups.open(route, labels, to, old.created)
+                    group.told = group.told or old.told
+                    self._place(group, ident, member)
+                elif member.stage is Stage.FIRING and route.receiver != old.receiver:
+                    news = replace(member, open=False, unsent=True, fired=1, escalated_here=False)
+                    self._place(self._groups.open(route, labels, to, old.created), ident, news)
+
+    def _heir(self, old: Group, receiver: str) -> Destination | None:
+        """Return the destination that is today what a group's was."""
+        places = self._places[receiver]
+        kin = [to for to in places if to.integration == old.to.integration]
+        named = [to for to in kin if to.name == old.to.name]
+        renamed = [to for to in kin if to.place == old.to.place]
+        return next(iter([*named, *renamed]), None)
 
     def _place(self, group: Group, ident: Ident, member: Member) -> None:
         if ident in group.members:
             return
-        # The told number of its new group knows nothing of it: what is unsent, waits.
+        # The told number of its new group knows nothing of it: what is news, waits.
         self._groups.put(group, ident, replace(member, waiting=member.unsent))
-        if member.unsent:
-            self._groups.schedule(group, _AT_ONCE)
 
 
 def _by_group(rows: Iterable[MemberRow]) -> dict[str, list[MemberRow]]:

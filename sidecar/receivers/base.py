@@ -22,11 +22,12 @@ from sidecar.render.renderer import Rendering
 
 
 class Verdict(StrEnum):
-    """What to do about a failure (field's classes A to D)."""
+    """What to do about a failure."""
 
     RETRY = "retry"  # the same again later
     REPAIR = "repair"  # once more as plain text
-    DEAD = "dead"  # this destination will not take it; stop and say so
+    PARK = "park"  # somebody has to mend something: slowly again, until they have
+    DEAD = "dead"  # nobody can be asked any more
 
 
 class FailureKind(StrEnum):

@@ -65,7 +65,8 @@ class MessageRenderer:
         """Yield a message for each receiver and group that was told something at `moment`."""
         together: dict[tuple[str, str], list[Notification]] = {}
         for row in moment.step.outbox:
-            together.setdefault((row.receiver, row.group_id), []).append(_notification(row))
+            one = _notification(row)
+            together.setdefault((one.receiver, one.group), []).append(one)
         for notifications in together.values():
             yield self._message(notifications)
 

@@ -172,6 +172,7 @@ MIGRATIONS = (
         PRIMARY KEY (seq)
     );
     """,
+    "ALTER TABLE groups ADD COLUMN sending TEXT NOT NULL DEFAULT '';",
 )
 VERSION = len(MIGRATIONS)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from sidecar.deliver.retry import interrupted
+from sidecar.deliver.retry import ASKED_TO_WAIT, LONGEST_WAIT, interrupted
 from sidecar.rows import Delta, OutboxRow, Row
 from sidecar.store import schema as fault
 from sidecar.store.schema import APPLICATION_ID, R, StoreError, migrate, storable, table_of
@@ -85,20 +85,43 @@ class Store:
                 self._write(table_of(row).delete, keys)
             self._upsert(delta.rows)
 
-    def outbox_due(self, now: float, limit: int) -> list[OutboxRow]:
-        """Return up to `limit` unclaimed messages to be sent by `now`, in order of their time."""
+    def outbox_due(self, now: float) -> list[OutboxRow]:
+        """Return for each destination the first unclaimed message to be sent by `now`.
+
+        What would wait longer than anything may was put off before the clock was set back.
+        """
         return self._find(
             OutboxRow,
-            "WHERE outcome = '' AND claimed_at IS NULL AND next_at <= ?"
-            " ORDER BY next_at, created, rowid LIMIT ?",
-            (now, limit),
+            "WHERE rowid IN (SELECT min(rowid) FROM outbox"
+            " WHERE outcome = '' AND claimed_at IS NULL AND (next_at <= ? OR next_at > ?)"
+            " GROUP BY integration, destination)"
+            " ORDER BY next_at, created, rowid",
+            (now, now + LONGEST_WAIT),
         )
+
+    def pauses(self, now: float) -> dict[tuple[str, str], float]:
+        """Return for how many seconds from `now` a destination asked to be left alone."""
+        with self._failures():
+            found = self._db.execute(
+                "SELECT integration, destination, max(next_at) - ? FROM outbox WHERE outcome = ''"
+                " AND detail LIKE ? AND next_at > ? AND next_at <= ?"
+                " GROUP BY integration, destination",
+                (now, f"%{ASKED_TO_WAIT}%", now, now + LONGEST_WAIT),
+            )
+            return {(kind, name): seconds for kind, name, seconds in found}
 
     def save_outbox(self, rows: Sequence[OutboxRow]) -> None:
         """Write messages in a transaction of their own. Raises as `commit`."""
         if rows:
             with self._transaction():
                 self._upsert(rows)
+
+    def hurry(self, now: float) -> None:
+        """Let no message wait longer than until `now`. Raises as `commit`."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE outbox SET next_at = ? WHERE outcome = '' AND next_at > ?", (now, now)
+            )
 
     def release_claims(self) -> list[OutboxRow]:
         """Free the messages whose attempt a crash cut off, and return them as they now stand.

@@ -57,8 +57,8 @@ def test_what_follows_from_an_outcome(outcome: Outcome, decision: NextStep) -> N
     assert decided(outbox_row(), outcome) == decision
 
 
-def test_without_quick_retries_the_delays_double_up_to_five_minutes() -> None:
-    assert delays(quick=0) == [15, 30, 60, 120, 240, 300, 300, 300, 300, 300]
+def test_without_quick_retries_the_delays_double_up_to_four_minutes() -> None:
+    assert delays(quick=0) == [15, 30, 60, 120, 240, 240, 240, 240, 240, 240]
 
 
 def test_quick_retries_come_first_within_seconds() -> None:
@@ -70,7 +70,7 @@ def test_jitter_adds_up_to_a_fifth() -> None:
 
 
 def test_a_thousand_failures_are_no_overflow() -> None:
-    assert pause(DOWN, 10_000, quick_retries=0, jitter=0.0) == 300.0
+    assert pause(DOWN, 10_000, quick_retries=0, jitter=0.0) == 240.0
 
 
 def test_the_attempts_of_the_row_choose_the_delay() -> None:
@@ -96,9 +96,18 @@ def test_a_rate_limit_without_a_wish_backs_off() -> None:
     assert decided(outbox_row(), silent) == RetryAt(NOW + 15.0, counted=False)
 
 
-def test_a_payload_refused_as_plain_text_too_is_dead() -> None:
-    decision = decided(outbox_row(plain=True), BAD)
-    assert decision == Dead("HTTP 400 invalid_blocks, also as plain text")
+def test_a_payload_refused_as_plain_text_too_waits_for_somebody() -> None:
+    assert decided(outbox_row(plain=True), BAD) == RetryAt(NOW + 15.0)
+
+
+def test_what_somebody_has_to_mend_is_not_tried_quickly() -> None:
+    parked = Failed(FailureKind.AUTH, Verdict.PARK, "HTTP 200 invalid_auth")
+    assert decided(outbox_row(), parked) == RetryAt(NOW + 15.0)
+
+
+def test_a_wish_to_wait_for_a_year_is_bounded() -> None:
+    limited = Failed(FailureKind.RATE_LIMITED, Verdict.RETRY, "", retry_after=31_536_000.0)
+    assert decided(outbox_row(), limited) == RetryAt(NOW + 900.0, counted=False)
 
 
 @pytest.mark.parametrize(
@@ -166,12 +175,16 @@ def test_a_detail_is_one_line_of_bounded_length() -> None:
 
 def test_an_interrupted_row_is_free_due_as_before_and_in_doubt() -> None:
     row = interrupted(outbox_row(attempt=1, next_at=5.0))
-    assert (row.claimed_at, row.next_at, row.attempt) == (None, 5.0, 2)
+    assert (row.claimed_at, row.next_at, row.attempt) == (None, 5.0, 1)
     assert row.detail.startswith("ambiguous: ")
 
 
 def test_a_row_within_its_time_is_not_expired() -> None:
-    assert expire(outbox_row(expires_at=NOW), NOW - 0.1) is None
+    assert expire(outbox_row(attempt=1, expires_at=NOW), NOW - 0.1) is None
+
+
+def test_each_row_gets_an_attempt_however_late() -> None:
+    assert expire(outbox_row(attempt=0, expires_at=NOW), NOW) is None
 
 
 def test_an_expired_row_dies_without_counting_an_attempt() -> None:
@@ -179,7 +192,7 @@ def test_an_expired_row_dies_without_counting_an_attempt() -> None:
     outcome = expire(row, NOW)
     assert outcome is not None
     dead = after(row, outcome)
-    assert (dead.outcome, dead.attempt) == ("dead", 3)
+    assert (dead.outcome, dead.attempt) == ("expired", 3)
     assert dead.detail == "expired after 3 failed attempts, the last: connect: refused"
 
 

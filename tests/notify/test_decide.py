@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sidecar.notify.decide import Choice, decide, flush_for_repeat, flush_for_unsent, next_flush
-from sidecar.notify.group import Group, GroupKind, Told
+from sidecar.notify.group import NOWHERE, Group, GroupKind, Told
 from sidecar.notify.member import Member, Stage
 from sidecar.notify.model import Reason
 from sidecar.rules.alert import Alert, AlertState
@@ -39,7 +39,9 @@ def known(org: str = "k") -> Member:
 
 def group(members: Sequence[Member], told: Told | None = TOLD, **more: Any) -> Group:
     found = {(m.alert.name, m.alert.key): m for m in members}
-    return Group(id="g", route=ROUTE, labels={}, created=T0, members=found, told=told, **more)
+    return Group(
+        id="g", route=ROUTE, labels={}, to=NOWHERE, created=T0, members=found, told=told, **more
+    )
 
 
 FIRING, LEFT, ENDED = Stage.FIRING, Stage.LEFT, Stage.ENDED

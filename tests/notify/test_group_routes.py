@@ -3,7 +3,15 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from sidecar.notify.group import every_route, group_id, group_labels, match_routes, route_id
+from sidecar.notify.group import (
+    NOWHERE,
+    Destination,
+    every_route,
+    group_id,
+    group_labels,
+    match_routes,
+    parts_of,
+)
 from support.notify import route
 
 TREE = route(
@@ -57,13 +65,19 @@ def test_three_dots_group_by_every_label() -> None:
 
 
 def test_the_group_id_does_not_depend_on_the_order_of_labels() -> None:
-    assert group_id(TREE, {"a": "1", "b": "2"}) == group_id(TREE, {"b": "2", "a": "1"})
+    one, other = {"a": "1", "b": "2"}, {"b": "2", "a": "1"}
+    assert group_id(TREE, one, NOWHERE) == group_id(TREE, other, NOWHERE)
 
 
-@given(st.text(), st.dictionaries(st.text(), st.text()), st.dictionaries(st.text(), st.text()))
-def test_group_ids_are_distinct_and_give_the_route_back(
-    id_: str, labels: dict[str, str], others: dict[str, str]
+@given(
+    st.text(),
+    st.dictionaries(st.text(), st.text()),
+    st.dictionaries(st.text(), st.text()),
+    st.text(),
+)
+def test_group_ids_are_distinct_and_give_their_parts_back(
+    id_: str, labels: dict[str, str], others: dict[str, str], name: str
 ) -> None:
-    some = route(id_, "x")
-    assert (group_id(some, labels) == group_id(some, others)) == (labels == others)
-    assert route_id(group_id(some, labels), labels) == id_
+    some, to = route(id_, "x"), Destination(3, "slack", 0, name, send_resolved=True)
+    assert (group_id(some, labels, to) == group_id(some, others, to)) == (labels == others)
+    assert parts_of(group_id(some, labels, to), labels) == (id_, to)

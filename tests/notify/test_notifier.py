@@ -488,7 +488,7 @@ def test_nothing_changed_means_no_rows() -> None:
 def test_flushing_a_large_group_writes_one_told_row_and_no_member() -> None:
     desk, world = Desk(route("{}", "team", group_wait=30.0, group_by=())), World()
     desk.step(T0, *(world.fire(f"org{n}") for n in range(50)))
-    desk.notifier.flush(T0 + 30, caught_up=True)
+    desk.notifier.flush(T0 + 30, caught_up=True, at_once=True)
     kinds = [type(row) for row in desk.notifier.drain().delta.rows]
     assert (kinds.count(ToldRow), kinds.count(MemberRow)) == (1, 0)
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import pytest
 
 from sidecar.batch import ReadBatch
@@ -15,7 +16,7 @@ from sidecar.config.settings import Config
 from sidecar.core import NOTHING_STORED, Core
 from sidecar.notify.model import Route
 from sidecar.parse.event import Chunk, LogFormat
-from sidecar.rows import Row
+from sidecar.rows import SENT, OutboxRow, Row
 from sidecar.simulate.messages import ToldAlert, difference
 from sidecar.simulate.replay import History, Replay
 from sidecar.simulate.simulation import Simulation
@@ -237,11 +238,17 @@ def stepped(config_: Config, name: str) -> list[str]:
         by_time.setdefault(stamp.timestamp(), []).append(text)
     core = Core(config_)
     core.restore(NOTHING_STORED, min(by_time))
-    sent = []
+    sent: list[OutboxRow] = []
+
+    def step(read: ReadBatch, at: float) -> None:
+        for row in core.step(read, at).outbox:
+            core.notifier.end(msgspec.structs.replace(row, outcome=SENT), at)
+            sent.append(row)
+
     for at, lines in sorted(by_time.items()):
         while (due := core.next_deadline()) is not None and due <= at:
-            sent += core.step(_read(), due).outbox
-        sent += core.step(_read(*lines), at).outbox
+            step(_read(), due)
+        step(_read(*lines), at)
     return [row.payload for row in sent]
 
 

@@ -190,8 +190,8 @@ def test_commits_are_synced_to_the_disk_before_they_return(store: Store) -> None
 # --- the outbox
 
 
-def due(store: Store, now: float, limit: int = 10) -> list[str]:
-    return [row.id for row in store.outbox_due(now, limit)]
+def due(store: Store, now: float) -> list[str]:
+    return [row.id for row in store.outbox_due(now)]
 
 
 def waiting(name: str, **changes: object) -> OutboxRow:
@@ -213,34 +213,48 @@ def test_a_message_is_not_due(store: Store, row: OutboxRow) -> None:
     assert due(store, 1000.0) == []
 
 
-def test_due_messages_come_in_order_of_time_then_of_making_then_of_arrival(store: Store) -> None:
+def test_the_first_that_is_due_comes_for_each_destination(store: Store) -> None:
     rows = [
         waiting("later", next_at=1002.0),
-        waiting("z", next_at=1001.0, created=900.0),
-        waiting("a", next_at=1001.0, created=900.0),
-        waiting("old", next_at=1001.0, created=800.0),
+        waiting("first", next_at=1001.0),
+        waiting("second", next_at=1000.0),
+        waiting("other", next_at=1000.5, destination="#other"),
+        waiting("mail", next_at=1000.5, integration="email"),
     ]
     store.save_outbox(rows)
-    assert due(store, 1002.0) == ["old", "z", "a", "later"]
+    assert due(store, 1001.0) == ["other", "mail", "first"]
 
 
 def test_saving_a_message_again_keeps_its_place(store: Store) -> None:
     store.save_outbox([waiting("first"), waiting("second")])
     store.save_outbox([waiting("first", attempt=1)])
-    assert due(store, 1000.0) == ["first", "second"]
+    assert due(store, 1000.0) == ["first"]
 
 
-def test_no_more_than_the_limit_are_due(store: Store) -> None:
-    store.save_outbox([waiting(f"n{n}") for n in range(5)])
-    assert due(store, 1000.0, limit=3) == ["n0", "n1", "n2"]
+def test_what_waits_for_longer_than_anything_may_is_due(store: Store) -> None:
+    store.save_outbox([waiting("a year", next_at=1000.0 + 365 * 86_400.0)])
+    assert due(store, 1000.0) == ["a year"]
+
+
+def test_a_new_configuration_lets_nothing_wait(store: Store) -> None:
+    store.save_outbox([waiting("a", next_at=1300.0)])
+    store.hurry(1000.0)
+    assert due(store, 1000.0) == ["a"]
+
+
+def test_it_is_known_how_long_a_destination_asked_to_be_left_alone(store: Store) -> None:
+    limited = {"next_at": 1090.0, "detail": "rate_limited: HTTP 429"}
+    rows = [waiting("a", **limited), waiting("b", next_at=1200.0, detail="connect: refused")]
+    store.save_outbox(rows)
+    assert store.pauses(1000.0) == {("slack", "#alerts"): 90.0}
 
 
 def test_a_claim_found_at_start_is_freed_and_marked(store: Store) -> None:
     store.save_outbox([outbox_row("cut off"), waiting("waiting"), outbox_row("x", outcome="sent")])
     freed = store.release_claims()
-    assert [(row.id, row.claimed_at, row.attempt) for row in freed] == [("cut off", None, 1)]
+    assert [(row.id, row.claimed_at, row.attempt) for row in freed] == [("cut off", None, 0)]
     assert freed[0].detail.startswith("ambiguous: ")
-    assert due(store, 1000.0) == ["cut off", "waiting"]
+    assert due(store, 1000.0) == ["cut off"]
 
 
 def test_the_backlog_counts_what_is_neither_sent_nor_dead(store: Store) -> None:

@@ -12,7 +12,7 @@ import re
 import signal
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
@@ -106,28 +106,23 @@ class DyingStore(Store):
         db.set_trace_callback(self._begins)
 
     def commit(self, delta: Delta) -> None:
-        Fuse.at(Boundary.BEFORE_TRANSACTION)
-        self._statements = {
-            "INSERT INTO files": Boundary.TRANSACTION_BEGUN,
-            "INSERT INTO series": Boundary.POSITIONS_WRITTEN,
-            "INSERT INTO outbox": Boundary.OUTBOX_INSERTED,
-            "COMMIT": Boundary.BEFORE_COMMIT,
-        }
-        super().commit(delta)
-        Fuse.at(Boundary.AFTER_TRANSACTION)
-
-    def save_outbox(self, rows: Sequence[OutboxRow]) -> None:
-        sent = [row for row in rows if row.outcome == "sent"]
-        self._statements = {}
-        if sent:
-            Fuse.at(Boundary.BEFORE_OUTCOME)
-            self._statements = {
+        sent = any(isinstance(row, OutboxRow) and row.outcome == "sent" for row in delta.rows)
+        Fuse.at(Boundary.BEFORE_OUTCOME if sent else Boundary.BEFORE_TRANSACTION)
+        self._statements = (
+            {
                 "INSERT INTO outbox": Boundary.OUTCOME_INSERTED,
                 "COMMIT": Boundary.OUTCOME_COMMIT,
             }
-        super().save_outbox(rows)
-        if sent:
-            Fuse.at(Boundary.AFTER_OUTCOME)
+            if sent
+            else {
+                "INSERT INTO files": Boundary.TRANSACTION_BEGUN,
+                "INSERT INTO series": Boundary.POSITIONS_WRITTEN,
+                "INSERT INTO outbox": Boundary.OUTBOX_INSERTED,
+                "COMMIT": Boundary.BEFORE_COMMIT,
+            }
+        )
+        super().commit(delta)
+        Fuse.at(Boundary.AFTER_OUTCOME if sent else Boundary.AFTER_TRANSACTION)
 
     def _begins(self, statement: str) -> None:
         for beginning, boundary in self._statements.items():

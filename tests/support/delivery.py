@@ -1,7 +1,7 @@
 """The worker's surroundings in memory: a clock that a test moves, an outbox, a plain renderer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from sidecar.deliver.worker import Attempt, Worker, connected
+from sidecar.deliver.worker import Attempt, Destination, Worker, connected
 from sidecar.notify.model import Rate, Receiver
 from sidecar.receivers.base import Rendered
 from sidecar.receivers.email import EMAIL
@@ -84,15 +84,32 @@ class MemoryOutbox:
         self.rows = {row.id: row for row in rows}
         self.saves: list[list[OutboxRow]] = []
         self.looks = 0
+        self.asked: dict[Destination, float] = {}
 
-    async def due(self, now: float, limit: int) -> list[OutboxRow]:
+    async def claim(
+        self, now: float, busy: Collection[Destination], room: Mapping[str, int]
+    ) -> list[OutboxRow]:
         self.looks += 1
-        rows = [
-            r
-            for r in self.rows.values()
-            if not r.outcome and r.claimed_at is None and r.next_at <= now
+        first: dict[Destination, OutboxRow] = {}
+        for row in self.rows.values():
+            key = (row.integration, row.destination)
+            if not row.outcome and row.claimed_at is None and row.next_at <= now:
+                first.setdefault(key, row)
+        free = [
+            msgspec.structs.replace(r, claimed_at=now) for k, r in first.items() if k not in busy
         ]
-        return sorted(rows, key=lambda row: (row.next_at, row.created))[:limit]
+        left, rows = dict(room), []
+        for row in free:
+            left[row.integration] = left.get(row.integration, 1) - 1
+            if left[row.integration] >= 0:
+                rows.append(row)
+        if rows:
+            await self.save(rows)
+        return rows
+
+    async def pauses(self, now: float) -> Mapping[Destination, float]:
+        del now
+        return self.asked
 
     async def save(self, rows: Sequence[OutboxRow]) -> None:
         self.saves.append(list(rows))
@@ -193,6 +210,7 @@ class Bench:
             jitter=jitter,
             **limits,
         )
+        self.worker._started = 0.0  # it has run for long
 
     def offer(self, *rows: OutboxRow) -> None:
         """Do what a step does: write the rows, claimed, then offer them."""

@@ -87,8 +87,8 @@ CASES = {
                 (Answer(429), FailureKind.RATE_LIMITED, Verdict.RETRY),
                 (Answer(ending=Ending.DROP), FailureKind.CONNECTION_LOST, Verdict.RETRY),
                 (Answer(body="invalid_blocks"), FailureKind.PAYLOAD, Verdict.REPAIR),
-                (Answer(body="channel_not_found"), FailureKind.DESTINATION, Verdict.DEAD),
-                (Answer(body="token_revoked"), FailureKind.AUTH, Verdict.DEAD),
+                (Answer(body="channel_not_found"), FailureKind.DESTINATION, Verdict.PARK),
+                (Answer(body="token_revoked"), FailureKind.AUTH, Verdict.PARK),
             ),
         ),
         Case(
@@ -102,9 +102,9 @@ CASES = {
             (
                 (("MAIL", "451 4.3.0 later"), FailureKind.SERVER_ERROR, Verdict.RETRY),
                 (("EHLO", Hangup.DROP), FailureKind.CONNECTION_LOST, Verdict.RETRY),
-                (("RCPT", "550 5.1.1 unknown"), FailureKind.DESTINATION, Verdict.DEAD),
-                (("AUTH", "535 5.7.8 no", "535 5.7.8 no"), FailureKind.AUTH, Verdict.DEAD),
-                (("END", "554 5.7.1 spam"), FailureKind.PAYLOAD, Verdict.DEAD),
+                (("RCPT", "550 5.1.1 unknown"), FailureKind.DESTINATION, Verdict.PARK),
+                (("AUTH", "535 5.7.8 no", "535 5.7.8 no"), FailureKind.AUTH, Verdict.PARK),
+                (("END", "554 5.7.1 spam"), FailureKind.PAYLOAD, Verdict.PARK),
             ),
         ),
         Case(
@@ -117,7 +117,7 @@ CASES = {
                 (Answer(503), FailureKind.SERVER_ERROR, Verdict.RETRY),
                 (Answer(429), FailureKind.RATE_LIMITED, Verdict.RETRY),
                 (Answer(400), FailureKind.PAYLOAD, Verdict.REPAIR),
-                (Answer(403), FailureKind.AUTH, Verdict.DEAD),
+                (Answer(403), FailureKind.AUTH, Verdict.PARK),
             ),
         ),
     )

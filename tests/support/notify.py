@@ -155,6 +155,7 @@ class Desk:
         self.table = Table()
         self.notifier = Notifier(root, self.receivers)
         self.decisions: list[GroupDecision] = []
+        self._now = 0.0
 
     def restart(self, root: Route | None = None) -> None:
         self.root = root or self.root
@@ -164,14 +165,16 @@ class Desk:
             self.table.load(MemberRow),
             self.table.load(ToldRow),
             self.table.load(CooldownRow),
+            self._now,
         )
 
     def step(
         self, now: float, *transitions: Transition, caught_up: bool = True
     ) -> list[Notification]:
         """Take, flush, commit; return the messages in the order in which they were decided."""
+        self._now = now
         self.notifier.add(transitions, now)
-        self.notifier.flush(now, caught_up=caught_up)
+        self.notifier.flush(now, caught_up=caught_up, at_once=True)
         drained = self.notifier.drain()
         self.table.commit(drained.delta)
         self.table.commit(Delta(rows=[*drained.outbox]))

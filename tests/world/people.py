@@ -63,7 +63,10 @@ class People:
             ended = self.ended.get((said.alert, said.episode))
             if ended is not None and at - ended > STALE_SECONDS:
                 self._wrong("stale firing", f"{who}, which it was until {ended:.0f}")
-        if said.status in ("resolved", "unseen") and (last is None or last.status not in _OPEN):
+        # One whose end the sender does not know to have arrived still fires to him.
+        known = last is not None and (last.status in _OPEN or not story[-1].clear)
+        known = known or (last is not None and _same(last, said))
+        if said.status in ("resolved", "unseen") and not known:
             self._wrong("bare resolved", f"{who}, and never heard that it fired")
         again = last is not None and _same(last, said) and said.reason not in _NAMED
         if again and all(h.clear for h in story if _same(h.said, said)):

@@ -231,11 +231,14 @@ class SimulatedDaemon(Daemon):
         self._client = client
         self._draw = jitter
         self._ended = ended
+        self.changed_at = 0.0
         self._log_waker = _Quiet()  # type: ignore[assignment]
         self._raw: sqlite3.Connection = self._store._db
         self._store._db = FaultyConnection(self._raw, disk)  # type: ignore[assignment]
 
     def _note(self, step: Step) -> None:
+        if step.transitions:
+            self.changed_at = self.clock.monotonic()
         for transition in step.transitions:
             if transition.kind.value in ("resolved", "expired", "closed"):
                 alert = transition.alert
@@ -265,7 +268,7 @@ class SimulatedDaemon(Daemon):
         return Worker(
             self.config.receivers,
             Renderer({}, core.redactor),
-            StoredOutbox(self._store, self._thread, self.clock, self.telemetry),
+            StoredOutbox(self._store, self._pump, self._thread, self.clock, self.telemetry),
             kinds=self.config.kinds,
             clock=self.clock,
             report=self.telemetry.attempted,
@@ -288,8 +291,7 @@ class SimulatedDaemon(Daemon):
         """Do what a poll does that finds something."""
         if self.running:
             self._pump.wake()
-            self._worker._looks.insert(0, 0.0)
-            self._worker._wake.set()
+            self._worker._look_in(0.0)
 
     async def edit(self, settings: Settings) -> bool:
         """Take an edited configuration over; return whether that worked."""

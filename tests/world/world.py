@@ -38,8 +38,9 @@ from world.product import (
 from world.script import Action, Script, written
 from world.servers import Mail, Slack, Weather
 
-# From calm on, everybody knows within this: a cooldown may hold back a repeat for as long.
-SETTLE = max(GROUP_WAIT + GROUP_INTERVAL, COOLDOWN) + 60.0
+# From calm on, everybody knows within this: a row that failed is tried again within 5 minutes, and
+# from then on a cooldown may hold back what came since.
+SETTLE = 300.0 + max(GROUP_WAIT + GROUP_INTERVAL, COOLDOWN) + 60.0
 # So long a look at all that a poll would have found may take.
 POLL = 2.0
 # So long a process that was asked to stop may take.
@@ -83,6 +84,8 @@ class World:
             self.loop.run_until_complete(self._play())
         except (Spins, Stuck) as error:
             self._fault("spins", f"at {self.loop.time():.0f}: {error!r}")
+            if self.daemon is not None:
+                self.daemon.vanish()
         finally:
             asyncio.set_event_loop(None)
             self.loop.close()
@@ -171,6 +174,9 @@ class World:
         if self.daemon is None:
             self._fault("crash", "the daemon is down at rest")
             return
+        # What escalates by itself meanwhile is news as well.
+        while self.loop.time() < (rest := self.daemon.changed_at + SETTLE):
+            await self._until(rest + 1.0)
         self.daemon.look()
         await asyncio.sleep(POLL)
         self.people.judge(self.daemon.firing(), {"team", "pager"})

@@ -27,25 +27,26 @@ class SmtpPhase(StrEnum):
 # and may be over once a person has looked, so these are tried again.
 _REFUSED = {
     SmtpPhase.CONNECT: (FailureKind.CONNECT, Verdict.RETRY),
-    SmtpPhase.HELLO: (FailureKind.OTHER, Verdict.DEAD),
+    SmtpPhase.HELLO: (FailureKind.OTHER, Verdict.PARK),
     SmtpPhase.TLS: (FailureKind.TLS, Verdict.RETRY),
-    SmtpPhase.LOGIN: (FailureKind.AUTH, Verdict.DEAD),
-    SmtpPhase.SENDER: (FailureKind.OTHER, Verdict.DEAD),
-    SmtpPhase.RECIPIENT: (FailureKind.DESTINATION, Verdict.DEAD),
-    SmtpPhase.DATA: (FailureKind.PAYLOAD, Verdict.DEAD),
+    SmtpPhase.LOGIN: (FailureKind.AUTH, Verdict.PARK),
+    SmtpPhase.SENDER: (FailureKind.OTHER, Verdict.PARK),
+    SmtpPhase.RECIPIENT: (FailureKind.DESTINATION, Verdict.PARK),
+    SmtpPhase.DATA: (FailureKind.PAYLOAD, Verdict.PARK),
 }
 
 
 def classify(phase: SmtpPhase, code: int) -> tuple[FailureKind, Verdict]:
     """Return what a reply code refuses in a phase.
 
-    4yz may be tried again, 5yz not (RFC 5321 section 4.2.1); 552 to a recipient stands for 452
+    4yz may be tried again, 5yz only once somebody mended something, or a server its mind (RFC 5321
+    section 4.2.1; some greylist with 550); 552 to a recipient stands for 452
     (section 4.5.3.1.10); 530, 534, 535 and 538 are about credentials (RFC 4954 section 6).
     """
     if code // 100 != 5 or (phase is SmtpPhase.RECIPIENT and code == _EXCEEDED_STORAGE):  # noqa: PLR2004 - 5yz
         return (FailureKind.SERVER_ERROR, Verdict.RETRY)
     if code in _CREDENTIALS:
-        return (FailureKind.AUTH, Verdict.DEAD)
+        return (FailureKind.AUTH, Verdict.PARK)
     return _REFUSED[phase]
 
 
@@ -72,13 +73,13 @@ def failure(phase: SmtpPhase, error: Exception, secrets: Iterable[str]) -> Faile
             return Failed(FailureKind.TLS, Verdict.RETRY, detail)
         case aiosmtplib.SMTPException() if phase is SmtpPhase.LOGIN:
             detail = "the server offers no way of login that we know"
-            return Failed(FailureKind.AUTH, Verdict.DEAD, detail)
+            return Failed(FailureKind.AUTH, Verdict.PARK, detail)
         case ValueError() if phase is SmtpPhase.RECIPIENT:
             detail = "not an address that SMTP can carry"
-            return Failed(FailureKind.DESTINATION, Verdict.DEAD, detail)
+            return Failed(FailureKind.DESTINATION, Verdict.PARK, detail)
         case _:
             detail = f"the settings cannot be used as they are written ({phase})"
-            return Failed(FailureKind.OTHER, Verdict.DEAD, detail)
+            return Failed(FailureKind.OTHER, Verdict.PARK, detail)
 
 
 def _of_connection(phase: SmtpPhase, error: OSError) -> FailureKind:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
 
@@ -51,16 +52,17 @@ _ERRORS: dict[tuple[FailureKind, Verdict], tuple[str, ...]] = {
         "msg_too_long", "msg_blocks_too_long", "invalid_arguments", "invalid_json",
         "json_not_object", "markdown_text_conflict",
     ),
-    (FailureKind.DESTINATION, Verdict.DEAD): (
+    (FailureKind.DESTINATION, Verdict.PARK): (
         "action_prohibited", "user_not_found", "channel_not_found", "channel_is_archived",
         "is_archived", "not_in_channel", "posting_to_general_channel_denied",
         "cannot_reply_to_message", "as_user_not_supported", "messages_tab_disabled",
         "team_access_not_granted", "ekm_access_denied", "no_permission",
     ),
-    (FailureKind.AUTH, Verdict.DEAD): (
+    (FailureKind.AUTH, Verdict.PARK): (
         "invalid_token", "no_service", "no_service_id", "no_team", "no_active_hooks",
         "team_disabled", "invalid_auth", "not_authed", "account_inactive", "token_revoked",
         "token_expired", "missing_scope", "not_allowed_token_type", "access_denied",
+        "accesslimited", "org_login_required",
     ),
 }  # fmt: skip
 _BY_ERROR = {error: how for how, errors in _ERRORS.items() for error in errors}
@@ -68,19 +70,17 @@ _BY_ERROR = {error: how for how, errors in _ERRORS.items() for error in errors}
 _MAYBE_DONE = frozenset({"internal_error", "fatal_error"})
 _BY_STATUS = {
     400: (FailureKind.PAYLOAD, Verdict.REPAIR),
-    401: (FailureKind.AUTH, Verdict.DEAD),
-    403: (FailureKind.AUTH, Verdict.DEAD),
-    404: (FailureKind.DESTINATION, Verdict.DEAD),
+    401: (FailureKind.AUTH, Verdict.RETRY),
+    403: (FailureKind.AUTH, Verdict.RETRY),
+    404: (FailureKind.DESTINATION, Verdict.RETRY),
     408: (FailureKind.TIMEOUT, Verdict.RETRY),
-    410: (FailureKind.DESTINATION, Verdict.DEAD),
+    410: (FailureKind.DESTINATION, Verdict.RETRY),
     413: (FailureKind.PAYLOAD, Verdict.REPAIR),
     425: (FailureKind.SERVER_ERROR, Verdict.RETRY),
     429: (FailureKind.RATE_LIMITED, Verdict.RETRY),
 }
-# A proxy's detour passes; a permanent move is for a person to write down (RFC 9110, 15.4).
-_MOVED_FOR_NOW = frozenset({302, 303, 307})
 # Only a word of this shape is Slack's error; a proxy's page may repeat the URL it was asked for.
-_PAGE = "a_page_instead_of_an_answer"
+_NOT_SLACK = "an answer that is not Slack's"
 _ERROR_WORD = re.compile(r"[a-z][a-z_]{1,60}")
 
 
@@ -111,22 +111,30 @@ def build(config: SlackConfig, payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def classify(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
-    """Return what an answer means. HTTP 200 with `ok: false` is a failure.
+    """Return what an answer means. HTTP 200 is a success only if the body says so.
 
     The body is a JSON object (the API, rate limits) or a bare word (webhooks: `ok` or an error).
     """
     answer = _answer(body)
-    error = _error(answer)
-    if _is_success(status) and (error is None or (answer == error and error not in _BY_ERROR)):
+    if httpx.codes.is_success(status) and _accepts(answer):
         return Sent(str(answer.get("ts", "")) if isinstance(answer, dict) else "")
+    error = _error(answer)
     kind, verdict = _judge(status, error)
+    unclear = httpx.codes.is_success(status) and error is None
     return Failed(
         kind,
         verdict,
-        f"HTTP {status} {error or ''}".rstrip(),
+        f"HTTP {status} {error or (_NOT_SLACK if unclear else '')}".rstrip(),
         retry_after=_retry_after(headers, answer),
-        ambiguous=error in _MAYBE_DONE or status == httpx.codes.GATEWAY_TIMEOUT,
+        ambiguous=unclear or error in _MAYBE_DONE or status == httpx.codes.GATEWAY_TIMEOUT,
     )
+
+
+def _accepts(answer: dict[str, Any] | str) -> bool:
+    """Tell whether an answer says that the message was taken: Slack's words, or a work-alike's."""
+    if isinstance(answer, str):
+        return answer == "ok"
+    return answer.get("ok") is True or answer.get("success") is True
 
 
 async def send(
@@ -211,7 +219,7 @@ def _unanswered(error: Exception) -> Failed:
         case _:
             # httpx would not even try: a line break in the token, a URL that is none.
             return Failed(
-                FailureKind.AUTH, Verdict.DEAD, "the URL or token cannot be used as it is written"
+                FailureKind.AUTH, Verdict.PARK, "the URL or token cannot be used as it is written"
             )
 
 
@@ -238,8 +246,6 @@ def _answer(body: bytes) -> dict[str, Any] | str:
 def _error(answer: dict[str, Any] | str) -> str | None:
     """Return the error an answer names, a word that is safe to show; None where it names none."""
     if isinstance(answer, str):
-        if answer.startswith("<"):
-            return _PAGE
         return answer if _ERROR_WORD.fullmatch(answer) and answer != "ok" else None
     if answer.get("ok") is False or answer.get("error"):
         named = str(answer.get("error"))
@@ -248,31 +254,43 @@ def _error(answer: dict[str, Any] | str) -> str | None:
 
 
 def _judge(status: int, error: str | None) -> tuple[FailureKind, Verdict]:
+    """Return what a refusal means.
+
+    What names no error is not from Slack: a proxy, a portal or a page of maintenance, which
+    passes. An error word that is not known here parks the message: somebody has to look.
+    """
     if status == httpx.codes.TOO_MANY_REQUESTS:
         return _BY_STATUS[status]
     if error in _BY_ERROR:
         return _BY_ERROR[error]
     if error is not None and error.startswith("restricted_action"):
-        return (FailureKind.DESTINATION, Verdict.DEAD)
+        return (FailureKind.DESTINATION, Verdict.PARK)
     if status in _BY_STATUS:
-        return _BY_STATUS[status]
+        kind, verdict = _BY_STATUS[status]
+        retried = verdict is Verdict.RETRY and kind in (FailureKind.AUTH, FailureKind.DESTINATION)
+        return kind, Verdict.PARK if retried and error is not None else verdict
     if httpx.codes.is_server_error(status):
         return (FailureKind.SERVER_ERROR, Verdict.RETRY)
-    if _is_success(status):
-        # A page that is not Slack's (a captive portal) may give way; a new error word will not.
-        return (FailureKind.OTHER, Verdict.RETRY if error == _PAGE else Verdict.REPAIR)
-    return (FailureKind.OTHER, Verdict.RETRY if status in _MOVED_FOR_NOW else Verdict.DEAD)
-
-
-def _is_success(status: int) -> bool:
-    return httpx.codes.is_success(status)
+    return (FailureKind.OTHER, Verdict.RETRY if error is None else Verdict.PARK)
 
 
 def _retry_after(headers: Mapping[str, str], answer: dict[str, Any] | str) -> float | None:
-    """Return Slack's wish in seconds, from the header or the body; None for anything else."""
+    """Return Slack's wish in seconds, from the header or the body; None for anything else.
+
+    A date counts from the answer's own Date (RFC 9110 section 10.2.3): our clock may be wrong.
+    """
     in_body = answer.get("retry_after") if isinstance(answer, dict) else None
+    asked = headers.get("retry-after") or in_body or ""
     try:
-        seconds = float(headers.get("retry-after") or in_body or "")
+        seconds = float(asked)
     except (TypeError, ValueError):
-        return None
-    return seconds if 0 <= seconds < math.inf else None
+        seconds = _seconds_between(headers.get("date", ""), str(asked))
+    return seconds if 0 < seconds < math.inf else None
+
+
+def _seconds_between(one: str, other: str) -> float:
+    """Return how far the second HTTP date is after the first; 0.0 if either is none."""
+    try:
+        return (parsedate_to_datetime(other) - parsedate_to_datetime(one)).total_seconds()
+    except (TypeError, ValueError):
+        return 0.0

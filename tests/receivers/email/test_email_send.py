@@ -142,15 +142,15 @@ async def test_a_missing_ca_file_is_a_matter_of_tls(starttls: SmtpSink, tmp_path
         ("CONNECT", "554 no service for you", "connect", "retry"),
         ("EHLO", "421 4.3.2 shutting down", "server_error", "retry"),
         ("MAIL", "451 4.3.0 later", "server_error", "retry"),
-        ("MAIL", "530 5.7.0 login first", "auth", "dead"),
-        ("MAIL", "553 5.1.8 no such sender", "other", "dead"),
+        ("MAIL", "530 5.7.0 login first", "auth", "park"),
+        ("MAIL", "553 5.1.8 no such sender", "other", "park"),
         ("RCPT", "450 4.2.1 busy", "server_error", "retry"),
         ("RCPT", "552 5.5.3 too many", "server_error", "retry"),
-        ("RCPT", "550 5.1.1 unknown", "destination", "dead"),
+        ("RCPT", "550 5.1.1 unknown", "destination", "park"),
         ("DATA", "452 4.3.1 disk full", "server_error", "retry"),
         ("END", "451 4.3.0 later", "server_error", "retry"),
-        ("END", "554 5.7.1 looks like spam", "payload", "dead"),
-        ("END", "552 5.3.4 too big", "payload", "dead"),
+        ("END", "554 5.7.1 looks like spam", "payload", "park"),
+        ("END", "552 5.3.4 too big", "payload", "park"),
     ],
 )
 async def test_a_refusal(sink: SmtpSink, verb: str, reply: str, kind: str, verdict: str) -> None:
@@ -193,16 +193,16 @@ async def test_nobody_there() -> None:
     assert outcome == Failed(FailureKind.CONNECT, Verdict.RETRY, "connection refused (connecting)")
 
 
-async def test_a_refused_login_is_dead(starttls: SmtpSink) -> None:
+async def test_a_refused_login_is_parked(starttls: SmtpSink) -> None:
     outcome = failed(await sent(secure(starttls, Secret("wrong"))))
-    assert (outcome.kind, outcome.verdict) == (FailureKind.AUTH, Verdict.DEAD)
+    assert (outcome.kind, outcome.verdict) == (FailureKind.AUTH, Verdict.PARK)
 
 
-async def test_a_server_without_login_is_dead_where_one_is_configured(sink: SmtpSink) -> None:
+async def test_a_server_without_login_is_parked_where_one_is_configured(sink: SmtpSink) -> None:
     wants_login = config(sink.port, auth_username=USER, auth_password=Secret(PASSWORD))
     outcome = failed(await sent(wants_login))
     assert outcome.detail == "the server offers no way of login that we know"
-    assert (outcome.kind, outcome.verdict) == (FailureKind.AUTH, Verdict.DEAD)
+    assert (outcome.kind, outcome.verdict) == (FailureKind.AUTH, Verdict.PARK)
 
 
 async def test_a_refused_password_is_read_again_and_tried_once_more(starttls: SmtpSink) -> None:
@@ -218,18 +218,18 @@ async def test_a_password_refused_twice_is_not_tried_a_third_time(starttls: Smtp
 @pytest.mark.parametrize(
     ("to", "kind"), [("a@b>\r\nDATA", "destination"), ("müller@example.com", "destination")]
 )
-async def test_a_recipient_that_smtp_cannot_carry_is_dead(
+async def test_a_recipient_that_smtp_cannot_carry_is_parked(
     sink: SmtpSink, to: str, kind: str
 ) -> None:
     settings = config(sink.port)
     outcome = failed(await send(settings, mail(settings), to))
-    assert (outcome.kind, outcome.verdict) == (FailureKind(kind), Verdict.DEAD)
+    assert (outcome.kind, outcome.verdict) == (FailureKind(kind), Verdict.PARK)
     assert "DATA" not in sink.said
 
 
-async def test_a_name_that_cannot_greet_is_dead(sink: SmtpSink) -> None:
+async def test_a_name_that_cannot_greet_is_parked(sink: SmtpSink) -> None:
     outcome = failed(await sent(config(sink.port, hello="two words")))
-    assert (outcome.kind, outcome.verdict) == (FailureKind.OTHER, Verdict.DEAD)
+    assert (outcome.kind, outcome.verdict) == (FailureKind.OTHER, Verdict.PARK)
 
 
 ENCODED = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode()).decode()

@@ -68,7 +68,7 @@ async def test_http_200_with_ok_false_is_a_failure(
     sink: SlackSink, client: httpx.AsyncClient
 ) -> None:
     sink.answers.append(Answer(200, {}, '{"ok": false, "error": "not_in_channel"}'))
-    assert failed(await send(client, bot(sink), PAYLOAD)).verdict is Verdict.DEAD
+    assert failed(await send(client, bot(sink), PAYLOAD)).verdict is Verdict.PARK
 
 
 async def test_a_redirect_is_not_followed(sink: SlackSink, client: httpx.AsyncClient) -> None:
@@ -205,13 +205,13 @@ async def test_a_refused_token_without_a_new_one_is_not_tried_again(
     ],
     ids=["line break", "not ASCII", "empty", "words", "ftp", "no port", "line break in the URL"],
 )
-async def test_settings_that_cannot_be_used_are_dead_and_not_shown(
+async def test_settings_that_cannot_be_used_are_parked_and_not_shown(
     sink: SlackSink, client: httpx.AsyncClient, url: str | None, token: str
 ) -> None:
     url = sink.url if url is None else url
     config = SlackConfig(channel="#ops", app_token=Secret(token), app_url=url)
     outcome = failed(await send(client, config, PAYLOAD))
-    assert (outcome.kind, outcome.verdict) == (FailureKind.AUTH, Verdict.DEAD)
+    assert (outcome.kind, outcome.verdict) == (FailureKind.AUTH, Verdict.PARK)
     assert outcome.detail == "the URL or token cannot be used as it is written"
 
 

@@ -21,7 +21,7 @@ from support.pager.message import Event
 
 _ANSWERS = {
     400: (FailureKind.PAYLOAD, Verdict.REPAIR),
-    403: (FailureKind.AUTH, Verdict.DEAD),
+    403: (FailureKind.AUTH, Verdict.PARK),
     429: (FailureKind.RATE_LIMITED, Verdict.RETRY),
 }
 
