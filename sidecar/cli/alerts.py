@@ -1,5 +1,6 @@
 """`sidecar alerts`: what fires and what is about to, asked of a running daemon."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,9 +23,25 @@ _HEAD = ("STATE", "SEVERITY", "SINCE (UTC)", "ALERT", "KEY", "SUMMARY")
     show_default=True,
     help="json: one object a line.",
 )
-def alerts(url: str | None, path: str | None, token_file: str | None, form: str) -> None:
+@click.option(
+    "--ids",
+    is_flag=True,
+    help="Only what rules collected with the alerts (`collect`): one value a line, each once.",
+)
+def alerts(
+    url: str | None,
+    path: str | None,
+    token_file: str | None,
+    form: str,
+    *,
+    ids: bool,
+) -> None:
     """List the alerts that are pending or firing, the latest change first."""
     found: list[dict[str, Any]] = Client(url, path, token_file).get("/api/v1/alerts")["alerts"]
+    if ids:
+        for value in _collected(found):
+            say(value)
+        return
     if form == "json":
         for alert in found:
             say(msgspec.json.encode(alert).decode())
@@ -36,6 +53,11 @@ def alerts(url: str | None, path: str | None, token_file: str | None, form: str)
     wide = widths(rows)
     for row in rows:
         say_row(row, wide)
+
+
+def _collected(found: list[dict[str, Any]]) -> Iterable[str]:
+    values = (value for alert in found for some in alert["collected"].values() for value in some)
+    return dict.fromkeys(values)
 
 
 def _row(alert: dict[str, Any]) -> tuple[Part, ...]:

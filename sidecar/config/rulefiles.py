@@ -130,12 +130,14 @@ def _labels(
     return labels
 
 
-def _annotations(made: "Rule | Escalation", known: set[str], reading: Reading) -> None:
+def _annotations(
+    made: "Rule | Escalation", known: set[str], collected: set[str], reading: Reading
+) -> None:
     for name, scalar in _texts(made, "annotations", reading).items():
         if name in made.annotations:
             with reading.reporting(scalar):
                 check_label(name)
-            check_annotation(scalar, known, reading.faults)
+            check_annotation(scalar, known, collected, reading.faults)
 
 
 def _check_rule(rule: Rule, group: str, shared: dict[str, str], reading: Reading) -> Rule:
@@ -147,7 +149,7 @@ def _check_rule(rule: Rule, group: str, shared: dict[str, str], reading: Reading
     known = {_ALERTNAME, *by, *labels, *(name for _, own in steps for name in own)}
     both: list[Rule | Escalation] = [rule, *rule.escalate]
     for one in both:
-        _annotations(one, known, reading)
+        _annotations(one, known, set(map(label_name, rule.collect)), reading)
     place = f"{node.place.file}:{node.place.line}"
     whole = replace(rule, group=group, labels=labels, place=place)
     reading.made(whole, node)

@@ -138,4 +138,5 @@ def _alert(alert: Alert, by: Sequence[str], told: Mapping[str, Any]) -> dict[str
         "since": alert.since,
         "fired_at": alert.fired_at,
         "episode": alert.episode,
+        "collected": told["collected"],
     }

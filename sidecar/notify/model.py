@@ -190,6 +190,7 @@ class Notice(msgspec.Struct, frozen=True):
     held: int = 0  # repeats held back since it was last told
     late_by: float = 0.0
     escalated_to: str = ""  # the severity it has elsewhere, once it left this audience
+    collected: dict[str, list[str]] = {}
 
     @classmethod
     def of(cls, alert: Alert) -> "Notice":
@@ -203,6 +204,7 @@ class Notice(msgspec.Struct, frozen=True):
             ended_at=None,
             event=alert.event,
             episode=alert.episode,
+            collected=alert.collected,
         )
 
 

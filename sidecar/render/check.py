@@ -12,7 +12,7 @@ from sidecar.syntax.tree import Scalar
 from sidecar.syntax.values import string
 
 # What an annotation's template may name (docs/rules.md).
-ANNOTATION_NAMES = frozenset({"value", "labels", "event"})
+ANNOTATION_NAMES = frozenset({"value", "labels", "event", "collected"})
 _SANDBOX = TemplateEnvironment()
 _GIVEN = ANNOTATION_NAMES | _SANDBOX.globals.keys()
 
@@ -27,10 +27,13 @@ def check_template_file(path: str, reading: Reading) -> str | None:
     return source
 
 
-def check_annotation(scalar: Scalar, labels: Iterable[str], faults: Faults) -> None:
+def check_annotation(
+    scalar: Scalar, labels: Iterable[str], collected: Iterable[str], faults: Faults
+) -> None:
     """Report a template that is wrong, or names what an annotation is not given.
 
-    `labels` are the labels the rule's alerts can have; another would fail each rendering.
+    `labels` are the labels the rule's alerts can have, `collected` what it collects; another name
+    would fail each rendering.
     """
     try:
         tree, names = parse_template(scalar.text)
@@ -38,21 +41,28 @@ def check_annotation(scalar: Scalar, labels: Iterable[str], faults: Faults) -> N
         faults.error(scalar.at_line(wrong.line or 1), str(wrong))
         return
     for name in sorted(names - _GIVEN):
-        hint = did_you_mean(name, ANNOTATION_NAMES, "templates are given value, labels and event")
+        hint = did_you_mean(
+            name, ANNOTATION_NAMES, "templates are given value, labels, event and collected"
+        )
         faults.error(scalar.place, f"the template names `{name}`, which does not exist", hint)
     known = set(labels)
-    for line, name in _labels_named(tree):
+    for line, name in _named(tree, "labels"):
         if name not in known and not hasattr(dict, name):
             otherwise = "labels of this rule: " + ", ".join(sorted(known))
             hint = did_you_mean(name, known, otherwise)
             faults.error(scalar.at_line(line), f"alerts of this rule have no label `{name}`", hint)
+    kept = set(collected)
+    for line, name in _named(tree, "collected"):
+        if name not in kept and not hasattr(dict, name):
+            hint = did_you_mean(name, kept, "name its field in `collect`")
+            faults.error(scalar.at_line(line), f"this rule does not collect `{name}`", hint)
 
 
-def _labels_named(tree: ast.Template) -> list[tuple[int, str]]:
+def _named(tree: ast.Template, of: str) -> list[tuple[int, str]]:
     return [
         (node.lineno, node.attr)
         for node in tree.find_all(ast.Getattr)
-        if isinstance(node.node, ast.Name) and node.node.name == "labels"
+        if isinstance(node.node, ast.Name) and node.node.name == of
     ]
 
 

@@ -87,6 +87,7 @@ def notice_view(notice: Notice, at: float, redactor: Redactor, fill: Fill) -> di
         "value": one_line(redactor.text(value)) if isinstance(value, str) else value,
         "labels": labels,
         "event": redactor.fields(notice.event),
+        "collected": redactor.fields(notice.collected),
     }
     filled = {name: fill(name, source, values) for name, source in notice.annotations.items()}
     annotations = {name: "\n".join(text.splitlines()) for name, text in filled.items()}

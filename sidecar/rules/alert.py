@@ -4,7 +4,7 @@
 pending or firing, private to the rules; `Alert` and `Transition` are what they hand on.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -12,7 +12,10 @@ import msgspec
 
 from sidecar.parse.event import Event, instant, is_missing
 from sidecar.rules.compiled import CompiledRule
-from sidecar.rules.rule import EVENT_TIME, Escalation, Key
+from sidecar.rules.rule import EVENT_TIME, Escalation, Key, label_name
+
+# Values of one field that an alert collects.
+MAX_COLLECTED = 100
 
 
 class AlertState(StrEnum):
@@ -32,6 +35,7 @@ class Alert(msgspec.Struct, frozen=True):
     every reached escalation laid over. `annotations` are still templates. `event` is the last
     event that changed it, already redacted. Instants in rule time: `since` the
     condition became true, `fired_at`, `ended_at`. `unseen`: it ended for want of news, by no fact.
+    `collected`: what the rule's `collect` asks for, redacted, by label name.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Alert(msgspec.Struct, frozen=True):
     ended_at: float | None = None
     event: dict[str, Any] = {}
     unseen: bool = False
+    collected: dict[str, list[str]] = {}
 
     @property
     def severity(self) -> str:
@@ -173,6 +178,17 @@ class OpenAlert(msgspec.Struct):
     instants: dict[str, tuple[float, float]] = {}
     reached: list[int] = []
     steps: str = ""
+    collected: dict[str, list[str]] = {}
+
+    def collect(self, event: Event, names: Iterable[str], redact: Redact) -> None:
+        """Keep the values of these fields, redacted, each once, up to MAX_COLLECTED of a field."""
+        for name in names:
+            values = self.collected.setdefault(label_name(name), [])
+            text = event.label(name)
+            if text and len(values) < MAX_COLLECTED:
+                value = str(redact({name: text})[name])
+                if value not in values:
+                    values.append(value)
 
     def note_event(self, event: Event, compiled: CompiledRule) -> None:
         """Remember `event` as the last one that concerned this alert, and the instants in it."""
@@ -251,6 +267,7 @@ class OpenAlert(msgspec.Struct):
             ended_at=ended_at,
             event=self.redacted_event(redact),
             unseen=unseen,
+            collected={name: list(values) for name, values in self.collected.items()},
         )
 
 

@@ -258,6 +258,7 @@ def _lives_on_tallies(rule: Rule) -> bool:
         not rule.by
         and rule.resolve is None
         and rule.dedup_by is None
+        and not rule.collect
         and not any(step.at_field for step in rule.escalate)
         and not any(part.left.field for part in parts)
         and all(m.name in STANDARD_FIELDS for m in matchers)

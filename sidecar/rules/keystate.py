@@ -181,7 +181,7 @@ class KeyState:
         )
         alert.lay_labels(self.compiled, self.key)
         if event is not None:
-            alert.note_event(event, self.compiled)
+            self._keep(event, alert)
         if self.windows is not None:
             alert.value = self.compiled.value(self.windows, t)
         return alert
@@ -219,10 +219,16 @@ class KeyState:
     def _note_event(self, event: Event) -> None:
         if self.alert is None:
             return
-        self.alert.note_event(event, self.compiled)
+        self._keep(event, self.alert)
         shown = None if self.windows is None else self.compiled.value(self.windows, self.clock)
         if shown is not None:
             self.alert.value = shown
+
+    def _keep(self, event: Event, alert: OpenAlert) -> None:
+        """Let an event that the rule matches be the alert's last one."""
+        alert.note_event(event, self.compiled)
+        if self.compiled.rule.collect:
+            alert.collect(event, self.compiled.rule.collect, self.transition_log.redact)
 
     def _is_to_be_ignored(self, event: Event) -> bool:
         return self._is_overtaken(event) or self._seen_before(event)

@@ -15,6 +15,7 @@ from sidecar.syntax.values import (  # fmt: skip
     FIELD,
     LABEL,
     Duration,
+    Field,
     MaybeDuration,
     MaybeField,
     MaybePositive,
@@ -231,6 +232,12 @@ class Rule(Table):
         "An event whose value of this field (a number or an instant) is less than one seen before "
         "is ignored: an older state that is delivered late.",
         default=None,
+    )
+    collect: tuple[Field, ...] = key(
+        "Fields whose values, at most 100 different ones of each, are kept with the alert while it "
+        "is open, for templates and `sidecar alerts --ids`.",
+        schema={"uniqueItems": True},
+        default=(),
     )
     labels: Mapping[str, Text] = key(
         "Labels of the alert, to route by; `severity` chooses the tier.", schema=_LABELS, default={}

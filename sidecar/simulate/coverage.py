@@ -14,7 +14,7 @@ from sidecar.rules.aggregates import Shows
 from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.condition import Aggregate
 from sidecar.rules.index import Index
-from sidecar.rules.rule import EVENT_TIME, Rule
+from sidecar.rules.rule import EVENT_TIME, Rule, label_name
 
 # Events kept per rule to render its annotations, each with other fields than the ones before.
 _SHAPES = 20
@@ -150,7 +150,7 @@ def _fields(rule: Rule) -> Iterator[str]:
     for aggregate in _aggregates(rule):
         yield from filter(None, [aggregate.field])
     yield from rule.by
-    yield from filter(None, [rule.dedup_by, rule.order_by])
+    yield from filter(None, [rule.dedup_by, rule.order_by, *rule.collect])
     asked = (step.at_field for step in rule.escalate if step.after is None)
     yield from (name for name in asked if name not in ("", EVENT_TIME))
 
@@ -204,4 +204,10 @@ def _values(rule: Rule, event: Event, redactor: Redactor) -> dict[str, Any]:
     keys = (event.text(name) for name in rule.by)
     labels.update(zip(rule.by_labels, keys, strict=True))
     state = event.text(first.field) if first.function.shows is Shows.STATE else 1.0
-    return {"value": state, "labels": labels, "event": redactor.fields(event.fields)}
+    collected = {label_name(name): [event.label(name)] for name in rule.collect}
+    return {
+        "value": state,
+        "labels": labels,
+        "event": redactor.fields(event.fields),
+        "collected": collected,
+    }

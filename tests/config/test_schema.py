@@ -36,6 +36,7 @@ BEYOND = {
         variable-unclosed variable-value-is-not-shown""",
     "languages of their own: templates, RE2, conditions": """
         annotation-template-broken annotation-unknown-label annotation-unknown-name
+        collected-not-collected
         inline-template-broken bad-matcher-lookahead bad-matcher-regex bad-regex lookbehind
         redact-bad-pattern matches-everything bad-condition bad-condition-in-block
         condition-parenthesis text-list-for-a-number bad-source-prefix""",

@@ -16,7 +16,10 @@ from support.daemon import until
 from support.live import FAILING, Stage, staged
 from support.web import StubApi, serving, web_state
 
-SUMMARY = "        annotations: {summary: 'Failed {{ value }} times for {{ labels.org_id }}'}\n"
+SUMMARY = """\
+        annotations: {summary: 'Failed {{ value }} times for {{ labels.org_id }}'}
+        collect: [event_id]
+"""
 
 
 def call(command: click.Command, *arguments: str) -> Result:
@@ -26,8 +29,8 @@ def call(command: click.Command, *arguments: str) -> Result:
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with staged(tmp_path_factory.mktemp("alerts"), rules=FAILING + SUMMARY) as stage:
-        for org in ("org_1", "org_1", "org_2", "org_2", "org_2"):
-            stage.log("failed", org)
+        for n, org in enumerate(("org_1", "org_1", "org_2", "org_2", "org_2")):
+            stage.log("failed", org, event_id=f"evt_{n}")
         until(lambda: stage.told("Failing") == 2, "two alerts are told")
         yield stage
 
@@ -45,6 +48,10 @@ class TestWithDaemon:
             ["Failing", "org_id=org_2", "Failed 3 times for org_2"],
             ["Failing", "org_id=org_1", "Failed 2 times for org_1"],
         ]
+
+    def test_collected_ids_come_one_a_line(self, stage: Stage) -> None:
+        result = self.ask(stage, alerts, "--ids")
+        assert (result.exit_code, result.output) == (0, "evt_3\nevt_4\nevt_1\n")
 
     def test_json_is_an_object_a_line(self, stage: Stage) -> None:
         result = self.ask(stage, alerts, "--format", "json")

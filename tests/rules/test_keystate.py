@@ -184,6 +184,29 @@ def test_values_that_are_no_number_are_counted() -> None:
     assert bench.engine.not_numbers == {"Rule": 1}
 
 
+def test_values_are_collected_once_each_up_to_a_hundred_and_redacted() -> None:
+    bench = Bench(rule("count() >= 2", collect=("id", "secret", "a.b"), dedup_by="id"))
+    bench.see(event(0, id="before"), event(1, id="first", secret="hunter2"))
+    for i in range(150):
+        bench.see(event(2, id=f"evt_{i // 2}", a={"b": i}))
+        if i == 50:
+            bench.restart()
+    (alert,) = bench.engine.alerts()
+    assert alert.collected["id"] == ["first", *(f"evt_{i}" for i in range(75))]
+    assert alert.collected["secret"] == ["***"]
+    bench.see(*(event(3, id=f"more_{i}") for i in range(50)))
+    (alert,) = bench.engine.alerts()
+    assert len(alert.collected["id"]) == 100
+    assert next(t for t in bench.all if t.kind.value == "fired").alert.collected["id"] == ["first"]
+    assert len(alert.collected["a_b"]) == 75
+
+
+def test_what_resolves_is_not_collected() -> None:
+    bench = Bench(rule("count() >= 1", resolve=['status="paid"'], collect=("id",)))
+    bench.see(event(0, id="lost"), event(1, "paid", id="paid"))
+    assert [t.alert.collected for t in bench.all] == [{"id": ["lost"]}, {"id": ["lost"]}]
+
+
 def test_hostile_key_and_field_texts_are_stored() -> None:
     bench = Bench(rule("last(n) != ok", hold=DAY))
     for n in ("\ud800", 10**40, "x" * 5000, {"a": [1]}, -(2**63)):
