@@ -6,7 +6,6 @@ from sidecar.parse.event import Chunk, LogFormat
 from sidecar.read.content import Gzipped, frame, open_content
 
 _BLOCK = 1 << 18
-_MAX_LINE = 1 << 20
 
 
 class UnreadableLogError(Exception):
@@ -34,9 +33,7 @@ def _chunks(path: str, number: int, progress: Callable[[int], None]) -> Iterator
         position, skip, want = 0, False, _BLOCK
         while block := content.read_at(position, want):
             at_end = len(block) < want
-            framed = frame(
-                block, position, skip=skip, max_line=_MAX_LINE, at_end=at_end, final=at_end
-            )
+            framed = frame(block, position, skip=skip, at_end=at_end, final=at_end)
             # A line that is longer than the block is read again with more room.
             want = _BLOCK if framed.end > position else 2 * want
             position, skip = framed.end, framed.skip

@@ -12,6 +12,8 @@ from typing import Protocol
 
 import msgspec
 
+from sidecar.parse.event import MAX_LINE
+
 BOM = b"\xef\xbb\xbf"
 _NULS = re.compile(rb"\0+")
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -34,15 +36,13 @@ class Framed(msgspec.Struct, frozen=True):
     overlong: int = 0
 
 
-def frame(
-    block: bytes, start: int, *, skip: bool, max_line: int, at_end: bool, final: bool = False
-) -> Framed:
+def frame(block: bytes, start: int, *, skip: bool, at_end: bool, final: bool = False) -> Framed:
     """Return the whole lines of `block`, which begins at position `start` of its file.
 
     `skip`: the block begins inside an over-long line. `at_end`: nothing follows the block for
     now; `final`: nothing ever will, so an unfinished last line is a line. Runs of NUL bytes at
     the start of a line (a sparse file left by a writer without O_APPEND) and a UTF-8 byte order
-    mark at position 0 are passed over. A line longer than `max_line` bytes is given up.
+    mark at position 0 are passed over. A line longer than MAX_LINE is given up.
     """
     first = len(BOM) if start == 0 and block.startswith(BOM) else 0
     if skip:
@@ -54,10 +54,10 @@ def frame(
     if nuls and nuls.end() == len(block) and at_end and not final:
         # A hole with nothing behind it may be preallocated space that the writer fills later.
         return Framed(b"", start + first, start + first)
-    return _lines(block, nuls.end() if nuls else first, start, max_line=max_line, final=final)
+    return _lines(block, nuls.end() if nuls else first, start, final=final)
 
 
-def _lines(block: bytes, first: int, start: int, *, max_line: int, final: bool) -> Framed:
+def _lines(block: bytes, first: int, start: int, *, final: bool) -> Framed:
     newline = block.rfind(b"\n", first)
     if newline >= 0:
         # First for the one byte: a search for two stops at every newline.
@@ -66,7 +66,7 @@ def _lines(block: bytes, first: int, start: int, *, max_line: int, final: bool) 
         end = (hole if hole >= 0 else newline) + 1
         return Framed(block[first:end], start + first, start + end)
     end = start + len(block)
-    if len(block) - first > max_line:
+    if len(block) - first > MAX_LINE:
         return Framed(b"", end, end, skip=not final, overlong=1)
     if final and first < len(block):
         return Framed(block[first:], start + first, end)

@@ -75,9 +75,8 @@ class Candidate:
 class LogFiles:
     """Finds log files by log and by inode; only here do they change inodes."""
 
-    def __init__(self, sources: Sequence[Source], max_line: int) -> None:
+    def __init__(self, sources: Sequence[Source]) -> None:
         self.logs: dict[str, Log] = {}
-        self._max_line = max_line
         self._sources = _by_path(sources)
         self._by_inode: dict[Inode, LogFile] = {}
         self._wait_for(sources)
@@ -120,7 +119,7 @@ class LogFiles:
             named = self._sources.get(source)
             line_format = LogFormat.AUTO if named is None else named.format
             prefix = None if named is None else named.prefix
-            self.logs[path] = Log(path, source, line_format, prefix, self._max_line)
+            self.logs[path] = Log(path, source, line_format, prefix)
         return self.logs[path]
 
     def known_logs(self) -> list[tuple[str, str]]:

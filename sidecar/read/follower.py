@@ -25,7 +25,7 @@ class Follower:
 
     `stored` are the rows of the last run, `hash_key` the secret under which heads and tails are
     hashed, `first_start` whether there was no run before, `since` when the first run began (wall
-    clock), `next_id` the first free id of a log file, `max_line` the longest line in bytes. A batch
+    clock), `next_id` the first free id of a log file. A batch
     must be committed before the next poll.
     """
 
@@ -38,16 +38,14 @@ class Follower:
         first_start: bool,
         next_id: int,
         since: float | None = None,
-        max_line: int = 1 << 20,
         stdin_fd: int = 0,
     ) -> None:
         on_disk = _on_disk(sources)
         self._new = NewLogFiles(
             on_disk, key=hash_key, next_id=next_id, first_start=first_start, since=since
         )
-        self._max_line = max_line
         self._scanner = Scanner(on_disk)
-        self._log_files = LogFiles(on_disk, max_line)
+        self._log_files = LogFiles(on_disk)
         self._recogniser = Recogniser(self._log_files, Adoption(self._log_files, self._new))
         rows = sorted(stored, key=lambda row: row.id)
         self._log_files.restore(rows, hash_key)
@@ -77,7 +75,7 @@ class Follower:
         named = [source for source in sources if source.path == STDIN][:1]
         if named and self._pipe is None:
             number = self._new.number()
-            self._pipe = Stdin(number, named[0], self._max_line, self._stdin_fd)
+            self._pipe = Stdin(number, named[0], self._stdin_fd)
         self._stdin = [self._pipe] if named and self._pipe else []
 
     def directories(self) -> frozenset[str]:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from posixpath import basename
 
 from sidecar.batch import BytesLost, LogStatus, OverlongLines, ReadBatch, Rotated, Rotation
-from sidecar.parse.event import Chunk, LogFormat
+from sidecar.parse.event import MAX_LINE, Chunk, LogFormat
 from sidecar.read.content import BOM, Content, Framed, frame
 from sidecar.read.fingerprint import (
     HEAD,
@@ -281,13 +281,13 @@ class LogFile:
         0 bytes: there is no whole line more. A block holds at most `budget` bytes, yet always at
         least one line. `final`: an unfinished last line counts as a line. Raises OSError.
         """
-        content, max_line = self.content, self.log.max_line
+        content = self.content
         assert content is not None  # noqa: S101 - only open files are read
-        want = max(len(BOM), min(budget, max_line + 1, BLOCK))
+        want = max(len(BOM), min(budget, MAX_LINE + 1, BLOCK))
         block = content.read_lines(self.position, want)
-        while len(block) == want <= max_line and b"\n" not in block:
+        while len(block) == want <= MAX_LINE and b"\n" not in block:
             # Step by step: the last line of each batch comes here, and few lines are long.
-            want = min(max(8 * want, _LONGER), max_line + 1)
+            want = min(max(8 * want, _LONGER), MAX_LINE + 1)
             block = content.read_at(self.position, want)
             block = block[: block.find(b"\n") + 1 or want]
         at_end = len(block) < want and not block.endswith(b"\n")
@@ -295,9 +295,7 @@ class LogFile:
         if not content.compressed and not self._tail_holds(content):
             self.truncated = True
             return None, 0
-        framed = frame(
-            block, self.position, skip=self.skip, max_line=max_line, at_end=at_end, final=final
-        )
+        framed = frame(block, self.position, skip=self.skip, at_end=at_end, final=final)
         passed = framed.end - self.position
         self._advance(block, passed, framed)
         if not passed:
@@ -335,16 +333,13 @@ class LogFile:
 
 
 class Log:
-    """The files that were, one after another, what `path` names; `max_line` is in bytes."""
+    """The files that were, one after another, what `path` names."""
 
-    def __init__(
-        self, path: str, source: str, line_format: LogFormat, prefix: str | None, max_line: int
-    ) -> None:
+    def __init__(self, path: str, source: str, line_format: LogFormat, prefix: str | None) -> None:
         self.path = path
         self.source = source
         self.format = line_format
         self.prefix = prefix
-        self.max_line = max_line
         self.files: list[LogFile] = []
         self._history: dict[Inode, Sighting] = {}  # rotated files that are not ours to read
         self._missed: set[Inode] = set()  # those of them that the last look did not find
@@ -443,7 +438,7 @@ class Log:
         """Finish rotated files that are read to their end and quiet: last line, then close."""
         for file in self.opened:
             if self._is_done(file):
-                while (yield from self._read_block(file, batch, self.max_line, final=True)):
+                while (yield from self._read_block(file, batch, MAX_LINE, final=True)):
                     pass
                 if self._may_close(file) and file.content is not None:
                     if lost := file.content.unreadable:

@@ -11,6 +11,7 @@ from posixpath import dirname
 
 from sidecar.batch import BytesLost, ReadBatch, Rotated, Rotation, Truncated
 from sidecar.config.settings import Source
+from sidecar.parse.event import MAX_LINE
 from sidecar.read.content import Content
 from sidecar.read.files import Candidate, LogFiles
 from sidecar.read.fingerprint import Match, begins_like
@@ -77,10 +78,10 @@ class NewLogFiles:
 
 
 def _line_start(content: Content, size: int, new: LogFile) -> int:
-    """Return the beginning of the line that `size` lies in, looking back `max_line` bytes."""
+    """Return the beginning of the line that `size` lies in, looking back MAX_LINE bytes."""
     if content.compressed:
         return 0
-    back = min(size, new.log.max_line)
+    back = min(size, MAX_LINE)
     newline = content.read_at(size - back, back).rfind(b"\n")
     if newline >= 0:
         return size - back + newline + 1

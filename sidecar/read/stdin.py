@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from sidecar.batch import LogStatus, OverlongLines, ReadBatch
 from sidecar.config.settings import Source
-from sidecar.parse.event import Chunk
+from sidecar.parse.event import MAX_LINE, Chunk
 from sidecar.read.content import frame
 
 LOG = "-"
@@ -19,10 +19,9 @@ _DEPTH = 16
 class Stdin:
     """A thread that reads a file descriptor into a bounded queue, and the cutting into lines."""
 
-    def __init__(self, number: int, source: Source, max_line: int, fd: int = 0) -> None:
+    def __init__(self, number: int, source: Source, fd: int = 0) -> None:
         self._number = number
         self._source = source
-        self._max_line = max_line
         self._fd = fd
         self._blocks: queue.Queue[bytes] = queue.Queue(_DEPTH)
         self._buffer = b""
@@ -60,10 +59,10 @@ class Stdin:
     def _cut(self, block: bytes, batch: ReadBatch) -> Iterator[Chunk]:
         self._buffer += block
         while self._buffer:
-            piece = self._buffer[: self._max_line + 1]
+            piece = self._buffer[: MAX_LINE + 1]
             last = len(piece) == len(self._buffer)
             framed = frame(
-                piece, self._position, skip=self._skip, max_line=self._max_line,
+                piece, self._position, skip=self._skip,
                 at_end=last, final=last and self._ended,
             )  # fmt: skip
             passed = framed.end - self._position

@@ -2,7 +2,11 @@
 
 import pytest
 
+from sidecar.parse.event import MAX_LINE
 from sidecar.read.content import Framed, frame
+
+OVER = MAX_LINE + 1
+END = 10 + OVER
 
 
 @pytest.mark.parametrize(
@@ -18,21 +22,21 @@ from sidecar.read.content import Framed, frame
         pytest.param(b"\0\0", Framed(b"", 10, 10), id="a hole at the end waits"),
         pytest.param(b"\xff\xfe\n", Framed(b"\xff\xfe\n", 10, 13), id="invalid UTF-8"),
         pytest.param(b"\xef\xbb\xbfa\n", Framed(b"\xef\xbb\xbfa\n", 10, 15), id="no BOM here"),
-        pytest.param(b"x" * 9, Framed(b"", 19, 19, skip=True, overlong=1), id="over-long"),
-        pytest.param(b"x" * 8, Framed(b"", 10, 10), id="as long as allowed"),
+        pytest.param(b"x" * OVER, Framed(b"", END, END, skip=True, overlong=1), id="over-long"),
+        pytest.param(b"x" * MAX_LINE, Framed(b"", 10, 10), id="as long as allowed"),
     ],
 )  # fmt: skip
 def test_a_block_in_mid_file(block: bytes, expected: Framed) -> None:
-    assert frame(block, 10, skip=False, max_line=8, at_end=True) == expected
+    assert frame(block, 10, skip=False, at_end=True) == expected
 
 
 def test_a_byte_order_mark_at_the_start_is_passed_over() -> None:
     block = b"\xef\xbb\xbfa\n"
-    assert frame(block, 0, skip=False, max_line=8, at_end=True) == Framed(b"a\n", 3, 5)
+    assert frame(block, 0, skip=False, at_end=True) == Framed(b"a\n", 3, 5)
 
 
 def test_a_block_of_nothing_but_hole_is_passed_when_more_follows() -> None:
-    assert frame(b"\0" * 4, 10, skip=False, max_line=8, at_end=False) == Framed(b"", 14, 14)
+    assert frame(b"\0" * 4, 10, skip=False, at_end=False) == Framed(b"", 14, 14)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +49,7 @@ def test_a_block_of_nothing_but_hole_is_passed_when_more_follows() -> None:
     ids=["ends here", "ends with the block", "goes on"],
 )
 def test_the_rest_of_an_over_long_line_is_skipped(block: bytes, expected: Framed) -> None:
-    assert frame(block, 10, skip=True, max_line=8, at_end=True) == expected
+    assert frame(block, 10, skip=True, at_end=True) == expected
 
 
 @pytest.mark.parametrize(
@@ -54,9 +58,9 @@ def test_the_rest_of_an_over_long_line_is_skipped(block: bytes, expected: Framed
         (b"abc", Framed(b"abc", 10, 13)),
         (b"\0\0", Framed(b"", 12, 12)),
         (b"", Framed(b"", 10, 10)),
-        (b"x" * 9, Framed(b"", 19, 19, overlong=1)),
+        (b"x" * OVER, Framed(b"", END, END, overlong=1)),
     ],
     ids=["a line", "a hole", "nothing", "over-long"],
 )
 def test_the_end_of_a_file_that_ended_for_good(block: bytes, expected: Framed) -> None:
-    assert frame(block, 10, skip=False, max_line=8, at_end=True, final=True) == expected
+    assert frame(block, 10, skip=False, at_end=True, final=True) == expected

@@ -13,6 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.batch import BytesLost, LookFailed, OverlongLines, Rotated, Rotation
+from sidecar.parse.event import MAX_LINE
 from sidecar.read.content import Content
 from support.read import Reader, Writer, as_bytes, compress, copytruncate, rename
 
@@ -157,22 +158,22 @@ def test_an_over_long_line_is_skipped_to_its_newline(
     tmp_path: Path, budget: int, *, restarts: bool
 ) -> None:
     writer = Writer(tmp_path / "app.log")
-    reader = Reader(writer.path, max_line=10)
-    writer.raw(b"one\n" + b"x" * 35)
+    reader = Reader(writer.path)
+    writer.raw(b"one\n" + b"x" * (MAX_LINE + 25))
     for _ in range(8):
         reader.poll(budget=budget)
         if restarts:
             reader.restart()
-    writer.raw(b"x" * 5 + b"\n" + b"y" * 10 + b"\nend\n")
+    writer.raw(b"x" * 5 + b"\n" + b"y" * MAX_LINE + b"\nend\n")
     for _ in range(8):
         reader.poll(budget=budget)
-    assert reader.lines == ["one", "y" * 10, "end"]
+    assert reader.lines == ["one", "y" * MAX_LINE, "end"]
     assert OverlongLines(str(writer.path), 1) in reader.events
 
 
 def test_a_hole_left_by_a_writer_that_does_not_append_is_passed_over(tmp_path: Path) -> None:
     log = tmp_path / "app.log"
-    reader = Reader(log, max_line=100)
+    reader = Reader(log)
     with log.open("wb", buffering=0) as writer:
         writer.write(b"one\n" * 300)
         reader.poll()

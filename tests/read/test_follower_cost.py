@@ -19,7 +19,7 @@ LINE = b"x" * 234 + b"\n"
 @pytest.fixture
 def reader(tmp_path: Path) -> Reader:
     """Return a reader of 8 MiB of lines that has looked at the disk before."""
-    reader = Reader(tmp_path / "*.log", max_line=MIB)
+    reader = Reader(tmp_path / "*.log")
     reader.poll()
     (tmp_path / "app.log").write_bytes(LINE * (8 * MIB // len(LINE)))
     return reader
@@ -74,7 +74,7 @@ def test_lines_longer_than_what_is_looked_at_first_are_read_whole(
 ) -> None:
     lines = [str(number).encode().zfill(length) for number in range(1_000_000 // length % 2000 + 3)]
     (tmp_path / "app.log").write_bytes(b"".join(line + b"\n" for line in lines) + b"unfinished")
-    reader = Reader(tmp_path / "*.log", max_line=MIB)
+    reader = Reader(tmp_path / "*.log")
     while not reader.poll(budget=700_000).caught_up:
         pass
     assert b"".join(chunk.data for chunk in reader.chunks).split(b"\n") == [*lines, b""]

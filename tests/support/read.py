@@ -25,11 +25,8 @@ def nobody() -> None:
 class Reader:
     """Polls a follower and keeps what a state file would: rows and the lines that count."""
 
-    def __init__(
-        self, *patterns: Path | str, from_beginning: bool = True, max_line: int = 1 << 16
-    ) -> None:
+    def __init__(self, *patterns: Path | str, from_beginning: bool = True) -> None:
         self.sources = [Source(path=str(p), from_beginning=from_beginning) for p in patterns]
-        self.max_line = max_line
         self.rows: dict[int, FileRow] = {}
         self.chunks: list[Chunk] = []
         self.events: list[LogEvent] = []
@@ -80,7 +77,6 @@ class Reader:
             first_start=first_start,
             since=None if first_start else self.began,
             next_id=max(self.rows, default=0) + 1,
-            max_line=self.max_line,
         )
 
 
