@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import struct
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from typing import Any, Self, cast
 
 from support.arrivals import Arrivals, server_tls
 
+_TICK = threading.Event()  # never set: a short while between two bytes
+
 
 class Ending(Enum):
     """What becomes of a connection in place of an answer."""
@@ -20,6 +23,8 @@ class Ending(Enum):
     DROP = "closed after the request was read"
     HANG = "kept open, silent, until the sink closes"
     CUT = "closed in the middle of the answer"
+    RESET = "reset before anything was read"
+    DRIP = "answered, byte by byte"
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class SlackSink:
         self.answers: deque[Answer] = deque()
         self._arrivals: Arrivals[Request] = Arrivals()
         self._closing = threading.Event()
-        self._server = _SlackServer(("127.0.0.1", 0), self._take)
+        self._server = _SlackServer(("127.0.0.1", 0), self._take, self._refuses)
         self._tls = tls
         if tls:
             self._server.socket = server_tls().wrap_socket(self._server.socket, server_side=True)
@@ -102,6 +107,13 @@ class SlackSink:
             self._closing.wait()
         return answer
 
+    def _refuses(self) -> bool:
+        """Tell whether the connection that was just made is to be reset."""
+        refuses = bool(self.answers) and self.answers[0].ending is Ending.RESET
+        if refuses:
+            self.answers.popleft()
+        return refuses
+
     def _accepted(self, request: Request) -> Answer:
         if not request.headers.get("authorization", "").startswith("Bearer "):
             return Answer()
@@ -111,10 +123,24 @@ class SlackSink:
 
 
 class _SlackServer(ThreadingHTTPServer):
-    def __init__(self, address: tuple[str, int], take: Callable[[Request], Answer]) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        take: Callable[[Request], Answer],
+        refuses: Callable[[], bool],
+    ) -> None:
         self.take = take
+        self._refuses = refuses
         self._connections: set[socket.socket] = set()
         super().__init__(address, _SlackHandler)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        del client_address
+        if self._refuses():
+            request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            request.close()
+            return False
+        return True
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._connections.add(request)
@@ -148,13 +174,22 @@ class _SlackHandler(BaseHTTPRequestHandler):
 
     def _answer(self, answer: Answer) -> None:
         body = answer.body.encode()
-        self.send_response(answer.status)
+        if "Date" in answer.headers:
+            self.send_response_only(answer.status)
+        else:
+            self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
         cut = answer.ending is Ending.CUT
         self.send_header("Content-Length", str(len(body) + (1000 if cut else 0)))
         self.end_headers()
-        self.wfile.write(body)
+        if answer.ending is Ending.DRIP:
+            for byte in body:
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+                _TICK.wait(0.02)
+        else:
+            self.wfile.write(body)
         self.close_connection |= cut
 
     def log_message(self, *_: object) -> None:
