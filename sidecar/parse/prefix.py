@@ -35,12 +35,13 @@ _ITEM = re.compile(
     rf"""(?P<pair>[A-Za-z_][\w.@-]*=(?:{_QUOTED}|{_BRACKETED}|[^\s"'`{{}}\[\]()<>|]+))
        |(?P<group>{_BRACKETED})
        |(?P<number>[+-]?\d[\w.:,/+-]*)
+       |(?P<module>in\ [a-z_]\w*:)
        |(?P<name>[A-Za-z_][\w$.@/+-]*(?:::?[A-Za-z_<][\w$.@/+<>-]*)*)(?P<column>\s*\|)?
        |(?P<rule>[^\w"'`\[({{}}<=.?!&%$@\\/\r\n])""",
     re.VERBOSE | re.ASCII,
 )
 _LEVEL = re.compile(
-    r"trace|debug|dbg|info|information|inf|notice|success|warn|warning|wrn|error|err|crit|critical"
+    r"trace|debug|dbg|log|info|information|inf|notice|success|warn|warning|wrn|error|err|crit|critical"
     r"|fatal|ftl|severe|alert|emerg|emergency|panic|verbose|[a-z]",
     re.IGNORECASE,
 )
@@ -132,6 +133,7 @@ def is_furniture(text: str, *, words: int = 1) -> bool:
             return False
         at = item.end()
         name = item["name"]
+        plain += item["module"] is not None  # Flask's own: `INFO in app: `
         if name is None or _CALENDAR.fullmatch(name):
             continue
         parts = [part.strip("<>-") for part in re.split(":+", name)]

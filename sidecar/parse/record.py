@@ -35,7 +35,8 @@ _KEYED = re.compile(
     rf"""(?:metric_type|{"|".join(_MESSAGE_FIELDS)})\\*["']\s*:\s*\\*["']{MARKER}\b""", re.ASCII
 )
 _OBJECT_START = re.compile(r"""\[?\{\s*["'}]""")
-_CLOSED = re.compile(rf"(?:[\s\0]|{COLOUR.pattern})*+\Z")
+# PHP's monolog puts its empty context and extra behind each message.
+_CLOSED = re.compile(rf"(?:[\s\0]|\[\]|{COLOUR.pattern})*+\Z")
 # key=value with the message in quotes, and what may stand behind it.
 _MESSAGE_PAIR = re.compile(
     r"""(?<!\S)(?:event|message|msg)=("(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+')(?!\S)"""

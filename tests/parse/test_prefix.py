@@ -219,6 +219,14 @@ FURNITURE = [
     "time=2026-11-25T05:50:00Z level=info req={abc} user={'id': 4} trace=\"a b\" ",
     "::1 2001:db8::1 10.0.0.1:80 ",
     "\0\0\ufffd ",
+    "[2026-11-25 05:50:00,123] INFO in app: ",
+    "[Nest] 12  - 11/25/2026, 5:50:00 AM     LOG [Billing] ",
+    "0|web  | INFO billing: ",
+    "I, [2026-11-25T05:50:00.123456 #12]  INFO -- : ",
+    "[2026-11-25T05:50:00Z INFO  app::billing] ",
+    "2026/11/25 05:50:00 main.go:10: ",
+    "[2026-11-25 05:50:00 +0000] [12] [INFO] ",
+    "05:50:00.123 [main] INFO  com.example.Billing - ",
 ]
 
 
@@ -227,6 +235,10 @@ def test_what_loggers_put_in_front_is_furniture(text: str) -> None:
     assert Prefix().fits(text)
     parsed = read(f"{text}{EVENT}\n")
     assert (len(parsed.events), parsed.foreign) == (1, [])
+
+
+def test_an_empty_context_behind_an_event_is_monologs() -> None:
+    assert len(read(f"[{STAMP}] app.INFO: {EVENT} [] []\n").events) == 1
 
 
 @given(st.text("ab1 -:|[]{}()<>'\"=./IN\x1b[0m\r", max_size=30), st.integers(0, 9))
