@@ -148,7 +148,7 @@ class Core:
 
         Those are the unfinished container lines, how far each log has come, and what was noted.
         """
-        self.parser.take_open_lines(before.parser)
+        self.parser.adopt_open_lines(before.parser)
         self._complete, self._reached = before._complete, before._reached  # noqa: SLF001 - its own kind
         self._noted, self.rule_time = before._noted, before.rule_time  # noqa: SLF001 - same
         self._ends = before._ends  # noqa: SLF001 - same

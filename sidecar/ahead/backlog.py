@@ -1,6 +1,7 @@
-"""When a second process is worth it: while a long backlog and a second processor are there.
+"""The daemon's side of the second process: when it is started, and who parses which chunk.
 
-The daemon's side of the second process: which of the two parses which chunk.
+It is worth its start while a long backlog and a second processor are there. Chunks are handed to
+it as far as it has room, and come back in their order.
 """
 
 import mmap
@@ -15,7 +16,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from sidecar.ahead.second import Answer, Gone, Setup, Task, is_ready, receive, send
+from sidecar.ahead.second import Answer, Disconnected, Setup, Task, is_ready, receive, send
 from sidecar.parse.event import Chunk, Parsed, Triple
 from sidecar.parse.patterns import Pattern
 
@@ -44,8 +45,8 @@ def processors() -> float:
         return available
 
 
-class Second(Protocol):
-    """What parses ahead: `sidecar.ahead.assistant.Assistant`."""
+class ParsesAhead(Protocol):
+    """What a Backlog needs of an Assistant."""
 
     answered: int
     lost: str
@@ -62,10 +63,10 @@ class Backlog:
     def __init__(self, available: float) -> None:
         """`available`: processors."""
         self._enough = available >= _LEAST_PROCESSORS
-        self._assistant: Second | None = None
+        self._assistant: ParsesAhead | None = None
         self._long_at = 0.0
 
-    def before(self, unread: int, now: float, start: Callable[[], Second]) -> None:
+    def before(self, unread: int, now: float, start: Callable[[], ParsesAhead]) -> None:
         """Decide anew before a step, with so many bytes `unread`; `now` is the wall clock."""
         if unread >= LONG:
             self._long_at = now
@@ -95,7 +96,7 @@ class Backlog:
             self._assistant.close()
             self._assistant = None
 
-    def _start(self, start: Callable[[], Second]) -> None:
+    def _start(self, start: Callable[[], ParsesAhead]) -> None:
         try:
             self._assistant = start()
         except OSError as error:
@@ -165,8 +166,8 @@ class Assistant:
         self._tasks, self._answers = tasks.fileno(), answers.fileno()
         try:
             send(self._tasks, Setup(patterns))
-        except Gone as gone:
-            self.lost = str(gone)
+        except Disconnected as wrong:
+            self.lost = str(wrong)
 
     @property
     def pid(self) -> int:
@@ -225,25 +226,25 @@ class Assistant:
         self._news = []
         try:
             send(self._tasks, task)
-        except Gone as gone:
-            self.lost = str(gone)
+        except Disconnected as wrong:
+            self.lost = str(wrong)
         return not self.lost
 
     def _collect(self, patience: float = 0.0) -> None:
-        """Take the answers that have come; with `patience`, wait so many seconds for the first."""
+        """Receive what answers there are; with `patience`, wait so many seconds for the first."""
         try:
             while not self.lost and is_ready(self._answers, patience):
                 answer = receive(self._answers, _answer, patience=_PATIENCE)
                 patience = 0.0
                 if self._ready:
-                    self._take(answer)
+                    self._put_back(answer)
                 self._ready = True
-        except Gone as gone:
-            self.lost = str(gone)
+        except Disconnected as wrong:
+            self.lost = str(wrong)
         if patience:
             self.lost = self.lost or "no answer"
 
-    def _take(self, answer: Answer) -> None:
+    def _put_back(self, answer: Answer) -> None:
         self.answered += 1
         one = self._at_work.popleft()
         one.given, one.parsed = False, answer.parsed

@@ -1,10 +1,8 @@
-"""What the two processes say to each other: MessagePack, its length in front.
+"""The second process, `python -m sidecar.ahead.second FD`, and what the two say to each other.
 
-The bytes of logs lie in memory that both see, so that only their place has to be sent.
-
-The second process: `python -m sidecar.ahead.second FD` parses what it is given.
-
-FD is the memory it shares with the daemon. It ends with its input.
+FD is the memory that it shares with the daemon: the bytes of logs lie there, so that a message
+says only where. Messages are MessagePack with their length in front, over stdin and stdout. The
+process ends with its input.
 """
 
 import gc
@@ -60,42 +58,45 @@ class Answer(msgspec.Struct, array_like=True):
     unknown: list[Triple] = []
 
 
-class Gone(Exception):  # noqa: N818 - a state of the other side, not an error
+class Disconnected(Exception):  # noqa: N818 - a state, not an error
     """The other process has ended, hangs, or says what nobody understands."""
 
 
 def send(fd: int, message: msgspec.Struct) -> None:
-    """Write `message`. Raises Gone."""
+    """Write `message`. Raises Disconnected."""
     body = msgspec.msgpack.encode(message)
     left = memoryview(_LENGTH.pack(len(body)) + body)
     try:
         while left:
             left = left[os.write(fd, left) :]
     except OSError as error:
-        raise Gone(str(error)) from error
+        raise Disconnected(str(error)) from error
 
 
 def receive(fd: int, decode: Callable[[bytes], _T], *, patience: float | None = None) -> _T:
-    """Read a message, waiting up to `patience` seconds for it, for ever without. Raises Gone."""
+    """Read a message, waiting up to `patience` seconds for it, for ever without.
+
+    Raises Disconnected.
+    """
     until = None if patience is None else stopwatch() + patience
     (length,) = _LENGTH.unpack(_read(fd, _LENGTH.size, until))
     try:
         return decode(_read(fd, length, until))
     except msgspec.MsgspecError as error:
-        raise Gone(str(error)) from error
+        raise Disconnected(str(error)) from error
 
 
 def _read(fd: int, size: int, until: float | None) -> bytes:
     parts: list[bytes] = []
     while size:
         if until is not None and not is_ready(fd, max(0.0, until - stopwatch())):
-            raise Gone("no answer")
+            raise Disconnected("no answer")
         try:
             part = os.read(fd, size)
         except OSError as error:
-            raise Gone(str(error)) from error
+            raise Disconnected(str(error)) from error
         if not part:
-            raise Gone("it has ended")
+            raise Disconnected("it has ended")
         parts.append(part)
         size -= len(part)
     return b"".join(parts)
@@ -113,7 +114,7 @@ _setup = msgspec.msgpack.Decoder(Setup).decode
 _task = msgspec.msgpack.Decoder(Task).decode
 
 
-class Worker:
+class SecondParser:
     """Answers tasks; remembers which triples are wanted whole."""
 
     def __init__(self, setup: Setup) -> None:
@@ -139,14 +140,14 @@ class Worker:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the daemon
     shared = mmap.mmap(int(sys.argv[1]), 0, access=mmap.ACCESS_READ)
-    with suppress(Gone):  # the daemon has no more work, or is no more
-        worker = Worker(receive(_IN, _setup))
+    with suppress(Disconnected):  # the daemon has no more work, or is no more
+        parser = SecondParser(receive(_IN, _setup))
         gc.freeze()
         gc.disable()  # nothing here goes in circles
         send(_OUT, Answer())  # ready
         while True:
             task = receive(_IN, _task)
-            _reply(worker.answer(task, shared[task.begin : task.end]))
+            _reply(parser.answer(task, shared[task.begin : task.end]))
 
 
 def _reply(answer: Answer) -> None:

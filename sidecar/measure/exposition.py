@@ -1,7 +1,7 @@
 """What /metrics shows of our series: Prometheus text 0.0.4 and OpenMetrics 1.0.0, our own writer.
 
-prometheus-client takes 10 us a sample at every scrape; here a series is written when it changes,
-and a scrape only joins the lines.
+A series is written as text when it changes, and a scrape only joins the lines: prometheus-client
+writes every sample at every scrape.
 """
 
 from collections.abc import Iterable, Sequence

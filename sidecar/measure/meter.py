@@ -1,10 +1,8 @@
-"""Which series rule files name, so that they exist at 0 before their first event.
+"""Counts events in series: events and tallies in, changed series out.
 
-A counter that appears at 1 shows no increase to Prometheus: the first failure would be invisible.
-
-One metric with all its series, their number capped so that no log can fill the memory.
-
-Events and tallies in, changed series out: the counting half of the core.
+A metric's series are capped, so that no log can fill the memory: what comes beyond the cap is
+counted under `__other__`. Series that rule files name exist at 0 before their first event; a
+counter that appears at 1 shows no increase to Prometheus, and the first failure would be invisible.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -78,7 +76,7 @@ class Family:
         self._of_event = [m for m in metric.match if m.name not in STANDARD_FIELDS]
 
     @property
-    def settled(self) -> bool:
+    def by_triple(self) -> bool:
         """Whether an event's three standard fields alone say what to do with it."""
         counts = self.metric.type is MetricType.COUNTER and self.metric.value is None
         standard = all(name in STANDARD_FIELDS for name in self._fields)
@@ -92,7 +90,7 @@ class Family:
         return _all_match(self._of_triple, fields)
 
     def series_of(self, triple: Triple, now: float) -> Series:
-        """Return the series of a `settled` metric for a triple that `matches`."""
+        """Return the series of a `by_triple` metric for a triple that `matches`."""
         fields = dict(zip(STANDARD_FIELDS, triple, strict=True))
         return self.series(tuple(fields[name] for name in self._fields), now)
 
@@ -102,7 +100,7 @@ class Family:
         return found if found is not None else self._admit(values, now)
 
     def add(self, event: Event, now: float) -> None:
-        """Take one event whose triple `matches`, if its other fields match as well."""
+        """Count one event whose triple `matches`, if its other fields match as well."""
         if not all(matcher.matches(event.text(matcher.name)) for matcher in self._of_event):
             return
         number = 1 if self.metric.value is None else event.number(self.metric.value)
@@ -110,16 +108,16 @@ class Family:
             self.bad += 1
             return
         series = self.series(tuple(map(event.text, self._fields)), now)
-        self._take(series, number, event.at)
+        self._add_sample(series, number, event.at)
 
     def count(self, series: Series, events: int) -> None:
-        """Count so many events in a series of a `settled` metric."""
-        self._take(series, events, 0.0, events)
+        """Count so many events in a series of a `by_triple` metric."""
+        self._add_sample(series, events, 0.0, events)
 
     def move(self, state: str, by: int, now: float) -> None:
-        """Take a change in the number of things in `state`; by 0 the series comes to be at 0."""
+        """Count a change in the number of things in `state`; by 0 the series comes to be at 0."""
         series = self.series((state,), now)
-        self._take(series, by, 0.0, 0)
+        self._add_sample(series, by, 0.0, 0)
         self.touch(series)
 
     def touch(self, series: Series) -> None:
@@ -141,7 +139,7 @@ class Family:
                 self.touch(self.series(values, now))
 
     def restore(self, row: SeriesRow) -> None:
-        """Take a stored series over, unless another definition of the metric stored it."""
+        """Go on from a stored series, unless another definition of the metric stored it."""
         values = decode_labels(self.metric, row.labels)
         if values is None:
             return
@@ -153,8 +151,8 @@ class Family:
         if isinstance(series, Level):
             self.touch(series)
 
-    def _take(self, series: Series, number: float, at: float, events: int = 1) -> None:
-        if not series.take(number, at):
+    def _add_sample(self, series: Series, number: float, at: float, events: int = 1) -> None:
+        if not series.add_sample(number, at):
             self.bad += events
             return
         self.touch(series)
@@ -199,12 +197,12 @@ class _Plan:
     `counters` is None until the first event, so that asking makes no series.
     """
 
-    __slots__ = ("counters", "settled", "whole")
+    __slots__ = ("by_triple", "counters", "whole")
 
     def __init__(self, families: Sequence[Family], triple: Triple) -> None:
         mine = [family for family in families if family.matches(triple)]
-        self.settled = [family for family in mine if family.settled]
-        self.whole = [family for family in mine if not family.settled]
+        self.by_triple = [family for family in mine if family.by_triple]
+        self.whole = [family for family in mine if not family.by_triple]
         self.counters: _Counters | None = None
 
 
@@ -287,7 +285,7 @@ class Meter:
             family.add(event, now)
 
     def add_states(self, moves: Mapping[tuple[str, str], int], now: float) -> None:
-        """Take by how many keys each (alertname, state) grew; see `Engine.drain_state_counts`."""
+        """Count by how many keys each (alertname, state) grew; see `Engine.drain_state_counts`."""
         for (alert, state), by in moves.items():
             for family in self._of_states.get(alert, ()):
                 family.move(state, by, now)
@@ -310,6 +308,6 @@ class Meter:
 
     def _count(self, plan: _Plan, triple: Triple, count: int, now: float) -> None:
         if plan.counters is None:
-            plan.counters = [(f, f.series_of(triple, now)) for f in plan.settled]
+            plan.counters = [(f, f.series_of(triple, now)) for f in plan.by_triple]
         for family, series in plan.counters:
             family.count(series, count)

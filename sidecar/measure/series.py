@@ -1,6 +1,6 @@
-"""What a rule file may define as a metric made from events.
+"""Metrics as rule files define them, and their series: the value behind one label set.
 
-Series: the value behind one label set, and how it is written in a row of the state file.
+A series is written in a row of the state file and goes on from it after a restart.
 """
 
 import math
@@ -218,8 +218,8 @@ class Series(ABC):
         self.dirty = False
 
     @abstractmethod
-    def take(self, number: Number, at: float) -> bool:
-        """Take one sample of event time `at`; return False when it cannot be one."""
+    def add_sample(self, number: Number, at: float) -> bool:
+        """Add one sample of event time `at`; return False when it cannot be one."""
 
     @abstractmethod
     def load(self, value: str) -> bool:
@@ -260,7 +260,7 @@ class Counter(_Number):
 
     __slots__ = ()
 
-    def take(self, number: Number, at: float) -> bool:
+    def add_sample(self, number: Number, at: float) -> bool:
         del at
         total = self.value + number
         if number < 0 or total == math.inf:
@@ -282,7 +282,7 @@ class Gauge(_Number):
         del created
         super().__init__(metric, labels, 0.0, other=other)
 
-    def take(self, number: Number, at: float) -> bool:
+    def add_sample(self, number: Number, at: float) -> bool:
         if at >= self.created:
             self.value = number
             self.created = at
@@ -297,7 +297,7 @@ class Level(_Number):
 
     __slots__ = ()
 
-    def take(self, number: Number, at: float) -> bool:
+    def add_sample(self, number: Number, at: float) -> bool:
         del at
         self.value += number
         return True
@@ -318,7 +318,7 @@ class Histogram(Series):
         self.total: float = 0.0
         self.count = 0
 
-    def take(self, number: Number, at: float) -> bool:
+    def add_sample(self, number: Number, at: float) -> bool:
         del at
         total = self.total + number
         if not math.isfinite(total):

@@ -1,4 +1,8 @@
-"""Takes container lines out of their wrapping and joins those the runtime has split."""
+"""Lines of Docker and Kubernetes: taken out of their wrapping, and joined where they were split.
+
+Docker's json-file driver and the CRI format write each line with its stream and time, and cut a
+long one into pieces. The pieces of one line may lie in two files, with a rotation in between.
+"""
 
 import re
 from dataclasses import dataclass, field

@@ -1,8 +1,8 @@
-"""The values that travel out of parsing: chunk in; events, tallies and rejects out.
+"""The values of parsing, and how their fields are read everywhere.
 
-Instants that events carry in their fields, and texts fit to be labels and stored.
-
-Instants from what hosts log: ISO 8601 texts and epoch numbers become seconds since the epoch.
+A `Chunk` goes in; what comes out is `Parsed`: events, tallies, rejects and foreign lines. A field
+is read as a text, a number or an instant in one way for all consumers: ISO 8601 texts and epoch
+numbers become seconds since the epoch, and a text becomes fit to be a label and to be stored.
 """
 
 import hashlib
@@ -266,7 +266,7 @@ def instant(value: Any) -> float | None:
     Numbers below 1e8 (March 1973), so also 0 and negative ones, and anything else are no instants.
     """
     if isinstance(value, str):
-        # Neighbouring lines share their second, so that only the fraction is read anew: 0.3 us,
+        # Neighbouring lines share their second, so that only the fraction is read anew,
         # where datetime takes 1.2.
         base = _SECONDS[value[:20]]
         digits = value[20:]
@@ -317,7 +317,7 @@ def _of_text(text: str) -> float | None:
 def _microseconds(fraction: str) -> int:
     """Return the digits behind the dot as whole microseconds, a half rounded up.
 
-    A float of today's instants cannot hold more, and the decoder of `sidecar.parse.blocks` does
+    A float of today's instants cannot hold more, and the decoder of `sidecar.parse.block` does
     the same.
     """
     return int(fraction[:6].ljust(6, "0")) + (fraction[6:7] >= "5")

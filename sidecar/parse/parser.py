@@ -1,6 +1,7 @@
-"""Turns what the lines of one chunk hold into events, tallies and rejects.
+"""The one way through: chunks of log bytes in; events, tallies, rejects and foreign lines out.
 
-Chunks of log bytes in, events out: every form of an event that README.md names, line by line.
+A chunk is unwrapped from its container, split into a block of alike lines and the odd ones, and
+the odd ones are read singly. Whatever reading one line raises is that line's reject.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -240,7 +241,7 @@ class Parser:
             for _line in self._whole_lines(chunk):
                 pass
 
-    def take_open_lines(self, before: "Parser") -> None:
+    def adopt_open_lines(self, before: "Parser") -> None:
         """Go on with the unfinished lines of another parser, which must not be used any more."""
         self._joiner = before._joiner  # noqa: SLF001 - its own kind
 

@@ -1,7 +1,4 @@
-"""Patterns: plain text lines that state a fact become events (`*.patterns.yaml`).
-
-Makes events of plain text lines that match a pattern.
-"""
+"""Patterns (`*.patterns.yaml`): plain text lines that state a fact become events."""
 
 import re
 from collections.abc import Mapping, Sequence

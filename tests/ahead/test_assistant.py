@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from sidecar.ahead.backlog import Assistant
-from sidecar.ahead.second import Setup, Task, Worker
+from sidecar.ahead.second import SecondParser, Setup, Task
 from sidecar.parse.event import Chunk, LogFormat, Parsed, Triple
 from sidecar.parse.parser import Parser
 from support.parse import NOW, SAMPLES, agentops_patterns, chunk_of, chunks_of_lines
@@ -162,18 +162,18 @@ def test_a_log_of_endless_event_types_ends_it() -> None:
 
 
 def test_the_second_process_says_what_it_does_not_know_yet() -> None:
-    worker = Worker(Setup(PATTERNS))
+    parser = SecondParser(Setup(PATTERNS))
     data = ordinary(0)
-    first = worker.answer(Task(0, len(data), LogFormat.AUTO, 0, NOW, []), data)
+    first = parser.answer(Task(0, len(data), LogFormat.AUTO, 0, NOW, []), data)
     assert first.parsed is None
     assert len(first.unknown) == 2
     told = [(triple, some(triple)) for triple in first.unknown]
-    second = worker.answer(Task(0, len(data), LogFormat.AUTO, 0, NOW, told), data)
+    second = parser.answer(Task(0, len(data), LogFormat.AUTO, 0, NOW, told), data)
     assert second.parsed == alone([chunk_of(data)])[0]
     assert not second.unknown
 
 
 def test_what_depends_on_what_was_read_before_is_left_to_the_daemon() -> None:
-    answer = Worker(Setup(PATTERNS)).answer(Task(0, 9, LogFormat.AUTO, 0, NOW, []), pieces(1))
+    answer = SecondParser(Setup(PATTERNS)).answer(Task(0, 9, LogFormat.AUTO, 0, NOW, []), pieces(1))
     assert answer.parsed is None
     assert not answer.unknown

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from sidecar.ahead.second import Answer, Gone, Task, is_ready, receive, send
+from sidecar.ahead.second import Answer, Disconnected, Task, is_ready, receive, send
 from sidecar.parse.event import LogFormat
 
 TASK = Task(0, 10, LogFormat.CRI, 1 << 40, 1.5, [(("stripe", "invoice.paid", "paid"), True)])
@@ -36,31 +36,31 @@ def test_there_is_something_to_read_once_it_was_sent(pipe: Pipe) -> None:
 
 def test_the_other_sides_end_is_told(pipe: Pipe) -> None:
     os.close(pipe[1])
-    with pytest.raises(Gone, match="ended"):
+    with pytest.raises(Disconnected, match="ended"):
         receive(pipe[0], decode)
 
 
 def test_an_end_in_the_middle_of_a_message_is_told(pipe: Pipe) -> None:
     os.write(pipe[1], b"\x09\0\0\0half")
     os.close(pipe[1])
-    with pytest.raises(Gone, match="ended"):
+    with pytest.raises(Disconnected, match="ended"):
         receive(pipe[0], decode)
 
 
 def test_silence_is_told_after_a_while(pipe: Pipe) -> None:
     os.write(pipe[1], b"\x09\0\0\0half")
-    with pytest.raises(Gone, match="no answer"):
+    with pytest.raises(Disconnected, match="no answer"):
         receive(pipe[0], decode, patience=0.01)
 
 
 def test_what_nobody_understands_is_told(pipe: Pipe) -> None:
     send(pipe[1], Answer())
-    with pytest.raises(Gone):
+    with pytest.raises(Disconnected):
         receive(pipe[0], decode)
 
 
 def test_writing_to_nobody_is_told() -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    with pytest.raises(Gone), os.fdopen(writing, "wb", 0):
+    with pytest.raises(Disconnected), os.fdopen(writing, "wb", 0):
         send(writing, TASK)
