@@ -172,7 +172,13 @@ MIGRATIONS = (
         PRIMARY KEY (seq)
     );
     """,
-    "ALTER TABLE groups ADD COLUMN sending TEXT NOT NULL DEFAULT '';",
+    # The first message of each destination is looked for without its payload, among any number.
+    """
+    ALTER TABLE groups ADD COLUMN sending TEXT NOT NULL DEFAULT '';
+    DROP INDEX outbox_open;
+    CREATE INDEX outbox_queue ON outbox (integration, destination, claimed_at, next_at, created)
+        WHERE outcome = '';
+    """,
 )
 VERSION = len(MIGRATIONS)
 
