@@ -1,0 +1,188 @@
+"""Told means accepted: what follows from how a message ended, and what waits reads as of now."""
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+
+from sidecar.notify.model import Notification, Receiver, Route
+from sidecar.notify.notifier import Notifier
+from sidecar.receivers.slack.config import SlackConfig
+from sidecar.rows import CooldownRow, GroupRow, MemberRow, OutboxRow, ToldRow
+from sidecar.rules.alert import Transition
+from support.notify import HOUR, MINUTE, T0, Table, World, mail_config, route, slack_receiver
+
+TEAM = {"team": slack_receiver("team")}
+
+
+class Post:
+    """A notifier and its state file, with messages that end as a test says."""
+
+    def __init__(self, root: Route, receivers: dict[str, Receiver] | None = None) -> None:
+        self.receivers = receivers or TEAM
+        self.table = Table()
+        self.notifier = Notifier(root, self.receivers)
+
+    def step(self, now: float, *transitions: Transition) -> list[OutboxRow]:
+        self.notifier.add(transitions, now)
+        self.notifier.flush(now, caught_up=True)
+        return self._commit()
+
+    def end(self, row: OutboxRow, now: float, outcome: str = "sent") -> list[OutboxRow]:
+        """Let a message end, and the step that hears of it flush."""
+        self.notifier.end(msgspec.structs.replace(row, outcome=outcome), now)
+        return self.step(now)
+
+    def waiting(self, row: OutboxRow, now: float) -> list[tuple[str, str]] | None:
+        """Return how a message reads if it is tried again at `now`; None if it is void."""
+        renewed = self.notifier.renewed(row, now)
+        return None if renewed is None else said(renewed)
+
+    def restart(self, root: Route, now: float, receivers: dict[str, Receiver]) -> list[OutboxRow]:
+        self.receivers = receivers
+        self.notifier = Notifier(root, receivers)
+        load = self.table.load
+        self.notifier.restore(
+            load(GroupRow), load(MemberRow), load(ToldRow), load(CooldownRow), now
+        )
+        return self.step(now)
+
+    def _commit(self) -> list[OutboxRow]:
+        drained = self.notifier.drain()
+        self.table.commit(drained.delta)
+        return drained.outbox
+
+
+def said(row: OutboxRow) -> list[tuple[str, str]]:
+    """Return organisation and status of each alert in a message."""
+    told = msgspec.json.decode(row.payload, type=Notification)
+    return [(notice.labels["org"], notice.status.value) for notice in told.notices]
+
+
+def root(**values: Any) -> Route:
+    return route("{}", "team", **{"group_interval": 5 * MINUTE, **values})
+
+
+def test_nothing_else_is_said_while_a_message_is_on_its_way() -> None:
+    post, world = Post(root(group_by=())), World()
+    (first,) = post.step(T0, world.fire("a"))
+    assert post.step(T0 + HOUR, world.fire("b")) == []
+    (second,) = post.end(first, T0 + HOUR) or post.step(T0 + HOUR + 5 * MINUTE)
+    assert said(second) == [("b", "firing")]
+
+
+@pytest.mark.parametrize("outcome", ["dead", "expired"])
+def test_a_message_that_is_given_up_is_told_anew(outcome: str) -> None:
+    post, world = Post(root(cooldown=HOUR)), World()
+    (first,) = post.step(T0, world.fire())
+    again = post.end(first, T0 + MINUTE, outcome) or post.step(T0 + 6 * MINUTE)
+    assert [said(row) for row in again] == [[("a", "firing")]]
+    assert again[0].expires_at > first.expires_at
+
+
+def test_what_ended_unheard_of_is_never_told_as_resolved() -> None:
+    post, world = Post(root()), World()
+    (first,) = post.step(T0, world.fire())
+    post.step(T0 + MINUTE, world.end(at=T0 + MINUTE))
+    assert post.waiting(first, T0 + 2 * MINUTE) == [("a", "fired and resolved")]
+
+
+def test_what_ended_unheard_of_is_dropped_once_its_time_is_over() -> None:
+    post, world = Post(root()), World()
+    (first,) = post.step(T0, world.fire())
+    post.step(T0 + MINUTE, world.end(at=T0 + MINUTE))
+    assert post.end(first, T0 + 7 * HOUR, "expired") == []
+    assert post.step(T0 + 8 * HOUR) == []
+    assert post.table.rows == {}
+
+
+def test_an_end_that_was_given_up_is_told_again_to_who_heard_of_the_firing() -> None:
+    post, world = Post(root()), World()
+    (first,) = post.step(T0, world.fire())
+    post.end(first, T0)
+    (end,) = post.step(T0 + HOUR, world.end(at=T0 + HOUR))
+    (again,) = post.end(end, T0 + 8 * HOUR, "expired")
+    assert said(again) == [("a", "resolved")]
+
+
+def test_what_changed_on_the_way_is_told_next() -> None:
+    post, world = Post(root()), World()
+    (first,) = post.step(T0, world.fire())
+    post.step(T0 + 1, world.end(at=T0 + 1))
+    (end,) = post.end(first, T0 + 2) or post.step(T0 + 2 + 5 * MINUTE)
+    assert said(end) == [("a", "resolved")]
+
+
+def test_an_attempt_that_changes_nothing_is_the_same_message() -> None:
+    post, world = Post(root()), World()
+    (first,) = post.step(T0, world.fire())
+    assert post.notifier.renewed(first, T0 + HOUR) == first
+
+
+def test_each_destination_is_told_what_it_has_not_accepted() -> None:
+    both = Receiver(
+        name="team",
+        configs={"slack": (SlackConfig(channel="#t"),), "email": (mail_config("a@example.com"),)},
+    )
+    post, world = Post(root(), {"team": both}), World()
+    slack, mail = post.step(T0, world.fire())
+    post.end(slack, T0)
+    (end,) = post.step(T0 + HOUR, world.end(at=T0 + HOUR))
+    assert (end.integration, said(end)) == ("slack", [("a", "resolved")])
+    assert post.waiting(mail, T0 + HOUR) == [("a", "fired and resolved")]
+
+
+def test_one_receiver_behind_two_routes_is_told_once_and_once_of_an_escalation() -> None:
+    critical = route("{}/critical", "team", 'severity="critical"')
+    post, world = Post(replace(root(), routes=(critical,))), World()
+    (first,) = post.step(T0, world.fire())
+    post.end(first, T0)
+    (escalated,) = post.step(T0 + HOUR, world.escalate(at=T0 + HOUR))
+    assert said(escalated) == [("a", "firing")]
+    post.end(escalated, T0 + HOUR)
+    (end,) = post.step(T0 + 2 * HOUR, world.end(at=T0 + 2 * HOUR))
+    assert said(end) == [("a", "resolved")]
+
+
+def test_two_routes_that_continue_to_one_receiver_make_one_message() -> None:
+    first = route("{}/0", "team", continue_=True)
+    post, world = Post(replace(root(), routes=(first, route("{}/1", "team")))), World()
+    assert len(post.step(T0, world.fire())) == 1
+
+
+def test_what_waits_for_a_channel_goes_to_what_it_is_called_now() -> None:
+    post, world = Post(root()), World()
+    (first,) = post.step(T0, world.fire())
+    renamed = {"team": Receiver(name="team", configs={"slack": (SlackConfig(channel="#new"),)})}
+    (again,) = post.restart(root(), T0 + MINUTE, renamed)
+    assert (again.destination, said(again)) == ("#new", [("a", "firing")])
+    assert post.waiting(first, T0 + MINUTE) is None
+
+
+def test_a_renamed_channel_knows_what_it_was_told() -> None:
+    post, world = Post(root()), World()
+    (first,) = post.step(T0, world.fire())
+    post.end(first, T0)
+    renamed = {"team": Receiver(name="team", configs={"slack": (SlackConfig(channel="#new"),)})}
+    assert post.restart(root(), T0 + MINUTE, renamed) == []
+    (end,) = post.step(T0 + HOUR, world.end(at=T0 + HOUR))
+    assert (end.destination, said(end)) == ("#new", [("a", "resolved")])
+
+
+def test_a_shorter_wait_is_in_force_at_once() -> None:
+    post, world = Post(root(group_wait=600.0)), World()
+    assert post.step(T0, world.fire()) == []
+    assert len(post.restart(root(group_wait=10.0), T0 + 10, TEAM)) == 1
+
+
+def test_a_clock_set_back_by_a_year_puts_nothing_off() -> None:
+    year = 365 * 24 * HOUR
+    post, world = Post(root(cooldown=10 * MINUTE, group_by=())), World()
+    (first,) = post.step(T0 + year, world.fire("a"))
+    post.end(first, T0 + year)
+    post.step(T0, world.fire("b"), world.end("a"))
+    (second,) = post.step(T0 + 5 * MINUTE)
+    assert said(second) == [("b", "firing")]
+    (third,) = post.end(second, T0 + 5 * MINUTE) or post.step(T0 + 10 * MINUTE)
+    assert said(third) == [("a", "resolved")]
