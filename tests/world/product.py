@@ -81,7 +81,7 @@ route:
   cooldown: {cooldown}s
   routes:
     - matchers: ['severity="critical"']
-      receiver: pager
+      receiver: {critical}
       group_by: [alertname, org]
       group_wait: 0s
 receivers:
@@ -113,6 +113,7 @@ def quiet() -> Iterator[None]:
 class Settings(NamedTuple):
     """What the operator edits."""
 
+    critical: str = "pager"  # who is told what is critical; the same team, or others
     pager: str = "#pager"
     token: str = "token-1"
     wait: float = GROUP_WAIT

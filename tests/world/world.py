@@ -64,7 +64,7 @@ class World:
         self.mail = Mail(self.loop, Weather(random.Random(f"{seed} mail")), self._accept)
         self.loop.connect = self.mail.connect
         self.jitter = jitter_of(random.Random(f"{seed} jitter"))
-        self.settings = Settings()
+        self.settings = Settings(random.Random(f"{seed} routes").choice(("pager", "team")))
         self.daemon: SimulatedDaemon | None = None
         self.life: asyncio.Task[None] | None = None
         self.stop = asyncio.Event()
