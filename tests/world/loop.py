@@ -2,7 +2,6 @@
 
 import asyncio
 import asyncio.base_events
-import heapq
 from collections.abc import Callable
 from typing import Any
 
@@ -120,10 +119,3 @@ class SimulatedClock:
         except TimeoutError:
             return event.is_set()
         return True
-
-
-def next_timer(loop: SimulatedLoop) -> float | None:
-    """Return when the loop's next timer is due."""
-    timers = list(loop._scheduled)  # type: ignore[attr-defined]
-    heapq.heapify(timers)
-    return timers[0].when() if timers else None
