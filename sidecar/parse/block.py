@@ -213,13 +213,16 @@ class Block(msgspec.Struct, gc=False):
             for triple, count in Counter(self.triples).items()
         }
 
-    def events_of(self, triples: Collection[Triple]) -> list[tuple[int, Event]]:
-        """Return the events of `triples` whole, each with its place. Raises one of NOT_JSON."""
+    def events_of(self, triples: Collection[Triple], start: int) -> list[tuple[int, Event]]:
+        """Return the events of `triples` whole, each with its place in the file.
+
+        `start` is where the data begins in it. Raises one of NOT_JSON.
+        """
         if not triples:
             return []
         return [
             (
-                0 if self.places is None else self.places[number],
+                start if self.places is None else start + self.places[number],
                 Event(*triple, seconds_of(self.times[number]), _fields_of(self.sources[number])),
             )
             for number, triple in enumerate(self.triples)
@@ -340,13 +343,17 @@ class Splitter:
         strangers = (self._any if wrapped else self._bare).places(rest)
         if strangers and wrapped and self._wrappings.within(rest):
             return None
-        heads, odd = self._heads(objects)
+        misfits: list[int] = []
         if not prefix.fit_all(_prefixes(between[:-1], len(rest))):
-            odd += [n for n, piece in enumerate(between[:-1]) if not prefix.fit_all({piece})]
+            misfits = [n for n, piece in enumerate(between[:-1]) if not prefix.fit_all({piece})]
+        if len(misfits) == len(objects):  # messages of records
+            return None
+        heads, headless = self._heads(objects)
+        odd = {*misfits, *headless}
         lines = rest.count(b"\n")  # there is one behind each object, too
         if not strangers and not odd:
             return Split(_block(objects, heads), [], lines)
-        block, other = _Claims(data, pieces, objects, heads).without(set(odd), between, strangers)
+        block, other = _Claims(data, pieces, objects, heads).without(odd, between, strangers)
         return Split(block, other, lines)
 
     def _heads(self, objects: Sequence[bytes]) -> tuple[list[Head], list[int]]:

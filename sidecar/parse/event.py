@@ -266,8 +266,7 @@ def instant(value: Any) -> float | None:
     Numbers below 1e8 (March 1973), so also 0 and negative ones, and anything else are no instants.
     """
     if isinstance(value, str):
-        # Neighbouring lines share their second, so that only the fraction is read anew,
-        # where datetime takes 1.2.
+        # Neighbouring lines share their second, so that only the fraction is read anew.
         base = _SECONDS[value[:20]]
         digits = value[20:]
         if base is not None and len(digits) == _MICROSECONDS and digits.isdecimal():

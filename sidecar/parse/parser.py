@@ -66,10 +66,9 @@ class Collector:
             if triple not in self._tallies and triple not in self._whole:
                 self._admit(triple)
         try:
-            events = block.events_of(self._whole & found.keys())
+            self._events += block.events_of(self._whole & found.keys(), start)
         except Exception:  # noqa: BLE001 - same
             return False
-        self._events += [(start + place, event) for place, event in events]
         self._in_order = block.places is None
         for triple, (count, newest) in found.items():
             if triple not in self._whole:

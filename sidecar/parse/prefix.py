@@ -6,15 +6,13 @@ two apart: a logger writes stamps, levels, names and brackets there, and never a
 """
 
 import re
-from typing import Any
 
 from sidecar.matchers import compile_re2
 
 _LONGEST = 1000  # characters of furniture
 _MOST_SHAPES = 4096  # remembered
 _MOST_NAMES = 4
-_DIGITS = {ord(digit): "0" for digit in "123456789"}
-_BYTE_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
+_NO_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 
 _QUOTED = r'(?:"(?:[^"\\]|\\.)*+"|' + r"'(?:[^'\\]|\\.)*+')"
 _FREE = r"[^\[\](){}<>\"']"
@@ -67,21 +65,13 @@ class Prefix:
     def __init__(self, pinned: str | None = None) -> None:
         """`pinned` is RE2, to be matched as a whole. Raises ValueError when it is not."""
         self._pinned = None if pinned is None else compile_re2(pinned)
-        self._known: dict[str, bool] = {}
-        self._known_raw: dict[bytes, bool] = {}
+        self._known: dict[bytes, bool] = {}
 
     def fits(self, text: str) -> bool:
         """Return whether an event may follow `text`, the beginning of its line."""
-        if self._pinned is not None:
-            return self._pinned.fullmatch(text) is not None
-        if not text or len(text) > _LONGEST:
-            return not text
-        shape = text.translate(_DIGITS)
-        known = self._known.get(shape)
-        if known is None:
-            known = is_furniture(shape)
-            _remember(self._known, shape, fits=known)
-        return known
+        if self._pinned is None and len(text) > _LONGEST:
+            return False
+        return self._fits(text.encode("utf-8", "replace"))
 
     def fits_pairs(self, text: str) -> bool:
         """Return whether the pairs of a record may follow `text`: a word would be its message."""
@@ -93,23 +83,21 @@ class Prefix:
 
     def fit_all(self, pieces: set[bytes]) -> bool:
         """Return whether the last, unfinished line of each piece may stand before an event."""
-        known = self._known_raw
-        for piece in pieces:
-            raw = piece[piece.rfind(b"\n") + 1 :]
-            shape = raw.translate(_BYTE_DIGITS) if self._pinned is None else raw
-            fits = known.get(shape)
-            if fits is None:
-                fits = self.fits(raw.decode("utf-8", "replace"))
-                _remember(known, shape, fits=fits)
-            if not fits:
-                return False
-        return True
+        return all(self._fits(piece[piece.rfind(b"\n") + 1 :]) for piece in pieces)
 
+    def _fits(self, raw: bytes) -> bool:
+        shape = raw.translate(_NO_DIGITS) if self._pinned is None else raw
+        known = self._known.get(shape)
+        if known is None:
+            if len(self._known) >= _MOST_SHAPES:
+                self._known.clear()
+            text = shape.decode("utf-8", "replace")
+            known = is_furniture(text) if self._pinned is None else self._pins(text)
+            self._known[shape] = known
+        return known
 
-def _remember(known: dict[Any, bool], shape: str | bytes, *, fits: bool) -> None:
-    if len(known) >= _MOST_SHAPES:
-        known.clear()
-    known[shape] = fits
+    def _pins(self, text: str) -> bool:
+        return self._pinned is not None and self._pinned.fullmatch(text) is not None
 
 
 def is_furniture(text: str, *, words: int = 1) -> bool:
@@ -122,7 +110,7 @@ def is_furniture(text: str, *, words: int = 1) -> bool:
     The answer is the same for texts that differ only in their digits.
     """
     text = COLOUR.sub("", text)
-    if _GLUED.search(text) or _FOREIGN_SIGN.search(text):
+    if len(text) > _LONGEST or _GLUED.search(text) or _FOREIGN_SIGN.search(text):
         return False
     header = _SYSLOG.match(text)
     at = 0 if header is None else header.end()

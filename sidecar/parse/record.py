@@ -23,8 +23,6 @@ from sidecar.parse.prefix import COLOUR, Prefix
 
 _MESSAGES = ("event", "message", "msg")
 _MESSAGE_FIELDS = (*_MESSAGES, "log")
-# pino, bunyan and winston put what was raised there, and its text into the message.
-_RAISED_FIELDS = ("err", "stack")
 _STAMP_FIELDS = ("timestamp", "time", "ts")
 _MAX_LEVELS = 4  # of records inside records' messages
 _COLOUR = rf"(?:{COLOUR.pattern})*"
@@ -34,6 +32,7 @@ _CLAIM = re.compile(rf"{MARKER}{_COLOUR}\s*:(?:\s|{COLOUR.pattern})*")
 _KEYED = re.compile(
     rf"""(?:metric_type|{"|".join(_MESSAGE_FIELDS)})\\*["']\s*:\s*\\*["']{MARKER}\b""", re.ASCII
 )
+_OBJECTS = ('{"', "{'")
 _OBJECT_START = re.compile(r"""\[?\{\s*["'}]""")
 # PHP's monolog puts its empty context and extra behind each message.
 _CLOSED = re.compile(rf"(?:[\s\0]|\[\]|{COLOUR.pattern})*+\Z")
@@ -139,6 +138,8 @@ class _Reading:
             raise Unreadable(RejectReason.TOO_DEEP)
         if MARKER not in text:
             return [], 0
+        if text.startswith(_OBJECTS) and fits("") and (whole := self._whole(text, outer, level)):
+            return whole
         claim = _CLAIM.search(text)
         if claim is not None and fits(text[: claim.start()]):
             fields, end = _claimed(text, claim.end())
@@ -156,6 +157,15 @@ class _Reading:
             raise Unreadable(ForeignReason.FIELD if inside else ForeignReason.BEFORE)
         return found, len(text)
 
+    def _whole(
+        self, text: str, outer: Mapping[str, Any], level: int
+    ) -> tuple[list[Record], int] | None:
+        """Do what `_text` does for a text that begins with an object, in most cases."""
+        try:
+            return self._at_object(text, 0, outer, level)
+        except Unreadable:  # or it may be a logger's: `{'id': 4} WEBHOOK_METRIC: …`
+            return None
+
     def _at_object(
         self, text: str, start: int, outer: Mapping[str, Any], level: int
     ) -> tuple[list[Record], int] | None:
@@ -166,13 +176,10 @@ class _Reading:
             if _is_claim(text):
                 raise
             return None
-        items = value if isinstance(value, list) else [value]
-        found = [
-            record
-            for item in items
-            if isinstance(item, dict)
-            for record in self._in_fields(item, text[:start], outer, level)
-        ]
+        found: list[Record] = []
+        for item in value if isinstance(value, list) else (value,):
+            if isinstance(item, dict):
+                found += self._in_fields(item, text[:start], outer, level)
         return (found, end) if found else None
 
     def _in_fields(
@@ -227,13 +234,17 @@ def message_field(fields: Mapping[str, Any]) -> str:
     A host that logs `event="contact form", message=…` hands on what somebody typed, and so does
     one that logs what was raised.
     """
-    if any(fields.get(name) for name in _RAISED_FIELDS):
+    if fields.get("err") or fields.get("stack"):  # of pino, bunyan and winston
         return ""
-    texts = [name for name in _MESSAGES if isinstance(fields.get(name), str) and fields[name]]
-    if len(texts) > 1:
-        return next((name for name in texts if fields[name] == MARKER), "")
+    found = ""
+    for name in _MESSAGES:
+        text = fields.get(name)
+        if text and isinstance(text, str):
+            if found:
+                return next((name for name in _MESSAGES if fields.get(name) == MARKER), "")
+            found = name
     objects = (name for name in _MESSAGE_FIELDS if isinstance(fields.get(name), dict))
-    return texts[0] if texts else next(objects, "log")
+    return found or next(objects, "log")
 
 
 def _claimed(text: str, start: int) -> tuple[dict[str, Any], int]:
