@@ -189,7 +189,7 @@ class Keys:
 
     def after_event(self, state: KeyState) -> None:
         """Note what an event changed in `state` and when it next wants to be looked at."""
-        state.due = state.due_after(state.clock)
+        state.due = state.due_after_event()
         if self._lives(state, state.clock):
             self._queue(state).schedule(state)
 
@@ -202,7 +202,7 @@ class Keys:
         for states in self._keys:
             waiting = []
             for state in list(states.values()):
-                state.due = state.due_after(state.clock)
+                state.due = state.due_after_event()
                 if self._lives(state, state.clock):
                     waiting.append(state)
             for state in waiting[:1]:  # the keys of a rule all wait in one queue

@@ -290,6 +290,10 @@ class KeyState:
             return due if due < NEVER or (gone := self.gone_at()) <= t else gone
         return min(due, self.alert_due(alert))
 
+    def due_after_event(self) -> float:
+        """Return the same for the time that the last event has brought."""
+        return self.due_after(self.clock)
+
     def alert_due(self, alert: OpenAlert) -> float:
         """Return the next instant that the open alert itself waits for."""
         if alert.phase is Phase.PENDING:
@@ -406,6 +410,15 @@ class AbsentKey(KeyState):
         if due == NEVER and self._fades() and (gone := self.gone_at()) > t:
             return gone
         return due
+
+    def due_after_event(self) -> float:
+        """Return the same; a key of which nothing is left waits for a tick to let it go.
+
+        More events of this very instant may be to come.
+        """
+        due = super().due_after_event()
+        empty = due == NEVER and self.alert is None and not self.over
+        return self.clock if empty and self._fades() else due
 
     def _fades(self) -> bool:
         """Return whether nothing is left to judge once the last sample has left."""

@@ -145,3 +145,9 @@ def test_a_tally_of_another_triple_is_no_sign_of_life() -> None:
     bench = Bench(rule("count() < 1", by=()))
     bench.engine.observe_tally(("stripe", "other", "s"), 7, HOUR)
     assert told(bench.tick(9 * HOUR)) == [("fired", HOUR)]
+
+
+def test_an_event_that_gives_no_sample_lets_no_key_go_before_the_tick() -> None:
+    bench = Bench(rule("max(n) < 3", within=60.0))
+    bench.see(event(1000, n=0), event(1060, n=None), event(1060, n=0))
+    assert told(bench.tick(1560)) == [("fired", 1060.0), ("expired", 1120.0)]
