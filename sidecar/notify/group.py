@@ -261,22 +261,18 @@ class Groups:
             self._late.pop(group.id, None)
             self.touch(group)
 
-    def accept(self, group: Group, said: Said) -> Member | None:
-        """Take it that the group's receiver knows what was said of one alert; return the alert.
+    def accept(self, group: Group, said: Said) -> None:
+        """Take it that the group's receiver knows what was said of one alert.
 
         It may have moved to another group of the same audience meanwhile.
         """
         ident = (said.name, said.key)
         homes = [home for home in self.places(ident) if home.audience == group.audience]
         home = next((one for one in homes if one is group), homes[0] if homes else None)
-        if home is None:
-            return None
-        before = home.members[ident]
-        if home is group and before.change == said.change:
+        if home is group and home.members[ident].change == said.change:
             self.mark_sent(group, ident)
-        else:
-            self.put(home, ident, accepted(before, said))
-        return before
+        elif home is not None:
+            self.put(home, ident, accepted(home.members[ident], said))
 
     def end_wait(self, digest: Group, ident: Ident, now: float) -> None:
         """Let an alert that a late digest told at `now` go on in the groups that waited for it."""
@@ -414,15 +410,15 @@ class Cooldowns:
 
         A cooldown that the route has shortened since ends sooner.
         """
-        key = _key(group, member)
+        key = _key(group, member.ident, member.alert.severity)
         row = self._rows.get(key) or self._rows.get((group.receiver, *key[1:]))
         return 0.0 if row is None else min(row.until, row.at + group.route.cooldown)
 
-    def start(self, group: Group, member: Member, now: float) -> None:
-        """Note that the receiver of `group` was told of `member` at wall clock `now`."""
+    def start(self, group: Group, said: Said, now: float) -> None:
+        """Note that those whom `group` is for were told this at wall clock `now`."""
         if group.route.cooldown <= 0:
             return
-        key = _key(group, member)
+        key = _key(group, (said.name, said.key), said.severity)
         receiver, rule, by_key, severity = key
         until = now + group.route.cooldown
         self._rows[key] = CooldownRow(
@@ -462,10 +458,9 @@ class Cooldowns:
         return delta
 
 
-def _key(group: Group, member: Member) -> _Key:
-    alert = member.alert
+def _key(group: Group, ident: Ident, severity: str) -> _Key:
     audience = f"{group.receiver}@{group.to.integration}/{group.to.name}"
-    return (audience, alert.name, key_text(member.ident), alert.severity)
+    return (audience, ident[0], key_text(ident), severity)
 
 
 def _key_of(row: CooldownRow) -> _Key:

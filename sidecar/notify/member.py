@@ -144,8 +144,8 @@ def accepted(member: Member, said: Said) -> Member | None:
 
 def said_of(member: Member) -> Said:
     """Return what a message made now says of the member."""
-    name, key = member.alert.name, member.alert.key
-    return Said(name, key, member.change, member.status, member.fired)
+    alert = member.alert
+    return Said(alert.name, alert.key, member.change, member.status, member.fired, alert.severity)
 
 
 def pack(member: Member) -> bytes:

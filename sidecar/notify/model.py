@@ -211,7 +211,8 @@ class Notice(msgspec.Struct, frozen=True):
 class Said(msgspec.Struct, frozen=True):
     """What a message says of one alert, as the notifier needs it once the message is accepted.
 
-    `change` is the number of the alert's change that it tells, `fired` how many firings.
+    `change` is the number of the alert's change that it tells, `fired` how many firings, `severity`
+    the one that it has there.
     """
 
     name: str
@@ -219,6 +220,7 @@ class Said(msgspec.Struct, frozen=True):
     change: int
     status: NoticeStatus
     fired: int
+    severity: str = ""
 
 
 class Notification(msgspec.Struct, frozen=True):

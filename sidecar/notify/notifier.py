@@ -207,8 +207,11 @@ class Grouper:
         return self._groups.open(route, {"receiver": group.receiver}, group.to, now, kind)
 
 
-def _notification(row: OutboxRow) -> Notification:
-    return msgspec.json.decode(row.payload, type=Notification)
+def _notification(row: OutboxRow) -> Notification | None:
+    try:
+        return msgspec.json.decode(row.payload, type=Notification)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
 
 
 def _last(group: Group) -> float:
@@ -358,11 +361,13 @@ class Notifier:
             return  # a message of an earlier version, or its group is no more
         group.sending = ""
         self._groups.touch(group)
-        if row.outcome == SENT:
-            self._accept(group, _notification(row), row.reference, now)
+        told = _notification(row)
+        if row.outcome == SENT and told is not None:
+            self._accept(group, told, row.reference, now)
         else:
             group.refused = True
-            self._forget(group, row)
+            if row.outcome == EXPIRED and told is not None:
+                self._drop_unheard(group, told)
         if group.members:
             due = next_flush(group, partial(self._cooldowns.ends, group))
             wait = 0.0 if row.outcome in (EXPIRED, WITHDRAWN) else group.route.group_interval
@@ -372,8 +377,8 @@ class Notifier:
         """Return a waiting message as it has to read now, None if there is nothing left to say."""
         group = self._groups.by_id.get(row.group_id)
         before = _notification(row)
-        if not before.said:
-            return row  # of an earlier version
+        if before is None or not before.said:
+            return row  # unreadable, which shows when it is sent; or of an earlier version
         if group is None or group.sending != row.id:
             return None
         choice = decide(group, now, partial(self._cooldowns.ends, group))
@@ -389,19 +394,16 @@ class Notifier:
     def _accept(self, group: Group, told: Notification, reference: str, now: float) -> None:
         """Mark as told what the message said, and start the cooldowns."""
         for said in told.said:
-            member = self._groups.accept(group, said)
-            if member is not None:
-                self._cooldowns.start(group, member, now)
-                self._groups.end_wait(group, (said.name, said.key), now)
+            self._groups.accept(group, said)
+            self._cooldowns.start(group, said, now)
+            self._groups.end_wait(group, (said.name, said.key), now)
         change = max(told.change, group.told.change if group.told else 0)
         group.told, group.refused = Told(change, now, reference), False
         self._wait(group, [m for m in group.members.values() if m.unsent and m.change <= change])
 
-    def _forget(self, group: Group, row: OutboxRow) -> None:
+    def _drop_unheard(self, group: Group, told: Notification) -> None:
         """Drop what ended before anybody heard of it, once there was no way to say so in time."""
-        if row.outcome != EXPIRED:
-            return
-        for said in _notification(row).said:
+        for said in told.said:
             member = group.members.get((said.name, said.key))
             if member and member.stage is Stage.ENDED and not member.open:
                 self._note(group, Reason.EXPIRED, [member], ())

@@ -114,6 +114,23 @@ def test_what_changed_on_the_way_is_told_next() -> None:
     assert said(end) == [("a", "resolved")]
 
 
+def test_an_escalation_on_the_way_is_not_held_back_by_the_cooldown_of_what_was_told() -> None:
+    post, world = Post(root(cooldown=HOUR)), World()
+    (first,) = post.step(T0, world.fire())
+    post.step(T0 + 1, world.escalate(at=T0 + 1))
+    (escalated,) = post.end(first, T0 + 2) or post.step(T0 + 2 + 5 * MINUTE)
+    assert said(escalated) == [("a", "firing")]
+
+
+def test_a_stored_message_that_cannot_be_read_is_nobodys_end() -> None:
+    post, world = Post(root()), World()
+    (first,) = post.step(T0, world.fire())
+    broken = msgspec.structs.replace(first, payload="{")
+    assert post.notifier.renewed(broken, T0) == broken
+    again = post.end(broken, T0, "dead") or post.step(T0 + 5 * MINUTE)
+    assert [said(row) for row in again] == [[("a", "firing")]]
+
+
 def test_an_attempt_that_changes_nothing_is_the_same_message() -> None:
     post, world = Post(root()), World()
     (first,) = post.step(T0, world.fire())
