@@ -315,16 +315,19 @@ class StoredOutbox:
     async def claim(
         self, now: float, busy: Collection[Destination], room: Mapping[str, int]
     ) -> list[OutboxRow]:
-        try:
-            rows, void = await self._in_thread(lambda: self._due(now, busy, dict(room)))
-        except StoreUnavailable as failure:
-            self._telemetry.commit_failed(failure)
-            return []
-        if rows:  # a write that failed may have been made: only one that succeeds settles it
-            await self.save(rows)
-        if void:
+        while True:
+            try:
+                rows, void = await self._in_thread(lambda: self._due(now, busy, dict(room)))
+            except StoreUnavailable as failure:
+                self._telemetry.commit_failed(failure)
+                return []
+            if rows:  # a write that failed may have been made: only one that succeeds settles it
+                await self.save(rows)
+            if not void:
+                return rows
             await self._pump.end(void)
-        return rows
+            if rows:
+                return rows
 
     def _due(
         self, now: float, busy: Collection[Destination], room: dict[str, int]
@@ -333,11 +336,14 @@ class StoredOutbox:
         rows: list[OutboxRow] = []
         void: list[OutboxRow] = []
         for row in self._store.outbox_due(now):
+            left = room.get(row.integration, 1)
+            if (row.integration, row.destination) in busy or left <= 0:
+                continue
             new = self._pump.core.notifier.renewed(row, now)
             if new is None:
                 void.append(replace(row, outcome=WITHDRAWN))
-            elif (row.integration, row.destination) not in busy and room.get(row.integration, 1):
-                room[row.integration] = room.get(row.integration, 1) - 1
+            else:
+                room[row.integration] = left - 1
                 rows.append(replace(new, claimed_at=now))
         return rows, void
 
