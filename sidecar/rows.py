@@ -120,8 +120,8 @@ class AlertRow(Row, frozen=True):
 class GroupRow(Row, frozen=True):
     """A group of alerts under one route; `labels` JSON, `next_flush` wall clock or None.
 
-    `repeat_interval` is the one that `next_flush` was reckoned with, in seconds. `sending`: the
-    outbox row with its message that is on its way, empty when none is.
+    `sending`: the outbox row with its message that is on its way, empty when none is.
+    `repeat_interval`, in seconds, is there for a sidecar of an earlier version.
     """
 
     table: ClassVar[str] = "groups"
