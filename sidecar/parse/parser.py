@@ -203,7 +203,7 @@ class Parser:
         odd among them, where the log has no unfinished one.
         """
         out = Collector(now, wanted, self._prefix_of(chunk))
-        bare = unwrap_all(chunk.data, chunk.format)
+        bare = _bare(chunk)
         data = chunk.data if bare is None else bare
         may_be_wrapped = bare is None and chunk.format is not LogFormat.PLAIN
         split = self._add_block(data, chunk.start, out, wrapped=may_be_wrapped)
@@ -303,6 +303,14 @@ class Parser:
         # Whatever a line quotes, its own sentence counts: else a stranger could silence it.
         record = self._patterns.find_record(text, out.prefix)
         return [] if record is None else [record]
+
+
+def _bare(chunk: Chunk) -> bytes | None:
+    """Return the lines of `chunk` without their wrapping, if all are whole lines of one kind."""
+    try:
+        return unwrap_all(chunk.data, chunk.format)
+    except Exception:  # noqa: BLE001 - one of its lines; read singly, it is found
+        return None
 
 
 def _text(line: bytes) -> str:
