@@ -1,6 +1,7 @@
 """All that the world knows of the product: how it is built, asked, ended, and what it reports."""
 
 import asyncio
+import atexit
 import json
 import logging
 import os
@@ -43,6 +44,7 @@ from world.disk import Disk, FaultyConnection
 from world.loop import SimulatedClock
 
 FOLDER = Path("/dev/shm" if Path("/dev/shm").is_dir() else "/tmp") / f"world-{os.getpid()}"  # noqa: S108
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 GROUP_WAIT, GROUP_INTERVAL, COOLDOWN, REPEAT = 30.0, 300.0, 600.0, 4 * 3600.0
 _RULES = """\
 groups:
