@@ -129,6 +129,7 @@ TABLE: dict[tuple[Phase, Trigger], tuple[Phase, TransitionKind | None]] = {
     (P.FIRING, H.RESOLVE): (P.INACTIVE, T.RESOLVED),
     (P.FIRING, H.CLOSE): (P.INACTIVE, T.CLOSED),
     (P.LATCHED, H.HOLDS): (P.FIRING, None),
+    (P.LATCHED, H.CLEARS): (P.CLEARING, None),
     (P.LATCHED, H.RUNS_OUT): (P.LAPSING, None),
     (P.LATCHED, H.STEP): (P.LATCHED, T.ESCALATED),
     (P.LATCHED, H.RESOLVE): (P.INACTIVE, T.RESOLVED),

@@ -666,3 +666,9 @@ def test_next_deadline_is_the_next_thing_to_do() -> None:
     assert bench.engine.next_deadline() == 4 * DAY
     bench.tick(4 * DAY)
     assert bench.engine.next_deadline() == 45 * DAY
+
+
+def test_an_end_called_resolved_comes_also_after_an_event_that_alone_may_not_end_it() -> None:
+    bench = Bench(rule("avg(n) == 1", within=60.0, resolve=['status="paid"'], ends=End.RESOLVED))
+    bench.see(event(1000, n=1), event(1000, n=0))
+    assert told(bench.tick(1500))[-1][0] == "resolved"
