@@ -226,19 +226,8 @@ def is_absence(condition: Condition) -> bool:
 
 def _asks_for_little(part: Part, *, holds: bool) -> bool:
     match part:
-        case Comparison() if part.divisor is not None:
-            return False
         case Comparison():
-            shows = part.left.function.shows
-            if holds and part.op in ("<", "<="):
-                return shows is not Shows.STATE
-            # The opposite of "more" is "less" only where nothing is a number as well.
-            less = (">", ">=", "!=") if not holds else ("==",)
-            return (
-                shows is Shows.HOW_MANY
-                and part.op in less
-                and (part.number == 0 or part.op in (">", ">="))
-            )
+            return part.divisor is None and _is_little(part, holds=holds)
         case Not():
             return _asks_for_little(part.part, holds=not holds)
         case And() | Or():
