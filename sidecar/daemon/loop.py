@@ -317,17 +317,34 @@ class StoredOutbox:
     ) -> list[OutboxRow]:
         while True:
             try:
-                rows, void = await self._in_thread(lambda: self._due(now, busy, dict(room)))
+                rows, void, written = await self._in_thread(
+                    lambda: self._claimed(now, busy, dict(room))
+                )
             except StoreUnavailable as failure:
                 self._telemetry.commit_failed(failure)
                 return []
-            if rows:  # a write that failed may have been made: only one that succeeds settles it
+            if not written:  # it may have been made all the same: only one that succeeds settles it
                 await self.save(rows)
             if not void:
                 return rows
             await self._pump.end(void)
             if rows:
                 return rows
+
+    def _claimed(
+        self, now: float, busy: Collection[Destination], room: dict[str, int]
+    ) -> tuple[list[OutboxRow], list[OutboxRow], bool]:
+        """Look and write the claims in one turn on the state thread, where a step may be before.
+
+        Return what `_due` does, and whether the claims are on disk.
+        """
+        rows, void = self._due(now, busy, room)
+        try:
+            if rows:
+                self._store.save_outbox(rows)
+        except StoreUnavailable:
+            return rows, void, False
+        return rows, void, True
 
     def _due(
         self, now: float, busy: Collection[Destination], room: dict[str, int]

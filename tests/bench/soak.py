@@ -194,7 +194,7 @@ def measure(folder: Path, seconds: float) -> list[Row]:
 
 def _killed_often() -> int:
     """Run the suite's own test with more kills than it has time for; return 1 if it fails."""
-    command = [sys.executable, "-m", "pytest", "-q", "tests/test_kill.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "tests/process/test_kill.py"]
     environment = {**os.environ, "KILLS": str(KILLS)}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
