@@ -177,14 +177,4 @@ async def test_nothing_is_lost_and_nothing_is_told_twice(tmp_path: Path) -> None
         told += ["#team [FIRING:1] Slow org_p (warning)"]
         told += ["#pager [RESOLVED:1] Failing org_a (critical)"]
         await life.told(*told)
-
-        # Escalations that were due three hours after their firing, and windows that run out.
-        life.clock.jump(114 * 60)
-        told += ["#pager [FIRING:1] Overdue org_old (critical)"]
-        told += ["#pager [FIRING:1] Overdue org_3 (critical)"]
-        told += ["#team [ESCALATED:2] Overdue org_old, org_3 (critical)"]
-        unseen = ("org_b", "org_c", "org_floor", "org_half")
-        told += [f"#pager [UNSEEN:1] Failing {org} (critical)" for org in unseen]
-        told += [f"#team [UNSEEN:1] {alert} (warning)" for alert in ("Slow org_p", "Twice org_u")]
-        await life.told(*told)
     assert sorted(map(_title, life.posts())) == sorted(told)
