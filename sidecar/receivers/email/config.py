@@ -119,7 +119,10 @@ class TlsConfig(Table):
 
 @table
 class EmailConfig(ReceiverConfig):
-    """Mail through SMTP. `to` holds one mailbox each; `html`, `text`, `subject` are templates."""
+    """Mail through SMTP. `to` holds one mailbox each.
+
+    `subject`, `text`, `html` and the values of `headers` are templates.
+    """
 
     to: tuple[Mailbox, ...] = key(
         "Mailboxes, in one text with commas or a list.", schema=_MAILBOXES
@@ -150,7 +153,7 @@ class EmailConfig(ReceiverConfig):
     text: Template = key(_TEMPLATE, default=None)
     html: Template = key(_TEMPLATE, default=None)
     headers: Mapping[str, TemplateText] = key(
-        "Added to each mail.", schema=_HEADER_NAMES, default={}
+        "Added to each mail; the values are Jinja2 source.", schema=_HEADER_NAMES, default={}
     )
     rate: Rate = key(
         "What the mail server takes; the rest waits.", default=Rate(per_second=5.0, burst=20)

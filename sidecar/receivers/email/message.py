@@ -8,7 +8,8 @@ encoded words (RFC 2047), folded at blanks (RFC 5322, 2.2.3), and looked at once
 import hashlib
 import quopri
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
@@ -39,11 +40,12 @@ _MAX_OCTETS = 998  # RFC 5322, 2.1.1
 
 @dataclass(frozen=True, slots=True)
 class MailText:
-    """A mail's subject and bodies; `html` is None where there is only text."""
+    """A mail's subject, bodies and own headers; `html` is None where there is only text."""
 
     subject: str
     text: str
     html: str | None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def render(config: EmailConfig, rendering: Rendering, *, plain: bool) -> Rendered[MailText]:
@@ -55,11 +57,13 @@ def render(config: EmailConfig, rendering: Rendering, *, plain: bool) -> Rendere
     subject = rendering.fill(config.subject, "mail.subject.j2")
     text = None if plain else rendering.fill(config.text, "mail.text.j2")
     html = None if plain else rendering.fill(config.html, "mail.html.j2", escape_html)
+    headers = {name: rendering.fill(own, f"header {name}") for name, own in config.headers.items()}
     line = shorten(one_line(subject or "") or plain_title(view), _MAX_SUBJECT)
-    if subject is None or text is None or html is None:
+    if subject is None or text is None or html is None or None in headers.values():
         notes = "".join(f"\n\nTemplate fault: {fault}" for fault in rendering.faults)
         text, html = plain_body(view).rstrip() + notes, None
-    mail = MailText(line, text.strip() + "\n", html)
+    filled = {name: own or "" for name, own in headers.items()}
+    mail = MailText(line, text.strip() + "\n", html, filled)
     return Rendered(mail, mail.text, mail.subject)
 
 
@@ -68,7 +72,7 @@ def build(config: EmailConfig, mail: MailText, notification: Notification) -> by
 
     The Message-ID comes from the notification's id, so that a mailbox can fold a mail that
     arrives twice. Auto-Submitted keeps out-of-office answers away (RFC 3834), List-Id lets people
-    filter (RFC 2919). `headers` of the config win over ours, but for those that hold the mail
+    filter (RFC 2919). The mail's own headers win over ours, but for those that hold the mail
     together. Raises ValueError when sender or destination is not one mailbox.
     """
     domain = mailbox_parts(config.from_)[1].rpartition("@")[2]
@@ -81,7 +85,7 @@ def build(config: EmailConfig, mail: MailText, notification: Notification) -> by
         "Auto-Submitted": ["auto-generated"],
         "List-Id": [f"<{_slug(notification.receiver)}.webhook-alerts.{domain}>"],
     }
-    fields = {name.lower(): (name, words) for name, words in (ours | _custom(config)).items()}
+    fields = {name.lower(): (name, words) for name, words in (ours | _custom(mail)).items()}
     head = [header(name, words) for name, words in fields.values()]
     lines = [*head, header("MIME-Version", ["1.0"]), *_body(mail, notification)]
     return "\r\n".join(lines).encode("ascii")
@@ -128,11 +132,11 @@ def _quoted(letter: str) -> str:
     return "".join(f"={byte:02X}" for byte in letter.encode())
 
 
-def _custom(config: EmailConfig) -> dict[str, list[str]]:
-    """Return the config's headers but for names that no header has, and those we answer for."""
+def _custom(mail: MailText) -> dict[str, list[str]]:
+    """Return the mail's own headers but for names that no header has, and those we answer for."""
     return {
         name: _words(value)
-        for name, value in config.headers.items()
+        for name, value in mail.headers.items()
         if HEADER.fullmatch(name) and not is_reserved(name)
     }
 

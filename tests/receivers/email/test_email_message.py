@@ -27,6 +27,7 @@ def built(
 ) -> tuple[EmailMessage, bytes]:
     """Return a mail as its reader's program sees it, and its bytes."""
     notice = notification("n-42", integration="email", destination=to, at=1_700_000_000.0)
+    text = replace(text, headers=changes.pop("headers", {}))
     raw = build(config(**changes), text, notice)
     return BytesParser(EmailMessage, policy=email.policy.default).parsebytes(raw), raw
 
@@ -173,12 +174,12 @@ def seen(text: str) -> str:
 def test_whatever_a_value_holds_the_headers_are_ours(
     subject: str, custom: str, name: str, receiver: str
 ) -> None:
-    settings = config(headers={"X-Log": custom})
     notice = msgspec.structs.replace(
         notification(subject, integration="email", receiver=receiver, at=1_700_000_000.0),
         destination="ops@example.com",
     )
-    raw = build(settings, replace(MAIL, subject=subject, text=name, html=custom or None), notice)
+    mail = MailText(subject, name, custom or None, {"X-Log": custom})
+    raw = build(config(), mail, notice)
     found = told_apart(raw)
     assert raw.isascii()
     assert [name for name, _ in found] == OURS + MIME + ["Content-Transfer-Encoding"][

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from sidecar.notify.model import Notification
 from sidecar.receivers import shipped_templates
 from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict
 from sidecar.receivers.email import send as email
 from sidecar.receivers.email.config import EmailConfig, TlsConfig
-from sidecar.receivers.email.message import build, render
+from sidecar.receivers.email.message import FALLBACK, MailText, build, render
 from sidecar.receivers.email.send import send
 from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
@@ -25,6 +26,7 @@ from support.sinks import CERTIFICATE, Hangup, SmtpSink
 TO = "oncall@example.com"
 USER, PASSWORD = "sidecar-user", "hunter2-sEcReT"
 SHORT = 0.1
+TOLD = alert(integration="email", destination=TO)
 
 
 @pytest.fixture
@@ -57,6 +59,11 @@ def secure(sink: SmtpSink, password: Secret | None = None, **changes: Any) -> Em
 
 def mail(config: EmailConfig) -> bytes:
     return build(config, MAIL, notification("n-1", integration="email", destination=TO))
+
+
+def mail_of(config: EmailConfig, told: Notification = TOLD) -> MailText:
+    rendering = Renderer(shipped_templates(), Redactor()).rendering(told)
+    return render(config, rendering, plain=False).payload
 
 
 async def sent(config: EmailConfig, patience: float = 5.0) -> Outcome:
@@ -283,9 +290,8 @@ async def test_what_a_log_says_stays_in_the_subject(
 ) -> None:
     settings = config(sink.port)
     told = alert(notice(org=org), integration="email", destination=TO)
-    rendering = Renderer(shipped_templates(), Redactor()).rendering(told)
-    text = render(settings, rendering, plain=False).payload
-    assert isinstance(await send(settings, build(settings, text, told), TO), Sent)
+    mail = build(settings, mail_of(settings, told), told)
+    assert isinstance(await send(settings, mail, TO), Sent)
     head, _, body = sink.messages[0].raw.partition(b"\r\n\r\n")
     assert head == (
         b"From: Alerts <alerts@example.com>\r\n"
@@ -303,11 +309,29 @@ async def test_what_a_log_says_stays_in_the_subject(
 
 @pytest.mark.parametrize("org", HOSTILE, ids=["CRLF", "controls", "codec"])
 async def test_what_a_header_of_the_config_says_stays_in_it(sink: SmtpSink, org: str) -> None:
-    settings = config(sink.port, headers={"X-Team": org})
-    await sent(settings)
+    settings = config(sink.port, headers={"X-Team": "{{ notices[0].labels.org_id }}"})
+    told = alert(notice(org=org), integration="email", destination=TO)
+    mail = build(settings, mail_of(settings, told), told)
+    assert isinstance(await send(settings, mail, TO), Sent)
     head = sink.messages[0].raw.partition(b"\r\n\r\n")[0]
     names = [line.partition(b":")[0] for line in head.split(b"\r\n") if line[:1] != b" "]
     assert names == [
         b"From", b"To", b"Subject", b"Date", b"Message-ID", b"Auto-Submitted", b"List-Id",
         b"X-Team", b"MIME-Version", b"Content-Type",
     ]  # fmt: skip
+
+
+async def test_a_header_is_a_template(sink: SmtpSink) -> None:
+    headers = {"X-Team": "{{ severity | upper }} for {{ who }}", "X-Plain": "billing"}
+    settings = config(sink.port, headers=headers)
+    mail = mail_of(settings)
+    assert isinstance(await send(settings, build(settings, mail, TOLD), TO), Sent)
+    assert b"X-Team: CRITICAL for org_7f3a\r\nX-Plain: billing\r\n" in sink.messages[0].raw
+
+
+async def test_a_header_that_fails_costs_no_mail(sink: SmtpSink) -> None:
+    settings = config(sink.port, headers={"X-Team": "{{ nope }}"})
+    mail = mail_of(settings)
+    assert isinstance(await send(settings, build(settings, mail, TOLD), TO), Sent)
+    assert f"X-Team: {FALLBACK}\r\n".encode() in sink.messages[0].raw
+    assert "Template fault: header X-Team: 'nope' is undefined" in mail.text
