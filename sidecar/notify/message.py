@@ -71,6 +71,7 @@ class Writer:
         everyone = (*told.listed, *told.rest)
         change = max((m.change for m in group.members.values() if m.unsent), default=0)
         first = told.listed[0].status
+        still = _still_firing(group, (*told.listed, *told.left))
         return Notification(
             id=_message_id(group, change, now),
             receiver=group.receiver,
@@ -84,7 +85,8 @@ class Writer:
             at=now,
             late=group.kind is GroupKind.LATE,
             more=len(told.left),
-            still_firing=_still_firing(group, (*told.listed, *told.left)),
+            still_firing=len(still),
+            still_severity=max((m.alert.severity for m in still), key=severity_rank, default=""),
             counts=Counter(member.status for member in everyone),
             names=self._names(m for m in everyone if m.status is first),
             change=max(change, group.told.change if group.told else 0),
@@ -125,13 +127,14 @@ def _order(member: Member) -> tuple[int, int, float, str, Key]:
     return (_PLACE[member.status], -gravity, alert.since, alert.name, alert.key)
 
 
-def _still_firing(group: Group, told: Iterable[Member]) -> int:
-    """Count the alerts that the receiver knows to fire and that are not among `told`."""
+def _still_firing(group: Group, told: Iterable[Member]) -> list[Member]:
+    """Return the alerts that the receiver knows to fire and that are not among `told`."""
     listed = {member.ident for member in told}
-    return sum(
-        member.open and member.stage is Stage.FIRING and ident not in listed
+    return [
+        member
         for ident, member in group.members.items()
-    )
+        if member.open and member.stage is Stage.FIRING and ident not in listed
+    ]
 
 
 def _message_id(group: Group, change: int, now: float) -> str:

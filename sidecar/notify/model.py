@@ -232,7 +232,8 @@ class Notification(msgspec.Struct, frozen=True):
     `notices` are the alerts that it tells, what fires first. `more` alerts have found no room:
     they are told by the group's next message. `counts` has both, by status; `names` holds the
     alert names of those of the first status in `counts`. `still_firing` of the group were told
-    before and go on. Written before there were counts, `more` alerts count as told by it.
+    before and go on, the gravest at `still_severity`. Written before there were counts, `more`
+    alerts count as told by it.
     """
 
     id: str
@@ -248,6 +249,7 @@ class Notification(msgspec.Struct, frozen=True):
     late: bool = False
     more: int = 0
     still_firing: int = 0
+    still_severity: str = ""
     change: int = 0
     said: list[Said] = []
     counts: dict[NoticeStatus, int] = {}

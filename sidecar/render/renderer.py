@@ -4,7 +4,7 @@ Templates are given a view of it: plain values, annotations filled in, all redac
 text needs no template, for when one fails or the other side objects.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sidecar.notify.model import (
@@ -43,7 +43,8 @@ def notification_view(notification: Notification, redactor: Redactor, fill: Fill
     """Return the names that the templates of messages can use; instants are epoch seconds.
 
     `tag`, `name`, `who`, `severity` and `status` speak of what fires, if anything does, whatever
-    else the message tells.
+    else the message tells. `colour` is a severity as long as anything of the group fires, told here
+    or before; else `resolved` or `unseen`.
     """
     notices = [notice_view(n, notification.at, redactor, fill) for n in notification.notices]
     counts = notification.by_status
@@ -53,14 +54,13 @@ def notification_view(notification: Notification, redactor: Redactor, fill: Fill
     return {
         "tag": _tag(notification, status),
         "name": _few([*names] or [notice["name"] for notice in first]),
-        "who": _few(
-            (notice["who"] for notice in first if notice["who"]),
-            unlisted=counts.get(status, 0) > len(first),
-        ),
+        "who": _few([n["who"] for n in first if n["who"]], max(len(first), counts.get(status, 0))),
         "severity": _severity(first),
         "status": _STATUS.get(status, "resolved"),
+        "colour": _colour(notification, status, _severity(first)),
         "counts": {status.value: count for status, count in counts.items()},
         "tally": _tally(counts),
+        "rest": "\n".join(_rest(notification)),
         "reason": notification.reason.value,
         "late": notification.late,
         "receiver": notification.receiver,
@@ -120,12 +120,22 @@ def _severity(notices: Iterable[dict[str, Any]]) -> str:
     return SEVERITIES[max(ranks, default=1)]
 
 
+def _colour(notification: Notification, status: NoticeStatus, severity: str) -> str:
+    if status in _OPEN:
+        return severity
+    if notification.still_firing:
+        return SEVERITIES[severity_rank(notification.still_severity)]
+    return _STATUS.get(status, "resolved")
+
+
 def _tag(notification: Notification, status: NoticeStatus) -> str:
-    """Return `FIRING:2` and the like."""
+    """Return `FIRING:2`, `RESOLVED:3, 20 still firing` and the like."""
     number = notification.by_status.get(status, 0)
     if not notification.counts:  # written when what found no room was counted as this
         number += notification.more
     tag = f"{status.value.upper()}:{number}"
+    if status not in _OPEN and notification.still_firing:
+        tag += f", {notification.still_firing} still firing"
     return f"LATE {tag}" if notification.late else tag
 
 
@@ -153,14 +163,15 @@ def _about(labels: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in labels.items() if k not in ("alertname", "severity") and v != ""}
 
 
-def _few(names: Iterable[str], *, unlisted: bool = False) -> str:
-    """Return `a`, `a, b` or `a, b and 3 more`; `unlisted`: there are others beside `names`."""
+def _few(names: Sequence[str], number: int | None = None) -> str:
+    """Return `a`, `a, b` or `a, b and 3 more`; `names` are of `number` alerts, others unnamed."""
     distinct = list(dict.fromkeys(names))
-    rest = len(distinct) - _NAMED_AT_MOST
-    listed = ", ".join(distinct[:_NAMED_AT_MOST])
-    if unlisted and listed:
-        return f"{listed} and more"
-    return f"{listed} and {rest} more" if rest > 0 else listed
+    listed = distinct[:_NAMED_AT_MOST]
+    if number is None:
+        rest = len(distinct) - len(listed)
+    else:
+        rest = number - sum(name in listed for name in names)
+    return f"{', '.join(listed)} and {rest} more" if listed and rest > 0 else ", ".join(listed)
 
 
 def plain_title(view: dict[str, Any]) -> str:
@@ -172,8 +183,9 @@ def plain_title(view: dict[str, Any]) -> str:
 def plain_body(view: dict[str, Any]) -> str:
     """Return all there is to say, alert by alert."""
     tally = f"{view['tally']}\n\n" if view["tally"] else ""
+    rest = f"\n{view['rest']}" if view["rest"] else ""
     notices = "\n".join(line for notice in view["notices"] for line in _lines(notice))
-    return tally + notices + _rest(view)
+    return tally + notices + rest
 
 
 def _lines(notice: dict[str, Any]) -> Iterator[str]:
@@ -197,18 +209,20 @@ def _when(notice: dict[str, Any]) -> str:
     return text
 
 
-def _rest(view: dict[str, Any]) -> str:
-    when = ", told in the next message" if view["more_next"] else " not listed here"
-    more = f"\nand {view['more']} more{when}" if view["more"] else ""
-    still = f"\n{view['still_firing']} more still firing" if view["still_firing"] else ""
-    return more + still
+def _rest(notification: Notification) -> Iterator[str]:
+    """Yield what there is beside the alerts that are listed."""
+    if more := notification.more:
+        when = ", told in the next message" if notification.counts else " not listed here"
+        yield f"and {more} more{when}"
+    if still := notification.still_firing:
+        verbs = ("was", "is") if still == 1 else ("were", "are")
+        yield f"{still} more of this group {verbs[0]} told before and {verbs[1]} still firing."
 
 
 def brief(view: dict[str, Any]) -> str:
-    """Return a line for each alert, and what there is beside them."""
-    tally = [view["tally"]] if view["tally"] else []
+    """Return the counts, and a line for each alert."""
     named = (f"{n['who'] or n['name']}: {n['name']}, {n['status']}" for n in view["notices"])
-    return "\n".join((*tally, *named)) + _rest(view)
+    return "\n".join(filter(None, (view["tally"], view["rest"], *named)))
 
 
 _MAX_ANNOTATION = 3000

@@ -56,6 +56,7 @@ def test_news_waits_for_group_interval_after_the_last_message() -> None:
     assert told([message]) == [("team", "b", "firing")]
     assert message.reason is Reason.NEW_ALERTS
     assert message.still_firing == 1
+    assert message.still_severity == "warning"
 
 
 def test_what_still_fires_is_said_again_after_repeat_interval() -> None:

@@ -272,8 +272,37 @@ def test_a_title_speaks_of_all_alerts_also_of_those_that_found_no_room() -> None
     listed = [notice(org=f"org_{n}") for n in range(50)]
     counts = {NoticeStatus.FIRING: 60}
     told = notification(*listed, counts=counts, names=["PaymentFailing", "ConfigError"], more=10)
-    subject = "[FIRING:60] PaymentFailing, ConfigError org_0, org_1 and more (critical)"
+    subject = "[FIRING:60] PaymentFailing, ConfigError org_0, org_1 and 58 more (critical)"
     assert made_of(EMAIL, told, MAIL).payload.subject == subject
+
+
+def test_ends_are_not_green_while_others_of_the_group_still_fire() -> None:
+    ended = [msgspec.structs.replace(RESOLVED, labels={**RESOLVED.labels, "org_id": f"org_{n}"})
+             for n in range(50)]  # fmt: skip
+    told = notification(
+        *ended, counts={NoticeStatus.RESOLVED: 100}, more=50, still_firing=20,
+        still_severity="critical",
+    )  # fmt: skip
+    payload = made_of(SLACK, told, CHANNEL).payload
+    assert payload["blocks"][0]["text"]["text"] == (
+        ":rotating_light: [RESOLVED:100, 20 still firing] "
+        "PaymentFailing org_0, org_1 and 98 more (critical)"
+    )
+    assert payload["attachments"][0]["color"] == "#c8102e"
+    assert payload["attachments"][0]["blocks"][-2]["text"]["text"] == (
+        "and 50 more, told in the next message\n"
+        "20 more of this group were told before and are still firing."
+    )
+    page = html(*ended, still_firing=20, still_severity="critical")
+    assert "border-top:5px solid #c8102e" in page
+
+
+def test_what_a_phone_shows_does_not_mix_the_words_of_two_alerts() -> None:
+    firing = notice(labels={"alertname": "B", "org_id": "org_b", "severity": "critical"})
+    alone = made_of(SLACK, notification(firing), CHANNEL).payload["text"]
+    assert alone.endswith("B org_b (critical): Payment failed 3 times for org_b")
+    both = made_of(SLACK, notification(firing, RESOLVED), CHANNEL).payload["text"]
+    assert both == ":rotating_light: [FIRING:1] B org_b (critical)"
 
 
 def test_a_row_of_the_version_before_renders_as_it_would_have_there() -> None:

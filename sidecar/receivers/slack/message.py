@@ -21,7 +21,7 @@ MAX_TEXT = 4000
 MAX_SECTION = 3000
 MAX_HEADER = 150
 MAX_BLOCKS = 50
-_MOST_BODY = MAX_BLOCKS - 2  # header and footer
+_MOST_BODY = MAX_BLOCKS - 4  # header, counts, what there is beside, and footer
 MAX_TOTAL = 12_000  # of the 13,200, with room for header, footer and fallback
 
 DIVIDER = "---"  # a line of its own in a template's text
@@ -29,13 +29,15 @@ _CUT = "_No room for all of it. In short:_\n"
 # Fifty lines, with a title and a template's fault, fit into a plain text.
 _MAX_LINE = 62
 _MAX_HEAD = 800
-_MAX_SHORT = 400
-_ROOM = 1000  # for header and footer
+_MAX_SHORT = _MAX_REST = 400
+_ROOM = 1400  # for header, counts, rest and footer
 # Where a text must not be cut: inside `<url|name>` or `&amp;`.
 _UNCLOSED = re.compile(r"(?:<[^<>]*|&[a-z]{0,4})\Z")
 
-_COLOURS = {"critical": "#c8102e", "error": "#e8590c", "warning": "#f2a900", "info": "#2e77d0"}
-_ENDED = {"resolved": "#2e9e5b", "unseen": "#8a94a3"}
+_COLOURS = {
+    "critical": "#c8102e", "error": "#e8590c", "warning": "#f2a900", "info": "#2e77d0",
+    "resolved": "#2e9e5b", "unseen": "#8a94a3",
+}  # fmt: skip
 
 
 # Escaped by a filter of a template; Slack knows no such entities.
@@ -60,7 +62,14 @@ def render(config: SlackConfig, rendering: Rendering, *, plain: bool) -> Rendere
     header = one_line(title)
     footer = f"{view['reason']} · {view['receiver']} · {utc(view['at'])}"
     made = payload(
-        header, _short(header, view), text, footer, colour=colour(view), brief=brief(view)
+        header,
+        _short(header, view),
+        text,
+        footer,
+        colour=_COLOURS[view["colour"]],
+        counts=view["tally"],
+        rest=view["rest"],
+        brief=brief(view),
     )
     return Rendered(made, shown(made))
 
@@ -81,23 +90,31 @@ def escape_slack(text: str) -> Markup:
     return Markup(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))  # noqa: S704 - this is the escaping
 
 
-def colour(view: dict[str, Any]) -> str:
-    """Return the colour of a view: of its severity; green once resolved, grey once not seen."""
-    return _ENDED.get(view["status"]) or _COLOURS[view["severity"]]
-
-
-def payload(title: str, short: str, body: str, footer: str, *, colour: str, brief: str) -> Payload:
+def payload(
+    title: str,
+    short: str,
+    body: str,
+    footer: str,
+    *,
+    colour: str,
+    brief: str,
+    counts: str = "",
+    rest: str = "",
+) -> Payload:
     """Return what `chat.postMessage` and incoming webhooks take.
 
-    `title`, `short` (what a phone shows) and `footer` are plain text, `body` is mrkdwn whose
-    values are escaped. `brief`, plain text, has a line for each alert: where there is no room for
-    all of `body`, each is still named.
+    `body` is mrkdwn whose values are escaped, all else plain text: `title`, `short` (what a phone
+    shows), `counts` and `rest` (how many alerts there are, and how many beside those of the body)
+    and `footer`, which have their room before the body is filled. `brief` has a line for each
+    alert: where there is no room for all of `body`, each is still named.
     """
-    blocks = [*_body_blocks(body, brief), _context(footer)]
+    blocks = [_context(text) for text in (counts,) if text]
+    blocks += _body_blocks(body, brief)
+    blocks += [_section(_fit(text, _MAX_REST)) for text in (rest,) if text]
     return {
         "text": _fit(short, _MAX_SHORT),
         "blocks": [{"type": "header", "text": _plain_text(_fit(title, MAX_HEADER))}],
-        "attachments": [{"color": colour, "blocks": blocks}],
+        "attachments": [{"color": colour, "blocks": [*blocks, _context(footer)]}],
     }
 
 
@@ -176,10 +193,11 @@ def _section(text: str) -> dict[str, Any]:
 
 
 def _context(text: str) -> dict[str, Any]:
-    return {"type": "context", "elements": [{"type": "mrkdwn", "text": _fit(text, MAX_SECTION)}]}
+    return {"type": "context", "elements": [{"type": "mrkdwn", "text": _fit(text, _MAX_REST)}]}
 
 
 def _short(title: str, view: dict[str, Any]) -> str:
-    """Return the title and what the first alert says of itself."""
-    summary = one_line(view["notices"][0]["summary"]) if view["notices"] else ""
+    """Return the title and, where it is about one alert alone, what that says of itself."""
+    alone = sum(view["counts"].values()) == 1 and len(view["notices"]) == 1
+    summary = one_line(view["notices"][0]["summary"]) if alone else ""
     return f"{title}: {summary}" if summary else title

@@ -50,7 +50,7 @@ def test_where_there_is_no_room_for_all_each_alert_is_still_named(size: int) -> 
 
 def test_a_part_that_is_alone_too_long_is_cut_at_its_end() -> None:
     blocks = blocks_of("x" * 20_000, "org_1: A, firing")
-    assert sum(len(block["text"]["text"]) for block in blocks if "text" in block) > 10_900
+    assert sum(len(block["text"]["text"]) for block in blocks if "text" in block) > 10_500
     assert blocks[-2]["text"]["text"] == "_No room for all of it. In short:_\norg_1: A, firing"
 
 
