@@ -41,11 +41,12 @@ def test_the_new_alert_is_told_and_no_end_is_lost(tmp_path: Path) -> None:
     assert flush["attachments"][0]["color"] == "#c8102e"
     assert "1 firing, 50 resolved" in json.dumps(flush)
     assert named(json.dumps(flush)) == {"org_new", *ORGS} - {max(ORGS)}
-    assert rest["blocks"][0]["text"]["text"].startswith(":white_check_mark: [RESOLVED:1] Failing")
+    last = f"[RESOLVED:1, 1 still firing] Failing {max(ORGS)} (critical)"
+    assert rest["blocks"][0]["text"]["text"] == f":rotating_light: {last}"
 
     assert [message.subject for message in mails[1:]] == [
         "[FIRING:1] Failing org_new (critical)",
-        f"[RESOLVED:1] Failing {max(ORGS)} (critical)",
+        last,
     ]
     assert "and 1 more, told in the next message" in mails[1].text
     assert named(mails[1].text) == {"org_new", *ORGS} - {max(ORGS)}
