@@ -66,6 +66,17 @@ def test_an_event_counts_and_alerts_in_the_same_step(core: Core) -> None:
     assert "1" in [value.removesuffix(".0") for value in counted]
 
 
+def test_three_days_old_lines_of_a_syslog_are_three_days_old(core: Core) -> None:
+    fields = {name: value for name, value in FAILED.items() if name != "timestamp"}
+    line = f"<14>Oct 30 08:00:00 web-1 app[7]: WEBHOOK_METRIC: {fields}\n".encode()
+    chunk = Chunk(file=1, log="app", format=LogFormat.AUTO, data=line, start=0)
+    step = core.step(ReadBatch(chunks=[chunk]), NOW)
+    assert [(t.alert.name, t.alert.since, t.stale) for t in step.transitions] == [
+        ("PaymentFailing", NOW - 3 * DAY, True)
+    ]
+    assert step.bad_times == 0
+
+
 def test_a_grace_period_ends_while_another_log_is_missing(core: Core) -> None:
     """A source that never appears must not hold up a deadline."""
     missing = {"caught_up": False, "problems": ["waiting for /nowhere/b.log"]}

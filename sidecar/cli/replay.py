@@ -129,7 +129,7 @@ def summary(replay: Replay) -> Iterator[str]:
     if counts.future:
         yield f"future      {_of(counts.future, 'event')} dated ahead of the clock"
     if counts.bad_times:
-        yield f"bad times   {_of(counts.bad_times, 'event')} with a timestamp that cannot be read"
+        yield f"bad times   {_of(counts.bad_times, 'event')} with a stamp that cannot be read"
     for fault, count in total.faults.most_common():
         yield f"fault       in {_of(count, 'message')}: {fault}"
 

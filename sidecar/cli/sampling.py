@@ -40,8 +40,8 @@ def hold_against(paths: Sequence[str], checked: Checked, now: float) -> tuple[li
 
 def _bad_times(path: str, counts: ReadCounts) -> Iterator[Fault]:
     if counts.bad_times:
-        message = f"`timestamp` is no instant in {counts.bad_times} of {counts.events} events"
-        hint = "they take the stamp of their line, else the time of reading"
+        message = f"the time of {counts.bad_times} of {counts.events} events cannot be read"
+        hint = "they take another stamp of their line, else the time of reading; docs/rules.md#time"
         yield Fault(path, 1, 1, message, hint, "warning")
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import re
+from calendar import month_abbr
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -163,7 +164,7 @@ class Parsed(msgspec.Struct):
 
     `events` stand in the order of the log; `tallies` count the events of triples that the caller
     did not want whole. `future` events lay over ten minutes ahead and took the time of reading;
-    `bad_times` events had a `timestamp` that could not be read and took another time.
+    `bad_times` events had a stamp that could not be read and took another time.
     `open_from` is the position where this log's oldest unfinished line (Docker, CRI pieces) of
     this chunk's file begins, None when every line is finished.
     """
@@ -196,9 +197,9 @@ def is_missing(value: Any) -> bool:
     return value is None or value == ""
 
 
-def is_bad_instant(value: Any) -> bool:
-    """Return whether a field holds something, and no instant."""
-    return not is_missing(value) and instant(value) is None
+def is_bad_instant(value: Any, near: float | None = None) -> bool:
+    """Return whether a field holds something, and no instant; `near` as in `instant`."""
+    return not is_missing(value) and instant(value, near) is None
 
 
 def as_text(value: Any) -> str:
@@ -239,31 +240,64 @@ _NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the zone is left out on pu
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.", re.ASCII)
 _ISO = re.compile(
-    r"""(?P<day>\d{4}-\d\d-\d\d|\d{8}(?=[Tt]))(?:[Tt\ ](?P<clock>\d\d(?::?\d\d){1,2}))?
-        (?:[.,](?P<fraction>\d{1,18}))?\s?(?P<zone>[Zz]|UTC|GMT|[+-]\d\d(?::?\d\d)?)?""",
+    r"""(?P<day>\d{4}(?P<sign>[-/])\d\d(?P=sign)\d\d|\d{8}(?=[Tt]))
+        (?:[Tt\ ](?P<clock>\d\d(?::?\d\d){1,2}))?(?:[.,](?P<fraction>\d{1,18}))?
+        \s?(?P<zone>[Zz]|UTC|GMT|[+-]\d\d(?::?\d\d)?)?""",
     re.VERBOSE | re.ASCII,
 )
-_LEADING = re.compile(
-    r"[\[(]?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:\s?(?:Z\b|[+-]\d\d:?\d\d\b))?)",
-    re.ASCII,
+_MONTHS = {name: number for number, name in enumerate(month_abbr) if name}
+# The common log format of web servers, then RFC 3164 (syslog) and C's asctime().
+_NAMED = (
+    re.compile(
+        r"""(?P<day>\d\d)/(?P<month>[A-Z][a-z]{2})/(?P<year>\d{4}):(?P<clock>\d\d:\d\d:\d\d)
+            (?:\.(?P<fraction>\d{1,18}))?(?:\s(?P<zone>[+-]\d{4}))?""",
+        re.VERBOSE | re.ASCII,
+    ),
+    re.compile(
+        r"""(?:[A-Z][a-z]{2}\s)?(?P<month>[A-Z][a-z]{2})\s+(?P<day>\d\d?)\s
+            (?P<clock>\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d{1,18}))?(?:\s(?P<year>\d{4}))?(?P<zone>Z)?""",
+        re.VERBOSE | re.ASCII,
+    ),
 )
+# A stamp in a line: what `instant` reads as one, with a clock in it.
+_STAMP = (
+    r"(?<![\w.:/-])(?:"
+    r"\d{4}([-/])\d\d\1\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,18})?"
+    r"(?:\s?(?:Z\b|UTC\b|[+-]\d\d:?\d\d\b))?"
+    r"|\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d(?:\.\d{1,18})?(?:\s[+-]\d{4}\b)?"
+    r"|(?:[A-Z][a-z]{2}\s)?[A-Z][a-z]{2}\s[\s\d]\d\s\d\d:\d\d:\d\d(?:\.\d{1,18})?(?:\s\d{4}\b)?)"
+)
+_STAMPS = re.compile(_STAMP, re.ASCII)
+_OPENING = re.compile(rf"[\[(]?{_STAMP}", re.ASCII)
+# Whatever else a logger may mean by a time: `22.11.2026 02:02:16`, `2:02:16 AM`.
+_CLOCK = re.compile(r"(?<![\d:])\d?\d:\d\d:\d\d(?![\d:])", re.ASCII)
 # Epoch numbers by magnitude, so that no unit needs to be configured: below the first bound they
 # are too small to be an instant (a duration, a counter), then seconds (up to the year 5138),
 # milliseconds, microseconds, nanoseconds.
 _TOO_SMALL = 1e8
 _MOST_SECONDS = 4096  # remembered
 _MICROSECONDS = 6  # digits
+_DAY = 86_400.0  # a host's clock may be ahead by its time zone
+_LEAP_YEARS = 9  # from one to the next 29th of February, around 2100
 _UNITS = ((1e11, 1), (1e14, 1_000), (1e17, 1_000_000), (1e20, 1_000_000_000))
 
 
-def instant(value: Any) -> float | None:
+def instant(value: Any, near: float | None = None) -> float | None:
     """Return the instant `value` states, or None when it states none.
 
-    A text is ISO 8601 (RFC 3339 and its common spellings: space or T, dot or comma before the
-    fraction, nanoseconds, `Z`, `UTC`, `+02:00`, `+0200`, `20261102T080116Z`; no zone means UTC; a
-    date alone is its midnight) or a decimal number; fractions are rounded to microseconds. Numbers
-    are epoch seconds; 1e11 and more can only be milliseconds, 1e14 microseconds, 1e17 nanoseconds.
-    Numbers below 1e8 (March 1973), so also 0 and negative ones, and anything else are no instants.
+    A text is one of these, or a decimal number:
+
+    - ISO 8601 (RFC 3339 and its common spellings: space or T, dot or comma before the fraction,
+      nanoseconds, `Z`, `UTC`, `+02:00`, `+0200`, `20261102T080116Z`; a date alone is its
+      midnight); also with slashes, as Go's logger and nginx write it: `2026/11/02 08:01:16`
+    - the common log format of web servers: `02/Nov/2026:08:01:16 +0000`
+    - RFC 3164, as syslog writes it: `Nov  2 08:01:16`. It has no year: that is the latest one in
+      which it lies at most a day after `near`, in epoch seconds; without `near` it is no instant
+    - the same with weekday and year, as C's asctime() writes it: `Mon Nov  2 08:01:16 2026`
+
+    No zone means UTC; fractions are rounded to microseconds. Numbers are epoch seconds; 1e11 and
+    more can only be milliseconds, 1e14 microseconds, 1e17 nanoseconds. Numbers below 1e8 (March
+    1973), so also 0 and negative ones, and anything else are no instants.
     """
     if isinstance(value, str):
         # Neighbouring lines share their second, so that only the fraction is read anew.
@@ -271,7 +305,7 @@ def instant(value: Any) -> float | None:
         digits = value[20:]
         if base is not None and len(digits) == _MICROSECONDS and digits.isdecimal():
             return base + int(digits) / 1_000_000
-        return _of_text(value)
+        return _of_text(value, near)
     number = as_number(value)
     return None if number is None else _of_number(number)
 
@@ -281,10 +315,21 @@ def seconds_of(at: datetime) -> float:
     return (at - (_EPOCH if at.tzinfo else _NAIVE_EPOCH)).total_seconds()
 
 
-def leading_instant(line: str) -> float | None:
-    """Return the stamp a line begins with (`2026-11-02 08:01:16,123 …`), or None."""
-    found = _LEADING.match(line)
-    return None if found is None else _of_text(found[1])
+def stamp_in(text: str, near: float) -> tuple[float | None, bool]:
+    """Return the instant of the first stamp in `text`, a logger's, that can be read.
+
+    And whether there is none although something looks like one. `near` as in `instant`.
+    """
+    for found in _STAMPS.finditer(text):
+        if (at := instant(found[0], near)) is not None:
+            return at, False
+    return None, _CLOCK.search(text) is not None
+
+
+def stamp_end(text: str, start: int) -> int:
+    """Return where a stamp at `start` ends; `start` without one."""
+    found = _OPENING.match(text, start)
+    return start if found is None else found.end()
 
 
 class _Seconds(dict[str, float | None]):
@@ -301,15 +346,35 @@ class _Seconds(dict[str, float | None]):
 _SECONDS = _Seconds()
 
 
-def _of_text(text: str) -> float | None:
+def _of_text(text: str, near: float | None) -> float | None:
     text = text.strip()
     found = _ISO.fullmatch(text)
-    if found is None:
-        number = as_number(text)
-        return None if number is None else _of_number(number)
+    if found is not None:
+        return _at(found, found["day"].replace("/", "-"))
+    for form in _NAMED:
+        if (found := form.fullmatch(text)) is not None:
+            return _of_named(found, near)
+    number = as_number(text)
+    return None if number is None else _of_number(number)
+
+
+def _of_named(found: re.Match[str], near: float | None) -> float | None:
+    month = _MONTHS.get(found["month"])
+    if month is None or not (found["year"] or near):
+        return None
+    day = f"-{month:02}-{int(found['day']):02}"
+    if found["year"]:
+        return _at(found, found["year"] + day)
+    latest = (near or 0.0) + _DAY
+    year = datetime.fromtimestamp(latest, UTC).year
+    instants = (_at(found, f"{year - back}{day}") for back in range(_LEAP_YEARS))
+    return next((at for at in instants if at is not None and at <= latest), None)
+
+
+def _at(found: re.Match[str], day: str) -> float | None:
     zone = found["zone"] or "Z"
     offset = zone if zone[0] in "+-" else "+00:00"
-    base = _seconds(f"{found['day']}T{found['clock'] or '00:00'}{offset}")
+    base = _seconds(f"{day}T{found['clock'] or '00:00'}{offset}")
     return None if base is None else base + _microseconds(found["fraction"] or "") / 1e6
 
 

@@ -24,6 +24,7 @@ from sidecar.parse.event import (
     RejectReason,
     Tally,
     Triple,
+    instant,
     is_missing,
 )
 from sidecar.parse.objects import MARKER_BYTES, Unreadable
@@ -36,11 +37,17 @@ _AHEAD = 600.0  # seconds; beyond it, a clock is wrong or a unit misread
 
 
 class Collector:
-    """Gathers one chunk's outcome; `wanted` is asked once per triple."""
+    """Gathers one chunk's outcome; `wanted` is asked once per triple.
 
-    def __init__(self, now: float, wanted: Callable[[Triple], bool], prefix: Prefix) -> None:
+    `near` is by which stamps without a year get one.
+    """
+
+    def __init__(
+        self, now: float, wanted: Callable[[Triple], bool], prefix: Prefix, near: float
+    ) -> None:
         self.prefix = prefix
         self._now = now
+        self._near = near
         self._latest = now + _AHEAD
         self._wanted = wanted
         self._parsed = Parsed()
@@ -123,11 +130,16 @@ class Collector:
             tally.last_at = at
 
     def _at(self, record: Record, stamp: float | None) -> float:
-        at = record.stated_instant()
-        if at is None:
-            self._parsed.bad_times += not is_missing(record.fields.get("timestamp"))
-            at = record.surrounding_instant() if stamp is None else stamp
-        return self._now if at is None else at
+        own = record.fields.get("timestamp")
+        at = instant(own, self._near)
+        if at is not None:
+            return at
+        unreadable = not is_missing(own)
+        if stamp is None:
+            stamp, looks_like_one = record.surrounding_instant(self._near)
+            unreadable |= looks_like_one
+        self._parsed.bad_times += unreadable
+        return self._now if stamp is None else stamp
 
     def _not_ahead(self, at: float) -> float:
         if at > self._latest:
@@ -162,9 +174,13 @@ _SAMPLE = 1000  # bytes of a line over the limit that are looked at again
 class Parser:
     """Reads chunks of any number of logs; remembers only their unfinished container lines."""
 
-    def __init__(self, patterns: Sequence[Pattern] = ()) -> None:
-        """Raises ValueError when a pattern's regex is not RE2."""
+    def __init__(self, patterns: Sequence[Pattern] = (), *, near: float | None = None) -> None:
+        """Stamps without a year take the one that is right at `near`; None: at the time of reading.
+
+        Raises ValueError when a pattern's regex is not RE2.
+        """
         self.patterns = tuple(patterns)
+        self._near = near
         self._patterns = TextPatterns(patterns)
         self._joiner = Joiner()
         self._prefixes: dict[str | None, Prefix] = {}
@@ -190,7 +206,7 @@ class Parser:
         """
         parsed = alone or self.parse_alone(chunk, now=now, wanted=wanted)
         if parsed is None or (self._joiner.has_open(chunk.log) and self._is_wrapped(chunk)):
-            parsed = self._parse_wrapped(chunk, Collector(now, wanted, self._prefix_of(chunk)))
+            parsed = self._parse_wrapped(chunk, self._collector(chunk, now, wanted))
         parsed.open_from = self._joiner.open_from(chunk)
         return parsed
 
@@ -202,7 +218,7 @@ class Parser:
         That is so of lines that no container has wrapped, and of whole wrapped lines with nothing
         odd among them, where the log has no unfinished one.
         """
-        out = Collector(now, wanted, self._prefix_of(chunk))
+        out = self._collector(chunk, now, wanted)
         bare = _bare(chunk)
         data = chunk.data if bare is None else bare
         may_be_wrapped = bare is None and chunk.format is not LogFormat.PLAIN
@@ -263,6 +279,10 @@ class Parser:
             if line is not None:
                 yield line
             position += len(raw) + 1
+
+    def _collector(self, chunk: Chunk, now: float, wanted: Callable[[Triple], bool]) -> Collector:
+        near = now if self._near is None else self._near
+        return Collector(now, wanted, self._prefix_of(chunk), near)
 
     def _prefix_of(self, chunk: Chunk) -> Prefix:
         prefix = self._prefixes.get(chunk.prefix)

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import re2
 
 from sidecar.matchers import compile_re2
+from sidecar.parse.event import stamp_end
 from sidecar.parse.objects import Unreadable
 from sidecar.parse.prefix import Prefix
 from sidecar.parse.record import Fits, Record, message_field, read_fields
@@ -104,8 +106,7 @@ class TextPatterns:
             record = self._in_message(text, prefix)
             if record is not None:
                 return record
-        fields = self._fields(text, prefix.fits)
-        return None if fields is None else Record(fields, text)
+        return self._record(text, prefix.fits)
 
     def _in_message(self, text: str, prefix: Prefix) -> Record | None:
         try:
@@ -116,15 +117,17 @@ class TextPatterns:
         message = outer.get(name)
         if not isinstance(message, str):
             return None
-        fields = self._fields(message, prefix.fits if name == "log" else prefix.fits_message)
-        return None if fields is None else Record(fields, message, outer)
+        return self._record(message, prefix.fits if name == "log" else prefix.fits_message, outer)
 
-    def _fields(self, text: str, fits: Fits) -> dict[str, str] | None:
+    def _record(
+        self, text: str, fits: Fits, outer: Mapping[str, Any] = MappingProxyType({})
+    ) -> Record | None:
         for pattern, regex, literal in self._patterns:
             found = _match(regex, text, fits) if literal in text else None
             if found is not None:
                 named = {name: value for name, value in found.groupdict().items() if value}
-                return {**pattern.fields, **named}
+                before = text[: stamp_end(text, found.start())]
+                return Record({**pattern.fields, **named}, before, outer)
         return None
 
 

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 import msgspec
 
-from sidecar.parse.event import ForeignReason, RejectReason, instant, leading_instant
+from sidecar.parse.event import ForeignReason, RejectReason, instant, is_missing, stamp_in
 from sidecar.parse.objects import (
     MARKER,
     MAX_DEPTH,
@@ -23,7 +23,10 @@ from sidecar.parse.prefix import COLOUR, Prefix
 
 _MESSAGES = ("event", "message", "msg")
 _MESSAGE_FIELDS = (*_MESSAGES, "log")
-_STAMP_FIELDS = ("timestamp", "time", "ts")
+# Of structured records: ours, zap's, ECS', Python's loggers', monolog's and nginx's.
+_STAMP_FIELDS = (
+    "timestamp", "time", "ts", "@timestamp", "asctime", "datetime", "time_iso8601", "time_local"
+)  # fmt: skip
 _MAX_LEVELS = 4  # of records inside records' messages
 _COLOUR = rf"(?:{COLOUR.pattern})*"
 # The marker and a colon: a claim that an event follows. Consoles may colour either.
@@ -45,6 +48,7 @@ _PAIRS = re.compile(
         (?:"(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'|[^\s"']*+))*+\s*""",
     re.VERBOSE,
 )
+_PAIR = re.compile(r"""(?<!\S)([\w.@-]+)=("(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'|[^\s"']*+)""")
 _ESCAPED = re.compile(r"""\\(["'\\])""")
 _MOST_RECORDS = 100  # of one line
 _MOST_STARTS = 16
@@ -56,25 +60,28 @@ _OTHER_VALUE = re.compile(r"""[\[("'\d+-]""")
 class Record:
     """An event's `fields`, and where its time may stand if they do not hold it.
 
-    `outer` is the structured record around it, `text` the plain line.
+    `outer` is the structured record around it, `before` what its line has before it.
     """
 
     fields: dict[str, Any]
-    text: str = ""
+    before: str = ""
     outer: Mapping[str, Any] = field(default_factory=dict)
 
-    def stated_instant(self) -> float | None:
-        """Return the event's own `timestamp`, or None."""
-        return instant(self.fields.get("timestamp"))
+    def surrounding_instant(self, near: float) -> tuple[float | None, bool]:
+        """Return the time of the record around it, else of the stamp before it in its line.
 
-    def surrounding_instant(self) -> float | None:
-        """Return the time of the record around it, else the stamp the line begins with."""
+        And whether there is none although something looks like one. `near` as in `instant`.
+        """
+        unreadable = False
         for source in (self.outer, self.fields):
             for name in _STAMP_FIELDS:
-                at = instant(source.get(name))
+                value = source.get(name)
+                at = instant(value, near)
                 if at is not None:
-                    return at
-        return leading_instant(self.text)
+                    return at, False
+                unreadable |= not is_missing(value)
+        at, looks_like_one = stamp_in(self.before, near)
+        return at, at is None and (unreadable or looks_like_one)
 
 
 def find_records(text: str, prefix: Prefix) -> list[Record]:
@@ -143,7 +150,7 @@ class _Reading:
         claim = _CLAIM.search(text)
         if claim is not None and fits(text[: claim.start()]):
             fields, end = _claimed(text, claim.end())
-            return [Record(fields, text, outer)], end
+            return [Record(fields, text[: claim.start()], outer)], end
         for start in _object_starts(text, fits):
             objects = self._at_object(text, start, outer, level)
             if objects is None:
@@ -214,7 +221,12 @@ class _Reading:
         if not _PAIRS.fullmatch(text, message.end()):
             return []
         inner = _ESCAPED.sub(r"\1", message[1][1:-1])
-        return [replace(record, text=text) for record in self._message(inner, outer, level + 1)]
+        return self._message(inner, {**_stamps_among_pairs(text), **outer}, level + 1)
+
+
+def _stamps_among_pairs(text: str) -> dict[str, str]:
+    found = ((pair[1], pair[2]) for pair in _PAIR.finditer(text))
+    return {name: value.strip("\"'") for name, value in found if name in _STAMP_FIELDS}
 
 
 def _object_starts(text: str, fits: Fits) -> Iterator[int]:

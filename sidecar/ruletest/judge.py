@@ -40,13 +40,15 @@ from sidecar.simulate.simulation import Simulation
 # The time of reading that the parser is given, so that an event without any time shows it: the
 # year 33658, later than any time a log can state.
 _NO_TIME = 1e12
+# In so many seconds behind the start lies what has a stamp without a year.
+_NEARLY_A_YEAR = 363 * 86_400.0
 _LOG = "input_lines"
 
 
 class Inputs(msgspec.Struct, frozen=True):
     """When the test starts, its events in order, and why lines with the marker were no events.
 
-    `bad_times` events had a `timestamp` that could not be read.
+    `bad_times` events had a stamp that could not be read.
     """
 
     start: float
@@ -72,8 +74,9 @@ def read_inputs(case: Case, patterns: tuple[Pattern, ...]) -> Inputs:
     A line's own time wins. Without one, and without `at`, the place in its list times `interval`
     is the offset from the start. The start is the case's, else the earliest time of an input.
     """
-    reader = _LineParser(patterns)
-    found = [*reader.lines(case), *_events(case)]
+    near = (DEFAULT_START if case.start is None else case.start) + _NEARLY_A_YEAR
+    reader = _LineParser(patterns, near)
+    found = [*reader.lines(case), *_events(case, near)]
     start = case.start
     if start is None:
         known = [one.event.at for one in found if one.dated]
@@ -85,17 +88,17 @@ def read_inputs(case: Case, patterns: tuple[Pattern, ...]) -> Inputs:
     ]
     events.sort(key=lambda event: event.at)
     given = [one.fields for one in case.inputs if isinstance(one, EventInput)]
-    bad_times = sum(is_bad_instant(fields.get("timestamp")) for fields in given)
+    bad_times = sum(is_bad_instant(fields.get("timestamp"), near) for fields in given)
     return Inputs(start, events, reader.rejects, reader.bad_times + bad_times)
 
 
 class _LineParser:
     """Parses the lines of one case as one log."""
 
-    def __init__(self, patterns: tuple[Pattern, ...]) -> None:
+    def __init__(self, patterns: tuple[Pattern, ...], near: float) -> None:
         self.rejects: list[RejectReason | ForeignReason] = []
         self.bad_times = 0
-        self._parser = Parser(patterns)
+        self._parser = Parser(patterns, near=near)
 
     def lines(self, case: Case) -> Iterator[_Undated]:
         position = 0
@@ -112,11 +115,11 @@ class _LineParser:
                 yield _Undated(event, one.when or When(place * case.interval))
 
 
-def _events(case: Case) -> Iterator[_Undated]:
+def _events(case: Case, near: float) -> Iterator[_Undated]:
     given = (one for one in case.inputs if isinstance(one, EventInput))
     for place, one in enumerate(given):
         fields = {"webhook_provider": UNKNOWN_PROVIDER, **one.fields}
-        stated = instant(fields.get("timestamp"))
+        stated = instant(fields.get("timestamp"), near)
         at = _NO_TIME if one.when is not None or stated is None else stated
         event = Event(
             fields["webhook_provider"], fields["event_type"], fields["status"], at, fields
@@ -322,7 +325,7 @@ def judge(case: Case, config: Config) -> CaseResult:
 
 def _bad_instants(inputs: Inputs, run: "_Run") -> Iterator[str]:
     if inputs.bad_times:
-        yield f"`timestamp` is no instant in {inputs.bad_times} of {len(inputs.events)} events"
+        yield f"the time of {inputs.bad_times} of {len(inputs.events)} events cannot be read"
     yield from run.bad_instants()
 
 

@@ -38,7 +38,7 @@ class ReplayedLog:
 
 class ReadCounts(msgspec.Struct):
     """What was read so far. `future` events were dated far ahead of the wall clock, `bad_times`
-    had a `timestamp` that could not be read.
+    had a stamp that could not be read.
     """
 
     lines: int = 0

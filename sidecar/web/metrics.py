@@ -115,7 +115,7 @@ class SelfMetrics:
             "future_events", "Events too far ahead of the clock; they took the time of reading."
         )
         self.bad_timestamps = self._counter(
-            "bad_timestamps", "Events with an unreadable timestamp; they took another time."
+            "bad_timestamps", "Events with a stamp that could not be read; they took another time."
         )
         self.bad_values = self._counter(
             "bad_values", "Events whose field was no number a metric could take.", "metric"

@@ -134,8 +134,8 @@ def test_a_timestamp_that_is_none_is_said(tmp_path: Path) -> None:
     log.write_text(log.read_text().replace("2026-11-02T08", "2 Nov 08", 1))
     result = run(tmp_path / "a.rules.yaml", "--sample", log)
     assert result.output.splitlines()[0] == (
-        f"{log}:1:1: warning: `timestamp` is no instant in 1 of 2 events; they take the stamp of "
-        "their line, else the time of reading"
+        f"{log}:1:1: warning: the time of 1 of 2 events cannot be read; they take another stamp of "
+        "their line, else the time of reading; docs/rules.md#time"
     )
 
 

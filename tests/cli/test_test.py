@@ -216,7 +216,7 @@ def test_what_should_be_a_time_and_is_none_is_said_even_where_the_case_passes(
     assert result.exit_code == 0
     place = f"{folder / 'a.test.yaml'}:3:5: warning: a case: "
     assert result.output.splitlines() == [
-        f"{place}`timestamp` is no instant in 1 of 1 events",
+        f"{place}the time of 1 of 1 events cannot be read",
         f"{place}alert Fires: `ends` is no instant in an event",
         "1 case: all passed",
     ]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from sidecar.parse.event import instant, leading_instant
+from sidecar.parse.event import instant, stamp_in
 
 SECOND = 1_793_606_476.0  # 2026-11-02T08:01:16Z
 
@@ -26,6 +26,13 @@ SAME_SECOND: dict[str, Any] = {
     "basic with a fraction": "20261102T080116.000+0000",
     "basic time alone": "2026-11-02T080116",
     "blanks around": " 2026-11-02 08:01:16 ",
+    "slashes, as Go and nginx": "2026/11/02 08:01:16",
+    "slashes with a fraction": "2026/11/02 08:01:16.000000",
+    "common log format": "02/Nov/2026:08:01:16 +0000",
+    "common log format ahead": "02/Nov/2026:10:01:16 +0200",
+    "asctime": "Mon Nov  2 08:01:16 2026",
+    "asctime with a fraction": "Mon Nov 02 08:01:16.000000 2026",
+    "syslog with a year": "Nov  2 08:01:16 2026",
     "epoch": 1_793_606_476,
     "epoch as float": 1_793_606_476.0,
     "epoch as text": "1793606476",
@@ -81,6 +88,11 @@ def test_a_fraction_is_rounded_to_microseconds(fraction: str, microseconds: int)
         "2026-11-02T08:01:16.91x048",
         "2026-11-02T08:01:16.1_0000",
         "9" * 5000,
+        "2026/11-02 08:01:16",
+        "31/Nov/2026:08:01:16 +0000",
+        "02/Nuv/2026:08:01:16 +0000",
+        "Nov  2 08:01:16",
+        "Nov 31 08:01:16 2026",
     ],
     ids=repr,
 )
@@ -106,19 +118,75 @@ def test_no_text_raises(text: str) -> None:
     assert instant(text) is None or math.isfinite(instant(text) or 0.0)
 
 
+def at(year: int, month: int, day: int) -> float:
+    return dt.datetime(year, month, day, 8, 1, 16, tzinfo=dt.UTC).timestamp()
+
+
 @pytest.mark.parametrize(
-    ("line", "fraction"),
+    ("text", "near", "year"),
     [
-        ("2026-11-02 08:01:16 - INFO - hello", 0),
-        ("2026-11-02T08:01:16.250Z hello", 0.25),
-        ("2026-11-02 08:01:16,250 INFO hello", 0.25),
-        ("[2026-11-02 10:01:16 +0200] hello", 0),
+        ("Nov  2 08:01:16", SECOND, 2026),
+        ("Nov  2 08:01:16", SECOND + 200 * 86400, 2026),
+        ("Nov  2 08:01:16", SECOND + 363 * 86400, 2026),
+        ("Nov  2 08:01:16", SECOND - 14 * 3600, 2026),  # its clock is a time zone ahead
+        ("Nov  2 08:01:16", SECOND - 2 * 86400, 2025),  # nobody logs the day after tomorrow
+        ("Nov 22 08:01:16", at(2027, 1, 1), 2026),
+        ("Jan  1 08:01:16", at(2026, 12, 31), 2027),
+        ("Feb 29 08:01:16", SECOND, 2024),
+        ("Feb 29 08:01:16", at(2104, 1, 1), 2096),
     ],
 )
-def test_the_stamp_a_line_begins_with_is_read(line: str, fraction: float) -> None:
-    assert leading_instant(line) == SECOND + fraction
+def test_a_stamp_without_year_lies_in_the_latest_that_is_past(
+    text: str, near: float, year: int
+) -> None:
+    found = instant(text, near)
+    assert found is not None
+    assert (
+        dt.datetime.fromtimestamp(found, dt.UTC).strftime("%Y %b %e %H:%M:%S") == f"{year} {text}"
+    )
 
 
-@pytest.mark.parametrize("line", ["hello 2026-11-02 08:01:16", "INFO: x", "", "2026-11-02 hello"])
-def test_a_line_without_a_leading_stamp_has_none(line: str) -> None:
-    assert leading_instant(line) is None
+@given(st.integers(0, 3 * 365 * 86400), st.floats(-86400, 363 * 86400))
+def test_syslog_read_within_a_year_is_dated_right(seconds: int, later: float) -> None:
+    written = at(2025, 1, 1) + seconds
+    text = dt.datetime.fromtimestamp(written, dt.UTC).strftime("%b %e %H:%M:%S")
+    assert instant(text, written + later) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "fraction"),
+    [
+        ("2026-11-02 08:01:16 - INFO - ", 0),
+        ("2026-11-02T08:01:16.250Z ", 0.25),
+        ("2026-11-02 08:01:16,250 INFO ", 0.25),
+        ("[2026-11-02 10:01:16 +0200] ", 0),
+        ("INFO 2026-11-02 08:01:16 app: ", 0),
+        ("time=2026-11-02T08:01:16Z level=info ", 0),
+        ("<14>Nov  2 08:01:16 web-1 app[77]: ", 0),
+        ("<14>1 2026-11-02T08:01:16.25Z web-1 app 77 - - ", 0.25),
+        ("2026/11/02 08:01:16.250000 main.go:12: ", 0.25),
+        ("[Mon Nov 02 08:01:16.25 2026] [info] ", 0.25),
+        ("10.0.0.1 - - [02/Nov/2026:08:01:16 +0000] ", 0),
+        ("2026-02-30 08:01:16 2026-11-02 08:01:16 ", 0),
+    ],
+)
+def test_the_stamp_a_logger_writes_is_read_wherever_it_stands(text: str, fraction: float) -> None:
+    assert stamp_in(text, SECOND) == (SECOND + fraction, False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-02-30 08:01:16 ",
+        "08:01:16 INFO ",
+        "02.11.2026 08:01:16 ",
+        "I1102 08:01:16.25 7 a.go] ",
+    ],
+)
+def test_what_looks_like_a_stamp_and_is_none_is_told(text: str) -> None:
+    assert stamp_in(text, SECOND) == (None, True)
+
+
+@pytest.mark.parametrize("text", ["", "INFO: ", "app.py:12: ", "[aa:11:22:33:44:55] ", "fe80::1 "])
+def test_what_has_no_stamp_has_none(text: str) -> None:
+    assert stamp_in(text, SECOND) == (None, False)

@@ -166,6 +166,7 @@ def test_an_empty_provider_is_unknown(provider: str) -> None:
 
 
 UNTIMED = {name: value for name, value in FIELDS.items() if name != "timestamp"}
+BRIEF = "WEBHOOK_METRIC: {'event_type': 'e', 'status': 's'}"
 STAMPED = {
     "the line's stamp": f"2026-11-02 08:01:16 - INFO - WEBHOOK_METRIC: {UNTIMED}",
     "the stamp before an unreadable one": (
@@ -177,6 +178,17 @@ STAMPED = {
     "the record's time": json.dumps({"time": int(AT), "event": f"WEBHOOK_METRIC: {UNTIMED}"}),
     "the record's ts": json.dumps({"ts": AT * 1000, "msg": f"WEBHOOK_METRIC: {UNTIMED}"}),
     "its own ts": json.dumps({**UNTIMED, "ts": AT}),
+    "ECS": json.dumps(
+        {"@timestamp": "2026-11-02T08:01:16Z", "message": f"WEBHOOK_METRIC: {UNTIMED}"}
+    ),
+    "logfmt": f'level=info msg="{BRIEF}" time="2026-11-02 08:01:16"',
+    "logfmt's, and no stranger's": (f'ua="x time=2020-01-01T00:00:00Z" ts={AT} msg="{BRIEF}"'),
+    "a stamp behind the level": f"INFO [2026-11-02 08:01:16] app: WEBHOOK_METRIC: {UNTIMED}",
+    "syslog's": f"<14>Nov  2 08:01:16 web-1 app[7]: WEBHOOK_METRIC: {UNTIMED}",
+    "Go's": f"2026/11/02 08:01:16 WEBHOOK_METRIC: {UNTIMED}",
+    "the record's, as a web server writes it": json.dumps(
+        {"time": "02/Nov/2026:08:01:16 +0000", "msg": f"WEBHOOK_METRIC: {UNTIMED}"}
+    ),
     "the container's": (
         f"2026-11-02T08:01:16Z stderr F 2020-01-01 00:00:00 WEBHOOK_METRIC: {UNTIMED}"
     ),
@@ -189,7 +201,32 @@ def test_without_its_own_time_an_event_has_the_time_around_it(line: str) -> None
 
 
 def test_without_any_time_an_event_has_the_time_of_reading() -> None:
-    assert event_in(json.dumps(UNTIMED)).at == NOW
+    parsed = parse(json.dumps(UNTIMED))
+    assert [event.at for event in parsed.events] == [NOW]
+    assert parsed.bad_times == 0
+
+
+UNREADABLE = {
+    "a clock without a day": f"08:01:16 INFO WEBHOOK_METRIC: {UNTIMED}",
+    "no such day": f"2026-02-30 08:01:16 - INFO - WEBHOOK_METRIC: {UNTIMED}",
+    "its own": json.dumps({**UNTIMED, "timestamp": "soon"}),
+    "its own, in the container": (
+        f"2026-11-02T08:01:16Z stderr F WEBHOOK_METRIC: { {**UNTIMED, 'timestamp': 'soon'} }"
+    ),
+    "the record's": json.dumps({"time": "08:01", "msg": f"WEBHOOK_METRIC: {UNTIMED}"}),
+    "logfmt's": f'time=soon msg="{BRIEF}"',
+}
+
+
+@pytest.mark.parametrize("line", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_stamp_that_cannot_be_read_is_counted(line: str) -> None:
+    assert parse(line).bad_times == 1
+
+
+def test_one_stamp_that_can_be_read_is_enough() -> None:
+    record = {"ts": "08:01", "time": "2026-11-02T08:01:16Z", "msg": f"WEBHOOK_METRIC: {UNTIMED}"}
+    parsed = parse(json.dumps(record))
+    assert ([event.at for event in parsed.events], parsed.bad_times) == ([AT], 0)
 
 
 @pytest.mark.parametrize("log_format", LogFormat)
