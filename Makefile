@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 SEED ?= 0
 SEEDS ?= 1
 READY := $(VENV)/.ready
+# Two a core: tests that start processes wait about half of their time.
+WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
 .PHONY: demo test unit coverage check world bench lock clean
 .DEFAULT_GOAL := test
@@ -19,14 +21,14 @@ demo: $(READY)  ## a pretend host, local sinks and the daemon, for about 30 seco
 	$(BIN)/sidecar demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(TESTS)
 
 unit: $(READY)  ## without the tests that start processes
-	$(BIN)/python -m pytest -n auto -m "not process" $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not process" $(TESTS)
 
 coverage: $(READY)  ## the whole suite, measured in every process; fails under pyproject's fail_under
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n auto $(TESTS)
+	$(BIN)/coverage run -m pytest -n $(WORKERS) $(TESTS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
