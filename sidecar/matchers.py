@@ -1,7 +1,8 @@
 """Matchers: Prometheus' tests on a name and its text, `severity="critical"`, `status=~"a|b"`.
 
 Used on an event's fields (rules, metrics) and on an alert's labels (routes). A missing name is
-the empty text. Regular expressions are RE2 and anchored at both ends, as in Alertmanager.
+the empty text. Regular expressions are RE2, anchored at both ends, and their dot matches a line
+break too, as in Prometheus 3: a traceback is one text.
 """
 
 import re
@@ -33,7 +34,7 @@ class Matcher:
 
     def __post_init__(self) -> None:
         if self.op in ("=~", "!~"):
-            object.__setattr__(self, "_regex", compile_re2(self.value))
+            object.__setattr__(self, "_regex", compile_re2(self.value, dot_nl=True))
 
     def matches(self, text: str) -> bool:
         if self._regex is None:
@@ -54,10 +55,14 @@ class Matcher:
         return f'{self.name}{self.op}"{escaped}"'
 
 
-def compile_re2(pattern: str) -> re2._Regexp:
-    """Compile `pattern` as RE2 (linear time); raises ValueError with RE2's own reason."""
+def compile_re2(pattern: str, *, dot_nl: bool = False) -> re2._Regexp:
+    """Compile `pattern` as RE2 (linear time); with `dot_nl` the dot matches a line break.
+
+    Raises ValueError with RE2's own reason.
+    """
     options = re2.Options()
     options.log_errors = False
+    options.dot_nl = dot_nl
     try:
         return re2.compile(pattern, options)
     except re2.error as wrong:
