@@ -72,12 +72,11 @@ class Life:
         await self.until(lambda samples: _by("webhook_events_total", "status", samples) == expected)
 
     async def told(self, *titles: str) -> None:
-        """Wait until so many messages came; they are these."""
-        await self.until(
-            lambda samples: (
-                len(self.slack.requests) >= len(titles) and samples["sidecar_outbox_pending"] == 0
-            )
-        )
+        """Wait until so many messages came and the daemon knows it; they are these."""
+        await self.until(lambda _: len(self.slack.requests) >= len(titles))
+        # Asked only now: an answer from before knows nothing of what has come since, and if the
+        # clock jumps while a message is on its way, its group was told after the jump.
+        await self.until(lambda samples: samples["sidecar_outbox_pending"] == 0)
         assert sorted(map(_title, self.posts())) == sorted(titles)
 
     def posts(self) -> list[dict[str, Any]]:
@@ -176,5 +175,15 @@ async def test_nothing_is_lost_and_nothing_is_told_twice(tmp_path: Path) -> None
         life.write("10:08:05", "paid", "org_a")
         told += ["#team [FIRING:1] Slow org_p (warning)"]
         told += ["#pager [RESOLVED:1] Failing org_a (critical)"]
+        await life.told(*told)
+
+        # Escalations that were due three hours after their firing, and windows that run out.
+        life.clock.jump(114 * 60)
+        told += ["#pager [FIRING:1] Overdue org_old (critical)"]
+        told += ["#pager [FIRING:1] Overdue org_3 (critical)"]
+        told += ["#team [ESCALATED:2] Overdue org_old, org_3 (critical)"]
+        unseen = ("org_b", "org_c", "org_floor", "org_half")
+        told += [f"#pager [UNSEEN:1] Failing {org} (critical)" for org in unseen]
+        told += [f"#team [UNSEEN:1] {alert} (warning)" for alert in ("Slow org_p", "Twice org_u")]
         await life.told(*told)
     assert sorted(map(_title, life.posts())) == sorted(told)
