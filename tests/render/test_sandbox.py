@@ -1,13 +1,20 @@
 """The template environment: strict, bounded, and kind to fields with awkward names."""
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
-from jinja2 import TemplateError, UndefinedError
+from jinja2 import TemplateError, TemplateSyntaxError, UndefinedError
 from jinja2.exceptions import SecurityError
+from jinja2.filters import FILTERS as JINJA_FILTERS
+from jinja2.tests import TESTS as JINJA_TESTS
 
 from sidecar.receivers.slack.message import escape_slack
-from sidecar.render.sandbox import TemplateEnvironment, escape_html
+from sidecar.render.sandbox import FILTERS, METHODS, TESTS, TemplateEnvironment, escape_html
 
 
 def fill(source: str, environment: TemplateEnvironment | None = None, **values: Any) -> str:
@@ -56,37 +63,153 @@ def test_what_is_missing_is_an_error(source: str) -> None:
         fill(source, event={"a": {}})
 
 
+_TEXT = "{% set s = 'x' * 9999 %}"
+_TWICE = "{% set a = [a, a] %}"
+_INCLUDES = {
+    f"t{i}": f"{{% include 't{i + 1}' %}}{{% include 't{i + 1}' %}}" for i in range(40)
+} | {"t40": ""}
+_RUNAWAYS = {
+    "a long loop": "{% for i in range(30000) %}{% endfor %}",
+    "nested loops": "{% for i in range(900) %}{% for j in range(900) %}{% endfor %}{% endfor %}",
+    "loops that skip all": "{% for i in range(9000) %}"
+    "{% for j in range(9000) if false %}{% endfor %}{% endfor %}",
+    "a macro that calls itself twice": "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}"
+    "{% endif %}{% endmacro %}{{ m(40) }}",
+    "templates that include others twice": "{% include 't0' %}",
+    "27 squarings": "{% set x = 3 %}" + "{% set x = x * x %}" * 27,
+    "a huge power": "{{ 99 ** 99999 }}",
+    "a huge number of a text": "{{ ('f' * 90000) | int(base=16) + 1 }}",
+    "a huge text": "{{ 'x' * 10000000 }}",
+    "a huge list": "{{ [0] * 10000000 }}",
+    "a text joined to itself": _TEXT + "{% set s = s ~ s %}" * 20,
+    "a text put between its letters": _TEXT + "{{ s.replace('', s) | length }}",
+    "a text put between its letters by a filter": _TEXT + "{{ s | replace('', s) | length }}",
+    "a text between letters": _TEXT + "{{ s.join(s) | length }}",
+    "a text between letters by a filter": _TEXT + "{{ s | join(s) | length }}",
+    "a text between letters by a map": _TEXT + "{{ [s, s] | map('join', s) | list | length }}",
+    "many letters to strip": _TEXT + "{{ s | trim('y' * 9999 ~ 'x') }}",
+    "ljust": "{{ 'x'.ljust(1000000000) }}",
+    "zfill": "{{ 'x'.zfill(1000000000) }}",
+    "center": "{{ 'x'.center(1000000000) }}",
+    "expandtabs": r"{{ '\t'.expandtabs(1000000000) }}",
+    "a huge format": "{{ '%99999999d' % 1 }}",
+    "the method format": "{{ '{:>1000000000}'.format(1) }}",
+    "the method format_map": "{{ '{a:>1000000000}'.format_map({'a': 1}) }}",
+    "to_bytes": "{{ (1).to_bytes(1000000000, 'big') }}",
+    "a macro fed with what it wrote": "{% macro m(s) %}{{ s }}{{ s }}{% endmacro %}"
+    "{% set s = 'x' %}" + "{% set s = m(s) %}" * 30,
+    "a block kept as a text": _TEXT + "{% set t %}{% for i in range(9000) %}{{ s }}{% endfor %}"
+    "{% endset %}",
+    "a written text kept often": "{% set t %}{% for i in range(9000) %}"
+    + "y" * 9000
+    + "{% endfor %}"
+    "{% endset %}",
+    "a list of itself, printed": "{% set a = ['x'] %}" + _TWICE * 30 + "{{ a }}",
+    "lists of themselves, compared": "{% set a = ['x'] %}" + _TWICE * 30 + "{% set b = a %}"
+    "{% set a = ['x'] %}" + _TWICE * 30 + "{{ a == b }}",
+    "a tuple of itself as a key": "{% set a = (0, i) %}"
+    + "{% set a = (a, a) %}" * 30
+    + "{{ {a: 1} }}",
+    "a namespace of itself": "{% set a = namespace() %}"
+    + "{% set a = namespace(x=a, y=a) %}" * 30
+    + "{{ a }}",
+    "a namespace as a text": "{{ namespace() | string }}",
+    "a list that a loop makes longer": "{% set n = namespace(l=[]) %}{% for i in range(9000) %}"
+    "{% set n.l = n.l + ['x' * 999] %}{% endfor %}",
+    "many copies of a list": "{% set l = [i] * 9000 %}"
+    + "".join(f"{{% set l{i} = l[:] %}}" for i in range(300)),
+    "a search in each turn": "{% set l = [i] * 9000 %}"
+    "{% for i in range(9000) %}{% if 'x' in l %}{% endif %}{% endfor %}",
+    "a test in each turn": "{% set l = [i] * 9000 %}"
+    "{% for i in range(9000) %}{% if l is eq(l) %}{% endif %}{% endfor %}",
+    "too much output": "{% for i in range(5000) %}{{ 'x' * 99 }}{% endfor %}",
+    "a change of a value": "{{ e.update({'a': 1}) }}",
+    "a look behind the scenes": "{{ e.__class__ }}",
+}
+
+
+@contextmanager
+def no_more_than(megabytes: int) -> Iterator[None]:
+    """Let this process have so much more memory; what wants more raises MemoryError."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (has + (megabytes << 20), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.parametrize("name", _RUNAWAYS)
+def test_what_runs_away_is_stopped(name: str) -> None:
+    began = process_time()
+    with no_more_than(megabytes=64), pytest.raises(SecurityError):
+        fill(_RUNAWAYS[name], TemplateEnvironment(_INCLUDES), e={}, i=1)
+    assert process_time() - began < 5, "it froze the daemon"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        pytest.param("{{ 1.5 | round(1000000000, 'ceil') }}", "1.5", id="round"),
+        pytest.param("{{ ('x' * 99) | wordwrap(1) | length }}", "103", id="wordwrap"),
+        pytest.param("{{ [{'n': 1}, {'n': 2.5}] | sum(attribute='n') }}", "3.5", id="sum"),
+        pytest.param("{{ ['b', 'a'] | map('upper') | sort | join('-') }}", "A-B", id="map"),
+        pytest.param(
+            "{% for g in [{'k': 1}, {'k': 1}] | groupby('k') %}{{ g.list | length }}{% endfor %}",
+            "2",
+            id="groupby",
+        ),
+        pytest.param(
+            "{{ ', '.join(['a', 'b']) }} {{ 'a.b'.replace('.', '-') }}", "a, b a-b", id="s"
+        ),
+        pytest.param("{{ 3.0 ~ 'x' ~ none }}", "3.0xNone", id="~"),
+        pytest.param("{{ [] | select | list or 'none' }}", "none", id="an empty selection"),
+    ],
+)
+def test_what_is_bounded_still_does_its_work(source: str, expected: str) -> None:
+    assert fill(source) == expected
+
+
 @pytest.mark.parametrize(
     "source",
     [
-        pytest.param("{% for i in range(30000) %}{% endfor %}", id="a long loop"),
-        pytest.param(
-            "{% for i in range(900) %}{% for j in range(900) %}{% endfor %}{% endfor %}",
-            id="nested loops",
-        ),
-        pytest.param(
-            "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}"
-            "{{ m(40) }}",
-            id="a macro that calls itself twice",
-        ),
-        pytest.param("{{ 'x' * 10000000 }}", id="a huge text"),
-        pytest.param("{{ [0] * 10000000 }}", id="a huge list"),
-        pytest.param("{{ 99 ** 99999 }}", id="a huge power"),
-        pytest.param("{{ '%99999999d' % 1 }}", id="a huge format"),
-        pytest.param("{% for i in range(5000) %}{{ 'x' * 99 }}{% endfor %}", id="too much output"),
-        pytest.param("{{ e.update({'a': 1}) }}", id="a change of a value"),
-        pytest.param("{{ e.__class__ }}", id="a look behind the scenes"),
+        "{{ [[1], [2]] | sum(start=[]) }}",
+        "{{ [1] | tojson(indent=1000000000) }}",
+        "{{ 'x' | wordwrap(20, true, 'x' * 9999) }}",
     ],
 )
-def test_what_runs_away_is_stopped(source: str) -> None:
-    with pytest.raises(SecurityError):
-        fill(source, e={})
+def test_what_a_bounded_filter_does_not_take_is_an_error(source: str) -> None:
+    with pytest.raises(TypeError):
+        fill(source)
 
 
-@pytest.mark.parametrize("name", ["center", "format", "indent", "pprint"])
-def test_filters_that_nothing_bounds_are_not_there(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(set(JINJA_FILTERS) - set(FILTERS)))
+def test_filters_that_are_not_listed_are_not_there(name: str) -> None:
     with pytest.raises(TemplateError, match="No filter named"):
         fill(f"{{{{ 'a' | {name} }}}}")
+
+
+@pytest.mark.parametrize("name", sorted(set(JINJA_TESTS) - set(TESTS)))
+def test_tests_that_are_not_listed_are_not_there(name: str) -> None:
+    with pytest.raises(TemplateError, match="No test named"):
+        fill(f"{{{{ 'a' is {name} }}}}")
+
+
+@pytest.mark.parametrize(
+    "kind", [str, dict, list, tuple, int, float], ids=lambda kind: kind.__name__
+)
+def test_methods_that_are_not_listed_are_not_there(kind: type) -> None:
+    for name in dir(kind):
+        if name not in METHODS.get(kind, ()):
+            with pytest.raises(SecurityError, match=f"cannot use `{name}`"):
+                fill(f"{{{{ v.{name}() }}}}", v=kind())
+
+
+def test_a_recursive_loop_is_told_of_at_its_line() -> None:
+    with pytest.raises(TemplateSyntaxError, match="cannot be `recursive`") as caught:
+        fill("\n{% for i in e recursive %}{% endfor %}")
+    assert caught.value.lineno == 2
 
 
 @pytest.mark.parametrize(
