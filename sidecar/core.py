@@ -42,7 +42,7 @@ from sidecar.rows import (
     SeriesRow,
     ToldRow,
 )
-from sidecar.rules.alert import Transition
+from sidecar.rules.alert import Alert, Transition
 from sidecar.rules.engine import Engine
 from sidecar.rules.rule import Key
 
@@ -109,7 +109,7 @@ class Core:
         self.engine = Engine(
             config.rules, redact=self.redactor.fields, stale_after=config.stale_after
         )
-        self.notifier = Notifier(config.route, config.receivers, self.redactor)
+        self.notifier = Notifier(config.route, config.receivers, self.redactor, self._current)
         self.positions = Positions()
         self.once: list[Row] = []  # rows that go with the next step, and only with that
         self._complete = False  # the last batch left nothing unread
@@ -163,6 +163,10 @@ class Core:
         They go with the step, because what a message told stands in rows that steps write.
         """
         self._ends += rows
+
+    def _current(self, ident: tuple[str, Key]) -> Alert | None:
+        """Return an open alert as it is now, for what is told of it."""
+        return self.engine.current(*ident, self.rule_time or 0.0)
 
     def end(self, name: str, key: Key, now: float) -> bool:
         """End an alert by hand at wall clock `now`; return whether there was one to end."""

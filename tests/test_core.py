@@ -10,6 +10,7 @@ import pytest
 from sidecar.batch import ReadBatch
 from sidecar.config.load import load_config
 from sidecar.core import NOTHING_STORED, Core, Step
+from sidecar.notify.model import Notification
 from sidecar.parse.event import Chunk, LogFormat
 from sidecar.rules.alert import TransitionKind
 from sidecar.store.store import Store
@@ -116,3 +117,43 @@ def test_a_failure_that_comes_later_than_the_payment_after_it_is_none_also_after
     assert kinds(later.step(batch({**FAILED, "timestamp": NOW + 1}), NOW)) == [
         ("PaymentFailing", TransitionKind.FIRED)
     ]
+
+
+def test_a_repeat_tells_the_numbers_of_now_and_the_end_what_had_failed(tmp_path: Path) -> None:
+    (tmp_path / "depth.rules.yaml").write_text("""\
+groups:
+  - name: depth
+    rules:
+      - alert: Deep
+        match: ['event_type="queue"']
+        condition: last(depth) > 100
+        labels: {severity: warning}
+        annotations: {summary: '{{ value }}: {{ event.error }}'}
+""")
+    (tmp_path / "sidecar.yaml").write_text("""\
+sources: [{path: /nowhere/*.log}]
+rule_files: [depth.rules.yaml]
+route: {receiver: team, group_wait: 0s, group_interval: 1m, repeat_interval: 4h, cooldown: 0s}
+receivers: [{name: team, slack_configs: [{channel: "#t", api_url: "http://localhost/x"}]}]
+""")
+    core = Core(load_config(str(tmp_path / "sidecar.yaml"), {}))
+    core.restore(NOTHING_STORED, NOW)
+
+    def told(at: float, **fields: object) -> list[Notification]:
+        record = {**PAID, "event_type": "queue", "timestamp": at, **fields}
+        step = core.step(batch(*[record] if fields else []), at)
+        core.note_ends(msgspec.structs.replace(row, outcome="sent") for row in step.outbox)
+        return [msgspec.json.decode(row.payload, type=Notification) for row in step.outbox]
+
+    def seen(message: Notification) -> list[object]:
+        one = message.notices[0]
+        return [one.status.value, one.value, one.event["error"], one.ended_by.get("error")]
+
+    (first,) = told(NOW, depth=500, error="disk")
+    assert seen(first) == ["firing", 500.0, "disk", None]
+    assert told(NOW + 60, depth=9000, error="network") == []
+    (repeat,) = told(NOW + 4 * 3600 + 60)
+    assert seen(repeat) == ["firing", 9000.0, "network", None]
+    assert told(NOW + 4 * 3600 + 61) == []  # accepted
+    (end,) = told(NOW + 5 * 3600, depth=3, error="none")
+    assert seen(end) == ["resolved", 3.0, "network", "none"]

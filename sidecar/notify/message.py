@@ -1,14 +1,14 @@
 """What each destination of a receiver is told by one flush, as rows of the outbox."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 
 import msgspec
 
 from sidecar.notify.group import Destination, Group, GroupKind
-from sidecar.notify.member import Member, Stage, said_of
+from sidecar.notify.member import Ident, Member, Stage, said_of
 from sidecar.notify.model import (
     Notice,
     NoticeStatus,
@@ -19,6 +19,7 @@ from sidecar.notify.model import (
 )
 from sidecar.redact import Redactor
 from sidecar.rows import OutboxRow
+from sidecar.rules.alert import Alert
 from sidecar.rules.rule import Key
 
 # Past this many alerts nobody reads on, and Slack's limits are near; the rest is told next.
@@ -53,11 +54,20 @@ def draft(tell: Iterable[Member], to: Destination) -> Draft:
     return Draft(tuple(heard[:MAX_NOTICES]), tuple(heard[MAX_NOTICES:]), tuple(unheard))
 
 
-class Writer:
-    """Writes the outbox row of a flush; labels are redacted, events already are."""
+# Returns an open alert as it is now, None where none is open.
+Current = Callable[[Ident], Alert | None]
 
-    def __init__(self, redactor: Redactor | None) -> None:
+
+class Writer:
+    """Writes the outbox row of a flush; labels are redacted, events already are.
+
+    What still fires is told with the numbers of now, which `current` knows, and not with those of
+    its last transition.
+    """
+
+    def __init__(self, redactor: Redactor | None, current: Current) -> None:
         self._redactor = redactor
+        self._current = current
 
     def row(
         self, group: Group, told: Draft, receiver: Receiver, reason: Reason, now: float
@@ -98,7 +108,7 @@ class Writer:
         return [self._labels({"alertname": name})["alertname"] for name in names]
 
     def _notice(self, member: Member) -> Notice:
-        notice = Notice.of(member.alert)
+        notice = Notice.of(self._now(member))
         return msgspec.structs.replace(
             notice,
             status=member.status,
@@ -107,6 +117,19 @@ class Writer:
             held=member.held,
             late_by=member.late_by,
             escalated_to=member.escalated_to,
+        )
+
+    def _now(self, member: Member) -> Alert:
+        told = member.alert
+        now = None if member.stage is Stage.ENDED else self._current(member.ident)
+        if now is None or now.episode != told.episode:
+            return told
+        return msgspec.structs.replace(
+            told,
+            value=now.value,
+            event=now.event,
+            collected=now.collected,
+            annotations=now.annotations,
         )
 
     def _labels(self, labels: dict[str, str]) -> dict[str, str]:

@@ -177,7 +177,10 @@ class NoticeStatus(StrEnum):
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """One alert inside a notification, as told; `annotations` are templates, `event` redacted."""
+    """One alert inside a notification, as told; `annotations` are templates.
+
+    `event`, the last one that upheld it, and `ended_by`, the one that ended it, are redacted.
+    """
 
     status: NoticeStatus
     labels: dict[str, str]
@@ -191,6 +194,7 @@ class Notice(msgspec.Struct, frozen=True):
     late_by: float = 0.0
     escalated_to: str = ""  # the severity it has elsewhere, once it left this audience
     collected: dict[str, list[str]] = {}
+    ended_by: dict[str, Any] = {}
 
     @classmethod
     def of(cls, alert: Alert) -> "Notice":
@@ -205,6 +209,7 @@ class Notice(msgspec.Struct, frozen=True):
             event=alert.event,
             episode=alert.episode,
             collected=alert.collected,
+            ended_by=alert.ended_by,
         )
 
 

@@ -30,7 +30,7 @@ from sidecar.notify.member import (
     said_of,
     sent,
 )
-from sidecar.notify.message import Writer, draft
+from sidecar.notify.message import Current, Writer, draft
 from sidecar.notify.model import Notification, Reason, Receiver, Route
 from sidecar.notify.restore import GroupRestorer
 from sidecar.redact import Redactor
@@ -277,13 +277,14 @@ class Notifier:
         route: Route,
         receivers: Mapping[str, Receiver],
         redactor: Redactor | None = None,
+        current: Current = lambda _: None,
     ) -> None:
         self._route = route
         self._receivers = receivers
         self._groups = Groups()
         self._grouper = Grouper(route, receivers, self._groups)
         self._cooldowns = Cooldowns()
-        self._writer = Writer(redactor)
+        self._writer = Writer(redactor, current)
         self._latest = 0.0  # the last `now`
         self._outbox: list[OutboxRow] = []
         self._claimed: set[tuple[str, str]] = set()

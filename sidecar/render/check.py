@@ -12,7 +12,7 @@ from sidecar.syntax.tree import Scalar
 from sidecar.syntax.values import string
 
 # What an annotation's template may name (docs/rules.md).
-ANNOTATION_NAMES = frozenset({"value", "labels", "event", "collected"})
+ANNOTATION_NAMES = frozenset({"value", "labels", "event", "ended_by", "collected"})
 _SANDBOX = TemplateEnvironment()
 _GIVEN = ANNOTATION_NAMES | _SANDBOX.globals.keys()
 
@@ -42,7 +42,7 @@ def check_annotation(
         return
     for name in sorted(names - _GIVEN):
         hint = did_you_mean(
-            name, ANNOTATION_NAMES, "templates are given value, labels, event and collected"
+            name, ANNOTATION_NAMES, "templates are given value, labels, event, ended_by, collected"
         )
         faults.error(scalar.place, f"the template names `{name}`, which does not exist", hint)
     known = set(labels)

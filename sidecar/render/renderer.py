@@ -88,6 +88,7 @@ def notice_view(notice: Notice, at: float, redactor: Redactor, fill: Fill) -> di
         "labels": labels,
         "event": redactor.fields(notice.event),
         "collected": redactor.fields(notice.collected),
+        "ended_by": redactor.fields(notice.ended_by),
     }
     filled = {name: fill(name, source, values) for name, source in notice.annotations.items()}
     annotations = {name: "\n".join(text.splitlines()) for name, text in filled.items()}

@@ -33,8 +33,9 @@ class Alert(msgspec.Struct, frozen=True):
     its firings, `change` is the number of the transition that made this snapshot (unique and
     rising over all alerts). `labels` hold alertname, the `by` fields and the rule's labels with
     every reached escalation laid over. `annotations` are still templates. `event` is the last
-    event that changed it, already redacted. Instants in rule time: `since` the
-    condition became true, `fired_at`, `ended_at`. `unseen`: it ended for want of news, by no fact.
+    event that upheld it, `ended_by` the one that ended it, both redacted. Instants in rule time:
+    `since` the condition became true, `fired_at`, `ended_at`. `unseen`: it ended for want of news,
+    by no fact.
     `collected`: what the rule's `collect` asks for, redacted, by label name.
     """
 
@@ -52,6 +53,7 @@ class Alert(msgspec.Struct, frozen=True):
     event: dict[str, Any] = {}
     unseen: bool = False
     collected: dict[str, list[str]] = {}
+    ended_by: dict[str, Any] = {}
 
     @property
     def severity(self) -> str:
@@ -162,7 +164,8 @@ class OpenAlert(msgspec.Struct):
 
     `turned`: when the condition became false while it fires. `instants`: per field that a step
     looks at, the newest event time that carried it and the instant it named. `reached`: the places
-    of the steps behind it. `event` holds the fields as logged until `redacted_event` redacts them.
+    of the steps behind it. `event` holds the fields as logged until `redacted_event` redacts them,
+    `ended_by` those of the event by which it ends, if it does, redacted.
     """
 
     phase: Phase
@@ -180,6 +183,7 @@ class OpenAlert(msgspec.Struct):
     reached: list[int] = []
     steps: str = ""
     collected: dict[str, list[str]] = {}
+    ended_by: dict[str, Any] | None = None
 
     def collect(self, event: Event, names: Iterable[str], redact: Redact) -> None:
         """Keep the values of these fields, redacted, each once, up to MAX_COLLECTED of a field."""
@@ -192,8 +196,17 @@ class OpenAlert(msgspec.Struct):
                     values.append(value)
 
     def note_event(self, event: Event, compiled: CompiledRule) -> None:
-        """Remember `event` as the last one that concerned this alert, and the instants in it."""
+        """Remember `event` as the last one that upheld this alert, and the instants in it."""
         self.event, self.sealed = event.fields, False
+        self.ended_by = None
+        self._note_instants(event, compiled)
+
+    def note_end(self, event: Event, compiled: CompiledRule, redact: Redact) -> None:
+        """Remember `event` as one by which the alert may end; what it was about stays known."""
+        self.ended_by = redact(event.fields)
+        self._note_instants(event, compiled)
+
+    def _note_instants(self, event: Event, compiled: CompiledRule) -> None:
         if compiled.asks_event_time:
             self._note_instant(EVENT_TIME, event.at, event.at)
         for name in compiled.instants:
@@ -269,6 +282,7 @@ class OpenAlert(msgspec.Struct):
             event=self.redacted_event(redact),
             unseen=unseen,
             collected={name: list(values) for name, values in self.collected.items()},
+            ended_by={} if ended_at is None or unseen else self.ended_by or {},
         )
 
 

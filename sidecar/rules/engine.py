@@ -237,6 +237,15 @@ class Engine:
         """Return how many alerts are open by (alertname, severity, state); 0 for known rules."""
         return dict(self._transition_log.open_alerts)
 
+    def current(self, name: str, key: Key, t: float) -> Alert | None:
+        """Return an open alert as it is at rule time `t`, its value measured then."""
+        compiled = self._by_name.get(name)
+        state = self._keys.get(compiled, key) if compiled else None
+        if state is None or state.alert is None:
+            return None
+        alert = state.alert.snapshot(name, key, self._transition_log.redact)
+        return msgspec.structs.replace(alert, value=state.value_at(max(t, state.clock)))
+
     def alerts(self) -> Iterator[Alert]:
         """Yield a snapshot of each pending and firing alert."""
         for state in self._keys:

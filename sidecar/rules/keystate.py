@@ -100,7 +100,7 @@ class KeyState:
         if late and (self.alert is None or self.holds(t)):
             self.judge(t, event)
         elif self.alert is not None:
-            self.alert.note_event(event, self.compiled)
+            self.alert.note_end(event, self.compiled, self.transition_log.redact)
             self.trigger(Trigger.RESOLVE, t)
 
     def advance(self, t: float) -> None:
@@ -129,6 +129,8 @@ class KeyState:
         """
         if self.alert is None and not self.holds(t):
             return  # so it is with nearly every event
+        if event is None:
+            self._measure(t)
         self.trigger(self._trigger_at(t, by_event=by_event or event is not None), t, event)
         alert, rule = self.alert, self.compiled.rule
         if alert is not None and alert.phase is Phase.PENDING and alert.since + rule.for_ <= t:
@@ -181,10 +183,20 @@ class KeyState:
         )
         alert.lay_labels(self.compiled, self.key)
         if event is not None:
-            self._keep(event, alert)
+            self._keep(event, alert, upholds=True)
         if self.windows is not None:
             alert.value = self.compiled.value(self.windows, t)
         return alert
+
+    def _measure(self, t: float) -> None:
+        """Let the open alert's value be the one at `t`; of nothing it stays what it was."""
+        if self.alert is not None:
+            self.alert.value = self.value_at(t)
+
+    def value_at(self, t: float) -> float | str | None:
+        """Return what the condition measures at `t` of the key whose alert is open."""
+        shown = None if self.windows is None else self.compiled.value(self.windows, t)
+        return self.alert.value if shown is None and self.alert is not None else shown
 
     def _escalate(self, alert: OpenAlert, t: float) -> None:
         for due, place in sorted(alert.steps_ahead(self.compiled)):
@@ -217,16 +229,18 @@ class KeyState:
             windows[place].add(at, value, self.clock)
 
     def _note_event(self, event: Event) -> None:
+        """Keep what an event that the rule matches says of the open alert."""
         if self.alert is None:
             return
-        self._keep(event, self.alert)
-        shown = None if self.windows is None else self.compiled.value(self.windows, self.clock)
-        if shown is not None:
-            self.alert.value = shown
+        self._keep(event, self.alert, upholds=self.holds(self.clock))
+        self._measure(self.clock)
 
-    def _keep(self, event: Event, alert: OpenAlert) -> None:
-        """Let an event that the rule matches be the alert's last one."""
-        alert.note_event(event, self.compiled)
+    def _keep(self, event: Event, alert: OpenAlert, *, upholds: bool) -> None:
+        """Let an event that the rule matches be the alert's last one, or the one that ends it."""
+        if upholds:
+            alert.note_event(event, self.compiled)
+        else:
+            alert.note_end(event, self.compiled, self.transition_log.redact)
         if self.compiled.rule.collect:
             alert.collect(event, self.compiled.rule.collect, self.transition_log.redact)
 
@@ -367,7 +381,7 @@ class AbsentKey(KeyState):
         if self._seen_before(event):
             return
         if self.alert is not None:
-            self.alert.note_event(event, self.compiled)
+            self.alert.note_end(event, self.compiled, self.transition_log.redact)
         self.end(event.at)
 
     def end(self, t: float) -> None:

@@ -34,11 +34,12 @@ class PackedState(msgspec.Struct, array_like=True, frozen=True):
 
 
 class PackedAlert(msgspec.Struct, array_like=True, frozen=True):
-    """One open alert; the event is JSON, which unlike MessagePack takes integers of any size."""
+    """One open alert; its events are JSON, which unlike MessagePack takes integers of any size."""
 
     version: int
     alert: OpenAlert
     event: str
+    ended_by: str = "null"  # not stored by earlier versions
 
 
 # Made once: at a start there are a hundred thousand to read.
@@ -83,8 +84,9 @@ def load_state(state: KeyState, row: RuleStateRow) -> None:
 
 
 def alert_row(state: KeyState, alert: OpenAlert, redact: Redact) -> AlertRow:
-    event = json.dumps(alert.redacted_event(redact), default=str)
-    bare = msgspec.structs.replace(alert, event={})
+    events = (alert.redacted_event(redact), alert.ended_by)
+    event, ended_by = (json.dumps(one, default=str) for one in events)
+    bare = msgspec.structs.replace(alert, event={}, ended_by=None)
     due = state.alert_due(alert)
     return AlertRow(
         rule=state.compiled.rule.name,
@@ -95,7 +97,7 @@ def alert_row(state: KeyState, alert: OpenAlert, redact: Redact) -> AlertRow:
         since=alert.since,
         deadline=None if due == NEVER else due,
         change=alert.change,
-        packed=msgspec.msgpack.encode(PackedAlert(_VERSION, bare, event)),
+        packed=msgspec.msgpack.encode(PackedAlert(_VERSION, bare, event, ended_by)),
     )
 
 
@@ -106,6 +108,7 @@ def load_alert(row: AlertRow) -> OpenAlert:
     if packed.alert.phase is Phase.INACTIVE:
         raise ValueError("an open alert cannot be inactive")
     packed.alert.event = json.loads(packed.event)
+    packed.alert.ended_by = json.loads(packed.ended_by)
     return packed.alert
 
 

@@ -79,8 +79,8 @@ ByField = Annotated[
     Value(_by_field, "a field", {"allOf": [FIELD, {"not": {"pattern": r"^(__|alertname$)"}}]}),
 ]
 _ANNOTATIONS = (
-    "Jinja2 templates over value, labels and event; summary, description and runbook_url are shown "
-    "in messages."
+    "Jinja2 templates over value, labels, event and ended_by; summary, description and runbook_url "
+    "are shown in messages."
 )
 _PLAIN = {"type": "string", "not": {"pattern": r"\{\{|\{%"}}
 _LABELS = {

@@ -625,7 +625,30 @@ def test_resolved_alert_keeps_its_value_and_shows_what_resolved_it() -> None:
     bench.see(n(0, 4), state(5, "paid", invoice="i"))
     ended = bench.all[-1].alert
     assert (ended.state.value, ended.value, ended.ended_at) == ("resolved", 4.0, 5)
-    assert ended.event["invoice"] == "i"
+    assert (ended.event["n"], ended.ended_by["invoice"]) == (4, "i")
+    assert "invoice" not in ended.event
+
+
+def test_an_event_that_clears_a_state_hides_nothing_of_what_it_ends() -> None:
+    bench = Bench(rule("last(status) in [bad]", hold=DAY, keep_firing_for=60.0))
+    bench.see(state(0, "bad", invoice="i"), state(5, "good", paid=1))
+    bench.restart()
+    bench.tick(65)
+    ended = bench.all[-1].alert
+    assert (ended.state.value, ended.value) == ("resolved", "good")
+    assert (ended.event["invoice"], ended.ended_by["paid"]) == ("i", 1)
+    assert "paid" not in ended.event
+
+
+def test_the_end_by_a_window_that_runs_out_says_what_was_left() -> None:
+    bench = Bench(rule("count() > 5"))
+    bench.see(*[n(at, 1) for at in range(0, 200, 10)])
+    assert bench.engine.current("Rule", ("a",), 200).value == 20  # type: ignore[union-attr]
+    assert bench.engine.current("Rule", ("a",), HOUR + 100).value == 9  # type: ignore[union-attr]
+    bench.tick(2 * HOUR)
+    ended = bench.all[-1].alert
+    assert (ended.state.value, ended.value, ended.ended_by) == ("resolved", 5, {})
+    assert bench.engine.current("Rule", ("a",), 2 * HOUR) is None
 
 
 def test_change_numbers_rise_and_an_episode_is_never_used_twice() -> None:
