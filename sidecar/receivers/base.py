@@ -9,7 +9,7 @@ import re
 import socket
 import ssl
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +19,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from sidecar.notify.model import Notification, ReceiverConfig
 from sidecar.render.renderer import Rendering
+from sidecar.secret import Secret
 
 
 class Verdict(StrEnum):
@@ -147,6 +148,23 @@ def scrub(text: str, secrets: Iterable[str] = ()) -> str:
     text = _TOKEN.sub(HIDDEN, _ADDRESS.sub(HIDDEN, text))
     printable = "".join(c if c.isprintable() else " " for c in text)
     return " ".join(printable.split())[:_LONGEST]
+
+
+async def with_new_secret(
+    attempt: Callable[[], Awaitable[Outcome]], *secrets: Secret | None
+) -> Outcome:
+    """Make an attempt; where it is not let in and a secret's file has a new one, once more."""
+    outcome = await attempt()
+    refused = isinstance(outcome, Failed) and outcome.kind is FailureKind.AUTH
+    renewed = [_is_new(secret) for secret in secrets if refused and secret is not None]
+    return await attempt() if any(renewed) else outcome
+
+
+def _is_new(secret: Secret) -> bool:
+    try:
+        return secret.refresh()
+    except OSError:
+        return False
 
 
 def unexpected(error: Exception) -> Failed:

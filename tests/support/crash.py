@@ -31,7 +31,7 @@ from sidecar.daemon.telemetry import configure_log
 from sidecar.parse.event import Chunk, Parsed, Triple
 from sidecar.parse.parser import Parser
 from sidecar.read.follower import Follower
-from sidecar.receivers.slack import send as slack_send
+from sidecar.receivers import http
 from sidecar.redact import Redactor
 from sidecar.rows import Delta, OutboxRow, Row, SeriesRow
 from sidecar.store.store import Store
@@ -235,7 +235,7 @@ def _live(life: Life) -> None:
     Fuse.boundary, Fuse.nth = life.boundary, life.nth
     DyingFollower.budget, DyingParser.deadly = life.budget, life.deadly
     vars(starting).update(Store=DyingStore, Follower=DyingFollower)
-    vars(slack_send).update(_client=_client)
+    vars(http).update(_client=_client)
     vars(core).update(Parser=DyingParser)
     config = load_config(str(life.config), os.environ)
     configure_log(redact=Redactor(config.redact).text)

@@ -7,11 +7,19 @@ from contextlib import asynccontextmanager, suppress
 import aiosmtplib
 
 from sidecar.notify.model import Notification
-from sidecar.receivers.base import Failed, FailureKind, Outcome, Send, Sent, Verdict, scrub
+from sidecar.receivers.base import (
+    Failed,
+    FailureKind,
+    Outcome,
+    Send,
+    Sent,
+    Verdict,
+    scrub,
+    with_new_secret,
+)
 from sidecar.receivers.email.config import EmailConfig, mailbox_parts
 from sidecar.receivers.email.message import MailText, build
 from sidecar.receivers.email.reply import SmtpPhase, failure
-from sidecar.secret import Secret
 
 IMPLICIT_TLS_PORT = 465
 # RFC 5321 section 4.5.3.2 asks for minutes of patience. A relay that needs them for an alert is as
@@ -48,10 +56,9 @@ async def send(
     When the login is refused and the password's file has a new one, once more. Never raises for
     what the other side does, and nothing it returns holds a credential or an address.
     """
-    outcome = await _attempt(config, message, to, timeout)
-    if _is_refused_login(outcome) and _refreshed(config.auth_password):
-        outcome = await _attempt(config, message, to, timeout)
-    return outcome
+    return await with_new_secret(
+        lambda: _attempt(config, message, to, timeout), config.auth_password
+    )
 
 
 class _Dialogue:
@@ -129,14 +136,3 @@ async def _attempt(
     finally:
         dialogue.close()
     return Sent(scrub(reply, secrets))
-
-
-def _is_refused_login(outcome: Outcome) -> bool:
-    return isinstance(outcome, Failed) and outcome.kind is FailureKind.AUTH
-
-
-def _refreshed(secret: Secret | None) -> bool:
-    try:
-        return secret is not None and secret.refresh()
-    except OSError:
-        return False

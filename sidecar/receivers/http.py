@@ -1,0 +1,195 @@
+"""One POST over HTTP and what its answer means, for every kind that is told so.
+
+Told means accepted: only a 2xx answer of the other side itself counts. A web page in its place is
+a proxy's, a portal's or one of maintenance, which passes; what the other side itself refuses is for
+somebody to mend.
+"""
+
+import asyncio
+import math
+import re
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
+from email.utils import parsedate_to_datetime
+from functools import cache
+
+import anyio
+import httpx
+
+from sidecar.receivers.base import (
+    Failed,
+    FailureKind,
+    Outcome,
+    Sent,
+    Verdict,
+    is_tls,
+    network_reason,
+)
+
+# Who is well answers in well under a second; whoever waits longer holds up the other messages.
+TIMEOUT = httpx.Timeout(connect=5.0, read=10.0, write=10.0, pool=10.0)
+TOTAL_TIMEOUT = 30.0
+_LONGEST_ANSWER = 65_536
+_LAST_PORT = 65_535
+
+_BY_STATUS = {
+    400: FailureKind.PAYLOAD,
+    401: FailureKind.AUTH,
+    403: FailureKind.AUTH,
+    404: FailureKind.DESTINATION,
+    408: FailureKind.TIMEOUT,
+    410: FailureKind.DESTINATION,
+    413: FailureKind.PAYLOAD,
+    422: FailureKind.PAYLOAD,
+    425: FailureKind.SERVER_ERROR,
+    429: FailureKind.RATE_LIMITED,
+}
+_PASSES = frozenset({FailureKind.TIMEOUT, FailureKind.SERVER_ERROR, FailureKind.RATE_LIMITED})
+_PAGE = re.compile(rb"\s*<(?:!doctype\s+html|html)\b", re.IGNORECASE)
+
+_NO_HEADERS: Mapping[str, str] = {}
+# Says what came of an answer, of which it gets status, headers and body.
+Judge = Callable[[int, Mapping[str, str], bytes], Outcome]
+
+
+@asynccontextmanager
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    """Give a client whose connections are kept until the end of the block."""
+    async with await asyncio.to_thread(_client) as made:  # the certificates are read
+        yield made
+
+
+def _client() -> httpx.AsyncClient:
+    return httpx.AsyncClient(verify=_trusted(), timeout=TIMEOUT, follow_redirects=False)
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    # anyio loads its parts when httpx first connects: the first alert would wait for them.
+    anyio.run(_try_connecting)
+    return httpx.create_ssl_context()
+
+
+async def _try_connecting() -> None:
+    with suppress(OSError):
+        await anyio.connect_tcp("127.0.0.1", 0)  # no port: fails at once and reaches nobody
+
+
+async def post(
+    client: httpx.AsyncClient,
+    url: str,
+    body: bytes,
+    *,
+    headers: Mapping[str, str] = _NO_HEADERS,
+    judge: Judge | None = None,
+    timeout: httpx.Timeout = TIMEOUT,  # noqa: ASYNC109 - one per phase, the client's own
+) -> Outcome:
+    """Post JSON once and return what `judge` (else `judged`) makes of the answer.
+
+    Never raises for what the other side does, and nothing it returns holds the URL or a header.
+    """
+    whole = {"Content-Type": "application/json; charset=utf-8", **headers}
+    try:
+        request = client.build_request(
+            "POST", _url(url), content=body, headers=whole, timeout=timeout
+        )
+        async with asyncio.timeout(TOTAL_TIMEOUT):
+            return (judge or judged)(*await _exchange(client, request))
+    except TimeoutError:
+        return _unknown(FailureKind.TIMEOUT, "the answer did not end in time")
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        return _unanswered(error)
+
+
+def _url(url: str) -> httpx.URL:
+    target = httpx.URL(url)
+    if (target.port or 0) > _LAST_PORT:
+        raise httpx.InvalidURL("no such port")  # the socket would raise it wrapped in a group
+    return target
+
+
+async def _exchange(
+    client: httpx.AsyncClient, request: httpx.Request
+) -> tuple[int, Mapping[str, str], bytes]:
+    """Return status, headers and body of the answer, the body in bounded length.
+
+    A redirect is an answer: nothing follows it.
+    """
+    answer = bytearray()
+    response = await client.send(request, stream=True, follow_redirects=False)
+    async with aclosing(response):
+        async for chunk in response.aiter_bytes():
+            answer += chunk
+            if len(answer) > _LONGEST_ANSWER:
+                break
+    return response.status_code, response.headers, bytes(answer)
+
+
+def judged(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
+    """Return what the answer of a receiver means that says all it has to say by its status."""
+    page = _PAGE.match(body) is not None
+    if httpx.codes.is_success(status) and not page:
+        return Sent()
+    kind, verdict = refusal(status, theirs=not page and httpx.codes.is_client_error(status))
+    return Failed(
+        kind,
+        verdict,
+        f"HTTP {status}{' with a web page' if page else ''}",
+        retry_after=retry_after(headers),
+        ambiguous=httpx.codes.is_success(status) or status == httpx.codes.GATEWAY_TIMEOUT,
+    )
+
+
+def refusal(status: int, *, theirs: bool) -> tuple[FailureKind, Verdict]:
+    """Return what a refusal means; `theirs`: the other side itself said no, and not a proxy."""
+    if httpx.codes.is_server_error(status):
+        return FailureKind.SERVER_ERROR, Verdict.RETRY
+    kind = _BY_STATUS.get(status, FailureKind.OTHER)
+    return kind, Verdict.PARK if theirs and kind not in _PASSES else Verdict.RETRY
+
+
+def retry_after(headers: Mapping[str, str], otherwise: object = None) -> float | None:
+    """Return in how many seconds the other side wants to hear again, None if it does not say.
+
+    A date counts from the answer's own Date (RFC 9110 section 10.2.3): our clock may be wrong.
+    """
+    asked = headers.get("retry-after") or otherwise or ""
+    try:
+        seconds = float(str(asked))
+    except ValueError:
+        seconds = _seconds_between(headers.get("date", ""), str(asked))
+    return seconds if 0 < seconds < math.inf else None
+
+
+def _seconds_between(one: str, other: str) -> float:
+    """Return how far the second HTTP date is after the first; 0.0 if either is none."""
+    try:
+        return (parsedate_to_datetime(other) - parsedate_to_datetime(one)).total_seconds()
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def _unanswered(error: Exception) -> Failed:
+    """Return what it means that no answer came."""
+    match error:
+        case httpx.ConnectTimeout() | httpx.PoolTimeout():
+            return Failed(FailureKind.TIMEOUT, Verdict.RETRY, "connecting timed out")
+        case httpx.WriteTimeout():
+            return Failed(FailureKind.TIMEOUT, Verdict.RETRY, "sending timed out")
+        case httpx.ReadTimeout():
+            return _unknown(FailureKind.TIMEOUT, "no answer in time")
+        case httpx.ConnectError() | httpx.ProxyError():
+            kind = FailureKind.TLS if is_tls(error) else FailureKind.CONNECT
+            return Failed(kind, Verdict.RETRY, network_reason(error))
+        case httpx.NetworkError() | httpx.RemoteProtocolError() | httpx.DecodingError():
+            return _unknown(FailureKind.CONNECTION_LOST, "the connection ended before the answer")
+        case _:
+            # httpx would not even try: a line break in the token, a URL that is none.
+            return Failed(
+                FailureKind.AUTH, Verdict.PARK, "the URL or token cannot be used as it is written"
+            )
+
+
+def _unknown(kind: FailureKind, detail: str) -> Failed:
+    return Failed(kind, Verdict.RETRY, detail, ambiguous=True)
