@@ -4,12 +4,15 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
+from difflib import get_close_matches
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Any, ClassVar, Self
 
 import msgspec
 
 from sidecar.rules.alert import Alert
+from sidecar.syntax.faults import nearest
 from sidecar.syntax.table import Reading, Table, declared, key, table
 from sidecar.syntax.tree import ListNode, Scalar
 from sidecar.syntax.values import (  # fmt: skip
@@ -54,6 +57,9 @@ class ReceiverConfig(Table, ABC):
         """Report what is wrong between all entries of this kind, of all receivers."""
 
 
+_SECTION = "_configs"  # ends the key of each kind of receiver
+
+
 @table
 class Receiver(Table):
     """A named destination. `configs` holds its sections by kind, for example `slack`.
@@ -65,6 +71,18 @@ class Receiver(Table):
     max_age: Positive = key("How long delivery of a message is tried.", default=6 * 3600.0)
     quick_retries: Count = key("Further tries within seconds, before a failure counts.", default=1)
     configs: Mapping[str, tuple[ReceiverConfig, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def meant(cls, name: str, known: Iterable[str]) -> str:
+        """Return which kinds there are where another kind's section is asked for."""
+        stem = name.removesuffix(_SECTION)
+        if stem == name:
+            return nearest(name, known)
+        kinds = [key.removesuffix(_SECTION) for key in known if key.endswith(_SECTION)]
+        if near := get_close_matches(stem, kinds, n=1):
+            return f"did you mean `{near[0]}{_SECTION}`?"
+        listed = ", ".join(f"{kind}{_SECTION}" for kind in sorted(kinds))
+        return f"there are {listed}"
 
 
 EVERY_LABEL = "..."
@@ -273,6 +291,19 @@ class Notification(msgspec.Struct, frozen=True):
         """How many alerts of each status it is about, in the order of NoticeStatus, none with 0."""
         counts = self.counts or Counter(notice.status for notice in self.notices)
         return {status: counts[status] for status in NoticeStatus if counts.get(status)}
+
+    def fingerprints(self) -> list[str]:
+        """Return of each notice 16 hex digits that stay the same over its alert's life.
+
+        They are those of name and key; where it is not known who is told of, those of the labels.
+        """
+        if len(self.said) == len(self.notices):
+            return [_digest([said.name, *said.key]) for said in self.said]
+        return [_digest(sorted(notice.labels.items())) for notice in self.notices]
+
+
+def _digest(parts: Any) -> str:
+    return blake2b(msgspec.json.encode(parts), digest_size=8).hexdigest()
 
 
 def severity_rank(severity: str) -> int:

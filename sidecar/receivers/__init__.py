@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from sidecar.receivers.base import AnyKind
 from sidecar.receivers.email import EMAIL
 from sidecar.receivers.slack import SLACK
+from sidecar.receivers.webhook import WEBHOOK
 
-KINDS: tuple[AnyKind, ...] = (SLACK, EMAIL)
+KINDS: tuple[AnyKind, ...] = (SLACK, EMAIL, WEBHOOK)
 
 
 def shipped_templates(kinds: Iterable[AnyKind] = KINDS) -> dict[str, str]:

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from importlib import resources
 from pathlib import PurePath
@@ -133,6 +134,16 @@ class Kind(Generic[C, P]):
 
 
 AnyKind = Kind[Any, Any]
+
+
+def rfc3339(at: float) -> str:
+    """Return an instant as `2026-11-02T08:20:06.500Z`, one that no calendar holds as its start."""
+    try:
+        found = datetime.fromtimestamp(at, UTC)
+    except (OverflowError, OSError, ValueError):
+        found = datetime.fromtimestamp(0, UTC)
+    return found.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
 
 HIDDEN = "***"
 _LONGEST = 200

@@ -105,3 +105,8 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
     """Return a hint that names the known word nearest to `word`, or `otherwise`."""
     near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
     return f"did you mean `{near[0]}`?" if near else otherwise
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint that names the known key nearest to `name`, or all of them."""
+    return did_you_mean(name, known, "known here: " + ", ".join(sorted(known)))

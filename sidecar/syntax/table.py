@@ -7,13 +7,13 @@ so that all of them come at once.
 
 import dataclasses
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Annotated, Any, ClassVar, Self, TypeVar, cast, get_args, get_origin
 
 from sidecar.secret import Secret
-from sidecar.syntax.faults import Faults, Place, Reported, Wrong, did_you_mean
+from sidecar.syntax.faults import Faults, Place, Reported, Wrong, nearest
 from sidecar.syntax.files import Files, absolute
 from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar, ScalarKind, compose, expand
 
@@ -22,7 +22,7 @@ Schema = dict[str, Any]
 # Keys that a later version brings. To accept them in silence would promise what nobody does.
 LATER = frozenset([
     "directory", "heartbeat", "inhibit_rules", "time_intervals", "mute_time_intervals",
-    "active_time_intervals", "webhook_configs", "alertmanager_configs",
+    "active_time_intervals", "alertmanager_configs",
 ])  # fmt: skip
 NO_SECRET = Secret("http://stand-in.invalid")
 VARIABLE: Schema = {"type": "string", "pattern": r"\$\{"}
@@ -145,6 +145,11 @@ class Table:
     @classmethod
     def prepare(cls, values: dict[str, Node], reading: Reading) -> None:
         """Change what is read, key by key, before it is read."""
+
+    @classmethod
+    def meant(cls, name: str, known: Iterable[str]) -> str:
+        """Return a hint on a key `name` that is none of the `known` ones."""
+        return cls.hints.get(name) or nearest(name, known)
 
     def check(self, reading: Reading) -> Self:
         """Report what is wrong between keys; return the table, or what is to stand for it."""
@@ -422,9 +427,7 @@ def _report_unknown(kind: type[Table], node: MapNode, faults: Faults) -> None:
         if name in LATER:
             faults.error(place, f"`{name}` is not supported yet by this version", "remove it")
             continue
-        otherwise = "known here: " + ", ".join(sorted(known))
-        hint = kind.hints.get(name) or did_you_mean(name, known, otherwise)
-        faults.error(place, f"unknown key `{name}`", hint)
+        faults.error(place, f"unknown key `{name}`", kind.meant(name, known))
 
 
 def _empty(name: str, value: Node, node: MapNode, faults: Faults) -> bool:

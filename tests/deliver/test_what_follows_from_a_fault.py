@@ -12,6 +12,7 @@ import pytest
 
 from sidecar.deliver.retry import Done, Repair, RetryAt, next_step
 from sidecar.notify.model import Receiver
+from sidecar.receivers import http
 from sidecar.receivers.base import Outcome, Sent, Verdict
 from sidecar.receivers.email import send as email
 from sidecar.receivers.email.config import EmailConfig
@@ -94,6 +95,31 @@ SLACK = {
 }  # fmt: skip
 
 
+# What says all it has to say by its status: told means a 2xx of its own.
+PLAIN_HTTP = {
+    "204": (Answer(204, {}, ""), "sent", "", SURE, ""),
+    "200 with a page": (Answer(200, {}, PAGE), "other", RETRY, DOUBT, 2.0),
+    "400": (Answer(400, {}, "bad"), "payload", PARK, SURE, 15.0),
+    "401": (Answer(401, {}, "no"), "auth", PARK, SURE, 15.0),
+    "403 with a page": (Answer(403, {}, PAGE), "auth", RETRY, SURE, 2.0),
+    "404": (Answer(404, {}, "no such hook"), "destination", PARK, SURE, 15.0),
+    "404 with a page": (Answer(404, {}, PAGE), "destination", RETRY, SURE, 2.0),
+    "408": (Answer(408, {}, ""), "timeout", RETRY, SURE, 2.0),
+    "410": (Answer(410, {}, ""), "destination", PARK, SURE, 15.0),
+    "418": (Answer(418, {}, "short and stout"), "other", PARK, SURE, 15.0),
+    "429 with seconds": (later("30"), "rate_limited", RETRY, SURE, 30.0),
+    "500": (Answer(500, {}, "oops"), "server_error", RETRY, SURE, 2.0),
+    "503 that asks for a minute": (
+        Answer(503, {"Retry-After": "60"}, ""), "server_error", RETRY, SURE, 60.0,
+    ),
+    "504": (Answer(504, {}, PAGE), "server_error", RETRY, DOUBT, 2.0),
+    "closed after the body": (Answer(ending=Ending.DROP), "connection_lost", RETRY, DOUBT, 2.0),
+    "closed in the answer": (Answer(ending=Ending.CUT), "connection_lost", RETRY, DOUBT, 2.0),
+    "silence": (Answer(ending=Ending.HANG), "timeout", RETRY, DOUBT, 2.0),
+    "redirect": (Answer(302, {"Location": "/elsewhere"}, ""), "other", RETRY, SURE, 2.0),
+}  # fmt: skip
+
+
 def webhook(url: str) -> SlackConfig:
     return SlackConfig(channel="#ops", api_url=Secret(url))
 
@@ -106,6 +132,18 @@ async def test_slack(fault: str) -> None:
         async with httpx.AsyncClient(trust_env=False) as client:
             patience = httpx.Timeout(0.2 if answer.ending is Ending.HANG else 10.0)
             outcome = await post(client, webhook(sink.url), {"text": "alert"}, timeout=patience)
+    assert what_follows(outcome) == tuple(expected)
+
+
+@pytest.mark.parametrize("fault", PLAIN_HTTP)
+async def test_a_receiver_behind_a_url(fault: str) -> None:
+    answer, *expected = PLAIN_HTTP[fault]
+    with SlackSink() as sink:
+        sink.answers.append(answer)
+        async with httpx.AsyncClient(trust_env=False) as client:
+            patience = httpx.Timeout(0.2 if answer.ending is Ending.HANG else 10.0)
+            outcome = await http.post(client, sink.url, b"{}", timeout=patience)
+        assert len(sink.requests) == 1  # no redirect is followed
     assert what_follows(outcome) == tuple(expected)
 
 

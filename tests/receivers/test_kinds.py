@@ -131,7 +131,9 @@ def test_whom_it_tells_is_said_without_a_secret(case: Case, tmp_path: Path) -> N
     entry = entry_of(loaded(case, tmp_path), case)
     secrets = [v for one in declared(case.kind.config).values()
                if isinstance(v := getattr(entry, one.field), Secret)]  # fmt: skip
-    assert {secret.reveal() for secret in secrets} == set(case.secrets)
+    held = [secret.reveal() for secret in secrets]
+    assert all(any(one in text for one in case.secrets) for text in held)
+    assert all(any(one in text for text in held) for one in case.secrets)
     assert entry.destinations()
     assert all(s not in f"{entry.destinations()} {entry!r}" for s in case.secrets)
 
@@ -165,7 +167,7 @@ def test_no_template_of_it_costs_an_alert(case: Case, tmp_path: Path) -> None:
     entry = entry_of(loaded(case, tmp_path), case)
     (template,) = get_args(TemplateText)[1:]
     names = [d.field for d in declared(case.kind.config).values() if d.shape is template]
-    assert names
+    assert bool(names) == bool(case.kind.templates())
     for name in names:
         rendering = Renderer({}, Redactor()).rendering(notification())
         broken = replace(entry, **{name: "{{ nope }}"})

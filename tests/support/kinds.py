@@ -1,5 +1,6 @@
 """What the tests of each kind of receiver need: its configuration, a server, and its failures."""
 
+import base64
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -8,9 +9,12 @@ from typing import Any, Protocol
 from sidecar.receivers.base import AnyKind, FailureKind, Verdict
 from sidecar.receivers.email import EMAIL
 from sidecar.receivers.slack import SLACK
+from sidecar.receivers.webhook import WEBHOOK
 from support.config import SECRET
 from support.pager import PAGER
 from support.sinks import Answer, Ending, Hangup, SlackSink, SmtpSink
+
+SIGNING = "whsec_" + base64.b64encode(f"{SECRET} of 24 bytes at least".encode()).decode()
 
 
 class Server(Protocol):
@@ -105,6 +109,24 @@ CASES = {
                 (("RCPT", "550 5.1.1 unknown"), FailureKind.DESTINATION, Verdict.PARK),
                 (("AUTH", "535 5.7.8 no", "535 5.7.8 no"), FailureKind.AUTH, Verdict.PARK),
                 (("END", "554 5.7.1 spam"), FailureKind.PAYLOAD, Verdict.PARK),
+            ),
+        ),
+        Case(
+            WEBHOOK,
+            f"{{{{url: 'http://127.0.0.1:{{port}}/{SECRET}-hook', name: hooks, "
+            f"signing_secret: {SIGNING}}}}}",
+            "",
+            (f"{SECRET}-hook", SIGNING),
+            Web,
+            (
+                (Answer(503), FailureKind.SERVER_ERROR, Verdict.RETRY),
+                (Answer(429), FailureKind.RATE_LIMITED, Verdict.RETRY),
+                (Answer(ending=Ending.DROP), FailureKind.CONNECTION_LOST, Verdict.RETRY),
+                (Answer(body="<!DOCTYPE html><p>Log in"), FailureKind.OTHER, Verdict.RETRY),
+                (Answer(403, body="<html>"), FailureKind.AUTH, Verdict.RETRY),
+                (Answer(403), FailureKind.AUTH, Verdict.PARK),
+                (Answer(404), FailureKind.DESTINATION, Verdict.PARK),
+                (Answer(400), FailureKind.PAYLOAD, Verdict.PARK),
             ),
         ),
         Case(

@@ -1,0 +1,75 @@
+"""The keys of `webhook_configs`, and the form of a signing secret."""
+
+import base64
+import binascii
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from sidecar.notify.model import Rate, ReceiverConfig
+from sidecar.secret import Secret
+from sidecar.syntax.faults import Wrong
+from sidecar.syntax.table import Reading, SecretValue, key, table
+from sidecar.syntax.values import Flag, SecretUrl, Text, string_or_variable
+
+PREFIX = "whsec_"
+# Standard Webhooks, "Signature scheme": 24 to 64 bytes of randomness.
+_LEAST_BYTES, _MOST_BYTES = 24, 64
+
+
+def secret_bytes(text: str) -> bytes:
+    """Return the key that a `whsec_…` secret holds. The ValueError never quotes it."""
+    hint = 'openssl rand -base64 32 | sed "s/^/whsec_/" makes one'
+    try:
+        found = base64.b64decode(text.removeprefix(PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        found = b""
+    if not text.startswith(PREFIX) or not _LEAST_BYTES <= len(found) <= _MOST_BYTES:
+        raise Wrong(f"a signing secret is {PREFIX} and 24 to 64 bytes in base64", hint)
+    return found
+
+
+SigningSecret = Annotated[
+    Secret | None, SecretValue(string_or_variable(f"^{PREFIX}"), secret_bytes)
+]
+
+
+@table
+class WebhookConfig(ReceiverConfig):
+    """A URL that is posted Alertmanager's JSON, version 4.
+
+    `url` counts as a secret, as in Alertmanager: many hold one. `name` is what is shown for it.
+    """
+
+    url: SecretUrl = key("Where to post; counts as a secret.", default=None)
+    name: Text = key(
+        "What it is called in messages, logs and metrics; the URL's host if not written.",
+        default="",
+    )
+    signing_secret: SigningSecret = key(
+        "`whsec_…`: signs each post by the Standard Webhooks scheme.", default=None
+    )
+    send_resolved: Flag = key("Also tell when alerts end.", default=True)
+    rate: Rate = key(
+        "What the other side takes; the rest waits.", default=Rate(per_second=5.0, burst=20)
+    )
+
+    def destinations(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    @classmethod
+    def check_together(cls, configs: Iterable[Self], reading: Reading) -> None:
+        urls: dict[str, str] = {}
+        for config in configs:
+            url = config.url.reveal() if config.url else ""
+            if urls.setdefault(config.name, url) != url:
+                message = f"two URLs are called `{config.name}`"
+                reading.error(config, "name", message, "give each a `name` of its own")
+
+    def check(self, reading: Reading) -> "WebhookConfig":
+        if self.url is None:
+            reading.error(self, "", "`url` is missing")
+            return self
+        # The host is no secret; whatever else stands in the URL may be one.
+        return replace(self, name=self.name or urlsplit(self.url.reveal()).hostname or "webhook")
