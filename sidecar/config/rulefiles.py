@@ -9,6 +9,7 @@ from sidecar.measure.series import Metric
 from sidecar.parse.patterns import Pattern, PatternFile
 from sidecar.render.check import check_annotation
 from sidecar.rules.aggregates import Function, Shows
+from sidecar.rules.condition import is_absence
 from sidecar.rules.rule import _LABELS, Escalation, Rule, label_name
 from sidecar.syntax.faults import Names, did_you_mean
 from sidecar.syntax.table import Reading, Table, key, table
@@ -154,6 +155,9 @@ def _check_rule(rule: Rule, group: str, shared: dict[str, str], reading: Reading
     whole = replace(rule, group=group, labels=labels, place=place)
     reading.made(whole, node)
     _check_windows(whole, reading)
+    if rule.same and (rule.resolve is None or is_absence(rule.condition)):
+        message = "`same` says what an event of `resolve` ends, and here it ends nothing"
+        reading.error_at_key(rule, "same", message, "remove it, or write `resolve`")
     _check_severity(whole, reading)
     warn_of_doubts(reading, whole)
     return whole

@@ -29,6 +29,7 @@ STANDARD_FIELDS = ("webhook_provider", "event_type", "status")
 # its head and a digest of the whole; a label of a metric counts under `__other__`; an event whose
 # standard field is longer is none.
 LONGEST_LABEL = 256
+IS_NULL = "is_null"
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
 _MOST_DIGITS = 400  # no float needs more; float() slows down with the square of them
 
@@ -181,14 +182,18 @@ class Parsed(msgspec.Struct):
 
 
 def field_value(fields: Mapping[str, Any], name: str) -> Any:
-    """Return `fields[name]`, or the value that a dotted `name` leads to, or None."""
+    """Return `fields[name]`, or the value that a dotted `name` leads to, or None.
+
+    `field.is_null` is whether a field that is there is null; None where it is not there.
+    """
     if name in fields:
         return fields[name]
     value: Any = fields
     for part in name.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            return None
-        value = value[part]
+        if isinstance(value, Mapping) and part in value:
+            value = value[part]
+        else:
+            return value is None if part == IS_NULL and value is not fields else None
     return value
 
 

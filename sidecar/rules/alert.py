@@ -4,17 +4,19 @@
 pending or firing, private to the rules; `Alert` and `Transition` are what they hand on.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
-from sidecar.parse.event import Event, instant, is_missing
+from sidecar.parse.event import Event
 from sidecar.rules.compiled import CompiledRule
-from sidecar.rules.rule import EVENT_TIME, Escalation, Key, label_name
+from sidecar.rules.condition import Instant
+from sidecar.rules.rule import Escalation, Key, label_name
 
-# Values of one field that an alert collects.
+# Values of one field that an alert collects, and identities that it tells apart.
 MAX_COLLECTED = 100
 
 
@@ -157,14 +159,32 @@ def outside(phase: Phase) -> AlertState:
 
 
 Redact = Callable[[Mapping[str, Any]], dict[str, Any]]
+# Digests of the values of the `same` fields in one event; empty texts where it has none.
+Identity = tuple[str, ...]
+
+
+def _identity(event: Event, names: Sequence[str]) -> Identity:
+    return tuple([_digest(text) if (text := event.text(name)) else "" for name in names])
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+
+def _agree(one: Identity, other: Identity) -> bool:
+    """Return whether both can be the same: no field in which they differ and neither is empty."""
+    return all(
+        mine == theirs or not mine or not theirs for mine, theirs in zip(one, other, strict=True)
+    )
 
 
 class OpenAlert(msgspec.Struct):
     """One alert from pending to its end; mutable, private to the rules.
 
-    `turned`: when the condition became false while it fires. `instants`: per field that a step
-    looks at, the newest event time that carried it and the instant it named. `reached`: the places
-    of the steps behind it. `event` holds the fields as logged until `redacted_event` redacts them,
+    `turned`: when the condition became false while it fires. `instants`: per name of an instant,
+    the newest event time that carried it and the instant it named. `reached`: the places of the
+    steps behind it. `identities`: what its events name in the fields of `same`, up to
+    MAX_COLLECTED. `event` holds the fields as logged until `redacted_event` redacts them,
     `ended_by` those of the event by which it ends, if it does, redacted.
     """
 
@@ -184,6 +204,7 @@ class OpenAlert(msgspec.Struct):
     steps: str = ""
     collected: dict[str, list[str]] = {}
     ended_by: dict[str, Any] | None = None
+    identities: tuple[Identity, ...] = ()
 
     def collect(self, event: Event, names: Iterable[str], redact: Redact) -> None:
         """Keep the values of these fields, redacted, each once, up to MAX_COLLECTED of a field."""
@@ -207,15 +228,12 @@ class OpenAlert(msgspec.Struct):
         self._note_instants(event, compiled)
 
     def _note_instants(self, event: Event, compiled: CompiledRule) -> None:
-        if compiled.asks_event_time:
-            self._note_instant(EVENT_TIME, event.at, event.at)
-        for name in compiled.instants:
-            value = event.get(name)
-            named = instant(value)
+        for one in compiled.instants:
+            named = one.base(event)
             if named is None:
-                compiled.bad_instants += not is_missing(value)
+                compiled.bad_instants += bool(one.bad_field(event))
             else:
-                self._note_instant(name, event.at, named)
+                self._note_instant(one.name, event.at, named)
 
     def _note_instant(self, name: str, at: float, named: float) -> None:
         known = self.instants.get(name)
@@ -252,11 +270,35 @@ class OpenAlert(msgspec.Struct):
                 if due is not None:
                     yield due, place
 
+    def fires_at(self, compiled: CompiledRule) -> float:
+        """Return when it fires, if its condition holds until then."""
+        known = (self._named(one) for one in compiled.rule.until)
+        return next((at for at in known if at is not None), self.since + compiled.rule.for_)
+
     def _due(self, step: Escalation, fired_at: float) -> float | None:
-        known = self.instants.get(step.at_field)
-        if known is not None:
-            return known[1] + step.offset
-        return None if step.after is None else fired_at + step.after
+        named = self._named(step.at)
+        if named is None and step.after is not None:
+            return fired_at + step.after
+        return named
+
+    def _named(self, one: Instant) -> float | None:
+        """Return the instant that the newest event to name it has named."""
+        known = self.instants.get(one.name)
+        return None if known is None else known[1] + one.offset
+
+    def note_identity(self, event: Event, names: Sequence[str]) -> None:
+        """Remember whom or what an event of the alert names in the fields of `same`."""
+        one = _identity(event, names)
+        if one not in self.identities and len(self.identities) < MAX_COLLECTED:
+            self.identities = (*self.identities, one)
+
+    def stays_open(self, event: Event, names: Sequence[str]) -> bool:
+        """Take out what `event` ends; return whether something that it does not end is left."""
+        ended = _identity(event, names)
+        left = tuple([one for one in self.identities if not _agree(one, ended)])
+        if left:
+            self.identities = left
+        return bool(left)
 
     def snapshot(
         self,

@@ -26,7 +26,7 @@ from sidecar.rules.condition import (
     time_can_turn,
     value_test,
 )
-from sidecar.rules.rule import EVENT_TIME, Key, Rule
+from sidecar.rules.rule import Key, Rule
 from sidecar.rules.windows import Window
 
 # How long a key remembers its last `resolve` and its event ids under a rule without a span.
@@ -46,7 +46,6 @@ class CompiledRule:
         "_windows",
         "absent",
         "annotations",
-        "asks_event_time",
         "bad_instants",
         "by",
         "by_labels",
@@ -96,13 +95,13 @@ class CompiledRule:
         # its state is dropped.
         self.wakes = rule.hold is not None or time_can_turn(rule.condition.whole)
         self.true_when_empty = self.holds(self.fresh(), 0.0)
-        named = {step.at_field for step in rule.escalate if step.at_field}
-        self.instants = tuple(named - {EVENT_TIME})  # the fields that steps look at
-        self.asks_event_time = EVENT_TIME in named
+        asked = (*rule.until, *(step.at for step in rule.escalate if step.at.field))
+        # What of an event's instants matters, each once: offsets are added when they are met.
+        self.instants = tuple({one.name: one for one in asked}.values())
         self.steps_digest = hashlib.sha256(repr(rule.escalate).encode()).hexdigest()[:16]
         self.tallied = self.absent and _lives_on_tallies(rule)
         self.not_numbers = 0  # values that were no number where one was needed
-        self.bad_instants = 0  # values that were no instant where a step escalates at one
+        self.bad_instants = 0  # values that were no instant where the rule asks for one
         self.overflow = 0  # events of keys beyond the cap
         self.ids = 0  # event ids that its keys remember
 
@@ -259,7 +258,8 @@ def _lives_on_tallies(rule: Rule) -> bool:
         and rule.resolve is None
         and rule.dedup_by is None
         and not rule.collect
-        and not any(step.at_field for step in rule.escalate)
+        and not rule.until
+        and not any(step.at.field for step in rule.escalate)
         and not any(part.left.field for part in parts)
         and all(m.name in STANDARD_FIELDS for m in matchers)
         and all(value_test(part)(0) and not value_test(part)(1) for part in parts)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 from sidecar.durations import parse_duration
 from sidecar.matchers import Matcher, parse_matcher
-from sidecar.parse.event import as_number, as_text
+from sidecar.parse.event import Event, as_number, as_text, instant, is_bad_instant, is_missing
 from sidecar.rules.aggregates import FUNCTIONS, MAX_TEXT, Comparator, Function, Shows
 
 _TEST: dict[str, Callable[[float, float], bool]] = {
@@ -204,19 +204,63 @@ def parse_condition(text: str, functions: Mapping[str, Function] = FUNCTIONS) ->
     return _ConditionReader(text, functions).condition()
 
 
-def parse_instant(text: str) -> tuple[str, float]:
-    """Read `field`, `field + 3d` or `field - 1h` into the field and its offset in seconds.
+# Instead of a field in an instant: the time of the event itself.
+EVENT_TIME = "event_time"
+
+
+class Instant(NamedTuple):
+    """An instant that events name: in `field`, `offset` seconds and as many days as `days` later.
+
+    `days` is a field as well, or empty.
+    """
+
+    field: str
+    offset: float = 0.0
+    days: str = ""
+
+    @property
+    def name(self) -> str:
+        """What is taken from the event: all but the offset."""
+        return f"{self.field} + {self.days} days" if self.days else self.field
+
+    def base(self, event: Event) -> float | None:
+        """Return the instant in `event`, without the offset; None where it names none."""
+        at = event.at if self.field == EVENT_TIME else instant(event.get(self.field))
+        days = event.number(self.days) if self.days else 0.0
+        return None if at is None or days is None else at + days * _DAY
+
+    def bad_field(self, event: Event) -> str:
+        """Return the field that holds something else than an instant or days; empty: none does."""
+        if self.field != EVENT_TIME and is_bad_instant(event.get(self.field)):
+            return self.field
+        days = event.get(self.days) if self.days else None
+        return "" if is_missing(days) or as_number(days) is not None else self.days
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of events that it asks for."""
+        return tuple(name for name in (self.field, self.days) if name and name != EVENT_TIME)
+
+
+_DAY = 86_400.0
+_INSTANT = re.compile(
+    r"\s*([A-Za-z_][\w.]*)\s*(?:\+\s*([A-Za-z_][\w.]*)\s+days\s*)?(?:([+-])\s*(\w+))?\s*", re.ASCII
+)
+
+
+def parse_instant(text: str) -> Instant:
+    """Read `field`, `field + 3d`, `field - 1h` or `field + other_field days + 1d`.
 
     Raises ValueError with a sentence that shows a right example.
     """
-    found = re.fullmatch(r"\s*([A-Za-z_][\w.]*)\s*(?:([+-])\s*(\w+))?\s*", text, re.ASCII)
+    found = _INSTANT.fullmatch(text)
     if found is None:
         raise ValueError(
             f"{text!r} is not an instant; write a field, for example current_period_end + 3d"
         )
-    name, sign, offset = found.groups()
+    name, days, sign, offset = found.groups()
     seconds = parse_duration(offset) if offset else 0.0
-    return name, -seconds if sign == "-" else seconds
+    return Instant(name, -seconds if sign == "-" else seconds, days or "")
 
 
 def is_absence(condition: Condition) -> bool:

@@ -93,7 +93,7 @@ class KeyState:
         late = is_earlier(event.at, self.clock)
         t = max(self.clock, event.at)
         self.advance(t)
-        if self._is_to_be_ignored(event):
+        if self._is_to_be_ignored(event) or self._is_of_another(event):
             return
         self.clock = t
         self.drop_samples(event.at)
@@ -132,8 +132,9 @@ class KeyState:
         if event is None:
             self._measure(t)
         self.trigger(self._trigger_at(t, by_event=by_event or event is not None), t, event)
-        alert, rule = self.alert, self.compiled.rule
-        if alert is not None and alert.phase is Phase.PENDING and alert.since + rule.for_ <= t:
+        alert = self.alert
+        pending = alert is not None and alert.phase is Phase.PENDING
+        if alert is not None and pending and alert.fires_at(self.compiled) <= t:
             self.trigger(Trigger.FOR_OVER, t)
         if alert is not None and alert.phase in ENDING and self._keep_end(alert) <= t:
             self.trigger(Trigger.KEEP_OVER, t)
@@ -237,15 +238,26 @@ class KeyState:
 
     def _keep(self, event: Event, alert: OpenAlert, *, upholds: bool) -> None:
         """Let an event that the rule matches be the alert's last one, or the one that ends it."""
+        rule, redact = self.compiled.rule, self.transition_log.redact
         if upholds:
             alert.note_event(event, self.compiled)
         else:
-            alert.note_end(event, self.compiled, self.transition_log.redact)
-        if self.compiled.rule.collect:
-            alert.collect(event, self.compiled.rule.collect, self.transition_log.redact)
+            alert.note_end(event, self.compiled, redact)
+        if rule.same:
+            alert.note_identity(event, rule.same)
+        if rule.collect:
+            alert.collect(event, rule.collect, redact)
 
     def _is_to_be_ignored(self, event: Event) -> bool:
         return self._is_overtaken(event) or self._seen_before(event)
+
+    def _is_of_another(self, event: Event) -> bool:
+        """Return whether the alert is about something else, too, than this end of something."""
+        names, alert = self.compiled.rule.same, self.alert
+        if not names or alert is None:
+            return False
+        self.changed = True
+        return alert.stays_open(event, names)
 
     def _is_overtaken(self, event: Event) -> bool:
         """Return whether `order_by` knows a newer event than this one, and remember this one."""
@@ -311,7 +323,7 @@ class KeyState:
     def alert_due(self, alert: OpenAlert) -> float:
         """Return the next instant that the open alert itself waits for."""
         if alert.phase is Phase.PENDING:
-            return alert.since + self.compiled.rule.for_
+            return alert.fires_at(self.compiled)
         steps = (due for due, _ in alert.steps_ahead(self.compiled))
         return min(self._keep_end(alert), min(steps, default=NEVER))
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from sidecar.matchers import Matcher
 from sidecar.rules.aggregates import FUNCTIONS, Shows
-from sidecar.rules.condition import And, Condition, parse_condition, parse_instant
+from sidecar.rules.condition import And, Condition, Instant, parse_condition, parse_instant
 from sidecar.syntax.faults import Wrong
 from sidecar.syntax.table import Nested, Reading, Schema, Table, Value, key, table
 from sidecar.syntax.tree import ListNode
@@ -31,8 +31,6 @@ Key = tuple[str, ...]
 
 # The provider of events about the sidecar itself: only rules that name it ever see them.
 OWN_PROVIDER = "sidecar"
-# In `at`, instead of a field: the time of the event itself.
-EVENT_TIME = "event_time"
 
 
 def label_name(field_name: str) -> str:
@@ -71,8 +69,15 @@ ACondition = Annotated[
     ),
 ]
 AnInstant = Annotated[
-    tuple[str, float],
-    Value(parse_instant, "an instant", string(r"^\s*[A-Za-z_][A-Za-z0-9_.]*\s*([+-]\s*\w+)?\s*$")),
+    Instant,
+    Value(
+        parse_instant,
+        "an instant",
+        string(
+            r"^\s*[A-Za-z_][A-Za-z0-9_.]*\s*(\+\s*[A-Za-z_][A-Za-z0-9_.]*\s+days\s*)?"
+            r"([+-]\s*\w+)?\s*$"
+        ),
+    ),
 ]
 ByField = Annotated[
     str,
@@ -104,23 +109,15 @@ class Escalation(Table):
     }
 
     at: AnInstant = key(
-        "An absolute instant taken from the event: field, field + 3d or field - 1h; event_time is "
-        "the event's own.",
-        default=("", 0.0),
+        "An absolute instant taken from the event: field, field + 3d or field + other_field days; "
+        "event_time is the event's own.",
+        default=Instant(""),
     )
     after: MaybeDuration = key(
         "From firing; used where no event carried the field of `at`.", default=None
     )
     labels: Mapping[str, Text] = key("Laid over the rule's labels.", schema=_LABELS, default={})
     annotations: Mapping[str, Text] = key(_ANNOTATIONS, schema={"propertyNames": LABEL}, default={})
-
-    @property
-    def at_field(self) -> str:
-        return self.at[0]
-
-    @property
-    def offset(self) -> float:
-        return self.at[1]
 
     def check(self, reading: Reading) -> "Escalation":
         written = reading.node(self).values
@@ -180,6 +177,7 @@ class Rule(Table):
                 "then": {"required": ["within"]},
                 "else": {"not": {"required": ["within", "condition"]}},
             },
+            {"if": {"required": ["same"]}, "then": {"required": ["resolve"]}},
             {
                 "if": {"required": ["hold", "condition"]},
                 "then": {"properties": {"condition": string(rf"\b{_either(_STATES)}\s*\(")}},
@@ -213,12 +211,24 @@ class Rule(Table):
     for_: Duration = key(
         "How long the condition must hold before the alert fires.", "for", default=0.0
     )
+    until: tuple[AnInstant, ...] = key(
+        "Instants taken from the event, as in `escalate`: it fires at the first of them that an "
+        "event has named, and by `for` where none has.",
+        schema={"minItems": 1},
+        default=(),
+    )
     keep_firing_for: Duration = key("How long it must be false before the alert ends.", default=0.0)
     hold: MaybePositive = key(
         "For last(): a state unconfirmed for so long is dropped.", default=None
     )
     resolve: ResolveMatch = key(
         "Events that end the alert and forget what led to it.", default=None
+    )
+    same: tuple[Field, ...] = key(
+        "An event of `resolve` that names another value of these fields than the events of the "
+        "alert did ends nothing; one that names none could be about any of them.",
+        schema={"uniqueItems": True},
+        default=(),
     )
     ends: MaybeEnd = key(
         "How it ends without `resolve`'s event: resolved, or unseen (no longer seen). Default: "
@@ -270,5 +280,6 @@ class Rule(Table):
             self.condition.text,
             self.within,
             None if self.resolve is None else [str(m) for m in self.resolve],
+            *([list(self.same)] if self.same else []),
         )
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -21,7 +21,6 @@ from sidecar.parse.event import (
 from sidecar.parse.parser import Parser
 from sidecar.parse.patterns import Pattern
 from sidecar.rules.alert import Alert, AlertState
-from sidecar.rules.rule import EVENT_TIME
 from sidecar.ruletest.cases import (
     DEFAULT_START,
     AlertTest,
@@ -349,11 +348,11 @@ class _Run:
             self._untold += self._renderer.messages(moment)
 
     def bad_instants(self) -> Iterator[str]:
-        """Say which rules met no instant where one of their steps escalates."""
+        """Say which rules met no instant where they ask for one."""
         found = self._simulation.core.engine.bad_instants
         for rule in (rule for rule in self._rules if rule.name in found):
-            asked = (step.at_field for step in rule.escalate)
-            names = dict.fromkeys(f"`{name}`" for name in asked if name not in ("", EVENT_TIME))
+            asked = (*rule.until, *(step.at for step in rule.escalate))
+            names = dict.fromkeys(f"`{name}`" for one in asked for name in one.fields)
             times = f"in {found[rule.name]} events" if found[rule.name] > 1 else "in an event"
             yield f"alert {rule.name}: {' or '.join(names)} is no instant {times}"
 

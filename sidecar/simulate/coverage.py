@@ -7,14 +7,14 @@ from typing import Any
 
 from sidecar.matchers import Matcher, all_match
 from sidecar.measure.series import Metric
-from sidecar.parse.event import Event, as_text, is_bad_instant
+from sidecar.parse.event import Event, as_text
 from sidecar.redact import Redactor
 from sidecar.render.sandbox import TemplateEnvironment
 from sidecar.rules.aggregates import Shows
 from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.condition import Aggregate
 from sidecar.rules.index import Index
-from sidecar.rules.rule import EVENT_TIME, Rule, label_name
+from sidecar.rules.rule import Rule, label_name
 
 # Events kept per rule to render its annotations, each with other fields than the ones before.
 _SHAPES = 20
@@ -80,10 +80,9 @@ class Coverage:
                 seen.fields |= names
                 if len(seen.shapes) < _SHAPES:
                     seen.shapes.setdefault(frozenset(names), event)
-                for name in compiled.instants:
-                    if is_bad_instant(value := event.get(name)):
-                        seen.bad_instants[name] += 1
-                        seen.bad_examples.setdefault(name, value)
+                for name in filter(None, (one.bad_field(event) for one in compiled.instants)):
+                    seen.bad_instants[name] += 1
+                    seen.bad_examples.setdefault(name, event.get(name))
         for metric, counted in self._of_metric:
             if all_match(metric.match, event.text):
                 counted.matched += 1
@@ -151,8 +150,8 @@ def _fields(rule: Rule) -> Iterator[str]:
         yield from filter(None, [aggregate.field])
     yield from rule.by
     yield from filter(None, [rule.dedup_by, rule.order_by, *rule.collect])
-    asked = (step.at_field for step in rule.escalate if step.after is None)
-    yield from (name for name in asked if name not in ("", EVENT_TIME))
+    for step in (step for step in rule.escalate if step.after is None):
+        yield from step.at.fields
 
 
 def _aggregates(rule: Rule) -> Iterator[Aggregate]:
@@ -174,7 +173,7 @@ def _numberless(compiled: CompiledRule, seen: _SeenByRule) -> Iterator[Doubt]:
 
 
 def _without_instant(rule: Rule, seen: _SeenByRule, redactor: Redactor) -> Iterator[Doubt]:
-    """Yield the fields that a step escalates at and that hold something else than an instant."""
+    """Yield the fields that should name an instant and that hold something else than an instant."""
     for name, count in seen.bad_instants.items():
         message = f"alert {rule.name}: `{name}` is no instant in {count} of {seen.matched} events"
         example = as_text(redactor.fields({name: seen.bad_examples[name]})[name])

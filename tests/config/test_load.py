@@ -15,7 +15,7 @@ from sidecar.parse.patterns import Pattern
 from sidecar.receivers.email.config import EmailConfig, TlsConfig
 from sidecar.receivers.slack.config import SlackConfig
 from sidecar.redact import RedactPolicy
-from sidecar.rules.condition import parse_condition
+from sidecar.rules.condition import Instant, parse_condition
 from sidecar.rules.rule import Escalation, Rule
 from sidecar.secret import Secret
 from sidecar.syntax.faults import ConfigError
@@ -488,11 +488,11 @@ groups:
             annotations={"summary": "is {{ value }} for {{ labels.org_id }}, {{ labels.page }}"},
             escalate=(
                 Escalation(
-                    at=("period_end", 3 * 86400.0),
+                    at=Instant("period_end", 3 * 86400.0),
                     after=3 * 86400.0,
                     labels={"severity": "critical", "page": "now"},
                 ),
-                Escalation(at=("ended_at", 0.0), annotations={"summary": "over"}),
+                Escalation(at=Instant("ended_at"), annotations={"summary": "over"}),
             ),
             place=f"{path}:5",
         ),

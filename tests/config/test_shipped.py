@@ -154,7 +154,7 @@ def test_the_second_line_about_a_third_failure_makes_no_second_alert() -> None:
 def test_a_delinquent_subscription_escalates_when_its_grace_is_over() -> None:
     steps = RULES["SubscriptionDelinquent"].escalate
     days = 86400.0
-    assert [(step.at_field, step.offset, step.after) for step in steps] == [
+    assert [(step.at.field, step.at.offset, step.after) for step in steps] == [
         ("current_period_end", 3 * days, 3 * days),
         ("grace_ended_at", 0.0, None),
     ]

@@ -9,6 +9,7 @@ from sidecar.rules.condition import (
     And,
     Comparison,
     ConditionError,
+    Instant,
     Not,
     Or,
     alternatives,
@@ -181,16 +182,20 @@ def test_absence_is_a_condition_of_too_few_counts_only(text: str, *, absent: boo
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("current_period_end + 3d", ("current_period_end", 259_200.0)),
-        ("grace_ended_at", ("grace_ended_at", 0.0)),
-        ("trial.end-1h30m", ("trial.end", -5_400.0)),
+        ("current_period_end + 3d", Instant("current_period_end", 259_200.0)),
+        ("grace_ended_at", Instant("grace_ended_at")),
+        ("trial.end-1h30m", Instant("trial.end", -5_400.0)),
+        ("event_time + days_left days", Instant("event_time", days="days_left")),
+        ("event_time+grace.left days + 1d", Instant("event_time", 86_400.0, "grace.left")),
     ],
 )
-def test_an_instant_is_a_field_and_an_offset(text: str, expected: tuple[str, float]) -> None:
+def test_an_instant_is_a_field_and_an_offset(text: str, expected: Instant) -> None:
     assert parse_instant(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "3d", "a + b + c", "a * 3d", "a +"])
+@pytest.mark.parametrize(
+    "text", ["", "3d", "a + b + c", "a * 3d", "a +", "a + 3 days", "a - b days"]
+)
 def test_a_faulty_instant_shows_a_right_one(text: str) -> None:
     with pytest.raises(ValueError, match="for example"):
         parse_instant(text)

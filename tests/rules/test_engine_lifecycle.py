@@ -1,10 +1,12 @@
 """One fact each about firing, ending, escalating and time."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from sidecar.parse.event import Event, instant
+from sidecar.rules.condition import parse_instant
 from sidecar.rules.rule import End, Escalation
 from support.rules import DAY, HOUR, Bench, event, iso, kinds, rule, step, told
 
@@ -659,6 +661,46 @@ def test_change_numbers_rise_and_an_episode_is_never_used_twice() -> None:
     assert [t.alert.change for t in bench.all] == [1, 2, 3, 4, 5]
     assert [t.alert.episode for t in bench.all] == [1, 1, 3, 3, 5]
     assert bench.engine.last_change == bench.file.last_change == 5
+
+
+def test_an_end_of_one_thing_leaves_the_others_open_also_after_a_restart() -> None:
+    bench = Bench(rule("count() >= 1", same=("sub", "invoice"), **FAILING))
+    bench.see(
+        event(1, sub="s1", invoice="i1"), event(2, sub="s1", invoice="i2"), event(3, sub="s2")
+    )
+    for at, fields in (
+        (4, {"sub": "s3"}),
+        (5, {"sub": "s1", "invoice": "i1"}),
+        (6, {"sub": "s2", "invoice": "i9"}),
+    ):
+        bench.see(event(at, "paid", **fields))
+        bench.restart()
+    assert told(bench.all) == [("fired", 1)]
+    bench.see(event(7, "paid", invoice="i2"))
+    assert told(bench.all) == [("fired", 1), ("resolved", 7)]
+
+
+def test_a_rule_told_what_is_the_same_starts_anew() -> None:
+    before = rule("count() >= 1", same=("sub",), **FAILING)
+    bench = Bench(before)
+    bench.see(event(1, sub="s1"))
+    bench.load(replace(before, same=("sub", "invoice")), now=2.0)
+    bench.see(event(3, "paid", sub="s1", invoice="i1"))
+    assert told(bench.all) == [("fired", 1), ("closed", 2)]
+
+
+def test_it_fires_at_the_instant_that_its_newest_event_names() -> None:
+    until = (parse_instant("ends + 1h"), parse_instant("event_time + days days"))
+    bench = Bench(rule("count() >= 1", within=30 * DAY, until=until, for_=5 * DAY))
+    bench.see(event(0), event(0, days=3, org_id="b"), event(0, ends=iso(DAY), days=3, org_id="c"))
+    bench.see(event(HOUR, ends=iso(2 * DAY), org_id="c"))
+    bench.restart()
+    bench.tick(9 * DAY)
+    assert [(t.alert.key, t.at) for t in bench.all] == [
+        (("c",), 2 * DAY + HOUR),
+        (("b",), 3 * DAY),
+        (("a",), 5 * DAY),
+    ]
 
 
 def test_a_person_can_end_an_alert() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 from sidecar.parse.event import Event, as_number
 from sidecar.rules.aggregates import FUNCTIONS, Function
-from sidecar.rules.condition import is_absence, parse_condition
+from sidecar.rules.condition import is_absence, parse_condition, parse_instant
 from sidecar.rules.rule import End, Rule
 from support.rules import Bench, iso, rule, step
 from support.rules_absence import AbsenceReference
@@ -67,6 +67,10 @@ STEPS = [
     step(after=45, team="x"),
     step("event_time + 25s"),
 ]
+UNTIL = [
+    (parse_instant("ends + 5s"),),
+    (parse_instant("event_time + n days + 8s"), parse_instant("graced")),
+]
 
 
 @st.composite
@@ -80,10 +84,13 @@ def rules(draw: st.DrawFn) -> Rule:
         "dedup_by": draw(st.sampled_from([None, None, "id"])),
         "ends": draw(st.sampled_from([None, None, End.RESOLVED, End.UNSEEN])),
         "order_by": draw(st.sampled_from([None, None, "place"])),
+        "until": draw(st.sampled_from([(), (), *UNTIL])),
         "escalate": tuple(draw(st.lists(st.sampled_from(STEPS), max_size=3))),
         "resolve": draw(st.sampled_from([None, ['status="paid"']])),
         "by": draw(st.sampled_from([("org_id",), ("org_id",), ()])),
     }
+    if more["resolve"] and not is_absence(parse_condition(condition)):
+        more["same"] = draw(st.sampled_from([(), ("id",), ("id", "place")]))
     return rule(condition, **more)
 
 

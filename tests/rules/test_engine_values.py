@@ -190,3 +190,21 @@ def test_a_pending_alert_that_a_person_ends_was_never_told() -> None:
     assert bench.engine.end("Rule", ("a",), at=1.0, now=1.0)
     assert bench.commit() == []
     assert bench.tick(DAY) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        pytest.param({"n": None}, "true", id="null"),
+        pytest.param({"n": 7}, "false", id="a value"),
+        pytest.param({"n": {}}, "false", id="an object"),
+        pytest.param({}, "", id="not there"),
+        pytest.param({"n": {"is_null": "own"}}, "own", id="a field of that name"),
+        pytest.param({"n.is_null": "own"}, "own", id="a field of that whole name"),
+    ],
+)
+def test_a_null_field_can_be_told_from_one_that_is_not_there(
+    fields: dict[str, Any], text: str
+) -> None:
+    assert event(0, **fields).text("n.is_null") == text
+    assert event(0, **fields).text("is_null") == ""

@@ -8,7 +8,7 @@ from sidecar.matchers import Matcher, parse_matcher
 from sidecar.parse.event import Event, runs_of
 from sidecar.rows import AlertRow, Delta, FloorsRow, MetaRow, Row, RuleRow, RuleStateRow
 from sidecar.rules.alert import Transition
-from sidecar.rules.condition import parse_condition, parse_instant
+from sidecar.rules.condition import Instant, parse_condition, parse_instant
 from sidecar.rules.engine import Engine
 from sidecar.rules.rule import Escalation, Rule
 
@@ -26,8 +26,11 @@ def step(
     at: str = "", *, after: float | None = None, severity: str = "critical", **labels: str
 ) -> Escalation:
     """Return an escalation step as a rule file would say it."""
-    name, offset = parse_instant(at) if at else ("", 0.0)
-    return Escalation(at=(name, offset), after=after, labels={"severity": severity, **labels})
+    return Escalation(
+        at=parse_instant(at) if at else Instant(""),
+        after=after,
+        labels={"severity": severity, **labels},
+    )
 
 
 def rule(condition: str, *, resolve: Sequence[str] | None = None, **more: Any) -> Rule:

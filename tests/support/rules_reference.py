@@ -11,6 +11,7 @@ from sidecar.rules.condition import (
     Aggregate,
     And,
     Comparison,
+    Instant,
     Not,
     Or,
     Part,
@@ -62,6 +63,7 @@ class Open:
     events: list[Event] = field(default_factory=list)
     reached: list[int] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
+    ended: list[Event] = field(default_factory=list)  # of `events`, by an end of the same
 
 
 @dataclass
@@ -189,7 +191,7 @@ class Reference:
             yield known.clock + self.span
         alert = known.alert
         if alert and alert.phase == "pending":
-            yield alert.since + self.rule.for_
+            yield self._fires_at(alert)
         elif alert and alert.phase in ("clearing", "lapsing"):
             yield alert.turned + self.rule.keep_firing_for
 
@@ -285,7 +287,7 @@ class Reference:
         alert = known.alert
         if alert is None:
             return
-        if alert.phase == "pending" and alert.since + rule.for_ <= t:
+        if alert.phase == "pending" and self._fires_at(alert) <= t:
             alert.phase, alert.fired_at = "firing", t
             self._tell("fired", known, t)
         if alert.phase in ("clearing", "lapsing") and alert.turned + rule.keep_firing_for <= t:
@@ -326,7 +328,24 @@ class Reference:
     def _ending(self, unless_said: str) -> str:
         return {None: unless_said, "resolved": "clearing", "unseen": "lapsing"}[self.rule.ends]
 
+    def _is_of_another(self, known: Known, event: Event) -> bool:
+        alert = known.alert
+        if alert is None or not self.rule.same or self.absent:
+            return False
+        left = [one for one in alert.events if one not in alert.ended]
+        same = [one for one in left if self._agree(one, event)]
+        if len(same) == len(left):
+            return False
+        alert.ended += same
+        return True
+
+    def _agree(self, one: Event, other: Event) -> bool:
+        pairs = [(one.text(name), other.text(name)) for name in self.rule.same]
+        return all(mine == theirs or not mine or not theirs for mine, theirs in pairs)
+
     def _resolve(self, key: tuple[str, ...], known: Known, event: Event, t: float) -> None:
+        if self._is_of_another(known, event):
+            return
         late = earlier(event.at, known.clock)
         known.clock = t
         known.floor = max(known.floor, event.at)
@@ -351,15 +370,25 @@ class Reference:
                 yield due, place
 
     def _due(self, step: Escalation, alert: Open) -> float | None:
-        named: tuple[float, float] | None = None
-        for event in alert.events if step.at_field else []:
-            timed = step.at_field == "event_time"
-            stated = event.at if timed else instant(event.get(step.at_field))
-            if stated is not None and (named is None or event.at >= named[0]):
-                named = (event.at, stated)
-        if named is not None:
-            return named[1] + step.offset
-        return None if step.after is None else alert.fired_at + step.after
+        named = self._named(step.at, alert)
+        if named is not None or step.after is None:
+            return named
+        return alert.fired_at + step.after
+
+    def _named(self, one: Instant, alert: Open) -> float | None:
+        newest: tuple[float, float] | None = None
+        for event in alert.events:
+            stated = event.at if one.field == "event_time" else instant(event.get(one.field))
+            days = as_number(event.get(one.days)) if one.days else 0.0
+            if stated is None or days is None:
+                continue
+            if newest is None or event.at >= newest[0]:
+                newest = (event.at, stated + days * DAY)
+        return None if newest is None else newest[1] + one.offset
+
+    def _fires_at(self, alert: Open) -> float:
+        known = [self._named(one, alert) for one in self.rule.until]
+        return next((at for at in known if at is not None), alert.since + self.rule.for_)
 
     def _escalate(self, key: tuple[str, ...], known: Known, alert: Open, t: float) -> None:
         for due, place in sorted(self._steps(alert)):
