@@ -254,7 +254,7 @@ _MONTHS = {name: number for number, name in enumerate(month_abbr) if name}
 # The common log format of web servers, then RFC 3164 (syslog) and C's asctime().
 _NAMED = (
     re.compile(
-        r"""(?P<day>\d\d)/(?P<month>[A-Z][a-z]{2})/(?P<year>\d{4}):(?P<clock>\d\d:\d\d:\d\d)
+        r"""(?P<day>\d\d)/(?P<month>[A-Z][a-z]{2})/(?P<year>\d{4})[:\s](?P<clock>\d\d:\d\d:\d\d)
             (?:\.(?P<fraction>\d{1,18}))?(?:\s(?P<zone>[+-]\d{4}))?""",
         re.VERBOSE | re.ASCII,
     ),
@@ -269,7 +269,7 @@ _STAMP = (
     r"(?<![\w.:/-])(?:"
     r"\d{4}([-/])\d\d\1\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,18})?"
     r"(?:\s?(?:Z\b|UTC\b|[+-]\d\d:?\d\d\b))?"
-    r"|\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d(?:\.\d{1,18})?(?:\s[+-]\d{4}\b)?"
+    r"|\d\d/[A-Z][a-z]{2}/\d{4}[:\s]\d\d:\d\d:\d\d(?:\.\d{1,18})?(?:\s[+-]\d{4}\b)?"
     r"|(?:[A-Z][a-z]{2}\s)?[A-Z][a-z]{2}\s[\s\d]\d\s\d\d:\d\d:\d\d(?:\.\d{1,18})?(?:\s\d{4}\b)?)"
 )
 _STAMPS = re.compile(_STAMP, re.ASCII)
@@ -295,7 +295,8 @@ def instant(value: Any, near: float | None = None) -> float | None:
     - ISO 8601 (RFC 3339 and its common spellings: space or T, dot or comma before the fraction,
       nanoseconds, `Z`, `UTC`, `+02:00`, `+0200`, `20261102T080116Z`; a date alone is its
       midnight); also with slashes, as Go's logger and nginx write it: `2026/11/02 08:01:16`
-    - the common log format of web servers: `02/Nov/2026:08:01:16 +0000`
+    - the common log format of web servers: `02/Nov/2026:08:01:16 +0000`; Python's own ones write it
+      with a blank and without a zone
     - RFC 3164, as syslog writes it: `Nov  2 08:01:16`. It has no year: that is the latest one in
       which it lies at most a day after `near`, in epoch seconds; without `near` it is no instant
     - the same with weekday and year, as C's asctime() writes it: `Mon Nov  2 08:01:16 2026`
@@ -321,14 +322,15 @@ def seconds_of(at: datetime) -> float:
 
 
 def stamp_in(text: str, near: float) -> tuple[float | None, bool]:
-    """Return the instant of the first stamp in `text`, a logger's, that can be read.
+    """Return the instant of the last stamp in `text`, a logger's, that can be read.
 
-    And whether there is none although something looks like one. `near` as in `instant`.
+    And whether there is none although something looks like one. `near` as in `instant`. The last
+    is the nearest to the message: before it may stand another logger's, or what a stranger calls
+    himself in an access line.
     """
-    for found in _STAMPS.finditer(text):
-        if (at := instant(found[0], near)) is not None:
-            return at, False
-    return None, _CLOCK.search(text) is not None
+    found = (instant(stamp[0], near) for stamp in _STAMPS.finditer(text))
+    at = next((at for at in reversed(list(found)) if at is not None), None)
+    return at, at is None and _CLOCK.search(text) is not None
 
 
 def stamp_end(text: str, start: int) -> int:

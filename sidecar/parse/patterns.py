@@ -16,6 +16,7 @@ from sidecar.syntax.table import Reading, Schema, Table, key, table
 from sidecar.syntax.values import FIELD, Re2, Text, is_field
 
 NEEDED = ("event_type", "status")
+_GROUP_IN = re.compile(r"\{(\w+)\}")
 
 
 def _gives(name: str) -> dict[str, Any]:
@@ -31,8 +32,9 @@ class Pattern(Table):
     It matches from the first character of the line, or of what stands behind a logger's furniture
     (see `sidecar.parse.prefix`): what a line quotes is nobody's fact.
 
-    `fields` are fixed; a named group of the same name wins. The result needs `event_type` and
-    `status`, from either side.
+    `fields` are fixed; a named group of the same name wins. `{name}` in one is the text of a named
+    group, which is then no field itself; without that text the field is left out. The result needs
+    `event_type` and `status`, from either side.
     """
 
     hints: ClassVar[dict[str, str]] = {"field": "write `fields`"}
@@ -44,7 +46,10 @@ class Pattern(Table):
         "stands behind the logger's stamp, level and name; named groups become fields."
     )
     fields: Mapping[str, Text] = key(
-        "Fixed fields; a named group wins over one.", schema={"propertyNames": FIELD}, default={}
+        "Fixed fields; a named group wins over one. `{name}` is replaced by the text of a named "
+        "group.",
+        schema={"propertyNames": FIELD},
+        default={},
     )
 
     def check(self, reading: Reading) -> "Pattern":
@@ -58,6 +63,11 @@ class Pattern(Table):
         if regex.search("") is not None:
             hint = "name some text that the line must hold"
             reading.error(self, "regex", "the pattern matches every line", hint)
+        for name, groups in _composed(self.fields).items():
+            for group in (one for one in groups if one not in regex.groupindex):
+                place = reading.places(self, "fields")[name]
+                hint = f"name a group (?P<{group}>…)"
+                reading.faults.error(place, f"the pattern has no group `{group}`", hint)
         for name in NEEDED:
             if not self.fields.get(name) and name not in regex.groupindex:
                 hint = f"name a group (?P<{name}>…), or set it under `fields`"
@@ -68,6 +78,12 @@ class Pattern(Table):
 @table
 class PatternFile(Table):
     patterns: tuple[Pattern, ...] = key("Tried in order; the first that matches makes the event.")
+
+
+def _composed(fields: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return which fixed fields are put together, and of which groups."""
+    found = {name: _GROUP_IN.findall(text) for name, text in fields.items()}
+    return {name: groups for name, groups in found.items() if groups}
 
 
 _MOST_MATCHES = 20  # tried in one line
@@ -90,7 +106,7 @@ class TextPatterns:
         """Raises ValueError with RE2's reason when a regex cannot be compiled."""
         literals = [required_literal(pattern.regex) for pattern in patterns]
         self._patterns = [
-            (pattern, compile_re2(pattern.regex), literal)
+            (pattern, _composed(pattern.fields), compile_re2(pattern.regex), literal)
             for pattern, literal in zip(patterns, literals, strict=True)
         ]
         self.literals = {literal.encode() for literal in literals if literal}
@@ -122,13 +138,28 @@ class TextPatterns:
     def _record(
         self, text: str, fits: Fits, outer: Mapping[str, Any] = MappingProxyType({})
     ) -> Record | None:
-        for pattern, regex, literal in self._patterns:
+        for pattern, composed, regex, literal in self._patterns:
             found = _match(regex, text, fits) if literal in text else None
             if found is not None:
-                named = {name: value for name, value in found.groupdict().items() if value}
                 before = text[: stamp_end(text, found.start())]
-                return Record({**pattern.fields, **named}, before, outer)
+                return Record(_fields(pattern.fields, composed, found.groupdict()), before, outer)
         return None
+
+
+def _fields(
+    fixed: Mapping[str, str],
+    composed: Mapping[str, Sequence[str]],
+    named: Mapping[str, str | None],
+) -> dict[str, str]:
+    fields = {**fixed, **{name: text for name, text in named.items() if text}}
+    for name, groups in composed.items():
+        for group in groups:
+            fields.pop(group, None)
+        if None in map(named.get, groups):
+            fields.pop(name, None)
+        else:
+            fields[name] = _GROUP_IN.sub(lambda group: named[group[1]] or "", fixed[name])
+    return fields
 
 
 def _match(regex: re2._Regexp, text: str, fits: Fits) -> re2._Match | None:

@@ -81,7 +81,7 @@ class Record:
                     return at, False
                 unreadable |= not is_missing(value)
         at, looks_like_one = stamp_in(self.before, near)
-        return at, at is None and (unreadable or looks_like_one)
+        return at, looks_like_one or (unreadable and at is None)
 
 
 def find_records(text: str, prefix: Prefix) -> list[Record]:

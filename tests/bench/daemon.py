@@ -23,7 +23,7 @@ _LOOK_AGAIN = threading.Event()  # never set
 _TICKS = os.sysconf("SC_CLK_TCK")
 _CONFIG = """\
 sources: [{{path: "{logs}", start_at: beginning}}]
-pattern_files: ["{rules}/*.patterns.yaml"]
+pattern_files: ["{rules}/agentops.patterns.yaml"]
 rule_files: {rule_files}
 state: {{path: "{folder}/state.db"}}
 http: {{listen: "127.0.0.1:0"}}

@@ -38,7 +38,7 @@ BEYOND = {
         annotation-template-broken annotation-unknown-label annotation-unknown-name
         collected-not-collected
         inline-template-broken bad-matcher-lookahead bad-matcher-regex bad-regex lookbehind
-        redact-bad-pattern matches-everything bad-condition bad-condition-in-block
+        redact-bad-pattern matches-everything field-of-no-group bad-condition bad-condition-in-block
         condition-parenthesis text-list-for-a-number bad-source-prefix""",
     "a value left to `global`": """
         slack-neither-url-nor-token mail-without-smarthost mail-password-without-user

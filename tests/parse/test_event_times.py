@@ -30,6 +30,7 @@ SAME_SECOND: dict[str, Any] = {
     "slashes with a fraction": "2026/11/02 08:01:16.000000",
     "common log format": "02/Nov/2026:08:01:16 +0000",
     "common log format ahead": "02/Nov/2026:10:01:16 +0200",
+    "Python's web servers": "02/Nov/2026 08:01:16",
     "asctime": "Mon Nov  2 08:01:16 2026",
     "asctime with a fraction": "Mon Nov 02 08:01:16.000000 2026",
     "syslog with a year": "Nov  2 08:01:16 2026",
@@ -167,7 +168,9 @@ def test_syslog_read_within_a_year_is_dated_right(seconds: int, later: float) ->
         ("2026/11/02 08:01:16.250000 main.go:12: ", 0.25),
         ("[Mon Nov 02 08:01:16.25 2026] [info] ", 0.25),
         ("10.0.0.1 - - [02/Nov/2026:08:01:16 +0000] ", 0),
-        ("2026-02-30 08:01:16 2026-11-02 08:01:16 ", 0),
+        ("2026-11-02 08:01:16 2026-02-30 08:01:16 ", 0),
+        ("Nov  2 09:01:16 web-1 app[77]: 2026-11-02 08:01:16 ", 0),
+        ("10.0.0.1 - x [22/Nov/2020:02:02:16 +0000] [02/Nov/2026:08:01:16 +0000] ", 0),
     ],
 )
 def test_the_stamp_a_logger_writes_is_read_wherever_it_stands(text: str, fraction: float) -> None:

@@ -48,6 +48,18 @@ def test_a_group_that_matched_nothing_leaves_the_fixed_field() -> None:
     assert fields_of("state=", pattern(r"state=(?P<status>\w+)?"))["status"] == "s"
 
 
+def test_a_fixed_field_is_put_together_of_named_groups() -> None:
+    taken = pattern(r"took (?:(?P<s>\d+)\.(?P<ms>\d{3}) )?(?P<n>\d)", took="{s}{ms}", n="no. {n}")
+    fields = fields_of("took 1.250 3", taken)
+    assert (fields["took"], fields["n"]) == ("1250", "no. 3")
+    assert fields.keys().isdisjoint({"s", "ms"})
+
+
+def test_a_field_put_together_of_nothing_is_left_out() -> None:
+    taken = pattern(r"took (?:(?P<s>\d+) )?x", took="{s}000")
+    assert "took" not in fields_of("took x", taken)
+
+
 def test_the_first_pattern_that_matches_makes_the_event() -> None:
     first, second = pattern("lost it", n="1"), pattern("lost", n="2")
     assert fields_of("lost it", first, second)["n"] == "1"

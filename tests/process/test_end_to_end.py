@@ -16,6 +16,7 @@ from support.daemon import RULES, SAMPLES, DaemonProcess, running, until
 from support.sinks import SlackSink, SmtpSink
 
 FILES = ("agentops-host.log", "host-text.log", "json-lines.log")
+ACCEPTED = '"POST /v4/stripe-webhook HTTP/1.1" 200 OK\n'
 # Shortly after the last line of the samples: the grace periods that the host did not declare
 # over are still running, so exactly the alerts of expected.json are due.
 NOW = datetime(2026, 11, 4, 10, 30, tzinfo=UTC).timestamp()
@@ -105,6 +106,8 @@ def counts(expected: dict[str, Any]) -> dict[tuple[str, str, str], float]:
             total[provider, event_type, status] += count
     for event_type, status, _ in expected["agentops-host.log"]["text_facts"]:
         total["stripe", event_type, status] += 1
+    accepted = sum((SAMPLES / name).read_text().count(ACCEPTED) for name in FILES)
+    total["stripe", "http.request", "2xx"] = accepted
     return {key: float(count) for key, count in total.items()}
 
 

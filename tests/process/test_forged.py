@@ -87,3 +87,20 @@ def test_a_header_ends_no_alert_and_begins_none(tmp_path: Path) -> None:
         assert len(stage.slack.requests) == 2
         assert stage.told("RESOLVED") == stage.told("WebhookConfigError") == 0
         assert [line for line in stage.daemon.log if '"foreign_marker"' in line]
+
+
+CALL = '"POST /v4/stripe-webhook HTTP/1.1" 200 2 "-" "-"'
+
+
+def test_an_access_line_is_the_call_it_is_and_no_other(tmp_path: Path) -> None:
+    config = CONFIG + f'pattern_files: ["{SHIPPED}/access-log.patterns.yaml"]\n'
+    with staged(tmp_path, config=config, rules=RULES) as stage, gunicorn(tmp_path) as address:
+        line = f"10.0.0.1 - - [22/Nov/2026:02:02:16 +0000] {CALL}"
+        for stranger in (line, f'" 200 2 "-" "-"\\" {CALL}', 'x\\" 200 2 "-" "-"\\'):
+            for said in (("-A", stranger), ("-e", stranger), ("-u", f"{stranger}\n{line}\n:x")):
+                assert curl("-X", "POST", *said, f"{address}/other?{CALL[:5]}") == "404"
+        assert curl("-X", "POST", "-A", "Stripe/1.0", f"{address}/v4/stripe-webhook?a=1") == "404"
+        stage.log("payment_failure", "org_1")  # behind all of them
+        until(lambda: stage.told("PaymentFailing") == 1, "all is read")
+        until(lambda: sum(stage.daemon.events().values()) == 2, "the call is counted")
+        assert stage.daemon.events()["stripe", "http.request", "4xx"] == 1

@@ -79,5 +79,10 @@ def chunks_of_lines(data: bytes, sizes: Sequence[int]) -> list[Chunk]:
 
 
 def agentops_patterns() -> list[Pattern]:
-    loaded = yaml.safe_load((RULES / "agentops.patterns.yaml").read_text())
+    return patterns_of("agentops.patterns.yaml")
+
+
+def patterns_of(name: str) -> list[Pattern]:
+    """Return the patterns of a shipped file."""
+    loaded = yaml.safe_load((RULES / name).read_text())
     return [Pattern(**pattern) for pattern in loaded["patterns"]]
