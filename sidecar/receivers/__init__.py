@@ -9,10 +9,11 @@ from collections.abc import Iterable
 
 from sidecar.receivers.base import AnyKind
 from sidecar.receivers.email import EMAIL
+from sidecar.receivers.pagerduty import PAGERDUTY
 from sidecar.receivers.slack import SLACK
 from sidecar.receivers.webhook import WEBHOOK
 
-KINDS: tuple[AnyKind, ...] = (SLACK, EMAIL, WEBHOOK)
+KINDS: tuple[AnyKind, ...] = (SLACK, EMAIL, PAGERDUTY, WEBHOOK)
 
 
 def shipped_templates(kinds: Iterable[AnyKind] = KINDS) -> dict[str, str]:

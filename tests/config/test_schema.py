@@ -42,7 +42,7 @@ BEYOND = {
         condition-parenthesis text-list-for-a-number bad-source-prefix""",
     "a value left to `global`": """
         slack-neither-url-nor-token mail-without-smarthost mail-password-without-user
-        mail-user-without-password""",
+        mail-user-without-password pagerduty-keys""",
     "numbers that rise or stay within bounds, lists of one, lists within a text": """
         metric-buckets-not-rising bad-port group-by-all-and-more mail-malformed-address
         mail-subject-twice mail-address-too-long""",

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from sidecar.receivers.base import AnyKind, FailureKind, Verdict
 from sidecar.receivers.email import EMAIL
+from sidecar.receivers.pagerduty import PAGERDUTY
 from sidecar.receivers.slack import SLACK
 from sidecar.receivers.webhook import WEBHOOK
 from support.config import SECRET
@@ -15,6 +16,8 @@ from support.pager import PAGER
 from support.sinks import Answer, Ending, Hangup, SlackSink, SmtpSink
 
 SIGNING = "whsec_" + base64.b64encode(f"{SECRET} of 24 bytes at least".encode()).decode()
+
+BAD_KEY = f'{{"errors": ["\'routing_key\' {SECRET}-routing is invalid"]}}'
 
 
 class Server(Protocol):
@@ -109,6 +112,21 @@ CASES = {
                 (("RCPT", "550 5.1.1 unknown"), FailureKind.DESTINATION, Verdict.PARK),
                 (("AUTH", "535 5.7.8 no", "535 5.7.8 no"), FailureKind.AUTH, Verdict.PARK),
                 (("END", "554 5.7.1 spam"), FailureKind.PAYLOAD, Verdict.PARK),
+            ),
+        ),
+        Case(
+            PAGERDUTY,
+            f"{{{{service: billing, routing_key: {SECRET}-routing}}}}",
+            "pagerduty_url: 'http://127.0.0.1:{port}/v2/enqueue'",
+            (f"{SECRET}-routing",),
+            Web,
+            (
+                (Answer(500), FailureKind.SERVER_ERROR, Verdict.RETRY),
+                (Answer(429), FailureKind.RATE_LIMITED, Verdict.RETRY),
+                (Answer(ending=Ending.DROP), FailureKind.CONNECTION_LOST, Verdict.RETRY),
+                (Answer(body="<!DOCTYPE html><p>Log in"), FailureKind.OTHER, Verdict.RETRY),
+                (Answer(400), FailureKind.PAYLOAD, Verdict.PARK),
+                (Answer(400, body=BAD_KEY), FailureKind.AUTH, Verdict.PARK),
             ),
         ),
         Case(
