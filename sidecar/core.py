@@ -321,7 +321,7 @@ class Core:
             self.engine.tick(self.rule_time, now=now, complete=False)
 
     def _redacted(self, line: _Sampled) -> _Sampled:
-        return replace(line, sample=self.redactor.text(line.sample))
+        return replace(line, sample=self.redactor.sample(line.sample))
 
 
 class Positions:

@@ -49,7 +49,7 @@ def _quoted(path: str, config: Config, counts: ReadCounts) -> Iterator[Fault]:
     """Yield, for each place where a stranger may write, how many lines have the marker there."""
     redactor = Redactor(config.redact)
     for reason, count in sorted(counts.foreign.items()):
-        sample = redactor.text(counts.foreign_samples[reason])
+        sample = redactor.sample(counts.foreign_samples[reason])
         lines = "1 line has" if count == 1 else f"{count} lines have"
         text = f"{lines} WEBHOOK_METRIC where a stranger may write ({reason.value}): no event"
         hint = f"see docs/security.md; the first is {sample!r}"

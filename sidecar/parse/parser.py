@@ -32,7 +32,7 @@ from sidecar.parse.patterns import Pattern, TextPatterns
 from sidecar.parse.prefix import Prefix
 from sidecar.parse.record import Record, find_records
 
-_MAX_SAMPLE = 200
+_MAX_SAMPLE = 4096  # long enough for every secret in it to be seen whole; cut once that is hidden
 _AHEAD = 600.0  # seconds; beyond it, a clock is wrong or a unit misread
 
 

