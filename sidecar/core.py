@@ -13,8 +13,10 @@ comes out as a delta, with what may be published once that is committed:
     store.commit(step.delta)
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeVar
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -24,8 +26,8 @@ from sidecar.config.settings import Config
 from sidecar.measure.meter import Meter
 from sidecar.notify.notifier import GroupDecision, Notifier
 from sidecar.parse.event import Chunk, Event, Foreign, Parsed, Reject, Tally, Triple, runs_of
-from sidecar.parse.parser import Parser
-from sidecar.redact import Redactor
+from sidecar.parse.parser import Parser, line_at
+from sidecar.redact import REDACTED, Redactor
 from sidecar.rows import (
     AlertRow,
     CooldownRow,
@@ -42,7 +44,7 @@ from sidecar.rows import (
     SeriesRow,
     ToldRow,
 )
-from sidecar.rules.alert import Alert, Transition
+from sidecar.rules.alert import Alert, Evidence, LineOf, Transition
 from sidecar.rules.engine import Engine
 from sidecar.rules.rule import Key
 
@@ -291,7 +293,7 @@ class Core:
                 total.last_at = max(total.last_at, tally.last_at)
         runs = runs_of(parsed.events)
         self.meter.add_all(runs, now)
-        self.engine.observe_all(runs, read_at=now)
+        self.engine.observe_all(runs, read_at=now, line_of=self._line_of(chunk, parsed))
         if parsed.last_at is not None:
             self._reached[chunk.log] = max(parsed.last_at, self._reached.get(chunk.log, 0.0))
         step.events += len(parsed.events)
@@ -302,6 +304,23 @@ class Core:
         step.rejects += [self._redacted(reject) for reject in parsed.rejects]
         step.foreign += [self._redacted(foreign) for foreign in parsed.foreign]
         self.positions.note(chunk, parsed.open_from)
+
+    def _line_of(self, chunk: Chunk, parsed: Parsed) -> LineOf:
+        """Return what finds the line of each of the events; little is done until it is asked."""
+        places: dict[int, int] = {}
+
+        def line_of(event: Event) -> Evidence | None:
+            if not places:
+                places.update(zip(map(id, parsed.events), parsed.places, strict=False))
+            place = places.get(id(event), -1)
+            found = line_at(chunk, place, unwrapped=parsed.unwrapped)
+            if found is None:
+                return None
+            offset, line = found
+            shown = without_secrets(line.decode(errors="replace"), event.fields, self.redactor)
+            return Evidence(chunk.log, offset, shown)
+
+        return line_of
 
     def _tick(self, batch: ReadBatch, now: float) -> None:
         """Let rule time pass: the wall clock when no log lags, else what the slowest one reached.
@@ -322,6 +341,34 @@ class Core:
 
     def _redacted(self, line: _Sampled) -> _Sampled:
         return replace(line, sample=self.redactor.sample(line.sample))
+
+
+_LONGEST_LINE = 1000  # of what is kept as evidence
+_MARGIN = 4096  # so that a secret at the cut is seen whole
+
+
+def without_secrets(line: str, fields: Mapping[str, Any], redactor: Redactor) -> str:
+    """Return the head of an event's line, with all hidden in it that is hidden in its `fields`."""
+    line = line[: _LONGEST_LINE + _MARGIN]
+    for text in sorted(set(_hidden(fields, redactor.fields(fields))), key=len, reverse=True):
+        for written in (text, json.dumps(text)[1:-1], repr(text)[1:-1]):
+            line = line.replace(written, REDACTED)
+    line = redactor.secrets(line)
+    return line if len(line) <= _LONGEST_LINE else line[: _LONGEST_LINE - 1] + "…"
+
+
+def _hidden(value: Any, shown: Any) -> Iterator[str]:
+    """Yield the texts and numbers in `value` of which `shown`, the same redacted, has nothing."""
+    if isinstance(value, Mapping | list | tuple):
+        whole = isinstance(shown, Mapping | list)
+        for one, other in zip(_parts(value), _parts(shown) if whole else repeat(shown)):  # noqa: B905 - one is endless
+            yield from _hidden(one, other)
+    elif str(shown).startswith(REDACTED) and value not in (None, "") and value is not shown:
+        yield str(value)
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, Mapping) else value
 
 
 class Positions:

@@ -101,7 +101,8 @@ class FloorsRow(Row, frozen=True):
 class AlertRow(Row, frozen=True):
     """An alert that is pending or firing, or ended and remembered for its episode number.
 
-    `packed` is MessagePack of the engine's record (labels, value, reached steps, redacted event).
+    `packed` is MessagePack of the engine's record (labels, value, reached steps, redacted events).
+    `evidence`: JSON of the line that tipped it, redacted; empty where none did.
     """
 
     table: ClassVar[str] = "alerts"
@@ -115,6 +116,7 @@ class AlertRow(Row, frozen=True):
     deadline: float | None
     change: int
     packed: bytes
+    evidence: str = ""
 
 
 class GroupRow(Row, frozen=True):

@@ -12,7 +12,8 @@ from sidecar.config.load import load_config
 from sidecar.core import NOTHING_STORED, Core, Step
 from sidecar.notify.model import Notification
 from sidecar.parse.event import Chunk, LogFormat
-from sidecar.rules.alert import TransitionKind
+from sidecar.redact import REDACTED
+from sidecar.rules.alert import Evidence, TransitionKind
 from sidecar.store.store import Store
 from support.daemon import RULES
 
@@ -157,3 +158,52 @@ receivers: [{name: team, slack_configs: [{channel: "#t", api_url: "http://localh
     assert told(NOW + 4 * 3600 + 61) == []  # accepted
     (end,) = told(NOW + 5 * 3600, depth=3, error="none")
     assert seen(end) == ["resolved", 3.0, "network", "none"]
+
+
+HOST_LINE = (
+    "INFO - WEBHOOK_METRIC: {'event_type': 'invoice.payment_failed', 'status': 'payment_failure', "
+    "'org_id': 'org_1', 'attempt_count': 3, 'plate': \"B'X 1\", 'card': {'plate': 77}, "
+    "'password': 'hunter2', 'mail': 'olga@example.com', 'timestamp': '2026-11-02T08:00:00'}"
+)
+
+
+def evidence_of(config: str, line: str, tmp_path: Path) -> Evidence:
+    (tmp_path / "sidecar.yaml").write_text(CONFIG.format(rules=RULES) + config)
+    core = Core(load_config(str(tmp_path / "sidecar.yaml"), {}))
+    core.restore(NOTHING_STORED, NOW)
+    data = f"first line\n{line}\n".encode()
+    chunk = Chunk(file=1, log="/var/log/app.log", format=LogFormat.AUTO, data=data, start=500)
+    core.step(ReadBatch(chunks=[chunk]), NOW)
+    (alert,) = core.engine.alerts()
+    assert alert.evidence is not None
+    return alert.evidence
+
+
+def test_the_line_that_tipped_an_alert_is_kept_without_its_secrets(tmp_path: Path) -> None:
+    found = evidence_of("redact: {keys: [plate]}\n", HOST_LINE, tmp_path)
+    assert (found.file, found.offset) == ("/var/log/app.log", 511)
+    assert found.line == (
+        HOST_LINE.replace('"B\'X 1"', f'"{REDACTED}"').replace("77", REDACTED)
+        .replace("hunter2", REDACTED).replace("olga", "o***")
+    )  # fmt: skip
+
+
+def test_evidence_is_a_line_s_head(tmp_path: Path) -> None:
+    long = HOST_LINE.replace("org_1'", "org_1', 'text': '" + "x" * 5000 + "', 'note': 'secret'")
+    line = evidence_of("", long, tmp_path).line
+    assert len(line) == 1000
+    assert line.endswith("xx…")
+
+
+def test_evidence_survives_a_restart(tmp_path: Path) -> None:
+    found = evidence_of("", HOST_LINE, tmp_path)
+    core = Core(load_config(str(tmp_path / "sidecar.yaml"), {}))
+    store = Store.open(str(tmp_path / "state.db"))
+    core.restore(store, NOW)
+    data = f"first line\n{HOST_LINE}\n".encode()
+    chunk = Chunk(file=1, log="/var/log/app.log", format=LogFormat.AUTO, data=data, start=500)
+    store.commit(core.step(ReadBatch(chunks=[chunk]), NOW).delta)
+    again = Core(load_config(str(tmp_path / "sidecar.yaml"), {}))
+    again.restore(store, NOW)
+    assert [alert.evidence for alert in again.engine.alerts()] == [found]
+    store.close()

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from sidecar.cli.client import Client, options
-from sidecar.cli.output import Part, by_word, say, say_row, widths
+from sidecar.cli.output import Part, by_word, paint, say, say_row, widths
 
 _HEAD = ("STATE", "SEVERITY", "SINCE (UTC)", "ALERT", "KEY", "SUMMARY")
 
@@ -51,8 +51,11 @@ def alerts(
         return
     rows = [_HEAD, *map(_row, found)]
     wide = widths(rows)
-    for row in rows:
+    say_row(_HEAD, wide)
+    for alert, row in zip(found, rows[1:], strict=True):
         say_row(row, wide)
+        if tip := alert.get("evidence"):
+            say(paint(f"    {tip['file']}:{tip['offset']}: {tip['line']}", dim=True))
 
 
 def _collected(found: list[dict[str, Any]]) -> Iterable[str]:

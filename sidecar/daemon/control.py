@@ -139,4 +139,5 @@ def _alert(alert: Alert, by: Sequence[str], told: Mapping[str, Any]) -> dict[str
         "fired_at": alert.fired_at,
         "episode": alert.episode,
         "collected": told["collected"],
+        "evidence": told["evidence"],
     }

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 
 import msgspec
 
-from sidecar.rules.alert import Alert
+from sidecar.rules.alert import Alert, Evidence
 from sidecar.syntax.faults import nearest
 from sidecar.syntax.table import Reading, Table, declared, key, table
 from sidecar.syntax.tree import ListNode, Scalar
@@ -213,6 +213,7 @@ class Notice(msgspec.Struct, frozen=True):
     escalated_to: str = ""  # the severity it has elsewhere, once it left this audience
     collected: dict[str, list[str]] = {}
     ended_by: dict[str, Any] = {}
+    evidence: Evidence | None = None
 
     @classmethod
     def of(cls, alert: Alert) -> "Notice":
@@ -228,6 +229,7 @@ class Notice(msgspec.Struct, frozen=True):
             episode=alert.episode,
             collected=alert.collected,
             ended_by=alert.ended_by,
+            evidence=alert.evidence,
         )
 
 

@@ -184,13 +184,16 @@ _NO_LINE = b"\n\n"  # that no piece ends with and has it as its last line
 class Block(msgspec.Struct, gc=False):
     """Events of alike lines: labels, times and their objects' bytes.
 
-    `places`, in the chunk's data, are there where other lines stand between these.
+    `places`, in the chunk's data, are there where other lines stand between these. Else each source
+    stands behind one of `pieces`, with `gap` bytes in front of it.
     """
 
     triples: list[Triple]
     times: list[datetime]
     sources: Sequence[bytes]
     places: Sequence[int] | None = None
+    pieces: Sequence[bytes] = ()
+    gap: int = 0
 
     def tallies(self) -> dict[Triple, tuple[int, float]] | None:
         """Return how many events each triple has, and the newest one's instant.
@@ -220,9 +223,12 @@ class Block(msgspec.Struct, gc=False):
         """
         if not triples:
             return []
+        places, gap = self.places, 0
+        if places is None:
+            places, gap = list(accumulate(map(len, self.pieces))), self.gap
         return [
             (
-                start if self.places is None else start + self.places[number],
+                start + places[number] + gap * (number + 1),
                 Event(*triple, seconds_of(self.times[number]), _fields_of(self.sources[number])),
             )
             for number, triple in enumerate(self.triples)
@@ -250,9 +256,15 @@ def _by_time(triples: Sequence[Triple], times: Sequence[datetime]) -> list[Tripl
 
 
 def _block(
-    sources: Sequence[bytes], heads: Sequence[Head], places: Sequence[int] | None = None
+    sources: Sequence[bytes],
+    heads: Sequence[Head],
+    places: Sequence[int] | None = None,
+    *,
+    pieces: Sequence[bytes] = (),
+    gap: int = 0,
 ) -> Block:
-    return Block(list(map(_triple, heads)), list(map(_time, heads)), sources, places)
+    times = list(map(_time, heads))
+    return Block(list(map(_triple, heads)), times, sources, places, pieces, gap)
 
 
 Span = tuple[int, int]  # begin and end of a line in the data, without its newline
@@ -318,7 +330,9 @@ class Splitter:
         if len(lines) < LEAST or max(map(len, lines)) > MAX_LINE:
             return None
         try:
-            return _block(lines, self._objects.read(lines))
+            # The first stands behind nothing, each other one behind a line and its newline.
+            heads = self._objects.read(lines)
+            return _block(lines, heads, pieces=[b"", *lines[:-1]], gap=1)
         except NOT_JSON:
             return None
 
@@ -352,7 +366,8 @@ class Splitter:
         odd = {*misfits, *headless}
         lines = rest.count(b"\n")  # there is one behind each object, too
         if not strangers and not odd:
-            return Split(_block(objects, heads), [], lines)
+            whole = _block(objects, heads, pieces=pieces[:-1], gap=len(_CLAIM))
+            return Split(whole, [], lines)
         block, other = _Claims(data, pieces, objects, heads).without(odd, between, strangers)
         return Split(block, other, lines)
 

@@ -163,14 +163,18 @@ class Foreign(msgspec.Struct, frozen=True):
 class Parsed(msgspec.Struct):
     """What one chunk held.
 
-    `events` stand in the order of the log; `tallies` count the events of triples that the caller
-    did not want whole. `future` events lay over ten minutes ahead and took the time of reading;
+    `events` stand in the order of the log, `places` are where their lines stand: positions in the
+    file or, if `unwrapped`, as if its lines had no container's wrapping. `tallies` count the events
+    of triples that the caller did not want whole. `future` events lay over ten minutes
+    ahead and took the time of reading;
     `bad_times` events had a stamp that could not be read and took another time.
     `open_from` is the position where this log's oldest unfinished line (Docker, CRI pieces) of
     this chunk's file begins, None when every line is finished.
     """
 
     events: list[Event] = msgspec.field(default_factory=list)
+    places: list[int] = msgspec.field(default_factory=list)
+    unwrapped: bool = False
     tallies: dict[Triple, Tally] = msgspec.field(default_factory=dict)
     rejects: list[Reject] = msgspec.field(default_factory=list)
     foreign: list[Foreign] = msgspec.field(default_factory=list)

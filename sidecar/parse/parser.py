@@ -109,6 +109,7 @@ class Collector:
         parsed.lines = lines
         if not self._in_order:
             self._events.sort(key=itemgetter(0))
+        parsed.places = [place for place, _ in self._events]
         parsed.events = [event for _, event in self._events]
         parsed.tallies = {triple: tally for triple, tally in self._tallies.items() if tally.count}
         newest = [tally.last_at for tally in parsed.tallies.values()]
@@ -228,7 +229,9 @@ class Parser:
             return None
         for begin, end in split.odd:
             self._read(Line(data[begin:end], chunk.start + begin), out)
-        return out.finish(split.lines)
+        parsed = out.finish(split.lines)
+        parsed.unwrapped = bare is not None
+        return parsed
 
     def _add_block(self, data: bytes, start: int, out: Collector, *, wrapped: bool) -> Split | None:
         """Add all alike lines at once; the odd ones are left. None: some may be wrapped."""
@@ -323,6 +326,23 @@ class Parser:
         # Whatever a line quotes, its own sentence counts: else a stranger could silence it.
         record = self._patterns.find_record(text, out.prefix)
         return [] if record is None else [record]
+
+
+def line_at(chunk: Chunk, place: int, *, unwrapped: bool) -> tuple[int, bytes] | None:
+    """Return the line of `chunk` that holds one of `Parsed.places`: its position, and itself.
+
+    None where it begins in a chunk before.
+    """
+    data = chunk.data
+    at = place - chunk.start
+    if unwrapped and (bare := _bare(chunk)) is not None:
+        number = bare.count(b"\n", 0, at)  # each line there is one line here
+        at = sum(len(line) + 1 for line in data.split(b"\n")[:number])
+    if not 0 <= at < len(data):
+        return None
+    begin = data.rfind(b"\n", 0, at) + 1
+    end = data.find(b"\n", at)
+    return chunk.start + begin, data[begin : len(data) if end < 0 else end].removesuffix(b"\r")
 
 
 def _bare(chunk: Chunk) -> bytes | None:

@@ -112,7 +112,16 @@ def notice_view(notice: Notice, at: float, redactor: Redactor, fill: Fill) -> di
         "held": notice.held,
         "late_by": notice.late_by,
         "episode": notice.episode,
+        "evidence": _evidence(notice, redactor),
     }
+
+
+def _evidence(notice: Notice, redactor: Redactor) -> dict[str, Any] | None:
+    found = notice.evidence
+    if found is None:
+        return None
+    line = one_line(redactor.secrets(found.line))
+    return {"file": redactor.text(found.file), "offset": found.offset, "line": line}
 
 
 def _severity(notices: Iterable[dict[str, Any]]) -> str:

@@ -28,6 +28,14 @@ class AlertState(StrEnum):
     RESOLVED = "resolved"
 
 
+class Evidence(msgspec.Struct, frozen=True):
+    """The line that tipped an alert, redacted: its log's path, its position there, its text."""
+
+    file: str
+    offset: int
+    line: str
+
+
 class Alert(msgspec.Struct, frozen=True):
     """One rule and one label set at one moment.
 
@@ -38,7 +46,8 @@ class Alert(msgspec.Struct, frozen=True):
     event that upheld it, `ended_by` the one that ended it, both redacted. Instants in rule time:
     `since` the condition became true, `fired_at`, `ended_at`. `unseen`: it ended for want of news,
     by no fact.
-    `collected`: what the rule's `collect` asks for, redacted, by label name.
+    `collected`: what the rule's `collect` asks for, redacted, by label name. `evidence` is there
+    where the line of a log made the condition true.
     """
 
     name: str
@@ -56,6 +65,7 @@ class Alert(msgspec.Struct, frozen=True):
     unseen: bool = False
     collected: dict[str, list[str]] = {}
     ended_by: dict[str, Any] = {}
+    evidence: Evidence | None = None
 
     @property
     def severity(self) -> str:
@@ -158,6 +168,8 @@ def outside(phase: Phase) -> AlertState:
     return AlertState.PENDING if phase is Phase.PENDING else AlertState.FIRING
 
 
+# Returns the line that an event was read from, None where there is none.
+LineOf = Callable[[Event], Evidence | None]
 Redact = Callable[[Mapping[str, Any]], dict[str, Any]]
 # Digests of the values of the `same` fields in one event; empty texts where it has none.
 Identity = tuple[str, ...]
@@ -202,14 +214,16 @@ class OpenAlert(msgspec.Struct):
     instants: dict[str, tuple[float, float]] = {}
     reached: list[int] = []
     steps: str = ""
-    collected: dict[str, list[str]] = {}
+    collected: dict[str, list[str]] | None = None
     ended_by: dict[str, Any] | None = None
     identities: tuple[Identity, ...] = ()
+    evidence: Evidence | None = None
 
     def collect(self, event: Event, names: Iterable[str], redact: Redact) -> None:
         """Keep the values of these fields, redacted, each once, up to MAX_COLLECTED of a field."""
+        kept = self.collected = self.collected or {}
         for name in names:
-            values = self.collected.setdefault(label_name(name), [])
+            values = kept.setdefault(label_name(name), [])
             text = event.label(name)
             if text and len(values) < MAX_COLLECTED:
                 value = str(redact({name: text})[name])
@@ -323,8 +337,9 @@ class OpenAlert(msgspec.Struct):
             ended_at=ended_at,
             event=self.redacted_event(redact),
             unseen=unseen,
-            collected={name: list(values) for name, values in self.collected.items()},
+            collected={name: list(values) for name, values in (self.collected or {}).items()},
             ended_by={} if ended_at is None or unseen else self.ended_by or {},
+            evidence=self.evidence,
         )
 
 
@@ -333,14 +348,19 @@ _ON_TIME = 60.0
 _ENDED = frozenset({TransitionKind.RESOLVED, TransitionKind.EXPIRED, TransitionKind.CLOSED})
 
 
+def no_line(_: Event) -> None:
+    """Stand in for a LineOf where events come from no log."""
+
+
 class TransitionLog:
     """Collects transitions between two drains and numbers them.
 
-    `now` (wall clock) and `stale` belong to the step under way.
+    `now` (wall clock) and `stale` belong to the step under way, `line_of` to the chunk.
     """
 
     def __init__(self, redact: Redact) -> None:
         self.redact = redact
+        self.line_of: LineOf = no_line
         self.now = 0.0
         self.stale = False
         self.last_change = 0

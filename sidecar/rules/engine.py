@@ -8,10 +8,12 @@ from sidecar.parse.event import Event, Run, Triple
 from sidecar.rows import AlertRow, Delta, FloorsRow, Gone, MetaRow, RuleRow, RuleStateRow
 from sidecar.rules.alert import (
     Alert,
+    LineOf,
     Redact,
     Transition,
     TransitionKind,
     TransitionLog,
+    no_line,
 )
 from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.index import Index
@@ -88,15 +90,19 @@ class Engine:
         """Return whether some rule needs the events of `triple` whole; else tallies will do."""
         return self._index.wants(triple)
 
-    def observe_all(self, runs: Iterable[Run], *, read_at: float) -> None:
-        """Process events in their order, as `observe` does each.
+    def observe_all(
+        self, runs: Iterable[Run], *, read_at: float, line_of: LineOf = no_line
+    ) -> None:
+        """Process events in their order, as `observe` does each; `line_of` knows their lines.
 
         Those that only resolve, and a key that never failed, are through with one Python call.
         """
+        self._transition_log.line_of = line_of
         for triple, run in runs:
             compiled = self._index.resolved(triple)
             for event in run if compiled is None else self._keys.floors.raised(compiled, run):
                 self.observe(event, read_at=read_at)
+        self._transition_log.line_of = no_line
 
     def observe(self, event: Event, *, read_at: float) -> None:
         """Process an event that was read at wall clock `read_at`."""

@@ -185,6 +185,7 @@ class KeyState:
         alert.lay_labels(self.compiled, self.key)
         if event is not None:
             self._keep(event, alert, upholds=True)
+            alert.evidence = self.transition_log.line_of(event)
         if self.windows is not None:
             alert.value = self.compiled.value(self.windows, t)
         return alert

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from sidecar.rows import AlertRow, Delta, FloorsRow, Gone, RuleRow, RuleStateRow
-from sidecar.rules.alert import OpenAlert, Phase, Redact, outside
+from sidecar.rules.alert import Evidence, OpenAlert, Phase, Redact, outside
 from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.keys import Keys
 from sidecar.rules.keystate import KeyState
@@ -86,7 +86,8 @@ def load_state(state: KeyState, row: RuleStateRow) -> None:
 def alert_row(state: KeyState, alert: OpenAlert, redact: Redact) -> AlertRow:
     events = (alert.redacted_event(redact), alert.ended_by)
     event, ended_by = (json.dumps(one, default=str) for one in events)
-    bare = msgspec.structs.replace(alert, event={}, ended_by=None)
+    bare = msgspec.structs.replace(alert, event={}, ended_by=None, evidence=None)
+    evidence = "" if alert.evidence is None else msgspec.json.encode(alert.evidence).decode()
     due = state.alert_due(alert)
     return AlertRow(
         rule=state.compiled.rule.name,
@@ -98,6 +99,7 @@ def alert_row(state: KeyState, alert: OpenAlert, redact: Redact) -> AlertRow:
         deadline=None if due == NEVER else due,
         change=alert.change,
         packed=msgspec.msgpack.encode(PackedAlert(_VERSION, bare, event, ended_by)),
+        evidence=evidence,
     )
 
 
@@ -109,6 +111,8 @@ def load_alert(row: AlertRow) -> OpenAlert:
         raise ValueError("an open alert cannot be inactive")
     packed.alert.event = json.loads(packed.event)
     packed.alert.ended_by = json.loads(packed.ended_by)
+    if row.evidence:
+        packed.alert.evidence = msgspec.json.decode(row.evidence, type=Evidence)
     return packed.alert
 
 

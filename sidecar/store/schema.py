@@ -179,6 +179,9 @@ MIGRATIONS = (
     CREATE INDEX outbox_queue ON outbox (integration, destination, claimed_at, next_at, created)
         WHERE outcome = '';
     """,
+    """
+    ALTER TABLE alerts ADD COLUMN evidence TEXT NOT NULL DEFAULT '';
+    """,
 )
 VERSION = len(MIGRATIONS)
 

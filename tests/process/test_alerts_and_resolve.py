@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,13 +42,16 @@ class TestWithDaemon:
 
     def test_the_table_names_what_resolve_wants(self, stage: Stage) -> None:
         result = self.ask(stage, alerts)
-        head, *rows = result.output.splitlines()
+        head, *below = result.output.splitlines()
+        rows, lines = below[::2], below[1::2]
         assert result.exit_code == 0
         assert head.split() == ["STATE", "SEVERITY", "SINCE", "(UTC)", "ALERT", "KEY", "SUMMARY"]
         assert [row.split(maxsplit=6)[4:] for row in rows] == [
             ["Failing", "org_id=org_2", "Failed 3 times for org_2"],
             ["Failing", "org_id=org_1", "Failed 2 times for org_1"],
         ]
+        for org, line in zip(("org_2", "org_1"), lines, strict=True):
+            assert re.match(r"    \S+app\.log:\d+: .*" + org, line)
 
     def test_collected_ids_come_one_a_line(self, stage: Stage) -> None:
         result = self.ask(stage, alerts, "--ids")
