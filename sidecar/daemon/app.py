@@ -161,6 +161,7 @@ class Daemon:
             clock=self.clock,
             report=self.telemetry.attempted,
             jitter=random.random,
+            again=self.telemetry.sent_again,
         )
 
     def _make_pump(self, core: Core) -> Pump:

@@ -18,6 +18,7 @@ from sidecar.core import Core, Step
 from sidecar.daemon.pacing import SPACING_SECONDS, CrashGuard, Rests, Slice
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.deliver.worker import Destination
+from sidecar.notify.model import Notification
 from sidecar.parse.event import Chunk, Parsed
 from sidecar.read.follower import Follower
 from sidecar.rows import WITHDRAWN, Delta, MetaRow, OutboxRow
@@ -363,6 +364,9 @@ class StoredOutbox:
                 room[row.integration] = left - 1
                 rows.append(replace(new, claimed_at=now))
         return rows, void
+
+    async def standing(self, to: Destination, now: float) -> list[Notification]:
+        return await self._in_thread(lambda: self._pump.core.notifier.standing(to, now))
 
     async def pauses(self, now: float) -> Mapping[Destination, float]:
         try:

@@ -25,9 +25,9 @@ from sidecar.config.settings import Config
 from sidecar.core import Core, Step
 from sidecar.daemon.selfwatch import Problem, SelfWatch, Subject
 from sidecar.deliver.retry import Dead
-from sidecar.deliver.worker import Attempt
+from sidecar.deliver.worker import Attempt, Destination
 from sidecar.parse.event import Event, Foreign, Reject
-from sidecar.receivers.base import Failed, Sent, Verdict
+from sidecar.receivers.base import Failed, Outcome, Sent, Verdict
 from sidecar.redact import Redactor
 from sidecar.rows import OutboxRow
 from sidecar.store.schema import StoreUnavailable
@@ -57,6 +57,7 @@ class Telemetry:
         self.backlog = OutboxBacklog(pending=0, oldest=None)  # the outbox table, as last looked at
         self.metrics.outbox_pending.set_function(lambda: self.backlog.pending)
         self.metrics.outbox_oldest.set_function(lambda: _age(self.backlog.oldest, clock()))
+        self._not_kept_alive: set[Destination] = set()
         self._problems: frozenset[str] = frozenset()
         self._logs: set[str] = set()
         self._seen: Counter[tuple[str, str]] = Counter()
@@ -174,6 +175,19 @@ class Telemetry:
                         Problem.DESTINATION_DEAD, subject, attempt.ended,
                         reason=outcome.kind.value, detail=outcome.detail,
                     )  # fmt: skip
+
+    def sent_again(self, to: Destination, outcome: Outcome) -> None:
+        """Log when a destination cannot be sent again what fires, and when it can once more."""
+        failing = isinstance(outcome, Failed)
+        if failing == (to in self._not_kept_alive):
+            return
+        where = {"integration": to[0], "destination": self._redactor.text(to[1])}
+        if isinstance(outcome, Failed):
+            self._not_kept_alive.add(to)
+            _log.warning("keep_alive_failed", detail=outcome.detail, **where)
+        else:
+            self._not_kept_alive.discard(to)
+            _log.info("keep_alive_again", **where)
 
     def _read(self, batch: ReadBatch, step: Step, core: Core, now: float) -> None:
         metrics = self.metrics

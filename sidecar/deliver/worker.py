@@ -3,7 +3,15 @@
 import asyncio
 import heapq
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -28,6 +36,7 @@ from sidecar.receivers.base import (
     FailureKind,
     Outcome,
     Send,
+    Sent,
     Verdict,
     unexpected,
 )
@@ -73,11 +82,18 @@ def delivery_of(
         told = msgspec.json.decode(row.payload, type=Notification)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return Failed(FailureKind.OTHER, Verdict.DEAD, "the stored message cannot be read")
+    return delivery_to(told, receivers, kinds)
+
+
+def delivery_to(
+    told: Notification, receivers: Mapping[str, Receiver], kinds: Mapping[str, AnyKind]
+) -> Delivery | Failed:
+    """Return how `told` is to be delivered, or why it cannot be."""
     kind = kinds.get(told.integration)
     if kind is None:
         detail = "this version has no receivers of its kind"
         return Failed(FailureKind.DESTINATION, Verdict.DEAD, detail)
-    receiver = receivers.get(row.receiver) or Receiver(name=row.receiver)
+    receiver = receivers.get(told.receiver) or Receiver(name=told.receiver)
     configs = receiver.configs.get(kind.name, ())
     for config in (*configs[told.index :], *configs):
         if told.destination in config.destinations():
@@ -106,6 +122,10 @@ class Outbox(Protocol):
         Until an outcome is on disk its queue sends nothing more, so that a crash repeats one
         message at most.
         """
+        ...
+
+    async def standing(self, to: Destination, now: float) -> list[Notification]:
+        """Return what a destination was told that fires, and that still does."""
         ...
 
     async def pauses(self, now: float) -> Mapping[Destination, float]:
@@ -145,7 +165,8 @@ class Worker:
     """Sends what is due, one message at a time to each destination.
 
     A row is claimed in the table while an attempt is under way, and only then: after a crash no
-    other is in doubt. `report` is called after each attempt; `jitter` returns a number in [0, 1).
+    other is in doubt. `report` is called after each attempt, `again` each time that a
+    destination was sent again what fires; `jitter` returns a number in [0, 1).
 
         worker = Worker(receivers, renderer, outbox, kinds=KINDS, ...)
         async with connected(connections(KINDS)) as senders:
@@ -162,6 +183,7 @@ class Worker:
         clock: Clock,
         report: Callable[[Attempt], None],
         jitter: Callable[[], float],
+        again: Callable[[Destination, Outcome], None] = lambda *_: None,
         look_every: float = LOOK_EVERY,
     ) -> None:
         self._receivers = receivers
@@ -171,10 +193,12 @@ class Worker:
         self._clock = clock
         self._report = report
         self._jitter = jitter
+        self._again = again
         self._look_every = look_every
         self._started = clock.monotonic()
         self._queues: dict[Destination, SendQueue] = {}
         self._tasks: dict[Destination, asyncio.Task[None]] = {}
+        self._alive_at: dict[Destination, float] = {}  # when what fires is to be sent again
         self._offered: list[OutboxRow] = []
         self._looks: list[float] = [0.0]
         self._looked_at = 0.0
@@ -254,6 +278,7 @@ class Worker:
         while self._looks and self._looks[0] <= now:
             heapq.heappop(self._looks)
         self._drop_idle_queues(now)
+        self._keep_alive(now)
         waits = {key: seconds for key in self._queues if (seconds := self._seconds(key))}
         for row in await self._outbox.claim(
             self._clock.now(), {*waits, *self._tasks}, self._room()
@@ -303,7 +328,10 @@ class Worker:
 
     def _start(self, row: OutboxRow) -> None:
         key = _key(row)
-        self._tasks[key] = task = self._group.create_task(self._send(self._queue(key), row))
+        self._run(key, self._send(self._queue(key), row))
+
+    def _run(self, key: Destination, sending: Coroutine[Any, Any, None]) -> None:
+        self._tasks[key] = task = self._group.create_task(sending)
         task.add_done_callback(lambda _: self._sent(key))
 
     def _sent(self, key: Destination) -> None:
@@ -311,6 +339,31 @@ class Worker:
         self._look_in(0.0)
         if not self._tasks:
             self._idle.set()
+
+    def _keep_alive(self, now: float) -> None:
+        """Send again what fires to those for whom it would else end, where that is due.
+
+        In the place of a message, so that none about an end is overtaken.
+        """
+        all_ = (pair for one in self._receivers.values() for pair in one.configs.items())
+        forgetful = ((k, c) for k, configs in all_ for c in configs if c.again_after())
+        for kind, config in forgetful:
+            seconds = config.again_after()
+            for key in ((kind, name) for name in config.destinations()):
+                if self._alive_at.get(key, now) <= now and key not in self._tasks:
+                    self._alive_at[key] = now + seconds
+                    self._look_in(seconds)
+                    self._run(key, self._send_again(key))
+
+    async def _send_again(self, key: Destination) -> None:
+        """Send what stands; nothing is recorded of it, the next time makes good what fails."""
+        outcome: Outcome = Sent()
+        for told in await self._outbox.standing(key, self._clock.now()):
+            delivery = delivery_to(told, self._receivers, self._kinds)
+            outcome, _ = await self._sent_as(delivery, plain=False)
+            if isinstance(outcome, Failed):
+                break
+        self._again(key, outcome)
 
     async def _send(self, queue: SendQueue, row: OutboxRow) -> None:
         """Make an attempt, and another one as plain text where that is to follow at once."""
@@ -356,12 +409,17 @@ class Worker:
         """
         if (expired := expire(row, now)) is not None:
             return expired, None
+        return await self._sent_as(delivery, plain=row.plain)
+
+    async def _sent_as(
+        self, delivery: Delivery | Failed, *, plain: bool
+    ) -> tuple[Outcome, str | None]:
         if isinstance(delivery, Failed):
             return delivery, None
         kind, config, told = delivery.kind, delivery.config, delivery.notification
         try:
             rendering = self._renderer.rendering(told)
-            rendered = kind.render(config, rendering, plain=row.plain)
+            rendered = kind.render(config, rendering, plain=plain)
             sent = await self._senders[kind.name](config, rendered.payload, told)
         except Exception as error:  # noqa: BLE001 - see above
             return unexpected(error), None

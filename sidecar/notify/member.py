@@ -142,6 +142,11 @@ def accepted(member: Member, said: Said) -> Member | None:
     return replace(member, open=fires, fired=max(0, member.fired - said.fired))
 
 
+def stands(member: Member) -> bool:
+    """Tell whether it fires and its receiver knows; not while a late digest is to say so."""
+    return member.open and member.stage is Stage.FIRING and (member.unsent or not member.waiting)
+
+
 def said_of(member: Member) -> Said:
     """Return what a message made now says of the member."""
     alert = member.alert

@@ -1,14 +1,14 @@
 """What each destination of a receiver is told by one flush, as rows of the outbox."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 
 import msgspec
 
 from sidecar.notify.group import Destination, Group, GroupKind
-from sidecar.notify.member import Ident, Member, Stage, said_of
+from sidecar.notify.member import Ident, Member, Stage, said_of, stands
 from sidecar.notify.model import (
     Notice,
     NoticeStatus,
@@ -102,6 +102,16 @@ class Writer:
             change=max(change, group.told.change if group.told else 0),
             said=list(map(said_of, told.listed)),
         )
+
+    def standing(self, group: Group, now: float) -> Iterator[Notification]:
+        """Yield what the group's destination knows to fire, for who forgets what is not repeated.
+
+        It is no news: nothing is noted of it.
+        """
+        members = [member for member in group.members.values() if stands(member)]
+        for start in range(0, len(members), MAX_NOTICES):
+            some = Draft(tuple(members[start : start + MAX_NOTICES]), (), ())
+            yield self.notification(group, some, Reason.REPEAT, now)
 
     def _names(self, members: Iterable[Member]) -> list[str]:
         names = dict.fromkeys(member.alert.name for member in members)

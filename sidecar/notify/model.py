@@ -48,6 +48,10 @@ class ReceiverConfig(Table, ABC):
     def destinations(self) -> tuple[str, ...]:
         """Return whom it tells, each by a name that is logged, stored and shown: never a secret."""
 
+    def again_after(self) -> float:
+        """Return after how many seconds it has to hear again of what fires; 0.0: it remembers."""
+        return 0.0
+
     @classmethod
     def check_global(cls, table: Table, reading: Reading) -> None:
         """Report what is wrong between the keys of `global` that this kind has there."""
@@ -82,7 +86,7 @@ class Receiver(Table):
         if near := get_close_matches(stem, kinds, n=1):
             return f"did you mean `{near[0]}{_SECTION}`?"
         listed = ", ".join(f"{kind}{_SECTION}" for kind in sorted(kinds))
-        return f"there are {listed}"
+        return f"there are {listed}; an Alertmanager reaches the rest"
 
 
 EVERY_LABEL = "..."

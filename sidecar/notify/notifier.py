@@ -410,6 +410,12 @@ class Notifier:
                 self._note(group, Reason.EXPIRED, [member], ())
                 self._groups.put(group, (said.name, said.key), None)
 
+    def standing(self, to: tuple[str, str], now: float) -> list[Notification]:
+        """Return what a destination (kind and name) was told that fires, and that still does."""
+        groups = (g for g in self._groups.by_id.values() if g.kind is GroupKind.ROUTE)
+        asked = [group for group in groups if (group.to.integration, group.to.name) == to]
+        return [one for group in asked for one in self._writer.standing(group, now)]
+
     def next_deadline(self) -> float | None:
         """Return the wall clock at which the next group is due, or None while none is."""
         return self._groups.next_due()

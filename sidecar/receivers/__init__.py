@@ -7,13 +7,14 @@ kind is a folder with a `Kind`, and one entry here.
 
 from collections.abc import Iterable
 
+from sidecar.receivers.alertmanager import ALERTMANAGER
 from sidecar.receivers.base import AnyKind
 from sidecar.receivers.email import EMAIL
 from sidecar.receivers.pagerduty import PAGERDUTY
 from sidecar.receivers.slack import SLACK
 from sidecar.receivers.webhook import WEBHOOK
 
-KINDS: tuple[AnyKind, ...] = (SLACK, EMAIL, PAGERDUTY, WEBHOOK)
+KINDS: tuple[AnyKind, ...] = (SLACK, EMAIL, PAGERDUTY, WEBHOOK, ALERTMANAGER)
 
 
 def shipped_templates(kinds: Iterable[AnyKind] = KINDS) -> dict[str, str]:

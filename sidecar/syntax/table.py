@@ -22,7 +22,7 @@ Schema = dict[str, Any]
 # Keys that a later version brings. To accept them in silence would promise what nobody does.
 LATER = frozenset([
     "directory", "heartbeat", "inhibit_rules", "time_intervals", "mute_time_intervals",
-    "active_time_intervals", "alertmanager_configs",
+    "active_time_intervals",
 ])  # fmt: skip
 NO_SECRET = Secret("http://stand-in.invalid")
 VARIABLE: Schema = {"type": "string", "pattern": r"\$\{"}

@@ -29,6 +29,7 @@ BEYOND = {
     "names that must be unique, or defined elsewhere": """
         alert-name-twice-across-files alert-name-twice group-twice metric-twice pattern-twice
         receiver-twice source-twice label-also-in-by webhook-two-urls-of-one-name
+        alertmanager-two-of-one-name
         unknown-receiver unknown-receiver-nothing-near two-template-files-of-one-name""",
     "what stands in other files, or in the environment": """
         no-rule-file-matches rule-file-does-not-exist rule-file-itself-faulty ca-file-missing

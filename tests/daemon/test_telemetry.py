@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from structlog.testing import capture_logs
 
 from sidecar.batch import (
     BytesLost,
@@ -21,6 +22,7 @@ from sidecar.batch import (
 from sidecar.config.load import load_config
 from sidecar.core import NOTHING_STORED, Core
 from sidecar.daemon.telemetry import Telemetry
+from sidecar.receivers.base import Failed, FailureKind, Sent, Verdict
 from sidecar.web.metrics import render_registry
 from support.read import Reader
 
@@ -140,3 +142,19 @@ def test_what_happens_to_a_log_is_counted(
 
 def test_every_kind_of_event_is_among_these() -> None:
     assert {type(event) for event, *_ in EVENTS} == set(get_args(LogEvent))
+
+
+def test_a_destination_that_cannot_be_sent_again_what_fires_is_logged_once(tmp_path: Path) -> None:
+    (tmp_path / "sidecar.yaml").write_text(CONFIG)
+    (tmp_path / "none.rules.yaml").write_text("groups: []\n")
+    telemetry = Telemetry(load_config(str(tmp_path / "sidecar.yaml"), {}), lambda: NOW)
+    down = Failed(FailureKind.CONNECT, Verdict.RETRY, "am-1: connection refused")
+    with capture_logs() as logged:
+        for outcome in (Sent(), down, down, Sent(), Sent()):
+            telemetry.sent_again(("alertmanager", "am"), outcome)
+    where = {"integration": "alertmanager", "destination": "am"}
+    failed = {"detail": "am-1: connection refused", "log_level": "warning", **where}
+    assert logged == [
+        {"event": "keep_alive_failed", **failed},
+        {"event": "keep_alive_again", "log_level": "info", **where},
+    ]

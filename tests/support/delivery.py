@@ -11,7 +11,7 @@ import httpx
 import msgspec
 
 from sidecar.deliver.worker import Attempt, Destination, Worker, connected
-from sidecar.notify.model import Rate, Receiver
+from sidecar.notify.model import Notification, Rate, Receiver
 from sidecar.receivers.base import Rendered
 from sidecar.receivers.email import EMAIL
 from sidecar.receivers.email.config import EmailConfig
@@ -85,6 +85,7 @@ class MemoryOutbox:
         self.saves: list[list[OutboxRow]] = []
         self.looks = 0
         self.asked: dict[Destination, float] = {}
+        self.stands: list[Notification] = []
 
     async def claim(
         self, now: float, busy: Collection[Destination], room: Mapping[str, int]
@@ -106,6 +107,10 @@ class MemoryOutbox:
         if rows:
             await self.save(rows)
         return rows
+
+    async def standing(self, to: Destination, now: float) -> list[Notification]:
+        del now
+        return [one for one in self.stands if (one.integration, one.destination) == to]
 
     async def pauses(self, now: float) -> Mapping[Destination, float]:
         del now

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sidecar.receivers.alertmanager import ALERTMANAGER
 from sidecar.receivers.base import AnyKind, FailureKind, Verdict
 from sidecar.receivers.email import EMAIL
 from sidecar.receivers.pagerduty import PAGERDUTY
@@ -112,6 +113,21 @@ CASES = {
                 (("RCPT", "550 5.1.1 unknown"), FailureKind.DESTINATION, Verdict.PARK),
                 (("AUTH", "535 5.7.8 no", "535 5.7.8 no"), FailureKind.AUTH, Verdict.PARK),
                 (("END", "554 5.7.1 spam"), FailureKind.PAYLOAD, Verdict.PARK),
+            ),
+        ),
+        Case(
+            ALERTMANAGER,
+            f"{{{{urls: ['http://127.0.0.1:{{port}}'], credentials: {SECRET}-bearer, name: am}}}}",
+            "",
+            (f"{SECRET}-bearer",),
+            Web,
+            (
+                (Answer(503), FailureKind.SERVER_ERROR, Verdict.RETRY),
+                (Answer(429), FailureKind.RATE_LIMITED, Verdict.RETRY),
+                (Answer(ending=Ending.DROP), FailureKind.CONNECTION_LOST, Verdict.RETRY),
+                (Answer(body="<!DOCTYPE html><p>Log in"), FailureKind.OTHER, Verdict.RETRY),
+                (Answer(401), FailureKind.AUTH, Verdict.PARK),
+                (Answer(400), FailureKind.PAYLOAD, Verdict.PARK),
             ),
         ),
         Case(

@@ -1,0 +1,79 @@
+"""Posts alerts to every member of a cluster; one that takes them is enough."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from urllib.parse import urlsplit
+
+import httpx
+
+from sidecar.notify.model import Notification
+from sidecar.receivers.alertmanager.config import VALID_FOR, AlertmanagerConfig
+from sidecar.receivers.alertmanager.message import Alerts
+from sidecar.receivers.base import (
+    Failed,
+    Outcome,
+    Send,
+    Sent,
+    Verdict,
+    rfc3339,
+    scrub,
+    with_new_secret,
+)
+from sidecar.receivers.http import client, post
+
+_PATH = "/api/v2/alerts"
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[Send[AlertmanagerConfig, Alerts]]:
+    """Give a sender whose connections are kept until the end of the block."""
+    async with client() as made:
+        yield partial(send, made)
+
+
+async def send(
+    client: httpx.AsyncClient, config: AlertmanagerConfig, alerts: Alerts, told: Notification, /
+) -> Outcome:
+    """Post to all members at once: accepted if one of them accepts.
+
+    A member that missed it hears by the next round of what still fires; of an end, because what
+    is not sent again ends there by itself.
+    """
+    del told  # all of it is in the alerts
+    until = {"endsAt": rfc3339(time.time() + VALID_FOR * config.keep_alive)}
+    body = json.dumps([until | alert for alert in alerts]).encode()
+    posts = (_post(client, config, url, body) for url in config.urls)
+    return _together(config.urls, await asyncio.gather(*posts))
+
+
+async def _post(
+    client: httpx.AsyncClient, config: AlertmanagerConfig, url: str, body: bytes
+) -> Outcome:
+    async def attempt() -> Outcome:
+        secret = config.credentials
+        headers = {"Authorization": f"Bearer {secret.reveal()}"} if secret else {}
+        return await post(client, url.rstrip("/") + _PATH, body, headers=headers)
+
+    return await with_new_secret(attempt, config.credentials)
+
+
+def _together(urls: tuple[str, ...], outcomes: list[Outcome]) -> Outcome:
+    """Return what the members' answers come to; of failures the one that passes by itself."""
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+    if len(failures) < len(outcomes):
+        return Sent()
+    told = (
+        f"{urlsplit(url).hostname}: {one.detail}" for url, one in zip(urls, failures, strict=True)
+    )
+    first = min(failures, key=lambda failed: failed.verdict is not Verdict.RETRY)
+    return Failed(
+        first.kind,
+        first.verdict,
+        scrub("; ".join(told)),
+        retry_after=min((f.retry_after for f in failures if f.retry_after), default=None),
+        ambiguous=any(failed.ambiguous for failed in failures),
+    )
