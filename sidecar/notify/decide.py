@@ -32,8 +32,8 @@ def decide(group: Group, now: float, cooldown_end: CooldownEnd) -> Choice:
     unsent = [member for member in members if member.unsent]
     if group.kind is not GroupKind.ROUTE:
         return _digest(group.kind, unsent)
-    held = tuple(member for member in unsent if cooldown_end(member) > now)
-    tell = tuple(member for member in unsent if cooldown_end(member) <= now)
+    held = tuple(member for member in unsent if _free_from(member, cooldown_end) > now)
+    tell = tuple(member for member in unsent if _free_from(member, cooldown_end) <= now)
     if tell:
         return Choice(_reason(group, tell), tell, held)
     going_on = [member for member in members if _goes_on(member)]
@@ -69,7 +69,10 @@ def _reason(group: Group, tell: Sequence[Member]) -> Reason:
 
 
 def _reason_of_firing(group: Group, tell: Sequence[Member]) -> Reason:
-    firing = [member for member in tell if member.status is NoticeStatus.FIRING]
+    told = [member for member in tell if member.status is NoticeStatus.FIRING]
+    firing = [member for member in told if not member.only_grew]
+    if not firing:
+        return Reason.GREW
     if all(member.escalated_here and member.open for member in firing):
         return Reason.ESCALATED
     known = any(member.open for member in group.members.values())
@@ -116,11 +119,16 @@ def next_flush(group: Group, cooldown_end: CooldownEnd) -> float | None:
     news = [member for member in members if member.unsent]
     if group.kind is not GroupKind.ROUTE:
         return earliest if news else None
-    waits = [max(cooldown_end(member), earliest) for member in news]
+    waits = [max(_free_from(member, cooldown_end), earliest) for member in news]
     going_on = [cooldown_end(member) for member in members if _goes_on(member)]
     if going_on:
         waits.append(max(repeat_due(group), min(going_on)))
     return min(waits, default=None)
+
+
+def _free_from(member: Member, cooldown_end: CooldownEnd) -> float:
+    """Return until when a cooldown holds the member's news back; growth is held by none."""
+    return 0.0 if member.only_grew else cooldown_end(member)
 
 
 def flush_for_repeat(group: Group) -> float | None:

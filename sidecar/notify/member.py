@@ -29,7 +29,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     `change` numbers its last change here. `open`: the receiver was told that it fires. `unsent`:
     there is something to tell of it. `waiting`: at a flush that told others it was held back or
     found no room, so that the group's told number no longer speaks for it. `fired` counts the
-    unsent firings, `escalated_here` says that it escalated inside this group since.
+    unsent firings, `escalated_here` says that it escalated inside this group since, `grew` that
+    its tenth, hundredth … event came.
     """
 
     alert: Alert
@@ -42,6 +43,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     escalated_here: bool = msgspec.field(default=False, name="rose")  # same
     escalated_to: str = ""
     late_by: float = 0.0
+    grew: bool = False
 
     @property
     def ident(self) -> Ident:
@@ -64,6 +66,12 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
         return self.open and self.stage is Stage.ENDED
 
     @property
+    def only_grew(self) -> bool:
+        """Whether it was told that it fires, and growth is all there is to tell."""
+        fires = self.open and self.stage is Stage.FIRING
+        return fires and self.grew and not self.fired and not self.escalated_here
+
+    @property
     def held(self) -> int:
         """Firings that no message told, beyond the one that its notice tells."""
         return self.fired if self.open else max(0, self.fired - 1)
@@ -80,6 +88,7 @@ def fired(member: Member | None, transition: Transition) -> Member:
         fired=member.fired + 1,
         escalated_here=False,
         escalated_to="",
+        grew=False,
     )
 
 
@@ -89,6 +98,14 @@ def risen(member: Member | None, transition: Transition) -> Member:
         return fired(None, transition)
     changed = _changed(member, transition, transition.alert)
     return replace(changed, stage=Stage.FIRING, escalated_here=True, escalated_to="")
+
+
+def grown(member: Member, transition: Transition) -> Member:
+    """Return it with what there is of it by now; where it has left or ended it stays as it is."""
+    alert = replace(transition.alert, labels=member.alert.labels)
+    if member.stage is not Stage.FIRING:
+        return member
+    return replace(member, alert=alert, change=alert.change, unsent=True, grew=True)
 
 
 def left(member: Member, transition: Transition) -> Member:
@@ -128,6 +145,7 @@ def sent(member: Member) -> Member | None:
         fired=0,
         escalated_here=False,
         late_by=0.0,
+        grew=False,
     )
 
 
@@ -139,7 +157,9 @@ def accepted(member: Member, said: Said) -> Member | None:
     if member.change == said.change:
         return sent(member)
     fires = said.status in (NoticeStatus.FIRING, NoticeStatus.ESCALATED)
-    return replace(member, open=fires, fired=max(0, member.fired - said.fired))
+    rose = member.escalated_here and said.severity != member.alert.severity
+    fired = max(0, member.fired - said.fired)
+    return replace(member, open=fires, fired=fired, escalated_here=rose)
 
 
 def stands(member: Member) -> bool:

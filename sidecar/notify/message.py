@@ -127,6 +127,7 @@ class Writer:
             held=member.held,
             late_by=member.late_by,
             escalated_to=member.escalated_to,
+            grew=member.only_grew,
         )
 
     def _now(self, member: Member) -> Alert:
@@ -140,6 +141,8 @@ class Writer:
             event=now.event,
             collected=now.collected,
             annotations=now.annotations,
+            times=now.times,
+            seen_at=now.seen_at,
         )
 
     def _labels(self, labels: dict[str, str]) -> dict[str, str]:

@@ -177,6 +177,7 @@ class Reason(StrEnum):
     FIRED_AND_RESOLVED = "fired and resolved"
     UNSEEN = "alerts no longer seen"
     ESCALATED = "alerts escalated"
+    GREW = "grew"
     REPEAT = "repeat interval elapsed"
     LATE_DIGEST = "late digest"
     RULE_CHANGED = "rule changed"
@@ -218,6 +219,9 @@ class Notice(msgspec.Struct, frozen=True):
     collected: dict[str, list[str]] = {}
     ended_by: dict[str, Any] = {}
     evidence: Evidence | None = None
+    times: int = 0  # how many events upheld it, the last at `seen_at`
+    seen_at: float | None = None
+    grew: bool = False  # it was told before; what is new is how many events there are by now
 
     @classmethod
     def of(cls, alert: Alert) -> "Notice":
@@ -234,6 +238,8 @@ class Notice(msgspec.Struct, frozen=True):
             collected=alert.collected,
             ended_by=alert.ended_by,
             evidence=alert.evidence,
+            times=alert.times,
+            seen_at=alert.seen_at,
         )
 
 

@@ -25,6 +25,7 @@ from sidecar.notify.member import (
     Stage,
     ended,
     fired,
+    grown,
     left,
     risen,
     said_of,
@@ -73,6 +74,8 @@ class Grouper:
                 self._fire(transition, ident, now)
             case TransitionKind.ESCALATED:
                 self._escalate(transition, ident, now)
+            case TransitionKind.GREW:
+                self._grow(transition, ident, now)
             case TransitionKind.RESOLVED | TransitionKind.EXPIRED:
                 self._resolve(transition, ident, now)
             case TransitionKind.CLOSED:
@@ -122,6 +125,15 @@ class Grouper:
                 self._tell_late(group, ident, lambda member: risen(member, transition), now)
             else:
                 self._file(group, ident, risen(self._known(group, ident), transition), now)
+
+    def _grow(self, transition: Transition, ident: Ident, now: float) -> None:
+        """Tell those who know that it fires of how many events there are by now.
+
+        What is late says so itself when its digest is told.
+        """
+        for group in () if transition.stale else self._open_places(ident):
+            if self._late_digest_with(group, ident) is None:
+                self._file(group, ident, grown(group.members[ident], transition), now)
 
     def _known(self, group: Group, ident: Ident) -> Member | None:
         """Return the alert as it stands in the group; what a late digest was to say is said here.

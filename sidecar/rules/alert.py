@@ -47,7 +47,8 @@ class Alert(msgspec.Struct, frozen=True):
     `since` the condition became true, `fired_at`, `ended_at`. `unseen`: it ended for want of news,
     by no fact.
     `collected`: what the rule's `collect` asks for, redacted, by label name. `evidence` is there
-    where the line of a log made the condition true.
+    where the line of a log made the condition true. `times`: how many events upheld it, the last
+    at `seen_at`.
     """
 
     name: str
@@ -66,6 +67,8 @@ class Alert(msgspec.Struct, frozen=True):
     collected: dict[str, list[str]] = {}
     ended_by: dict[str, Any] = {}
     evidence: Evidence | None = None
+    times: int = 0
+    seen_at: float | None = None
 
     @property
     def severity(self) -> str:
@@ -73,12 +76,13 @@ class Alert(msgspec.Struct, frozen=True):
 
 
 class TransitionKind(StrEnum):
-    """What happened. EXPIRED: it is no longer seen, which is all that can be said of its end;
-    CLOSED: the rule changed or went away.
+    """What happened. GREW: ten, a hundred, a thousand … events have upheld it; EXPIRED: it is no
+    longer seen, which is all that can be said of its end; CLOSED: the rule changed or went away.
     """
 
     FIRED = "fired"
     ESCALATED = "escalated"
+    GREW = "grew"
     RESOLVED = "resolved"
     EXPIRED = "expired"
     CLOSED = "closed"
@@ -212,12 +216,14 @@ class OpenAlert(msgspec.Struct):
     event: dict[str, Any] = {}
     sealed: bool = True
     instants: dict[str, tuple[float, float]] = {}
-    reached: list[int] = []
+    reached: tuple[int, ...] = ()
     steps: str = ""
     collected: dict[str, list[str]] | None = None
     ended_by: dict[str, Any] | None = None
     identities: tuple[Identity, ...] = ()
     evidence: Evidence | None = None
+    times: int = 0
+    seen_at: float | None = None
 
     def collect(self, event: Event, names: Iterable[str], redact: Redact) -> None:
         """Keep the values of these fields, redacted, each once, up to MAX_COLLECTED of a field."""
@@ -234,7 +240,15 @@ class OpenAlert(msgspec.Struct):
         """Remember `event` as the last one that upheld this alert, and the instants in it."""
         self.event, self.sealed = event.fields, False
         self.ended_by = None
+        self.times += 1
+        self.seen_at = event.at if self.seen_at is None else max(self.seen_at, event.at)
         self._note_instants(event, compiled)
+
+    @property
+    def has_grown(self) -> bool:
+        """Whether with its last event it fires for the tenth, hundredth, thousandth … time."""
+        count = self.times
+        return self.fired_at is not None and not count % 10 and str(count).strip("0") == "1"
 
     def note_end(self, event: Event, compiled: CompiledRule, redact: Redact) -> None:
         """Remember `event` as one by which the alert may end; what it was about stays known."""
@@ -340,6 +354,8 @@ class OpenAlert(msgspec.Struct):
             collected={name: list(values) for name, values in (self.collected or {}).items()},
             ended_by={} if ended_at is None or unseen else self.ended_by or {},
             evidence=self.evidence,
+            times=self.times,
+            seen_at=self.seen_at,
         )
 
 

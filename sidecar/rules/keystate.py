@@ -8,7 +8,15 @@ import hashlib
 from typing import Any
 
 from sidecar.parse.event import Event, as_number, instant
-from sidecar.rules.alert import ENDING, TABLE, OpenAlert, Phase, TransitionLog, Trigger
+from sidecar.rules.alert import (
+    ENDING,
+    TABLE,
+    OpenAlert,
+    Phase,
+    TransitionKind,
+    TransitionLog,
+    Trigger,
+)
 from sidecar.rules.compiled import DEFAULT_SPAN, CompiledRule, Samples, Windows
 from sidecar.rules.rule import End, Key
 from sidecar.rules.windows import LONG_AGO, NEVER, is_earlier, second_after
@@ -82,8 +90,12 @@ class KeyState:
             return
         self.clock = t
         self._add(event.at, samples)
+        before = 0 if self.alert is None else self.alert.times
         self._note_event(event)
         self.judge(t, event)
+        if self.alert is not None and 0 < before < self.alert.times and self.alert.has_grown:
+            name = self.compiled.rule.name
+            self.transition_log.write(TransitionKind.GREW, name, self.key, self.alert, t)
 
     def resolve(self, event: Event) -> None:
         """Process an event that ends the alert and drops the samples up to its own time.
@@ -210,7 +222,7 @@ class KeyState:
         """Lay a step over the alert; one that changes no label is told to nobody."""
         before = alert.labels
         self.transition_log.count_open(alert, -1)
-        alert.reached.append(place)
+        alert.reached = (*alert.reached, place)
         alert.lay_labels(self.compiled, self.key)
         self.transition_log.count_open(alert, 1)
         self.clock = max(self.clock, t)

@@ -204,7 +204,7 @@ def _restore_alert(kept: Mapping[str, CompiledRule], keys: Keys, row: AlertRow) 
         return False
     if alert.steps != compiled.steps_digest:
         # Steps were edited: their places mean something else now. Reached ones are reached anew.
-        alert.reached, alert.steps = [], compiled.steps_digest
+        alert.reached, alert.steps = (), compiled.steps_digest
     state.alert, state.stored_alert = alert, True
     return True
 

@@ -642,6 +642,18 @@ def test_an_event_that_clears_a_state_hides_nothing_of_what_it_ends() -> None:
     assert "paid" not in ended.event
 
 
+def test_an_alert_grows_with_its_tenth_hundredth_and_thousandth_event() -> None:
+    bench = Bench(rule("count() >= 3", resolve=['status="paid"']))
+    for count in range(1, 1103):
+        bench.see(n(count, 1))
+        if count in (7, 50):
+            bench.restart()
+    grew = [(one.alert.times, one.at) for one in bench.all if one.kind.value == "grew"]
+    assert grew == [(10, 12), (100, 102), (1000, 1002)]
+    (alert,) = bench.engine.alerts()
+    assert (alert.times, alert.seen_at) == (1100, 1102)
+
+
 def test_the_end_by_a_window_that_runs_out_says_what_was_left() -> None:
     bench = Bench(rule("count() > 5"))
     bench.see(*[n(at, 1) for at in range(0, 200, 10)])

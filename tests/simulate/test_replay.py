@@ -1,6 +1,7 @@
 """Replays of the samples through the shipped configuration, against their known truth."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -110,7 +111,7 @@ def test_every_firing_is_told_once_at_its_severity(ours: Config) -> None:
     first = Counter(
         (row.alert, row.labels.get("org_id", ""), row.severity)
         for row in rows
-        if row.state == "firing" and row.reason != "repeat interval elapsed"
+        if row.state == "firing" and row.reason not in ("repeat interval elapsed", "grew")
     )
     assert {one: count for one, count in first.items() if count > 1} == {}
 
@@ -249,7 +250,8 @@ def stepped(config_: Config, name: str) -> list[str]:
         while (due := core.next_deadline()) is not None and due <= at:
             step(_read(), due)
         step(_read(*lines), at)
-    return [row.payload for row in sent]
+    # A replay knows no line that tipped an alert: it keeps events, not chunks.
+    return [re.sub(r'"evidence":\{.*?[^\\]"\},', '"evidence":null,', row.payload) for row in sent]
 
 
 def test_the_daemons_own_step_sends_the_very_same_messages(ours: Config) -> None:

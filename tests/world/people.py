@@ -101,7 +101,7 @@ class People:
 
 
 _OPEN = ("firing", "escalated")
-_NAMED = ("repeat interval elapsed",)
+_NAMED = ("repeat interval elapsed", "grew")
 
 
 def _same(one: Said, other: Said) -> bool:

@@ -164,7 +164,7 @@ def read(body: str) -> list[Said]:
     return [
         Said(
             (n.labels["alertname"], n.labels["org"]), n.status.value, n.episode,
-            n.labels["severity"], found.reason.value, found.id,
+            n.labels["severity"], "grew" if n.grew else found.reason.value, found.id,
         )
         for n in found.notices
     ]  # fmt: skip
