@@ -28,8 +28,9 @@ from jinja2.runtime import Context, StrictUndefined, Undefined, markup_join, str
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.tests import TESTS as JINJA_TESTS
 from jinja2.utils import _PassArg
-from jinja2.visitor import NodeTransformer
 from markupsafe import Markup, escape
+
+from sidecar.render.meters import CHAINED, RUN, SIZED, TURNS, Meters
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 _SHOWN_UNITS = 2
@@ -315,8 +316,8 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         self._work = 0
         self._compiled: dict[str, Template] = {}
         self.filters = {name: self._paid(one, _BESIDE.get(name)) for name, one in FILTERS.items()}
-        self.filters |= {_SIZED: self._paid(lambda value: value), _CHAINED: self._paid(chained)}
-        self.filters |= {_TURNS: self._turns, _RUN: self._run}
+        self.filters |= {SIZED: self._paid(lambda value: value), CHAINED: self._paid(chained)}
+        self.filters |= {TURNS: self._turns, RUN: self._run}
         self.tests = {name: self._tested(name) for name in TESTS}
         self.globals = {"range": self.globals["range"], "namespace": self.globals["namespace"]}
 
@@ -402,7 +403,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         return tree
 
     def _generate(self, source: nodes.Template, *args: Any, **kwargs: Any) -> str:
-        return super()._generate(_Meters().visit(source), *args, **kwargs)
+        return super()._generate(Meters().visit(source), *args, **kwargs)
 
     def _printed(self, value: Any) -> str:
         """Return what a template prints of a value: null prints nothing, 3.0 is 3."""
@@ -462,58 +463,3 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
 def _size(value: Any) -> int:
     """Return the size of what may also be no value."""
     return size_of(value) if isinstance(value, _VALUES) else 1
-
-
-# Names that no template can write.
-_SIZED, _CHAINED, _TURNS, _RUN = "sized in the sandbox", "chained …", "turns …", "run …"
-
-
-class _Meters(NodeTransformer):
-    """Has a template pay for what it does by itself, without a call, a filter or an operator."""
-
-    def visit(self, node: Any, *_: Any, **__: Any) -> Any:
-        length = _length(node) if isinstance(node, _REPEATED) else 0
-        self.generic_visit(node)
-        match node:
-            case nodes.For():
-                node.iter = _filter(node.iter, _TURNS, length)
-            case nodes.Compare():
-                sides: list[Any] = [node, *node.ops]
-                for side in sides:
-                    side.expr = _sized(side.expr)
-            case nodes.Concat():
-                return _filter(nodes.List(node.nodes, lineno=node.lineno), _CHAINED)
-            case nodes.List() | nodes.Dict() | nodes.Tuple(ctx="load"):
-                return _sized(node)
-            case nodes.Getitem(arg=nodes.Slice()):
-                return _sized(node)
-            case nodes.Template() | nodes.Macro() | nodes.CallBlock() | nodes.Block():
-                begun = _filter(nodes.Const(None, lineno=node.lineno), _RUN, length)
-                node.body.insert(0, nodes.ExprStmt(begun, lineno=node.lineno))
-            case _:
-                pass
-        return node
-
-
-# What can be run more than once.
-_REPEATED = (nodes.For, nodes.Template, nodes.Macro, nodes.CallBlock, nodes.Block)
-
-
-def _sized(node: nodes.Expr) -> nodes.Expr:
-    """Have what a template builds or compares paid for; what is written in it is already."""
-    written = node.items if isinstance(node, nodes.List | nodes.Tuple) else [node]
-    if all(isinstance(one, nodes.Const) for one in written):
-        return node
-    return _filter(node, _SIZED)
-
-
-def _filter(value: nodes.Node, name: str, *args: int) -> nodes.Filter:
-    given = [nodes.Const(one) for one in args]
-    return nodes.Filter(value, name, given, [], None, None, lineno=value.lineno)
-
-
-def _length(node: nodes.Node) -> int:
-    """Return how long a part of a template is: its texts and all else that stands in it."""
-    texts = sum(len(one.data) for one in node.find_all(nodes.TemplateData))
-    consts = sum(len(one.value) for one in node.find_all(nodes.Const) if isinstance(one.value, str))
-    return texts + consts + sum(1 for _ in node.find_all(nodes.Node))
