@@ -24,7 +24,8 @@ from msgspec.structs import replace
 from sidecar.batch import ReadBatch
 from sidecar.config.settings import Config
 from sidecar.measure.meter import Meter
-from sidecar.notify.notifier import GroupDecision, Notifier
+from sidecar.notify.decide import GroupDecision
+from sidecar.notify.notifier import Notifier
 from sidecar.parse.event import Chunk, Event, Foreign, Parsed, Reject, Tally, Triple, runs_of
 from sidecar.parse.parser import Parser, line_at
 from sidecar.redact import REDACTED, Redactor

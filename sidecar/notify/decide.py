@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from sidecar.notify.group import Group, GroupKind
 from sidecar.notify.member import Member, Stage
 from sidecar.notify.model import NoticeStatus, Reason, Route
@@ -18,6 +20,17 @@ class Choice:
     reason: Reason
     tell: tuple[Member, ...] = ()
     held: tuple[Member, ...] = ()
+
+
+class GroupDecision(msgspec.Struct, frozen=True):
+    """A decision on a group, for metric and log: whether `alerts` alerts were told, and why."""
+
+    receiver: str
+    reason: Reason
+    told: bool
+    alerts: int
+    names: tuple[str, ...]  # alert names, sorted, each once
+    group: str = ""
 
 
 def decide(group: Group, now: float, cooldown_end: CooldownEnd) -> Choice:

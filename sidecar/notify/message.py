@@ -108,7 +108,8 @@ class Writer:
 
         It is no news: nothing is noted of it.
         """
-        members = [member for member in group.members.values() if stands(member)]
+        route = group.kind is GroupKind.ROUTE
+        members = [member for member in group.members.values() if route and stands(member)]
         for start in range(0, len(members), MAX_NOTICES):
             some = Draft(tuple(members[start : start + MAX_NOTICES]), (), ())
             yield self.notification(group, some, Reason.REPEAT, now)

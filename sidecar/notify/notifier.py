@@ -6,7 +6,14 @@ from functools import partial
 import msgspec
 from msgspec.structs import replace
 
-from sidecar.notify.decide import Choice, decide, flush_for_repeat, flush_for_unsent, next_flush
+from sidecar.notify.decide import (
+    Choice,
+    GroupDecision,
+    decide,
+    flush_for_repeat,
+    flush_for_unsent,
+    next_flush,
+)
 from sidecar.notify.group import (
     NOWHERE,
     Cooldowns,
@@ -226,10 +233,6 @@ def _notification(row: OutboxRow) -> Notification | None:
         return None
 
 
-def _last(group: Group) -> float:
-    return group.told.at if group.told else group.created
-
-
 def _late_story(late: Member | None, here: Member | None, change: _Change) -> Member:
     """Return what a late digest is to tell of an alert.
 
@@ -243,17 +246,6 @@ def _late_story(late: Member | None, here: Member | None, change: _Change) -> Me
     if story.change == late.change and story.stage is late.stage:
         return late
     return story if held else replace(story, fired=story.fired + late.fired)
-
-
-class GroupDecision(msgspec.Struct, frozen=True):
-    """A decision on a group, for metric and log: whether `alerts` alerts were told, and why."""
-
-    receiver: str
-    reason: Reason
-    told: bool
-    alerts: int
-    names: tuple[str, ...]  # alert names, sorted, each once
-    group: str = ""
 
 
 class NotifyDelta(msgspec.Struct):
@@ -424,9 +416,8 @@ class Notifier:
 
     def standing(self, to: tuple[str, str], now: float) -> list[Notification]:
         """Return what a destination (kind and name) was told that fires, and that still does."""
-        groups = (g for g in self._groups.by_id.values() if g.kind is GroupKind.ROUTE)
-        asked = [group for group in groups if (group.to.integration, group.to.name) == to]
-        return [one for group in asked for one in self._writer.standing(group, now)]
+        groups = [group for group in self._groups.by_id.values() if group.audience[1:] == to]
+        return [one for group in groups for one in self._writer.standing(group, now)]
 
     def next_deadline(self) -> float | None:
         """Return the wall clock at which the next group is due, or None while none is."""
@@ -468,7 +459,8 @@ class Notifier:
             group.sending = rows[0].id
             self._groups.touch(group)
             self._outbox += rows
-        self._pass_over(group, told.unheard, None if told.listed else _last(group))
+        last = group.told.at if group.told else group.created
+        self._pass_over(group, told.unheard, None if told.listed else last)
         silent = not told.listed
         reason = Reason.RESOLVED_NOT_SENT if silent else choice.reason
         self._note(group, reason, (*told.listed, *told.unheard), rows)

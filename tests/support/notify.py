@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -16,11 +16,14 @@ from sidecar.notify.model import (
     Receiver,
     Route,
 )
-from sidecar.notify.notifier import GroupDecision, Notifier
+from sidecar.notify.notifier import Notifier
 from sidecar.receivers.email.config import EmailConfig
 from sidecar.receivers.slack.config import SlackConfig
 from sidecar.rows import CooldownRow, Delta, GroupRow, MemberRow, Row, ToldRow
 from sidecar.rules.alert import Alert, AlertState, Transition, TransitionKind
+
+if TYPE_CHECKING:
+    from sidecar.notify.decide import GroupDecision
 
 T0 = 1_793_606_400.0  # 2026-11-02 08:00:00 UTC
 MINUTE = 60.0
