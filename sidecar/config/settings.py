@@ -28,6 +28,7 @@ from sidecar.syntax.table import (
     Reading,
     Table,
     declared,
+    is_blank,
     key,
     table,
     text_of,
@@ -103,6 +104,12 @@ class Config:
                 return source.prefix
         return None
 
+    @property
+    def off(self) -> str:
+        """What is switched off, for the log: an empty text, or `critical: email_configs, …`."""
+        found = (f"{one.name}: {name}" for one in self.receivers.values() for name in one.off)
+        return ", ".join(found)
+
     def providers(self) -> list[str]:
         """Return the webhook providers that pattern and rule files name, in their order."""
         fixed = [p.fields.get("webhook_provider", "") for p in self.patterns]
@@ -150,10 +157,19 @@ class Global(Table):
     __slots__ = ()
     kinds: ClassVar[tuple[AnyKind, ...]] = ()
 
+    @classmethod
+    def prepare(cls, values: dict[str, Node], reading: Reading) -> None:
+        asked = {key for kind in cls.kinds for keys in kind.config.asks for key in keys}
+        slots = [slot for slot, one in _slots(cls.kinds).items() if one.name in asked]
+        for name in (name for slot in slots for name in (slot, f"{slot}_file")):
+            if is_blank(values.get(name)):
+                reading.empty_globals[name.removesuffix("_file")] = values.pop(name).place
+
     def check(self, reading: Reading) -> "Global":
         slots = _slots(self.kinds)
         for name in reading.node(self).values:
-            if (one := slots.get(slot := name.removesuffix("_file"))) is None:
+            one = slots.get(slot := name.removesuffix("_file"))
+            if one is None or slot in reading.empty_globals:
                 continue
             value = getattr(self, slot)
             # A faulty one counts as written: that it is missing would be said of each receiver.
@@ -273,10 +289,11 @@ def gathered(base: type[_T], into: str, keys: Mapping[str, tuple[str, Any, Any]]
     empty value is left out.
     """
 
-    def check(self: Any, _: Reading) -> Any:
+    def check(self: Any, reading: Reading) -> Any:
         fields = {field.name: getattr(self, field.name) for field in fields_of(base)}
         found = {name: getattr(self, written) for name, (written, _, _) in keys.items()}
-        return base(**fields | {into: {name: value for name, value in found.items() if value}})
+        made = base(**fields | {into: {name: value for name, value in found.items() if value}})
+        return reading.made(made, reading.node(self)).check(reading)
 
     more = {written: (hint, said) for written, hint, said in keys.values()}
     return extended(base, more, check=check)
@@ -286,12 +303,10 @@ def gathered(base: type[_T], into: str, keys: Mapping[str, tuple[str, Any, Any]]
 def settings_of(kinds: tuple[AnyKind, ...]) -> type[Settings]:
     """Return what sidecar.yaml is where there are these kinds of receivers."""
     docs = {name: one.key.doc for name, one in declared(Settings).items()}
-    both = (one_of_both(kind) for kind in kinds if kind.config.one_of)
     defaults = extended(
         Global,
         {name: (one.hint, key(one.key.doc, default=None)) for name, one in _slots(kinds).items()},
         kinds=kinds,
-        schema={"allOf": [{"not": {"required": names}} for names in both]},
     )
     sections = {
         kind.name: (kind.section, _several(kind.config), key(kind.doc, default=()))
@@ -309,11 +324,6 @@ def settings_of(kinds: tuple[AnyKind, ...]) -> type[Settings]:
 
 def _several(kind: type[Table]) -> Any:
     return tuple[kind, ...]  # type: ignore[valid-type]  # known when it runs
-
-
-def one_of_both(kind: AnyKind) -> list[str]:
-    keys = declared(kind.config)
-    return [keys[name].key.global_ for name in kind.config.one_of]
 
 
 def each_once(files: tuple[tuple[str, ...], ...]) -> list[str]:

@@ -257,7 +257,8 @@ class Daemon:
         await serve(build_app(state), host, port, stop, self._listening)
 
     def _listening(self, port: int) -> None:
-        _log.info("listening", host=self.config.listen[0], port=port)
+        off = {"off": self.config.off} if self.config.off else {}
+        _log.info("listening", host=self.config.listen[0], port=port, **off)
         if self._on_listen is not None:
             self._on_listen(port)
 

@@ -2,19 +2,19 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from difflib import get_close_matches
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import msgspec
 
 from sidecar.rules.alert import Alert, Evidence
-from sidecar.syntax.faults import nearest
-from sidecar.syntax.table import Reading, Table, declared, key, table
-from sidecar.syntax.tree import ListNode, Scalar
+from sidecar.syntax.faults import Off, Place, nearest
+from sidecar.syntax.table import Reading, Table, declared, is_blank, key, table
+from sidecar.syntax.tree import ListNode, Node, Scalar
 from sidecar.syntax.values import (  # fmt: skip
     Above0,
     Count,
@@ -41,6 +41,9 @@ class ReceiverConfig(Table, ABC):
     """One entry of a receiver's section, such as `slack_configs`: whom to tell, and how."""
 
     __slots__ = ()
+    # Keys without which nobody can be told: one of each group. Where the variables of all that are
+    # written expand to nothing, the entry is off.
+    asks: ClassVar[tuple[tuple[str, ...], ...]] = ()
     send_resolved: bool
     rate: Rate
 
@@ -53,12 +56,44 @@ class ReceiverConfig(Table, ABC):
         return 0.0
 
     @classmethod
+    def prepare(cls, values: dict[str, Node], reading: Reading) -> None:
+        cls.leave_out_if_off(values, reading)
+
+    @classmethod
+    def leave_out_if_off(cls, values: dict[str, Node], reading: Reading) -> None:
+        """Raise Off where the entry is off, with a warning; of a list leave out what is empty."""
+        for keys in cls.asks:
+            names = [name for key in keys for name in (key, f"{key}_file") if name in values]
+            if names and all(is_blank(values[name]) for name in names):
+                _leave_out(names, values[names[0]].place, "this entry is off", reading)
+            values.update({name: _without_blanks(values[name]) for name in names})
+            slots = {declared(cls)[key].key.global_ for key in keys}
+            empty = [slot for slot in reading.empty_globals if slot in slots]
+            if not names and empty and reading.globals.keys().isdisjoint(slots):
+                place = reading.empty_globals[empty[0]]
+                _leave_out(empty, place, "what relies on that is off", reading)
+
+    @classmethod
     def check_global(cls, table: Table, reading: Reading) -> None:
         """Report what is wrong between the keys of `global` that this kind has there."""
 
     @classmethod
     def check_together(cls, configs: Iterable[Self], reading: Reading) -> None:
         """Report what is wrong between all entries of this kind, of all receivers."""
+
+
+def _without_blanks(node: Node) -> Node:
+    if not isinstance(node, ListNode):
+        return node
+    return ListNode(node.place, tuple(item for item in node.items if not is_blank(item)))
+
+
+def _leave_out(names: Sequence[str], place: Place, then: str, reading: Reading) -> NoReturn:
+    what = " and ".join(f"`{name}`" for name in names)
+    reading.faults.warning(
+        place, f"{what} expand{'s' if len(names) == 1 else ''} to nothing: {then}"
+    )
+    raise Off
 
 
 _SECTION = "_configs"  # ends the key of each kind of receiver
@@ -75,6 +110,17 @@ class Receiver(Table):
     max_age: Positive = key("How long delivery of a message is tried.", default=6 * 3600.0)
     quick_retries: Count = key("Further tries within seconds, before a failure counts.", default=1)
     configs: Mapping[str, tuple[ReceiverConfig, ...]] = field(default_factory=dict)
+    off: tuple[str, ...] = ()  # sections of which an entry is off
+
+    def check(self, reading: Reading) -> "Receiver":
+        lists = reading.node(self).values.items()
+        entries = [(name, e) for name, one in lists if isinstance(one, ListNode) for e in one.items]
+        off = [name for name, entry in entries if any(entry is one for one in reading.off)]
+        if off and len(off) == len(entries):
+            hint = "set a variable of theirs, or remove the receiver and what leads to it"
+            message = f"receiver `{self.name}` has nobody to tell: all its entries are off"
+            reading.error(self, "name", message, hint)
+        return replace(self, off=tuple(dict.fromkeys(off)))
 
     @classmethod
     def meant(cls, name: str, known: Iterable[str]) -> str:

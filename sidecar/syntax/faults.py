@@ -19,6 +19,10 @@ class Reported(ValueError):  # noqa: N818 - the same
     """Wrong, and already reported."""
 
 
+class Off(Reported):
+    """What is written is not to count: variables that it needs are empty. That is reported."""
+
+
 Severity = Literal["error", "warning"]
 
 

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Annotated, Any, ClassVar, Self, TypeVar, cast, get_args, get_origin
 
 from sidecar.secret import Secret
-from sidecar.syntax.faults import Faults, Place, Reported, Wrong, nearest
+from sidecar.syntax.faults import Faults, Off, Place, Reported, Wrong, nearest
 from sidecar.syntax.files import Files, absolute
 from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar, ScalarKind, compose, expand
 
@@ -72,6 +72,8 @@ class Reading:
         self.faults = Faults()
         self.files = Files(self.faults)
         self.globals: dict[str, Any] = {}
+        self.off: list[Node] = []
+        self.empty_globals: dict[str, Place] = {}  # those whose variables expand to nothing
         self._nodes: dict[int, tuple[object, MapNode]] = {}
 
     def read(self, kind: type[T], path: str, environ: Mapping[str, str] | None = None) -> T | None:
@@ -122,6 +124,8 @@ class Reading:
         """Report at `node` what the block finds wrong with it."""
         try:
             yield
+        except Off:
+            self.off.append(node)
         except Reported:
             pass
         except ValueError as wrong:
@@ -445,6 +449,13 @@ def refused(node: Node, what: str) -> ValueError:
         return Reported()
     found = "a list" if isinstance(node, ListNode) else "keys with values"
     return Wrong(f"expected {what}, found {node.kind if isinstance(node, Scalar) else found}")
+
+
+def is_blank(node: Node | None) -> bool:
+    """Return whether variables are all that is written, and expand to nothing."""
+    if isinstance(node, ListNode):
+        return bool(node.items) and all(map(is_blank, node.items))
+    return isinstance(node, Scalar) and node.expanded and not node.text.strip(" ,")
 
 
 def plain_of(node: Node, what: str) -> Scalar:

@@ -42,7 +42,8 @@ BEYOND = {
         redact-bad-pattern matches-everything field-of-no-group bad-condition bad-condition-in-block
         condition-parenthesis text-list-for-a-number bad-source-prefix""",
     "a value left to `global`": """
-        slack-neither-url-nor-token mail-without-smarthost mail-password-without-user
+        slack-neither-url-nor-token slack-both-in-global slack-without-channel
+        all-entries-off webhooks-without-channel mail-without-smarthost mail-password-without-user
         mail-user-without-password pagerduty-keys""",
     "numbers that rise or stay within bounds, lists of one, lists within a text": """
         metric-buckets-not-rising bad-port group-by-all-and-more mail-malformed-address

@@ -10,6 +10,7 @@ from sidecar.notify.model import Receiver, Route
 from sidecar.parse.event import Chunk, LogFormat
 from sidecar.parse.parser import Parser
 from sidecar.receivers.email.config import EmailConfig
+from sidecar.receivers.slack.config import SlackConfig
 from sidecar.render.sandbox import TemplateEnvironment
 from sidecar.rules.alert import Transition
 from sidecar.rules.engine import Engine
@@ -61,6 +62,41 @@ def test_the_login_of_the_mail_server_is_taken_from_the_environment() -> None:
     assert isinstance(mail, EmailConfig)
     assert (mail.auth_username, mail.auth_password) == ("bot", Secret("p"))
     assert mail.require_tls is False
+
+
+def test_one_incoming_webhook_in_the_environment_is_enough() -> None:
+    environ = {"SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/T/B/x"}
+    result = check_config(str(ROOT / "sidecar.yaml"), environ)
+    assert result.config is not None
+    assert result.config.off == "critical: email_configs, warning: email_configs"
+    for receiver in result.config.receivers.values():
+        (entry,) = receiver.configs["slack"]
+        assert isinstance(entry, SlackConfig)
+        assert entry.api_url == Secret(environ["SLACK_WEBHOOK_URL"])
+    said = [fault.message for fault in result.faults]
+    assert said.count("`to` expands to nothing: this entry is off") == 2
+    assert len(said) == 3  # and that the channels share a webhook
+
+
+def test_mail_without_a_server_is_off() -> None:
+    environ = {name: value for name, value in ENVIRON.items() if name != "SMTP_SMARTHOST"}
+    result = check_config(str(ROOT / "sidecar.yaml"), environ)
+    assert result.config is not None
+    assert result.config.off == "critical: email_configs, warning: email_configs"
+    (fault,) = result.faults
+    assert fault.message == "`smtp_smarthost` expands to nothing: what relies on that is off"
+
+
+def test_nobody_to_tell_is_an_error_of_each_receiver() -> None:
+    result = check_config(str(ROOT / "sidecar.yaml"), {})
+    names = ("critical", "error", "warning", "info")
+    assert [fault.message for fault in result.errors] == [
+        f"receiver `{name}` has nobody to tell: all its entries are off" for name in names
+    ]
+
+
+def test_ten_alerts_or_thirty_seconds(config: Config) -> None:
+    assert (config.route.group_limit, config.route.group_wait) == (10, 30.0)
 
 
 @pytest.mark.parametrize(
@@ -206,3 +242,19 @@ def test_every_alert_says_what_to_do() -> None:
         assert rule.annotations["runbook_url"] == f"docs/runbook.md#{name.lower()}"
         assert len(rule.annotations["summary"]) < 160
         assert "\n" not in rule.annotations["summary"]
+
+
+def test_of_a_list_of_addresses_only_the_empty_ones_are_off(tmp_path: Path) -> None:
+    (tmp_path / "sidecar.yaml").write_text("""\
+sources: [{path: app.log}]
+rule_files: []
+global: {smtp_smarthost: 'mail:25', smtp_from: a@example.com}
+route: {receiver: team}
+receivers:
+  - {name: team, email_configs: [{to: [a@example.com, '${B:-}']}, {to: '${B:-}, c@example.com'}]}
+""")
+    result = check_config(str(tmp_path / "sidecar.yaml"), {})
+    assert result.config is not None
+    entries = result.config.receivers["team"].configs["email"]
+    assert [one.destinations() for one in entries] == [("a@example.com",), ("c@example.com",)]
+    assert result.config.off == ""

@@ -228,3 +228,10 @@ class TestSources:
         path.write_text(before)
         assert stage.reload().status_code == 200
         stage.counted(2)
+
+
+def test_the_line_of_the_start_says_what_is_off(tmp_path: Path) -> None:
+    off = "    webhook_configs: [{{url: '${{NOT_SET:-}}'}}]\n"
+    with staged(tmp_path, config=CONFIG + off) as stage:
+        line = next(line for line in stage.daemon.log if '"listening"' in line)
+        assert json.loads(line)["off"] == "slack: webhook_configs"

@@ -104,6 +104,25 @@ def test_check_takes_it_and_names_the_key_that_it_does_not_know(case: Case, tmp_
     assert fault.hint == f"did you mean `{case.kind.section}`?"
 
 
+def test_an_entry_is_off_where_what_it_asks_for_expands_to_nothing(
+    case: Case, tmp_path: Path
+) -> None:
+    written_entry = case.entry.format(port=1)
+    for keys in case.kind.config.asks:
+        path = Path(written(case, tmp_path))
+        blank = ", ".join(f"{key}: '${{NOT_SET:-}}'" for key in keys)
+        path.write_text(path.read_text().replace(written_entry, f"{written_entry}, {{{blank}}}"))
+        checked = check_config(str(path), {}, ALL)
+        assert checked.config is not None
+        assert len(checked.config.receivers["team"].configs[case.kind.name]) == 1
+        assert checked.config.off == f"team: {case.kind.section}"
+        (fault,) = checked.faults
+        assert "expand" in fault.message
+        path.write_text(path.read_text().replace(f"{written_entry}, ", ""))
+        (fault,) = check_config(str(path), {}, ALL).errors
+        assert fault.message == "receiver `team` has nobody to tell: all its entries are off"
+
+
 def test_what_an_entry_does_not_say_is_taken_from_global(case: Case, tmp_path: Path) -> None:
     path = Path(written(case, tmp_path))
     whole = entry_of(load_config(str(path), {}, ALL), case)

@@ -72,6 +72,23 @@ def html(*notices: Notice, **more: Any) -> str:
     return mail(*notices, **more).html or ""
 
 
+def test_slack_is_told_who_speaks_only_where_that_is_asked_for() -> None:
+    assert (
+        made_of(SLACK, notification(), CHANNEL)
+        .payload.keys()
+        .isdisjoint({"username", "icon_emoji"})
+    )
+    emoji = '{{ {"critical": ":rotating_light:", "resolved": ":ok:"}.get(colour, ":warning:") }}'
+    config = replace(CHANNEL, username="Billing\n({{ severity }})", icon_emoji=emoji)
+    made = made_of(SLACK, notification(), config)
+    assert made.fault is None
+    assert made.payload["username"] == "Billing (critical)"
+    assert made.payload["icon_emoji"] == ":rotating_light:"
+    ended = made_of(SLACK, notification(RESOLVED), config).payload
+    assert ended["icon_emoji"] == ":ok:"
+    assert "username" not in made_of(SLACK, notification(), config, plain=True).payload
+
+
 def test_a_firing_slack_message_says_all_one_needs() -> None:
     payload = made_of(SLACK, notification(), CHANNEL).payload
     title = ":rotating_light: [FIRING:1] PaymentFailing org_7f3a (critical)"

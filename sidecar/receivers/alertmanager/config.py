@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Self
+from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
 from sidecar.notify.model import Rate, ReceiverConfig
@@ -17,6 +17,8 @@ VALID_FOR = 4.0
 @table
 class AlertmanagerConfig(ReceiverConfig):
     """The members of one cluster; each is sent all, since they share what was told, not alerts."""
+
+    asks: ClassVar[tuple[tuple[str, ...], ...]] = (("urls",),)
 
     urls: tuple[Url, ...] = key(
         "The cluster's members, such as `http://alertmanager-1:9093`.", schema={"minItems": 1}

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from sidecar.notify.model import Rate, ReceiverConfig
 from sidecar.render.check import Template, TemplateText
@@ -124,6 +124,8 @@ class EmailConfig(ReceiverConfig):
     `subject`, `text`, `html` and the values of `headers` are templates.
     """
 
+    asks: ClassVar[tuple[tuple[str, ...], ...]] = (("to",), ("smarthost",))
+
     to: tuple[Mailbox, ...] = key(
         "Mailboxes, in one text with commas or a list.", schema=_MAILBOXES
     )
@@ -164,6 +166,7 @@ class EmailConfig(ReceiverConfig):
 
     @classmethod
     def prepare(cls, values: dict[str, Node], reading: Reading) -> None:
+        cls.leave_out_if_off(values, reading)
         to, headers = values.get("to"), values.get("headers")
         if isinstance(to, Scalar) and to.kind is ScalarKind.TEXT and not to.faulty:
             parts = tuple(map(to.part, split_mailboxes(to.text)))

@@ -1,7 +1,7 @@
 """The keys of `pagerduty_configs`."""
 
 from collections.abc import Iterable
-from typing import Self
+from typing import ClassVar, Self
 
 from sidecar.notify.model import Rate, ReceiverConfig
 from sidecar.syntax.table import Reading, key, table
@@ -13,6 +13,8 @@ EVENTS_URL = "https://events.pagerduty.com/v2/enqueue"
 @table
 class PagerdutyConfig(ReceiverConfig):
     """A service of PagerDuty's, by the key of its Events API v2 integration."""
+
+    asks: ClassVar[tuple[tuple[str, ...], ...]] = (("routing_key",),)
 
     service: Named = key("What the service is called, in messages, logs and metrics.")
     routing_key: SecretText = key(

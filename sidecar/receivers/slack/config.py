@@ -11,12 +11,18 @@ from sidecar.syntax.values import Flag, SecretText, SecretUrl, Url, string_or_va
 POST_URL = "https://slack.com/api/chat.postMessage"
 _BOTH = "both an incoming webhook and a bot token are set"
 _TEMPLATE = "Jinja2 source."
+_ITS_OWN = "the webhook's own channel"
 
 
 def _channel(text: str) -> str:
     if not text or any(letter.isspace() for letter in text):
         raise ValueError(f"{text!r} is not a channel; write '#name' or the channel's ID")
     return text
+
+
+def _listed(channels: Iterable[str]) -> str:
+    *first, last = (f"`{name}`" if name else _ITS_OWN for name in channels)
+    return f"{', '.join(first)} and {last}"
 
 
 Channel = Annotated[str, Value(_channel, "a channel", string_or_variable(r"^\S+$"))]
@@ -30,9 +36,13 @@ class SlackConfig(ReceiverConfig):
     """
 
     one_of: ClassVar[tuple[str, ...]] = ("api_url", "app_token")
+    asks: ClassVar[tuple[tuple[str, ...], ...]] = (one_of,)
     schema: ClassVar[Schema] = {"allOf": [{"not": {"required": ["api_url", "app_token"]}}]}
 
-    channel: Channel = key("`#name` or ID; an incoming webhook posts where it was made for.")
+    channel: Channel = key(
+        "`#name` or ID. An incoming webhook needs none: it posts where it was made for.",
+        default="",
+    )
     api_url: SecretUrl = key(
         "The URL of an incoming webhook.", global_="slack_api_url", default=None
     )
@@ -42,13 +52,21 @@ class SlackConfig(ReceiverConfig):
     app_url: Url = key(
         "Slack's `chat.postMessage`, or a stand-in.", global_="slack_app_url", default=POST_URL
     )
+    username: Template = key(
+        "Jinja2 source: who speaks, where a legacy webhook or `chat:write.customize` lets one say.",
+        default=None,
+    )
+    icon_emoji: Template = key(
+        "Jinja2 source: an emoji beside the name, such as `:rotating_light:`; allowed as that is.",
+        default=None,
+    )
     send_resolved: Flag = key("Also tell when alerts end.", default=True)
     title: Template = key(_TEMPLATE, default=None)
     text: Template = key(_TEMPLATE, default=None)
     rate: Rate = key("What Slack takes; the rest waits.", default=Rate())
 
     def destinations(self) -> tuple[str, ...]:
-        return (self.channel,)
+        return (self.channel or _ITS_OWN,)
 
     @classmethod
     def check_global(cls, table: Table, reading: Reading) -> None:
@@ -60,18 +78,19 @@ class SlackConfig(ReceiverConfig):
     @classmethod
     def check_together(cls, configs: Iterable[Self], reading: Reading) -> None:
         """Warn of channels that share an incoming webhook: it posts to its own channel only."""
-        channels: dict[str, str] = {}
+        by_url: dict[str, dict[str, Self]] = {}
         for config in configs:
-            if config.api_url is None:
-                continue
-            channel = channels.setdefault(config.api_url.reveal(), config.channel)
-            if channel != config.channel:
-                reading.faults.warning(
-                    reading.place(config),
-                    f"`{config.channel}` and `{channel}` share one incoming webhook, "
-                    "which posts to its own channel only",
-                    "use one URL per channel, or a bot token",
-                )
+            if config.api_url is not None:
+                by_url.setdefault(config.api_url.reveal(), {}).setdefault(config.channel, config)
+        for named in [named for named in by_url.values() if "" in named][1:]:
+            message = "two incoming webhooks have no `channel`, by which they are told apart"
+            reading.error(named[""], "", message, "write where each of them posts")
+        for named in by_url.values():
+            if len(named) > 1:
+                message = f"{_listed(named)} share one incoming webhook, "
+                hint = "use one URL per channel, or a bot token"
+                place = reading.place([*named.values()][1])
+                reading.faults.warning(place, message + "which posts to its own channel only", hint)
 
     def check(self, reading: Reading) -> "SlackConfig":
         ways = [k for k in reading.node(self).values if k.startswith(("api_url", "app_token"))]
@@ -85,4 +104,7 @@ class SlackConfig(ReceiverConfig):
                 "or `slack_api_url` or `slack_app_token` in `global`"
             )
             reading.error(self, "", message, hint)
+        if self.app_token and "channel" not in reading.node(self).values:
+            hint = "a bot token has to be told where to post"
+            reading.error(self, "", "`channel` is missing", hint)
         return self

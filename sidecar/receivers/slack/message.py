@@ -50,13 +50,14 @@ def render(config: SlackConfig, rendering: Rendering, *, plain: bool) -> Rendere
     Plain is also what stands in where a template fails.
     """
     view = rendering.view
+    speaker = {} if plain else _speaker(config, rendering)
     title = None if plain else rendering.fill(config.title, "slack.title.j2")
     text = None if plain else rendering.fill(config.text, "slack.text.j2", escape_slack)
     if title is None or text is None:
         # The fault first: what is long is cut at its end.
         notes = "".join(f"\nTemplate fault: {fault}" for fault in rendering.faults)
         made = plain_payload(plain_title(view) + notes, plain_body(view), brief(view))
-        return Rendered(made, made["text"])
+        return Rendered(made | speaker, made["text"])
     for entity, quote in _QUOTES.items():
         text = text.replace(entity, quote)
     header = one_line(title)
@@ -71,7 +72,14 @@ def render(config: SlackConfig, rendering: Rendering, *, plain: bool) -> Rendere
         rest=view["rest"],
         brief=brief(view),
     )
-    return Rendered(made, shown(made))
+    return Rendered(made | speaker, shown(made))
+
+
+def _speaker(config: SlackConfig, rendering: Rendering) -> Payload:
+    """Return the name and the emoji to speak under, where they are asked for."""
+    asked = {"username": config.username, "icon_emoji": config.icon_emoji}
+    filled = {name: rendering.fill(text, f"slack {name}") for name, text in asked.items() if text}
+    return {name: one_line(text) for name, text in filled.items() if text}
 
 
 def shown(payload: Payload) -> str:

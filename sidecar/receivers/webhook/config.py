@@ -4,7 +4,7 @@ import base64
 import binascii
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 from urllib.parse import urlsplit
 
 from sidecar.notify.model import Rate, ReceiverConfig
@@ -41,6 +41,8 @@ class WebhookConfig(ReceiverConfig):
 
     `url` counts as a secret, as in Alertmanager: many hold one. `name` is what is shown for it.
     """
+
+    asks: ClassVar[tuple[tuple[str, ...], ...]] = (("url",),)
 
     url: SecretUrl = key("Where to post; counts as a secret.", default=None)
     name: Text = key(
