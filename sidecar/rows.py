@@ -12,6 +12,8 @@ SENT = "sent"
 DEAD = "dead"
 EXPIRED = "expired"
 WITHDRAWN = "withdrawn"  # there was nothing left to say
+# Begins the `detail` of a row of which an attempt may have arrived unseen; it stays to the end.
+AMBIGUOUS = "ambiguous: "
 
 
 class Row(msgspec.Struct, frozen=True):

@@ -10,10 +10,7 @@ import msgspec
 
 from sidecar.notify.model import Receiver
 from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict
-from sidecar.rows import DEAD, EXPIRED, SENT, OutboxRow
-
-# Begins the `detail` of a row of which an attempt may have arrived unseen; it stays to the end.
-AMBIGUOUS = "ambiguous: "
+from sidecar.rows import AMBIGUOUS, DEAD, EXPIRED, SENT, OutboxRow
 
 QUICK_DELAY = 2.0
 FIRST_DELAY = 15.0

@@ -2,7 +2,7 @@
 
 import heapq
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -11,7 +11,7 @@ import msgspec
 from sidecar.matchers import all_match
 from sidecar.notify.member import Ident, Member, accepted, pack, sent
 from sidecar.notify.model import EVERY_LABEL, Receiver, Route, Said
-from sidecar.rows import CooldownRow, Delta, Gone, GroupRow, MemberRow, ToldRow
+from sidecar.rows import CooldownRow, Delta, Gone, GroupRow, MemberRow, OutboxRow, ToldRow
 
 
 def match_routes(route: Route, labels: Mapping[str, str]) -> list[Route]:
@@ -178,6 +178,12 @@ class Group:
         return (self.receiver, self.to.integration, self.to.name)
 
 
+def heard_of(row: OutboxRow, receivers: Container[str], group: Group) -> bool:
+    """Return whether those whom a message went to are a group's; a receiver may be renamed."""
+    same = (group.to.integration, group.to.name) == (row.integration, row.destination)
+    return same and (group.receiver == row.receiver or row.receiver not in receivers)
+
+
 class Groups:
     """All groups, found by id, by alert, and by when they are due; remembers what changed.
 
@@ -243,7 +249,7 @@ class Groups:
         """
         before = group.members[ident]
         after = sent(before) if group.kind is GroupKind.ROUTE else None
-        if after is None or before.waiting:
+        if after is None or before.waiting or not before.unsent:
             self.put(group, ident, after)
         else:
             group.members[ident] = after
@@ -266,12 +272,19 @@ class Groups:
 
         It may have moved to another group of the same audience meanwhile.
         """
+        member = group.members.get((said.name, said.key))
+        if member is not None and member.change == said.change:
+            self.mark_sent(group, member.ident)
+        else:
+            self.accept_by(said, lambda home: home.audience == group.audience, group)
+
+    def accept_by(
+        self, said: Said, knows: Callable[[Group], bool], first: Group | None = None
+    ) -> None:
+        """Take it that an alert's group that `knows` was told this, `first` if it is one."""
         ident = (said.name, said.key)
-        homes = [home for home in self.places(ident) if home.audience == group.audience]
-        home = next((one for one in homes if one is group), homes[0] if homes else None)
-        if home is group and home.members[ident].change == said.change:
-            self.mark_sent(group, ident)
-        elif home is not None:
+        homes = sorted(filter(knows, self.places(ident)), key=lambda home: home is not first)
+        for home in homes[:1]:
             self.put(home, ident, accepted(home.members[ident], said))
 
     def end_wait(self, digest: Group, ident: Ident, now: float) -> None:

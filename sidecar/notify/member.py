@@ -3,6 +3,7 @@
 Every function takes a member and returns the next one; None means that it leaves the group.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 
 import msgspec
@@ -13,6 +14,8 @@ from sidecar.rules.alert import Alert, Transition
 from sidecar.rules.rule import Key
 
 Ident = tuple[str, Key]  # an alert's name and key
+# What a transition makes of a member (None: the alert is new to the group).
+Change = Callable[["Member | None"], "Member"]
 
 
 class Stage(StrEnum):
@@ -20,7 +23,11 @@ class Stage(StrEnum):
 
     FIRING = "firing"
     LEFT = "left"  # it fires on, but escalated to another group
+    MOVED = "moved"  # it fires on, but routes were edited: told here of its end only
     ENDED = "ended"
+
+
+ELSEWHERE = (Stage.LEFT, Stage.MOVED)
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +37,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     there is something to tell of it. `waiting`: at a flush that told others it was held back or
     found no room, so that the group's told number no longer speaks for it. `fired` counts the
     unsent firings, `escalated_here` says that it escalated inside this group since, `grew` that
-    its tenth, hundredth … event came.
+    its tenth, hundredth … event came. `doubted`: a message that was given up may have told that it
+    fires.
     """
 
     alert: Alert
@@ -44,6 +52,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     escalated_to: str = ""
     late_by: float = 0.0
     grew: bool = False
+    doubted: bool = False
 
     @property
     def ident(self) -> Ident:
@@ -52,7 +61,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def status(self) -> NoticeStatus:
         """How a notice about it reads now."""
-        if self.stage is Stage.FIRING:
+        if self.stage in (Stage.FIRING, Stage.MOVED):
             return NoticeStatus.FIRING
         if self.stage is Stage.LEFT:
             return NoticeStatus.ESCALATED
@@ -111,26 +120,55 @@ def grown(member: Member, transition: Transition) -> Member:
 def left(member: Member, transition: Transition) -> Member:
     """Return it escalated to other groups: told here once, at the old labels.
 
-    One that has left before only learns where it is now.
+    One that is gone from here already only learns where it is now.
     """
-    labels = member.alert.labels if member.stage is Stage.LEFT else transition.before
+    gone = member.stage in ELSEWHERE
+    labels = member.alert.labels if gone else transition.before
     alert = replace(transition.alert, labels=labels or member.alert.labels)
     changed = _changed(member, transition, alert)
-    unsent = member.unsent if member.stage is Stage.LEFT else True
     return replace(
         changed,
-        stage=Stage.LEFT,
-        unsent=unsent,
+        stage=member.stage if gone else Stage.LEFT,
+        unsent=member.unsent if gone else True,
         escalated_to=transition.alert.labels.get("severity", ""),
     )
 
 
 def ended(member: Member, transition: Transition) -> Member:
     """Return it ended, at the labels under which it was told here."""
-    here = member if member.stage is Stage.LEFT else transition
+    here = member if member.stage in ELSEWHERE else transition
     ended_at = transition.at if transition.alert.ended_at is None else transition.alert.ended_at
     alert = replace(transition.alert, labels=here.alert.labels, ended_at=ended_at)
     return replace(_changed(member, transition, alert), stage=Stage.ENDED)
+
+
+def moved(member: Member) -> Member:
+    """Return it where the routes of today no longer tell of it."""
+    if member.stage is not Stage.FIRING:
+        return replace(member, waiting=member.waiting or member.unsent)
+    waiting = member.waiting and not member.unsent
+    return replace(member, stage=Stage.MOVED, unsent=False, waiting=waiting)
+
+
+def back(member: Member) -> Member:
+    """Return it where the routes tell of it again."""
+    if member.stage is not Stage.MOVED:
+        return member
+    return replace(member, stage=Stage.FIRING, unsent=not member.open, waiting=not member.open)
+
+
+def knowing(member: Member, elsewhere: Member) -> Member:
+    """Return it with what its audience knows of it from another group, or of its last end."""
+    same = elsewhere.stage is Stage.MOVED and elsewhere.alert.labels == member.alert.labels
+    unsent = member.unsent and not (elsewhere.open and same)
+    before = elsewhere.fired if elsewhere.stage is Stage.ENDED else 0
+    return replace(
+        member,
+        open=member.open or elsewhere.open,
+        unsent=unsent,
+        waiting=unsent,
+        fired=member.fired + before,
+    )
 
 
 def sent(member: Member) -> Member | None:
@@ -146,6 +184,7 @@ def sent(member: Member) -> Member | None:
         escalated_here=False,
         late_by=0.0,
         grew=False,
+        doubted=False,
     )
 
 
@@ -171,6 +210,21 @@ def said_of(member: Member) -> Said:
     """Return what a message made now says of the member."""
     alert = member.alert
     return Said(alert.name, alert.key, member.change, member.status, member.fired, alert.severity)
+
+
+def late_story(late: Member | None, here: Member | None, change: Change) -> Member:
+    """Return what a late digest is to tell of an alert.
+
+    The digest may hold it already (`late`): because another group of the same receiver has just
+    brought this very change, or with an episode that ended, which must not be lost.
+    """
+    held = late is not None and (late.stage is not Stage.ENDED or here is None)
+    story = change(late if held else here)
+    if late is None:
+        return story
+    if story.change == late.change and story.stage is late.stage:
+        return late
+    return story if held else replace(story, fired=story.fired + late.fired)
 
 
 def pack(member: Member) -> bytes:

@@ -58,6 +58,14 @@ def draft(tell: Iterable[Member], to: Destination) -> Draft:
 Current = Callable[[Ident], Alert | None]
 
 
+def notification_of(row: OutboxRow) -> Notification | None:
+    """Return what a row tells, None if that cannot be read."""
+    try:
+        return msgspec.json.decode(row.payload, type=Notification)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
 class Writer:
     """Writes the outbox row of a flush; labels are redacted, events already are.
 

@@ -24,25 +24,29 @@ from sidecar.notify.group import (
     destinations,
     digest_route,
     group_labels,
+    heard_of,
     match_routes,
 )
 from sidecar.notify.member import (
+    Change,
     Ident,
     Member,
     Stage,
     ended,
     fired,
     grown,
+    late_story,
     left,
     risen,
     said_of,
     sent,
 )
-from sidecar.notify.message import Current, Writer, draft
-from sidecar.notify.model import Notification, Reason, Receiver, Route
+from sidecar.notify.message import Current, Writer, draft, notification_of
+from sidecar.notify.model import Notification, Reason, Receiver, Route, Said
 from sidecar.notify.restore import GroupRestorer
 from sidecar.redact import Redactor
 from sidecar.rows import (
+    AMBIGUOUS,
     EXPIRED,
     SENT,
     WITHDRAWN,
@@ -54,9 +58,6 @@ from sidecar.rows import (
     ToldRow,
 )
 from sidecar.rules.alert import Transition, TransitionKind
-
-# What a transition makes of a member (None: the alert is new to the group).
-_Change = Callable[[Member | None], Member]
 
 
 class Grouper:
@@ -196,10 +197,10 @@ class Grouper:
         elif before.unsent and not any(m.unsent for m in group.members.values()):
             self._groups.schedule(group, flush_for_repeat(group))
 
-    def _tell_late(self, group: Group, ident: Ident, change: _Change, now: float) -> None:
+    def _tell_late(self, group: Group, ident: Ident, change: Change, now: float) -> None:
         """Let the receiver's late digest tell what was untold in `group`, and this on top."""
         digest = self._digest(group, GroupKind.LATE, now)
-        story = _late_story(digest.members.get(ident), group.members.get(ident), change)
+        story = late_story(digest.members.get(ident), group.members.get(ident), change)
         self._file(digest, ident, replace(story, unsent=True, waiting=False), now)
         here = sent(story)
         # It waits for the digest: until that is told there is nothing to repeat.
@@ -224,28 +225,6 @@ class Grouper:
     def _digest(self, group: Group, kind: GroupKind, now: float) -> Group:
         route = digest_route(kind, self._root, group.receiver)
         return self._groups.open(route, {"receiver": group.receiver}, group.to, now, kind)
-
-
-def _notification(row: OutboxRow) -> Notification | None:
-    try:
-        return msgspec.json.decode(row.payload, type=Notification)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
-
-
-def _late_story(late: Member | None, here: Member | None, change: _Change) -> Member:
-    """Return what a late digest is to tell of an alert.
-
-    The digest may hold it already (`late`): because another group of the same receiver has just
-    brought this very change, or with an episode that ended, which must not be lost.
-    """
-    held = late is not None and (late.stage is not Stage.ENDED or here is None)
-    story = change(late if held else here)
-    if late is None:
-        return story
-    if story.change == late.change and story.stage is late.stage:
-        return late
-    return story if held else replace(story, fired=story.fired + late.fired)
 
 
 class NotifyDelta(msgspec.Struct):
@@ -362,17 +341,19 @@ class Notifier:
         What a message said that was given up is to be told again, with what came since.
         """
         group = self._groups.by_id.get(row.group_id)
+        told = notification_of(row)
         if group is None or group.sending != row.id:
-            return  # a message of an earlier version, or its group is no more
+            # Of an earlier version, or what its group held has moved.
+            for said in told.said if told and row.outcome == SENT else ():
+                self._groups.accept_by(said, partial(heard_of, row, self._receivers))
+            return
         group.sending = ""
         self._groups.touch(group)
-        told = _notification(row)
         if row.outcome == SENT and told is not None:
             self._accept(group, told, row.reference, now)
         else:
             group.refused = True
-            if row.outcome == EXPIRED and told is not None:
-                self._drop_unheard(group, told)
+            self._unheard(group, row, told.said if told else ())
         if group.members:
             due = next_flush(group, partial(self._cooldowns.ends, group))
             wait = 0.0 if row.outcome in (EXPIRED, WITHDRAWN) else group.route.group_interval
@@ -381,7 +362,7 @@ class Notifier:
     def renewed(self, row: OutboxRow, now: float) -> OutboxRow | None:
         """Return a waiting message as it has to read now, None if there is nothing left to say."""
         group = self._groups.by_id.get(row.group_id)
-        before = _notification(row)
+        before = notification_of(row)
         if before is None or not before.said:
             return row  # unreadable, which shows when it is sent; or of an earlier version
         if group is None or group.sending != row.id:
@@ -406,13 +387,20 @@ class Notifier:
         group.told, group.refused = Told(change, now, reference), False
         self._wait(group, [m for m in group.members.values() if m.unsent and m.change <= change])
 
-    def _drop_unheard(self, group: Group, told: Notification) -> None:
-        """Drop what ended before anybody heard of it, once there was no way to say so in time."""
-        for said in told.said:
-            member = group.members.get((said.name, said.key))
-            if member and member.stage is Stage.ENDED and not member.open:
-                self._note(group, Reason.EXPIRED, [member], ())
-                self._groups.put(group, (said.name, said.key), None)
+    def _unheard(self, group: Group, row: OutboxRow, said: Iterable[Said]) -> None:
+        """Drop what nobody heard of and is not to be told: moved away, or ended and expired."""
+        doubt = row.detail.startswith(AMBIGUOUS)
+        for one in said:
+            member = group.members.get((one.name, one.key))
+            if member is None or member.open:
+                continue
+            over = member.stage is Stage.ENDED and row.outcome == EXPIRED
+            if doubt or member.doubted:
+                self._groups.put(group, member.ident, replace(member, doubted=True))
+            elif over or member.stage is Stage.MOVED:
+                self._groups.put(group, member.ident, None)
+                if over:
+                    self._note(group, Reason.EXPIRED, [member], ())
 
     def standing(self, to: tuple[str, str], now: float) -> list[Notification]:
         """Return what a destination (kind and name) was told that fires, and that still does."""

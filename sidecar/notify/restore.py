@@ -20,7 +20,15 @@ from sidecar.notify.group import (
     match_routes,
     parts_of,
 )
-from sidecar.notify.member import Ident, Member, Stage, unpack
+from sidecar.notify.member import (
+    Ident,
+    Member,
+    Stage,
+    back,
+    knowing,
+    moved,
+    unpack,
+)
 from sidecar.notify.model import Receiver, Route
 from sidecar.rows import GroupRow, MemberRow, ToldRow
 
@@ -29,9 +37,10 @@ class GroupRestorer:
     """Fills a ledger from rows.
 
     Where routes or destinations have changed since, each alert moves to the groups that take it
-    now: who knew of it is not told again, who is new is told of what fires, at once. An end that
-    nobody was told yet goes to those it was meant for, if they still have a place. A channel that
-    was renamed is the same audience: so is what stands at the old one's place.
+    now: who knew of it is not told again, who is new is told of what fires, at once. Who knows of
+    it and is no longer told still hears of its end. An end that nobody was told yet goes to those
+    it was meant for, if they still have a place. A channel that was renamed is the same audience:
+    so is what stands at the old one's place; and so is a channel that another receiver has now.
     """
 
     def __init__(self, root: Route, receivers: Mapping[str, Receiver], groups: Groups) -> None:
@@ -39,7 +48,8 @@ class GroupRestorer:
         self._groups = groups
         self._routes = {route.id: route for route in every_route(root)}
         names = {route.receiver for route in self._routes.values()}
-        self._places = {name: list(destinations(receivers[name])) for name in names}
+        self._all = {name: list(destinations(one)) for name, one in receivers.items()}
+        self._places = {name: self._all[name] for name in names}
 
     def restore(
         self,
@@ -57,6 +67,8 @@ class GroupRestorer:
                 self._adopt(group, row, rows)
         for group in list(self._groups.by_id.values()):
             self._reroute(group)
+        for group in list(self._groups.by_id.values()):
+            self._unite(group)
 
     def _groups_of(self, row: GroupRow, told: ToldRow | None) -> Iterator[Group]:
         """Yield the group of a row; one of an earlier version was for all its destinations."""
@@ -109,7 +121,7 @@ class GroupRestorer:
         self._groups.drop(row, [(one.rule, tuple(json.loads(one.by_key))) for one in members])
 
     def _reroute(self, group: Group) -> None:
-        """Move the members that today's routes send elsewhere."""
+        """Move the members that today's routes send elsewhere, or no longer."""
         stays = group.to in self._places.get(group.receiver, ())
         if group.kind is GroupKind.ROUTE:
             stays = stays and self._routes.get(group.route.id) is group.route
@@ -118,6 +130,8 @@ class GroupRestorer:
             for ident, member in group.members.items()
             if not (stays and (group.kind is not GroupKind.ROUTE or self._takes(group, member)))
         ]
+        for ident, member in group.members.items():
+            self._groups.put(group, ident, back(member))
         for ident, _ in astray:
             self._groups.put(group, ident, None)
         for ident, member in astray:
@@ -136,31 +150,58 @@ class GroupRestorer:
             group = self._groups.open(route, {"receiver": receiver}, to, old.created, old.kind)
             self._place(group, ident, member)
             return
+        heirs = 0
         for route in match_routes(self._root, member.alert.labels):
             labels = group_labels(route, member.alert.labels)
-            heir = self._heir(old, route.receiver) if route.receiver == old.receiver else None
             for to in self._places[route.receiver]:
-                if to == heir:
+                if to == self._heir(old, route.receiver):
+                    heirs += 1
                     group = self._groups.open(route, labels, to, old.created)
                     group.told = group.told or old.told
-                    self._place(group, ident, member)
+                    self._place(group, ident, back(member))
                 elif member.stage is Stage.FIRING and route.receiver != old.receiver:
                     news = replace(member, open=False, unsent=True, fired=1, escalated_here=False)
                     self._place(self._groups.open(route, labels, to, old.created), ident, news)
+        if not heirs and (member.open or old.sending):
+            self._leave(old, ident, member)
+
+    def _leave(self, old: Group, ident: Ident, member: Member) -> None:
+        """Keep an alert for those who know of it and are no longer told, to tell its end."""
+        for name in dict.fromkeys((old.receiver, *self._all)):
+            if name in self._all and (to := self._heir(old, name)):
+                route = Route(id=old.route.id, receiver=name, group_wait=0.0)
+                group = self._groups.open(route, old.labels, to, old.created)
+                if group.id == old.id and not group.sending:
+                    group.sending = old.sending
+                self._groups.put(group, ident, moved(member))
+                return
 
     def _heir(self, old: Group, receiver: str) -> Destination | None:
-        """Return the destination that is today what a group's was."""
-        places = self._places[receiver]
-        kin = [to for to in places if to.integration == old.to.integration]
+        """Return the destination of a receiver that is today what a group's was."""
+        kin = [to for to in self._all[receiver] if to.integration == old.to.integration]
         named = [to for to in kin if to.name == old.to.name]
-        renamed = [to for to in kin if to.place == old.to.place]
+        renamed = [to for to in kin if to.place == old.to.place and receiver == old.receiver]
         return next(iter([*named, *renamed]), None)
 
+    def _unite(self, group: Group) -> None:
+        """Let what an audience knows stand where it is told from here on, and only there."""
+        for ident, member in list(group.members.items()):
+            told_there = group.kind is GroupKind.ROUTE and member.stage is not Stage.FIRING
+            for home in self._groups.places(ident) if told_there else ():
+                here = home.members[ident]
+                if home.audience == group.audience and here.stage is Stage.FIRING:
+                    self._groups.put(group, ident, None)
+                    self._groups.put(home, ident, knowing(here, member))
+                    break
+
     def _place(self, group: Group, ident: Ident, member: Member) -> None:
-        if ident in group.members:
-            return
-        # The told number of its new group knows nothing of it: what is news, waits.
-        self._groups.put(group, ident, replace(member, waiting=member.unsent))
+        here = group.members.get(ident)
+        if here is not None and here.stage is Stage.ENDED and member.stage is Stage.FIRING:
+            self._groups.put(group, ident, knowing(member, here))
+        elif here is None or (member.open and not here.open):
+            # The told number of its new group knows nothing of it: what is news, waits.
+            waiting = member.waiting or member.unsent
+            self._groups.put(group, ident, replace(member, waiting=waiting))
 
 
 def _by_group(rows: Iterable[MemberRow]) -> dict[str, list[MemberRow]]:

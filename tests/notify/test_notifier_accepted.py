@@ -203,3 +203,52 @@ def test_a_clock_set_back_by_a_year_puts_nothing_off() -> None:
     assert said(second) == [("b", "firing")]
     (third,) = post.end(second, T0 + 5 * MINUTE) or post.step(T0 + 10 * MINUTE)
     assert said(third) == [("a", "resolved")]
+
+
+def test_a_message_that_may_have_arrived_has_its_end_told_even_after_max_age() -> None:
+    world, post = World(), Post(route("{}", "team"))
+    (row,) = post.step(T0, world.fire())
+    post.step(T0 + 1, world.end())
+    late = msgspec.structs.replace(row, detail="ambiguous: timeout: no answer")
+    (again,) = post.end(late, T0 + HOUR, "expired")
+    assert said(again) == [("a", "fired and resolved")]
+    (once_more,) = post.end(again, T0 + 2 * HOUR, "expired")
+    assert said(once_more) == [("a", "fired and resolved")]
+
+
+def test_a_message_accepted_after_its_alert_moved_to_another_receiver_is_followed_by_its_end() -> (
+    None
+):
+    receivers = {name: slack_receiver(name) for name in ("team", "pager")}
+    world, post = World(), Post(route("{}", "team"), receivers)
+    (row,) = post.step(T0, world.fire())
+    (pager,) = post.restart(route("{}", "pager"), T0 + 1, receivers)
+    assert (pager.receiver, post.end(row, T0 + 2), post.end(pager, T0 + 2)) == ("pager", [], [])
+    ends = post.step(T0 + HOUR, world.end())
+    assert [(end.receiver, said(end)) for end in ends] == [
+        ("pager", [("a", "resolved")]),
+        ("team", [("a", "resolved")]),
+    ]
+
+
+def test_a_message_refused_after_its_alert_moved_away_leaves_nothing_to_tell() -> None:
+    receivers = {name: slack_receiver(name) for name in ("team", "pager")}
+    world, post = World(), Post(route("{}", "team"), receivers)
+    (row,) = post.step(T0, world.fire())
+    (pager,) = post.restart(route("{}", "pager"), T0 + 1, receivers)
+    post.end(row, T0 + 2, "dead")
+    post.end(pager, T0 + 2)
+    (end,) = post.step(T0 + HOUR, world.end())
+    assert (end.receiver, said(end)) == ("pager", [("a", "resolved")])
+
+
+def test_a_message_accepted_under_a_receivers_old_name_is_known_under_its_new_one() -> None:
+    world, post = World(), Post(route("{}", "team"))
+    (row,) = post.step(T0, world.fire())
+    crew = {"crew": replace(slack_receiver("team"), name="crew")}
+    (again,) = post.restart(route("{}", "crew"), T0 + 1, crew)
+    post.end(row, T0 + 2)
+    assert post.waiting(again, T0 + 3) is None
+    post.end(again, T0 + 3, "withdrawn")
+    (end,) = post.step(T0 + HOUR, world.end())
+    assert (end.receiver, said(end)) == ("crew", [("a", "resolved")])

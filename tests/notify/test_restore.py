@@ -1,5 +1,7 @@
 """Restart: nothing is told twice, nothing is lost, also when the routes have changed meanwhile."""
 
+from dataclasses import replace
+
 from sidecar.notify.model import Reason
 from sidecar.rows import GroupRow, MemberRow, ToldRow
 from support.notify import HOUR, T0, Desk, World, route, tiers, told
@@ -35,14 +37,49 @@ def test_a_shorter_repeat_interval_holds_at_once() -> None:
     assert desk.notifier.next_deadline() == T0 + HOUR
 
 
-def test_a_new_receiver_is_told_of_what_fires_and_the_old_one_of_nothing_more() -> None:
+def test_a_new_receiver_is_told_of_what_fires_and_the_old_one_of_its_end() -> None:
     desk, world = Desk(route("{}", "team")), World()
     desk.step(T0, world.fire())
     desk.restart(route("{}", "pager"))
     (message,) = desk.step(T0 + 1)
     assert (message.reason, told([message])) == (Reason.FIRST, [("pager", "a", "firing")])
     assert [row.receiver for row in desk.table.load(ToldRow)] == ["pager"]
-    assert told(desk.step(T0 + HOUR, world.end())) == [("pager", "a", "resolved")]
+    assert desk.step(T0 + HOUR) == []
+    assert sorted(told(desk.step(T0 + 2 * HOUR, world.end()))) == [
+        ("pager", "a", "resolved"),
+        ("team", "a", "resolved"),
+    ]
+
+
+def test_an_alert_that_comes_back_to_its_receiver_is_told_as_one_that_it_knows() -> None:
+    desk, world = Desk(route("{}", "team")), World()
+    desk.step(T0, world.fire())
+    desk.restart(route("{}", "pager"))
+    desk.step(T0 + 1)
+    desk.restart(route("{}", "team"))
+    assert desk.step(T0 + 2) == []
+    assert sorted(told(desk.step(T0 + HOUR, world.end()))) == [
+        ("pager", "a", "resolved"),
+        ("team", "a", "resolved"),
+    ]
+
+
+def test_an_end_that_was_not_told_yet_is_told_to_whom_it_was_meant_for() -> None:
+    desk, world = Desk(route("{}", "team")), World()
+    desk.step(T0, world.fire())
+    assert desk.step(T0 + 1, world.end()) == []
+    desk.restart(route("{}", "pager"))
+    assert told(desk.step(T0 + 2)) == [("team", "a", "resolved")]
+
+
+def test_who_reads_a_renamed_receiver_is_told_nothing_twice() -> None:
+    desk, world = Desk(route("{}", "team")), World()
+    desk.step(T0, world.fire())
+    crew = replace(desk.receivers["team"], name="crew")
+    desk.receivers = {"crew": crew}
+    desk.restart(route("{}", "crew"))
+    assert desk.step(T0 + 1) == []
+    assert told(desk.step(T0 + HOUR, world.end())) == [("crew", "a", "resolved")]
 
 
 def test_another_grouping_for_the_same_receiver_tells_nothing_twice() -> None:
@@ -61,7 +98,10 @@ def test_a_new_route_takes_over_the_alerts_it_matches() -> None:
     desk.step(T0, world.fire("a"), world.fire("b", severity="critical"))
     desk.restart(tiers())
     assert told(desk.step(T0 + 1)) == [("pager", "b", "firing")]
-    assert told(desk.step(T0 + HOUR, world.end("b"))) == [("pager", "b", "resolved")]
+    assert sorted(told(desk.step(T0 + HOUR, world.end("b")))) == [
+        ("pager", "b", "resolved"),
+        ("team", "b", "resolved"),
+    ]
 
 
 def test_untold_news_survives_another_grouping() -> None:
@@ -88,5 +128,7 @@ def test_the_old_rows_of_alerts_that_moved_are_gone() -> None:
     desk.step(T0, world.fire(severity="critical"))
     desk.restart(route("{}", "team"))
     desk.step(T0 + 1)
-    assert {row.receiver for row in desk.table.load(GroupRow)} == {"team"}
-    assert len(desk.table.load(MemberRow)) == 1
+    assert {row.receiver for row in desk.table.load(GroupRow)} == {"team", "pager"}
+    desk.step(T0 + HOUR, world.end())
+    assert desk.table.load(GroupRow) == []
+    assert desk.table.load(MemberRow) == []

@@ -36,6 +36,8 @@ class People:
     ended: dict[tuple[Alert, int], float] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     recent: list[tuple[float, str, str]] = field(default_factory=list)  # at, reader, message
+    lost: set[tuple[str, Alert]] = field(default_factory=set)  # the next word need not come
+    rerouted: bool = False  # then who knows that it fires may be told of its end only
 
     def end(self, ending: Ending, at: float) -> None:
         self.ended.setdefault((ending.alert, ending.episode), at)
@@ -47,6 +49,7 @@ class People:
             story = self.heard[reader][said.alert]
             self._judge(reader, story, said, at)
             story.append(Heard(at, said, clear))
+            self.lost.discard((reader, said.alert))
 
     def forgotten(self, unknown: set[str]) -> None:
         """Note that the sender does not know of these messages whether they arrived."""
@@ -55,6 +58,13 @@ class People:
                 story[:] = [
                     h._replace(clear=h.clear and h.said.message not in unknown) for h in story
                 ]
+
+    def taken_away(self, receiver: str) -> None:
+        """Expect nothing of what these readers know: there may be no way to tell them its end."""
+        for reader in READERS[receiver]:
+            self.lost |= {(reader, alert) for alert in self.heard[reader]}
+            for story in self.heard[reader].values():
+                story[:] = [heard._replace(clear=False) for heard in story]
 
     def _judge(self, reader: str, story: list[Heard], said: Said, at: float) -> None:
         last = story[-1].said if story else None
@@ -91,7 +101,9 @@ class People:
         if fires is not None and fires[2] == receiver:
             if believes != "firing" or last is None or last.episode != fires[0]:
                 self._wrong("not told", f"{reader} believes that {alert} is {believes}; it fires")
-        elif believes == "firing":
+        elif (reader, alert) in self.lost:
+            return
+        elif believes == "firing" and not (self.rerouted and fires is not None):
             self._wrong("false word", f"{reader} believes that {alert} fires here")
         elif believes == "escalated" and fires is None:
             self._wrong("false word", f"{reader} believes that {alert} fires elsewhere")

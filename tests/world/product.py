@@ -75,8 +75,8 @@ global:
   smtp_auth_username: sidecar
   smtp_auth_password: secret
 route:
-  receiver: team
-  group_by: [alertname]
+  receiver: {team}
+  group_by: [{group_by}]
   group_wait: {wait}s
   group_interval: {interval}s
   repeat_interval: 4h
@@ -87,10 +87,12 @@ route:
       group_by: [alertname, org]
       group_wait: 0s
 receivers:
-  - name: team
+  - name: {team}
     slack_configs: [{{channel: "#team", api_url: "http://slack.test/services/team"}}]
     email_configs: [{{to: team@example.com}}]
     max_age: 1h
+"""
+_PAGER = """\
   - name: pager
     slack_configs:
       - {{channel: "{pager}", app_token: "{token}", app_url: "http://slack.test/api/chat.postMessage"}}
@@ -116,6 +118,9 @@ class Settings(NamedTuple):
     """What the operator edits."""
 
     critical: str = "pager"  # who is told what is critical; the same team, or others
+    team: str = "team"  # what the team's receiver is called
+    paged: bool = True  # whether there is a receiver for the others
+    group_by: str = "alertname"
     pager: str = "#pager"
     token: str = "token-1"
     wait: float = GROUP_WAIT
@@ -127,10 +132,13 @@ class Settings(NamedTuple):
 def _configured(settings: Settings) -> Config:
     fields = {**settings._asdict(), "wait": int(settings.wait), "interval": int(settings.interval),
               "cooldown": int(settings.cooldown)}  # fmt: skip
+    if settings.critical == "team":
+        fields["critical"] = settings.team
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / "world.rules.yaml").write_text(_RULES)
     path = FOLDER / "sidecar.yaml"
-    path.write_text(_CONFIG.format(folder=FOLDER, **fields))
+    text = _CONFIG + (_PAGER if settings.paged else "")
+    path.write_text(text.format(folder=FOLDER, **fields))
     # The world edits by handing over values, so there is no file to watch.
     return replace(load_config(str(path), {}), path="", kinds=_KINDS)
 
@@ -312,12 +320,13 @@ class SimulatedDaemon(Daemon):
                 await self._pump.between_steps(lambda c: c.end(name, (org,), self.clock.now()))
 
     def firing(self) -> dict[tuple[str, str], tuple[int, str, str]]:
-        """Return the alerts that fire, with episode, severity and the receiver that is told."""
+        """Return the alerts that fire, with episode, severity and who is told: team or pager."""
         found = {}
         for alert in self._pump.core.engine.alerts():
             if alert.state.value == "firing":
                 receiver = match_routes(self.config.route, alert.labels)[0].receiver
-                found[alert.name, alert.key[0]] = (alert.episode, alert.severity, receiver)
+                who = "pager" if receiver == "pager" else "team"
+                found[alert.name, alert.key[0]] = (alert.episode, alert.severity, who)
         return found
 
     def vanish(self) -> None:

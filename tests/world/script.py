@@ -98,6 +98,33 @@ def _edited(chance: random.Random, at: float) -> list[Action]:
             return [Action(at, "edit", {"wait": 10.0, "interval": 60.0, "cooldown": 60.0})]
 
 
+def _rerouted(chance: random.Random, at: float) -> list[Action]:
+    """The operator sends alerts elsewhere, or calls a receiver otherwise; half the time not long.
+
+    A receiver can be taken away only once nothing is sent to it any more.
+    """
+    new, old = chance.choice(
+        (
+            ({"critical": "team"}, {"critical": "pager"}),
+            ({"critical": "pager"}, {"critical": "team"}),
+            ({"team": "crew"}, {"team": "team"}),
+            ({"group_by": "alertname, org"}, {"group_by": "alertname"}),
+            ({"critical": "team", "paged": False}, {"paged": True, "critical": "pager"}),
+        )
+    )
+    made = [Action(at, "edit", new)]
+    if chance.random() < 0.5:
+        made.append(Action(at + chance.choice((3.0, 600.0, 7200.0)), "edit", old))
+    return made
+
+
+def _burst(chance: random.Random, at: float) -> list[Action]:
+    """Several alerts of one instant, and something that comes while they are told."""
+    near = chance.choice(("clock", "edit", "route", "kill", "stop", "disk"))
+    lines = [_logged(chance, at) for _ in range(chance.randrange(2, 7))]
+    return [*lines, *_TROUBLES[near](chance, at + chance.random() * 2)]
+
+
 def _resolved(chance: random.Random, at: float) -> list[Action]:
     return [Action(at, "resolve", (chance.choice(("Failing", "Broken")), chance.choice(ORGS)))]
 
@@ -116,6 +143,8 @@ _TROUBLES: dict[str, Callable[[random.Random, float], list[Action]]] = {
     "disk": _disk,
     "clock": _clock,
     "edit": _edited,
+    "route": _rerouted,
+    "burst": _burst,
     "resolve": _resolved,
     "rotate": _rotated,
 }

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -41,6 +42,8 @@ from world.servers import Mail, Slack, Weather
 # From calm on, everybody knows within this: a row that failed is tried again within 5 minutes, and
 # from then on a cooldown may hold back what came since.
 SETTLE = 300.0 + max(GROUP_WAIT + GROUP_INTERVAL, COOLDOWN) + 60.0
+# What an edit changes of who is told.
+_ROUTING = ("critical", "team", "paged", "group_by")
 # So long a look at all that a poll would have found may take.
 POLL = 2.0
 # So long a process that was asked to stop may take.
@@ -179,7 +182,7 @@ class World:
             await self._until(rest + 1.0)
         self.daemon.look()
         await asyncio.sleep(POLL)
-        self.people.judge(self.daemon.firing(), {"team", "pager"})
+        self.people.judge(self.daemon.firing(), {"team", "pager"} if right.paged else {"team"})
 
     # What an action does
 
@@ -255,10 +258,15 @@ class World:
     async def new_token(self, token: str) -> None:
         self.slack.token = token
 
-    async def edit(self, changes: dict[str, object]) -> None:
-        await self._edit(self.settings._replace(**changes))  # type: ignore[arg-type]
+    async def edit(self, changes: dict[str, Any]) -> None:
+        self.people.rerouted |= not changes.keys().isdisjoint(_ROUTING)
+        if not self.settings.paged and changes.get("critical") == "pager":
+            changes = {**changes, "paged": True}
+        await self._edit(self.settings._replace(**changes))
 
     async def _edit(self, settings: Settings) -> None:
+        if settings.paged != self.settings.paged:
+            self.people.taken_away("pager")
         self.settings = settings
         if self.daemon is not None:
             task = asyncio.create_task(self._take(self.daemon, settings))
