@@ -91,7 +91,7 @@ class Writer:
         first = told.listed[0].status
         still = _still_firing(group, (*told.listed, *told.left))
         return Notification(
-            id=_message_id(group, change, now),
+            id=_digest(*_sent_to(group), change, now),
             receiver=group.receiver,
             integration=group.to.integration,
             index=group.to.index,
@@ -109,6 +109,7 @@ class Writer:
             names=self._names(m for m in everyone if m.status is first),
             change=max(change, group.told.change if group.told else 0),
             said=list(map(said_of, told.listed)),
+            thread=_digest(*group.audience, group.id, group.created),
         )
 
     def standing(self, group: Group, now: float) -> Iterator[Notification]:
@@ -182,10 +183,13 @@ def _still_firing(group: Group, told: Iterable[Member]) -> list[Member]:
     ]
 
 
-def _message_id(group: Group, change: int, now: float) -> str:
-    """Return the message's identity: equal parts give an equal id, on any machine, at any time."""
+def _sent_to(group: Group) -> tuple[str | int, ...]:
     to = group.to
-    parts = (group.receiver, to.integration, to.index, to.name, group.id, change, now)
+    return (group.receiver, to.integration, to.index, to.name, group.id)
+
+
+def _digest(*parts: str | float) -> str:
+    """Return an identity: equal parts give an equal one, on any machine, at any time."""
     return blake2b(msgspec.json.encode(parts), digest_size=_ID_BYTES).hexdigest()
 
 

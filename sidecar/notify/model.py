@@ -307,8 +307,9 @@ class Said(msgspec.Struct, frozen=True):
 class Notification(msgspec.Struct, frozen=True):
     """What one destination is to be told: the redacted snapshot, stored, and rendered at send.
 
-    `id` is stable over attempts and restarts. `integration` is the kind of receiver, `index`
-    the place in its section, `destination` whom that entry tells.
+    `id` is stable over attempts and restarts; `thread` is the same in all that the destination is
+    told of the group, from its first alert until all its alerts have ended. `integration` is the
+    kind of receiver, `index` the place in its section, `destination` whom that entry tells.
 
     `notices` are the alerts that it tells, what fires first. `more` alerts have found no room:
     they are told by the group's next message. `counts` has both, by status; `names` holds the
@@ -335,6 +336,7 @@ class Notification(msgspec.Struct, frozen=True):
     said: list[Said] = []
     counts: dict[NoticeStatus, int] = {}
     names: list[str] = []
+    thread: str = ""  # empty in what was written before there were threads
 
     @classmethod
     def about(cls, alerts: Iterable[Alert], at: float) -> "Notification":

@@ -162,8 +162,10 @@ def total(
 
 @pass_environment
 def wrapped(environment: Environment, text: Any, width: int = 79) -> str:
-    """Return a text in lines of at most `width`, or of 20."""
-    return str(JINJA_FILTERS["wordwrap"](environment, plain(text), max(_NARROWEST, width)))
+    """Return a text in lines of at most `width`, or of 20; a longer word stays whole, as a URL."""
+    whole = {"break_long_words": False, "break_on_hyphens": False}
+    wrap = JINJA_FILTERS["wordwrap"]
+    return str(wrap(environment, plain(text), max(_NARROWEST, width), **whole))
 
 
 @pass_eval_context

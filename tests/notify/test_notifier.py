@@ -80,6 +80,20 @@ def test_an_end_is_told_once_and_leaves_no_rows() -> None:
     assert [row for row in desk.table.rows.values() if not isinstance(row, OutboxRow)] == []
 
 
+def test_firing_repeat_and_end_are_one_thread_also_over_a_restart_and_the_next_firing_another() -> (
+    None
+):
+    root = route("{}", "team", repeat_interval=HOUR, cooldown=0.0)
+    desk, world = Desk(root), World()
+    messages = desk.step(T0, world.fire())
+    messages += desk.step(T0 + HOUR)
+    desk.restart()
+    messages += desk.step(T0 + 2 * HOUR, world.end(at=T0 + 2 * HOUR))
+    messages += desk.step(T0 + 4 * HOUR, world.fire(at=T0 + 4 * HOUR))
+    threads = [message.thread for message in messages]
+    assert threads[0] == threads[1] == threads[2] != threads[3]
+
+
 def test_the_end_of_one_of_two_says_that_some_resolved() -> None:
     desk, world = Desk(route("{}", "team", group_by=("alertname",), group_interval=1.0)), World()
     desk.step(T0, world.fire("a"), world.fire("b"))

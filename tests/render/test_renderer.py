@@ -145,12 +145,19 @@ def test_line_breaks_of_a_log_draw_no_section_into_a_message(
     assert shape(DRAWN) == shape("org")
 
 
+def test_the_text_of_a_mail_breaks_no_url() -> None:
+    url = "https://dashboard.example.com/" + "customers-and-subscriptions/" * 6
+    told = notice(annotations={"description": f"The customer can be found at {url} and there."})
+    assert f"\n  {url}\n" in mail(told).text
+
+
 def test_what_is_no_longer_seen_is_neither_green_nor_called_resolved() -> None:
     unseen = notice(NoticeStatus.UNSEEN, ended_at=T0 + HOUR)
     told = notification(unseen, reason=Reason.UNSEEN)
     payload = made_of(SLACK, told, CHANNEL).payload
     made = made_of(EMAIL, told, MAIL).payload
-    shown = ["\n".join(texts(payload)), made.subject, made.text, made.html or ""]
+    shown = ["\n".join(texts(payload)), made.subject, made.text]
+    shown.append((made.html or "").partition("</head>")[2])
     assert [text for text in shown if "resolved" in text.lower()] == []
     assert "[UNSEEN:1]" in shown[0]
     assert "[UNSEEN:1]" in shown[1]

@@ -35,6 +35,7 @@ def notification(
     destination: str = "#alerts",
     receiver: str = "team",
     at: float = 1000.0,
+    thread: str = "",
 ) -> Notification:
     notice = Notice(
         status=NoticeStatus.FIRING,
@@ -57,6 +58,7 @@ def notification(
         group_labels={"alertname": "PaymentFailing"},
         notices=[notice],
         at=at,
+        thread=thread,
     )
 
 

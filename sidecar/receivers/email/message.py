@@ -26,6 +26,7 @@ MAX_LINE = 76
 # An encoded word may have 75 with the 12 around its text; the first stands behind a header's name.
 _MAX_CODED = 50
 _MAX_ID = 100
+_SENDER = "Webhook alerts"  # the name of a sender that is given none
 _MAX_SUBJECT = 200
 
 # `=?` begins what a reader's program would decode, so no plain text may hold it.
@@ -40,12 +41,16 @@ _MAX_OCTETS = 998  # RFC 5322, 2.1.1
 
 @dataclass(frozen=True, slots=True)
 class MailText:
-    """A mail's subject, bodies and own headers; `html` is None where there is only text."""
+    """A mail's subject, bodies and own headers; `html` is None where there is only text.
+
+    `important`: something critical fires.
+    """
 
     subject: str
     text: str
     html: str | None
     headers: Mapping[str, str] = field(default_factory=dict)
+    important: bool = False
 
 
 def render(config: EmailConfig, rendering: Rendering, *, plain: bool) -> Rendered[MailText]:
@@ -63,7 +68,8 @@ def render(config: EmailConfig, rendering: Rendering, *, plain: bool) -> Rendere
         notes = "".join(f"\n\nTemplate fault: {fault}" for fault in rendering.faults)
         text, html = plain_body(view).rstrip() + notes, None
     filled = {name: own or "" for name, own in headers.items()}
-    mail = MailText(line, text.strip() + "\n", html, filled)
+    important = (view["status"], view["severity"]) == ("firing", "critical")
+    mail = MailText(line, text.strip() + "\n", html, filled, important)
     return Rendered(mail, mail.text, mail.subject)
 
 
@@ -71,19 +77,24 @@ def build(config: EmailConfig, mail: MailText, notification: Notification) -> by
     """Return the mail for the notification's destination, the same bytes at every attempt.
 
     The Message-ID comes from the notification's id, so that a mailbox can fold a mail that
-    arrives twice. Auto-Submitted keeps out-of-office answers away (RFC 3834), List-Id lets people
-    filter (RFC 2919). The mail's own headers win over ours, but for those that hold the mail
-    together. Raises ValueError when sender or destination is not one mailbox.
+    arrives twice. All mails of one thread answer one id that no mail has: the first may never
+    have arrived (RFC 5322, 3.6.4, allows for that). Auto-Submitted keeps out-of-office answers
+    away (RFC 3834), List-Id lets people filter (RFC 2919), Importance (RFC 2156) is what phones
+    sort by. The mail's own headers win over ours, but for those that hold the mail together.
+    Raises ValueError when sender or destination is not one mailbox.
     """
     domain = mailbox_parts(config.from_)[1].rpartition("@")[2]
+    thread = f"<{_id(notification.thread)}@{domain}>"
     ours = {
-        "From": _mailbox_words(config.from_),
+        "From": _mailbox_words(config.from_, _SENDER),
         "To": _mailbox_words(notification.destination),
         "Subject": _words(mail.subject),
         "Date": [format_datetime(datetime.fromtimestamp(notification.at, UTC))],
         "Message-ID": [f"<{_id(notification.id)}@{domain}>"],
+        **({"In-Reply-To": [thread], "References": [thread]} if notification.thread else {}),
         "Auto-Submitted": ["auto-generated"],
         "List-Id": [f"<{_slug(notification.receiver)}.webhook-alerts.{domain}>"],
+        **({"Importance": ["high"]} if mail.important else {}),
     }
     fields = {name.lower(): (name, words) for name, words in (ours | _custom(mail)).items()}
     head = [header(name, words) for name, words in fields.values()]
@@ -104,8 +115,9 @@ def header(name: str, words: list[str]) -> str:
     return text if words and short and _ONE_HEADER.fullmatch(text) else f"{name}: {FALLBACK}"
 
 
-def _mailbox_words(text: str) -> list[str]:
+def _mailbox_words(text: str, unnamed: str = "") -> list[str]:
     name, address = mailbox_parts(text)
+    name = name or unnamed
     return [*_words(name, _PLAIN_NAME), f"<{address}>"] if name else [address]
 
 

@@ -55,6 +55,35 @@ def test_the_header(name: str, value: str) -> None:
     assert built()[0][name] == value
 
 
+def test_mails_of_one_thread_answer_an_id_that_no_mail_has() -> None:
+    told = [notification(name, destination="ops@example.com", thread="t-1") for name in "ab"]
+    first, second = (dict(told_apart(build(config(), MAIL, one))) for one in told)
+    assert first["References"] == second["References"] == "<t-1@example.com>"
+    assert first["In-Reply-To"] == second["In-Reply-To"] == "<t-1@example.com>"
+    assert len({first["Message-ID"], second["Message-ID"], first["References"]}) == 3
+
+
+def test_what_was_written_before_there_were_threads_stands_alone() -> None:
+    assert not {"References", "In-Reply-To"} & dict(told_apart(built()[1])).keys()
+
+
+@pytest.mark.parametrize("important", [True, False])
+def test_a_phone_is_told_what_is_critical(*, important: bool) -> None:
+    message, _ = built(replace(MAIL, important=important))
+    assert message["Importance"] == ("high" if important else None)
+
+
+@pytest.mark.parametrize(
+    ("sender", "shown"),
+    [
+        ("alerts@example.com", "Webhook alerts <alerts@example.com>"),
+        ("[prod] Alerts <alerts@example.com>", '"[prod] Alerts" <alerts@example.com>'),
+    ],
+)
+def test_a_sender_has_a_name(sender: str, shown: str) -> None:
+    assert built(from_=sender)[0]["From"] == shown
+
+
 def test_text_and_html_are_alternatives() -> None:
     message, _ = built()
     assert message.get_content_type() == "multipart/alternative"

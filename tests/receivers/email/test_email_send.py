@@ -300,6 +300,7 @@ async def test_what_a_log_says_stays_in_the_subject(
         b"Message-ID: <m1@example.com>\r\n"
         b"Auto-Submitted: auto-generated\r\n"
         b"List-Id: <critical.webhook-alerts.example.com>\r\n"
+        b"Importance: high\r\n"
         b"MIME-Version: 1.0\r\n"
         b"Content-Type: multipart/alternative;\r\n"
         b' boundary="=_ca0df2c95aa144c1d0ff2ff3c8f967fd"'
@@ -317,7 +318,7 @@ async def test_what_a_header_of_the_config_says_stays_in_it(sink: SmtpSink, org:
     names = [line.partition(b":")[0] for line in head.split(b"\r\n") if line[:1] != b" "]
     assert names == [
         b"From", b"To", b"Subject", b"Date", b"Message-ID", b"Auto-Submitted", b"List-Id",
-        b"X-Team", b"MIME-Version", b"Content-Type",
+        b"Importance", b"X-Team", b"MIME-Version", b"Content-Type",
     ]  # fmt: skip
 
 
