@@ -87,7 +87,7 @@ async def _demo(folder: Path, seconds: float, port: int) -> None:
     smtp, smtp_port = await MailSink(screen.mail).start()
     async with smtp, asyncio.TaskGroup() as group:
         slack = slack_sink(screen.slack)
-        group.create_task(serve(slack, "127.0.0.1", 0, served, slack_port.set_result))
+        group.create_task(serve(slack, ("127.0.0.1", 0), served, slack_port.set_result))
         text = _CONFIG.format(
             folder=folder,
             rules=rules_folder(),

@@ -39,10 +39,12 @@ class Reloaded(msgspec.Struct, frozen=True):
 
 def kept(running: Config, loaded: Config) -> tuple[Config, list[str]]:
     """Return `loaded` with what only a restart can change as it is running, and these keys."""
-    fixed = {"state.path": "state_path", "http.listen": "listen"}
-    differing = [k for k, name in fixed.items() if getattr(running, name) != getattr(loaded, name)]
-    same = {name: getattr(running, name) for name in fixed.values()}
-    return replace(loaded, **same), differing
+    here, there = running.http, loaded.http
+    fixed = {name: getattr(here, name) for name in ("listen", "metrics_listen")}
+    differing = ["state.path"] if running.state_path != loaded.state_path else []
+    differing += [f"http.{name}" for name, own in fixed.items() if getattr(there, name) != own]
+    http = replace(there, **fixed)
+    return replace(loaded, state_path=running.state_path, http=http), differing
 
 
 class Reloader:

@@ -19,7 +19,6 @@ from sidecar.receivers.base import AnyKind
 from sidecar.redact import RedactPolicy
 from sidecar.render.check import check_template_file
 from sidecar.rules.rule import OWN_PROVIDER, Rule
-from sidecar.secret import Secret
 from sidecar.syntax.faults import Names, Wrong, did_you_mean
 from sidecar.syntax.files import FileSnapshot, absolute, absolute_glob
 from sidecar.syntax.table import (
@@ -85,8 +84,7 @@ class Config:
     metrics: tuple[Metric, ...]
     templates: Mapping[str, str] = field(default_factory=dict)
     state_path: str
-    listen: tuple[str, int] = ("0.0.0.0", 9787)  # noqa: S104 - beyond loopback only /metrics and health are open
-    http_token: Secret | None = None
+    http: Http = field(default_factory=Http)
     stale_after: float = 3600.0
     redact: RedactPolicy = field(default_factory=RedactPolicy)
     route: Route

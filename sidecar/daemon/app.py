@@ -9,9 +9,10 @@ import contextlib
 import os
 import random
 import secrets
+import ssl
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TypeVar
 
@@ -150,7 +151,7 @@ class Daemon:
             opening = await asyncio.to_thread(connections, self.config.kinds)
             group.create_task(self._deliver(opening, stopped), name="deliver")
         await asyncio.to_thread(import_module, "sidecar.web.server")
-        group.create_task(self._serve(stopped), name="web")
+        self._serve(group, stopped)
 
     def _make_worker(self, core: Core) -> Worker:
         return Worker(
@@ -231,11 +232,11 @@ class Daemon:
             await asyncio.to_thread(self._worker.prepare)
             await self._worker.run(senders, stop)
 
-    async def _serve(self, stop: asyncio.Event) -> None:
+    def _serve(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         from sidecar.web.access import is_loopback  # noqa: PLC0415 - see _start_rest
         from sidecar.web.server import WebState, build_app, serve  # noqa: PLC0415 - see _start_rest
 
-        host, port = self.config.listen
+        http = self.config.http
         control = Control(
             pump=self._pump,
             reloader=self._reloader,
@@ -251,14 +252,25 @@ class Daemon:
             registry=self.telemetry.metrics.registry,
             ready=self.ready,
             api=control,
-            loopback=is_loopback(host),
-            token=lambda: self.config.http_token,
+            loopback=is_loopback(http.listen[0]),
+            token=lambda: self.config.http.token,
+            metrics=http.metrics_listen is None,
+            metrics_token=lambda: self.config.http.metrics_token,
         )
-        await serve(build_app(state), host, port, stop, self._listening)
+        if (at := http.metrics_listen) is not None:
+            app = build_app(replace(state, api=None, loopback=False, metrics=True))
+            serving = serve(app, at, stop, key="http.metrics_listen", tls=self._tls)
+            group.create_task(serving, name="metrics")
+        serving = serve(build_app(state), http.listen, stop, self._listening, tls=self._tls)
+        group.create_task(serving, name="web")
+
+    def _tls(self) -> ssl.SSLContext | None:
+        found = self.config.http.tls_server_config
+        return None if found is None else found.context
 
     def _listening(self, port: int) -> None:
         off = {"off": self.config.off} if self.config.off else {}
-        _log.info("listening", host=self.config.listen[0], port=port, **off)
+        _log.info("listening", host=self.config.http.listen[0], port=port, **off)
         if self._on_listen is not None:
             self._on_listen(port)
 

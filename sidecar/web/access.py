@@ -1,9 +1,4 @@
-"""Who may ask for what: decided by the address we listen on, never by who seems to ask.
-
-Listening on loopback, only requests that name this machine are answered: a page in a browser can
-have its own host name resolve to 127.0.0.1 (DNS rebinding), and the Host header it sends gives it
-away.
-"""
+"""Who may ask for what: decided by the address we listen on, never by who seems to ask."""
 
 import hmac
 import ipaddress
@@ -15,20 +10,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sidecar.secret import Secret
 
-
-class HostCheck:
-    """ASGI middleware that refuses, with 403, a Host that is not this machine's own."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self._app
-        if scope["type"] == "http" and not is_loopback(_host_name(Headers(scope=scope))):
-            app = PlainTextResponse(
-                "Ask by localhost or 127.0.0.1; this listener answers to no other name.\n", 403
-            )
-        await app(scope, receive, send)
+METRICS_PATH = "/metrics"
+HEALTH_PATHS = frozenset({"/-/healthy", "/-/ready"})
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def is_loopback(host: str) -> bool:
@@ -49,21 +33,29 @@ def _host_name(headers: Headers) -> str:
     return host.partition(":")[0]
 
 
-OPEN_PATHS = frozenset({"/metrics", "/-/healthy", "/-/ready"})
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-
-
 class AccessGuard:
-    """ASGI middleware. Beyond loopback all but OPEN_PATHS needs the bearer token (RFC 6750).
+    """ASGI middleware.
 
-    `token` is asked at each request: a reload may have changed it. Without one the rest is off.
-    On either side nothing is changed at the wish of a web page: browsers name the page in Origin.
+    The health paths are open to all, `/metrics` too unless there is a `metrics_token`. For all else
+    the bearer token (RFC 6750) is needed, and it is off without one; on `loopback` instead the
+    request must name this machine: a page in a browser can have its own host name resolve to
+    127.0.0.1 (DNS rebinding), and the Host header it sends gives it away. The tokens are asked at
+    each request: a reload may have changed them. Nowhere is anything changed at the wish of a web
+    page, which browsers name in Origin, or tell of in Sec-Fetch-Site.
     """
 
-    def __init__(self, app: ASGIApp, *, loopback: bool, token: Callable[[], Secret | None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        loopback: bool,
+        token: Callable[[], Secret | None],
+        metrics_token: Callable[[], Secret | None],
+    ) -> None:
         self._app = app
         self._loopback = loopback
         self._token = token
+        self._metrics_token = metrics_token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(scope) if scope["type"] == "http" else None
@@ -71,26 +63,38 @@ class AccessGuard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
-        if scope["method"] not in _SAFE_METHODS and "origin" in headers:
+        if scope["method"] not in _SAFE_METHODS and _from_a_page(headers):
             return _plain(403, "Web pages change nothing here; use the sidecar's commands.")
-        if self._loopback or scope["path"] in OPEN_PATHS:
+        if scope["path"] in HEALTH_PATHS:
             return None
-        token = self._token()
-        if token is None:
+        if scope["path"] == METRICS_PATH:
+            token = self._metrics_token()
+            return None if token is None else _without(token, headers, "http.metrics_token_file")
+        if self._loopback:
+            words = "Ask by localhost or 127.0.0.1; this listener answers to no other name."
+            return None if is_loopback(_host_name(headers)) else _plain(403, words)
+        if (token := self._token()) is None:
             return _plain(403, "Off: beyond loopback this needs http.token_file to be set.")
-        if not _carries(headers, token):
-            wanted = {"WWW-Authenticate": 'Bearer realm="sidecar"'}
-            return _plain(401, "This needs the bearer token of http.token_file.", wanted)
-        return None
+        return _without(token, headers, "http.token_file")
 
 
-def _carries(headers: Headers, token: Secret) -> bool:
-    """Tell whether the request bears `token`, in a time that says nothing about how nearly."""
+def _from_a_page(headers: Headers) -> bool:
+    return "origin" in headers or headers.get("sec-fetch-site", "none") != "none"
+
+
+def _without(token: Secret, headers: Headers, key: str) -> Response | None:
+    """Return the refusal of a request that does not bear `token`.
+
+    They are compared in a time that says nothing about how nearly they are the same.
+    """
     scheme, _, given = headers.get("authorization", "").partition(" ")
     # Headers are Latin-1 on the wire (RFC 9110, section 5.5); a token file may hold any bytes.
     wanted = token.reveal().encode("utf-8", "surrogateescape")
     same = hmac.compare_digest(given.strip().encode("latin-1", "replace"), wanted)
-    return same and scheme.lower() == "bearer"
+    if same and scheme.lower() == "bearer":
+        return None
+    challenge = {"WWW-Authenticate": 'Bearer realm="sidecar"'}
+    return _plain(401, f"This needs the bearer token of {key}.", challenge)
 
 
 def _plain(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:

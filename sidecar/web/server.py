@@ -8,10 +8,15 @@ import asyncio
 import contextlib
 import errno
 import gzip
+import resource
 import socket
+import ssl
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
 
+import structlog
 import uvicorn
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
@@ -20,10 +25,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from sidecar import __version__
 from sidecar.secret import Secret
-from sidecar.web.access import AccessGuard, HostCheck, is_loopback
+from sidecar.web.access import METRICS_PATH, AccessGuard
 from sidecar.web.api import Api, FailureGuard, refused, routes as api_routes
 from sidecar.web.fault import Refusal, StartError
 from sidecar.web.metrics import render_registry
@@ -76,6 +82,11 @@ def _quality(parameters: dict[str, str]) -> float:
 # Responses take milliseconds; a client that needs longer than this to take one is gone.
 STOP_SECONDS = 2
 TICK_SECONDS = 1.0
+RECEIVE_SECONDS = 10.0  # from the connection, or the answer before, to the end of a request
+ANSWER_SECONDS = 60.0  # and to the end of its answer
+FEWEST, MOST = 4, 64
+QUIET_SECONDS = 60.0  # between two lines about connections that cannot be taken
+_log = structlog.get_logger()
 _GZIP_LEVEL = 1  # series repeat themselves: the fastest level makes them small enough
 _PAGE = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Webhook alert sidecar</title></head>
@@ -97,6 +108,7 @@ class WebState:
     `exposition` returns our series as text, for OpenMetrics or not; `registry` holds our own
     metrics; `ready` says whether, and in one line why or why not. `api` answers the rest, if
     anybody does: to everybody who reaches a `loopback` address, else to those with the `token`.
+    `metrics`: whether `/metrics` is here, and for whom.
     """
 
     exposition: Callable[[bool], str]
@@ -105,6 +117,8 @@ class WebState:
     api: Api | None = None
     loopback: bool = True
     token: Callable[[], Secret | None] = lambda: None
+    metrics: bool = True
+    metrics_token: Callable[[], Secret | None] = lambda: None
 
 
 def build_app(state: WebState) -> Starlette:
@@ -131,14 +145,18 @@ def build_app(state: WebState) -> Starlette:
     async def page(_request: Request) -> Response:
         return HTMLResponse(_PAGE)
 
-    pages = {"/": page, "/metrics": metrics, "/-/healthy": healthy, "/-/ready": ready}
-    routes = [Route(path, page) for path, page in pages.items()]
+    pages = {"/": page, METRICS_PATH: metrics, "/-/healthy": healthy, "/-/ready": ready}
+    hidden = set() if state.metrics else {METRICS_PATH}
+    routes = [Route(path, page) for path, page in pages.items() if path not in hidden]
+    guard = Middleware(
+        AccessGuard,
+        loopback=state.loopback,
+        token=state.token,
+        metrics_token=state.metrics_token,
+    )
     app = Starlette(
         routes=routes + (api_routes(state.api) if state.api else []),
-        middleware=[
-            Middleware(FailureGuard),
-            Middleware(AccessGuard, loopback=state.loopback, token=state.token),
-        ],
+        middleware=[Middleware(FailureGuard), guard],
         exception_handlers={Refusal: refused},
     )
     app.router.redirect_slashes = False  # a path that is not there is a plain 404
@@ -147,66 +165,113 @@ def build_app(state: WebState) -> Starlette:
 
 async def serve(
     app: ASGIApp,
-    host: str,
-    port: int,
+    address: tuple[str, int],
     stop: asyncio.Event,
     started: Callable[[int], None] | None = None,
+    *,
+    key: str = "http.listen",
+    tls: Callable[[], ssl.SSLContext | None] = lambda: None,
 ) -> None:
     """Answer requests until `stop` is set; `started` is told the port once they are answered.
 
-    Port 0 takes a free one. Listening on loopback, only this machine's own names are answered.
-    Raises StartError before anything is answered.
+    Port 0 takes a free one. `tls` is asked at each connection. Raises StartError, which names the
+    `key` that the address is from, before anything is answered.
     """
-    listener = listen(host, port)
-    server = _Server(HostCheck(app) if is_loopback(host) else app, listener, started)
+    listener = listen(address, key)
+    server = _Server(app, listener, tls)
     try:
         async with asyncio.TaskGroup() as group:
             asked = group.create_task(server.stop_when(stop))
-            await server.serve(sockets=[listener])
+            if started is not None:
+                started(listener.getsockname()[1])
+            await server.serve()
             asked.cancel()
     finally:
         server.close()
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(address: tuple[str, int], key: str = "http.listen") -> socket.socket:
     """Return a listening socket; raises StartError with a sentence for the user."""
+    host, port = address
     with contextlib.ExitStack() as undo:
         try:
-            family, kind, protocol, _, address = socket.getaddrinfo(
+            family, kind, protocol, _, found = socket.getaddrinfo(
                 host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
             listener = undo.enter_context(socket.socket(family, kind, protocol))
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
+            listener.setblocking(False)  # noqa: FBT003 - it takes nothing else
+            listener.bind(found)
             listener.listen()
         except OSError as failure:
-            raise StartError(_why_not(failure, host, port)) from failure
+            raise StartError(_why_not(failure, host, port, key)) from failure
         undo.pop_all()
         return listener
 
 
-def _why_not(failure: OSError, host: str, port: int) -> str:
+def _why_not(failure: OSError, host: str, port: int, key: str) -> str:
     if failure.errno == errno.EADDRINUSE:
         return (
             f"port {port} on {host} is taken: another process listens there; "
-            'set http.listen to a free one, for example "0.0.0.0:9788"'
+            f'set {key} to a free one, for example "0.0.0.0:9788"'
         )
-    return f"cannot listen on {host} port {port}: {failure.strerror}; change http.listen"
+    return f"cannot listen on {host} port {port}: {failure.strerror}; change {key}"
+
+
+def most_connections() -> int:
+    """Return how many connections one address holds at once: an eighth of our handles, up to 64."""
+    handles, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(FEWEST, min(MOST, handles // 8))
+
+
+class _Connection(H11Protocol):
+    """Knows for how long it waits: for a request, or for its answer to be taken."""
+
+    since = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.since = self.loop.time()
+
+    def on_response_complete(self) -> None:
+        self.since = self.loop.time()
+        super().on_response_complete()
+
+    @property
+    def answering(self) -> bool:
+        """Whether the request is here, and its answer not wholly on its way."""
+        cycle: RequestResponseCycle | None = self.cycle  # none yet before the first request
+        asked = cycle is not None and not cycle.more_body and not cycle.response_complete
+        return asked or self.transport.get_write_buffer_size() > 0
+
+    def end(self) -> None:
+        """End at once, whatever is still under way; it holds no place any more."""
+        self.connections.discard(self)
+        self.transport.abort()
+
+    @property
+    def late(self) -> bool:
+        allowed = ANSWER_SECONDS if self.answering else RECEIVE_SECONDS
+        return self.loop.time() - self.since > allowed
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server inside our own TaskGroup: the daemon handles signals, this does not."""
+    """uvicorn's server inside our own TaskGroup: the daemon handles signals, this does not.
+
+    It takes connections by itself: asyncio takes all that wait at once, and writes a traceback for
+    each that it has no handle for.
+    """
 
     def __init__(
-        self, app: ASGIApp, listener: socket.socket, started: Callable[[int], None] | None
+        self, app: ASGIApp, listener: socket.socket, tls: Callable[[], ssl.SSLContext | None]
     ) -> None:
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=_Connection,
             ws="none",
             lifespan="off",
             log_config=None,
-            log_level="warning",
+            log_level="error",  # of what a stranger sends it would warn each time
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=STOP_SECONDS,
@@ -214,36 +279,116 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.servers = []
         self._listener = listener
-        self._tell_started = started
+        self._again: asyncio.TimerHandle | None = None
+        self._tls = tls
         self._ended = asyncio.Event()
+        self._most = most_connections()
+        self._opening: dict[asyncio.Task[None], float] = {}
+        self._quiet_until = 0.0
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self._tell_started is not None:
-            self._tell_started(self._listener.getsockname()[1])
+        del sockets
+        self._listen()
+        self.started = True
 
     async def stop_when(self, stop: asyncio.Event) -> None:
         await stop.wait()
+        self._rest()
         self.should_exit = True
         self._ended.set()
 
     async def main_loop(self) -> None:
-        """Set the clock of the `Date` header each second.
+        """Set the clock of the `Date` header each second, and end the connections that are late.
 
         uvicorn's own loop wakes ten times as often: a third of what an idle daemon cost.
         """
         while not await self.on_tick(0):
+            for connection in self._connections():
+                if connection.late:
+                    connection.end()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), TICK_SECONDS)
 
+    def _listen(self) -> None:
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
+
+    def _rest(self, seconds: float | None = None) -> None:
+        """Take no connections, for so long or for good."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._listener)
+        if self._again is not None:
+            self._again.cancel()
+        self._again = None if seconds is None else loop.call_later(seconds, self._listen)
+
+    def _accept(self) -> None:
+        """Take one connection at a turn of the event loop."""
+        loop = asyncio.get_running_loop()
+        try:
+            taken, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):  # it went away
+            return
+        except OSError as failure:  # above all: no handle is left, and others need some too
+            held = len(self._opening) + len(self.server_state.connections)
+            self._most = max(FEWEST, held // 2)
+            for _ in range(held - self._most):
+                self._make_room()
+            self._complain("accept_failed", error=failure.strerror)
+            self._rest(TICK_SECONDS)
+            return
+        taken.setblocking(False)  # noqa: FBT003 - it takes nothing else
+        if len(self._opening) + len(self.server_state.connections) >= self._most:
+            self._make_room()
+            self._complain("connections_full", most=self._most)
+        opening = loop.create_task(self._open(taken))
+        self._opening[opening] = loop.time()
+        opening.add_done_callback(lambda done: self._opening.pop(done, None))
+
+    async def _open(self, taken: socket.socket) -> None:
+        """Shake hands, if there is TLS, and leave the rest to the connection."""
+        loop, context = asyncio.get_running_loop(), self._tls()
+        with contextlib.suppress(OSError), contextlib.ExitStack() as undo:
+            undo.callback(taken.close)
+            await loop.connect_accepted_socket(
+                lambda: _Connection(self.config, self.server_state, {}),
+                taken,
+                ssl=context,
+                ssl_handshake_timeout=RECEIVE_SECONDS if context else None,
+            )
+            undo.pop_all()
+
+    def _connections(self) -> list[_Connection]:
+        return [one for one in self.server_state.connections if isinstance(one, _Connection)]
+
+    def _make_room(self) -> None:
+        """End the connection that waits longest; one that is being answered only as a last resort.
+
+        So whoever holds connections open loses them to those who come to ask.
+        """
+        held: list[tuple[bool, float, Callable[[], object]]] = [
+            (one.answering, one.since, one.end) for one in self._connections()
+        ]
+        held += [(False, since, partial(self._drop, one)) for one, since in self._opening.items()]
+        min(held, key=itemgetter(0, 1))[2]()
+
+    def _drop(self, opening: asyncio.Task[None]) -> None:
+        del self._opening[opening]
+        opening.cancel()
+
+    def _complain(self, event: str, **about: object) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._quiet_until:
+            self._quiet_until = now + QUIET_SECONDS
+            _log.warning(event, address=str(self._listener.getsockname()), **about)
+
     def close(self) -> None:
         """Let go of every socket, also when a cancelled `serve` never came to do so."""
-        for server in self.servers:
-            server.close()
+        self._rest()
+        for opening in self._opening:
+            opening.cancel()
         for connection in list(self.server_state.connections):
             connection.shutdown()
         self._listener.close()

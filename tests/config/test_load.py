@@ -62,7 +62,6 @@ def test_what_is_not_written_has_its_default(tmp_path: Path) -> None:
         metrics=(),
         templates=config.templates,
         state_path="/var/lib/sidecar/state.db",
-        listen=("0.0.0.0", 9787),  # noqa: S104 - the default
         stale_after=3600.0,
         redact=RedactPolicy(),
         route=Route(id="{}", receiver="team"),
@@ -113,7 +112,7 @@ redact: {keys: [iban], patterns: ['DE\\d{20}'], max_length: 50}
 """
     config = loaded(tmp_path, rest=rest)
     assert config.state_path == f"{tmp_path}/var/state.db"
-    assert config.listen == ("127.0.0.1", 0)
+    assert config.http.listen == ("127.0.0.1", 0)
     assert config.stale_after == 3650 * 86400.0
     assert config.redact == RedactPolicy(keys=("iban",), patterns=(r"DE\d{20}",), max_length=50)
 
@@ -127,7 +126,7 @@ redact: {keys: [iban], patterns: ['DE\\d{20}'], max_length: 50}
     ],
 )
 def test_listen_addresses(tmp_path: Path, text: str, expected: tuple[str, int]) -> None:
-    assert loaded(tmp_path, rest=f"http: {{listen: '{text}'}}").listen == expected
+    assert loaded(tmp_path, rest=f"http: {{listen: '{text}'}}").http.listen == expected
 
 
 def test_variables_are_expanded_whatever_type_they_stand_for(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def test_what_only_a_restart_can_change_stays_as_it_is(tmp_path: Path) -> None:
     loaded = load_config(write_config(tmp_path, rest=rest), ENVIRON)
     config, differing = kept(running, loaded)
     assert differing == ["state.path", "http.listen"]
-    assert (config.state_path, config.listen) == (running.state_path, running.listen)
+    assert (config.state_path, config.http) == (running.state_path, running.http)
     assert config.stale_after == 5.0
 
 

@@ -34,7 +34,9 @@ BEYOND = {
     "what stands in other files, or in the environment": """
         no-rule-file-matches rule-file-does-not-exist rule-file-itself-faulty ca-file-missing
         secret-file-empty secret-file-missing template-file-broken variable-not-set
-        variable-unclosed variable-value-is-not-shown""",
+        variable-unclosed variable-value-is-not-shown
+        tls-key-of-another-certificate tls-no-certificate""",
+    "a key that needs another for some of its values": "tls-clients-of-nobody",
     "languages of their own: templates, RE2, conditions": """
         annotation-template-broken annotation-unknown-label annotation-unknown-name
         collected-not-collected

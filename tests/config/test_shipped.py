@@ -52,7 +52,7 @@ def test_shipped_rules_have_neither_errors_nor_warnings() -> None:
 def test_only_what_has_no_sensible_default_must_be_in_the_environment(config: Config) -> None:
     assert config.state_path == "/var/lib/sidecar/state.db"
     assert [source.path for source in config.sources] == ["/var/log/webhook/*.log"]
-    assert config.listen[1] == 9787
+    assert config.http.listen[1] == 9787
 
 
 def test_the_login_of_the_mail_server_is_taken_from_the_environment() -> None:

@@ -2,14 +2,14 @@
 
 import asyncio
 import contextlib
+import selectors
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
 from starlette.types import ASGIApp
 
-from sidecar.secret import Secret
-from sidecar.web.api import Api
 from sidecar.web.fault import Refusal
 from sidecar.web.metrics import SelfMetrics
 from sidecar.web.server import WebState, build_app, serve
@@ -43,30 +43,24 @@ class StubApi:
 def web_state(
     exposition: Callable[[bool], str] = lambda _openmetrics: "",
     ready: Callable[[], tuple[bool, str]] = lambda: (True, "ready"),
-    metrics: SelfMetrics | None = None,
-    *,
-    api: Api | None = None,
-    loopback: bool = True,
-    token: Callable[[], Secret | None] = lambda: None,
+    own: SelfMetrics | None = None,
+    **more: Any,
 ) -> WebState:
-    registry = (metrics or SelfMetrics()).registry
-    return WebState(
-        exposition=exposition,
-        registry=registry,
-        ready=ready,
-        api=api,
-        loopback=loopback,
-        token=token,
-    )
+    registry = (own or SelfMetrics()).registry
+    return WebState(exposition=exposition, registry=registry, ready=ready, **more)
 
 
 @contextlib.asynccontextmanager
-async def serving(state: WebState, host: str = "127.0.0.1") -> AsyncIterator[int]:
+async def serving(
+    state: WebState, host: str = "127.0.0.1", *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
     """Serve `state` for the length of the block; gives the port."""
     stop = asyncio.Event()
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     async with asyncio.TaskGroup() as group:
-        group.create_task(serve(build_app(state), host, 0, stop, port.set_result))
+        group.create_task(
+            serve(build_app(state), (host, 0), stop, port.set_result, tls=lambda: tls)
+        )
         try:
             yield await port
         finally:
@@ -87,3 +81,28 @@ def asking_app(app: ASGIApp) -> httpx.AsyncClient:
     """Return a client that asks the application itself, where the socket is not the question."""
     transport = httpx.ASGITransport(app)
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
+
+
+class Jumping(selectors.PollSelector):
+    """Waits for no timer, and counts how often and how long it would have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits = 0
+        self.jumped = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        found = super().select(0)
+        if not found and timeout:
+            self.waits += 1
+            self.jumped += timeout
+        return found
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    def __init__(self, selector: Jumping) -> None:
+        super().__init__(selector)
+        self._jumping = selector
+
+    def time(self) -> float:
+        return super().time() + self._jumping.jumped

@@ -10,12 +10,11 @@ import pytest
 
 from sidecar.measure.exposition import Exposition
 from sidecar.measure.meter import Meter
-from sidecar.web.access import HostCheck
 from sidecar.web.fault import StartError
 from sidecar.web.metrics import SelfMetrics
 from sidecar.web.server import WebState, build_app, listen, serve
 from support.measure import NOW, events_of, samples
-from support.web import asking, asking_app, serving, web_state
+from support.web import StubApi, asking, asking_app, serving, web_state
 
 OPENMETRICS = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"}
 
@@ -26,9 +25,7 @@ def counting_state() -> WebState:
     exposition.apply(meter.drain())
     metrics = SelfMetrics()
     metrics.read_lines.inc(9)
-    return web_state(
-        lambda openmetrics: exposition.render(openmetrics=openmetrics), metrics=metrics
-    )
+    return web_state(lambda openmetrics: exposition.render(openmetrics=openmetrics), own=metrics)
 
 
 async def test_metrics_holds_events_and_our_own_in_one_valid_text() -> None:
@@ -152,18 +149,19 @@ async def test_the_page_links_what_there_is() -> None:
     ],
     ids=str,
 )
-async def test_a_loopback_listener_answers_only_to_names_of_this_machine(
+async def test_on_loopback_the_api_answers_only_to_names_of_this_machine(
     host: str, status: int
 ) -> None:
-    async with asking_app(HostCheck(build_app(web_state()))) as client:
-        answer = await client.get("/metrics", headers={"Host": host})
+    async with asking_app(build_app(web_state(api=StubApi()))) as client:
+        answer = await client.get("/api/v1/status", headers={"Host": host})
     assert answer.status_code == status
 
 
-async def test_listening_on_loopback_puts_the_check_in_place() -> None:
+@pytest.mark.parametrize("path", ["/metrics", "/-/healthy", "/-/ready"])
+async def test_behind_a_proxy_on_loopback_metrics_and_health_are_open(path: str) -> None:
     async with asking(web_state()) as client:
-        answer = await client.get("/-/healthy", headers={"Host": "evil.example"})
-    assert answer.status_code == 403
+        answer = await client.get(path, headers={"Host": "sidecar.prod.example:9787"})
+    assert answer.status_code == 200
 
 
 async def test_beyond_loopback_any_host_name_is_answered() -> None:
@@ -175,7 +173,7 @@ async def test_beyond_loopback_any_host_name_is_answered() -> None:
 async def test_a_taken_port_is_one_sentence_that_says_what_to_set() -> None:
     async with serving(web_state()) as port:
         with pytest.raises(StartError) as caught:
-            await serve(build_app(web_state()), "127.0.0.1", port, asyncio.Event())
+            await serve(build_app(web_state()), ("127.0.0.1", port), asyncio.Event())
     assert str(caught.value) == (
         f"port {port} on 127.0.0.1 is taken: another process listens there; "
         'set http.listen to a free one, for example "0.0.0.0:9788"'
@@ -185,11 +183,11 @@ async def test_a_taken_port_is_one_sentence_that_says_what_to_set() -> None:
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"], ids=["name", "address"])
 def test_an_address_that_is_not_ours_is_one_sentence(host: str) -> None:
     with pytest.raises(StartError, match=rf"^cannot listen on {host} port 1234: .*http.listen$"):
-        listen(host, 1234)
+        listen((host, 1234))
 
 
 def test_an_empty_host_means_every_address() -> None:
-    with listen("", 0) as listener:
+    with listen(("", 0)) as listener:
         assert listener.getsockname()[0] in ("0.0.0.0", "::")  # noqa: S104 - a comparison
 
 
@@ -201,20 +199,20 @@ async def test_stopping_ends_idle_connections_and_frees_the_port() -> None:
     assert await reader.read() == b""
     writer.close()
     await writer.wait_closed()
-    with listen("127.0.0.1", port):
+    with listen(("127.0.0.1", port)):
         pass
 
 
 async def test_cancelling_frees_the_port() -> None:
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(
-        serve(build_app(web_state()), "127.0.0.1", 0, asyncio.Event(), port.set_result)
+        serve(build_app(web_state()), ("127.0.0.1", 0), asyncio.Event(), port.set_result)
     )
     taken = await port
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    with listen("127.0.0.1", taken):
+    with listen(("127.0.0.1", taken)):
         pass
 
 
