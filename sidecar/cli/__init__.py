@@ -6,10 +6,19 @@ read logs. Exit codes: 0 fine, 1 found problems, 2 wrong usage or cannot start.
 
 import gc
 import importlib
+from pathlib import Path
 
 import click
 
 from sidecar import __version__
+
+CONFIG_FILES = ("sidecar.yaml", "/etc/sidecar/sidecar.yaml")
+
+
+def default_config() -> str:
+    """Return the configuration that is meant where no -c is given: here, else in /etc."""
+    return next((path for path in CONFIG_FILES if Path(path).is_file()), CONFIG_FILES[0])
+
 
 # What `sidecar --help` says of each, so that it imports none.
 _COMMANDS = {

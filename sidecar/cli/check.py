@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from sidecar.cli import CONFIG_FILES, default_config
 from sidecar.cli.logfiles import UnreadableLogError
 from sidecar.cli.output import paint, say, say_faults
 from sidecar.clock import SystemClock
@@ -14,7 +15,6 @@ from sidecar.syntax.files import environment
 _RULES = (".rules.yaml", ".rules.yml")
 _PATTERNS = (".patterns.yaml", ".patterns.yml")
 _TEMPLATES = (".j2",)
-_DEFAULT_CONFIG = Path("sidecar.yaml")
 _READABLE = click.Path(exists=True, readable=True, path_type=Path)
 _FILE = click.Path(exists=True, readable=True, dir_okay=False, path_type=Path)
 
@@ -34,15 +34,17 @@ def check(config: Path | None, paths: tuple[Path, ...], samples: tuple[Path, ...
     """Report every fault as `file:line:col: error: …`, all of them at once.
 
     Give a configuration with -c, or rule, pattern and template files or directories of them.
-    With neither, ./sidecar.yaml is checked. With --sample it also warns of fields that the log
-    never has, of rules and metrics that match nothing in it, and of templates that fail on it.
-    Exits 0 if all is well (warnings are), 1 if there are errors, 2 if a file cannot be read or
-    the call is wrong.
+    With neither, ./sidecar.yaml is checked, or the one in /etc/sidecar. With --sample it also warns
+    of fields that the log never has, of rules and metrics that match nothing in it, and of
+    templates that fail on it. Exits 0 if all is well (warnings are), 1 if there are errors, 2 if a
+    file cannot be read or the call is wrong.
     """
     if config is None and not paths:
-        config = _DEFAULT_CONFIG
+        config = Path(default_config())
         if not config.is_file():
-            raise click.UsageError("no -c FILE and no PATH given, and no ./sidecar.yaml here")
+            raise click.UsageError(
+                f"no -c FILE and no PATH given, and no {' or '.join(CONFIG_FILES)}"
+            )
     results = [] if config is None else [check_config(str(config), environment())]
     if paths:
         results.append(_check_paths(paths))

@@ -1,35 +1,120 @@
-"""Asking a running daemon over its HTTP API, for the commands that do."""
+"""Asking a running daemon, for the commands that do: over its admin socket, else over HTTP."""
 
 import http.client
 import os
+import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import click
 import msgspec
 
-from sidecar.cli.healthcheck import DEFAULT_URL, reachable
+from sidecar.cli import CONFIG_FILES, default_config
 from sidecar.cli.output import say
-from sidecar.config.http import Http, read_http
+from sidecar.config.http import Http, read_http, short_name
 from sidecar.syntax.faults import ConfigError
 from sidecar.syntax.files import read_secret
 
+DEFAULT_URL = "http://127.0.0.1:9787"
 TIMEOUT_SECONDS = 30.0
 PROBLEM, CANNOT = 1, 2
+_SCHEMES: dict[str, type[http.client.HTTPConnection]] = {
+    "http": http.client.HTTPConnection,
+    "https": http.client.HTTPSConnection,
+}
 _Command = Callable[..., None]
+config_option = click.option(
+    "-c",
+    "--config",
+    "path",
+    help="Where the daemon is found: http.admin_socket, http.listen, the token.  "
+    f"[default: {' or '.join(CONFIG_FILES)}]",
+)
 
 
 def options(command: _Command) -> _Command:
     """Give a command the options that say where the daemon is and how it is asked."""
     for option in (
         click.option("--token-file", help="File with the bearer token, for beyond loopback."),
-        click.option("-c", "--config", "path", help="Take http.listen and the token from here."),
-        click.option("--url", help=f"Where the daemon listens.  [default: {DEFAULT_URL}]"),
+        config_option,
+        click.option("--url", help="Ask here, and not over the admin socket."),
     ):
         command = option(command)
     return command
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        with short_name(self._path) as short:
+            self.sock.connect(short)
+
+
+class Daemon:
+    """Where one daemon is asked: by `url`, or where the configuration at `path` says.
+
+    Raises ConfigError, OSError and ValueError where that cannot be told.
+    """
+
+    def __init__(
+        self, url: str | None, path: str | None, keys: tuple[str, ...], timeout: float
+    ) -> None:
+        if path is None and not url and Path(found := default_config()).is_file():
+            path = found
+        asked = keys if url else ("listen", "admin_socket", *keys)
+        self.http = read_http(path, os.environ, *asked) if path else Http()
+        self.url = (url or reachable(self.http)).rstrip("/")
+        self._parts = urlsplit(self.url)
+        self._timeout = timeout
+        if self._parts.scheme not in _SCHEMES or not self._parts.hostname:
+            raise ValueError(f"{self.url!r} is not a URL such as {DEFAULT_URL}")
+        _ = self._parts.port  # raises for one that is no number
+
+    @property
+    def path(self) -> str:
+        """The path that the URL itself has."""
+        return self._parts.path
+
+    def ask(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, bytes]:
+        """Return status and body; raises OSError, ValueError and HTTPException."""
+        connection = self._connected()
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def _connected(self) -> http.client.HTTPConnection:
+        if self.http.admin_socket:
+            connection = UnixConnection(self.http.admin_socket, self._timeout)
+            try:
+                connection.connect()
+            except OSError:  # not there, or another user's
+                connection.close()
+            else:
+                return connection
+        kind, host = _SCHEMES[self._parts.scheme], self._parts.hostname or ""
+        return kind(host, self._parts.port, timeout=self._timeout)
+
+
+def reachable(http: Http) -> str:
+    """Return the URL of what listens; every address means this machine's own."""
+    host, port = http.listen
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - a comparison
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class Client:
@@ -37,17 +122,11 @@ class Client:
 
     def __init__(self, url: str | None, path: str | None, token_file: str | None) -> None:
         try:
-            keys = (*([] if url else ["listen"]), *([] if token_file else ["token"]))
-            http = read_http(path, os.environ, *keys) if path else Http()
-            self._url = (url or reachable(http)).rstrip("/")
-            token = http.token.reveal() if http.token else ""
-            self._token = read_secret(token_file) if token_file else token
-            parts = urlsplit(self._url)
-            self._host, self._port = parts.hostname, parts.port or 80
+            self._daemon = Daemon(url, path, () if token_file else ("token",), TIMEOUT_SECONDS)
+            token = self._daemon.http.token
+            self._token = read_secret(token_file) if token_file else token and token.reveal()
         except (ConfigError, OSError, ValueError) as wrong:
             end(f"cannot tell where and how to ask: {wrong}", CANNOT)
-        if parts.scheme != "http" or not self._host:
-            end(f"{self._url!r} is not a URL such as {DEFAULT_URL}", CANNOT)
 
     def get(self, path: str) -> dict[str, Any]:
         return self._ask("GET", path, None)
@@ -59,16 +138,11 @@ class Client:
         headers = {"Content-Type": "application/json"}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
-        connection = http.client.HTTPConnection(self._host or "", self._port, TIMEOUT_SECONDS)
         try:
-            connection.request(method, path, body, headers)
-            answer = connection.getresponse()
-            text = answer.read()
+            status, text = self._daemon.ask(method, path, body, headers)
         except (OSError, ValueError, http.client.HTTPException) as failure:
-            end(f"no answer from {self._url}: {failure}; does the daemon run?", CANNOT)
-        finally:
-            connection.close()
-        return self._understood(answer.status, text)
+            end(f"no answer from {self._daemon.url}: {failure}; does the daemon run?", CANNOT)
+        return self._understood(status, text)
 
     def _understood(self, status: int, text: bytes) -> dict[str, Any]:
         try:
@@ -77,7 +151,8 @@ class Client:
             answer = {}
         if status != http.client.OK or not answer:
             first_line = text.decode(errors="replace").partition("\n")[0][:500]
-            sentence = str(answer.get("error", "")) or f"{self._url} answers {status}: {first_line}"
+            sentence = f"{self._daemon.url} answers {status}: {first_line}"
+            sentence = str(answer.get("error", "")) or sentence
             refused = status in (http.client.BAD_REQUEST, http.client.NOT_FOUND) and answer
             end(sentence, PROBLEM if refused else CANNOT)
         return answer

@@ -11,6 +11,7 @@ from typing import Any, Self
 import click
 import msgspec
 
+from sidecar.cli import CONFIG_FILES, default_config
 from sidecar.cli.logfiles import UnreadableLogError, read_chunks
 from sidecar.cli.output import by_word, say, say_faults, say_row, widths
 from sidecar.clock import SystemClock
@@ -164,7 +165,14 @@ def _instant(ctx: click.Context, param: click.Parameter, value: str | None) -> f
 
 
 @click.command()
-@click.option("-c", "--config", type=_FILE, required=True, help="Rules and routing to replay.")
+@click.option(
+    "-c",
+    "--config",
+    type=_FILE,
+    default=default_config,
+    show_default=" or ".join(CONFIG_FILES),
+    help="Rules and routing to replay.",
+)
 @click.option("--against", type=_FILE, help="Show how -c differs from this configuration.")
 @click.option(
     "--since",

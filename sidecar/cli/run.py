@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from sidecar.cli import CONFIG_FILES, default_config
 from sidecar.cli.output import say
 from sidecar.clock import Clock, SystemClock
 from sidecar.config.load import load_config
@@ -24,7 +25,12 @@ PROBLEMS, CANNOT_START = 1, 2
 
 @click.command()
 @click.option(
-    "-c", "--config", "path", default="sidecar.yaml", show_default=True, help="Configuration file."
+    "-c",
+    "--config",
+    "path",
+    default=default_config,
+    show_default=" or ".join(CONFIG_FILES),
+    help="Configuration file.",
 )
 @click.option(
     "--shadow",

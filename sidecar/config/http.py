@@ -5,14 +5,23 @@ the file is none of their business, and the rest of the configuration takes long
 """
 
 import dataclasses
+import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated
 
-from sidecar.syntax.faults import ConfigError
+from sidecar.syntax.faults import ConfigError, Place
 from sidecar.syntax.table import Nested, Reading, Table, key, table
-from sidecar.syntax.tree import MapNode, Scalar
-from sidecar.syntax.values import Listen, MaybeListen, ReadableFile, SecretText, choice
+from sidecar.syntax.tree import MapNode, Node, Scalar
+from sidecar.syntax.values import (
+    AbsolutePath,
+    Listen,
+    MaybeListen,
+    ReadableFile,
+    SecretText,
+    choice,
+)
 
 _NO_CLIENT = "NoClientCert"
 # Go's `RequestClientCert` and `RequireAnyClientCert` take a certificate without a look at it, which
@@ -83,6 +92,11 @@ class Http(Table):
         "off without one.",
         default=None,
     )
+    admin_socket: AbsolutePath = key(
+        "A unix socket by which whoever may open it asks for all, as the sidecar's commands do; "
+        "else it stands beside the state file, `.sock` at its end.",
+        default="",
+    )
     metrics_token: SecretText = key(
         "Bearer token without which nobody gets `/metrics`.", default=None
     )
@@ -92,25 +106,64 @@ class Http(Table):
     )
 
 
+@table
+class State(Table):
+    path: AbsolutePath = key(
+        "The SQLite file; put it on a local disk that outlives the container.",
+        default="/var/lib/sidecar/state.db",
+    )
+
+
+@contextmanager
+def short_name(path: str) -> Iterator[str]:
+    """Give a name of `path` that fits into a unix socket's address, 107 bytes (unix(7))."""
+    folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY)  # noqa: PTH120 - as text
+    try:
+        yield f"/proc/self/fd/{folder}/{os.path.basename(path)}"  # noqa: PTH119 - the same
+    finally:
+        os.close(folder)
+
+
+def admin_socket(http: Http, state_path: str) -> str:
+    """Return the path of the admin socket."""
+    return http.admin_socket or f"{state_path}.sock"
+
+
 def read_http(path: str, environ: Mapping[str, str], *keys: str) -> Http:
     """Return `http` of the configuration at `path` as far as `keys` go; the rest is the default.
 
-    Raises ConfigError with what is wrong in them, or keeps the file from being read at all.
+    With `admin_socket` among the keys, `state.path` is read for where it is. Raises ConfigError
+    with what is wrong in them, or keeps the file from being read at all.
     """
     whole, own = Reading(), Reading()
     root = whole.tree(path, environ)
     if root is None:
         raise ConfigError(whole.faults.errors)
-    section = root.values.get("http") if isinstance(root, MapNode) else root
-    if section is None:
-        return Http()
-    if isinstance(section, MapNode):
-        asked = {k: v for k, v in section.values.items() if k.removesuffix("_file") in keys}
-        section = MapNode(section.place, asked, section.places)
-    made = own.table(Http, section)
-    nodes = section.values.values() if isinstance(section, MapNode) else [section]
+    sections = root.values if isinstance(root, MapNode) else {"http": root}
+    asked = {
+        "http": _only(sections.get("http"), keys),
+        "state": _only(sections.get("state"), ("path",) if "admin_socket" in keys else ()),
+    }
+    http, state = own.table(Http, asked["http"]), own.table(State, asked["state"])
+    nodes = [node for one in asked.values() for node in _values(one)]
     lines = {node.place.line for node in nodes if isinstance(node, Scalar) and node.faulty}
     errors = [*own.faults.errors, *(one for one in whole.faults.errors if one.line in lines)]
-    if made is None or errors:
+    if http is None or state is None or errors:
         raise ConfigError(errors)
-    return made
+    if "admin_socket" in keys:
+        return dataclasses.replace(http, admin_socket=admin_socket(http, state.path))
+    return http
+
+
+def _only(section: Node | None, keys: Collection[str]) -> Node:
+    """Return a section with these of its keys."""
+    if section is None:
+        return MapNode(Place(""), {}, {})
+    if not isinstance(section, MapNode):
+        return section if keys else _only(None, keys)
+    asked = {k: v for k, v in section.values.items() if k.removesuffix("_file") in keys}
+    return MapNode(section.place, asked, section.places)
+
+
+def _values(section: Node) -> Iterable[Node]:
+    return section.values.values() if isinstance(section, MapNode) else [section]

@@ -40,7 +40,7 @@ class Reloaded(msgspec.Struct, frozen=True):
 def kept(running: Config, loaded: Config) -> tuple[Config, list[str]]:
     """Return `loaded` with what only a restart can change as it is running, and these keys."""
     here, there = running.http, loaded.http
-    fixed = {name: getattr(here, name) for name in ("listen", "metrics_listen")}
+    fixed = {name: getattr(here, name) for name in ("listen", "metrics_listen", "admin_socket")}
     differing = ["state.path"] if running.state_path != loaded.state_path else []
     differing += [f"http.{name}" for name, own in fixed.items() if getattr(there, name) != own]
     http = replace(there, **fixed)

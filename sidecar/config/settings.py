@@ -9,7 +9,7 @@ from os.path import realpath
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, cast
 
-from sidecar.config.http import Http
+from sidecar.config.http import Http, State
 from sidecar.measure.series import Metric
 from sidecar.notify.model import Receiver, Route
 from sidecar.parse.event import LogFormat
@@ -20,7 +20,7 @@ from sidecar.redact import RedactPolicy
 from sidecar.render.check import check_template_file
 from sidecar.rules.rule import OWN_PROVIDER, Rule
 from sidecar.syntax.faults import Names, Wrong, did_you_mean
-from sidecar.syntax.files import FileSnapshot, absolute, absolute_glob
+from sidecar.syntax.files import FileSnapshot, absolute_glob
 from sidecar.syntax.table import (
     Declared,
     Placed,
@@ -122,11 +122,6 @@ class Config:
         return [name for name in known if name != OWN_PROVIDER]
 
 
-def _path(node: Node, _: Reading) -> str:
-    scalar = text_of(node)
-    return absolute(scalar.place.file, scalar.text)
-
-
 def _files(node: Node, reading: Reading) -> tuple[str, ...]:
     scalar = text_of(node)
     file, pattern = scalar.place.file, scalar.text
@@ -137,16 +132,7 @@ def _files(node: Node, reading: Reading) -> tuple[str, ...]:
     return tuple(paths)
 
 
-AbsolutePath = Annotated[str, Placed(_path, string())]
 Globs = tuple[Annotated[tuple[str, ...], Placed(_files, string())], ...]
-
-
-@table
-class State(Table):
-    path: AbsolutePath = key(
-        "The SQLite file; put it on a local disk that outlives the container.",
-        default="/var/lib/sidecar/state.db",
-    )
 
 
 class Global(Table):

@@ -10,7 +10,7 @@ import os
 import random
 import secrets
 import ssl
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -20,6 +20,7 @@ import structlog
 
 from sidecar.batch import LogStatus, ReadBatch
 from sidecar.clock import Clock
+from sidecar.config.http import admin_socket
 from sidecar.config.reload import CannotTakeOver, Reloader, kept
 from sidecar.config.settings import Config
 from sidecar.core import Core, Step
@@ -35,6 +36,7 @@ from sidecar.render.renderer import Renderer
 from sidecar.rows import Delta, FileRow, MetaRow, OutboxRow, SeriesRow
 from sidecar.store.schema import StoreDamagedError, StoreUnavailable
 from sidecar.store.store import Store, is_ours, set_aside
+from sidecar.web.fault import StartError
 
 # What the state file remembers of an older one that was damaged: when it was, and its name now.
 DAMAGED = "state_damaged"
@@ -261,8 +263,18 @@ class Daemon:
             app = build_app(replace(state, api=None, loopback=False, metrics=True))
             serving = serve(app, at, stop, key="http.metrics_listen", tls=self._tls)
             group.create_task(serving, name="metrics")
+        path = admin_socket(http, self.config.state_path)
+        admin = build_app(replace(state, admin=True, metrics=True))
+        group.create_task(self._admin(serve(admin, path, stop)), name="admin")
         serving = serve(build_app(state), http.listen, stop, self._listening, tls=self._tls)
         group.create_task(serving, name="web")
+
+    async def _admin(self, serving: Awaitable[None]) -> None:
+        """Serve the commands on this machine; without a socket they ask `http.listen`."""
+        try:
+            await serving
+        except StartError as cannot:
+            _log.warning("admin_socket_not_usable", error=str(cannot))
 
     def _tls(self) -> ssl.SSLContext | None:
         found = self.config.http.tls_server_config

@@ -174,6 +174,11 @@ def _group_label(text: str) -> str:
     return text if text == "..." else check_label(text)
 
 
+def _absolute(node: Node, _: Reading) -> str:
+    scalar = text_of(node)
+    return absolute(scalar.place.file, scalar.text)
+
+
 def _readable(node: Node, reading: Reading) -> str:
     scalar = text_of(node)
     if not scalar.text:
@@ -241,6 +246,7 @@ MetricName = Annotated[
 GroupLabel = Annotated[
     str, Value(_group_label, "a label", {"anyOf": [LABEL, {"const": "..."}, VARIABLE]})
 ]
+AbsolutePath = Annotated[str, Placed(_absolute, string())]
 ReadableFile = Annotated[str, Placed(_readable, string())]
 SecretText = Annotated[Secret | None, SecretValue(string(minLength=1))]
 SecretUrl = Annotated[Secret | None, SecretValue(string(r"^https?://[^\s]+$" + _VAR), parse_url)]

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import errno
 import gzip
+import os
 import resource
 import socket
 import ssl
@@ -15,6 +16,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
+from pathlib import Path
 
 import structlog
 import uvicorn
@@ -28,6 +30,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from sidecar import __version__
+from sidecar.config.http import short_name
 from sidecar.secret import Secret
 from sidecar.web.access import METRICS_PATH, AccessGuard
 from sidecar.web.api import Api, FailureGuard, refused, routes as api_routes
@@ -108,7 +111,7 @@ class WebState:
     `exposition` returns our series as text, for OpenMetrics or not; `registry` holds our own
     metrics; `ready` says whether, and in one line why or why not. `api` answers the rest, if
     anybody does: to everybody who reaches a `loopback` address, else to those with the `token`.
-    `metrics`: whether `/metrics` is here, and for whom.
+    `metrics`: whether `/metrics` is here, and for whom. `admin`: who reaches this may ask for all.
     """
 
     exposition: Callable[[bool], str]
@@ -119,6 +122,7 @@ class WebState:
     token: Callable[[], Secret | None] = lambda: None
     metrics: bool = True
     metrics_token: Callable[[], Secret | None] = lambda: None
+    admin: bool = False
 
 
 def build_app(state: WebState) -> Starlette:
@@ -156,7 +160,7 @@ def build_app(state: WebState) -> Starlette:
     )
     app = Starlette(
         routes=routes + (api_routes(state.api) if state.api else []),
-        middleware=[Middleware(FailureGuard), guard],
+        middleware=[Middleware(FailureGuard), *([] if state.admin else [guard])],
         exception_handlers={Refusal: refused},
     )
     app.router.redirect_slashes = False  # a path that is not there is a plain 404
@@ -165,7 +169,7 @@ def build_app(state: WebState) -> Starlette:
 
 async def serve(
     app: ASGIApp,
-    address: tuple[str, int],
+    address: tuple[str, int] | str,
     stop: asyncio.Event,
     started: Callable[[int], None] | None = None,
     *,
@@ -174,11 +178,13 @@ async def serve(
 ) -> None:
     """Answer requests until `stop` is set; `started` is told the port once they are answered.
 
-    Port 0 takes a free one. `tls` is asked at each connection. Raises StartError, which names the
-    `key` that the address is from, before anything is answered.
+    The address is host and port, of which 0 takes a free one, or the path of a unix socket. `tls`
+    is asked at each connection. Raises StartError, which names the `key` that the address is from,
+    before anything is answered.
     """
-    listener = listen(address, key)
-    server = _Server(app, listener, tls)
+    listener = listen_unix(address) if isinstance(address, str) else listen(address, key)
+    name = address if isinstance(address, str) else "{}:{}".format(*listener.getsockname())
+    server = _Server(app, listener, name, tls)
     try:
         async with asyncio.TaskGroup() as group:
             asked = group.create_task(server.stop_when(stop))
@@ -207,6 +213,34 @@ def listen(address: tuple[str, int], key: str = "http.listen") -> socket.socket:
             raise StartError(_why_not(failure, host, port, key)) from failure
         undo.pop_all()
         return listener
+
+
+def listen_unix(path: str) -> socket.socket:
+    """Return a listening socket that only our own user can open; raises StartError."""
+    listener = socket.socket(socket.AF_UNIX)
+    with contextlib.ExitStack() as undo:
+        undo.callback(listener.close)
+        try:
+            with short_name(path) as short:
+                _clear(Path(short))
+                os.fchmod(listener.fileno(), 0o600)  # before it has a name
+                listener.bind(short)
+        except OSError as failure:
+            raise StartError(f"cannot listen on {path}: {failure.strerror}") from failure
+        listener.setblocking(False)  # noqa: FBT003 - it takes nothing else
+        listener.listen()
+        undo.pop_all()
+    return listener
+
+
+def _clear(path: Path) -> None:
+    """Remove a socket that nobody listens at any more; raises OSError if somebody does."""
+    if path.is_socket():
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(TICK_SECONDS)
+            if probe.connect_ex(str(path)) == 0:
+                raise OSError(errno.EADDRINUSE, "another process listens there")
+        path.unlink()
 
 
 def _why_not(failure: OSError, host: str, port: int, key: str) -> str:
@@ -263,7 +297,11 @@ class _Server(uvicorn.Server):
     """
 
     def __init__(
-        self, app: ASGIApp, listener: socket.socket, tls: Callable[[], ssl.SSLContext | None]
+        self,
+        app: ASGIApp,
+        listener: socket.socket,
+        address: str,
+        tls: Callable[[], ssl.SSLContext | None],
     ) -> None:
         config = uvicorn.Config(
             app,
@@ -279,6 +317,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.servers = []
         self._listener = listener
+        self._address = address
         self._again: asyncio.TimerHandle | None = None
         self._tls = tls
         self._ended = asyncio.Event()
@@ -382,7 +421,7 @@ class _Server(uvicorn.Server):
         now = asyncio.get_running_loop().time()
         if now >= self._quiet_until:
             self._quiet_until = now + QUIET_SECONDS
-            _log.warning(event, address=str(self._listener.getsockname()), **about)
+            _log.warning(event, address=self._address, **about)
 
     def close(self) -> None:
         """Let go of every socket, also when a cancelled `serve` never came to do so."""
@@ -391,4 +430,6 @@ class _Server(uvicorn.Server):
             opening.cancel()
         for connection in list(self.server_state.connections):
             connection.shutdown()
+        if self._listener.family == socket.AF_UNIX:
+            Path(self._address).unlink(missing_ok=True)
         self._listener.close()

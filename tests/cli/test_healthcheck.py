@@ -6,8 +6,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from sidecar.cli.healthcheck import healthcheck, url_from_config
+from sidecar.cli.client import Daemon
+from sidecar.cli.healthcheck import healthcheck
 from support.web import serving, web_state
+
+
+def url_of(config: Path) -> str:
+    return Daemon(None, str(config), (), 1.0).url
 
 
 async def check(*arguments: str) -> Result:
@@ -60,7 +65,7 @@ async def test_the_address_comes_from_the_configuration(tmp_path: Path) -> None:
 def test_a_configuration_without_an_address_means_the_default(tmp_path: Path) -> None:
     config = tmp_path / "sidecar.yaml"
     config.write_text("sources: []\n")
-    assert url_from_config(str(config)) == "http://127.0.0.1:9787"
+    assert url_of(config) == "http://127.0.0.1:9787"
 
 
 def test_a_variable_in_the_address_is_expanded(
@@ -69,7 +74,7 @@ def test_a_variable_in_the_address_is_expanded(
     config = tmp_path / "sidecar.yaml"
     config.write_text('http: {listen: "0.0.0.0:${SIDECAR_TEST_PORT}"}\n')
     monkeypatch.setenv("SIDECAR_TEST_PORT", "1234")
-    assert url_from_config(str(config)) == "http://127.0.0.1:1234"
+    assert url_of(config) == "http://127.0.0.1:1234"
 
 
 @pytest.mark.parametrize(
@@ -104,4 +109,4 @@ async def test_a_configuration_that_cannot_be_read_is_unhealthy(
 def test_every_address_means_this_machine(tmp_path: Path, listen: str, url: str) -> None:
     config = tmp_path / "sidecar.yaml"
     config.write_text(f'http: {{listen: "{listen}"}}\n')
-    assert url_from_config(str(config)) == url
+    assert url_of(config) == url

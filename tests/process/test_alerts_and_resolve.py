@@ -11,10 +11,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sidecar.cli.alerts import alerts
+from sidecar.cli.check import check
+from sidecar.cli.healthcheck import healthcheck
 from sidecar.cli.resolve import resolve
 from sidecar.secret import Secret
 from support.daemon import until
-from support.live import FAILING, Stage, staged
+from support.live import CONFIG, FAILING, Stage, staged
 from support.web import StubApi, serving, web_state
 
 SUMMARY = """\
@@ -97,6 +99,54 @@ class TestWithDaemon:
         assert "org_1" not in self.ask(stage, alerts).output
 
 
+BEYOND = CONFIG.replace("127.0.0.1:0", "0.0.0.0:0")
+
+
+def test_on_this_machine_no_token_is_needed_by_whoever_may_open_the_socket(tmp_path: Path) -> None:
+    """As in the shipped container: beyond loopback and without a token."""
+    with staged(tmp_path, config=BEYOND) as stage:
+        for _ in range(2):
+            stage.log("failed", "org_1")
+        until(lambda: stage.told("Failing") == 1, "the alert is told")
+        url, config = f"http://127.0.0.1:{stage.daemon.port}", str(tmp_path / "sidecar.yaml")
+        assert "answers 403: Off: beyond loopback" in call(alerts, "--url", url).output
+        assert "Failing" in call(alerts, "-c", config).output
+        result = call(resolve, "-c", config, "Failing", "org_id=org_1")
+        assert (result.exit_code, result.output) == (0, "resolved Failing for org_id=org_1\n")
+        assert call(healthcheck, "-c", config).output == "healthy\n"
+        assert (tmp_path / "state.db.sock").stat().st_mode & 0o777 == 0o600
+    assert not (tmp_path / "state.db.sock").exists()
+
+
+def test_without_c_the_configuration_here_says_where_the_daemon_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = 'http: {listen: "0.0.0.0:0", admin_socket: run/admin}'
+    (tmp_path / "run").mkdir()
+    with staged(
+        tmp_path,
+        config=CONFIG.replace(
+            'http: {{listen: "127.0.0.1:0"}}', rest.replace("{", "{{").replace("}", "}}")
+        ),
+    ):
+        monkeypatch.chdir(tmp_path)
+        assert call(alerts).output == "no alerts\n"
+        assert call(check).exit_code == 0
+
+
+def test_a_socket_that_cannot_be_used_is_told_of_and_http_asked_instead(tmp_path: Path) -> None:
+    (tmp_path / "state.db.sock").write_text("not a socket")
+    with staged(tmp_path) as stage:
+        config = tmp_path / "sidecar.yaml"
+        config.write_text(
+            config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{stage.daemon.port}")
+        )
+        assert call(alerts, "-c", str(config)).output == "no alerts\n"
+    said = [line for line in stage.daemon.log if "admin_socket_not_usable" in line]
+    assert len(said) == 1
+    assert "Address already in use" in said[0]
+
+
 @pytest.mark.parametrize(
     ("command", "arguments"), [(alerts, ()), (resolve, ("A",))], ids=["alerts", "resolve"]
 )
@@ -112,7 +162,7 @@ class TestWithout:
         assert result.output.startswith(f"sidecar: no answer from {url}: ")
         assert result.output.count("\n") == 1
 
-    @pytest.mark.parametrize("url", ["localhost:9787", "https://localhost", "http://:x"])
+    @pytest.mark.parametrize("url", ["localhost:9787", "ftp://localhost", "http://:x"])
     def test_what_is_no_url_is_one_line(
         self, command: click.Command, arguments: tuple[str, ...], url: str
     ) -> None:

@@ -24,7 +24,7 @@ sources: [{{path: /var/log/webhook/*.log, start_at: beginning}}]
 rule_files: [/etc/sidecar/rules/*.rules.yaml]
 pattern_files: [/etc/sidecar/rules/*.patterns.yaml]
 state: {{path: /var/lib/sidecar/state.db}}
-http: {{listen: "127.0.0.1:{port}"}}
+http: {{listen: "0.0.0.0:{port}"}}
 stale_after: 3650d
 route: {{receiver: slack, group_wait: 0s}}
 receivers:
@@ -119,6 +119,9 @@ def test_it_tails_a_mounted_log_serves_metrics_and_delivers(
         metrics = answer.read().decode()
     wanted = 'event_type="invoice.payment_failed",status="payment_failure"} 1'
     assert any(line.endswith(wanted) for line in metrics.splitlines())
+    ended = podman("exec", NAME, "sidecar", "resolve", "PaymentFailing", f"org_id={LINE['org_id']}")
+    assert ended.stdout == f"resolved PaymentFailing for org_id={LINE['org_id']}\n", ended.stderr
+    assert podman("exec", NAME, "sidecar", "alerts").stdout == "no alerts\n"
     inside = podman("exec", NAME, "id", "-u")
     assert inside.stdout.strip() == str(USER)
     stopped = podman("stop", "-t", "10", NAME)

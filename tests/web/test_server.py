@@ -5,14 +5,16 @@ import gzip
 import logging
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 
+from sidecar.config.http import short_name
 from sidecar.measure.exposition import Exposition
 from sidecar.measure.meter import Meter
 from sidecar.web.fault import StartError
 from sidecar.web.metrics import SelfMetrics
-from sidecar.web.server import WebState, build_app, listen, serve
+from sidecar.web.server import WebState, build_app, listen, listen_unix, serve
 from support.measure import NOW, events_of, samples
 from support.web import StubApi, asking, asking_app, serving, web_state
 
@@ -245,3 +247,45 @@ async def test_the_port_is_told_only_once_it_answers() -> None:
     async with serving(web_state()) as port:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
             assert connection.getpeername()[1] == port
+
+
+def asked_over(path: Path, sent: bytes) -> bytes:
+    with short_name(str(path)) as short, socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(short)
+        connection.sendall(sent)
+        return b"".join(iter(lambda: connection.recv(9999), b""))
+
+
+async def test_who_may_open_the_admin_socket_may_ask_for_all(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 200)  # longer than the address of a unix socket
+    folder.mkdir()
+    path, stop, api = folder / "admin.sock", asyncio.Event(), StubApi()
+    state = web_state(api=api, loopback=False, admin=True)
+    with listen_unix(str(path)):
+        pass  # killed: its socket is left behind
+    async with asyncio.TaskGroup() as group:
+        group.create_task(serve(build_app(state), str(path), stop))
+        await asyncio.sleep(0)
+        asked = b"POST /-/reload HTTP/1.0\r\nHost: localhost\r\n\r\n"
+        answer = await asyncio.to_thread(asked_over, path, asked)
+        mode = path.stat().st_mode & 0o777
+        with pytest.raises(StartError, match=r"another process listens there$"):
+            await asyncio.to_thread(listen_unix, str(path))
+        stop.set()
+    assert answer.endswith(b"reloaded\n")
+    assert mode == 0o600
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("file", "cannot listen on .*/file: Address already in use"),
+        ("nowhere/admin.sock", "cannot listen on .*/nowhere/admin.sock: No such file or directory"),
+    ],
+)
+def test_where_no_socket_can_be_is_one_sentence(tmp_path: Path, path: str, why: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StartError, match=f"^{why}$"):
+        listen_unix(str(tmp_path / path))
+    assert (tmp_path / "file").read_text() == ""
