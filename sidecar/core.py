@@ -26,6 +26,7 @@ from sidecar.config.settings import Config
 from sidecar.measure.meter import Meter
 from sidecar.notify.decide import GroupDecision
 from sidecar.notify.notifier import Notifier
+from sidecar.parse.columns import Columns
 from sidecar.parse.event import Chunk, Event, Foreign, Parsed, Reject, Tally, Triple, runs_of
 from sidecar.parse.parser import Parser, line_at
 from sidecar.redact import REDACTED, Redactor
@@ -36,6 +37,7 @@ from sidecar.rows import (
     FileRow,
     FloorsRow,
     GroupRow,
+    JournalRow,
     MemberRow,
     MetaRow,
     OutboxRow,
@@ -133,9 +135,11 @@ class Core:
             stored.load(RuleRow),
             stored.load(RuleStateRow),
             stored.load(AlertRow),
+            stored.load(JournalRow),
             stored.load(FloorsRow),
             now=now,
             last_change=int(meta.get("change", "0")),
+            last_step=int(meta.get("step", "0")),
         )
         self.notifier.restore(
             stored.load(GroupRow),
@@ -294,7 +298,8 @@ class Core:
                 total.last_at = max(total.last_at, tally.last_at)
         runs = runs_of(parsed.events)
         self.meter.add_all(runs, now)
-        self.engine.observe_all(runs, read_at=now, line_of=self._line_of(chunk, parsed))
+        columns = Columns.of(parsed.events)
+        self.engine.observe_all(columns, read_at=now, line_of=self._line_of(chunk, parsed))
         if parsed.last_at is not None:
             self._reached[chunk.log] = max(parsed.last_at, self._reached.get(chunk.log, 0.0))
         step.events += len(parsed.events)

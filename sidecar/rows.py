@@ -89,12 +89,24 @@ class RuleStateRow(Row, frozen=True):
 
 
 class FloorsRow(Row, frozen=True):
-    """What one step changed about keys of which a rule knows only up to when they were resolved.
+    """What earlier versions stored of keys that were resolved, and of which nothing else was known.
 
     The rows are a log, read by rising `seq`; `packed` is the engine's own MessagePack.
     """
 
     table: ClassVar[str] = "floors"
+    key: ClassVar[tuple[str, ...]] = ("seq",)
+    seq: int
+    packed: bytes
+
+
+class JournalRow(Row, frozen=True):
+    """What came to wait of rules' keys in one step, or a few small ones, on top of their states.
+
+    The rows are a log, read by rising `seq`; `packed` is a checksum and MessagePack.
+    """
+
+    table: ClassVar[str] = "journal"
     key: ClassVar[tuple[str, ...]] = ("seq",)
     seq: int
     packed: bytes

@@ -102,7 +102,7 @@ def test_nothing_expires_while_a_log_lags_whose_time_is_unknown(core: Core) -> N
 def test_payments_of_many_who_never_failed_are_one_row_of_the_rules(core: Core) -> None:
     step = core.step(batch(*({**PAID, "org_id": f"org_{n}"} for n in range(500))), NOW)
     stored = Counter(type(row).table for row in step.delta.rows)
-    assert stored["floors"] == 1
+    assert stored["journal"] == 1
     assert "rule_state" not in stored
 
 

@@ -356,6 +356,10 @@ def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: st
         store.commit(Delta(rows=[*rows]))
     core = Core(config, shadow=shadow)
     core.restore(store, now)
+    if core.engine.damaged_rows:
+        _log.error(
+            "journal_rows_damaged", rows=core.engine.damaged_rows, lost="what waited in them"
+        )
     if first_start := "first_start" not in meta:
         # Together with the first positions: a crash before them is followed by a first start.
         core.once.append(MetaRow(name="first_start", value=str(now)))

@@ -51,6 +51,14 @@ class Drift(Enum):
     STAYS = (">", ">=", "<", "<=", "==", "!=", "in")
 
 
+class Reach(Enum):
+    """What one sample can do to a value; where that is not known, each is judged at once."""
+
+    ITSELF = "the value passes a test, if at all, by a sample that does"
+    ONE = "it counts one"
+    UNKNOWN = "anything"
+
+
 class Asked(NamedTuple):
     """What a comparison needs to know: seconds, and the numbers it compares with, ascending.
 
@@ -70,7 +78,8 @@ class Function:
     `gives`: what it measures, as docs/rules.md says it. `most`: the greatest number it may be
     compared with. `sample`: makes of a field's value, which is never None, what the window keeps;
     None for a value of which nothing can be made, which is counted. It is given 1 where the
-    function takes no field. `window`: returns what makes an empty window for a key.
+    function takes no field. `reach`: what a sample can do to a comparison that time alone never
+    makes true. `window`: returns what makes an empty window for a key.
     """
 
     name: str
@@ -78,6 +87,7 @@ class Function:
     takes_field: bool
     shows: Shows
     drift: Drift
+    reach: Reach
     most: float
     sample: Callable[[Any], Any]
     window: Callable[[Asked], Callable[[], Window]]
@@ -134,6 +144,7 @@ COUNT = Function(
     takes_field=False,
     shows=Shows.HOW_MANY,
     drift=Drift.FALLS,
+    reach=Reach.ONE,
     most=MAX_COUNT,
     sample=float,
     window=_count_window,
@@ -146,6 +157,7 @@ _ALL = (
         takes_field=True,
         shows=Shows.NUMBER,
         drift=Drift.EITHER,
+        reach=Reach.UNKNOWN,
         most=math.inf,
         sample=as_number,
         window=lambda asked: partial(Buckets, asked.within, ADDED),
@@ -156,6 +168,7 @@ _ALL = (
         takes_field=True,
         shows=Shows.NUMBER,
         drift=Drift.RISES,
+        reach=Reach.ITSELF,
         most=math.inf,
         sample=as_number,
         window=_min_window,
@@ -166,6 +179,7 @@ _ALL = (
         takes_field=True,
         shows=Shows.NUMBER,
         drift=Drift.FALLS,
+        reach=Reach.ITSELF,
         most=math.inf,
         sample=as_number,
         window=_max_window,
@@ -176,6 +190,7 @@ _ALL = (
         takes_field=True,
         shows=Shows.NUMBER,
         drift=Drift.EITHER,
+        reach=Reach.UNKNOWN,
         most=math.inf,
         sample=as_number,
         window=lambda asked: partial(Buckets, asked.within, MEAN),
@@ -186,6 +201,7 @@ _ALL = (
         takes_field=True,
         shows=Shows.HOW_MANY,
         drift=Drift.FALLS,
+        reach=Reach.UNKNOWN,
         most=MAX_DISTINCT,
         sample=as_text,
         window=_distinct_window,
@@ -196,6 +212,7 @@ _ALL = (
         takes_field=True,
         shows=Shows.STATE,
         drift=Drift.STAYS,
+        reach=Reach.UNKNOWN,
         most=math.inf,
         sample=_storable,
         window=lambda asked: partial(Last, asked.hold),

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Iterator
-from itertools import count
+from itertools import count, takewhile
 from typing import Any
 
 from sidecar.matchers import all_match
@@ -13,7 +13,7 @@ from sidecar.parse.event import (
     Event,
     as_text,
 )
-from sidecar.rules.aggregates import Asked, Shows
+from sidecar.rules.aggregates import Asked, Reach, Shows
 from sidecar.rules.condition import (
     Aggregate,
     And,
@@ -26,14 +26,12 @@ from sidecar.rules.condition import (
     time_can_turn,
     value_test,
 )
+from sidecar.rules.guard import AnyOf, Guard, NoGuard, OfNumber, OfValue, Samples, Windows
 from sidecar.rules.rule import Key, Rule
-from sidecar.rules.windows import Window
+from sidecar.rules.windows import Buckets, Window
 
 # How long a key remembers its last `resolve` and its event ids under a rule without a span.
 DEFAULT_SPAN = 30 * 86_400.0
-
-Windows = tuple[Window, ...]
-Samples = list[tuple[int, Any]]
 
 
 class CompiledRule:
@@ -49,12 +47,15 @@ class CompiledRule:
         "bad_instants",
         "by",
         "by_labels",
+        "coarse",
+        "guard",
         "holds",
         "ids",
         "instants",
         "keeps_bare_keys",
         "key_of",
         "latching",
+        "looks_at",
         "not_numbers",
         "order",
         "overflow",
@@ -95,6 +96,12 @@ class CompiledRule:
         # its state is dropped.
         self.wakes = rule.hold is not None or time_can_turn(rule.condition.whole)
         self.true_when_empty = self.holds(self.fresh(), 0.0)
+        # What a key is in is counted key by key, so that no sample of a state may wait.
+        guard = None if self._state_places else _guard(rule.condition.whole, count())
+        self.guard: Guard = guard or NoGuard()
+        # Samples leave by the bucket: earlier than after the whole window, by less than its width.
+        self.coarse = any(isinstance(window, Buckets) for window in self.fresh())
+        self.looks_at = _looks_at(rule)
         asked = (*rule.until, *(step.at for step in rule.escalate if step.at.field))
         # What of an event's instants matters, each once: offsets are added when they are met.
         self.instants = tuple({one.name: one for one in asked}.values())
@@ -107,7 +114,7 @@ class CompiledRule:
 
     def samples(self, event: Event) -> Samples:
         """Return what `event` gives to which window."""
-        out: Samples = []
+        out: list[tuple[int, Any]] = []
         for place, aggregate in enumerate(self._aggregates):
             if aggregate.match and not all_match(aggregate.match, event.text):
                 continue
@@ -158,6 +165,14 @@ def _key_of(by: tuple[str, ...]) -> Callable[[Event], Key]:
     return key_of
 
 
+def _looks_at(rule: Rule) -> frozenset[str]:
+    """Return the fields that say what an event is to the rule; not those of `by`, or of alerts."""
+    aggregates = [side for part in rule.condition.comparisons for side in _sides(part)]
+    matchers = [*rule.match, *(rule.resolve or ()), *(m for one in aggregates for m in one.match)]
+    names = [m.name for m in matchers] + [one.field for one in aggregates]
+    return frozenset(filter(None, [*names, rule.dedup_by, rule.order_by]))
+
+
 def _sides(part: Comparison) -> tuple[Aggregate, ...]:
     return (part.left,) if part.divisor is None else (part.left, part.divisor)
 
@@ -184,6 +199,35 @@ def _compile(part: Part, places: Iterator[int]) -> tuple[Test, Shown]:
             return lambda windows, t: all(test(windows, t) for test in tests), shows[0]
         case Or():
             return _any([_compile(one, places) for one in part.parts])
+
+
+def _guard(part: Part, places: Iterator[int]) -> Guard | None:
+    """Return what guards `part`, None where nothing can be said of single samples."""
+    match part:
+        case Comparison():
+            mine = [next(places) for _ in _sides(part)]
+            return None if part.divisor else _guard_of_one(part, mine[0])
+        case And():
+            found = [_guard(one, places) for one in part.parts]
+            return max(filter(None, found), key=lambda one: one.room(None, 0.0), default=None)
+        case Or():
+            found = [_guard(one, places) for one in part.parts]
+            return None if None in found else AnyOf(list(filter(None, found)))
+        case Not():
+            _guard(part.part, places)
+            return None
+
+
+def _guard_of_one(part: Comparison, place: int) -> Guard | None:
+    function, passes = part.left.function, value_test(part)
+    if time_can_turn(part):
+        return None
+    if function.reach is Reach.ITSELF:
+        return OfValue(place, passes)
+    if function.reach is Reach.ONE and not passes(0):
+        few = takewhile(lambda number: not passes(number), range(int(bounds(part)[-1]) + 2))
+        return OfNumber(place, max(few))
+    return None
 
 
 def _any(compiled: list[tuple[Test, Shown]]) -> tuple[Test, Shown]:

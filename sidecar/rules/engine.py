@@ -1,11 +1,22 @@
 """The front door of the rules: events and time in; changed rows and alert transitions out."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
 
 import msgspec
 
-from sidecar.parse.event import Event, Run, Triple
-from sidecar.rows import AlertRow, Delta, FloorsRow, Gone, MetaRow, RuleRow, RuleStateRow
+from sidecar.parse.columns import Columns
+from sidecar.parse.event import Event, Triple
+from sidecar.rows import (
+    AlertRow,
+    Delta,
+    FloorsRow,
+    Gone,
+    JournalRow,
+    MetaRow,
+    RuleRow,
+    RuleStateRow,
+)
 from sidecar.rules.alert import (
     Alert,
     LineOf,
@@ -17,11 +28,13 @@ from sidecar.rules.alert import (
 )
 from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.index import Index
+from sidecar.rules.journal import Journal
 from sidecar.rules.keys import Keys
 from sidecar.rules.keystate import AbsentKey, KeyState
 from sidecar.rules.restore import alert_row, by_key, restore, state_row
 from sidecar.rules.rule import Key, Rule
-from sidecar.rules.windows import NEVER, is_earlier
+from sidecar.rules.verdict import Judge, Verdict
+from sidecar.rules.windows import NEVER
 
 MAX_KEYS = 100_000
 CHANGE = "change"  # the MetaRow that keeps the last change number
@@ -54,7 +67,9 @@ class Engine:
         self._by_name = {compiled.rule.name: compiled for compiled in self._compiled_rules}
         self._index = Index(self._compiled_rules)
         self._transition_log = TransitionLog(redact)
+        self._judge = Judge(self._index)
         self._keys = Keys(self._compiled_rules, self._transition_log, max_keys)
+        self._journal = Journal(self._compiled_rules, self._keys)
         self._stale_after = stale_after
         self._delta = Delta()
         self._change_stored = 0
@@ -66,20 +81,26 @@ class Engine:
         rules: Sequence[RuleRow],
         state: Sequence[RuleStateRow],
         alerts: Sequence[AlertRow],
+        journal: Sequence[JournalRow] = (),
         floors: Sequence[FloorsRow] = (),
         *,
         now: float,
         last_change: int = 0,
+        last_step: int = 0,
     ) -> None:
         """Take up what an earlier engine left in its rows, `now` being the wall clock.
 
         A rule with an unchanged signature keeps its state; another starts empty, and its firing
-        alerts close. `last_change`: the value of MetaRow "change", 0 when there is none.
+        alerts close. `last_change`, `last_step`: the values of MetaRow "change" and "step", 0 when
+        there is none.
         """
         self._transition_log.start_step(now=now, stale=False)
         self._transition_log.last_change = max([last_change, *(row.change for row in alerts)])
         self._change_stored = last_change
-        found = restore(self._by_name, self._keys, rules, state, alerts, floors=floors, now=now)
+        found = restore(
+            self._by_name, self._keys, rules, state, alerts, journal=self._journal,
+            journal_rows=journal, floors=floors, last_step=last_step, now=now,
+        )  # fmt: skip
         self._delta.extend(found.delta)
         for name, key, alert in found.closed:
             self._transition_log.write(TransitionKind.CLOSED, name, key, alert, now)
@@ -90,38 +111,45 @@ class Engine:
         """Return whether some rule needs the events of `triple` whole; else tallies will do."""
         return self._index.wants(triple)
 
-    def observe_all(
-        self, runs: Iterable[Run], *, read_at: float, line_of: LineOf = no_line
-    ) -> None:
-        """Process events in their order, as `observe` does each; `line_of` knows their lines.
-
-        Those that only resolve, and a key that never failed, are through with one Python call.
-        """
-        self._transition_log.line_of = line_of
-        for triple, run in runs:
-            compiled = self._index.resolved(triple)
-            for event in run if compiled is None else self._keys.floors.raised(compiled, run):
-                self.observe(event, read_at=read_at)
-        self._transition_log.line_of = no_line
-
     def observe(self, event: Event, *, read_at: float) -> None:
         """Process an event that was read at wall clock `read_at`."""
-        transition_log = self._transition_log
-        transition_log.start_step(now=read_at, stale=read_at - event.at > self._stale_after)
-        for compiled, _, resolves in self._index.concerned(event):
-            state = self._resolve(compiled, event) if resolves else self._match(compiled, event)
-            if state is not None:
-                self._keys.after_event(state)
+        self.observe_all(Columns.of([event]), read_at=read_at)
+
+    def observe_all(self, columns: Columns, *, read_at: float, line_of: LineOf = no_line) -> None:
+        """Process events in their order, read at wall clock `read_at`; `line_of` knows their lines.
+
+        What cannot change a verdict only comes to wait; every other event is looked at by itself.
+        """
+        closely: list[tuple[int, int, Verdict]] = []
+        for compiled, (places, verdicts) in self._judge.of(columns).items():
+            times, keys = columns.times, columns.keys(compiled.by)
+            if len(places) < len(columns):
+                times = [times[place] for place in places]
+                keys = [keys[place] for place in places]
+            waiting, room = self._keys.waiting[compiled.order], self._keys.room(compiled)
+            closely += [
+                (places[number], compiled.order, verdicts[number])
+                for number in waiting.take(keys, times, verdicts, room)
+            ]
+        self._transition_log.line_of = line_of
+        for place, _, verdict in sorted(closely, key=itemgetter(0, 1)):
+            self._look(columns.event(place), verdict, read_at)
+        self._transition_log.line_of = no_line
+
+    def _look(self, event: Event, verdict: Verdict, read_at: float) -> None:
+        stale = read_at - event.at > self._stale_after
+        self._transition_log.start_step(now=read_at, stale=stale)
+        compiled = verdict.compiled
+        state = (self._resolve if verdict.resolves else self._match)(compiled, event)
+        if state is not None:
+            self._keys.after_event(state)
 
     def _match(self, compiled: CompiledRule, event: Event) -> KeyState | None:
         key = compiled.key_of(event)
         samples = compiled.samples(event)
         state = self._keys.get(compiled, key)
         if state is None:
-            floor = self._keys.floors.get(compiled, key)
-            if is_earlier(event.at, floor) if floor is not None else not samples:
-                return None
-            state = self._keys.create(compiled, key, event.at)
+            state = self._keys.create(compiled, key, event.at) if samples else None
         if state is not None:
             state.observe(event, samples)
         return state
@@ -129,9 +157,6 @@ class Engine:
     def _resolve(self, compiled: CompiledRule, event: Event) -> KeyState | None:
         key = compiled.key_of(event)
         state = self._keys.get(compiled, key)
-        if state is None and compiled.keeps_bare_keys:
-            self._keys.set_floor(compiled, key, event.at)
-            return None
         if state is None and not compiled.absent:
             # Remembered, so that a failure which arrives late does not count after all.
             state = self._keys.create(compiled, key, event.at)
@@ -161,7 +186,8 @@ class Engine:
         rule time itself lags more than `stale_after` behind, what happens is stale.
         """
         self._transition_log.start_step(now=now, stale=now - t > self._stale_after)
-        self._keys.floors.expire(t)
+        for waiting in self._keys.waiting:
+            waiting.expire(t)
         while (due := self._keys.next_due(complete=complete)) <= t:
             state = self._keys.pop(complete=complete)
             if state is not None:
@@ -170,7 +196,8 @@ class Engine:
 
     def next_deadline(self, *, complete: bool = True) -> float | None:
         """Return the rule time of the next thing to do; without `complete`, absences aside."""
-        due = min(self._keys.next_due(complete=complete), self._keys.floors.next_due())
+        ends = min((waiting.next_end() for waiting in self._keys.waiting), default=NEVER)
+        due = min(self._keys.next_due(complete=complete), ends)
         return None if due == NEVER else due
 
     def end(self, name: str, key: Key, *, at: float, now: float) -> bool:
@@ -187,9 +214,11 @@ class Engine:
     def drain(self) -> EngineDelta:
         """Return the rows changed and the transitions made since the last drain."""
         delta, self._delta = self._delta, Delta()
-        for state, lives in self._keys.drain_changed():
+        self._journal.look_back()
+        changed = list(self._keys.drain_changed())
+        for state, lives in changed:
             self._write(state, delta, lives=lives)
-        self._keys.floors.drain(delta)
+        self._journal.drain(delta, changed)
         if self.last_change != self._change_stored:
             self._change_stored = self.last_change
             delta.rows.append(MetaRow(name=CHANGE, value=str(self.last_change)))
@@ -198,7 +227,7 @@ class Engine:
     def _write(self, state: KeyState, delta: Delta, *, lives: bool) -> None:
         place = (state.compiled.rule.name, by_key(state.key))
         if lives:
-            delta.rows.append(state_row(state))
+            delta.rows.append(state_row(state, self._journal.step))
         elif state.stored:
             delta.gone.append(Gone(RuleStateRow, place))
         if state.alert is not None:
@@ -231,6 +260,11 @@ class Engine:
     def bad_instants(self) -> dict[str, int]:
         """Values that were no instant where an open alert's step escalates at one, by rule."""
         return {p.rule.name: p.bad_instants for p in self._compiled_rules if p.bad_instants}
+
+    @property
+    def damaged_rows(self) -> int:
+        """Rows of the journal that could not be read at the start; each costs its own entries."""
+        return self._journal.damaged
 
     def drain_state_counts(self) -> dict[tuple[str, str], int]:
         """Return by how many keys each (alertname, state) of a `last()` rule grew since last time.

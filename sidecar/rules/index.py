@@ -142,10 +142,9 @@ class RulesOfTriple:
     """The rules of one triple, behind gates of the fields that are not standard.
 
     `decided`: what they come to where the triple alone decides, so for most; else None.
-    `resolved`: the one rule, where all it comes to is to resolve one that keeps bare keys.
     """
 
-    __slots__ = ("any_whole", "decided", "gates", "resolved")
+    __slots__ = ("any_whole", "decided", "gates")
 
     def __init__(self, rules: Sequence[RuleOfTriple]) -> None:
         self.gates = Gates((e, [m for m in (e.match, e.resolve) if m is not None]) for e in rules)
@@ -153,10 +152,6 @@ class RulesOfTriple:
         self.decided: list[Concern] | None = None
         if not any(rule.match or rule.resolve for rule in rules):
             self.decided = [(e.compiled, e.match is not None, e.resolve is not None) for e in rules]
-        self.resolved: CompiledRule | None = None
-        if self.decided is not None and len(self.decided) == 1:
-            compiled, _, resolves = self.decided[0]
-            self.resolved = compiled if resolves and compiled.keeps_bare_keys else None
 
 
 class Index:
@@ -175,12 +170,9 @@ class Index:
         known = self._rules_of(event.triple)
         return _tested(known, event) if known.decided is None else known.decided
 
-    def resolved(self, triple: Triple) -> CompiledRule | None:
-        """Return the rule that keeps bare keys and that each of `triple`'s events resolves.
-
-        None where that is not all that they do.
-        """
-        return self._rules_of(triple).resolved
+    def rules_of(self, triple: Triple) -> Iterator[CompiledRule]:
+        """Yield the rules that events of `triple` may concern."""
+        return (rule.compiled for rule in self._rules_of(triple).gates)
 
     def tallied(self, triple: Triple) -> Iterator[CompiledRule]:
         """Yield the rules that live on tallies and that this triple matches."""

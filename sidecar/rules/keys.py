@@ -5,13 +5,14 @@ are in which state.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from heapq import heapify, heappop, heappush
 
 from sidecar.rules.alert import TransitionLog
 from sidecar.rules.compiled import CompiledRule
-from sidecar.rules.floors import Floors
 from sidecar.rules.keystate import AbsentKey, KeyState
 from sidecar.rules.rule import Key
+from sidecar.rules.waiting import Waiting, pairs
 from sidecar.rules.windows import NEVER
 
 # Ties are broken by rule order and key, so that a restart changes no order of events.
@@ -121,7 +122,8 @@ class StateCounts:
 
 
 class Keys:
-    """The key states, and the `floors` of keys without one: a key has a state or a floor.
+    """The key states, and by rule the samples of theirs that are `waiting`: whoever looks at a
+    state gets one that has taken them. A key of which only little is known waits without a state.
 
     Absences wait in a queue of their own, since not every tick may judge.
     """
@@ -132,51 +134,56 @@ class Keys:
         self._transition_log = transition_log
         self._max_keys = max_keys
         self.state_counts = StateCounts(compiled_rules)
-        self.floors = Floors(compiled_rules)
         self._keys: list[dict[Key, KeyState]] = [{} for _ in compiled_rules]
+        self.waiting = [
+            Waiting(compiled, states, partial(self.wake, compiled))
+            for compiled, states in zip(compiled_rules, self._keys, strict=True)
+        ]
         self._changed: dict[tuple[int, Key], KeyState] = {}
-        self._ordinary = Deadlines(self._find)
-        self._absences = Deadlines(self._find)
+        self._ordinary = Deadlines(self.find)
+        self._absences = Deadlines(self.find)
 
     def get(self, compiled: CompiledRule, key: Key) -> KeyState | None:
-        return self._keys[compiled.order].get(key)
+        return self.wake(compiled, key) or self._keys[compiled.order].get(key)
+
+    def wake(self, compiled: CompiledRule, key: Key) -> KeyState | None:
+        """Let what waits of a key go into its state and return that; None if nothing does."""
+        entries = self.waiting[compiled.order].end(key)
+        if entries is None:
+            return None
+        state = self._keys[compiled.order].get(key) or self._begin(compiled, key, entries[1])
+        state.catch_up(pairs(entries))
+        self.after_event(state)
+        return state
 
     def create(self, compiled: CompiledRule, key: Key, at: float) -> KeyState | None:
-        """Return a new state for `key`, first seen at `at`; None when the rule has too many."""
-        floor = self.floors.end(compiled, key)
-        if floor is None and not self._has_room(compiled):
+        """Return a new state for `key`, first seen at `at`; None when the rule has too many.
+
+        The event that asks counts then.
+        """
+        if self.room(compiled) < 1:
+            compiled.overflow += 1
             return None
+        return self._begin(compiled, key, at)
+
+    def room(self, compiled: CompiledRule) -> int:
+        """Return how many keys more the rule may have."""
+        waiting = self.waiting[compiled.order]
+        return self._max_keys - len(self._keys[compiled.order]) - waiting.alone
+
+    def _begin(self, compiled: CompiledRule, key: Key, at: float) -> KeyState:
         state = self.new_state(compiled, key, at)
-        if floor is not None:
-            state.clock = state.floor = floor
         before = self._changed.get((compiled.order, key))
         if before is not None:
             state.stored, state.stored_alert = before.stored, before.stored_alert
         self.add(state)
         return state
 
-    def set_floor(self, compiled: CompiledRule, key: Key, at: float) -> None:
-        """Let samples up to `at` count no more for a key without a state, if there is room."""
-        if key in self.floors.of(compiled) or self._has_room(compiled):
-            self.floors.set(compiled, key, at)
-
     def lay_bare(self, state: KeyState) -> None:
-        """Let only the floor of `state` live on."""
+        """Let only the last resolve of `state` live on."""
         self.state_counts.note(state, state.clock, lives=False)
         self._drop(state)
-        self.floors.set(state.compiled, state.key, state.floor)
-
-    def end_doubled_floors(self, compiled: CompiledRule) -> None:
-        """End the floors of keys that have a state, as a damaged row can leave them behind."""
-        for key in self.floors.of(compiled) & self._keys[compiled.order].keys():
-            self.floors.end(compiled, key)
-
-    def _has_room(self, compiled: CompiledRule) -> bool:
-        """Return whether the rule may have one more key; the event that asks counts if not."""
-        if len(self._keys[compiled.order]) + len(self.floors.of(compiled)) < self._max_keys:
-            return True
-        compiled.overflow += 1
-        return False
+        self.waiting[state.compiled.order].put(state.key, state.floor, None, 0.0)
 
     def new_state(self, compiled: CompiledRule, key: Key, at: float) -> KeyState:
         """Return an empty state of the kind the rule needs, not yet part of the population."""
@@ -228,7 +235,7 @@ class Keys:
     def _queue(self, state: KeyState) -> Deadlines:
         return self._absences if state.compiled.absent else self._ordinary
 
-    def _find(self, order: int, key: Key) -> KeyState | None:
+    def find(self, order: int, key: Key) -> KeyState | None:
         return self._keys[order].get(key)
 
     def next_due(self, *, complete: bool) -> float:
@@ -237,7 +244,13 @@ class Keys:
         return min(first, self._absences.first()) if complete else first
 
     def pop(self, *, complete: bool) -> KeyState | None:
-        """Take out the state whose deadline is `next_due`."""
+        """Take out the state whose deadline is `next_due`; None where it lies later by now."""
+        state = self._pop(complete=complete)
+        if state is None or self.wake(state.compiled, state.key) is None:
+            return state
+        return None  # what waited has put it off, or has it met again
+
+    def _pop(self, *, complete: bool) -> KeyState | None:
         ordinary = self._ordinary.first()
         absences = self._absences if complete else None
         if absences is not None and absences.first() < ordinary:
@@ -245,10 +258,20 @@ class Keys:
         return self._ordinary.pop()
 
     def drain_changed(self) -> Iterator[tuple[KeyState, bool]]:
-        """Yield each state that changed since the last call, and whether it still lives."""
+        """Yield each state that changed since the last call, and whether it still lives.
+
+        None of those has samples waiting, so that its row holds all that came yet.
+        """
+        for state in list(self._changed.values()):
+            if self._keys[state.compiled.order].get(state.key) is state:
+                self.wake(state.compiled, state.key)
         changed, self._changed = self._changed, {}
         for (order, key), state in changed.items():
             yield state, self._keys[order].get(key) is state
+
+    def __len__(self) -> int:
+        """How many keys are known, whether they have a state or wait without one."""
+        return sum(map(len, self._keys)) + sum(waiting.alone for waiting in self.waiting)
 
     def __iter__(self) -> Iterator[KeyState]:
         for keys in self._keys:

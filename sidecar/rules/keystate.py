@@ -5,6 +5,7 @@ What follows is looked up in `alert.TABLE`. An `AbsentKey` is one whose silence 
 """
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 from sidecar.parse.event import Event, as_number, instant
@@ -17,7 +18,8 @@ from sidecar.rules.alert import (
     TransitionLog,
     Trigger,
 )
-from sidecar.rules.compiled import DEFAULT_SPAN, CompiledRule, Samples, Windows
+from sidecar.rules.compiled import DEFAULT_SPAN, CompiledRule
+from sidecar.rules.guard import Samples, Windows
 from sidecar.rules.rule import End, Key
 from sidecar.rules.windows import LONG_AGO, NEVER, is_earlier, second_after
 
@@ -114,6 +116,15 @@ class KeyState:
         elif self.alert is not None:
             self.alert.note_end(event, self.compiled, self.transition_log.redact)
             self.trigger(Trigger.RESOLVE, t)
+
+    def catch_up(self, waited: Iterable[tuple[float, Samples | None]]) -> None:
+        """Take samples, or resolves (None), by which no verdict changes, as is known."""
+        for at, samples in waited:
+            self.clock = max(self.clock, at)
+            if samples is None:
+                self.drop_samples(at)
+            elif not is_earlier(at, self.floor):
+                self._add(at, samples)
 
     def advance(self, t: float) -> None:
         """Let this key's own deadlines up to and including `t` happen, in order."""

@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
-from sidecar.rows import AlertRow, Delta, FloorsRow, Gone, RuleRow, RuleStateRow
+from sidecar.rows import AlertRow, Delta, FloorsRow, Gone, JournalRow, RuleRow, RuleStateRow
 from sidecar.rules.alert import Evidence, OpenAlert, Phase, Redact, outside
 from sidecar.rules.compiled import CompiledRule
+from sidecar.rules.journal import Journal
 from sidecar.rules.keys import Keys
 from sidecar.rules.keystate import KeyState
 from sidecar.rules.rule import Key
@@ -23,14 +24,15 @@ _VERSION = 2
 
 
 class PackedState(msgspec.Struct, array_like=True, frozen=True):
-    """The window of one key."""
+    """The window of one key. `step`: it holds all that the journal has of it up to that step."""
 
     version: int
     clock: float
     floor: float
     windows: list[Any] | None
     seen: list[tuple[bytes, float]]
-    order: float | None = None  # not stored by earlier versions
+    order: float | None = None  # not stored by earlier versions, no more than the next
+    step: int = 0
 
 
 class PackedAlert(msgspec.Struct, array_like=True, frozen=True):
@@ -56,10 +58,11 @@ def key_of(text: str) -> Key:
     return _KEY.decode(text)
 
 
-def state_row(state: KeyState) -> RuleStateRow:
+def state_row(state: KeyState, step: int) -> RuleStateRow:
+    """Return the row of a key, written in `step` and holding all that came yet."""
     windows = None if state.windows is None else [w.pack() for w in state.windows]
     seen = list((state.seen or {}).items())
-    packed = PackedState(_VERSION, state.clock, state.floor, windows, seen, state.order)
+    packed = PackedState(_VERSION, state.clock, state.floor, windows, seen, state.order, step)
     return RuleStateRow(
         rule=state.compiled.rule.name,
         by_key=by_key(state.key),
@@ -67,8 +70,11 @@ def state_row(state: KeyState) -> RuleStateRow:
     )
 
 
-def load_state(state: KeyState, row: RuleStateRow) -> None:
-    """Fill an empty `state` from its row; raises msgspec.MsgspecError or ValueError on damage."""
+def load_state(state: KeyState, row: RuleStateRow) -> int:
+    """Fill an empty `state` from its row and return the step that wrote it.
+
+    Raises msgspec.MsgspecError or ValueError on damage.
+    """
     packed = _STATE.decode(row.packed)
     _check(packed.version)
     state.clock, state.floor, state.order = packed.clock, packed.floor, packed.order
@@ -81,6 +87,7 @@ def load_state(state: KeyState, row: RuleStateRow) -> None:
         state.seen = dict(packed.seen)
         state.compiled.ids += len(packed.seen)
         state.newest_id = max(at for _, at in packed.seen)
+    return packed.step
 
 
 def alert_row(state: KeyState, alert: OpenAlert, redact: Redact) -> AlertRow:
@@ -121,6 +128,16 @@ def _check(version: int) -> None:
         raise ValueError(f"packed in form {version}, this is {_VERSION}")
 
 
+class PackedFloors(msgspec.Struct, array_like=True, frozen=True):
+    """What earlier versions stored, by rule: key, time of its last resolve, and a number.
+
+    A key without one any more has NEVER.
+    """
+
+    version: int
+    floors: list[tuple[str, list[tuple[Key, float, int]]]]
+
+
 _DAMAGED = (msgspec.MsgspecError, ValueError, TypeError)
 
 
@@ -138,26 +155,52 @@ def restore(
     state: Sequence[RuleStateRow],
     alerts: Sequence[AlertRow],
     *,
+    journal: Journal,
+    journal_rows: Sequence[JournalRow],
     floors: Sequence[FloorsRow],
+    last_step: int,
     now: float,
 ) -> Restored:
     """Fill `keys` from the rows of rules that did not change; `now` is the wall clock."""
     out = Restored()
     kept = _keep_rules(compiled_rules, rules, out.delta, now)
+    steps: dict[tuple[int, Key], int] = {}
     for row in state:
-        if not _restore_state(kept, keys, row):
+        if not _restore_state(kept, keys, row, steps):
             out.delta.gone.append(Gone(RuleStateRow, (row.rule, row.by_key)))
     for alert in alerts:
         if not _restore_alert(kept, keys, alert):
             out.delta.gone.append(Gone(AlertRow, (alert.rule, alert.by_key)))
             out.closed += _closing(alert)
-    keys.floors.restore(floors, kept)
+    journal.restore(journal_rows, kept, steps, last_step)
+    for floor in sorted(floors, key=lambda row: row.seq):
+        _take_over(floor, kept, keys, journal)
+        out.delta.gone.append(Gone(FloorsRow, (floor.seq,)))
     for compiled in compiled_rules.values():
-        keys.end_doubled_floors(compiled)
         if compiled.absent and not compiled.by and keys.get(compiled, ()) is None:
             keys.create(compiled, (), compiled.since)
     keys.after_restoring()
     return out
+
+
+def _take_over(
+    row: FloorsRow, kept: Mapping[str, CompiledRule], keys: Keys, journal: Journal
+) -> None:
+    """Let wait what an earlier version stored of keys without a state."""
+    try:
+        found = msgspec.msgpack.decode(row.packed, type=PackedFloors)
+    except _DAMAGED:
+        return
+    for name, floors in found.floors:
+        compiled = kept.get(name)
+        if compiled is None or found.version != 1:
+            continue
+        for key, at, _ in floors:
+            if keys.find(compiled.order, key) is None:
+                keys.waiting[compiled.order].end(key)
+                if at < NEVER:
+                    keys.waiting[compiled.order].put(key, at, None, 0.0)
+                    journal.rewrite(compiled, key)
 
 
 def _keep_rules(
@@ -178,14 +221,19 @@ def _keep_rules(
     return kept
 
 
-def _restore_state(kept: Mapping[str, CompiledRule], keys: Keys, row: RuleStateRow) -> bool:
+def _restore_state(
+    kept: Mapping[str, CompiledRule],
+    keys: Keys,
+    row: RuleStateRow,
+    steps: dict[tuple[int, Key], int],
+) -> bool:
     compiled = kept.get(row.rule)
     if compiled is None:
         return False
     try:
         key = key_of(row.by_key)
         empty = keys.new_state(compiled, key, compiled.since)
-        load_state(empty, row)
+        steps[compiled.order, key] = load_state(empty, row)
     except _DAMAGED:
         return False
     empty.stored = True

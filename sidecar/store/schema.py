@@ -182,6 +182,13 @@ MIGRATIONS = (
     """
     ALTER TABLE alerts ADD COLUMN evidence TEXT NOT NULL DEFAULT '';
     """,
+    # `floors` stays for what an earlier version left there; the first step takes it over.
+    """
+    CREATE TABLE journal (
+        seq INTEGER NOT NULL, packed BLOB NOT NULL,
+        PRIMARY KEY (seq)
+    );
+    """,
 )
 VERSION = len(MIGRATIONS)
 

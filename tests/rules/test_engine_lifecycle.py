@@ -672,7 +672,7 @@ def test_change_numbers_rise_and_an_episode_is_never_used_twice() -> None:
         bench.restart()
     assert [t.alert.change for t in bench.all] == [1, 2, 3, 4, 5]
     assert [t.alert.episode for t in bench.all] == [1, 1, 3, 3, 5]
-    assert bench.engine.last_change == bench.file.last_change == 5
+    assert bench.engine.last_change == bench.file.meta("change") == 5
 
 
 def test_an_end_of_one_thing_leaves_the_others_open_also_after_a_restart() -> None:

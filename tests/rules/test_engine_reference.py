@@ -250,7 +250,7 @@ def test_events_judged_together_come_to_what_they_come_to_one_by_one(
             for bench in (together, single):
                 bench.tick(subjects[-1])
     assert together.all == single.all
-    assert together.file.rows == single.file.rows
+    assert together.remembered() == single.remembered()
     assert together.engine.counts() == single.engine.counts()
     assert together.engine.drain_state_counts() == single.engine.drain_state_counts()
 
@@ -289,3 +289,18 @@ def test_a_quiet_end_leaves_only_states_that_nothing_drops(
         "RuleRow",
         "MetaRow",
     }
+
+
+@settings(max_examples=300, deadline=None)
+@given(rules(), histories())
+def test_whether_samples_wait_makes_no_difference(tested: Rule, history: list[Any]) -> None:
+    waiting, woken = Bench(tested, stale_after=25.0), Bench(tested, stale_after=25.0)
+    for what, subject in history:
+        for bench in (waiting, woken):
+            if what == "event":
+                bench.see(subject, read_at=subject.at + 20)
+            elif what == "tick":
+                bench.tick(subject)
+        woken.remembered()
+    assert waiting.all == woken.all
+    assert waiting.remembered() == woken.remembered()

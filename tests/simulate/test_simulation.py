@@ -128,7 +128,7 @@ def test_nothing_is_kept_of_keys_that_are_gone(tmp_path: Path) -> None:
     simulation = begun(config(tmp_path, rule))
     events = [event(T0 + n, org=f"o{n}") for n in range(12_000)]
     assert list(simulation.run(events)) == []
-    assert len(list(simulation.core.engine._keys)) < 10
+    assert len(simulation.core.engine._keys) < 10
     assert len(simulation.core.engine._keys._changed) <= 10_001
 
 

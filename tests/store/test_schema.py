@@ -58,13 +58,13 @@ def test_migrating_a_file_of_this_version_changes_nothing(db: sqlite3.Connection
     assert (db.total_changes, db.execute("PRAGMA schema_version").fetchone()) == before
 
 
-def test_a_file_of_version_1_keeps_its_rows_and_gets_the_floors(db: sqlite3.Connection) -> None:
+def test_a_file_of_version_1_keeps_its_rows_and_gets_the_journal(db: sqlite3.Connection) -> None:
     mark = f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = 1;"
     db.executescript(f"{schema.MIGRATIONS[0]} {mark}")
     db.execute("INSERT INTO rule_state VALUES ('R', '[]', x'01')")
     migrate(db, "state.db")
     assert db.execute("SELECT * FROM rule_state").fetchall() == [("R", "[]", b"\x01")]
-    assert db.execute("SELECT * FROM floors").fetchall() == []
+    assert db.execute("SELECT * FROM journal").fetchall() == []
 
 
 @pytest.fixture

@@ -5,11 +5,22 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from sidecar.matchers import Matcher, parse_matcher
-from sidecar.parse.event import Event, runs_of
-from sidecar.rows import AlertRow, Delta, FloorsRow, MetaRow, Row, RuleRow, RuleStateRow
+from sidecar.parse.columns import Columns
+from sidecar.parse.event import Event
+from sidecar.rows import (
+    AlertRow,
+    Delta,
+    FloorsRow,
+    JournalRow,
+    MetaRow,
+    Row,
+    RuleRow,
+    RuleStateRow,
+)
 from sidecar.rules.alert import Transition
 from sidecar.rules.condition import Instant, parse_condition, parse_instant
 from sidecar.rules.engine import Engine
+from sidecar.rules.restore import alert_row, state_row
 from sidecar.rules.rule import Escalation, Rule
 
 R = TypeVar("R", bound=Row)
@@ -76,9 +87,8 @@ class StateFile:
     def of(self, kind: type[R]) -> list[R]:
         return [row for row in self.rows.values() if isinstance(row, kind)]
 
-    @property
-    def last_change(self) -> int:
-        return max((int(row.value) for row in self.of(MetaRow)), default=0)
+    def meta(self, name: str) -> int:
+        return max((int(row.value) for row in self.of(MetaRow) if row.name == name), default=0)
 
 
 class Bench:
@@ -101,9 +111,11 @@ class Bench:
             self.file.of(RuleRow),
             self.file.of(RuleStateRow),
             self.file.of(AlertRow),
+            self.file.of(JournalRow),
             self.file.of(FloorsRow),
             now=now,
-            last_change=self.file.last_change,
+            last_change=self.file.meta("change"),
+            last_step=self.file.meta("step"),
         )
         self.commit()
 
@@ -124,18 +136,29 @@ class Bench:
 
     def see_together(self, *events: Event, read_at: float) -> list[Transition]:
         """Show the engine `events` as one chunk's."""
-        self.engine.observe_all(runs_of(events), read_at=read_at)
+        self.engine.observe_all(Columns.of(events), read_at=read_at)
         return self.commit()
 
     def floors(self) -> dict[tuple[str, tuple[str, ...]], float]:
-        """Return the floors of bare keys that the engine knows, by rule name and key."""
-        floors = self.engine._keys.floors
+        """Return when keys were resolved of which the engine knows nothing else, by rule name."""
         return {
-            (compiled.rule.name, key): floor
+            (compiled.rule.name, key): entries[1]
             for compiled in self.engine._compiled_rules
-            for key in floors.of(compiled)
-            if (floor := floors.get(compiled, key)) is not None
+            for key, entries in self.engine._keys.waiting[compiled.order].of.items()
+            if entries[2:] == [None] and self.engine._keys.find(compiled.order, key) is None
         }
+
+    def remembered(self) -> list[Row]:
+        """Return all that the engine knows of keys as rows, once nothing of it waits any more."""
+        keys, rows = self.engine._keys, list[Row]()
+        for compiled in self.engine._compiled_rules:
+            for key in list(keys.waiting[compiled.order].of):
+                keys.wake(compiled, key)
+        for state in keys:
+            rows.append(state_row(state, 0))
+            if state.alert is not None:
+                rows.append(alert_row(state, state.alert, redact))
+        return sorted(rows, key=repr)
 
     def tick(
         self, t: float, *, now: float | None = None, complete: bool = True

@@ -5,7 +5,7 @@ import statistics
 from typing import Any
 
 from sidecar.parse.event import as_number
-from sidecar.rules.aggregates import FUNCTIONS, Drift, Function, Shows
+from sidecar.rules.aggregates import FUNCTIONS, Drift, Function, Reach, Shows
 from sidecar.rules.windows import LONG_AGO, NEVER
 
 
@@ -50,6 +50,7 @@ MEDIAN = Function(
     takes_field=True,
     shows=Shows.NUMBER,
     drift=Drift.EITHER,
+    reach=Reach.UNKNOWN,
     most=math.inf,
     sample=as_number,
     window=lambda asked: lambda: Everything(asked.within),

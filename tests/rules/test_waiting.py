@@ -1,11 +1,18 @@
-"""Keys that were resolved and of which nothing else is known: what they hold back, and for long."""
+"""What waits instead of being judged: resolves of keys of which nothing else is known, and samples
+that change no verdict; what they hold back, for how long, and what they cost.
+"""
+
+from functools import partial
+from typing import Any
 
 import msgspec
 import pytest
 
-from sidecar.rows import FloorsRow, RuleStateRow
-from sidecar.rules.restore import PackedState
+from sidecar.parse.columns import Columns
+from sidecar.parse.event import Event
+from sidecar.rows import FloorsRow, JournalRow, RuleStateRow
 from sidecar.rules.rule import Rule
+from support.calls import calls
 from support.rules import DAY, HOUR, Bench, event, kinds, rule, told
 
 FAILING = rule("max(n) >= 3", resolve=['status="paid"'])
@@ -24,7 +31,7 @@ def test_a_resolve_of_an_unknown_key_is_a_floor_and_no_state() -> None:
     assert bench.floors() == {("Rule", ("a",)): 100.0}
     assert list(bench.engine._keys) == []
     assert bench.file.of(RuleStateRow) == []
-    assert len(bench.file.of(FloorsRow)) == 1
+    assert len(bench.file.of(JournalRow)) == 1
 
 
 @pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
@@ -38,13 +45,6 @@ def test_a_failure_before_the_second_of_the_floor_does_not_count(
     if restarted:
         bench.restart()
     assert bool(bench.see(event(at, n=3))) is fires
-
-
-@pytest.mark.parametrize("at", [99.0, 99.9])
-def test_a_forgotten_failure_makes_no_state(at: float) -> None:
-    bench = resolved()
-    bench.see(event(at, n=3))
-    assert list(bench.engine._keys) == []
 
 
 @pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
@@ -96,7 +96,8 @@ def test_a_key_whose_own_time_is_later_than_its_floor_keeps_its_state() -> None:
 
 
 def test_ids_to_be_remembered_need_a_state() -> None:
-    bench = resolved(tested=rule("count() >= 2", resolve=['status="paid"'], dedup_by="id"))
+    bench = Bench(rule("count() >= 2", resolve=['status="paid"'], dedup_by="id"))
+    bench.see(event(100, "paid", id="x"))
     assert bench.floors() == {}
     assert len(bench.file.of(RuleStateRow)) == 1
 
@@ -136,7 +137,7 @@ def test_the_deadline_of_a_raised_floor_is_put_off() -> None:
 def test_no_row_is_left_when_the_last_floor_is_over() -> None:
     bench = resolved()
     bench.tick(HOUR + 100)
-    assert bench.file.of(FloorsRow) == []
+    assert bench.file.of(JournalRow) == []
     assert bench.engine.next_deadline() is None
 
 
@@ -176,7 +177,7 @@ def test_a_changed_rule_forgets_its_floors_and_never_finds_them_again() -> None:
 def test_rows_of_vanished_rules_go() -> None:
     bench = resolved()
     bench.load(rule("count() >= 9", name="Other"), now=200.0)
-    assert bench.file.of(FloorsRow) == []
+    assert bench.file.of(JournalRow) == []
 
 
 def test_a_rule_that_comes_to_drop_repeated_ids_honours_its_floors() -> None:
@@ -197,42 +198,6 @@ def test_a_longer_memory_does_not_bring_back_what_is_over() -> None:
     assert set(bench.floors()) == {("Rule", ("b",))}
 
 
-@pytest.mark.parametrize(
-    "packed",
-    [b"\x91\xc1", msgspec.msgpack.encode((0, [("Rule", [(["a"], 500.0, 7)])]))],
-    ids=["damaged", "of another form"],
-)
-def test_a_row_that_cannot_be_read_goes_and_costs_its_own_entries_only(packed: bytes) -> None:
-    bench = resolved()
-    bench.file.rows[FloorsRow, (7,)] = FloorsRow(seq=7, packed=packed)
-    bench.restart()
-    assert bench.floors() == {("Rule", ("a",)): 100.0}
-    assert [row.seq for row in bench.file.of(FloorsRow)] == [1]
-
-
-def test_where_a_lost_row_leaves_both_the_state_counts() -> None:
-    bench = resolved()
-    before = bench.file.of(FloorsRow)[0]
-    bench.see(event(200, n=3))
-    bench.file.rows[FloorsRow, (1,)] = before
-    bench.restart()
-    assert bench.floors() == {}
-    assert told(bench.see(event(300, "paid"))) == [("resolved", 300)]
-
-
-def test_a_stored_state_that_is_only_a_floor_still_counts_and_becomes_one_when_resolved() -> None:
-    """So did every sidecar before schema version 2 store them."""
-    bench = Bench(FAILING)
-    packed = msgspec.msgpack.encode(PackedState(2, 100.0, 100.0, None, []))
-    row = RuleStateRow(rule="Rule", by_key='["a"]', packed=packed)
-    bench.file.rows[RuleStateRow, ("Rule", '["a"]')] = row
-    bench.restart()
-    assert bench.see(event(99, n=3)) == []
-    bench.see(event(110, "paid"))
-    assert bench.floors() == {("Rule", ("a",)): 110.0}
-    assert bench.file.of(RuleStateRow) == []
-
-
 def test_the_census_counts_a_key_that_is_laid_bare_out_of_its_state() -> None:
     bench = Bench(rule("last(plan) == pro", hold=DAY, resolve=['status="paid"']))
     bench.see(event(0, plan="pro"))
@@ -245,10 +210,101 @@ def test_events_of_one_chunk_are_judged_in_their_order() -> None:
     bench = Bench(FAILING)
     seen = [event(1, "paid"), event(2, n=3), event(3, "paid"), event(4, "paid"), event(2.5, n=3)]
     assert told(bench.see_together(*seen, read_at=5)) == [("fired", 2), ("resolved", 3)]
-    assert bench.floors() == {("Rule", ("a",)): 4.0}
+    assert [(s.floor, s.alert) for s in bench.engine._keys] == [(4.0, None)]
 
 
 def test_two_rules_that_one_event_resolves_both_remember_it() -> None:
     bench = Bench(FAILING, rule("count() >= 1", name="Other", resolve=['status="paid"']))
     bench.see_together(event(1, "paid"), event(2, "paid"), read_at=2)
     assert bench.floors() == {("Rule", ("a",)): 2.0, ("Other", ("a",)): 2.0}
+
+
+FLOORS = (1, [("Rule", [(["a"], 100.0, 7), (["b"], 100.0, 7), (["c"], 90.0, 6)])])
+
+
+def with_floors(*packed: Any) -> Bench:
+    """Return a bench that starts on what the version before stored of resolved keys."""
+    bench = Bench(ONCE)
+    for seq, one in enumerate(packed):
+        bench.file.rows[FloorsRow, (seq,)] = FloorsRow(seq, msgspec.msgpack.encode(one))
+    bench.restart()
+    return bench
+
+
+def test_what_an_earlier_version_stored_of_resolved_keys_is_taken_over_once() -> None:
+    bench = with_floors(FLOORS, (1, [("Rule", [(["b"], float("inf"), 8), (["c"], 110.0, 8)])]))
+    for _ in range(2):
+        assert bench.floors() == {("Rule", ("a",)): 100.0, ("Rule", ("c",)): 110.0}
+        assert bench.file.of(FloorsRow) == []
+        bench.restart()
+    assert bench.see(event(99), event(99, org_id="c")) == []
+    assert kinds(bench.see(event(99, org_id="b"))) == ["fired"]
+
+
+@pytest.mark.parametrize("packed", [b"\xc1", (0, FLOORS[1])], ids=["damaged", "of another form"])
+def test_a_row_of_an_earlier_version_that_cannot_be_read_costs_itself_only(packed: Any) -> None:
+    bench = with_floors(packed, FLOORS)
+    assert len(bench.floors()) == 3
+    assert bench.file.of(FloorsRow) == []
+
+
+def test_samples_below_the_bound_only_wait_and_one_that_passes_it_wakes_the_key() -> None:
+    bench = Bench(FAILING)
+    bench.see(event(0, n=1), event(1, n=2), event(2, n=2))
+    assert list(bench.engine._keys) == []
+    assert told(bench.see(event(3, n=3))) == [("fired", 3)]
+    assert [s.alert.value for s in bench.engine._keys if s.alert] == [3]
+
+
+@pytest.mark.parametrize(
+    ("condition", "waits"),
+    [
+        ("count() >= 3", 2), ("count() > 3.5", 3), ("max(n) > 1", 9),
+        ("count() >= 3 and max(n) > 1", 9), ("max(n) > 1 or count() >= 3", 2),
+        ('max(n) > 1 or count(status="s") >= 3 or count(status!="s") >= 4', 2),
+        ("count() == 3", 0), ("sum(n) > 99", 0), ("not count() < 3", 0), ("max(n) == 3", 0),
+        ("count() / max(n) > 9", 0), ("distinct(n) >= 9", 0), ("last(n) > 9", 0),
+    ],
+)  # fmt: skip
+def test_so_many_samples_wait(condition: str, waits: int) -> None:
+    bench = Bench(rule(condition, within=HOUR))
+    alone = []
+    for number in range(9):
+        bench.see(event(number, n=1))
+        alone.append(not list(bench.engine._keys))
+    assert sum(alone) == waits
+
+
+def test_a_key_that_is_quiet_again_waits_again() -> None:
+    bench = Bench(rule("count() >= 3", within=60.0))
+    bench.see(event(0), event(1), event(2))
+    bench.tick(62)
+    bench.see(event(63), event(64))
+    rows = bench.file.of(JournalRow)
+    assert len(rows) == 1
+    assert told(bench.see(event(65))) == [("fired", 65)]
+
+
+# Of Python functions and of C ones, for each event: once, and for each rule.
+FOR_EACH, FOR_A_RULE = 16, 6
+
+
+def payments(begin: int, count: int) -> list[Event]:
+    """Return failed and good payments of 50 organisations, in order."""
+    return [
+        event(float(n), ("s", "paid")[n % 7 == 0], org_id=f"o{n % 50}", n=1)
+        for n in range(begin, begin + count)
+    ]
+
+
+@pytest.mark.parametrize("rules_of_it", [1, 3])
+def test_an_event_that_changes_no_verdict_costs_a_rule_few_calls(rules_of_it: int) -> None:
+    """Of Python functions and of C ones; some more for each key that is new."""
+    named = [rule("max(n) >= 3", name=f"R{n}", resolve=['status="paid"']) for n in range(3)]
+    bench = Bench(*named[:rules_of_it])
+    bench.engine.observe_all(Columns.of(payments(0, 500)), read_at=0.0)
+    spent = []
+    for begin, count in ((500, 1000), (1500, 3000)):
+        seen = Columns.of(payments(begin, count))
+        spent.append(calls(partial(bench.engine.observe_all, seen, read_at=0.0)))
+    assert (spent[1] - spent[0]) / 2000 <= FOR_EACH + FOR_A_RULE * rules_of_it

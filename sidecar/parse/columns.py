@@ -1,0 +1,72 @@
+"""Events in columns: for those who look at a few fields of many events, and at few events whole."""
+
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any
+
+from sidecar.parse.event import LONGEST_LABEL, STANDARD_FIELDS, Event, Triple, label_of
+
+_triple_of = attrgetter("provider", "event_type", "status")
+
+
+class Columns:
+    """Events in the order of the log. `event` makes one whole, `column` gives a field of all."""
+
+    def __init__(
+        self,
+        triples: Sequence[Triple],
+        times: Sequence[float],
+        fields: dict[str, Sequence[Any]],
+        event: Callable[[int], Event],
+    ) -> None:
+        self.triples = triples
+        self.times = times
+        self.event = event
+        self._fields = fields
+        self._labels: dict[str, Sequence[str]] = {}
+        self._keys: dict[tuple[str, ...], Sequence[tuple[str, ...]]] = {}
+
+    @classmethod
+    def of(cls, events: Sequence[Event]) -> "Columns":
+        triples = list(map(_triple_of, events))
+        return cls(triples, [event.at for event in events], {}, events.__getitem__)
+
+    def __len__(self) -> int:
+        return len(self.triples)
+
+    def column(self, name: str) -> Sequence[Any]:
+        """Return the values of a field, as `Event.get` gives them."""
+        found = self._fields.get(name)
+        if found is None:
+            if name in STANDARD_FIELDS:
+                place = STANDARD_FIELDS.index(name)
+                found = [triple[place] for triple in self.triples]
+            else:
+                found = [event.get(name) for event in map(self.event, range(len(self)))]
+            self._fields[name] = found
+        return found
+
+    def labels(self, name: str) -> Sequence[str]:
+        """Return the values of a field as the texts of labels, as `Event.label` gives them."""
+        found = self._labels.get(name)
+        if found is None:
+            values = self.column(name)
+            found = self._labels[name] = values if _plain(values) else list(map(label_of, values))
+        return found
+
+    def keys(self, by: tuple[str, ...]) -> Sequence[tuple[str, ...]]:
+        """Return what tells one alert of a rule from another: these fields as labels."""
+        if not by:
+            return [()] * len(self)
+        found = self._keys.get(by)
+        if found is None:
+            found = self._keys[by] = list(zip(*map(self.labels, by), strict=True))
+        return found
+
+
+def _plain(values: Sequence[Any]) -> bool:
+    """Return whether these are texts that are labels as they stand, as nearly always."""
+    try:
+        return "".join(values).isascii() and max(map(len, values), default=0) <= LONGEST_LABEL
+    except TypeError:
+        return False

@@ -1,0 +1,269 @@
+"""The journal: rows in which a step stores what came to wait, in columns, instead of key by key.
+
+Read by rising `seq` the rows give what waits of each key, on top of its own row in `rule_state` if
+it has one. A part of a row is what one step changed: entries that came, keys whose entries stand
+there whole, in place of all before, and keys of which nothing is left. A key whose state was
+written in a step needs no entry up to that step. Small steps extend the newest row. Once too many
+entries are history, a round begins over all keys that wait, so many a step that no step pauses for
+it: they are written anew, and at its end the rows of before go.
+"""
+
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count, islice
+from typing import Any
+from zlib import crc32
+
+import msgspec
+
+from sidecar.rows import Delta, Gone, JournalRow, MetaRow
+from sidecar.rules.compiled import CompiledRule
+from sidecar.rules.keys import Keys
+from sidecar.rules.keystate import KeyState
+from sidecar.rules.rule import Key
+from sidecar.rules.waiting import Taken
+
+# Entries up to which the newest row is written anew with more: a quiet system has few rows, too.
+_SMALL_ROW = 128
+# Entries beyond two a key at which a round begins, and how many keys of it a step looks at for each
+# entry that it adds.
+_SLACK = 200_000
+_PACE = 2
+# A key of which no more waits (its length) is written anew; one with more gets a state.
+_FEW = 9
+# Raise it when the form changes; rows of another form are damaged ones.
+_VERSION = 1
+_CHECKSUM = 4  # bytes
+STEP = "step"  # the MetaRow that keeps the number of the last step
+
+
+class Columns(msgspec.Struct, array_like=True, gc=False):
+    """Entries of one rule: `samples` are those there are, `which` says which ones each has."""
+
+    rule: str
+    keys: list[Key]
+    times: bytes
+    samples: list[Any]
+    which: list[int]
+    gone: list[Key]
+    whole: list[tuple[Key, Any]]
+
+    @property
+    def size(self) -> int:
+        return len(self.keys) + len(self.gone) + len(self.whole)
+
+
+class Part(msgspec.Struct, array_like=True, gc=False):
+    """What one step changed, by rule."""
+
+    step: int
+    rules: list[Columns]
+
+
+class PackedRow(msgspec.Struct, array_like=True, gc=False):
+    version: int
+    parts: list[Part]
+
+
+_decode = msgspec.msgpack.Decoder(PackedRow).decode
+
+
+def packed(seq: int, parts: list[Part]) -> JournalRow:
+    body = msgspec.msgpack.encode(PackedRow(_VERSION, parts))
+    return JournalRow(seq=seq, packed=crc32(body).to_bytes(_CHECKSUM) + body)
+
+
+def parts_of(row: JournalRow) -> list[Part]:
+    """Return what a row holds. Raises ValueError where it is damaged or of another form."""
+    body = row.packed[_CHECKSUM:]
+    if crc32(body).to_bytes(_CHECKSUM) != row.packed[:_CHECKSUM]:
+        raise ValueError("the checksum is wrong")
+    found = _decode(body)
+    if found.version != _VERSION:
+        raise ValueError(f"packed in form {found.version}, this is {_VERSION}")
+    return found.parts
+
+
+class Journal:
+    """Writes the rows and reads them. `step` is the number of the step under way; `damaged` counts
+    the rows that could not be read at the start.
+    """
+
+    def __init__(self, compiled_rules: Sequence[CompiledRule], keys: Keys) -> None:
+        self.step = 1
+        self.damaged = 0
+        self._rules = compiled_rules
+        self._keys = keys
+        self._sizes: dict[int, int] = {}  # by row, in rising order: its entries
+        self._newest: list[Part] = []  # the newest row's parts, while it may be extended
+        self._round: Iterator[tuple[CompiledRule, Key]] | None = None
+        self._round_from = 0  # rows from here on hold all that the keys of before the round have
+        self._whole: dict[tuple[int, Key], None] = {}  # to be written so
+        self._changed: dict[int, list[Part]] = {}
+        self._gone: list[int] = []
+        self._stored: set[int] = set()
+        self._steps: Mapping[tuple[int, Key], int] = {}
+
+    def look_back(self) -> None:
+        """Go on with a round over all that waits, or begin one where too many entries are history.
+
+        When it is over, the rows of before are.
+        """
+        waiting = self._keys.waiting
+        if self._round is None and sum(self._sizes.values()) > _SLACK + 2 * len(self._keys):
+            self._round = iter([(r, k) for r in self._rules for k in waiting[r.order].of])
+            self._round_from, self._newest = max(self._sizes) + 1, []
+        if self._round is not None:
+            credit = _PACE * sum(len(one.taken.keys) for one in waiting)
+            some = list(islice(self._round, credit))
+            for compiled, key in some:
+                self._look_at(compiled, key)
+            if len(some) < credit:
+                self._round = None
+                for seq in [seq for seq in self._sizes if seq < self._round_from]:
+                    self._remove(seq)
+
+    def _look_at(self, compiled: CompiledRule, key: Key) -> None:
+        entries = self._keys.waiting[compiled.order].of.get(key)
+        if entries is not None:
+            if len(entries) <= _FEW and self._keys.find(compiled.order, key) is None:
+                self.rewrite(compiled, key)
+            else:
+                self._keys.wake(compiled, key)
+
+    def rewrite(self, compiled: CompiledRule, key: Key) -> None:
+        """Let this step write all that waits of `key`."""
+        self._whole[compiled.order, key] = None
+
+    def drain(self, delta: Delta, written: Sequence[tuple[KeyState, bool]]) -> None:
+        """Add to `delta` what changes in the rows, in a step that wrote these states.
+
+        Beside each: whether it lives on. Then nothing waits for it.
+        """
+        alive, ended = [[set[Key]() for _ in self._rules] for _ in range(2)]
+        for state, lives in written:
+            (alive if lives else ended)[state.compiled.order].add(state.key)
+        found = [self._columns(*one) for one in zip(self._rules, alive, ended, strict=True)]
+        self._whole.clear()
+        part = Part(self.step, [one for one in found if one.size])
+        if not any(waiting.of for waiting in self._keys.waiting):
+            for seq in list(self._sizes):
+                self._remove(seq)
+            self._round = None
+        elif part.rules:
+            self._add(part)
+        delta.rows += [packed(seq, parts) for seq, parts in self._changed.items()]
+        self._stored.update(self._changed)
+        delta.gone += [Gone(JournalRow, (seq,)) for seq in self._gone]
+        if self._changed or written:
+            delta.rows.append(MetaRow(name=STEP, value=str(self.step)))
+            self.step += 1
+        self._changed, self._gone = {}, []
+
+    def _columns(self, compiled: CompiledRule, alive: set[Key], ended: set[Key]) -> Columns:
+        """Return what the step changed of one rule; what was written otherwise is left out."""
+        waiting = self._keys.waiting[compiled.order]
+        taken, waiting.taken = waiting.taken, Taken([], [], [], [])
+        without = alive | ended
+        ended.update(taken.gone)
+        whole = {key for order, key in self._whole if order == compiled.order} | ended
+        whole &= waiting.of.keys()
+        without |= whole
+        rest = [n for n, key in enumerate(taken.keys) if key not in without] if without else None
+        keys = taken.keys if rest is None else [taken.keys[n] for n in rest]
+        times = taken.times if rest is None else [taken.times[n] for n in rest]
+        samples = taken.samples if rest is None else [taken.samples[n] for n in rest]
+        table = {id(one): one for one in samples}
+        places = dict(zip(table, count()))
+        return Columns(
+            rule=compiled.rule.name,
+            keys=keys,
+            times=array("d", times).tobytes(),
+            samples=list(table.values()),
+            which=[places[id(one)] for one in samples],
+            gone=sorted(ended - whole) if self._sizes or keys else [],
+            whole=[(key, waiting.of[key][1:]) for key in sorted(whole)],
+        )
+
+    def _add(self, part: Part) -> None:
+        newest = max(self._sizes, default=0)
+        seq = newest if self._newest else newest + 1
+        self._changed[seq] = self._newest = [*self._newest, part]
+        self._note(seq, part)
+
+    def _note(self, seq: int, part: Part) -> None:
+        self._sizes[seq] = self._sizes.get(seq, 0) + sum(one.size for one in part.rules)
+        if self._sizes[seq] > _SMALL_ROW:
+            self._newest = []
+
+    def _remove(self, seq: int) -> None:
+        del self._sizes[seq]
+        self._changed.pop(seq, None)
+        if seq in self._stored:
+            self._gone.append(seq)
+        if not self._sizes:
+            self._newest = []
+
+    def restore(
+        self,
+        rows: Iterable[JournalRow],
+        kept: Mapping[str, CompiledRule],
+        steps: Mapping[tuple[int, Key], int],
+        last_step: int,
+    ) -> None:
+        """Let wait what the rows say of the rules `kept`; what they say of others goes.
+
+        `steps`: in which step the row of a key with a state was written, by rule order and key. A
+        damaged row goes, and costs its own entries only.
+        """
+        self._steps = steps
+        self.step = max(last_step, *steps.values(), 0) + 1
+        for row in sorted(rows, key=lambda row: row.seq):
+            self._stored.add(row.seq)
+            found = _read(row)
+            self.damaged += found is None
+            parts = [
+                Part(one.step, [c for c in one.rules if c.rule in kept]) for one in found or ()
+            ]
+            parts = [part for part in parts if part.rules]
+            if not parts:
+                self._gone.append(row.seq)
+                continue
+            self._newest = parts
+            for part in parts:
+                self._note(row.seq, part)
+                self.step = max(self.step, part.step + 1)
+                for columns in part.rules:
+                    self._replay(kept[columns.rule], part.step, columns)
+            if parts != found:
+                self._changed[row.seq] = parts
+        self._steps = {}
+
+    def _replay(self, compiled: CompiledRule, step: int, columns: Columns) -> None:
+        waiting = self._keys.waiting[compiled.order]
+        costs = [0.0 if one is None else compiled.guard.cost(one) for one in columns.samples]
+        for key, at, which in zip(
+            columns.keys, array("d", columns.times), columns.which, strict=True
+        ):
+            if self._is_older(compiled, key, step):
+                waiting.put(key, at, columns.samples[which], costs[which])
+        for key in columns.gone:
+            if self._is_older(compiled, key, step):
+                waiting.end(key)
+        for key, entries in columns.whole:
+            if self._is_older(compiled, key, step):
+                waiting.end(key)
+                for at, samples in zip(entries[::2], entries[1::2], strict=True):
+                    cost = 0.0 if samples is None else compiled.guard.cost(samples)
+                    waiting.put(key, at, samples, cost)
+
+    def _is_older(self, compiled: CompiledRule, key: Key, step: int) -> bool:
+        """Return whether the key's own row was written before `step`, or there is none."""
+        return self._steps.get((compiled.order, key), 0) < step
+
+
+def _read(row: JournalRow) -> list[Part] | None:
+    try:
+        return parts_of(row)
+    except (msgspec.MsgspecError, ValueError):
+        return None

@@ -1,0 +1,201 @@
+"""Samples that changed no verdict, waiting until their key's windows have to be known.
+
+Nearly every event leaves nothing behind but a sample, and nearly no key ever fires. What is known
+by the rule's guard (`sidecar.rules.guard`) to leave every verdict as it is only waits here, a few
+bytes each, and so do the `resolve`s of keys without an alert. Whatever could change a verdict wakes
+the key first: what waits goes into its `KeyState` in the order of arrival, as if it had never
+waited, and then the event takes its usual way.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from heapq import heapify, heappop, heappush
+from typing import Any, NamedTuple
+
+from sidecar.rules.compiled import CompiledRule
+from sidecar.rules.guard import Samples
+from sidecar.rules.keystate import KeyState
+from sidecar.rules.rule import Key
+from sidecar.rules.verdict import Verdict
+from sidecar.rules.windows import BUCKETS, LONG_AGO, NEVER
+
+# The room that is left, then times and samples by turns; None instead of samples: a resolve.
+Entries = list[Any]
+_ONE = 3  # the length of entries with one
+_SLACK = 1_000
+
+
+class Taken(NamedTuple):
+    """What came to wait since the last step, in columns; and keys of which nothing is left."""
+
+    keys: list[Key]
+    times: list[float]
+    samples: list[Samples | None]
+    gone: list[Key]
+
+
+class Waiting:
+    """What waits of one rule's keys. `states`: its keys that have one; others wait alone.
+
+    `wake` lets what waits of a key go into its state.
+    """
+
+    def __init__(
+        self, compiled: CompiledRule, states: dict[Key, KeyState], wake: Callable[[Key], object]
+    ) -> None:
+        self.of: dict[Key, Entries] = {}
+        self.alone = 0
+        self.taken = Taken([], [], [], [])
+        self._states = states
+        self._wake = wake
+        self._guard = compiled.guard
+        self._most = compiled.guard.room(None, 0.0)
+        self._awake: set[Key] = set()
+        # (time, key) of keys that wait alone: none of them is over earlier.
+        self._ends: list[tuple[float, Key]] = []
+        # After its newest entry a key lasts so long; `exact`: and no longer.
+        self._lasts = compiled.span
+        self._exact = not compiled.coarse
+        if compiled.coarse:
+            self._lasts -= compiled.span / BUCKETS
+
+    def take(
+        self, keys: Sequence[Key], times: Sequence[float], verdicts: Sequence[Verdict], room: int
+    ) -> list[int]:
+        """Let what can wait do so; return the places of the others, whose keys are to be woken.
+
+        `room`: so many keys more there may be.
+        """
+        others: list[int] = []
+        void: list[int] = []
+        get, most = self.of.get, self.alone + room
+        for place, (key, at, verdict) in enumerate(zip(keys, times, verdicts, strict=True)):
+            entries = get(key) or self._begin(key, at, verdict, most)
+            if entries is None:
+                self._awake.add(key)
+                others.append(place)
+                continue
+            left = entries[0] - verdict.cost
+            if left >= 0:
+                entries[0] = left
+                entries.append(at)
+                entries.append(verdict.samples)
+            elif verdict.samples is None and self._comes_last(key, entries, at):
+                entries[:] = self._most, at, None
+            elif verdict.samples is None and self._is_void(key, entries):
+                void.append(place)
+            else:
+                self._wake(key)
+                self._awake.add(key)
+                others.append(place)
+        self._note(keys, times, verdicts, {*others, *void})
+        self._awake.clear()
+        return others
+
+    def _begin(self, key: Key, at: float, verdict: Verdict, most: int) -> Entries | None:
+        """Return the entries of a key that has none yet, None where the key has to be looked at."""
+        if key in self._awake:
+            return None
+        state = self._states.get(key)
+        if state is None:
+            may_wait = verdict.samples is None or self._most - verdict.cost >= 0
+            if self.alone >= most or not may_wait:
+                return None
+            self.alone += 1
+            heappush(self._ends, (at + self._lasts, key))
+            room = self._most
+        else:
+            room = -1.0 if state.alert else self._guard.room(state.windows, state.clock)
+            if room < 0:
+                return None
+        entries = self.of[key] = [room]
+        return entries
+
+    def _comes_last(self, key: Key, entries: Entries, at: float) -> bool:
+        """Return whether nothing is known of the key that is newer; a resolve then leaves nothing.
+
+        One that comes late, and an alert, need a closer look.
+        """
+        state = self._states.get(key)
+        own = LONG_AGO if state is None else state.clock
+        return at >= own and at >= max(entries[1::2], default=LONG_AGO)
+
+    def _is_void(self, key: Key, entries: Entries) -> bool:
+        """Return whether a late resolve is all the same, because a newer one is all there is."""
+        return len(entries) == _ONE and entries[2] is None and key not in self._states
+
+    def _note(
+        self,
+        keys: Sequence[Key],
+        times: Sequence[float],
+        verdicts: Sequence[Verdict],
+        without: set[int],
+    ) -> None:
+        samples: Sequence[Samples | None] = [verdict.samples for verdict in verdicts]
+        if without:
+            rest = [place for place in range(len(keys)) if place not in without]
+            keys = [keys[place] for place in rest]
+            times = [times[place] for place in rest]
+            samples = [samples[place] for place in rest]
+        taken = self.taken
+        taken.keys.extend(keys)
+        taken.times.extend(times)
+        taken.samples.extend(samples)
+
+    def put(self, key: Key, at: float, samples: Samples | None, cost: float) -> None:
+        """Let an entry wait of which it is known that it may: it did so before."""
+        entries = self.of.get(key)
+        if entries is None:
+            state = self._states.get(key)
+            room = self._most if state is None else self._guard.room(state.windows, state.clock)
+            entries = self.of[key] = [room]
+            if state is None:
+                self.alone += 1
+                heappush(self._ends, (at + self._lasts, key))
+        if samples is None:
+            entries[:] = self._most, at, None
+        else:
+            entries[0] -= cost
+            entries += (at, samples)
+
+    def end(self, key: Key) -> Entries | None:
+        """Return what waits of a key, which waits no longer; None if nothing does."""
+        entries = self.of.pop(key, None)
+        if entries is not None and key not in self._states:
+            self.alone -= 1
+        return entries
+
+    def next_end(self) -> float:
+        """Return an instant before which no key that waits alone is over."""
+        return self._ends[0][0] if self._ends else NEVER
+
+    def expire(self, t: float) -> None:
+        """Let those keys go that rule time `t` leaves behind."""
+        while self.next_end() <= t:
+            _, key = heappop(self._ends)
+            entries = self.of.get(key)
+            if entries is None or key in self._states:
+                continue  # its state has a deadline
+            due = max(entries[1::2]) + self._lasts
+            if due > t:
+                heappush(self._ends, (due, key))
+            elif self._exact:
+                self.end(key)
+                self.taken.gone.append(key)
+            else:
+                self._wake(key)
+        if len(self._ends) > 2 * self.alone + _SLACK:
+            self._throw_out()
+
+    def _throw_out(self) -> None:
+        """Keep one end of each key: one that wakes again and again leaves many behind."""
+        self._ends = [
+            (max(entries[1::2]) + self._lasts, key)
+            for key, entries in self.of.items()
+            if key not in self._states
+        ]
+        heapify(self._ends)
+
+
+def pairs(entries: Entries) -> Iterable[tuple[float, Samples | None]]:
+    """Return times and samples, in the order in which they came."""
+    return zip(entries[1::2], entries[2::2], strict=True)

@@ -1,0 +1,100 @@
+"""The rows of what waits say what was, and are bounded by what is; a damaged one costs itself."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from sidecar.parse.columns import Columns
+from sidecar.rows import JournalRow, MetaRow, RuleRow, RuleStateRow
+from sidecar.rules.rule import Rule
+from support.rules import DAY, Bench, event, kinds, rule
+
+FAILING = rule("count() >= 5", resolve=['status="paid"'], within=30 * DAY)
+OTHER = rule("max(n) >= 3", name="Other")
+
+
+def written(*tested: Rule, steps: int = 3, keys: int = 100) -> Bench:
+    """Return a bench with a row for each step, in which each key has a sample more."""
+    bench = Bench(*(tested or (FAILING,)))
+    for at in range(steps):
+        bench.see(*(event(float(at), org_id=f"o{n}", n=1) for n in range(keys)))
+    return bench
+
+
+def test_a_step_is_one_row_and_small_steps_share_one() -> None:
+    bench = written(keys=2000)
+    assert [row.seq for row in bench.file.of(JournalRow)] == [1, 2, 3]
+    assert bench.file.of(RuleStateRow) == []
+    for at in range(9):
+        bench.see(event(10 + at, "paid", org_id=f"p{at}"))
+    assert [row.seq for row in bench.file.of(JournalRow)] == [1, 2, 3, 4]
+
+
+def test_what_waited_still_does_after_a_restart() -> None:
+    bench = written()
+    before = bench.remembered()
+    bench = written()
+    bench.restart()
+    assert bench.remembered() == before
+
+
+def test_a_key_that_was_woken_is_in_its_own_row_from_then_on() -> None:
+    bench = written(keys=3)
+    assert kinds(bench.see(event(3, org_id="o1"), event(4, org_id="o1"))) == ["fired"]
+    before = len(bench.file.of(RuleStateRow))
+    bench.restart()
+    assert before == len(bench.file.of(RuleStateRow)) == 1
+    assert kinds(bench.see(event(5, org_id="o0"), event(6, org_id="o0"))) == ["fired"]
+
+
+def damaged(packed: bytes) -> Iterator[bytes]:
+    """Yield the bytes with one of them wrong, each in its turn, and cut off at every length."""
+    for place, byte in enumerate(packed):
+        yield packed[:place] + bytes([byte ^ 0x41]) + packed[place + 1 :]
+        yield packed[:place]
+
+
+def test_a_damaged_row_never_loses_what_was_committed_before_it() -> None:
+    bench = written(keys=129, steps=2)
+    before = [row for row in bench.file.of(JournalRow) if row.seq < 2]
+    for packed in damaged(bench.file.of(JournalRow)[-1].packed):
+        torn = Bench(FAILING)
+        torn.file.rows |= {(JournalRow, (row.seq,)): row for row in before}
+        torn.file.rows[JournalRow, (2,)] = JournalRow(2, packed)
+        torn.restart()
+        assert torn.engine.damaged_rows == 1
+        assert torn.file.of(JournalRow) == before
+        waiting = torn.engine._keys.waiting[0].of
+        assert len(waiting) == 129
+        assert {tuple(entries[1::2]) for entries in waiting.values()} == {(0.0,)}
+
+
+def test_rows_are_bounded_by_what_waits() -> None:
+    """Samples that leave their window, on and on, in some more steps than rows are kept."""
+    bench = Bench(rule("count() > 999", within=600.0), FAILING)
+    for step in range(60):
+        keys = [f"o{n}" for n in range(50)] * 100
+        some = [event(step * 100 + n / 50, org_id=key) for n, key in enumerate(keys)]
+        some.append(event(step * 100, "paid", org_id=f"paid{step}"))
+        bench.engine.observe_all(Columns.of(some), read_at=step * 100)
+        bench.tick(step * 100.0)
+    rows = bench.file.of(JournalRow)
+    assert len(rows) < 50
+    assert sum(len(row.packed) for row in rows) < 5_000_000
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
+def test_no_row_is_left_of_what_is_over(*, restarted: bool) -> None:
+    bench = written(OTHER)
+    if restarted:
+        bench.restart()
+    bench.tick(DAY)
+    assert {type(row) for row in bench.file.rows.values()} == {RuleRow, MetaRow}
+
+
+def test_a_rule_that_is_changed_to_and_fro_does_not_find_its_entries_again() -> None:
+    bench = written(FAILING, OTHER)
+    for tested in (rule("count() >= 9"), FAILING):
+        bench.load(tested, OTHER, now=9.0)
+    assert bench.engine._keys.waiting[0].of == {}
+    assert len(bench.engine._keys.waiting[1].of) == 100
