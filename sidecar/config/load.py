@@ -5,7 +5,14 @@ from collections.abc import Collection, Iterable, Mapping
 import msgspec
 
 from sidecar.config.rulefiles import read_pattern_files, read_rule_files
-from sidecar.config.settings import Config, Settings, each_once, read_templates, settings_of
+from sidecar.config.settings import (
+    Config,
+    Settings,
+    check_templates,
+    each_once,
+    read_templates,
+    settings_of,
+)
 from sidecar.measure.series import Metric
 from sidecar.notify.model import Receiver, Route
 from sidecar.parse.patterns import Pattern
@@ -108,14 +115,18 @@ NOBODY = "nobody"
 
 
 def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKind, ...]) -> Config:
+    before = reading.faults.errors
     rules, metrics = read_rule_files(each_once(settings.rule_files), reading)
+    known = rules if reading.faults.errors == before else None
+    templates = read_templates(settings, reading, kinds)
+    check_templates(settings, templates, known, reading)
     return Config(
         path=path,
         sources=settings.sources,
         patterns=read_pattern_files(each_once(settings.pattern_files), reading),
         rules=rules,
         metrics=metrics,
-        templates=read_templates(settings, reading, kinds),
+        templates=templates,
         state_path=settings.state.path,
         http=settings.http,
         stale_after=settings.stale_after,

@@ -4,7 +4,7 @@ import glob
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields as fields_of, make_dataclass
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, partial
 from os.path import realpath
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, cast
@@ -17,22 +17,13 @@ from sidecar.parse.patterns import Pattern
 from sidecar.receivers import KINDS, shipped_templates
 from sidecar.receivers.base import AnyKind
 from sidecar.redact import RedactPolicy
-from sidecar.render.check import check_template_file
+from sidecar.render.check import check_message, check_template_file, templates_of
+from sidecar.render.trial import Trial
 from sidecar.rules.rule import OWN_PROVIDER, Rule
-from sidecar.syntax.faults import Names, Wrong, did_you_mean
+from sidecar.syntax.faults import Names, Place, Wrong, did_you_mean
 from sidecar.syntax.files import FileSnapshot, absolute_glob
-from sidecar.syntax.table import (
-    Declared,
-    Placed,
-    Reading,
-    Table,
-    declared,
-    is_blank,
-    key,
-    table,
-    text_of,
-)
-from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar
+from sidecar.syntax.table import Declared, Placed, Reading, Table, declared, key, table
+from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar, is_blank, text_of
 from sidecar.syntax.values import MaybeRe2, Positive, choice, string
 
 _T = TypeVar("_T", bound=Table)
@@ -334,3 +325,24 @@ def read_templates(
         if source is not None:
             templates[name] = source
     return templates
+
+
+def check_templates(
+    settings: Settings,
+    templates: Mapping[str, str],
+    rules: Iterable[Rule] | None,
+    reading: Reading,
+) -> None:
+    """Report how the templates of receivers fail, filled once with stand-ins for alerts of `rules`.
+
+    They are those written in sidecar.yaml, and the files that replace a shipped one; what these
+    include is filled with them.
+    """
+    trial = cache(lambda: Trial(templates, rules))  # it takes time, and few have templates
+    entries = (e for one in settings.receivers for entries in one.configs.values() for e in entries)
+    for scalar in (scalar for entry in entries for scalar in templates_of(entry, reading)):
+        check_message(scalar.text, scalar.at_line, trial(), reading.faults)
+    shipped = shipped_templates(settings.global_.kinds)
+    for path in each_once(settings.template_files):
+        if (name := Path(path).name) in shipped and name in templates:
+            check_message(templates[name], partial(Place, path), trial(), reading.faults)

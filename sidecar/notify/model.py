@@ -13,8 +13,8 @@ import msgspec
 
 from sidecar.rules.alert import Alert, Evidence
 from sidecar.syntax.faults import Off, Place, nearest
-from sidecar.syntax.table import Reading, Table, declared, is_blank, key, table
-from sidecar.syntax.tree import ListNode, Node, Scalar
+from sidecar.syntax.table import Reading, Table, declared, key, table
+from sidecar.syntax.tree import ListNode, Node, Scalar, is_blank
 from sidecar.syntax.values import (  # fmt: skip
     Above0,
     Count,

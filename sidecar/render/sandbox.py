@@ -293,11 +293,18 @@ _BESIDE: dict[str, Callable[..., int]] = {
 }
 
 
+class _Method(StrictUndefined):
+    """A method of a table: there is no such item, and yet it can be called."""
+
+    __slots__ = ()
+
+
 class TemplateEnvironment(ImmutableSandboxedEnvironment):
     """Jinja2 for templates written by operators and filled with what a log says.
 
-    The values cannot become markup or templates, and a template cannot run away. A field named
-    like a method of a dict (`items`, `values`) is the field. Not safe to share between threads.
+    The values cannot become markup or templates, and a template cannot run away. A table has its
+    items and nothing else: `event.items` is the field, and undefined without one; `event.items()`
+    is what it is in Python. Not safe to share between threads.
     """
 
     intercepted_binops = frozenset(["+", "-", "*", "/", "//", "%", "**"])
@@ -348,6 +355,8 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
     def getattr(self, obj: Any, attribute: str) -> Any:
         if isinstance(obj, dict) and attribute in obj:
             return obj[attribute]
+        if isinstance(obj, dict) and attribute in METHODS[dict]:
+            return _Method(obj=obj, name=attribute)
         return super().getattr(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
@@ -368,6 +377,8 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call what a template calls, and have it paid."""
+        if isinstance(obj, _Method):
+            obj = getattr(obj._undefined_obj, obj._undefined_name or "")  # noqa: SLF001 - our own
         owner, name = getattr(obj, "__self__", None), getattr(obj, "__name__", "")
         self._spend(_STEP + sum(map(_size, (owner, *args, *kwargs.values()))))
         if isinstance(owner, str) and (beside := _BESIDE.get(name)):

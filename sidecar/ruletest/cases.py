@@ -19,20 +19,8 @@ from sidecar.parse.patterns import NEEDED
 from sidecar.receivers import KINDS
 from sidecar.rules.alert import AlertState
 from sidecar.syntax.faults import ConfigError, Fault, Names, Place, did_you_mean
-from sidecar.syntax.table import (
-    ListOf,
-    Nested,
-    Placed,
-    Reading,
-    Schema,
-    Table,
-    Value,
-    key,
-    refused,
-    table,
-    text_of,
-)
-from sidecar.syntax.tree import ListNode, MapNode, Node, ScalarKind
+from sidecar.syntax.table import ListOf, Nested, Placed, Reading, Schema, Table, Value, key, table
+from sidecar.syntax.tree import ListNode, MapNode, Node, ScalarKind, refused, text_of
 from sidecar.syntax.values import Duration, Flag, MaybeText, Text, choice, number, string
 
 # Where a test's clock starts when neither the test nor its inputs say when they are: 2026-01-01.

@@ -10,9 +10,11 @@ import msgspec
 class Wrong(ValueError):  # noqa: N818 - raise Wrong("…") reads as a sentence
     """What a value's parser raises; `{key}` in the words becomes the key's name."""
 
-    def __init__(self, message: str, hint: str = "", *, line: int | None = None) -> None:
+    def __init__(
+        self, message: str, hint: str = "", *, line: int | None = None, column: int = 1
+    ) -> None:
         super().__init__(message)
-        self.hint, self.line = hint, line
+        self.hint, self.line, self.column = hint, line, column
 
 
 class Reported(ValueError):  # noqa: N818 - the same

@@ -15,7 +15,18 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar, cast, get_args, get_
 from sidecar.secret import Secret
 from sidecar.syntax.faults import Faults, Off, Place, Reported, Wrong, nearest
 from sidecar.syntax.files import Files, absolute
-from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar, ScalarKind, compose, expand
+from sidecar.syntax.tree import (
+    ListNode,
+    MapNode,
+    Node,
+    Scalar,
+    ScalarKind,
+    compose,
+    expand,
+    plain_of,
+    refused,
+    text_of,
+)
 
 T = TypeVar("T", bound="Table")
 Schema = dict[str, Any]
@@ -132,7 +143,7 @@ class Reading:
             offset, line = getattr(wrong, "offset", None), getattr(wrong, "line", None)
             place = node.place
             if isinstance(node, Scalar):  # a parser may know the very line or character
-                place = place if line is None else node.at_line(line)
+                place = place if line is None else node.at_line(line, getattr(wrong, "column", 1))
                 place = place if offset is None else node.at(offset)
             self.faults.error(place, str(wrong).replace("{key}", key), getattr(wrong, "hint", ""))
 
@@ -441,34 +452,6 @@ def _empty(name: str, value: Node, node: MapNode, faults: Faults) -> bool:
     hint = "give it one or remove the key; a value that begins with # needs quotes"
     faults.error(node.places[name], f"`{name}` has no value", hint)
     return True
-
-
-def refused(node: Node, what: str) -> ValueError:
-    """Return the error that `node` is something else than `what`."""
-    if isinstance(node, Scalar) and node.faulty:
-        return Reported()
-    found = "a list" if isinstance(node, ListNode) else "keys with values"
-    return Wrong(f"expected {what}, found {node.kind if isinstance(node, Scalar) else found}")
-
-
-def is_blank(node: Node | None) -> bool:
-    """Return whether variables are all that is written, and expand to nothing."""
-    if isinstance(node, ListNode):
-        return bool(node.items) and all(map(is_blank, node.items))
-    return isinstance(node, Scalar) and node.expanded and not node.text.strip(" ,")
-
-
-def plain_of(node: Node, what: str) -> Scalar:
-    if isinstance(node, Scalar) and node.kind is not ScalarKind.NULL and not node.faulty:
-        return node
-    raise refused(node, what)
-
-
-def text_of(node: Node) -> Scalar:
-    scalar = plain_of(node, "text")
-    if scalar.kind is not ScalarKind.TEXT:
-        raise Wrong(f"expected text, found {scalar.kind}", "quote it")
-    return scalar
 
 
 # --- JSON Schema

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from sidecar.syntax.faults import Faults, Place
+from sidecar.syntax.faults import Faults, Place, Reported, Wrong
 
 _SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
@@ -125,7 +125,8 @@ class Scalar(msgspec.Struct, frozen=True):
     """One value. `text` is expanded, `written` as in the file.
 
     `start` is where the first character of the text stands, when the text stands in the file
-    letter by letter on one line. `faulty`: already reported, so that nobody reports it again.
+    letter by letter on one line; `indent` is how far the lines of a block (`|`) are indented.
+    `faulty`: already reported, so that nobody reports it again.
     """
 
     place: Place
@@ -133,7 +134,7 @@ class Scalar(msgspec.Struct, frozen=True):
     written: str
     kind: ScalarKind = ScalarKind.TEXT
     start: Place | None = None
-    block: bool = False
+    indent: int | None = None
     faulty: bool = False
 
     @property
@@ -151,11 +152,11 @@ class Scalar(msgspec.Struct, frozen=True):
         """Return a scalar of one part of the text, at the same place."""
         return Scalar(self.place, text, self.written if self.expanded else text)
 
-    def at_line(self, line: int) -> Place:
-        """Return the place of the text's line `line` (from 1), or of the scalar if unknown."""
-        if not self.block or self.expanded:
-            return self.place
-        return Place(self.place.file, self.place.line + line)
+    def at_line(self, line: int, column: int = 1) -> Place:
+        """Return the place of the text's `line` and `column`, from 1, or of the scalar."""
+        if self.indent is None or self.expanded:
+            return self.at(column - 1) if line == 1 else self.place
+        return Place(self.place.file, self.place.line + line, self.indent + column)
 
 
 class ListNode(msgspec.Struct, frozen=True):
@@ -172,6 +173,34 @@ class MapNode(msgspec.Struct, frozen=True):
 
 
 Node = Scalar | ListNode | MapNode
+
+
+def refused(node: Node, what: str) -> ValueError:
+    """Return the error that `node` is something else than `what`."""
+    if isinstance(node, Scalar) and node.faulty:
+        return Reported()
+    found = "a list" if isinstance(node, ListNode) else "keys with values"
+    return Wrong(f"expected {what}, found {node.kind if isinstance(node, Scalar) else found}")
+
+
+def is_blank(node: Node | None) -> bool:
+    """Return whether variables are all that is written, and expand to nothing."""
+    if isinstance(node, ListNode):
+        return bool(node.items) and all(map(is_blank, node.items))
+    return isinstance(node, Scalar) and node.expanded and not node.text.strip(" ,")
+
+
+def plain_of(node: Node, what: str) -> Scalar:
+    if isinstance(node, Scalar) and node.kind is not ScalarKind.NULL and not node.faulty:
+        return node
+    raise refused(node, what)
+
+
+def text_of(node: Node) -> Scalar:
+    scalar = plain_of(node, "text")
+    if scalar.kind is not ScalarKind.TEXT:
+        raise Wrong(f"expected text, found {scalar.kind}", "quote it")
+    return scalar
 
 
 def compose(text: str, file: str, faults: Faults, expand: Expand | None = None) -> Node | None:
@@ -304,8 +333,8 @@ class _Builder:
                     Place(start.file, start.line, start.column + wrong.offset) if start else place
                 )
                 self._faults.error(where, str(wrong), wrong.hint)
-        block = node.style in ("|", ">")
-        return Scalar(place, text, node.value, _KINDS[node.tag], start, block, faulty)
+        indent = self._indent(node) if node.style == "|" else None
+        return Scalar(place, text, node.value, _KINDS[node.tag], start, indent, faulty)
 
     def _trapped(self, node: yaml.ScalarNode) -> bool:
         found = None if node.style else trap(node.value, node.tag.removeprefix(_TAG))
@@ -318,6 +347,12 @@ class _Builder:
         if not self._text.startswith(node.value, mark.index + quote) or "\n" in node.value:
             return None
         return Place(self._file, mark.line + 1, mark.column + 1 + quote)
+
+    def _indent(self, node: yaml.ScalarNode) -> int:
+        """Return how many blanks stand before each line of a block and do not belong to it."""
+        begin = self._text.find("\n", node.start_mark.index) + 1
+        lines = zip(self._text[begin:].splitlines(), node.value.splitlines(), strict=False)
+        return next((len(line) - len(text) for line, text in lines if text.strip()), 0)
 
     def _place(self, node: yaml.Node) -> Place:
         return Place(self._file, node.start_mark.line + 1, node.start_mark.column + 1)

@@ -13,17 +13,8 @@ from sidecar.matchers import _SHAPE as _MATCHER, Matcher, compile_re2, parse_mat
 from sidecar.secret import Secret
 from sidecar.syntax.faults import Reported, Wrong, did_you_mean
 from sidecar.syntax.files import absolute
-from sidecar.syntax.table import (
-    VARIABLE,
-    Placed,
-    Reading,
-    Schema,
-    SecretValue,
-    Value,
-    plain_of,
-    text_of,
-)
-from sidecar.syntax.tree import Node, ScalarKind
+from sidecar.syntax.table import VARIABLE, Placed, Reading, Schema, SecretValue, Value
+from sidecar.syntax.tree import Node, ScalarKind, plain_of, text_of
 
 # Prometheus' data model: a label's name, a metric's name.
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")

@@ -162,7 +162,7 @@ def test_the_shipped_rules_are_borne_out_by_the_host_s_own_log() -> None:
 
 
 def test_a_message_s_own_template_is_rendered_too(tmp_path: Path) -> None:
-    slack = "{channel: '#team', title: '{{ no_such_name }}'}"
+    slack = "{channel: '#team', title: '{{ notices[0].event.no_such_field }}'}"
     config = write_config(
         tmp_path, receivers=f"receivers: [{{name: team, slack_configs: [{slack}]}}]"
     )

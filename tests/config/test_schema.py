@@ -39,7 +39,7 @@ BEYOND = {
     "a key that needs another for some of its values": "tls-clients-of-nobody",
     "languages of their own: templates, RE2, conditions": """
         annotation-template-broken annotation-unknown-label annotation-unknown-name
-        collected-not-collected
+        collected-not-collected message-template-names message-template-go message-template-fails
         inline-template-broken bad-matcher-lookahead bad-matcher-regex bad-regex lookbehind
         redact-bad-pattern matches-everything field-of-no-group bad-condition bad-condition-in-block
         condition-parenthesis text-list-for-a-number bad-source-prefix""",

@@ -77,6 +77,16 @@ def test_the_method_is_there_where_no_field_hides_it() -> None:
     assert fill("{% for k, v in e.items() %}{{ k }}={{ v }}{% endfor %}", e={"a": 1}) == "a=1"
 
 
+def test_a_table_has_its_items_and_no_other() -> None:
+    with pytest.raises(UndefinedError, match="has no attribute 'items'"):
+        fill("{{ event.items }}", event={"a": 1})
+    assert fill("{{ event.get | default('none') }}", event={"a": 1}) == "none"
+    assert fill("{{ event.keys is defined }}", event={"a": 1}) == "false"
+    assert fill("{{ event.get('a') }} {{ event.get('b', 2) }}", event={"a": 1}) == "1 2"
+    with pytest.raises(SecurityError, match="cannot use `update`"):
+        fill("{{ event.update }}", event={"a": 1})
+
+
 @pytest.mark.parametrize("source", ["{{ nope }}", "{{ event.nope }}", "{{ event.a.b }}"])
 def test_what_is_missing_is_an_error(source: str) -> None:
     with pytest.raises(UndefinedError):

@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar
 from sidecar.notify.model import Rate, ReceiverConfig
 from sidecar.render.check import Template, TemplateText
 from sidecar.syntax.faults import Wrong
-from sidecar.syntax.table import Reading, Schema, Table, Value, key, table, text_of
-from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar, ScalarKind
+from sidecar.syntax.table import Reading, Schema, Table, Value, key, table
+from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar, ScalarKind, text_of
 from sidecar.syntax.values import (
     Flag,
     ReadableFile,
