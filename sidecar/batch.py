@@ -7,6 +7,7 @@ import msgspec
 
 from sidecar.parse.event import Chunk
 from sidecar.rows import FileRow, Gone
+from sidecar.secret import printable
 
 
 class LogStatus(msgspec.Struct, frozen=True):
@@ -92,4 +93,4 @@ class ReadBatch(msgspec.Struct):
     def cannot(self, verb: str, path: str, error: OSError) -> str:
         """Note a failed look; return the sentence."""
         self.events.append(LookFailed(errorcode.get(error.errno or 0, "unknown")))
-        return f"cannot {verb} {path}: {error.strerror}; trying again"
+        return f"cannot {verb} {printable(path)}: {error.strerror}; trying again"

@@ -50,6 +50,7 @@ from sidecar.rows import (
 from sidecar.rules.alert import Alert, Evidence, LineOf, Transition
 from sidecar.rules.engine import Engine
 from sidecar.rules.rule import Key
+from sidecar.secret import printable
 
 # The outcome of a message that was decided on and recorded, and is never sent.
 SHADOW = "shadow"
@@ -324,7 +325,7 @@ class Core:
                 return None
             offset, line = found
             shown = without_secrets(line.decode(errors="replace"), event.fields, self.redactor)
-            return Evidence(chunk.log, offset, shown)
+            return Evidence(printable(chunk.log), offset, shown)
 
         return line_of
 

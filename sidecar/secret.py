@@ -1,6 +1,28 @@
-"""A secret that cannot be printed by accident."""
+"""What must not be printed by accident: secrets, and what would steer a terminal."""
 
+import unicodedata
 from collections.abc import Callable
+
+_ESCAPES = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
+
+def printable(text: str) -> str:
+    r"""Return `text` with each character escaped that is not to be seen, blanks aside.
+
+    Control characters, ESC and C1 among them, what turns the direction of a text, and the bytes of
+    a file's name that are no UTF-8 become `\u001b` and the like, as JSON writes them. A path goes
+    through here before it becomes a label, a field of an event or a line, since who may write to a
+    folder of logs may name files as they like.
+    """
+    return text if text.isprintable() else "".join(map(printable_letter, text))
+
+
+def printable_letter(letter: str) -> str:
+    if letter.isprintable() or unicodedata.category(letter) == "Zs":
+        return letter
+    units = letter.encode("utf-16-be", "surrogatepass").hex()
+    escaped = "".join(rf"\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+    return _ESCAPES.get(letter, escaped)
 
 
 class Secret:

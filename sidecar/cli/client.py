@@ -14,9 +14,10 @@ import msgspec
 
 from sidecar.cli import CONFIG_FILES, default_config
 from sidecar.cli.output import say
-from sidecar.config.http import Http, read_http, short_name
+from sidecar.config.http import Http, read_http
 from sidecar.syntax.faults import ConfigError
 from sidecar.syntax.files import read_secret
+from sidecar.web.fault import short_name
 
 DEFAULT_URL = "http://127.0.0.1:9787"
 TIMEOUT_SECONDS = 30.0

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from sidecar.secret import printable, printable_letter
+
 if TYPE_CHECKING:
     import re
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
     from sidecar.syntax.faults import Fault
 
-_ESCAPES = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _TAB = _INDENT = "    "
 _CUT = "…"
 _VARIABLE = r"\$\{\w+(?::-)?\}"
@@ -73,24 +74,11 @@ def has_colours(*, err: bool = False) -> bool:
 
 def _shown(part: Part, *, colours: bool) -> str:
     if isinstance(part, str):
-        return visible(part)
-    text = visible(part.text)
+        return printable(part)
+    text = printable(part.text)
     if not colours or not text:
         return text
     return click.style(text, fg=part.colour, bold=part.bold or None, dim=part.dim or None)
-
-
-def visible(text: str) -> str:
-    """Return `text` with each character escaped that is not to be seen, blanks aside."""
-    return text if text.isprintable() else "".join(map(_visible, text))
-
-
-def _visible(letter: str) -> str:
-    if letter.isprintable() or unicodedata.category(letter) == "Zs":
-        return letter
-    units = letter.encode("utf-16-be", "surrogatepass").hex()
-    escaped = "".join(rf"\u{units[at : at + 4]}" for at in range(0, len(units), 4))
-    return _ESCAPES.get(letter, escaped)
 
 
 def width(text: str) -> int:
@@ -115,7 +103,7 @@ def room() -> int:
 def widths(rows: Iterable[Sequence[Part]]) -> list[int]:
     """Return how wide each column of a table must be; the last is as long as it likes."""
     columns = list(zip(*rows, strict=True))[:-1]
-    return [max(width(visible(_text(cell))) for cell in column) for column in columns]
+    return [max(width(printable(_text(cell))) for cell in column) for column in columns]
 
 
 def say_row(
@@ -124,7 +112,7 @@ def say_row(
     """Print one row of a table whose columns have these widths."""
     parts: list[Part] = [before]
     for cell, wide in zip(cells, widths, strict=False):
-        parts += [cell, " " * (wide - width(visible(_text(cell)))) + gap]
+        parts += [cell, " " * (wide - width(printable(_text(cell)))) + gap]
     last = cells[-1]
     if not _text(last):
         parts[-1] = ""
@@ -167,7 +155,9 @@ def excerpt(fault: "Fault", lines: Sequence[str]) -> tuple[str, int] | None:
 def _around(line: str, at: int, most: int) -> tuple[str, int]:
     """Return what of `line` stands around `at` in so many columns, and the column of `at`."""
     start = max(0, at - most)
-    cells = [_TAB if letter == "\t" else _visible(letter) for letter in line[start : at + most]]
+    cells = [
+        _TAB if letter == "\t" else printable_letter(letter) for letter in line[start : at + most]
+    ]
     first = last = at - start
     wide = 2 * len(_CUT)
     grown = True

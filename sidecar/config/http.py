@@ -5,10 +5,8 @@ the file is none of their business, and the rest of the configuration takes long
 """
 
 import dataclasses
-import os
 import ssl
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated
 
 from sidecar.syntax.faults import ConfigError, Place
@@ -114,19 +112,9 @@ class State(Table):
     )
 
 
-@contextmanager
-def short_name(path: str) -> Iterator[str]:
-    """Give a name of `path` that fits into a unix socket's address, 107 bytes (unix(7))."""
-    folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY)  # noqa: PTH120 - as text
-    try:
-        yield f"/proc/self/fd/{folder}/{os.path.basename(path)}"  # noqa: PTH119 - the same
-    finally:
-        os.close(folder)
-
-
-def admin_socket(http: Http, state_path: str) -> str:
-    """Return the path of the admin socket."""
-    return http.admin_socket or f"{state_path}.sock"
+def socket_beside(state_path: str) -> str:
+    """Return where the admin socket is unless the configuration says."""
+    return f"{state_path}.sock"
 
 
 def read_http(path: str, environ: Mapping[str, str], *keys: str) -> Http:
@@ -150,8 +138,8 @@ def read_http(path: str, environ: Mapping[str, str], *keys: str) -> Http:
     errors = [*own.faults.errors, *(one for one in whole.faults.errors if one.line in lines)]
     if http is None or state is None or errors:
         raise ConfigError(errors)
-    if "admin_socket" in keys:
-        return dataclasses.replace(http, admin_socket=admin_socket(http, state.path))
+    if "admin_socket" in keys and not http.admin_socket:
+        return dataclasses.replace(http, admin_socket=socket_beside(state.path))
     return http
 
 

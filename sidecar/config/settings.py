@@ -9,7 +9,7 @@ from os.path import realpath
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, cast
 
-from sidecar.config.http import Http, State
+from sidecar.config.http import Http, State, socket_beside
 from sidecar.measure.series import Metric
 from sidecar.notify.model import Receiver, Route
 from sidecar.parse.event import LogFormat
@@ -84,6 +84,10 @@ class Config:
     snapshot: FileSnapshot = field(
         default_factory=FileSnapshot, compare=False, repr=False
     )  # of which files it is
+
+    @property
+    def admin_socket(self) -> str:
+        return self.http.admin_socket or socket_beside(self.state_path)
 
     def prefix_of(self, path: str) -> str | None:
         """Return what the source that names `path`, or a file rotated from it, pins as prefix."""

@@ -20,7 +20,6 @@ import structlog
 
 from sidecar.batch import LogStatus, ReadBatch
 from sidecar.clock import Clock
-from sidecar.config.http import admin_socket
 from sidecar.config.reload import CannotTakeOver, Reloader, kept
 from sidecar.config.settings import Config
 from sidecar.core import Core, Step
@@ -263,9 +262,8 @@ class Daemon:
             app = build_app(replace(state, api=None, loopback=False, metrics=True))
             serving = serve(app, at, stop, key="http.metrics_listen", tls=self._tls)
             group.create_task(serving, name="metrics")
-        path = admin_socket(http, self.config.state_path)
         admin = build_app(replace(state, admin=True, metrics=True))
-        group.create_task(self._admin(serve(admin, path, stop)), name="admin")
+        group.create_task(self._admin(serve(admin, self.config.admin_socket, stop)), name="admin")
         serving = serve(build_app(state), http.listen, stop, self._listening, tls=self._tls)
         group.create_task(serving, name="web")
 

@@ -5,6 +5,8 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from sidecar import __version__
 from sidecar.batch import LogStatus
 from sidecar.clock import Clock
@@ -19,6 +21,7 @@ from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
 from sidecar.rules.alert import Alert
 from sidecar.rules.rule import Rule
+from sidecar.secret import printable
 from sidecar.web.fault import Refusal
 
 _STOPPING = Refusal(503, "the sidecar is stopping; ask again once it runs")
@@ -94,7 +97,7 @@ class Control:
                 else {"at": last.at, "ok": last.ok, "faults": last.faults},
             },
             "problems": self._telemetry.watch.problems(),
-            "logs": list(self._logs()),
+            "logs": [_named(log) for log in self._logs()],
             "rule_time": core.rule_time,
             "outbox": {"pending": backlog.pending, "oldest": backlog.oldest},
         }
@@ -123,6 +126,10 @@ def _complete(rule: Rule, key: Mapping[str, str]) -> tuple[str, ...]:
         return rule.by
     needs = " ".join(f"{name}=VALUE" for name in rule.by) or "no KEY=VALUE"
     raise Refusal(400, f"alerts of {rule.name} are named by {needs}")
+
+
+def _named(log: LogStatus) -> LogStatus:
+    return msgspec.structs.replace(log, log=printable(log.log), path=printable(log.path))
 
 
 def _alert(alert: Alert, by: Sequence[str], told: Mapping[str, Any]) -> dict[str, Any]:

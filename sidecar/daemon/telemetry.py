@@ -30,6 +30,7 @@ from sidecar.parse.event import Event, Foreign, Reject
 from sidecar.receivers.base import Failed, Outcome, Sent, Verdict
 from sidecar.redact import Redactor
 from sidecar.rows import OutboxRow
+from sidecar.secret import printable
 from sidecar.store.schema import StoreUnavailable
 from sidecar.store.store import OutboxBacklog
 from sidecar.web.metrics import SelfMetrics
@@ -228,12 +229,13 @@ class Telemetry:
                 metrics.truncations.inc()
             case BytesLost(log=log, amount=amount):
                 metrics.lost_bytes.inc(amount)
-                _log.error("log_bytes_lost", log=log, bytes=amount)
-                self.watch.happened(Problem.BYTES_LOST, (log,), now, bytes=amount)
+                name = printable(log)
+                _log.error("log_bytes_lost", log=name, bytes=amount)
+                self.watch.happened(Problem.BYTES_LOST, (name,), now, bytes=amount)
             case OverlongLines(log=log, lines=lines):
                 metrics.overlong_lines.inc(lines)
                 metrics.rejects.labels("too_long").inc(lines)
-                self.watch.happened(Problem.REJECTS, ("too_long",), now, log=log)
+                self.watch.happened(Problem.REJECTS, ("too_long",), now, log=printable(log))
             case LookFailed():
                 metrics.scan_errors.inc()
             case _:
@@ -246,20 +248,20 @@ class Telemetry:
         for status in batch.logs:
             lag[status.log] += status.lag_bytes
             # Oldest first: what stays is where the log's newest file stands.
-            self.metrics.position.labels(_label(status.log)).set(status.position)
-            self.metrics.size.labels(_label(status.log)).set(status.size)
-        labels = set(map(_label, lag))
+            self.metrics.position.labels(printable(status.log)).set(status.position)
+            self.metrics.size.labels(printable(status.log)).set(status.size)
+        labels = set(map(printable, lag))
         for gone in self._logs - labels:
             for gauge in self.metrics.by_log:
                 gauge.remove(gone)
         self._logs = labels
         late: dict[Subject, dict[str, int]] = {}
         for log, behind in lag.items():
-            self.metrics.lag_bytes.labels(_label(log)).set(behind)
+            self.metrics.lag_bytes.labels(printable(log)).set(behind)
             seconds = core.lag_seconds(log, now) if log in batch.lagging else 0.0
-            self.metrics.lag_seconds.labels(_label(log)).set(seconds)
+            self.metrics.lag_seconds.labels(printable(log)).set(seconds)
             if seconds > LAG_SECONDS:
-                late[log,] = {"lag_bytes": behind, "lag_seconds": round(seconds)}
+                late[printable(log),] = {"lag_bytes": behind, "lag_seconds": round(seconds)}
         self.watch.present(Problem.LAG, late, now)
 
     def _judged(self, step: Step, core: Core, now: float) -> None:
@@ -310,11 +312,6 @@ def _facts(row: OutboxRow) -> dict[str, object]:
     }
 
 
-def _label(log: str) -> str:
-    """Return a log's name as UTF-8 can hold it: a file's name may be any bytes."""
-    return log.encode("utf-8", "backslashreplace").decode()
-
-
 def _age(since: float | None, now: float) -> float:
     return 0.0 if since is None else max(0.0, now - since)
 
@@ -336,17 +333,27 @@ def configure_log(*, redact: Callable[[str], str], level: int = logging.INFO) ->
 
     `redact` scrubs every text before it is written: there is never a secret in it.
     """
+    watched = sys.stderr.isatty()
 
     def scrub(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
         return {k: redact(v) if isinstance(v, str) else v for k, v in event.items()}
 
-    watched = sys.stderr.isatty()
+    def escape(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+        for key, value in event.items():  # JSON escapes by itself, a terminal is steered
+            lines = str(value).split("\n") if key == "exception" else [str(value)]
+            event[key] = "\n".join(map(printable, lines))
+        return event
+
     processors: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         scrub,
-        structlog.dev.ConsoleRenderer() if watched else structlog.processors.JSONRenderer(),
+        *(
+            (escape, structlog.dev.ConsoleRenderer())
+            if watched
+            else (structlog.processors.JSONRenderer(),)
+        ),
     ]
     structlog.configure(
         processors=processors,

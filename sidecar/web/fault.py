@@ -1,4 +1,10 @@
-"""Why the web server does not start, or does not do what it is asked for."""
+"""What both sides of HTTP know without a web server: why it does not start, or does not do what it
+is asked for, and how a unix socket is named.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class StartError(Exception):
@@ -11,3 +17,13 @@ class Refusal(Exception):  # noqa: N818 - an answer, not an accident
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
         self.status = status
+
+
+@contextmanager
+def short_name(path: str) -> Iterator[str]:
+    """Give a name of `path` that fits into a unix socket's address, 107 bytes (unix(7))."""
+    folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY)  # noqa: PTH120 - as text
+    try:
+        yield f"/proc/self/fd/{folder}/{os.path.basename(path)}"  # noqa: PTH119 - the same
+    finally:
+        os.close(folder)

@@ -30,11 +30,10 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from sidecar import __version__
-from sidecar.config.http import short_name
 from sidecar.secret import Secret
 from sidecar.web.access import METRICS_PATH, AccessGuard
 from sidecar.web.api import Api, FailureGuard, refused, routes as api_routes
-from sidecar.web.fault import Refusal, StartError
+from sidecar.web.fault import Refusal, StartError, short_name
 from sidecar.web.metrics import render_registry
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"

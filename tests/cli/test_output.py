@@ -13,9 +13,10 @@ from click.testing import CliRunner
 
 from sidecar.cli import main
 from sidecar.cli.check import check
-from sidecar.cli.output import Part, excerpt, paint, say, say_row, visible, width, widths
+from sidecar.cli.output import Part, excerpt, paint, say, say_row, width, widths
 from sidecar.config.settings import settings_of
 from sidecar.receivers import KINDS
+from sidecar.secret import printable
 from sidecar.syntax.faults import Fault
 from sidecar.syntax.table import ListOf, Nested, Table, declared
 from support.config import ENVIRON, RULES, SECRET, write_config
@@ -52,8 +53,8 @@ def test_commands_print_through_it_alone() -> None:
     ids=ascii,
 )
 def test_what_could_steer_a_terminal_is_shown_instead(text: str, shown: str) -> None:
-    assert visible(text) == shown
-    assert visible(shown) == shown
+    assert printable(text) == shown
+    assert printable(shown) == shown
 
 
 def test_width_is_counted_in_columns() -> None:
@@ -126,7 +127,7 @@ def test_the_line_of_a_fault_is_shown_below_it_and_never_a_secret() -> None:
             found = re.match(rf"{fixture}:(\d+):(\d+): ", place)
             if found and below.startswith("    "):
                 written = source[int(found[1]) - 1].replace("\t", "    ")
-                assert below.strip("… ") in visible(written), fixture.name
+                assert below.strip("… ") in printable(written), fixture.name
                 assert caret.strip() == "^", fixture.name
                 assert caret.index("^") - 4 >= int(found[2]) - 1, fixture.name
                 carets += 1

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from sidecar.batch import (
     BytesLost,
     LogEvent,
+    LogStatus,
     LookFailed,
     OverlongLines,
     ReadBatch,
@@ -21,7 +22,7 @@ from sidecar.batch import (
 )
 from sidecar.config.load import load_config
 from sidecar.core import NOTHING_STORED, Core
-from sidecar.daemon.telemetry import Telemetry
+from sidecar.daemon.telemetry import LAG_SECONDS, Telemetry
 from sidecar.receivers.base import Failed, FailureKind, Sent, Verdict
 from sidecar.web.metrics import render_registry
 from support.read import Reader
@@ -138,6 +139,32 @@ def test_what_happens_to_a_log_is_counted(
         telemetry.stepped(batch, core.step(batch, NOW), core, now=NOW, commit_seconds=0.0)
         value = telemetry.metrics.registry.get_sample_value(f"sidecar_{name}_total", labels)
         assert value == times * amount
+
+
+def test_no_event_of_ours_carries_what_a_file_is_called_as_it_is(tmp_path: Path) -> None:
+    hostile = os.fsdecode(b"a\xff\x1b[2J\n.log")
+    (tmp_path / "sidecar.yaml").write_text(CONFIG)
+    (tmp_path / "none.rules.yaml").write_text("groups: []\n")
+    config = load_config(str(tmp_path / "sidecar.yaml"), {})
+    core, telemetry = Core(config), Telemetry(config, lambda: NOW)
+    happened: list[LogEvent] = [BytesLost(hostile, 88), OverlongLines(hostile, 3)]
+    batch = ReadBatch(
+        events=happened,
+        logs=[LogStatus(hostile, hostile, 1, 9, 8, "active", "")],
+        lagging=frozenset({hostile}),
+    )
+    batch.problems.append(batch.cannot("read", hostile, PermissionError(13, "Permission denied")))
+    core._reached[hostile] = NOW - 2 * LAG_SECONDS
+    found = []
+    for now in (NOW, NOW + 600):
+        telemetry.stepped(batch, core.step(batch, now), core, now=now, commit_seconds=0.0)
+        found += telemetry.watch.due_events(now)
+    assert {event.event_type for event in found} == {
+        "sidecar.bytes_lost", "sidecar.rejects", "sidecar.lag", "sidecar.log_unreadable"
+    }  # fmt: skip
+    for event in found:
+        for value in event.fields.values():
+            assert str(value).isprintable(), event.event_type
 
 
 def test_every_kind_of_event_is_among_these() -> None:

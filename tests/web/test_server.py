@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config.http import short_name
 from sidecar.measure.exposition import Exposition
 from sidecar.measure.meter import Meter
-from sidecar.web.fault import StartError
+from sidecar.web.fault import StartError, short_name
 from sidecar.web.metrics import SelfMetrics
 from sidecar.web.server import WebState, build_app, listen, listen_unix, serve
 from support.measure import NOW, events_of, samples
