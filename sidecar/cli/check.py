@@ -2,15 +2,21 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from sidecar.cli import CONFIG_FILES, default_config
 from sidecar.cli.logfiles import UnreadableLogError
 from sidecar.cli.output import paint, say, say_faults
 from sidecar.clock import SystemClock
 from sidecar.config.load import Checked, check_config, check_files
+from sidecar.syntax.faults import Fault
 from sidecar.syntax.files import environment
+
+if TYPE_CHECKING:
+    from sidecar.simulate.doctor import Sample
 
 _RULES = (".rules.yaml", ".rules.yml")
 _PATTERNS = (".patterns.yaml", ".patterns.yml")
@@ -29,14 +35,20 @@ _FILE = click.Path(exists=True, readable=True, dir_okay=False, path_type=Path)
     metavar="LOG",
     help="Hold the rules against this log, gzipped or not; may be given again.",
 )
+@click.option(
+    "--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
 @click.argument("paths", nargs=-1, type=_READABLE, metavar="[PATH]...")
-def check(config: Path | None, paths: tuple[Path, ...], samples: tuple[Path, ...]) -> None:
+def check(
+    config: Path | None, paths: tuple[Path, ...], samples: tuple[Path, ...], format_: str
+) -> None:
     """Report every fault as `file:line:col: error: …`, all of them at once.
 
     Give a configuration with -c, or rule, pattern and template files or directories of them.
-    With neither, ./sidecar.yaml is checked, or the one in /etc/sidecar. With --sample it also warns
-    of fields that the log never has, of rules and metrics that match nothing in it, and of
-    templates that fail on it. Exits 0 if all is well (warnings are), 1 if there are errors, 2 if a
+    With neither, ./sidecar.yaml is checked, or the one in /etc/sidecar. With --sample it also says
+    what the log holds, which alerts could fire from it and which never can, and what to change;
+    and it warns of fields that the log never has and of templates that fail on it.
+    Exits 0 if all is well (warnings are), 1 if there are errors or the log holds no event, 2 if a
     file cannot be read or the call is wrong.
     """
     if config is None and not paths:
@@ -48,29 +60,32 @@ def check(config: Path | None, paths: tuple[Path, ...], samples: tuple[Path, ...
     results = [] if config is None else [check_config(str(config), environment())]
     if paths:
         results.append(_check_paths(paths))
-    if samples:
-        results.append(_sampled(results, samples))
-    _print(results)
+    found: list[Sample] = []
+    if samples and not any(result.errors for result in results):  # they come first
+        faults, found = _sampled(results, samples)
+        results.append(Checked(faults))
+    if format_ == "json":
+        _print_json(results, found)
+    else:
+        _print(results, found)
     if any(result.errors for result in results):
         raise click.exceptions.Exit(1)
 
 
-def _sampled(results: list[Checked], samples: Iterable[Path]) -> Checked:
-    """Return what the logs speak against; nothing while there are errors, which come first."""
+def _sampled(
+    results: Iterable[Checked], samples: Iterable[Path]
+) -> tuple[tuple[Fault, ...], "list[Sample]"]:
+    """Return what the logs speak against, and what they hold for each of `results`."""
     # The simulation is a third of what `check` would import.
     from sidecar.cli.sampling import hold_against  # noqa: PLC0415 - see above
 
-    if any(result.errors for result in results):
-        return Checked(())
     paths = [str(path) for path in samples]
     try:
         held = [hold_against(paths, result, SystemClock().now()) for result in results]
     except UnreadableLogError as wrong:
         raise click.UsageError(str(wrong)) from wrong
-    if not all(events for _, events in held):
-        said = (str(fault) for faults, _ in held for fault in faults)
-        raise click.UsageError("\n".join(["the sample holds no event", *said]))
-    return Checked(tuple(fault for faults, _ in held for fault in faults))
+    faults = tuple(fault for faults, _ in held for fault in faults)
+    return faults, [sample for _, sample in held]
 
 
 def _check_paths(paths: Iterable[Path]) -> Checked:
@@ -103,10 +118,22 @@ def _listed(endings: tuple[str, ...]) -> str:
     return f"{', '.join(shown[:-1])} or {shown[-1]}"
 
 
-def _print(results: Iterable[Checked]) -> None:
-    results = list(results)
+def _all_faults(results: Iterable[Checked]) -> list[Fault]:
     # A rule file checked both by name and through the configuration is wrong only once.
-    faults = sorted({fault for result in results for fault in result.faults})
+    return sorted({fault for result in results for fault in result.faults})
+
+
+def _print_json(results: Iterable[Checked], found: "list[Sample]") -> None:
+    whole = {"faults": _all_faults(results), "sample": found[0] if found else None}
+    say(msgspec.json.encode(whole).decode())
+
+
+def _print(results: list[Checked], found: "list[Sample]") -> None:
+    if found:
+        from sidecar.cli.sampling import say_sample  # noqa: PLC0415 - as above
+
+        say_sample(found[0])
+    faults = _all_faults(results)
     say_faults(faults)
     errors = sum(fault.severity == "error" for fault in faults)
     problems = ", ".join(

@@ -282,6 +282,7 @@ _STAMP = (
     r"|(?:[A-Z][a-z]{2}\s)?[A-Z][a-z]{2}\s[\s\d]\d\s\d\d:\d\d:\d\d(?:\.\d{1,18})?(?:\s\d{4}\b)?)"
 )
 _STAMPS = re.compile(_STAMP, re.ASCII)
+_ZONE = re.compile(r"(?:Z|UTC|[+-]\d\d:?\d\d)\Z", re.ASCII)
 _OPENING = re.compile(rf"[\[(]?{_STAMP}", re.ASCII)
 # Whatever else a logger may mean by a time: `22.11.2026 02:02:16`, `2:02:16 AM`.
 _CLOCK = re.compile(r"(?<![\d:])\d?\d:\d\d:\d\d(?![\d:])", re.ASCII)
@@ -337,9 +338,18 @@ def stamp_in(text: str, near: float) -> tuple[float | None, bool]:
     is the nearest to the message: before it may stand another logger's, or what a stranger calls
     himself in an access line.
     """
-    found = (instant(stamp[0], near) for stamp in _STAMPS.finditer(text))
-    at = next((at for at in reversed(list(found)) if at is not None), None)
-    return at, at is None and _CLOCK.search(text) is not None
+    found = stamps_in(text, near)
+    return (found[-1][0], False) if found else (None, _CLOCK.search(text) is not None)
+
+
+def stamps_in(text: str, near: float) -> list[tuple[float, bool]]:
+    """Return the instants of the stamps in `text`, each with whether it states a zone."""
+    found = ((instant(stamp[0], near), stamp[0]) for stamp in _STAMPS.finditer(text))
+    return [(at, _ZONE.search(text) is not None) for at, text in found if at is not None]
+
+
+def without_stamps(text: str) -> str:
+    return _STAMPS.sub("", text)
 
 
 def stamp_end(text: str, start: int) -> int:

@@ -56,6 +56,8 @@ class Coverage:
 
     def __init__(self, rules: Sequence[Rule], metrics: Sequence[Metric]) -> None:
         self.events = 0
+        self.test_mode = 0
+        self.types: dict[str, Counter[str]] = {}
         self._compiled_rules = [
             CompiledRule(rule, place)
             for place, rule in enumerate(r for r in rules if not r.about_us)
@@ -68,6 +70,7 @@ class Coverage:
     def see(self, event: Event) -> None:
         """Take one event."""
         self.events += 1
+        self._count(event)
         names = {*_names(event.fields), "webhook_provider", "event_type", "status"}
         for name in names:
             texts = self._texts.setdefault(name, set())
@@ -88,49 +91,57 @@ class Coverage:
                 counted.matched += 1
                 counted.numbers += metric.value is None or event.number(metric.value) is not None
 
-    def doubts(self, redactor: Redactor) -> Iterator[Doubt]:
-        """Yield what the sample speaks against; events in templates are redacted as always."""
+    def _count(self, event: Event) -> None:
+        self.types.setdefault(event.event_type, Counter())[event.status] += 1
+        self.test_mode += event.text("livemode") == "false"
+
+    def rules(self) -> Iterator[tuple[Rule, int, Doubt | None]]:
+        """Yield each rule, how many events it matched, and if it was none why."""
         for compiled, seen in zip(self._compiled_rules, self._of_rule, strict=True):
             rule = compiled.rule
-            yield from self._unmatched(rule.place, f"alert {rule.name}", rule.match, seen.matched)
+            name = f"alert {rule.name}"
+            why = None if seen.matched else self._unmatched(rule.place, name, rule.match)
+            yield rule, seen.matched, why
+
+    def idle_metrics(self) -> Iterator[tuple[Metric, Doubt]]:
+        """Yield each metric that counts nothing, and why."""
+        for metric, counted in self._of_metric:
+            if not counted.matched:
+                name = f"metric {metric.name}"
+                yield metric, self._unmatched(metric.place, name, metric.match)
+
+    def doubts(self, redactor: Redactor) -> Iterator[Doubt]:
+        """Yield what the sample speaks against in what it does meet; templates get it redacted."""
+        for compiled, seen in zip(self._compiled_rules, self._of_rule, strict=True):
+            rule = compiled.rule
             yield from self._unseen_fields(rule, seen)
             yield from _numberless(compiled, seen)
             yield from _without_instant(rule, seen, redactor)
             yield from _failing(rule, seen, redactor)
         for metric, counted in self._of_metric:
-            name = f"metric {metric.name}"
-            yield from self._unmatched(metric.place, name, metric.match, counted.matched)
             if counted.matched and not counted.numbers:
-                message = (
-                    f"{name}: `{metric.value}` is no number in any of {counted.matched} events"
-                )
+                what = f"metric {metric.name}: `{metric.value}`"
+                message = f"{what} is no number in any of {counted.matched} events"
                 yield Doubt(metric.place, message)
 
-    def _unmatched(
-        self, place: str, what: str, matchers: Sequence[Matcher], matched: int
-    ) -> Iterator[Doubt]:
-        """Say why nothing matched: a field or a text that the sample does not have."""
-        if matched:
-            return
+    def _unmatched(self, place: str, what: str, matchers: Sequence[Matcher]) -> Doubt:
+        """Return why nothing matched: a field or a text that the sample does not have."""
         message = f"{what}: no event of the sample matches"
         for matcher in matchers:
             texts = self._texts.get(matcher.name)
             if texts is None and not matcher.matches(""):
                 hint = f"no event has a field `{matcher.name}`"
-                yield Doubt(place, message, hint, matcher.name, frozenset(self._texts))
-                return
+                return Doubt(place, message, hint, matcher.name, frozenset(self._texts))
             if texts and len(texts) < _TEXTS and not any(map(matcher.matches, texts)):
-                hint = f"`{matcher}` passes none of them"
-                yield Doubt(place, message, hint, matcher.value, frozenset(texts))
-                return
-        yield Doubt(place, message)
+                hint = f"no event has `{matcher}`"
+                return Doubt(place, message, hint, matcher.value, frozenset(texts))
+        listed = " and ".join(f"`{matcher}`" for matcher in matchers)
+        return Doubt(place, message, f"no event has {listed} together" if matchers else "")
 
     def _unseen_fields(self, rule: Rule, seen: _SeenByRule) -> Iterator[Doubt]:
-        where = "no event that matches" if seen.matched else "no event"
-        known = seen.fields if seen.matched else set(self._texts)
-        for name in dict.fromkeys(_fields(rule)):
-            if name not in known:
-                message = f"alert {rule.name}: {where} has a field `{name}`"
+        for name in dict.fromkeys(_fields(rule)) if seen.matched else ():
+            if name not in seen.fields:
+                message = f"alert {rule.name}: no event that matches has a field `{name}`"
                 yield Doubt(rule.place, message, "", name, frozenset(self._texts))
 
 

@@ -38,13 +38,14 @@ class ReplayedLog:
 
 class ReadCounts(msgspec.Struct):
     """What was read so far. `future` events were dated far ahead of the wall clock, `bad_times`
-    had a stamp that could not be read.
+    had a stamp that could not be read, and `undated` had no time at all.
     """
 
     lines: int = 0
     events: int = 0
     future: int = 0
     bad_times: int = 0
+    undated: int = 0
     rejects: dict[RejectReason, int] = msgspec.field(default_factory=dict)
     foreign: dict[ForeignReason, int] = msgspec.field(default_factory=dict)
     # The first line of each, not redacted.
@@ -54,12 +55,16 @@ class ReadCounts(msgspec.Struct):
 class History:
     """Reads logs in the order of event time. `counts` counts what came by.
 
+    `first` and `last` are the earliest and the latest time that an event states.
+
     `clock` is the wall clock: an event far ahead of it, or without any time, takes the time its
     log had reached. Nothing after `until` comes out.
     """
 
     def __init__(self, config: Config, *, clock: float, until: float | None = None) -> None:
         self.counts = ReadCounts()
+        self.first: float | None = None
+        self.last: float | None = None
         self._patterns = config.patterns
         self._prefix_of = config.prefix_of
         self._clock = clock
@@ -118,6 +123,11 @@ class History:
             for line in parsed.foreign:
                 counts.foreign[line.reason] = counts.foreign.get(line.reason, 0) + 1
                 counts.foreign_samples.setdefault(line.reason, line.sample)
+            times = [event.at for event in parsed.events if event.at < self._clock]
+            counts.undated += len(parsed.events) - len(times) - parsed.future
+            if times:
+                self.first = min(times) if self.first is None else min(self.first, *times)
+                self.last = max(times) if self.last is None else max(self.last, *times)
             events = []
             for event in parsed.events:
                 if event.at < self._clock:

@@ -56,7 +56,7 @@ def rule(*lines: str) -> str:
 CASES: list[Any] = [
     pytest.param(
         rule("match: [status=fialed]", "condition: count() > 1", "within: 1h"),
-        'alert A: no event of the sample matches; `status="fialed"` passes none of them, '
+        'alert A: no event of the sample matches; no event has `status="fialed"`, '
         "did you mean `failed`?",
         id="a text that is in no event",
     ),
@@ -65,11 +65,6 @@ CASES: list[Any] = [
         "alert A: no event of the sample matches; no event has a field `state`, "
         "did you mean `status`?",
         id="a field that is in no event",
-    ),
-    pytest.param(
-        rule("match: [status=failed, org_id=b]", "condition: count() > 1", "within: 1h"),
-        "alert A: no event of the sample matches",
-        id="tests that no event passes together",
     ),
     pytest.param(
         rule("match: [status=failed]", "condition: max(amuont) > 1", "within: 1h"),
@@ -110,7 +105,7 @@ CASES: list[Any] = [
     ),
     pytest.param(
         "metrics: [{name: a_total, help: A., match: [status=fialed]}]\n",
-        'metric a_total: no event of the sample matches; `status="fialed"` passes none of them, '
+        'metric a_total: no event of the sample matches; no event has `status="fialed"`, '
         "did you mean `failed`?",
         id="a metric that counts nothing",
     ),
@@ -128,17 +123,6 @@ def test_what_the_sample_speaks_against(tmp_path: Path, rules: str, said: str) -
     assert found.partition("warning: ")[2] == said
 
 
-def test_a_timestamp_that_is_none_is_said(tmp_path: Path) -> None:
-    (tmp_path / "a.rules.yaml").write_text(rule("condition: count() > 1", "within: 1h"))
-    log = write_log(tmp_path)
-    log.write_text(log.read_text().replace("2026-11-02T08", "2 Nov 08", 1))
-    result = run(tmp_path / "a.rules.yaml", "--sample", log)
-    assert result.output.splitlines()[0] == (
-        f"{log}:1:1: warning: the time of 1 of 2 events cannot be read; they take another stamp of "
-        "their line, else the time of reading; docs/rules.md#time"
-    )
-
-
 def test_the_warning_stands_at_the_rule(tmp_path: Path) -> None:
     (found,) = warnings(tmp_path, CASES[0].values[0])
     assert found.startswith("4:1: warning: ")
@@ -153,12 +137,6 @@ def test_what_the_sample_bears_out_is_fine(tmp_path: Path) -> None:
         "annotations: {summary: '{{ value }} {{ event.amount | default(0) }}'}",
     )
     assert warnings(tmp_path, text) == []
-
-
-def test_the_shipped_rules_are_borne_out_by_the_host_s_own_log() -> None:
-    logs = [SAMPLES / "agentops-host.log", SAMPLES / "host-text.log"]
-    result = run(ROOT / "rules", *(arg for log in logs for arg in ("--sample", log)))
-    assert result.output.endswith(": fine\n")
 
 
 def test_a_message_s_own_template_is_rendered_too(tmp_path: Path) -> None:
@@ -178,7 +156,7 @@ def test_a_gzipped_sample_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.rules.yaml").write_text(CASES[0].values[0])
     path = tmp_path / "app.log.1.gz"
     path.write_bytes(gzip.compress(write_log(tmp_path).read_bytes()))
-    assert "passes none of them" in run(tmp_path, "--sample", path).output
+    assert "did you mean `failed`?" in run(tmp_path, "--sample", path).output
 
 
 def test_errors_come_before_the_sample(tmp_path: Path) -> None:
@@ -211,7 +189,7 @@ def test_a_sample_of_nothing_but_such_lines_says_so(tmp_path: Path) -> None:
     log = tmp_path / "app.log"
     log.write_text(FORGED)
     result = run("-c", write_config(tmp_path), "--sample", log)
-    assert result.exit_code == 2
+    assert result.exit_code == 1
     assert QUOTED in result.output
 
 
@@ -224,8 +202,8 @@ def test_a_prefix_that_the_source_pins_holds_for_the_sample(tmp_path: Path) -> N
     assert "Unknown code" not in run("-c", config, "--sample", log).output
 
 
-def test_a_sample_without_events_is_wrong_usage(tmp_path: Path) -> None:
+def test_a_sample_without_events_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.rules.yaml").write_text(CASES[0].values[0])
     result = run(tmp_path, "--sample", write_log(tmp_path, []))
-    assert result.exit_code == 2
-    assert "the sample holds no event" in result.output
+    assert result.exit_code == 1
+    assert "error: the sample holds no event" in result.output

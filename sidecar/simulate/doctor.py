@@ -1,0 +1,210 @@
+"""What a host's own log says of the host: what it prints, what can come of that, what to change."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from typing import Literal
+
+import msgspec
+
+from sidecar.parse.event import Chunk, Event, stamps_in, without_stamps
+from sidecar.parse.parser import Parser
+from sidecar.parse.patterns import Pattern
+
+_LINES = 20_000  # of one log are looked at; the rest is as they are
+_CALL = re.compile(r'"POST (/[^\s"?]{1,80})[^"]*" [1-5]\d\d\b', re.ASCII)
+_WEBHOOK = re.compile(r"hook|stripe|billing", re.IGNORECASE)
+_MOST_PATHS = 100
+_SHOWN = 3  # lines
+_LEAST_MESSAGE = 10  # characters that two lines must end with
+_HALF_HOUR = 1800.0
+_ZONES = 14 * 3600.0  # clocks of the world differ by no more from UTC
+_AT_ONCE = 60.0  # seconds between a last line and the file's last change
+
+
+class LineFacts:
+    """Gathers what whole lines say, whether they are events or not."""
+
+    def __init__(self, patterns: Sequence[Pattern], now: float) -> None:
+        """`now` is the wall clock, by which stamps without a year get one."""
+        self.records = 0
+        self.first: list[str] = []
+        self.paths: Counter[str] = Counter()
+        self.last_naive: float | None = None
+        self._now = now
+        self._apart: Counter[float] = Counter()
+        self._looked_at = self._events = self._twins = 0
+        self._before: tuple[str, Event] | None = None
+        self._records, self._parser = Parser(), Parser(patterns)
+
+    def see(self, chunk: Chunk) -> None:
+        parsed = self._records.parse(chunk, now=self._now, wanted=lambda _: False)
+        self.records += sum(tally.count for tally in parsed.tallies.values())
+        for raw in chunk.data.split(b"\n"):
+            line = raw.decode("utf-8", "replace")
+            stamps = stamps_in(line, self._now)
+            if stamps:
+                self.last_naive = None if any(zoned for _, zoned in stamps) else stamps[-1][0]
+            if line.strip() and self._looked_at < _LINES:
+                self._looked_at += 1
+                self._look_at(line, [at for at, _ in stamps])
+                self._look_back(line, msgspec.structs.replace(chunk, data=raw))
+
+    def _look_at(self, line: str, stamps: Sequence[float]) -> None:
+        if len(self.first) < _SHOWN:
+            self.first.append(line)
+        found = _CALL.search(line)
+        if found is not None and _WEBHOOK.search(found[1]) and len(self.paths) < _MOST_PATHS:
+            self.paths[found[1]] += 1
+        if len(stamps) > 1:
+            self._apart[_half_hours(stamps[-1] - stamps[0])] += 1
+
+    def _look_back(self, line: str, chunk: Chunk) -> None:
+        """Hold a line against the one before: two handlers write one message one after another."""
+        found = self._parser.parse(chunk, now=self._now, wanted=lambda _: True).events
+        self._events += len(found)
+        before, self._before = self._before, (line, found[0]) if found else None
+        if before is not None and self._before is not None and _is_twin(before, self._before):
+            self._twins += 1
+            self._before = None
+
+    @property
+    def twice(self) -> int:
+        """How many events came twice, if that is how this log is written and no chance."""
+        return self._twins if 4 * self._twins >= self._events else 0
+
+    def hours_apart(self) -> float:
+        """Return by how many hours most lines with two stamps contradict themselves."""
+        apart, count = next(iter(self._apart.most_common(1)), (0.0, 0))
+        return apart / 3600 if 2 * count > self._apart.total() else 0.0
+
+    def hours_off(self, changed_at: float) -> float:
+        """Return by how many hours the last stamp without a zone differs from a file's change."""
+        return 0.0 if self.last_naive is None else _half_hours(self.last_naive - changed_at) / 3600
+
+
+def _is_twin(one: tuple[str, Event], other: tuple[str, Event]) -> bool:
+    """Tell whether two lines are one message, but for what loggers put in front of it."""
+    (line, event), (next_line, next_event) = one, other
+    if event.triple != next_event.triple or abs(event.at - next_event.at) >= 1:
+        return False
+    pairs = zip(reversed(line), reversed(next_line), strict=False)
+    behind = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    before, next_before = line[: len(line) - behind], next_line[: len(next_line) - behind]
+    # What differs may be stamps and names, but no address or number.
+    digits = [re.sub(r"\D", "", without_stamps(text)) for text in (before, next_before)]
+    return behind >= _LEAST_MESSAGE and (digits[0] == digits[1] or "" in digits)
+
+
+def _half_hours(seconds: float) -> float:
+    """Return the half hours in `seconds` if that is what they are, as of a time zone; else 0."""
+    nearest = round(seconds / _HALF_HOUR) * _HALF_HOUR
+    is_zone = abs(seconds - nearest) <= _AT_ONCE and abs(nearest) <= _ZONES
+    return nearest if is_zone else 0.0
+
+
+Verdict = Literal["fires", "could", "always", "never"]
+
+
+class AlertSeen(msgspec.Struct, frozen=True):
+    """A rule on this log. `events` matched, `fired` is how often it did; `why` it never can."""
+
+    name: str
+    place: str
+    verdict: Verdict
+    events: int
+    fired: int = 0
+    why: str = ""
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """What logs hold, rules held against them. Instants are RFC 3339; events count as parsed.
+
+    `records` are WEBHOOK_METRIC events, all other events are sentences that patterns read.
+    `undated` events had no time and took the clock's, `unreadable` ones a stamp that is none.
+    `twice` came once more in the line behind, word for word.
+    """
+
+    logs: Sequence[str]
+    lines: int
+    events: int
+    records: int
+    first: str | None
+    last: str | None
+    types: dict[str, dict[str, int]]
+    alerts: Sequence[AlertSeen]
+    idle_metrics: dict[str, str]
+    rejects: dict[str, int]
+    undated: int
+    unreadable: int
+    ahead: int
+    twice: int
+    test_mode: int
+    hours_apart: float
+    hours_off: float
+    webhook_paths: dict[str, int]
+    first_lines: Sequence[str]
+    to_change: Sequence[str] = ()
+
+    def changes(self) -> Iterator[str]:
+        """Yield what to change at the host or in the configuration, the gravest first."""
+        if not self.events:
+            yield (
+                'No line is an event. Print lines with WEBHOOK_METRIC (README, "What the host '
+                'must log"), or write patterns for what it says (docs/configuration.md#'
+                "pattern-files)."
+            )
+        elif not self.records:
+            yield (
+                "This host prints no WEBHOOK_METRIC line, which says more than its sentences do: "
+                "give its webhook logger a handler and the level INFO."
+            )
+        if self.rejects:
+            reasons = ", ".join(f"{reason} {count}" for reason, count in self.rejects.items())
+            yield f"Lines with WEBHOOK_METRIC cannot be read as events: {reasons}."
+        if self.webhook_paths and "http.request" not in self.types:
+            path = next(iter(self.webhook_paths))
+            yield (
+                f"Calls of {path} are logged and not read: write that path into "
+                "rules/access-log.patterns.yaml."
+            )
+        if self.twice:
+            yield (
+                f"{counted(self.twice, 'event')} came twice in one instant, word for word: two "
+                "handlers write one log, and all counts double. Remove one of them, or set "
+                "`propagate = False` at the logger."
+            )
+        yield from self._clock_changes()
+        if self.test_mode:
+            events = counted(self.test_mode, "event")
+            yield f"{events} of the provider's test mode (livemode: false): point it elsewhere."
+
+    def _clock_changes(self) -> Iterator[str]:
+        if self.hours_apart:
+            yield (
+                f"The stamps of one line are {abs(self.hours_apart):g} h apart: one of them is "
+                "local time without a zone, and counts as UTC. Log in UTC, or with the zone."
+            )
+        elif self.hours_off:
+            side = "ahead of" if self.hours_off > 0 else "behind"
+            yield (
+                f"The last stamp is {abs(self.hours_off):g} h {side} the file's last change: a "
+                "stamp without a zone counts as UTC. Log in UTC, or with the zone."
+            )
+        if self.ahead:
+            yield f"{counted(self.ahead, 'event')} dated ahead of the clock, and taken as of now."
+        if self.unreadable:
+            yield (
+                f"{counted(self.unreadable, 'event')} with a stamp that cannot be read, taken as "
+                "of another or of now: write ISO 8601 (docs/rules.md#time)."
+            )
+        if self.undated:
+            yield (
+                f"{counted(self.undated, 'event')} without any time, taken as of now: after an "
+                "outage of the sidecar old ones look new. Put a stamp in front of each line."
+            )
+
+
+def counted(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
