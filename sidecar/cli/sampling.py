@@ -84,6 +84,7 @@ def _sample(
         lines=counts.lines,
         events=coverage.events,
         records=facts.records,
+        forms=dict(facts.forms.most_common()),
         first=None if history.first is None else rfc3339(history.first),
         last=None if history.last is None else rfc3339(history.last),
         types={
@@ -197,11 +198,14 @@ _MOST_TYPES = 25
 
 def say_sample(sample: Sample) -> None:
     """Print what the logs hold: first what they print, then the alerts, then what to change."""
-    say(paint(", ".join(sample.logs), bold=True), f": {sample.lines:,} lines, ", _forms(sample))
+    events = counted(sample.events, "event") if sample.events else "no event"
+    say(paint(", ".join(sample.logs), bold=True), ": ", counted(sample.lines, "line"), ", ", events)
     if not sample.events:
         for line in sample.first_lines:
             say("  it begins: ", paint(line[: room() - 14], dim=True))
     else:
+        forms = ", ".join(f"{form} {count:,}" for form, count in sample.forms.items())
+        _say_wrapped("  written as ", forms)
         say("  ", _times(sample))
         say(paint("Events", bold=True))
         _say_types(sample.types)
@@ -211,16 +215,6 @@ def say_sample(sample: Sample) -> None:
         say(paint("To change", bold=True))
     for number, text in enumerate(sample.to_change, 1):
         _say_wrapped(paint(f"  {number}. ", "yellow"), text)
-
-
-def _forms(sample: Sample) -> str:
-    if not sample.events:
-        return "no event"
-    records, others = sample.records, sample.events - sample.records
-    return (
-        f"{counted(sample.events, 'event')}: {counted(records, 'WEBHOOK_METRIC record')}, "
-        f"{others:,} from sentences and calls that patterns read"
-    )
 
 
 def _times(sample: Sample) -> str:

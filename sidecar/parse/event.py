@@ -273,19 +273,25 @@ _NAMED = (
         re.VERBOSE | re.ASCII,
     ),
 )
-# A stamp in a line: what `instant` reads as one, with a clock in it.
+# A stamp in a line: what `instant` reads as one, with a clock in it; a number only where a line
+# begins with it.
 _STAMP = (
-    r"(?<![\w.:/-])(?:"
-    r"\d{4}([-/])\d\d\1\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,18})?"
+    r"(?:(?<![\w.:/-])(?:"
+    r"(?:\d{4}([-/])\d\d\1\d\d[T ]\d\d:\d\d(?::\d\d)?|\d{8}T\d{6})(?:[.,]\d{1,18})?"
     r"(?:\s?(?:Z\b|UTC\b|[+-]\d\d:?\d\d\b))?"
     r"|\d\d/[A-Z][a-z]{2}/\d{4}[:\s]\d\d:\d\d:\d\d(?:\.\d{1,18})?(?:\s[+-]\d{4}\b)?"
     r"|(?:[A-Z][a-z]{2}\s)?[A-Z][a-z]{2}\s[\s\d]\d\s\d\d:\d\d:\d\d(?:\.\d{1,18})?(?:\s\d{4}\b)?)"
+    r"|(?:\A|(?<=\A[\[(]))1\d{9}(?:\.\d{1,9}|\d{3})?(?=[\s\])]))"
 )
 _STAMPS = re.compile(_STAMP, re.ASCII)
 _ZONE = re.compile(r"(?:Z|UTC|[+-]\d\d:?\d\d)\Z", re.ASCII)
 _OPENING = re.compile(rf"[\[(]?{_STAMP}", re.ASCII)
-# Whatever else a logger may mean by a time: `22.11.2026 02:02:16`, `2:02:16 AM`.
-_CLOCK = re.compile(r"(?<![\d:])\d?\d:\d\d:\d\d(?![\d:])", re.ASCII)
+# Whatever else a logger may mean by a time: `22.11.2026`, `2026-11-22`, `2:02:16 AM`.
+_LIKE_A_STAMP = re.compile(
+    r"(?<![\d:])\d?\d:\d\d:\d\d(?![\d:])"
+    r"|(?<![\d.])(?:\d{4}([-/.])\d\d\1\d\d|\d\d([-/.])\d\d\2\d{4})(?![\d.])",
+    re.ASCII,
+)
 # Epoch numbers by magnitude, so that no unit needs to be configured: below the first bound they
 # are too small to be an instant (a duration, a counter), then seconds (up to the year 5138),
 # milliseconds, microseconds, nanoseconds.
@@ -339,7 +345,7 @@ def stamp_in(text: str, near: float) -> tuple[float | None, bool]:
     himself in an access line.
     """
     found = stamps_in(text, near)
-    return (found[-1][0], False) if found else (None, _CLOCK.search(text) is not None)
+    return (found[-1][0], False) if found else (None, _LIKE_A_STAMP.search(text) is not None)
 
 
 def stamps_in(text: str, near: float) -> list[tuple[float, bool]]:

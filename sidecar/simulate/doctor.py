@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from sidecar.parse.event import Chunk, Event, stamps_in, without_stamps
+from sidecar.parse.objects import MARKER
 from sidecar.parse.parser import Parser
 from sidecar.parse.patterns import Pattern
 
@@ -16,6 +17,11 @@ _LINES = 20_000  # of one log are looked at; the rest is as they are
 _CALL = re.compile(r'"POST (/[^\s"?]{1,80})[^"]*" [1-5]\d\d\b', re.ASCII)
 _WEBHOOK = re.compile(r"hook|stripe|billing", re.IGNORECASE)
 _MOST_PATHS = 100
+_MARKED = re.compile(rf"""{MARKER}[^{{}}]*\{{\s*\\?(['"]?)""")
+_WRAPPINGS = {
+    " in Docker's json-file": re.compile(r'\{.*"stream":\s*"std(?:out|err)"'),
+    " in CRI format": re.compile(r"\S+ std(?:out|err) [PF]\b"),
+}
 _SHOWN = 3  # lines
 _LEAST_MESSAGE = 10  # characters that two lines must end with
 _HALF_HOUR = 1800.0
@@ -30,6 +36,7 @@ class LineFacts:
         """`now` is the wall clock, by which stamps without a year get one."""
         self.records = 0
         self.first: list[str] = []
+        self.forms: Counter[str] = Counter()  # of events
         self.paths: Counter[str] = Counter()
         self.last_naive: float | None = None
         self._now = now
@@ -64,6 +71,7 @@ class LineFacts:
         """Hold a line against the one before: two handlers write one message one after another."""
         found = self._parser.parse(chunk, now=self._now, wanted=lambda _: True).events
         self._events += len(found)
+        self.forms.update(_form(line, event) for event in found)
         before, self._before = self._before, (line, found[0]) if found else None
         if before is not None and self._before is not None and _is_twin(before, self._before):
             self._twins += 1
@@ -82,6 +90,18 @@ class LineFacts:
     def hours_off(self, changed_at: float) -> float:
         """Return by how many hours the last stamp without a zone differs from a file's change."""
         return 0.0 if self.last_naive is None else _half_hours(self.last_naive - changed_at) / 3600
+
+
+def _form(line: str, event: Event) -> str:
+    wrapping = next((name for name, shape in _WRAPPINGS.items() if shape.match(line)), "")
+    marked = _MARKED.search(line)
+    if event.event_type == "http.request":
+        form = "access line"
+    elif marked is not None:
+        form = "Python dict" if marked[1] == "'" else "JSON behind the marker"
+    else:
+        form = "JSON record" if MARKER in line else "sentence"
+    return form + wrapping
 
 
 def _is_twin(one: tuple[str, Event], other: tuple[str, Event]) -> bool:
@@ -121,7 +141,7 @@ class AlertSeen(msgspec.Struct, frozen=True):
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """What logs hold, rules held against them. Instants are RFC 3339; events count as parsed.
 
-    `records` are WEBHOOK_METRIC events, all other events are sentences that patterns read.
+    `records` are WEBHOOK_METRIC events, `forms` how the events of the first lines are written.
     `undated` events had no time and took the clock's, `unreadable` ones a stamp that is none.
     `twice` came once more in the line behind, word for word.
     """
@@ -132,6 +152,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     records: int
     first: str | None
     last: str | None
+    forms: dict[str, int]
     types: dict[str, dict[str, int]]
     alerts: Sequence[AlertSeen]
     idle_metrics: dict[str, str]

@@ -60,7 +60,8 @@ def test_the_whole_report_is_one_screen_of_text(tmp_path: Path) -> None:
     assert (
         result.output.replace(str(tmp_path), "")
         == """\
-/app.log: 5 lines, 4 events: 4 WEBHOOK_METRIC records, 0 from sentences and calls that patterns read
+/app.log: 5 lines, 4 events
+  written as Python dict 4
   from 2026-11-02T08:00:00.000Z to 2026-11-02T08:02:00.000Z
 Events
   invoice  failed 2, paid 1, alive 1
@@ -193,6 +194,34 @@ def test_a_log_of_nothing_shows_how_it_begins(tmp_path: Path) -> None:
         "  it begins: \\u001b[31mred",
         "To change",
     ]
+
+
+def test_the_forms_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "a.patterns.yaml").write_text(
+        "patterns: [{name: a, regex: 'is unpaid$', fields: {event_type: sub, status: unpaid}}]\n"
+    )
+    event = '{"event_type": "invoice", "status": "failed"}'
+    docker = {"log": f"{FAILED}}}\n", "stream": "stdout", "time": "2026-11-02T08:00:00Z"}
+    found = sample(
+        tmp_path,
+        f"{FAILED}}}",
+        f"INFO: WEBHOOK_METRIC: {event}",
+        event.replace("{", '{"metric_type": "WEBHOOK_METRIC", '),
+        "org_1 is unpaid",
+        json.dumps(docker),
+        f"2026-11-02T08:00:00Z stdout F WEBHOOK_METRIC: {event}",
+    )
+    assert found["forms"] == dict.fromkeys(
+        [
+            "Python dict",
+            "JSON behind the marker",
+            "JSON record",
+            "sentence",
+            "Python dict in Docker's json-file",
+            "JSON behind the marker in CRI format",
+        ],
+        1,
+    )
 
 
 def test_rejects_are_named(tmp_path: Path) -> None:

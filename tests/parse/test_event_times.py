@@ -163,6 +163,11 @@ def test_syslog_read_within_a_year_is_dated_right(seconds: int, later: float) ->
         ("[2026-11-02 10:01:16 +0200] ", 0),
         ("INFO 2026-11-02 08:01:16 app: ", 0),
         ("time=2026-11-02T08:01:16Z level=info ", 0),
+        ("20261102T080116Z INFO ", 0),
+        ("1793606476.250 ", 0.25),
+        ("[1793606476] INFO ", 0),
+        ("1793606476250 ", 0.25),
+        ("2026-11-02T08:01Z ", -16),
         ("<14>Nov  2 08:01:16 web-1 app[77]: ", 0),
         ("<14>1 2026-11-02T08:01:16.25Z web-1 app 77 - - ", 0.25),
         ("2026/11/02 08:01:16.250000 main.go:12: ", 0.25),
@@ -184,12 +189,25 @@ def test_the_stamp_a_logger_writes_is_read_wherever_it_stands(text: str, fractio
         "08:01:16 INFO ",
         "02.11.2026 08:01:16 ",
         "I1102 08:01:16.25 7 a.go] ",
+        "2026-11-02 ",
+        "[02.11.2026] ",
     ],
 )
 def test_what_looks_like_a_stamp_and_is_none_is_told(text: str) -> None:
     assert stamp_in(text, SECOND) == (None, True)
 
 
-@pytest.mark.parametrize("text", ["", "INFO: ", "app.py:12: ", "[aa:11:22:33:44:55] ", "fe80::1 "])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "INFO: ",
+        "app.py:12: ",
+        "[aa:11:22:33:44:55] ",
+        "fe80::1 ",
+        "INFO 1793606476 ",
+        "1.2.3.4 ",
+    ],
+)
 def test_what_has_no_stamp_has_none(text: str) -> None:
     assert stamp_in(text, SECOND) == (None, False)
