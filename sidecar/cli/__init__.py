@@ -6,11 +6,14 @@ read logs. Exit codes: 0 fine, 1 found problems, 2 wrong usage or cannot start.
 
 import gc
 import importlib
+import os
 from pathlib import Path
+from typing import Any
 
 import click
 
 from sidecar import __version__
+from sidecar.secret import printable
 
 CONFIG_FILES = ("sidecar.yaml", "/etc/sidecar/sidecar.yaml")
 
@@ -18,6 +21,14 @@ CONFIG_FILES = ("sidecar.yaml", "/etc/sidecar/sidecar.yaml")
 def default_config() -> str:
     """Return the configuration that is meant where no -c is given: here, else in /etc."""
     return next((path for path in CONFIG_FILES if Path(path).is_file()), CONFIG_FILES[0])
+
+
+def as_utf8(argument: str) -> str:
+    """Return an argument as the bytes that were given mean it, whatever the locale says.
+
+    What is no UTF-8 is the replacement character, as it is in what a log says.
+    """
+    return os.fsencode(argument).decode(errors="replace")
 
 
 # What `sidecar --help` says of each, so that it imports none.
@@ -57,6 +68,15 @@ class _Lazy(click.Group):
         if not isinstance(command, click.Command):
             raise TypeError(f"{module.__name__}.{cmd_name} is not a click command")
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call a command; what it complains of may quote a log, or name a file of any bytes."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as wrong:
+            lines = map(printable, wrong.message.split("\n"))
+            wrong.message = "\n".join(lines)  # type: ignore[misc]  # final for its subclasses
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx

@@ -95,7 +95,7 @@ async def _demo(folder: Path, seconds: float, port: int) -> None:
             slack_port=await slack_port,
             smtp_port=smtp_port,
         )
-        (folder / "sidecar.yaml").write_text(text)
+        (folder / "sidecar.yaml").write_text(text, encoding="utf-8")
         (folder / "host.log").touch()
         started = time.time()
         url = await _daemon(group, folder, screen, stop, served)

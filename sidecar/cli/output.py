@@ -64,7 +64,11 @@ def by_word(word: str) -> Painted:
 def say(*parts: Part, err: bool = False) -> None:
     """Print one line to stdout, or to stderr."""
     colours = has_colours(err=err)
-    click.echo("".join(_shown(part, colours=colours) for part in parts), err=err, color=colours)
+    line = "".join(_shown(part, colours=colours) for part in parts)
+    # What a locale's encoding does not have is escaped like what cannot be seen.
+    encoding = (sys.stderr if err else sys.stdout).encoding or "utf-8"
+    line = line.encode(encoding, "backslashreplace").decode(encoding)
+    click.echo(line, err=err, color=colours)
 
 
 def has_colours(*, err: bool = False) -> bool:

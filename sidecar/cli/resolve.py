@@ -2,6 +2,7 @@
 
 import click
 
+from sidecar.cli import as_utf8
 from sidecar.cli.client import Client, options
 from sidecar.cli.output import say
 
@@ -18,7 +19,7 @@ def resolve(
     `sidecar alerts` shows both. Whoever was told that it fires is told that it ended. It fires
     again when its rule finds new reason to.
     """
-    wanted = dict(map(_pair, key))
+    alert, wanted = as_utf8(alert), dict(map(_pair, map(as_utf8, key)))
     Client(url, path, token_file).post(
         "/api/v1/alerts/resolve", {"alertname": alert, "key": wanted}
     )
