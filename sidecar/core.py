@@ -77,8 +77,9 @@ NOTHING_STORED: Stored = _NothingStored()
 class Step(msgspec.Struct):
     """What one step did: `delta` to commit; then, once committed, the rest to publish.
 
-    `outbox` is to be sent, `withheld` was recorded and is not (shadow mode). `seconds`: the time
-    the step took, filled in by who has a clock.
+    `outbox` is to be sent, `withheld` was recorded and is not (shadow mode). `read_to`: up to which
+    byte each file (by id) is counted. `seconds`: the time the step took, filled in by who has a
+    clock.
     """
 
     delta: Delta = msgspec.field(default_factory=Delta)
@@ -94,6 +95,7 @@ class Step(msgspec.Struct):
     events: int = 0
     future: int = 0
     bad_times: int = 0
+    read_to: dict[int, int] = msgspec.field(default_factory=dict)
     seconds: float = 0.0
 
 
@@ -306,6 +308,7 @@ class Core:
         step.events += len(parsed.events)
         step.lines += parsed.lines
         step.bytes += len(chunk.data)
+        step.read_to[chunk.file] = chunk.start + len(chunk.data)
         step.future += parsed.future
         step.bad_times += parsed.bad_times
         step.rejects += [self._redacted(reject) for reject in parsed.rejects]

@@ -32,7 +32,8 @@ from sidecar.measure.exposition import Exposition
 from sidecar.read.follower import Follower
 from sidecar.read.waker import Waker
 from sidecar.render.renderer import Renderer
-from sidecar.rows import Delta, FileRow, MetaRow, OutboxRow, SeriesRow
+from sidecar.rows import Delta, FileRow, MetaRow, OutboxRow, Row, SeriesRow
+from sidecar.store.invariants import Ledger
 from sidecar.store.schema import StoreDamagedError, StoreUnavailable
 from sidecar.store.store import Store, is_ours, set_aside
 from sidecar.web.fault import StartError
@@ -44,6 +45,7 @@ PURGE_SECONDS = 3600.0
 FIRST_STEP_SECONDS = 1.0
 
 _T = TypeVar("_T")
+_R = TypeVar("_R", bound=Row)
 _log = structlog.get_logger()
 
 
@@ -105,7 +107,7 @@ class Daemon:
     def _restore(self) -> Core:
         now = self.clock.now()
         start = restore(self.config, self._store, now, shadow=self._shadow, aside=self._set_aside)
-        self._follower = start.follower
+        self._follower, self._ledger = start.follower, start.ledger
         self.exposition.apply(self._store.load(SeriesRow))
         self.telemetry.watch.restore(start.core.engine.alerts(), now)
         if start.damaged is not None:
@@ -171,11 +173,13 @@ class Daemon:
             follower=self._follower,
             core=core,
             store=self._store,
+            ledger=self._ledger,
             clock=self.clock,
             in_thread=self._thread,
             publish=self._publish,
             watched=lambda: self._follower.watchable and self._log_waker.alive,
             commit_failed=self.telemetry.commit_failed,
+            broken=self.telemetry.broken,
         )
 
     def _publish(self, batch: ReadBatch, step: Step, took: float) -> None:
@@ -314,12 +318,13 @@ class _StateThread:
 class Start:
     """What a run begins with.
 
-    `interrupted`: messages whose attempt the end of the last run cut off. `damaged`: when a
-    damaged state file was set aside, and where it lies, if one ever was.
+    `ledger` knows what is stored. `interrupted`: messages whose attempt the end of the last run cut
+    off. `damaged`: when a damaged state file was set aside, and where it lies, if one ever was.
     """
 
     core: Core
     follower: Follower
+    ledger: Ledger
     interrupted: list[OutboxRow]
     damaged: tuple[float, str] | None
 
@@ -353,7 +358,8 @@ def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: st
         rows = [MetaRow(name=name, value=value) for name, value in meta.items()]
         store.commit(Delta(rows=[*rows]))
     core = Core(config, shadow=shadow)
-    core.restore(store, now)
+    ledger = Ledger()
+    core.restore(_Noted(store, ledger), now)
     if core.engine.damaged_rows:
         _log.error(
             "journal_rows_damaged", rows=core.engine.damaged_rows, lost="what waited in them"
@@ -371,7 +377,22 @@ def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: st
         next_id=max((row.id for row in files), default=0) + 1,
     )
     at, _, where = meta.get(DAMAGED, "").partition(" ")
-    return Start(core, follower, store.release_claims(), (float(at), where) if at else None)
+    freed = store.release_claims()
+    ledger.learn(Delta(rows=[*store.waiting()]))
+    return Start(core, follower, ledger, freed, (float(at), where) if at else None)
+
+
+class _Noted:
+    """The stored rows, of which a ledger takes note while a core takes them up."""
+
+    def __init__(self, store: Store, ledger: Ledger) -> None:
+        self._store = store
+        self._ledger = ledger
+
+    def load(self, row: type[_R], /) -> list[_R]:
+        rows = self._store.load(row)
+        self._ledger.learn(Delta(rows=[*rows]))
+        return rows
 
 
 def _waker(directories: Iterable[str], wake: Callable[[], None], *, growing: bool) -> Waker:

@@ -22,6 +22,7 @@ from sidecar.notify.model import Notification
 from sidecar.parse.event import Chunk, Parsed
 from sidecar.read.follower import Follower
 from sidecar.rows import WITHDRAWN, Delta, MetaRow, OutboxRow
+from sidecar.store.invariants import Broken, Ledger
 from sidecar.store.schema import StoreUnavailable
 from sidecar.store.store import OutboxBacklog, Store
 
@@ -47,8 +48,12 @@ class InThread(Protocol):
 class _Steps:
     """Takes one step after another; every method is called on the state thread."""
 
-    def __init__(self, follower: Follower, core: Core, store: Store, clock: Clock) -> None:
+    def __init__(
+        self, follower: Follower, core: Core, store: Store, ledger: Ledger, clock: Clock
+    ) -> None:
         self.core = core
+        self.ledger = ledger
+        self.broken: list[Broken] = []
         self.stepped_at = 0.0  # wall clock
         self._follower = follower
         self._store = store
@@ -75,7 +80,15 @@ class _Steps:
         step.seconds = self._clock.monotonic() - started
         self._slice.took(step.bytes, step.seconds)
         self._unread = 0 if self._guard.careful else sum(log.lag_bytes for log in read.logs)
+        self._check(step)
         return read, step, self.write(step.delta)
+
+    def _check(self, step: Step) -> None:
+        """Take out of a step what would break an invariant."""
+        found = self.ledger.examined(step.delta, step.read_to, step.events)
+        out = {id(one.row) for one in found if one.row is not None}
+        step.outbox = [row for row in step.outbox if id(row) not in out]
+        self.broken += found
 
     def write(self, delta: Delta) -> Written:
         if not delta:
@@ -135,19 +148,22 @@ class Pump:
         follower: Follower,
         core: Core,
         store: Store,
+        ledger: Ledger,
         clock: Clock,
         in_thread: InThread,
         publish: Publish,
         watched: Callable[[], bool],
         commit_failed: Callable[[StoreUnavailable], None],
+        broken: Callable[[Sequence[Broken]], None],
     ) -> None:
-        self._steps = _Steps(follower, core, store, clock)
+        self._steps = _Steps(follower, core, store, ledger, clock)
         self._clock = clock
         self._rests = Rests(clock.monotonic())
         self._in_thread = in_thread
         self._publish = publish
         self._watched = watched
         self._commit_failed = commit_failed
+        self._broken = broken
         self._ending = asyncio.Lock()
         self._wake = asyncio.Event()
         self._requests: list[_Request] = []
@@ -158,6 +174,10 @@ class Pump:
     @property
     def core(self) -> Core:
         return self._steps.core
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._steps.ledger
 
     @property
     def streams(self) -> bool:
@@ -220,9 +240,12 @@ class Pump:
     async def _write_ends(self, rows: Sequence[OutboxRow]) -> None:
         def taken() -> Delta:
             self.core.note_ends(rows)
-            return self.core.take_ends(self._clock.now())
+            delta = self.core.take_ends(self._clock.now())
+            self._steps.broken += self.ledger.examined(delta)
+            return delta
 
         delta = await self._in_thread(taken)
+        self._tell_broken()
         await self._until_written(delta, await self._in_thread(lambda: self._steps.write(delta)))
 
     async def _work(self, stop: asyncio.Event) -> None:
@@ -245,6 +268,7 @@ class Pump:
         """
         done = [request for request in self._requests[:] if await self._is_done(request)]
         read, step, written = await self._in_thread(self._steps.step)
+        self._tell_broken()
         took = await self._until_written(step.delta, written)
         polled, self._polls = self._polls, False
         self._rests.stepped(self._clock.monotonic(), news=bool(step.bytes), polled=polled)
@@ -256,6 +280,11 @@ class Pump:
         behind = bool(read.lagging)
         # Rows without bytes: inside an over-long line, which is skipped in slices too.
         return behind, behind and bool(step.bytes or read.rows)
+
+    def _tell_broken(self) -> None:
+        if self._steps.broken:
+            found, self._steps.broken = self._steps.broken, []
+            self._broken(found)
 
     async def _is_done(self, request: _Request) -> bool:
         """Make the call; what it raises is its own failure, and no reason to end."""
@@ -312,6 +341,7 @@ class StoredOutbox:
         self._in_thread = in_thread
         self._clock = clock
         self._telemetry = telemetry
+        self._broken: list[Broken] = []
 
     async def claim(
         self, now: float, busy: Collection[Destination], room: Mapping[str, int]
@@ -324,6 +354,7 @@ class StoredOutbox:
             except StoreUnavailable as failure:
                 self._telemetry.commit_failed(failure)
                 return []
+            self._tell_broken()
             if not written:  # it may have been made all the same: only one that succeeds settles it
                 await self.save(rows)
             if not void:
@@ -340,6 +371,7 @@ class StoredOutbox:
         Return what `_due` does, and whether the claims are on disk.
         """
         rows, void = self._due(now, busy, room)
+        rows = self._checked(rows)
         try:
             if rows:
                 self._store.save_outbox(rows)
@@ -387,8 +419,20 @@ class StoredOutbox:
                 await self._clock.wait(asyncio.Event(), RETRY_COMMIT_SECONDS)
             else:
                 self._telemetry.written()
+                self._tell_broken()
                 return
 
     def _saved(self, rows: Sequence[OutboxRow]) -> OutboxBacklog:
-        self._store.save_outbox(rows)
+        self._store.save_outbox(self._checked(rows))
         return self._store.backlog()
+
+    def _checked(self, rows: Sequence[OutboxRow]) -> list[OutboxRow]:
+        """Return of `rows` what breaks no invariant."""
+        delta = Delta(rows=[*rows])
+        self._broken += self._pump.ledger.examined(delta)
+        return [row for row in delta.rows if isinstance(row, OutboxRow)]
+
+    def _tell_broken(self) -> None:
+        if self._broken:
+            found, self._broken = self._broken, []
+            self._telemetry.broken(found)

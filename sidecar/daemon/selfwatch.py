@@ -37,6 +37,7 @@ class Problem(StrEnum):
     COMMIT_FAILED = "commit_failed"
     TEMPLATE_FAILED = "template_failed"
     DESTINATION_DEAD = "destination_dead"
+    INVARIANT_BROKEN = "invariant_broken"
 
     @property
     def event_type(self) -> str:
@@ -68,6 +69,7 @@ HABITS: Mapping[Problem, Habit] = {
     Problem.STATE_DAMAGED: Habit(quiet=_DAY),
     Problem.COMMIT_FAILED: Habit(quiet=600.0),
     Problem.TEMPLATE_FAILED: Habit(("receiver",), quiet=_DAY),
+    Problem.INVARIANT_BROKEN: Habit(("invariant",), quiet=_DAY),
     Problem.DESTINATION_DEAD: Habit(("receiver", "integration", "destination"), quiet=_DAY),
 }
 

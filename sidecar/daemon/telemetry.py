@@ -31,6 +31,7 @@ from sidecar.receivers.base import Failed, Outcome, Sent, Verdict
 from sidecar.redact import Redactor
 from sidecar.rows import OutboxRow
 from sidecar.secret import printable
+from sidecar.store.invariants import NAMES, Broken
 from sidecar.store.schema import StoreUnavailable
 from sidecar.store.store import OutboxBacklog
 from sidecar.web.metrics import SelfMetrics
@@ -51,6 +52,8 @@ class Telemetry:
         self.metrics = SelfMetrics()
         self.metrics.expect(config)
         self.metrics.shadow.set(shadow)
+        for name in NAMES:
+            self.metrics.broken.labels(name)
         self.watch = SelfWatch()
         self._shadow = shadow
         self._clock = clock
@@ -143,6 +146,16 @@ class Telemetry:
         if self._commit_failing_since is None:
             self._commit_failing_since, self._commit_failure = self._clock(), str(failure)
             _log.error("state_file_not_writable", error=str(failure), reading="waits")
+
+    def broken(self, found: Iterable[Broken]) -> None:
+        """Note invariants that a commit would have broken."""
+        now = self._clock()
+        for one in found:
+            self.metrics.broken.labels(one.name).inc()
+            if now - self._sampled_at.get(one.name, -REJECT_LOG_SECONDS) >= REJECT_LOG_SECONDS:
+                self._sampled_at[one.name] = now
+                _log.error("invariant_broken", invariant=one.name, how=one.sentence)
+            self.watch.happened(Problem.INVARIANT_BROKEN, (one.name,), now, how=one.sentence)
 
     def attempted(self, attempt: Attempt) -> None:
         """Note the end of one attempt at delivery."""

@@ -187,7 +187,7 @@ def heard_of(row: OutboxRow, receivers: Container[str], group: Group) -> bool:
 class Groups:
     """All groups, found by id, by alert, and by when they are due; remembers what changed.
 
-    A group lives as long as it has members.
+    A group lives as long as it has members, or a message on its way.
     """
 
     def __init__(self) -> None:
@@ -262,8 +262,12 @@ class Groups:
         del places[group.id]
         if not places:
             del self._places[ident]
-        if not group.members:
-            del self.by_id[group.id]
+        if not group.members and not group.sending:
+            self.forget(group)
+
+    def forget(self, group: Group) -> None:
+        """Have a group without members end, and its rows deleted."""
+        if self.by_id.pop(group.id, None) is not None:
             self._late.pop(group.id, None)
             self.touch(group)
 

@@ -358,6 +358,8 @@ class Notifier:
             due = next_flush(group, partial(self._cooldowns.ends, group))
             wait = 0.0 if row.outcome in (EXPIRED, WITHDRAWN) else group.route.group_interval
             self._groups.schedule(group, due if not group.refused else now + wait)
+        else:
+            self._groups.forget(group)
 
     def renewed(self, row: OutboxRow, now: float) -> OutboxRow | None:
         """Return a waiting message as it has to read now, None if there is nothing left to say."""

@@ -110,12 +110,13 @@ class GroupRestorer:
         )
 
     def _adopt(self, group: Group, row: GroupRow, members: Sequence[MemberRow]) -> None:
-        if group.id == row.id:
+        if group.id == row.id and (group.members or group.sending):
             self._groups.add(group)
             return
         found, group.members, group.sending = group.members, {}, ""
-        self._groups.add(group)
-        self._groups.touch(group)
+        if found:
+            self._groups.add(group)
+            self._groups.touch(group)
         for ident, member in found.items():
             self._groups.put(group, ident, member)
         self._groups.drop(row, [(one.rule, tuple(json.loads(one.by_key))) for one in members])
@@ -134,6 +135,8 @@ class GroupRestorer:
             self._groups.put(group, ident, back(member))
         for ident, _ in astray:
             self._groups.put(group, ident, None)
+        if not (stays or group.members):
+            self._groups.forget(group)
         for ident, member in astray:
             self._move(group, ident, member)
 

@@ -133,6 +133,10 @@ class Store:
         self.save_outbox(freed)
         return freed
 
+    def waiting(self) -> list[OutboxRow]:
+        """Return the messages that have not ended."""
+        return self._find(OutboxRow, "WHERE outcome = ''")
+
     def backlog(self) -> OutboxBacklog:
         """Return what is pending in the outbox."""
         query = "SELECT count(*), min(created) FROM outbox WHERE outcome = ''"

@@ -199,6 +199,9 @@ class SelfMetrics:
         self.commit_failures = self._counter(
             "commit_failures", "Commits that failed and are tried again."
         )
+        self.broken = self._counter(
+            "invariants_broken", "What a commit would have broken, and was kept from.", "invariant"
+        )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"sidecar_{name}", text, labels, registry=self.registry)

@@ -63,8 +63,10 @@ class Bench:
         self.failures = 0
         self.published: list[Step] = []
         self._fails = fails
+        self.broken: list[object] = []
         self.pump = Pump(
             follower=self.follower, core=self.core, store=self.store, clock=self.time,
+            ledger=start.ledger, broken=self.broken.extend,
             in_thread=self.in_thread, publish=self.publish, watched=lambda: False,
             commit_failed=self.commit_failed,
         )  # fmt: skip
@@ -94,6 +96,7 @@ class Bench:
         await self.pump.run(self.time.stop)
         self.follower.close()
         self.store.close()
+        assert not self.broken
 
 
 def _positions(rows: Iterable[object]) -> list[FileRow]:

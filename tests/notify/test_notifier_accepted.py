@@ -252,3 +252,15 @@ def test_a_message_accepted_under_a_receivers_old_name_is_known_under_its_new_on
     post.end(again, T0 + 3, "withdrawn")
     (end,) = post.step(T0 + HOUR, world.end())
     assert (end.receiver, said(end)) == ("crew", [("a", "resolved")])
+
+
+def test_a_group_that_was_emptied_and_filled_again_still_waits_for_its_message() -> None:
+    world, post = World(), Post(route("{}", "team"))
+    (row,) = post.step(T0, world.fire())
+    assert post.end(row, T0) == []
+    (repeat,) = post.step(T0 + 5 * HOUR)
+    post.step(T0 + 5 * HOUR, world.end(stale=True))
+    assert post.step(T0 + 5 * HOUR, world.fire()) == []
+    assert post.end(repeat, T0 + 6 * HOUR) == []
+    (again,) = post.step(T0 + 6 * HOUR + 5 * MINUTE)
+    assert (again.group_id, said(again)) == (repeat.group_id, [("a", "firing")])

@@ -332,6 +332,11 @@ class SimulatedDaemon(Daemon):
                 found[alert.name, alert.key[0]] = (alert.episode, alert.severity, who)
         return found
 
+    def broken(self) -> dict[str, float]:
+        """Return how often each invariant was broken."""
+        found = next(iter(self.telemetry.metrics.broken.collect())).samples
+        return {s.labels["invariant"]: s.value for s in found if s.value}
+
     def vanish(self) -> None:
         """Let the process end as SIGKILL does: what is not committed is gone."""
         with suppress(sqlite3.Error):

@@ -147,6 +147,8 @@ class World:
         self.slack.alive = self.mail.alive = False
         error = None if life.cancelled() else life.exception()
         if daemon is not None:
+            for name, times in daemon.broken().items():
+                self._fault("invariant", f"{name} is broken {times:.0f} times")
             daemon.vanish()
             refused = isinstance(error, StoreUnavailable) and not daemon.running
             if error is not None and not refused and not _is_killed(error):
