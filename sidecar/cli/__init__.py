@@ -38,6 +38,8 @@ _COMMANDS = {
     "check": "Report every fault of a configuration and its rules.",
     "test": "Run the tests of rules.",
     "replay": "Show what would have been sent for the history in logs.",
+    "render": "Show the message that a receiver would get.",
+    "notify": "Send one test message to a receiver.",
     "alerts": "List the alerts that are pending or firing.",
     "resolve": "End an alert by hand.",
     "schema": "Print the JSON Schema of one kind of file.",

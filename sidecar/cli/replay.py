@@ -11,19 +11,16 @@ from typing import Any, Self
 import click
 import msgspec
 
-from sidecar.cli import CONFIG_FILES, default_config
+from sidecar.cli.configured import LOG_FILE, config_option, loaded
 from sidecar.cli.logfiles import UnreadableLogError, read_chunks
-from sidecar.cli.output import by_word, say, say_faults, say_row, widths
+from sidecar.cli.output import by_word, say, say_row, widths
 from sidecar.clock import SystemClock
-from sidecar.config.load import load_config
 from sidecar.config.settings import Config
 from sidecar.notify.model import SEVERITIES, NoticeStatus, Reason
 from sidecar.parse.event import instant
 from sidecar.render.sandbox import one_line, utc
 from sidecar.simulate.messages import Change, Message, ToldAlert, condensed, difference
 from sidecar.simulate.replay import Replay, ReplayedLog
-from sidecar.syntax.faults import ConfigError
-from sidecar.syntax.files import environment
 
 _KEYS = ("alert", "labels", "state", "severity", "receiver", "reason", "late")
 _UNLABELLED = ("alertname", "severity")
@@ -150,9 +147,8 @@ def _of(count: int, word: str) -> str:
     return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
-PROBLEMS, CANNOT_START = 1, 2
+CANNOT_START = 2
 _WORTH_A_BAR = 4 << 20  # bytes; less is read within a second
-_FILE = click.Path(exists=True, readable=True, dir_okay=False)
 
 
 def _instant(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
@@ -165,15 +161,8 @@ def _instant(ctx: click.Context, param: click.Parameter, value: str | None) -> f
 
 
 @click.command()
-@click.option(
-    "-c",
-    "--config",
-    type=_FILE,
-    default=default_config,
-    show_default=" or ".join(CONFIG_FILES),
-    help="Rules and routing to replay.",
-)
-@click.option("--against", type=_FILE, help="Show how -c differs from this configuration.")
+@config_option("Rules and routing to replay.")
+@click.option("--against", type=LOG_FILE, help="Show how -c differs from this configuration.")
 @click.option(
     "--since",
     metavar="TIME",
@@ -190,7 +179,7 @@ def _instant(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     "--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True
 )
 @click.option("--no-progress", is_flag=True, help="Show no progress bar, also on a terminal.")
-@click.argument("logs", nargs=-1, required=True, type=_FILE, metavar="LOG...")
+@click.argument("logs", nargs=-1, required=True, type=LOG_FILE, metavar="LOG...")
 def replay(  # noqa: PLR0917 - click passes them by name
     config: str,
     against: str | None,
@@ -206,8 +195,8 @@ def replay(  # noqa: PLR0917 - click passes them by name
     clock of their own. Nothing is sent and nothing is written. Exits 0 also where --against
     finds differences, 1 if a configuration is wrong, 2 if a file cannot be read.
     """
-    after = _load(config)
-    before = None if against is None else _load(against)
+    after = loaded(config)
+    before = None if against is None else loaded(against)
     passes = 1 if before is None else 2
     make = partial(Replay, clock=SystemClock().now(), since=since, until=until)
     try:
@@ -219,14 +208,6 @@ def replay(  # noqa: PLR0917 - click passes them by name
     except UnreadableLogError as wrong:
         say(f"sidecar: {wrong}", err=True)
         sys.exit(CANNOT_START)
-
-
-def _load(path: str) -> Config:
-    try:
-        return load_config(path, environment())
-    except ConfigError as wrong:
-        say_faults(wrong.faults, err=True)
-        sys.exit(PROBLEMS)
 
 
 class _Progress:

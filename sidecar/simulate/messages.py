@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Any
 
 import msgspec
 
@@ -32,13 +33,17 @@ class ToldAlert(msgspec.Struct, frozen=True):
 
 
 class Copy(msgspec.Struct, frozen=True):
-    """A message as one destination gets it. `subject` is empty where its kind has none."""
+    """A message as one destination gets it. `subject` is empty where its kind has none.
+
+    `payload` is what its kind sends; nothing where only the words count.
+    """
 
     integration: str
     destination: str
     subject: str
     text: str
     fault: str | None = None
+    payload: Any = None
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -70,6 +75,10 @@ class MessageRenderer:
         for notifications in together.values():
             yield self._message(notifications)
 
+    def copies(self, notifications: Iterable[Notification]) -> list[Copy]:
+        """Return what the destination of each gets."""
+        return [self._copy(one) for one in notifications]
+
     def annotations(self, notification: Notification) -> list[dict[str, str]]:
         """Return the rendered annotations of each notice."""
         notices = self._renderer.rendering(notification).view["notices"]
@@ -84,7 +93,7 @@ class MessageRenderer:
             group=first.group,
             late=first.late,
             told=tuple(self._told(notifications)),
-            copies=tuple(self._copy(one) for one in notifications),
+            copies=tuple(self.copies(notifications)),
         )
 
     def _told(self, notifications: list[Notification]) -> Iterator[ToldAlert]:
@@ -108,7 +117,9 @@ class MessageRenderer:
         config = self._receivers[one.receiver].configs[kind.name][one.index]
         rendering = self._renderer.rendering(one)
         made = kind.render(config, rendering, plain=False)
-        return Copy(kind.name, one.destination, made.subject, made.text, rendering.fault)
+        return Copy(
+            kind.name, one.destination, made.subject, made.text, rendering.fault, made.payload
+        )
 
 
 def _notification(row: OutboxRow) -> Notification:
