@@ -34,6 +34,11 @@ class Columns:
     def __len__(self) -> int:
         return len(self.triples)
 
+    def later(self, place: int) -> Callable[[], Event]:
+        """Return what gives an event when it is asked for, and keeps no other one until then."""
+        event = self.event(place)
+        return lambda: event
+
     def column(self, name: str) -> Sequence[Any]:
         """Return the values of a field, as `Event.get` gives them."""
         found = self._fields.get(name)

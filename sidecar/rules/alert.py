@@ -244,6 +244,22 @@ class OpenAlert(msgspec.Struct):
         self.seen_at = event.at if self.seen_at is None else max(self.seen_at, event.at)
         self._note_instants(event, compiled)
 
+    def note_waited(self, times: int, seen_at: float, event: Event | None) -> None:
+        """Remember so many events that upheld this alert; the last one, where it is still known."""
+        self.times += times
+        self.seen_at = seen_at if self.seen_at is None else max(self.seen_at, seen_at)
+        self.ended_by = None
+        if event is not None:
+            self.event, self.sealed = event.fields, False
+
+    @property
+    def room(self) -> int:
+        """How many events may uphold it before one makes it grow; 0 where each has to be judged."""
+        if self.phase is not Phase.FIRING or self.turned is not None:
+            return 0
+        grown = int(f"1{'0' * len(str(self.times))}")
+        return grown - self.times - 1
+
     @property
     def has_grown(self) -> bool:
         """Whether with its last event it fires for the tenth, hundredth, thousandth … time."""

@@ -66,6 +66,7 @@ class CompiledRule:
         "steps_digest",
         "tallied",
         "true_when_empty",
+        "upholds",
         "wakes",
     )
 
@@ -105,6 +106,9 @@ class CompiledRule:
         asked = (*rule.until, *(step.at for step in rule.escalate if step.at.field))
         # What of an event's instants matters, each once: offsets are added when they are met.
         self.instants = tuple({one.name: one for one in asked}.values())
+        # Whether a sample can only uphold what holds, and an event says nothing more of an alert.
+        plain = not (rule.collect or rule.same or self.instants)
+        self.upholds = plain and _only_rises(rule.condition.whole)
         self.steps_digest = hashlib.sha256(repr(rule.escalate).encode()).hexdigest()[:16]
         self.tallied = self.absent and _lives_on_tallies(rule)
         self.not_numbers = 0  # values that were no number where one was needed
@@ -216,6 +220,17 @@ def _guard(part: Part, places: Iterator[int]) -> Guard | None:
         case Not():
             _guard(part.part, places)
             return None
+
+
+def _only_rises(part: Part) -> bool:
+    """Return whether no sample can turn `part` false; what time can, has a deadline."""
+    match part:
+        case Comparison():
+            return part.divisor is None and _guard_of_one(part, 0) is not None
+        case And() | Or():
+            return all(map(_only_rises, part.parts))
+        case Not():
+            return False
 
 
 def _guard_of_one(part: Comparison, place: int) -> Guard | None:

@@ -1,6 +1,6 @@
 """The front door of the rules: events and time in; changed rows and alert transitions out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 
 import msgspec
@@ -37,7 +37,13 @@ from sidecar.rules.verdict import Judge, Verdict
 from sidecar.rules.windows import NEVER
 
 MAX_KEYS = 100_000
+# Alerts that fire on and whose rows a step writes in their turn: each costs a redaction.
+_MOST_IN_TURN = 25
 CHANGE = "change"  # the MetaRow that keeps the last change number
+
+
+def _later(columns: Columns, places: Sequence[int]) -> Callable[[int], Callable[[], Event]]:
+    return lambda number: columns.later(places[number])
 
 
 class EngineDelta(msgspec.Struct):
@@ -127,9 +133,10 @@ class Engine:
                 times = [times[place] for place in places]
                 keys = [keys[place] for place in places]
             waiting, room = self._keys.waiting[compiled.order], self._keys.room(compiled)
+            later = _later(columns, places)
             closely += [
                 (places[number], compiled.order, verdicts[number])
-                for number in waiting.take(keys, times, verdicts, room)
+                for number in waiting.take(keys, times, verdicts, room=room, later=later)
             ]
         self._transition_log.line_of = line_of
         for place, _, verdict in sorted(closely, key=itemgetter(0, 1)):
@@ -215,6 +222,7 @@ class Engine:
         """Return the rows changed and the transitions made since the last drain."""
         delta, self._delta = self._delta, Delta()
         self._journal.look_back()
+        self._keys.wake_firing(_MOST_IN_TURN)
         changed = list(self._keys.drain_changed())
         for state, lives in changed:
             self._write(state, delta, lives=lives)
@@ -288,6 +296,7 @@ class Engine:
 
     def alerts(self) -> Iterator[Alert]:
         """Yield a snapshot of each pending and firing alert."""
+        self._keys.wake_firing()
         for state in self._keys:
             if state.alert is not None:
                 yield state.alert.snapshot(

@@ -10,7 +10,7 @@ it: they are written anew, and at its end the rows of before go.
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import count, islice
+from itertools import count
 from typing import Any
 from zlib import crc32
 
@@ -26,11 +26,13 @@ from sidecar.rules.waiting import Taken
 # Entries up to which the newest row is written anew with more: a quiet system has few rows, too.
 _SMALL_ROW = 128
 # Entries beyond two a key at which a round begins, and how many keys of it a step looks at for each
-# entry that it adds.
+# entry that it adds, or rather: how much of the work for them it does.
 _SLACK = 200_000
 _PACE = 2
 # A key of which no more waits (its length) is written anew; one with more gets a state.
 _FEW = 9
+# About what it costs to wake a key and write its row, and that of its alert, in entries.
+_WAKING, _WAKING_ALERT = 20, 100
 # Raise it when the form changes; rows of another form are damaged ones.
 _VERSION = 1
 _CHECKSUM = 4  # bytes
@@ -115,21 +117,27 @@ class Journal:
             self._round_from, self._newest = max(self._sizes) + 1, []
         if self._round is not None:
             credit = _PACE * sum(len(one.taken.keys) for one in waiting)
-            some = list(islice(self._round, credit))
-            for compiled, key in some:
-                self._look_at(compiled, key)
-            if len(some) < credit:
+            for compiled, key in self._round:
+                credit -= self._look_at(compiled, key)
+                if credit <= 0:
+                    break
+            else:
                 self._round = None
                 for seq in [seq for seq in self._sizes if seq < self._round_from]:
                     self._remove(seq)
 
-    def _look_at(self, compiled: CompiledRule, key: Key) -> None:
-        entries = self._keys.waiting[compiled.order].of.get(key)
-        if entries is not None:
-            if len(entries) <= _FEW and self._keys.find(compiled.order, key) is None:
-                self.rewrite(compiled, key)
-            else:
-                self._keys.wake(compiled, key)
+    def _look_at(self, compiled: CompiledRule, key: Key) -> int:
+        """Write anew what waits of a key, or wake it; return about what that costs, in entries."""
+        waiting = self._keys.waiting[compiled.order]
+        entries = waiting.of.get(key)
+        if entries is None:
+            return 1
+        if len(entries) <= _FEW and self._keys.find(compiled.order, key) is None:
+            self.rewrite(compiled, key)
+            return 1
+        cost = len(entries) + (_WAKING_ALERT if key in waiting.firing else _WAKING)
+        self._keys.wake(compiled, key)
+        return cost
 
     def rewrite(self, compiled: CompiledRule, key: Key) -> None:
         """Let this step write all that waits of `key`."""

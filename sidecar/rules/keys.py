@@ -7,6 +7,7 @@ are in which state.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from heapq import heapify, heappop, heappush
+from itertools import islice
 
 from sidecar.rules.alert import TransitionLog
 from sidecar.rules.compiled import CompiledRule
@@ -148,13 +149,21 @@ class Keys:
 
     def wake(self, compiled: CompiledRule, key: Key) -> KeyState | None:
         """Let what waits of a key go into its state and return that; None if nothing does."""
-        entries = self.waiting[compiled.order].end(key)
+        waiting = self.waiting[compiled.order]
+        entries = waiting.end(key)
         if entries is None:
             return None
         state = self._keys[compiled.order].get(key) or self._begin(compiled, key, entries[1])
-        state.catch_up(pairs(entries))
+        firing = waiting.firing.pop(key, None)
+        state.catch_up(pairs(entries), firing.event() if firing and firing.event else None)
         self.after_event(state)
         return state
+
+    def wake_firing(self, most: int | None = None) -> None:
+        """Wake keys whose alert fires on, those first that have waited for longest."""
+        firing = ((w, key) for w in self.waiting for key in w.firing if len(w.of[key]) > 1)
+        for waiting, key in list(islice(firing, most)):
+            waiting.wake(key)
 
     def create(self, compiled: CompiledRule, key: Key, at: float) -> KeyState | None:
         """Return a new state for `key`, first seen at `at`; None when the rule has too many.
@@ -214,6 +223,9 @@ class Keys:
                     waiting.append(state)
             for state in waiting[:1]:  # the keys of a rule all wait in one queue
                 self._queue(state).schedule_all(waiting)
+            for state in waiting:
+                if state.alert is not None:
+                    self.wake(state.compiled, state.key)
 
     def _lives(self, state: KeyState, t: float) -> bool:
         """Note what changed in `state` by `t` and drop it if nothing is left to remember."""

@@ -117,14 +117,22 @@ class KeyState:
             self.alert.note_end(event, self.compiled, self.transition_log.redact)
             self.trigger(Trigger.RESOLVE, t)
 
-    def catch_up(self, waited: Iterable[tuple[float, Samples | None]]) -> None:
-        """Take samples, or resolves (None), by which no verdict changes, as is known."""
+    def catch_up(self, waited: Iterable[tuple[float, Samples | None]], last: Event | None) -> None:
+        """Take samples, or resolves (None), by which no verdict changes, as is known.
+
+        `last` is the event of the last one, where an alert is open and that is still known.
+        """
+        times = 0
         for at, samples in waited:
+            times += 1
             self.clock = max(self.clock, at)
             if samples is None:
                 self.drop_samples(at)
             elif not is_earlier(at, self.floor):
                 self._add(at, samples)
+        if self.alert is not None and times:
+            self.alert.note_waited(times, self.clock, last)
+            self._measure(self.clock)
 
     def advance(self, t: float) -> None:
         """Let this key's own deadlines up to and including `t` happen, in order."""

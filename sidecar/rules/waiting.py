@@ -2,7 +2,8 @@
 
 Nearly every event leaves nothing behind but a sample, and nearly no key ever fires. What is known
 by the rule's guard (`sidecar.rules.guard`) to leave every verdict as it is only waits here, a few
-bytes each, and so do the `resolve`s of keys without an alert. Whatever could change a verdict wakes
+bytes each, and so do the `resolve`s of keys without an alert, and the samples by which an alert
+goes on firing. Whatever could change a verdict wakes
 the key first: what waits goes into its `KeyState` in the order of arrival, as if it had never
 waited, and then the event takes its usual way.
 """
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any, NamedTuple
 
+from sidecar.parse.event import Event
 from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.guard import Samples
 from sidecar.rules.keystate import KeyState
@@ -22,6 +24,21 @@ from sidecar.rules.windows import BUCKETS, LONG_AGO, NEVER
 Entries = list[Any]
 _ONE = 3  # the length of entries with one
 _SLACK = 1_000
+
+
+class Firing:
+    """An alert that fires on by what waits of its key, until `due` or so many events more.
+
+    `clock`: none of them is earlier. `event` gives the last one; None: it is not known any more.
+    """
+
+    __slots__ = ("clock", "due", "event", "room")
+
+    def __init__(self, room: int, clock: float, due: float) -> None:
+        self.room = room
+        self.clock = clock
+        self.due = due
+        self.event: Callable[[], Event] | None = None
 
 
 class Taken(NamedTuple):
@@ -45,8 +62,10 @@ class Waiting:
         self.of: dict[Key, Entries] = {}
         self.alone = 0
         self.taken = Taken([], [], [], [])
+        self.firing: dict[Key, Firing] = {}
+        self._upholds = compiled.upholds
         self._states = states
-        self._wake = wake
+        self.wake = wake
         self._guard = compiled.guard
         self._most = compiled.guard.room(None, 0.0)
         self._awake: set[Key] = set()
@@ -59,14 +78,21 @@ class Waiting:
             self._lasts -= compiled.span / BUCKETS
 
     def take(
-        self, keys: Sequence[Key], times: Sequence[float], verdicts: Sequence[Verdict], room: int
+        self,
+        keys: Sequence[Key],
+        times: Sequence[float],
+        verdicts: Sequence[Verdict],
+        *,
+        room: int,
+        later: Callable[[int], Callable[[], Event]],
     ) -> list[int]:
         """Let what can wait do so; return the places of the others, whose keys are to be woken.
 
-        `room`: so many keys more there may be.
+        `room`: so many keys more there may be. `later` returns what makes the event at a place.
         """
         others: list[int] = []
         void: list[int] = []
+        upholding: dict[Key, int] = {}
         get, most = self.of.get, self.alone + room
         for place, (key, at, verdict) in enumerate(zip(keys, times, verdicts, strict=True)):
             entries = get(key) or self._begin(key, at, verdict, most)
@@ -79,14 +105,21 @@ class Waiting:
                 entries[0] = left
                 entries.append(at)
                 entries.append(verdict.samples)
+            elif verdict.samples and self._fires_on(key, at):
+                entries.append(at)
+                entries.append(verdict.samples)
+                upholding[key] = place
             elif verdict.samples is None and self._comes_last(key, entries, at):
                 entries[:] = self._most, at, None
             elif verdict.samples is None and self._is_void(key, entries):
                 void.append(place)
             else:
-                self._wake(key)
+                self.wake(key)
                 self._awake.add(key)
                 others.append(place)
+        for key, place in upholding.items():
+            if key in self.firing:
+                self.firing[key].event = later(place)
         self._note(keys, times, verdicts, {*others, *void})
         self._awake.clear()
         return others
@@ -104,11 +137,26 @@ class Waiting:
             heappush(self._ends, (at + self._lasts, key))
             room = self._most
         else:
-            room = -1.0 if state.alert else self._guard.room(state.windows, state.clock)
-            if room < 0:
+            room = self._guard.room(state.windows, state.clock)
+            if state.alert is not None:
+                room = -1.0
+                left = state.alert.room if self._upholds else 0
+                if not left:
+                    return None
+                self.firing[key] = Firing(left, state.clock, state.due)
+            elif room < 0:
                 return None
         entries = self.of[key] = [room]
         return entries
+
+    def _fires_on(self, key: Key, at: float) -> bool:
+        """Return whether a sample leaves an alert firing as it is, and let it count."""
+        firing = self.firing.get(key)
+        if firing is None or not firing.room or not firing.clock <= at < firing.due:
+            return False
+        firing.room -= 1
+        firing.clock = at
+        return True
 
     def _comes_last(self, key: Key, entries: Entries, at: float) -> bool:
         """Return whether nothing is known of the key that is newer; a resolve then leaves nothing.
@@ -116,6 +164,8 @@ class Waiting:
         One that comes late, and an alert, need a closer look.
         """
         state = self._states.get(key)
+        if state is not None and state.alert is not None:
+            return False
         own = LONG_AGO if state is None else state.clock
         return at >= own and at >= max(entries[1::2], default=LONG_AGO)
 
@@ -182,7 +232,7 @@ class Waiting:
                 self.end(key)
                 self.taken.gone.append(key)
             else:
-                self._wake(key)
+                self.wake(key)
         if len(self._ends) > 2 * self.alone + _SLACK:
             self._throw_out()
 

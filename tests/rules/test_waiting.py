@@ -11,7 +11,7 @@ import pytest
 from sidecar.parse.columns import Columns
 from sidecar.parse.event import Event
 from sidecar.rows import FloorsRow, JournalRow, RuleStateRow
-from sidecar.rules.rule import Rule
+from sidecar.rules.rule import End, Rule
 from support.calls import calls
 from support.rules import DAY, HOUR, Bench, event, kinds, rule, told
 
@@ -308,3 +308,71 @@ def test_an_event_that_changes_no_verdict_costs_a_rule_few_calls(rules_of_it: in
         seen = Columns.of(payments(begin, count))
         spent.append(calls(partial(bench.engine.observe_all, seen, read_at=0.0)))
     assert (spent[1] - spent[0]) / 2000 <= FOR_EACH + FOR_A_RULE * rules_of_it
+
+
+def storm(*, orgs: int = 60, secret: str = "") -> Bench:
+    """Return a bench with so many alerts, and four samples more of each that uphold it."""
+    bench = Bench(FAILING)
+    for at in range(5):
+        seen = [
+            event(float(at), n=3 + at, org_id=f"o{n}", secret=f"{secret}{at}") for n in range(orgs)
+        ]
+        bench.engine.observe_all(Columns.of(seen), read_at=float(at))
+        bench.commit()
+    return bench
+
+
+def test_samples_that_uphold_an_alert_wait_and_its_row_is_written_in_its_turn() -> None:
+    bench = storm()
+    waiting = bench.engine._keys.waiting[0]
+    assert sum(len(entries) > 1 for entries in waiting.of.values()) == 35
+    for _ in range(3):
+        bench.commit()
+    assert not any(len(entries) > 1 for entries in waiting.of.values())
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
+def test_who_asks_is_told_what_upheld_an_alert_last(*, restarted: bool) -> None:
+    bench = storm()
+    if restarted:
+        bench.load(FAILING, now=5.0)
+    alerts = list(bench.engine.alerts())
+    assert {(alert.value, alert.times, alert.seen_at) for alert in alerts} == {(7.0, 5, 4.0)}
+    if not restarted:
+        assert {alert.event["n"] for alert in alerts} == {7}
+
+
+def test_what_waits_of_an_alert_is_nowhere_unredacted() -> None:
+    bench = storm(secret="sk_live_")
+    assert "sk_live" not in repr(bench.file.rows)
+    assert "sk_live" not in repr(list(bench.engine.alerts()))
+
+
+def test_an_alert_that_is_upheld_is_told_to_grow_and_ends_when_its_window_is_over() -> None:
+    bench = Bench(rule("count() >= 2", within=60.0))
+    bench.see_together(*(event(float(at)) for at in range(13)), read_at=12.0)
+    bench.tick(99.0)
+    assert told(bench.all) == [("fired", 1), ("grew", 10), ("expired", 71)]
+
+
+@pytest.mark.parametrize(
+    ("second", "ends"),
+    [(event(5.0, "paid"), ("resolved", 5)), (event(70.0, n=1), ("expired", 60))],
+    ids=["resolved", "over"],
+)
+def test_what_ends_an_alert_comes_after_what_upheld_it(second: Event, ends: Any) -> None:
+    bench = Bench(rule("max(n) >= 3", within=60.0, resolve=['status="paid"'], ends=End.UNSEEN))
+    bench.see_together(event(0.0, n=3), event(1.0, n=2), event(2.0, n=1), second, read_at=70.0)
+    bench.tick(70.0)
+    assert told(bench.all) == [("fired", 0), ends]
+    assert bench.all[-1].alert.times == 3
+
+
+def test_a_sample_that_upholds_an_alert_costs_few_calls() -> None:
+    bench = Bench(FAILING)
+    spent = []
+    for begin, count in ((0, 2400), (2400, 1000), (3400, 3000)):
+        seen = [event(n / 10, n=3, org_id=f"o{n % 20}") for n in range(begin, begin + count)]
+        columns = Columns.of(seen)
+        spent.append(calls(partial(bench.engine.observe_all, columns, read_at=0.0)))
+    assert (spent[2] - spent[1]) / 2000 <= FOR_EACH + 2 * FOR_A_RULE
