@@ -54,6 +54,8 @@ from sidecar.secret import printable
 
 # The outcome of a message that was decided on and recorded, and is never sent.
 SHADOW = "shadow"
+REDACTION = "redaction"  # the MetaRow that names what the rows of keys were redacted by
+HASH_KEY = "hash_key"  # the MetaRow with the secret, in hex, under which texts are digested
 _R = TypeVar("_R", bound=Row)
 _Sampled = TypeVar("_Sampled", Reject, Foreign)
 
@@ -113,9 +115,13 @@ class Core:
             named=[rule.match for rule in config.rules if not rule.about_us]
             + [m.match for m in config.metrics],
             providers=config.providers(),
+            labels=self.redactor.labels,
         )
         self.engine = Engine(
-            config.rules, redact=self.redactor.fields, stale_after=config.stale_after
+            config.rules,
+            redact=self.redactor.fields,
+            labels=self.redactor.labels,
+            stale_after=config.stale_after,
         )
         self.notifier = Notifier(config.route, config.receivers, self.redactor, self._current)
         self.positions = Positions()
@@ -131,9 +137,10 @@ class Core:
 
     def restore(self, stored: Stored, now: float) -> None:
         """Go on where the state file ends; `now` (wall clock) dates what starts today."""
+        meta = {row.name: row.value for row in stored.load(MetaRow)}
+        self.redactor.digest_key = bytes.fromhex(meta.get(HASH_KEY, ""))
         self.meter.restore(stored.load(SeriesRow))
         self.meter.precreate(now)
-        meta = {row.name: row.value for row in stored.load(MetaRow)}
         self.engine.restore(
             stored.load(RuleRow),
             stored.load(RuleStateRow),
@@ -143,7 +150,9 @@ class Core:
             now=now,
             last_change=int(meta.get("change", "0")),
             last_step=int(meta.get("step", "0")),
+            recheck=meta.get(REDACTION) != self.redactor.fingerprint,
         )
+        self.once.append(MetaRow(name=REDACTION, value=self.redactor.fingerprint))
         self.notifier.restore(
             stored.load(GroupRow),
             stored.load(MemberRow),
@@ -215,7 +224,7 @@ class Core:
         step.series = self.meter.drain()
         step.delta = Delta(
             rows=[*self.positions.place(read.rows), *step.series, *self.once],
-            gone=[*read.gone],
+            gone=[*read.gone, *self.meter.drain_gone()],
         )
         self.once = []
         self._tell(step, now, caught_up=read.caught_up)

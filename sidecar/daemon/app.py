@@ -22,7 +22,7 @@ from sidecar.batch import LogStatus, ReadBatch
 from sidecar.clock import Clock
 from sidecar.config.reload import CannotTakeOver, Reloader, kept
 from sidecar.config.settings import Config
-from sidecar.core import Core, Step
+from sidecar.core import HASH_KEY, Core, Step
 from sidecar.daemon.control import Control
 from sidecar.daemon.loop import Pump, PumpStopped, StoredOutbox
 from sidecar.daemon.selfwatch import Problem
@@ -185,7 +185,7 @@ class Daemon:
     def _publish(self, batch: ReadBatch, step: Step, took: float) -> None:
         """Show a committed step to the world: series, self metrics, deliveries."""
         core = self._pump.core
-        self.exposition.apply(step.series)
+        self.exposition.apply(step.series, step.delta.gone)
         self._worker.offer(step.outbox)
         self.telemetry.stepped(batch, step, core, now=self.clock.now(), commit_seconds=took)
         self._logs = batch.logs
@@ -351,8 +351,8 @@ def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: st
     `aside` is where a damaged one was put just now: the new one remembers it.
     """
     meta = {row.name: row.value for row in store.load(MetaRow)}
-    if "hash_key" not in meta:
-        meta["hash_key"] = secrets.token_hex(32)
+    if HASH_KEY not in meta:
+        meta[HASH_KEY] = secrets.token_hex(32)
         if aside:
             meta[DAMAGED] = f"{now} {aside}"
         rows = [MetaRow(name=name, value=value) for name, value in meta.items()]
@@ -371,7 +371,7 @@ def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: st
     follower = Follower(
         config.sources,
         files,
-        hash_key=bytes.fromhex(meta["hash_key"]),
+        hash_key=bytes.fromhex(meta[HASH_KEY]),
         first_start=first_start,
         since=float(meta["first_start"]) if not first_start else None,
         next_id=max((row.id for row in files), default=0) + 1,

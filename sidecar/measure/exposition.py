@@ -16,7 +16,7 @@ from sidecar.measure.series import (
     decode_number,
     events_metric,
 )
-from sidecar.rows import SeriesRow
+from sidecar.rows import Gone, SeriesRow
 
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 _HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
@@ -29,8 +29,14 @@ class Exposition:
         shown = (events_metric(limit=0), *metrics)
         self._families = {metric.name: _FamilyText(metric) for metric in shown}
 
-    def apply(self, rows: Iterable[SeriesRow]) -> None:
-        """Show committed rows; those of metrics that are gone or redefined are passed over."""
+    def apply(self, rows: Iterable[SeriesRow], gone: Iterable[Gone] = ()) -> None:
+        """Show committed rows, and no longer what is `gone`.
+
+        Rows of metrics that are gone or redefined are passed over.
+        """
+        for name, labels in (one.key for one in gone if one.row is SeriesRow):
+            if str(name) in self._families:
+                self._families[str(name)].drop(str(labels))
         for row in rows:
             family = self._families.get(row.name)
             if family is not None:
@@ -72,6 +78,10 @@ class _FamilyText:
         if self._created_name and row.labels not in self._created:
             created = f"{self._created_name}{_braced(labels)} {round(row.created, 3)}\n"
             self._created[row.labels] = created
+
+    def drop(self, labels: str) -> None:
+        for known in (self._labels, self._lines, self._created):
+            known.pop(labels, None)
 
     def render(self, *, openmetrics: bool) -> str:
         if not openmetrics:

@@ -22,7 +22,8 @@ from sidecar.measure.series import (
     kind_of,
 )
 from sidecar.parse.event import LONGEST_LABEL, STANDARD_FIELDS, Event, Run, Triple
-from sidecar.rows import SeriesRow
+from sidecar.redact import LabelsOf, Redactor
+from sidecar.rows import Gone, SeriesRow
 
 _PROVIDER, _EVENT_TYPE, _STATUS = STANDARD_FIELDS
 
@@ -60,18 +61,23 @@ def named_values(
 class Family:
     """A metric's series, by label values in the order of `metric.labels`.
 
-    `changed` collects series with news since the last drain and is shared by all families.
-    `overflow` counts samples that went to `__other__`, `bad` values that were no sample.
+    `changed` collects series with news since the last drain, `gone` the rows of those that are no
+    more; both are shared by all families. `overflow` counts samples that went to `__other__`, `bad`
+    values that were no sample.
     """
 
-    def __init__(self, metric: Metric, changed: list[Series]) -> None:
+    def __init__(
+        self, metric: Metric, changed: list[Series], gone: list[Gone], labels: LabelsOf
+    ) -> None:
         self.metric = metric
         self.overflow = 0
         self.bad = 0
         self._changed = changed
+        self._gone = gone
         self._series: dict[tuple[str, ...], Series] = {}
         self._others = (OVERFLOW,) * len(metric.labels)
         self._fields = tuple(metric.labels.values())
+        self._labels = tuple(map(labels, self._fields))
         self._of_triple = [m for m in metric.match if m.name in STANDARD_FIELDS]
         self._of_event = [m for m in metric.match if m.name not in STANDARD_FIELDS]
 
@@ -95,7 +101,10 @@ class Family:
         return self.series(tuple(fields[name] for name in self._fields), now)
 
     def series(self, values: tuple[str, ...], now: float) -> Series:
-        """Return the series with these label values, made if there is room, else `__other__`."""
+        """Return the series of these texts, made if there is room, else `__other__`.
+
+        Nearly all are label values as they are, so that what redaction makes of them is asked last.
+        """
         found = self._series.get(values)
         return found if found is not None else self._admit(values, now)
 
@@ -143,11 +152,15 @@ class Family:
         values = decode_labels(self.metric, row.labels)
         if values is None:
             return
-        series = self._make(values, row.created)
+        kept = self._redacted(values)  # an earlier version kept secrets in labels
+        series = self._make(kept, row.created)
         if isinstance(series, Gauge):
             series.created = row.created
         if series.load(row.value):
-            self._series[values] = series
+            self._series[kept] = series
+        if kept != values:
+            self._gone.append(Gone(SeriesRow, (row.name, row.labels)))
+            self.touch(series)
         if isinstance(series, Level):
             self.touch(series)
 
@@ -160,7 +173,7 @@ class Family:
             self.overflow += events
 
     def _admit(self, values: tuple[str, ...], now: float) -> Series:
-        values = tuple(map(_clean, values))
+        values = self._redacted(values)
         used = len(self._series) - (self._others in self._series)
         if values not in self._series and (
             used >= self.metric.limit or any(len(v) > LONGEST_LABEL for v in values)
@@ -169,6 +182,9 @@ class Family:
         if values not in self._series:
             self._series[values] = self._make(values, now)
         return self._series[values]
+
+    def _redacted(self, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple([known[text] for known, text in zip(self._labels, values, strict=True)])
 
     def _make(self, values: tuple[str, ...], created: float) -> Series:
         other = bool(values) and values == self._others
@@ -179,11 +195,6 @@ class Family:
 
 def _all_match(matchers: Sequence[Matcher], fields: dict[str, str]) -> bool:
     return all(matcher.matches(fields[matcher.name]) for matcher in matchers)
-
-
-def _clean(value: str) -> str:
-    """Return the value without lone surrogates, which a repr can hold and UTF-8 cannot."""
-    return value.encode("utf-8", "replace").decode()
 
 
 # Plans are a cache: a log with endless event types may cost time, never memory.
@@ -211,8 +222,9 @@ class Meter:
 
     `named`: the match lists of every rule and metric, `providers`: the provider names that rule
     and pattern files know; the series both name exist at 0 after `precreate`. `limit` caps the
-    label sets of `webhook_events_total`. `overflow` and `bad_values` count, by metric name,
-    samples sent to `__other__` and values that were no sample, since the start.
+    label sets of `webhook_events_total`. `labels` redacts what becomes a label. `overflow` and
+    `bad_values` count, by metric name, samples sent to `__other__` and values that were no sample,
+    since the start.
     """
 
     def __init__(
@@ -222,10 +234,15 @@ class Meter:
         named: Sequence[tuple[Matcher, ...]] = (),
         providers: Sequence[str] = (),
         limit: int = 10_000,
+        labels: LabelsOf | None = None,
     ) -> None:
         self._changed: list[Series] = []
-        self._events = Family(events_metric(limit), self._changed)
-        self._families = [self._events, *(Family(m, self._changed) for m in metrics)]
+        self._gone: list[Gone] = []
+        labels = labels or Redactor().labels
+        made = [
+            Family(m, self._changed, self._gone, labels) for m in (events_metric(limit), *metrics)
+        ]
+        self._events, self._families = made[0], made
         self._by_name = {family.metric.name: family for family in self._families}
         self._of_states: dict[str, list[Family]] = {}
         for family in self._families:
@@ -297,6 +314,11 @@ class Meter:
             series.dirty = False
         self._changed.clear()
         return rows
+
+    def drain_gone(self) -> list[Gone]:
+        """Return the rows of series that are no more since the last drain."""
+        gone, self._gone[:] = [*self._gone], []
+        return gone
 
     def _plan(self, triple: Triple) -> _Plan:
         plan = self._plans.get(triple)

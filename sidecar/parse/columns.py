@@ -1,10 +1,10 @@
 """Events in columns: for those who look at a few fields of many events, and at few events whole."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
-from sidecar.parse.event import LONGEST_LABEL, STANDARD_FIELDS, Event, Triple, label_of
+from sidecar.parse.event import LONGEST_LABEL, STANDARD_FIELDS, Event, Triple, as_text, bounded
 
 _triple_of = attrgetter("provider", "event_type", "status")
 
@@ -51,21 +51,32 @@ class Columns:
             self._fields[name] = found
         return found
 
-    def labels(self, name: str) -> Sequence[str]:
-        """Return the values of a field as the texts of labels, as `Event.label` gives them."""
+    def labels(self, name: str, kept: Mapping[str, str]) -> Sequence[str]:
+        """Return the values of a field as texts of labels; `kept` says what becomes of a text."""
         found = self._labels.get(name)
         if found is None:
             values = self.column(name)
-            found = self._labels[name] = values if _plain(values) else list(map(label_of, values))
+            if _plain(values):
+                found = list(map(kept.__getitem__, values))
+            else:
+                found = [bounded(kept[as_text(value)]) for value in values]
+            self._labels[name] = found
         return found
 
-    def keys(self, by: tuple[str, ...]) -> Sequence[tuple[str, ...]]:
-        """Return what tells one alert of a rule from another: these fields as labels."""
+    def keys(
+        self, by: tuple[str, ...], kept: Callable[[str], Mapping[str, str]]
+    ) -> Sequence[tuple[str, ...]]:
+        """Return what tells one alert of a rule from another: these fields as labels.
+
+        `kept` gives what becomes of a field's texts, by its name.
+        """
         if not by:
             return [()] * len(self)
         found = self._keys.get(by)
         if found is None:
-            found = self._keys[by] = list(zip(*map(self.labels, by), strict=True))
+            found = self._keys[by] = list(
+                zip(*(self.labels(name, kept(name)) for name in by), strict=True)
+            )
         return found
 
 

@@ -92,10 +92,6 @@ class Event(msgspec.Struct, frozen=True):
         value = self.get(name)
         return value if type(value) is str else as_text(value)
 
-    def label(self, name: str) -> str:
-        """Return a field as the text of a label, bounded in length, free of lone surrogates."""
-        return label_of(self.get(name))
-
     def number(self, name: str) -> float | None:
         """Return a field as a finite number, or None when it is not one (booleans are not)."""
         return as_number(self.get(name))
@@ -220,12 +216,6 @@ def as_text(value: Any) -> str:
     if isinstance(value, int | float):
         return str(value)
     return json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":"))
-
-
-def label_of(value: Any) -> str:
-    """Return a field's value as the text of a label, bounded, free of lone surrogates."""
-    text = value if type(value) is str else as_text(value)
-    return text if len(text) <= LONGEST_LABEL and text.isascii() else bounded(text)
 
 
 def as_number(value: Any) -> float | None:

@@ -5,7 +5,15 @@
 """
 
 from sidecar.redact.names import REDACTED, is_secret_name, plain_name
-from sidecar.redact.redactor import MAX_DEPTH, MAX_SAMPLE, TRUNCATED, Redactor, RedactPolicy
+from sidecar.redact.redactor import (
+    MAX_DEPTH,
+    MAX_SAMPLE,
+    TRUNCATED,
+    Labels,
+    LabelsOf,
+    Redactor,
+    RedactPolicy,
+)
 from sidecar.redact.shapes import is_secret_text
 
 __all__ = [
@@ -13,6 +21,8 @@ __all__ = [
     "MAX_SAMPLE",
     "REDACTED",
     "TRUNCATED",
+    "Labels",
+    "LabelsOf",
     "RedactPolicy",
     "Redactor",
     "is_secret_name",

@@ -85,9 +85,14 @@ _HIDDEN = re.compile(rf"{re.escape(REDACTED)}(?:~[0-9a-f]{{8}})?")
 _LONGEST_COUNT = 5  # digits; a one-time token has six
 
 
+def is_hidden(value: str) -> bool:
+    """Return whether redaction has been here, and hidden all."""
+    return bool(_HIDDEN.fullmatch(value))
+
+
 def is_plain(name: str, value: str) -> bool:
     """Return whether what a secret's name holds is none: nothing, a public id, a count."""
-    if value.lower() in _NOTHING or _PUBLIC_ID.fullmatch(value) or _HIDDEN.fullmatch(value):
+    if value.lower() in _NOTHING or _PUBLIC_ID.fullmatch(value) or is_hidden(value):
         return True
     if name == "address":  # a machine's
         return " " not in value

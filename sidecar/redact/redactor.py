@@ -1,12 +1,13 @@
 """Redaction of values: what leaves the process or is stored goes through here first."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
 from typing import Any
 
 from sidecar.matchers import compile_re2
-from sidecar.redact.names import REDACTED, is_plain, is_state, plain_name, secret_name
-from sidecar.redact.shapes import SecretShape, hide_secrets, well_formed
+from sidecar.redact.names import REDACTED, is_hidden, is_plain, is_state, plain_name, secret_name
+from sidecar.redact.shapes import PATTERNS, SecretShape, hide_secrets, well_formed
 from sidecar.syntax.table import Table, key, table
 from sidecar.syntax.values import Cut, Re2, Text
 
@@ -31,18 +32,55 @@ class RedactPolicy(Table):
 # A mapping under one of these has parts with names of their own: `session.id`, `tokens.input`.
 _PARENTS = ("session", "tokens")
 _LONGEST_NAME = 64
+_LONGEST_SHOWN = 200  # of a label that was changed
+_LONGEST_KNOWN, _MOST_KNOWN = 256, 16_384
 _MAX_NAMES = 4096
 _MOST_OF_PAIR = 8  # HAR and AWS put a comment or a type beside the two
+
+
+class Labels(dict[str, str]):
+    """What the texts of one field become where they are kept; made once for those that repeat.
+
+    `hides` redacts a text, given its length is bounded; `digest` tells hidden ones apart.
+    """
+
+    def __init__(self, hides: Callable[[str], str], digest: Callable[[str], str]) -> None:
+        super().__init__()
+        self._hides = hides
+        self._digest = digest
+
+    def __missing__(self, text: str) -> str:
+        if len(text) > _LONGEST_KNOWN:
+            return self._made(text)
+        if len(self) >= _MOST_KNOWN:
+            self.clear()
+        made = self[text] = self._made(text)
+        return made
+
+    def _made(self, text: str) -> str:
+        head = well_formed(text[: _LONGEST_SHOWN + _MARGIN])
+        shown = self._hides(head)
+        if shown == head:
+            return well_formed(text)
+        return f"{shown[:_LONGEST_SHOWN]}~{self._digest(text)}"
+
+
+# Gives the `Labels` of a field, by its name.
+LabelsOf = Callable[[str], Labels]
 
 
 class Redactor:
     """Hides secrets in values and texts, masks mail addresses, cuts what is long.
 
     Time is linear in the text. Doing it twice changes nothing. Raises ValueError when a pattern
-    of the policy is not RE2.
+    of the policy is not RE2. `digest_key`: the secret under which `labels` tell two hidden texts
+    apart.
     """
 
     def __init__(self, policy: RedactPolicy | None = None) -> None:
+        self.digest_key = b""
+        self._policy = policy or RedactPolicy()
+        self._labels: dict[str, Labels] = {}
         policy = policy or RedactPolicy()
         self._max_length = policy.max_length
         self._keys = frozenset(plain_name(key) for key in policy.keys)
@@ -61,6 +99,37 @@ class Redactor:
         """Return `text` without secrets, with mail addresses masked, cut at `max_length`."""
         # Cut once more behind a margin: no secret is longer that is not known by its beginning.
         return self._cut(self.secrets(text[: self._max_length + _MARGIN]))
+
+    def labels(self, name: str) -> Labels:
+        """Return what the texts of field `name` become as labels, keys and states.
+
+        One that redaction changes ends in a keyed digest of the whole, so that two stay two:
+        `o***@example.com~1f0c93aa`. Another stays as it is, also in length. Twice is once.
+        """
+        found = self._labels.get(name)
+        if found is None:
+            found = self._labels[name] = Labels(self._hiding(name), self._digest)
+        return found
+
+    def _hiding(self, name: str) -> Callable[[str], str]:
+        secret, always = secret_name(name), plain_name(name) in self._keys
+        if not secret and not always:
+            return self.secrets
+
+        def hide(text: str) -> str:
+            plain = is_hidden(text) or (not always and is_plain(secret, text))
+            return self.secrets(text) if plain else REDACTED
+
+        return hide
+
+    def _digest(self, text: str) -> str:
+        raw = text.encode("utf-8", "replace")
+        return blake2b(raw, key=self.digest_key, person=b"label", digest_size=4).hexdigest()
+
+    @property
+    def fingerprint(self) -> str:
+        """Names what is hidden; under another one, other texts are."""
+        return blake2b(f"{self._policy}{PATTERNS}".encode(), digest_size=8).hexdigest()
 
     def sample(self, line: str) -> str:
         """Return the head of a log line, redacted before it is cut."""

@@ -218,10 +218,14 @@ SHAPES = (
 _BASE64 = compile_re2(r"[A-Za-z0-9+/_-]{20,}={0,2}")
 
 
+_ESCAPE = r"%[0-9a-fA-F]{2}|\\u00[2-7][0-9a-fA-F]"
+# All that says whether there may be something to hide, in one order.
+PATTERNS = (*(shape.regex.pattern for shape in SHAPES), _BASE64.pattern, SOME_NAME, _ESCAPE)
+
+
 def _any_shape() -> re2.Set:
     shapes = re2.Set.SearchSet()
-    escape = r"%[0-9a-fA-F]{2}|\\u00[2-7][0-9a-fA-F]"
-    for pattern in (*(shape.regex.pattern for shape in SHAPES), _BASE64.pattern, SOME_NAME, escape):
+    for pattern in PATTERNS:
         shapes.Add(pattern)
     shapes.Compile()
     return shapes
@@ -271,6 +275,8 @@ def is_secret_text(text: str) -> bool:
 
 def well_formed(text: str) -> str:
     """Return `text` with lone surrogates replaced: neither RE2 nor JSON takes them."""
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

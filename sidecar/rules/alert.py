@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from sidecar.parse.event import Event
-from sidecar.rules.compiled import CompiledRule
+from sidecar.redact import LabelsOf
+from sidecar.rules.compiled import CompiledRule, kept_text
 from sidecar.rules.condition import Instant
 from sidecar.rules.rule import Escalation, Key, label_name
 
@@ -225,14 +226,14 @@ class OpenAlert(msgspec.Struct):
     times: int = 0
     seen_at: float | None = None
 
-    def collect(self, event: Event, names: Iterable[str], redact: Redact) -> None:
+    def collect(self, event: Event, names: Iterable[str], labels: LabelsOf) -> None:
         """Keep the values of these fields, redacted, each once, up to MAX_COLLECTED of a field."""
         kept = self.collected = self.collected or {}
         for name in names:
             values = kept.setdefault(label_name(name), [])
-            text = event.label(name)
+            text = event.text(name)
             if text and len(values) < MAX_COLLECTED:
-                value = str(redact({name: text})[name])
+                value = kept_text(labels, name, text)
                 if value not in values:
                     values.append(value)
 

@@ -12,7 +12,9 @@ from sidecar.parse.event import (
     STANDARD_FIELDS,
     Event,
     as_text,
+    bounded,
 )
+from sidecar.redact import Labels, LabelsOf, Redactor
 from sidecar.rules.aggregates import Asked, Reach, Shows
 from sidecar.rules.condition import (
     Aggregate,
@@ -33,12 +35,15 @@ from sidecar.rules.windows import Buckets, Window
 # How long a key remembers its last `resolve` and its event ids under a rule without a span.
 DEFAULT_SPAN = 30 * 86_400.0
 
+_MOST_KNOWN = 16_384  # keys of a rule
+
 
 class CompiledRule:
     """One rule ready to run. `span`: for how long a late event can still matter to a key."""
 
     __slots__ = (
         "_aggregates",
+        "_listed",
         "_shown",
         "_state_places",
         "_windows",
@@ -54,6 +59,7 @@ class CompiledRule:
         "instants",
         "keeps_bare_keys",
         "key_of",
+        "labels",
         "latching",
         "looks_at",
         "not_numbers",
@@ -70,11 +76,12 @@ class CompiledRule:
         "wakes",
     )
 
-    def __init__(self, rule: Rule, order: int) -> None:
+    def __init__(self, rule: Rule, order: int, labels: LabelsOf | None = None) -> None:
         self.rule = rule
+        self.labels = labels = labels or Redactor().labels
         self.order = order
         self.by = rule.by
-        self.key_of = _key_of(rule.by)
+        self.key_of = _key_of(rule.by, labels)
         self.by_labels = rule.by_labels
         self.annotations = dict(rule.annotations)
         self.since = 0.0
@@ -87,6 +94,7 @@ class CompiledRule:
         self.span = max(rule.within or 0.0, rule.hold or 0.0) or DEFAULT_SPAN
         parts = rule.condition.comparisons
         self._aggregates = [side for part in parts for side in _sides(part)]
+        self._listed = frozenset(text for part in parts for text in part.values)
         self._windows = [_window(rule, part, side) for part in parts for side in _sides(part)]
         # Whether the condition is true of some windows at `t`; an empty one makes it false.
         self.holds, self._shown = _compile(rule.condition.whole, count())
@@ -126,11 +134,23 @@ class CompiledRule:
             if raw is None:
                 continue
             value = aggregate.function.sample(raw)
+            if type(value) is str:
+                if value not in self._listed:  # what the rule spells out stays
+                    value = self.labels(aggregate.field)[value]
+            elif aggregate.function.shows is Shows.STATE:
+                value = _kept_number(self.labels(aggregate.field), value)
             if value is None:
                 self.not_numbers += 1
             else:
                 out.append((place, value))
         return out
+
+    def kept(self, key: Key) -> Key:
+        """Return a key given by hand, or by an earlier version's rows, as events make it."""
+        return tuple([kept_text(self.labels, n, t) for n, t in zip(self.by, key, strict=True)])
+
+    def is_unredacted(self, key: Key) -> bool:
+        return self.kept(key) != key
 
     def fresh(self) -> Windows:
         """Return empty windows for a new key."""
@@ -154,17 +174,29 @@ class CompiledRule:
         )
 
 
-def _key_of(by: tuple[str, ...]) -> Callable[[Event], Key]:
+def kept_text(labels: LabelsOf, name: str, text: str) -> str:
+    """Return a field's text as it is kept: redacted, then cut with a digest when too long."""
+    kept = labels(name)[text]
+    return kept if len(kept) <= LONGEST_LABEL else bounded(kept)
+
+
+def _kept_number(known: Labels, value: float) -> float | str:
+    """Return a state that is a number as it is remembered; a card's is no number any more."""
+    text = as_text(value)
+    kept = known[text]
+    return value if kept == text else kept
+
+
+def _key_of(by: tuple[str, ...], labels: LabelsOf) -> Callable[[Event], Key]:
     """Return what finds an event's key. Nearly all are one plain text at the top of the event."""
     if len(by) != 1 or by[0] in STANDARD_FIELDS:
-        return lambda event: tuple([event.label(name) for name in by])
+        return lambda event: tuple([kept_text(labels, name, event.text(name)) for name in by])
     (name,) = by
+    known = _KnownKeys(labels, name)
 
     def key_of(event: Event) -> Key:
         text = event.fields.get(name)
-        if type(text) is str and len(text) <= LONGEST_LABEL and text.isascii():
-            return (text,)
-        return (event.label(name),)
+        return known[text if type(text) is str else event.text(name)]
 
     return key_of
 
@@ -175,6 +207,23 @@ def _looks_at(rule: Rule) -> frozenset[str]:
     matchers = [*rule.match, *(rule.resolve or ()), *(m for one in aggregates for m in one.match)]
     names = [m.name for m in matchers] + [one.field for one in aggregates]
     return frozenset(filter(None, [*names, rule.dedup_by, rule.order_by]))
+
+
+class _KnownKeys(dict[str, Key]):
+    """Keys by the text of their one field, for those that come again."""
+
+    def __init__(self, labels: LabelsOf, name: str) -> None:
+        super().__init__()
+        self._labels = labels
+        self._name = name
+
+    def __missing__(self, text: str) -> Key:
+        key = (kept_text(self._labels, self._name, text),)
+        if len(text) <= LONGEST_LABEL:
+            if len(self) >= _MOST_KNOWN:
+                self.clear()
+            self[text] = key
+        return key
 
 
 def _sides(part: Comparison) -> tuple[Aggregate, ...]:

@@ -7,6 +7,7 @@ import msgspec
 
 from sidecar.parse.columns import Columns
 from sidecar.parse.event import Event, Triple
+from sidecar.redact import LabelsOf, Redactor
 from sidecar.rows import (
     AlertRow,
     Delta,
@@ -56,9 +57,10 @@ class EngineDelta(msgspec.Struct):
 class Engine:
     """Evaluates `rules`. Call `restore` once before anything else, also with nothing to restore.
 
-    `redact` makes an event's fields fit to be stored and told; `stale_after` in seconds: older
-    events mark what they cause as stale. `max_keys`: keys a rule may track at a time; events of
-    further keys are counted in `overflow`.
+    `redact` makes an event's fields fit to be stored and told, `labels` a text that becomes a key
+    or a state; matching sees both as they were logged. `stale_after` in seconds: older events mark
+    what they cause as stale. `max_keys`: keys a rule may track at a time; events of further keys
+    are counted in `overflow`.
     """
 
     def __init__(
@@ -66,10 +68,12 @@ class Engine:
         rules: Sequence[Rule],
         *,
         redact: Redact,
+        labels: LabelsOf | None = None,
         stale_after: float,
         max_keys: int = MAX_KEYS,
     ) -> None:
-        self._compiled_rules = [CompiledRule(rule, order) for order, rule in enumerate(rules)]
+        labels = labels or Redactor().labels
+        self._compiled_rules = [CompiledRule(r, order, labels) for order, r in enumerate(rules)]
         self._by_name = {compiled.rule.name: compiled for compiled in self._compiled_rules}
         self._index = Index(self._compiled_rules)
         self._transition_log = TransitionLog(redact)
@@ -93,19 +97,20 @@ class Engine:
         now: float,
         last_change: int = 0,
         last_step: int = 0,
+        recheck: bool = False,
     ) -> None:
         """Take up what an earlier engine left in its rows, `now` being the wall clock.
 
         A rule with an unchanged signature keeps its state; another starts empty, and its firing
         alerts close. `last_change`, `last_step`: the values of MetaRow "change" and "step", 0 when
-        there is none.
+        there is none. `recheck`: another redaction stored the rows.
         """
         self._transition_log.start_step(now=now, stale=False)
         self._transition_log.last_change = max([last_change, *(row.change for row in alerts)])
         self._change_stored = last_change
         found = restore(
             self._by_name, self._keys, rules, state, alerts, journal=self._journal,
-            journal_rows=journal, floors=floors, last_step=last_step, now=now,
+            journal_rows=journal, floors=floors, last_step=last_step, now=now, recheck=recheck,
         )  # fmt: skip
         self._delta.extend(found.delta)
         for name, key, alert in found.closed:
@@ -128,7 +133,7 @@ class Engine:
         """
         closely: list[tuple[int, int, Verdict]] = []
         for compiled, (places, verdicts) in self._judge.of(columns).items():
-            times, keys = columns.times, columns.keys(compiled.by)
+            times, keys = columns.times, columns.keys(compiled.by, compiled.labels)
             if len(places) < len(columns):
                 times = [times[place] for place in places]
                 keys = [keys[place] for place in places]
@@ -210,7 +215,7 @@ class Engine:
     def end(self, name: str, key: Key, *, at: float, now: float) -> bool:
         """End a firing alert by hand at rule time `at`; return whether there was one."""
         compiled = self._by_name.get(name)
-        state = self._keys.get(compiled, key) if compiled else None
+        state = self._keys.get(compiled, compiled.kept(key)) if compiled else None
         if state is None or state.alert is None:
             return False
         self._transition_log.start_step(now=now, stale=False)

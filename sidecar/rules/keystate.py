@@ -278,7 +278,7 @@ class KeyState:
         if rule.same:
             alert.note_identity(event, rule.same)
         if rule.collect:
-            alert.collect(event, rule.collect, redact)
+            alert.collect(event, rule.collect, self.compiled.labels)
 
     def _is_to_be_ignored(self, event: Event) -> bool:
         return self._is_overtaken(event) or self._seen_before(event)

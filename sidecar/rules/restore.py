@@ -160,13 +160,18 @@ def restore(
     floors: Sequence[FloorsRow],
     last_step: int,
     now: float,
+    recheck: bool,
 ) -> Restored:
-    """Fill `keys` from the rows of rules that did not change; `now` is the wall clock."""
+    """Fill `keys` from the rows of rules that did not change; `now` is the wall clock.
+
+    `recheck`: leave out keys that are not redacted as they are today.
+    """
     out = Restored()
     kept = _keep_rules(compiled_rules, rules, out.delta, now)
     steps: dict[tuple[int, Key], int] = {}
     for row in state:
-        if not _restore_state(kept, keys, row, steps):
+        known = not recheck or _is_redacted(kept, row)
+        if not known or not _restore_state(kept, keys, row, steps):
             out.delta.gone.append(Gone(RuleStateRow, (row.rule, row.by_key)))
     for alert in alerts:
         if not _restore_alert(kept, keys, alert):
@@ -177,6 +182,8 @@ def restore(
         _take_over(floor, kept, keys, journal)
         out.delta.gone.append(Gone(FloorsRow, (floor.seq,)))
     for compiled in compiled_rules.values():
+        if recheck:
+            keys.waiting[compiled.order].leave_out(compiled.is_unredacted)
         if compiled.absent and not compiled.by and keys.get(compiled, ()) is None:
             keys.create(compiled, (), compiled.since)
     keys.after_restoring()
@@ -219,6 +226,16 @@ def _keep_rules(
             delta.rows.append(RuleRow(rule=name, signature=signature, since=now))
     delta.gone += [Gone(RuleRow, (name,)) for name in stored]
     return kept
+
+
+def _is_redacted(kept: Mapping[str, CompiledRule], row: RuleStateRow) -> bool:
+    """Return whether a row's key is as events make it today; an earlier version kept secrets."""
+    compiled = kept.get(row.rule)
+    try:
+        key = key_of(row.by_key)
+        return compiled is None or not compiled.is_unredacted(key)
+    except _DAMAGED:
+        return False
 
 
 def _restore_state(

@@ -214,6 +214,12 @@ class Waiting:
             self.alone -= 1
         return entries
 
+    def leave_out(self, unfit: Callable[[Key], bool]) -> None:
+        """Forget those that wait alone and are `unfit`."""
+        for key in [key for key in self.of if key not in self._states and unfit(key)]:
+            self.end(key)
+            self.taken.gone.append(key)
+
     def next_end(self) -> float:
         """Return an instant before which no key that waits alone is over."""
         return self._ends[0][0] if self._ends else NEVER

@@ -214,7 +214,7 @@ def _values(rule: Rule, event: Event, redactor: Redactor) -> dict[str, Any]:
     keys = (event.text(name) for name in rule.by)
     labels.update(zip(rule.by_labels, keys, strict=True))
     state = event.text(first.field) if first.function.shows is Shows.STATE else 1.0
-    collected = {label_name(name): [event.label(name)] for name in rule.collect}
+    collected = {label_name(name): [event.text(name)] for name in rule.collect}
     return {
         "value": state,
         "labels": labels,

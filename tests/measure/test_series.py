@@ -7,6 +7,7 @@ import pytest
 from sidecar.measure.exposition import Exposition
 from sidecar.measure.meter import Meter
 from sidecar.measure.series import Metric, MetricType
+from sidecar.redact import Labels
 from sidecar.rows import SeriesRow
 from support.measure import NOW, event, events_of, matchers, sample, samples, shown
 
@@ -95,6 +96,28 @@ def test_a_histogram_with_other_buckets_starts_anew() -> None:
     assert "m_total_bucket" not in exposition.render(openmetrics=False)
     meter.add(event(org_id="a", v=1), NOW)
     assert shown(meter, changed)[sample("m_total_count", org="a")] == 1
+
+
+def test_a_label_that_an_earlier_version_stored_with_a_secret_goes_on_redacted() -> None:
+    secret = event(org_id="olga@example.com", v=1)
+    earlier = Meter([COUNTER], labels=lambda _: Labels(str, str))
+    earlier.add(secret, NOW)
+    stored = earlier.drain()
+    meter, exposition = Meter([COUNTER]), Exposition([COUNTER])
+    meter.restore(stored)
+    exposition.apply(stored)
+    meter.add(secret, NOW)
+    gone = meter.drain_gone()
+    exposition.apply(meter.drain(), gone)
+    shown_now = exposition.render(openmetrics=True)
+    assert "olga" not in shown_now
+    assert [
+        value
+        for line in shown_now.splitlines()
+        if "o***@example.com~" in line and "_created" not in line
+        for value in [line.rsplit(" ", 1)[1]]
+    ] == ["2"]
+    assert [one.key[0] for one in gone] == ["m_total"]
 
 
 def test_rows_of_a_metric_that_is_gone_are_passed_over() -> None:

@@ -146,7 +146,7 @@ def test_a_claim_that_cannot_be_read_is_rejected_by_name(line: str, reason: Reje
 def test_the_longest_label_is_one_to_metrics_and_keys_as_well() -> None:
     longest = "p" * LONGEST_LABEL
     event = event_in(JSON.replace("processed", longest))
-    assert event.status == event.label("status") == longest
+    assert event.status == event.text("status") == longest
 
 
 def test_a_reject_says_where_and_shows_the_head_of_its_line() -> None:

@@ -185,3 +185,35 @@ def test_twice_is_once(text: str) -> None:
 def test_no_mail_address_comes_through_whole(address: str) -> None:
     assume("*" not in address)  # the mask is made of them
     assert address not in REDACTOR.text(f"to {address}.")
+
+
+@given(st.text(max_size=300), st.sampled_from(SECRETS), st.sampled_from(["note", "api_key"]))
+def test_a_label_holds_no_secret_and_twice_is_once(around: str, secret: str, name: str) -> None:
+    labels = REDACTOR.labels(name)
+    once = labels[f"{around} {secret}"]
+    assert labels[once] == once
+    assert once != labels[f"{around} {secret} "]
+    assert len(once) <= 256
+
+
+def test_what_redaction_leaves_alone_is_the_very_label() -> None:
+    labels = REDACTOR.labels("org_id")
+    assert [labels[text] for text in ("org_1", "", "x" * 5000)] == ["org_1", "", "x" * 5000]
+
+
+def test_labels_of_texts_that_look_alike_differ_under_the_key_of_the_state_file() -> None:
+    one, other = Redactor(), Redactor()
+    other.digest_key = b"another"
+    olga, otto = "olga@example.com", "otto@example.com"
+    made = {r.labels("who")[text] for r in (one, other) for text in (olga, otto)}
+    assert len(made) == 4
+    assert all(label.startswith("o***@example.com~") for label in made)
+
+
+def test_the_texts_remembered_are_bounded() -> None:
+    labels = Redactor().labels("org_id")
+    for n in range(40_000):
+        assert labels[f"org_{n}"] == f"org_{n}"
+    assert labels["y" * 1000] == "y" * 1000
+    assert len(labels) <= 16_384
+    assert "y" * 1000 not in labels

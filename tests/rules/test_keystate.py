@@ -1,7 +1,10 @@
 """Rows, reloads, caps and damage."""
 
+import re
+
 import pytest
 
+from sidecar.redact import Labels
 from sidecar.rows import AlertRow, JournalRow, MetaRow, RuleRow, RuleStateRow
 from sidecar.rules.alert import TABLE, Phase, Trigger
 from sidecar.rules.engine import Engine
@@ -194,7 +197,8 @@ def test_values_are_collected_once_each_up_to_a_hundred_and_redacted() -> None:
             bench.restart()
     (alert,) = bench.engine.alerts()
     assert alert.collected["id"] == ["first", *(f"evt_{i}" for i in range(75))]
-    assert alert.collected["secret"] == ["***"]
+    (hidden,) = alert.collected["secret"]
+    assert re.fullmatch(r"\*\*\*REDACTED\*\*\*~[0-9a-f]{8}", hidden)
     bench.see(*(event(3, id=f"more_{i}") for i in range(50)))
     (alert,) = bench.engine.alerts()
     assert len(alert.collected["id"]) == 100
@@ -236,6 +240,19 @@ def test_two_engines_never_share_state() -> None:
 def test_a_windowed_rule_without_within_is_refused() -> None:
     with pytest.raises(ValueError, match="needs `within`"):
         Engine([rule("count() > 1", within=None)], redact=redact, stale_after=1.0)
+
+
+def test_a_key_that_an_earlier_version_stored_with_a_secret_is_closed_and_fires_anew() -> None:
+    as_logged = Labels(str, str)
+    bench = Bench(rule("count() >= 1", by=("who",)), labels=lambda _: as_logged)
+    bench.see(event(0, who="olga@example.com"), event(0, who="plain"))
+    bench._more = {}  # the version of today
+    bench.load(*bench.rules, now=1.0, recheck=True)
+    assert kinds(bench.all) == ["fired", "fired", "closed"]
+    (fired,) = bench.see(event(2, who="olga@example.com"))
+    assert fired.alert.key[0].startswith("o***@example.com~")
+    assert [row.by_key for row in bench.file.of(RuleStateRow) if "olga" in row.by_key] == []
+    assert {alert.key[0] for alert in bench.engine.alerts()} == {"plain", fired.alert.key[0]}
 
 
 def test_every_open_phase_can_be_closed_and_resolved() -> None:

@@ -103,7 +103,7 @@ class Bench:
         self._more = more
         self.load(*rules, now=start)
 
-    def load(self, *rules: Rule, now: float) -> None:
+    def load(self, *rules: Rule, now: float, recheck: bool = False) -> None:
         """Start an engine with `rules` from what the state file holds."""
         self.rules = rules
         self.engine = Engine(rules, redact=redact, stale_after=self._stale_after, **self._more)
@@ -116,6 +116,7 @@ class Bench:
             now=now,
             last_change=self.file.meta("change"),
             last_step=self.file.meta("step"),
+            recheck=recheck,
         )
         self.commit()
 
