@@ -187,9 +187,9 @@ class Core:
         """Return an open alert as it is now, for what is told of it."""
         return self.engine.current(*ident, self.rule_time or 0.0)
 
-    def end(self, name: str, key: Key, now: float) -> bool:
+    def end(self, name: str, key: Key, now: float, person: str = "") -> bool:
         """End an alert by hand at wall clock `now`; return whether there was one to end."""
-        return self.engine.end(name, key, at=now, now=now)
+        return self.engine.end(name, key, at=now, now=now, person=person)
 
     def step(self, read: ReadBatch, now: float) -> Step:
         """Take and finish a whole read (without chunks: a tick) at wall clock `now`."""

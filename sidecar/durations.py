@@ -29,3 +29,13 @@ def parse_duration(text: str) -> float:
         raise ValueError(f"{text!r} is not a duration; write for example 90s, 1h30m or 3d")
     parts = zip(found.groups(), _UNITS.values(), strict=True)
     return sum(int(count) * unit for count, unit in parts if count)
+
+
+def write_duration(seconds: float) -> str:
+    """Return what `parse_duration` reads as so many seconds, in days at most: `30d`, `1h30m`."""
+    rest = round(seconds * 1000)
+    parts: list[str] = []
+    for name in ("d", "h", "m", "s", "ms"):
+        count, rest = divmod(rest, round(_UNITS[name] * 1000))
+        parts += [f"{count}{name}"] if count else []
+    return "".join(parts) or "0s"

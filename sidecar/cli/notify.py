@@ -61,7 +61,7 @@ def notify(config: str, receiver: str) -> None:
 async def _all_sent(config: Config, receiver: str, found: list[Destination]) -> bool:
     used = {to.integration for to in found}
     kinds = {kind.name: kind for kind in config.kinds if kind.name in used}
-    renderer = Renderer(config.templates, Redactor(config.redact))
+    renderer = Renderer(config.templates, Redactor(config.redact), config.origin)
     all_accepted = True
     async with connected(connections(kinds.values())) as senders:
         for to in found:

@@ -14,7 +14,7 @@ from sidecar.cli.logfiles import UnreadableLogError, read_chunks
 from sidecar.cli.output import paint, say
 from sidecar.clock import SystemClock
 from sidecar.config.settings import Config
-from sidecar.render.sandbox import utc
+from sidecar.render.words import utc
 from sidecar.simulate.messages import Copy, Message, MessageRenderer
 from sidecar.simulate.replay import Replay, ReplayedLog
 from sidecar.simulate.sample import sample, sample_rule

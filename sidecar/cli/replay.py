@@ -18,7 +18,7 @@ from sidecar.clock import SystemClock
 from sidecar.config.settings import Config
 from sidecar.notify.model import SEVERITIES, NoticeStatus, Reason
 from sidecar.parse.event import instant
-from sidecar.render.sandbox import one_line, utc
+from sidecar.render.words import one_line, utc
 from sidecar.simulate.messages import Change, Message, ToldAlert, condensed, difference
 from sidecar.simulate.replay import Replay, ReplayedLog
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from sidecar.cli.output import paint, room, say, say_faults, say_row
-from sidecar.render.sandbox import utc
+from sidecar.render.words import utc
 from sidecar.ruletest.cases import load_tests
 from sidecar.ruletest.judge import CaseResult, Failure, judge
 from sidecar.syntax.faults import ConfigError

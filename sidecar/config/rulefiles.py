@@ -141,6 +141,16 @@ def _annotations(
             check_annotation(scalar, known, collected, reading.faults)
 
 
+def _links(rule: Rule, known: set[str], collected: set[str], reading: Reading) -> None:
+    for link in rule.links:
+        node = reading.node(link).values.get("url")
+        if isinstance(node, Scalar):
+            check_annotation(node, known, collected, reading.faults)
+            if not node.text.startswith(("http://", "https://", "/")):
+                message = "a link begins with https://, http:// or /"
+                reading.faults.error(node.place, message, "a value cannot be its beginning")
+
+
 def _check_rule(rule: Rule, group: str, shared: dict[str, str], reading: Reading) -> Rule:
     """Report what is wrong between a rule's keys, and return it with its group's labels."""
     node = reading.node(rule)
@@ -151,6 +161,7 @@ def _check_rule(rule: Rule, group: str, shared: dict[str, str], reading: Reading
     both: list[Rule | Escalation] = [rule, *rule.escalate]
     for one in both:
         _annotations(one, known, set(map(label_name, rule.collect)), reading)
+    _links(rule, known, set(map(label_name, rule.collect)), reading)
     place = f"{node.place.file}:{node.place.line}"
     whole = replace(rule, group=group, labels=labels, place=place)
     reading.made(whole, node)

@@ -19,12 +19,22 @@ from sidecar.receivers.base import AnyKind
 from sidecar.redact import RedactPolicy
 from sidecar.render.check import check_message, check_template_file, templates_of
 from sidecar.render.trial import Trial
+from sidecar.render.view import Origin
 from sidecar.rules.rule import OWN_PROVIDER, Rule
 from sidecar.syntax.faults import Names, Place, Wrong, did_you_mean
 from sidecar.syntax.files import FileSnapshot, absolute_glob
 from sidecar.syntax.table import Declared, Placed, Reading, Table, declared, key, table
 from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar, is_blank, text_of
-from sidecar.syntax.values import MaybeRe2, Positive, choice, string
+from sidecar.syntax.values import (
+    LABEL,
+    MaybeRe2,
+    MaybeUrl,
+    Positive,
+    Text,
+    check_label,
+    choice,
+    string,
+)
 
 _T = TypeVar("_T", bound=Table)
 
@@ -78,6 +88,7 @@ class Config:
     http: Http = field(default_factory=Http)
     stale_after: float = 3600.0
     redact: RedactPolicy = field(default_factory=RedactPolicy)
+    origin: Origin = field(default_factory=Origin)
     route: Route
     receivers: Mapping[str, Receiver]
     kinds: tuple[AnyKind, ...] = KINDS
@@ -191,6 +202,14 @@ class Settings(Table):
     redact: RedactPolicy = key(
         "What to hide beside tokens, passwords and addresses.", default=RedactPolicy()
     )
+    external_url: MaybeUrl = key(
+        "Where people reach what messages link relative to it, such as `runbook_url`.", default=None
+    )
+    external_labels: Mapping[str, Text] = key(
+        "Labels on every alert in every message, for example env: production.",
+        schema={"propertyNames": {"allOf": [LABEL, {"not": {"enum": ["alertname", "severity"]}}]}},
+        default={},
+    )
     global_: Global = key("Defaults of receivers.", "global", default=Global())
     receivers: tuple[Receiver, ...] = key("Who can be told.")
     route: Route = key(
@@ -223,6 +242,10 @@ class Settings(Table):
             hint = "name at least one log file: - path: /var/log/webhook/*.log"
             reading.error(self, "sources", "`sources` is empty", hint)
         self._check_receivers(reading)
+        labels = reading.node(self).values.get("external_labels")
+        for name, scalar in labels.values.items() if isinstance(labels, MapNode) else ():
+            with reading.reporting(scalar):
+                check_label(name, ("alertname", "severity"))
         return self
 
     def _check_receivers(self, reading: Reading) -> None:

@@ -159,7 +159,7 @@ class Daemon:
     def _make_worker(self, core: Core) -> Worker:
         return Worker(
             self.config.receivers,
-            Renderer(self.config.templates, core.redactor),
+            Renderer(self.config.templates, core.redactor, self.config.origin),
             StoredOutbox(self._store, self._pump, self._thread, self.clock, self.telemetry),
             kinds=self.config.kinds,
             clock=self.clock,
@@ -216,7 +216,7 @@ class Daemon:
 
         def installed(core: Core) -> None:
             self.config, self.exposition = config, exposition
-            renderer = Renderer(config.templates, core.redactor)
+            renderer = Renderer(config.templates, core.redactor, config.origin)
             self._worker.reconfigure(config.receivers, renderer)
             self.telemetry.installed(core, config, self.clock.now())
             if self._on_config is not None:

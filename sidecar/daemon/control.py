@@ -66,12 +66,14 @@ class Control:
         found.sort(key=lambda alert: alert.change, reverse=True)
         return await asyncio.to_thread(self._shown, found, core.redactor)
 
-    async def resolve(self, alertname: str, key: Mapping[str, str]) -> dict[str, Any]:
+    async def resolve(
+        self, alertname: str, key: Mapping[str, str], person: str = ""
+    ) -> dict[str, Any]:
         rule = self._rule(alertname)
         values = tuple(bounded(key[name]) for name in _complete(rule, key))
 
         def end(core: Core) -> bool:
-            return core.end(rule.name, values, self._clock.now())
+            return core.end(rule.name, values, self._clock.now(), person)
 
         try:
             ended = await self._pump.between_steps(end)
@@ -115,7 +117,9 @@ class Control:
         by = {rule.name: rule.by for rule in self._config().rules}
         notification = Notification.about(alerts, now)
         # A renderer of its own: the one that sends lives on the event loop.
-        view = Renderer(self._config().templates, redactor).rendering(notification).view
+        config = self._config()
+        renderer = Renderer(config.templates, redactor, config.origin)
+        view = renderer.rendering(notification).view
         shown = zip(alerts, view["notices"], strict=True)
         return [_alert(alert, by.get(alert.name, ()), told) for alert, told in shown]
 

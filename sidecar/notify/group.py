@@ -58,7 +58,7 @@ class Destination:
     send_resolved: bool
 
     def takes(self, member: Member) -> bool:
-        return self.send_resolved or not member.only_ends
+        return (self.send_resolved or not member.only_ends) and not member.goes_unsaid
 
 
 # Of a receiver that tells nobody.

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from sidecar.notify.model import NoticeStatus, Said
-from sidecar.rules.alert import Alert, Transition
+from sidecar.rules.alert import Alert, Ended, Transition
 from sidecar.rules.rule import Key
 
 Ident = tuple[str, Key]  # an alert's name and key
@@ -65,6 +65,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
             return NoticeStatus.FIRING
         if self.stage is Stage.LEFT:
             return NoticeStatus.ESCALATED
+        if self.alert.ended is Ended.CLOSED:
+            return NoticeStatus.CLOSED
         if self.alert.unseen:
             return NoticeStatus.UNSEEN if self.open else NoticeStatus.FIRED_AND_UNSEEN
         return NoticeStatus.RESOLVED if self.open else NoticeStatus.FIRED_AND_RESOLVED
@@ -73,6 +75,11 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     def only_ends(self) -> bool:
         """Whether the end of a firing that was told is all there is to tell."""
         return self.open and self.stage is Stage.ENDED
+
+    @property
+    def goes_unsaid(self) -> bool:
+        """Whether it is news whose time is over: that it happened was all there was to say."""
+        return self.only_ends and self.alert.rule.news and self.alert.unseen
 
     @property
     def only_grew(self) -> bool:

@@ -104,6 +104,7 @@ class Writer:
             late=group.kind is GroupKind.LATE,
             more=len(told.left),
             still_firing=len(still),
+            route=", ".join(map(str, group.route.matchers)),
             still_severity=max((m.alert.severity for m in still), key=severity_rank, default=""),
             counts=Counter(member.status for member in everyone),
             names=self._names(m for m in everyone if m.status is first),

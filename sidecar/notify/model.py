@@ -11,7 +11,8 @@ from typing import Any, ClassVar, NoReturn, Self
 
 import msgspec
 
-from sidecar.rules.alert import Alert, Evidence
+from sidecar.rules.alert import Alert, Ended, Evidence
+from sidecar.rules.rule import Facts
 from sidecar.syntax.faults import Off, Place, nearest
 from sidecar.syntax.table import Reading, Table, declared, key, table
 from sidecar.syntax.tree import ListNode, Node, Scalar, is_blank
@@ -243,6 +244,7 @@ class NoticeStatus(StrEnum):
     FIRED_AND_UNSEEN = "fired and unseen"
     UNSEEN = "unseen"  # it ended for want of news: nobody said that it is over
     RESOLVED = "resolved"
+    CLOSED = "closed"  # its rule changed or went away: nobody knows how it ended
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -267,6 +269,9 @@ class Notice(msgspec.Struct, frozen=True):
     evidence: Evidence | None = None
     times: int = 0  # how many events upheld it, the last at `seen_at`
     seen_at: float | None = None
+    rule: Facts = Facts()
+    ended: Ended = Ended.OPEN
+    ended_person: str = ""
     grew: bool = False  # it was told before; what is new is how many events there are by now
 
     @classmethod
@@ -286,6 +291,9 @@ class Notice(msgspec.Struct, frozen=True):
             evidence=alert.evidence,
             times=alert.times,
             seen_at=alert.seen_at,
+            rule=alert.rule,
+            ended=alert.ended,
+            ended_person=alert.ended_person,
         )
 
 
@@ -314,8 +322,8 @@ class Notification(msgspec.Struct, frozen=True):
     `notices` are the alerts that it tells, what fires first. `more` alerts have found no room:
     they are told by the group's next message. `counts` has both, by status; `names` holds the
     alert names of those of the first status in `counts`. `still_firing` of the group were told
-    before and go on, the gravest at `still_severity`. Written before there were counts, `more`
-    alerts count as told by it.
+    before and go on, the gravest at `still_severity`. `route`: the tests of labels that led there.
+    Written before there were counts, `more` alerts count as told by it.
     """
 
     id: str
@@ -332,6 +340,7 @@ class Notification(msgspec.Struct, frozen=True):
     more: int = 0
     still_firing: int = 0
     still_severity: str = ""
+    route: str = ""
     change: int = 0
     said: list[Said] = []
     counts: dict[NoticeStatus, int] = {}

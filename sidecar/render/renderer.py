@@ -1,187 +1,21 @@
 """A stored notification becomes text, whatever its templates do.
 
-Templates are given a view of it: plain values, annotations filled in, all redacted. The built-in
-text needs no template, for when one fails or the other side objects.
+Templates are given a view of it. The built-in text needs no template, for when one fails or the
+other side objects.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
-from sidecar.notify.model import (
-    SEVERITIES,
-    Notice,
-    NoticeStatus,
-    Notification,
-    severity_rank,
-)
+from jinja2 import UndefinedError
+from markupsafe import Markup
+
+from sidecar.notify.model import Notification
 from sidecar.redact import Redactor
-from sidecar.render.sandbox import (
-    Escape,
-    TemplateEnvironment,
-    duration,
-    one_line,
-    plain,
-    shorten,
-    utc,
-)
-
-# Fills an annotation's template with value, labels and event.
-Fill = Callable[[str, str, dict[str, Any]], str]
-
-# Labels that say whom an alert is about, the most telling first.
-_WHO = (
-    "org_id", "org", "organization_id", "organisation_id", "customer_id", "customer", "tenant",
-    "account_id", "user_id",
-)  # fmt: skip
-_NAMED_AT_MOST = 2
-_OPEN = (NoticeStatus.FIRING, NoticeStatus.ESCALATED)
-_UNSEEN = (NoticeStatus.UNSEEN, NoticeStatus.FIRED_AND_UNSEEN)
-_STATUS = {**dict.fromkeys(_OPEN, "firing"), **dict.fromkeys(_UNSEEN, "unseen")}
-
-
-def notification_view(notification: Notification, redactor: Redactor, fill: Fill) -> dict[str, Any]:
-    """Return the names that the templates of messages can use; instants are epoch seconds.
-
-    `tag`, `name`, `who`, `severity` and `status` speak of what fires, if anything does, whatever
-    else the message tells. `colour` is a severity as long as anything of the group fires, told here
-    or before; else `resolved` or `unseen`.
-    """
-    notices = [notice_view(n, notification.at, redactor, fill) for n in notification.notices]
-    counts = notification.by_status
-    status = next(iter(counts), NoticeStatus.FIRING)
-    first = [notice for notice in notices if notice["status"] == status]
-    names = map(one_line, map(redactor.text, notification.names))
-    return {
-        "tag": _tag(notification, status),
-        "name": _few([*names] or [notice["name"] for notice in first]),
-        "who": _few([n["who"] for n in first if n["who"]], max(len(first), counts.get(status, 0))),
-        "severity": _severity(first),
-        "status": _STATUS.get(status, "resolved"),
-        "colour": _colour(notification, status, _severity(first)),
-        "counts": {status.value: count for status, count in counts.items()},
-        "tally": _tally(counts),
-        "rest": "\n".join(_rest(notification)),
-        "reason": notification.reason.value,
-        "late": notification.late,
-        "receiver": notification.receiver,
-        "destination": notification.destination,
-        "group": redactor.text(notification.group),
-        "group_labels": _flat(redactor.fields(notification.group_labels)),
-        "notices": notices,
-        "more": notification.more,
-        "more_next": bool(notification.counts),
-        "still_firing": notification.still_firing,
-        "at": notification.at,
-    }
-
-
-def notice_view(notice: Notice, at: float, redactor: Redactor, fill: Fill) -> dict[str, Any]:
-    """Return one alert of a message told at `at`.
-
-    Labels, value and summary are one line each: a log's text that brings line breaks along could
-    else draw whole sections into a message, `---` and "resolved" among them.
-    """
-    labels = _flat(redactor.fields(notice.labels))
-    value = notice.value
-    values = {
-        "value": one_line(redactor.text(value)) if isinstance(value, str) else value,
-        "labels": labels,
-        "event": redactor.fields(notice.event),
-        "collected": redactor.fields(notice.collected),
-        "ended_by": redactor.fields(notice.ended_by),
-    }
-    filled = {name: fill(name, source, values) for name, source in notice.annotations.items()}
-    annotations = {name: "\n".join(text.splitlines()) for name, text in filled.items()}
-    until = at if notice.ended_at is None else notice.ended_at
-    return {
-        **values,
-        "status": notice.status.value,
-        "open": notice.status in _OPEN,
-        "name": one_line(labels.get("alertname", "alert")),
-        "who": _who(labels),
-        "severity": labels.get("severity", ""),
-        "escalated_to": notice.escalated_to,
-        "about": _about(labels),
-        "annotations": annotations,
-        "summary": one_line(annotations.get("summary", "")),
-        "description": annotations.get("description", ""),
-        "runbook": annotations.get("runbook_url", ""),
-        "since": notice.since,
-        "ended_at": notice.ended_at,
-        "lasted": max(0.0, until - notice.since),
-        "held": notice.held,
-        "late_by": notice.late_by,
-        "episode": notice.episode,
-        "evidence": _evidence(notice, redactor),
-    }
-
-
-def _evidence(notice: Notice, redactor: Redactor) -> dict[str, Any] | None:
-    found = notice.evidence
-    if found is None:
-        return None
-    line = one_line(redactor.secrets(found.line))
-    return {"file": redactor.text(found.file), "offset": found.offset, "line": line}
-
-
-def _severity(notices: Iterable[dict[str, Any]]) -> str:
-    """Return the gravest severity, of what has escalated to another audience the new one."""
-    ranks = (severity_rank(notice["escalated_to"] or notice["severity"]) for notice in notices)
-    return SEVERITIES[max(ranks, default=1)]
-
-
-def _colour(notification: Notification, status: NoticeStatus, severity: str) -> str:
-    if status in _OPEN:
-        return severity
-    if notification.still_firing:
-        return SEVERITIES[severity_rank(notification.still_severity)]
-    return _STATUS.get(status, "resolved")
-
-
-def _tag(notification: Notification, status: NoticeStatus) -> str:
-    """Return `FIRING:2`, `RESOLVED:3, 20 still firing` and the like."""
-    number = notification.by_status.get(status, 0)
-    if not notification.counts:  # written when what found no room was counted as this
-        number += notification.more
-    tag = f"{status.value.upper()}:{number}"
-    if status not in _OPEN and notification.still_firing:
-        tag += f", {notification.still_firing} still firing"
-    return f"LATE {tag}" if notification.late else tag
-
-
-def _tally(counts: Mapping[NoticeStatus, int]) -> str:
-    """Return `1 firing, 50 resolved`; nothing where the tag says it all."""
-    if len(counts) <= 1:
-        return ""
-    return ", ".join(f"{count} {status.value}" for status, count in counts.items())
-
-
-def _who(labels: dict[str, Any]) -> str:
-    """Return whom or what an alert is about: an organisation if it has one, else what it has."""
-    for name in _WHO:
-        if labels.get(name):
-            return one_line(labels[name])
-    return one_line(" ".join(plain(value) for value in _about(labels).values()))
-
-
-def _flat(labels: Mapping[str, Any]) -> dict[str, str]:
-    return {name: one_line(value) for name, value in labels.items()}
-
-
-def _about(labels: dict[str, Any]) -> dict[str, Any]:
-    """Return the labels that say more than what every message says anyway."""
-    return {k: v for k, v in labels.items() if k not in ("alertname", "severity") and v != ""}
-
-
-def _few(names: Sequence[str], number: int | None = None) -> str:
-    """Return `a`, `a, b` or `a, b and 3 more`; `names` are of `number` alerts, others unnamed."""
-    distinct = list(dict.fromkeys(names))
-    listed = distinct[:_NAMED_AT_MOST]
-    if number is None:
-        rest = len(distinct) - len(listed)
-    else:
-        rest = number - sum(name in listed for name in names)
-    return f"{', '.join(listed)} and {rest} more" if listed and rest > 0 else ", ".join(listed)
+from sidecar.render.sandbox import Escape, TemplateEnvironment
+from sidecar.render.view import Origin, notification_view
+from sidecar.render.words import one_line, shorten, utc
 
 
 def plain_title(view: dict[str, Any]) -> str:
@@ -211,22 +45,8 @@ def _lines(notice: dict[str, Any]) -> Iterator[str]:
 
 
 def _when(notice: dict[str, Any]) -> str:
-    text = f"{notice['status']}, since {utc(notice['since'])}"
-    if notice["ended_at"] is not None:
-        text += f", ended {utc(notice['ended_at'])} after {duration(notice['lasted'])}"
-    if notice["escalated_to"]:
-        text += f", now {notice['escalated_to']}"
-    return text
-
-
-def _rest(notification: Notification) -> Iterator[str]:
-    """Yield what there is beside the alerts that are listed."""
-    if more := notification.more:
-        when = ", told in the next message" if notification.counts else " not listed here"
-        yield f"and {more} more{when}"
-    if still := notification.still_firing:
-        verbs = ("was", "is") if still == 1 else ("were", "are")
-        yield f"{still} more of this group {verbs[0]} told before and {verbs[1]} still firing."
+    ended = "" if notice["ended_at"] is None else f", until {utc(notice['ended_at'])}"
+    return f"{notice['state']}, since {utc(notice['since'])}{ended}"
 
 
 def brief(view: dict[str, Any]) -> str:
@@ -248,8 +68,11 @@ class Renderer:
         title = rendering.fill(config.title, "slack.title.j2") or plain_title(rendering.view)
     """
 
-    def __init__(self, templates: Mapping[str, str], redactor: Redactor) -> None:
+    def __init__(
+        self, templates: Mapping[str, str], redactor: Redactor, origin: Origin | None = None
+    ) -> None:
         self.redactor = redactor
+        self.origin = origin or Origin()
         self._templates = templates
         self._environments: dict[Escape | None, TemplateEnvironment] = {}
 
@@ -287,18 +110,38 @@ class Rendering:
         self._renderer = renderer
         self.notification = notification
         self.faults: list[str] = []
-        self.view = notification_view(notification, renderer.redactor, self._annotation)
+        self.view = notification_view(
+            notification, renderer.redactor, self._annotation, renderer.origin
+        )
 
     @property
     def fault(self) -> str | None:
         """All faults in one line, None without any."""
         return "; ".join(self.faults) or None
 
-    def fill(self, source: str | None, name: str, escape: Escape | None = None) -> str | None:
-        """Return the text of a receiver's own template, or of the shared one of that name."""
-        return self._fill(source, name, self.view, escape)
+    def fill(
+        self,
+        source: str | None,
+        name: str,
+        escape: Escape | None = None,
+        *,
+        zone: str = "",
+    ) -> str | None:
+        """Return the text of a receiver's own template, or of the shared one of that name.
 
-    def _annotation(self, name: str, source: str, values: dict[str, Any]) -> str:
+        `zone`: that of the instants that the template shows by `local`.
+        """
+        return self._fill(source, name, {**self.view, "zone": zone}, escape)
+
+    def _annotation(self, name: str, source: str, values: dict[str, Any]) -> str | None:
+        """Fill an annotation, or a link, which is left out where a value of it is missing."""
+        if name == "link":
+            try:
+                return self._renderer.text(source, name, values, _encode)
+            except UndefinedError:
+                return None
+        if name == "runbook_url":
+            return self._fill(source, f"annotation {name}", values, _encode)
         text = self._fill(source, f"annotation {name}", values)
         if text is None:
             return f"(this annotation failed: {self.faults[-1]})"
@@ -314,3 +157,10 @@ class Rendering:
             reason = self._renderer.redactor.secrets(words)
             self.faults.append(shorten(f"{name}: {reason}", _MAX_FAULT))
             return None
+
+
+def _encode(text: str) -> Markup:
+    """Return a value as it may stand anywhere in a URL (RFC 3986, 2.1); raises if it is empty."""
+    if not text:
+        raise UndefinedError("a value of the link is empty")
+    return Markup(quote(text, safe=""))  # noqa: S704 - percent-encoded

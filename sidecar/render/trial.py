@@ -11,8 +11,8 @@ from jinja2.exceptions import TemplateError, TemplateNotFound
 
 from sidecar.notify.model import Notice, NoticeStatus, Notification, Reason
 from sidecar.redact import Redactor
-from sidecar.render.renderer import notification_view
 from sidecar.render.sandbox import METHODS, TemplateEnvironment
+from sidecar.render.view import Origin, notification_view
 from sidecar.rules.alert import Evidence
 from sidecar.rules.rule import Rule, label_name
 
@@ -106,6 +106,7 @@ def _view(rules: list[Rule]) -> dict[str, Any]:
             episode=1,
             collected=collected,
             evidence=Evidence("app.log", 0, "line"),
+            seen_at=AT,
         )
         for status in NoticeStatus
     ]
@@ -113,7 +114,7 @@ def _view(rules: list[Rule]) -> dict[str, Any]:
         id="trial", receiver="team", integration="", index=0, destination="", at=AT,
         reason=Reason.FIRST, group="", group_labels=labels, notices=notices,
     )  # fmt: skip
-    view = notification_view(told, Redactor(), lambda _, text, __: text)
+    view = notification_view(told, Redactor(), lambda _, text, __: text, Origin())
     for notice in view["notices"]:
         notice |= {"event": _Fields(a="1"), "ended_by": _Fields(a="1"), "value": _Field("1")}
     return view

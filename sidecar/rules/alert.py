@@ -15,7 +15,7 @@ from sidecar.parse.event import Event
 from sidecar.redact import LabelsOf
 from sidecar.rules.compiled import CompiledRule, kept_text
 from sidecar.rules.condition import Instant
-from sidecar.rules.rule import Escalation, Key, label_name
+from sidecar.rules.rule import Escalation, Facts, Key, label_name
 
 # Values of one field that an alert collects, and identities that it tells apart.
 MAX_COLLECTED = 100
@@ -37,6 +37,17 @@ class Evidence(msgspec.Struct, frozen=True):
     line: str
 
 
+class Ended(StrEnum):
+    """What ended an alert, empty while it is open."""
+
+    OPEN = ""
+    EVENT = "event"
+    CLEARED = "cleared"  # its condition turned false by itself
+    UNSEEN = "unseen"  # for want of news
+    BY_HAND = "by hand"
+    CLOSED = "closed"  # its rule changed or went away
+
+
 class Alert(msgspec.Struct, frozen=True):
     """One rule and one label set at one moment.
 
@@ -49,7 +60,7 @@ class Alert(msgspec.Struct, frozen=True):
     by no fact.
     `collected`: what the rule's `collect` asks for, redacted, by label name. `evidence` is there
     where the line of a log made the condition true. `times`: how many events upheld it, the last
-    at `seen_at`.
+    at `seen_at`. `rule`: what its rule says of all its alerts. `ended`: by what, by hand by whom.
     """
 
     name: str
@@ -70,6 +81,9 @@ class Alert(msgspec.Struct, frozen=True):
     evidence: Evidence | None = None
     times: int = 0
     seen_at: float | None = None
+    rule: Facts = Facts()
+    ended: Ended = Ended.OPEN
+    ended_person: str = ""
 
     @property
     def severity(self) -> str:
@@ -393,6 +407,8 @@ class TransitionLog:
 
     def __init__(self, redact: Redact) -> None:
         self.redact = redact
+        self.facts: dict[str, Facts] = {}
+        self.person: str | None = None  # who is ending an alert by hand
         self.line_of: LineOf = no_line
         self.now = 0.0
         self.stale = False
@@ -422,16 +438,18 @@ class TransitionLog:
             # Change numbers never repeat and rise: the first one of a firing names its episode.
             alert.episode, alert.fired_at = alert.change, at
         late = 0.0 if due is None else self.now - due
+        snapshot = self.snapshot(
+            name, key, alert, at if kind in _ENDED else None, unseen=kind is TransitionKind.EXPIRED
+        )
+        if kind in _ENDED:
+            ended = self._ended(kind, alert)
+            snapshot = msgspec.structs.replace(
+                snapshot, ended=ended, ended_person=self.person or ""
+            )
         self.transitions.append(
             Transition(
                 kind=kind,
-                alert=alert.snapshot(
-                    name,
-                    key,
-                    self.redact,
-                    at if kind in _ENDED else None,
-                    unseen=kind is TransitionKind.EXPIRED,
-                ),
+                alert=snapshot,
                 at=at,
                 stale=self.stale,
                 late_by=late if late > _ON_TIME else 0.0,
@@ -439,8 +457,29 @@ class TransitionLog:
             )
         )
 
+    def snapshot(
+        self,
+        name: str,
+        key: Key,
+        alert: OpenAlert,
+        ended_at: float | None = None,
+        *,
+        unseen: bool = False,
+    ) -> Alert:
+        """Return an open alert as the others see it."""
+        found = alert.snapshot(name, key, self.redact, ended_at, unseen=unseen)
+        return msgspec.structs.replace(found, rule=self.facts.get(name, Facts()))
+
+    def _ended(self, kind: TransitionKind, alert: OpenAlert) -> Ended:
+        if kind is TransitionKind.RESOLVED:
+            if self.person is not None:
+                return Ended.BY_HAND
+            return Ended.EVENT if alert.ended_by is not None else Ended.CLEARED
+        return Ended.UNSEEN if kind is TransitionKind.EXPIRED else Ended.CLOSED
+
     def enlist(self, compiled: CompiledRule) -> None:
-        """Let the rule's severities exist in the gauge at 0."""
+        """Let the rule's severities exist in the gauge at 0, and its facts be known."""
+        self.facts[compiled.rule.name] = compiled.rule.facts
         steps = [step.labels.get("severity") for step in compiled.rule.escalate]
         for severity in (compiled.rule.severity, *filter(None, steps)):
             for state in ("pending", "firing"):

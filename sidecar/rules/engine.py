@@ -212,14 +212,19 @@ class Engine:
         due = min(self._keys.next_due(complete=complete), ends)
         return None if due == NEVER else due
 
-    def end(self, name: str, key: Key, *, at: float, now: float) -> bool:
-        """End a firing alert by hand at rule time `at`; return whether there was one."""
+    def end(self, name: str, key: Key, *, at: float, now: float, person: str = "") -> bool:
+        """End a firing alert by hand at rule time `at`; return whether there was one.
+
+        `person`: by whose hand, if that is known.
+        """
         compiled = self._by_name.get(name)
         state = self._keys.get(compiled, compiled.kept(key)) if compiled else None
         if state is None or state.alert is None:
             return False
         self._transition_log.start_step(now=now, stale=False)
+        self._transition_log.person = person
         state.end(at)
+        self._transition_log.person = None
         self._keys.after_event(state)
         return True
 
@@ -296,7 +301,7 @@ class Engine:
         state = self._keys.get(compiled, key) if compiled else None
         if state is None or state.alert is None:
             return None
-        alert = state.alert.snapshot(name, key, self._transition_log.redact)
+        alert = self._transition_log.snapshot(name, key, state.alert)
         return msgspec.structs.replace(alert, value=state.value_at(max(t, state.clock)))
 
     def alerts(self) -> Iterator[Alert]:
@@ -304,6 +309,5 @@ class Engine:
         self._keys.wake_firing()
         for state in self._keys:
             if state.alert is not None:
-                yield state.alert.snapshot(
-                    state.compiled.rule.name, state.key, self._transition_log.redact
-                )
+                name = state.compiled.rule.name
+                yield self._transition_log.snapshot(name, state.key, state.alert)

@@ -5,6 +5,9 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
+import msgspec
+
+from sidecar.durations import write_duration
 from sidecar.matchers import Matcher
 from sidecar.rules.aggregates import FUNCTIONS, Shows
 from sidecar.rules.condition import And, Condition, Instant, parse_condition, parse_instant
@@ -16,6 +19,7 @@ from sidecar.syntax.values import (  # fmt: skip
     LABEL,
     Duration,
     Field,
+    Flag,
     MaybeDuration,
     MaybeField,
     MaybePositive,
@@ -149,6 +153,31 @@ ResolveMatch = Annotated[
 ]
 
 
+@table
+class Link(Table):
+    """A link in messages; in `url` each value of the template is encoded for its place there."""
+
+    text: Text = key("What the link is called.")
+    url: Text = key(
+        "A Jinja2 template like an annotation's; it begins with http://, https:// or, relative to "
+        "`external_url`, with /.",
+        schema={"pattern": "^(https?://|/)"},
+    )
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What a rule says of all its alerts, for messages: when it fires and what ends it, in words.
+
+    `links` are pairs of a text and a template of a URL. `news`: an alert is an event to hear of,
+    and nothing that goes on.
+    """
+
+    condition: str = ""
+    ends: str = ""
+    news: bool = False
+    links: tuple[tuple[str, str], ...] = ()
+
+
 class End(StrEnum):
     """What is said of an alert that ends without an event of `resolve`."""
 
@@ -254,6 +283,12 @@ class Rule(Table):
     )
     annotations: Mapping[str, Text] = key(_ANNOTATIONS, schema={"propertyNames": LABEL}, default={})
     escalate: tuple[Escalation, ...] = key("Steps that raise the alert while it fires.", default=())
+    links: tuple[Link, ...] = key("Where to look: links in messages.", default=())
+    news: Flag = key(
+        "The alert is an event to hear of, and nothing that goes on: messages call it news and "
+        "not firing, and do not say that it is no longer seen.",
+        default=False,
+    )
     place: str = ""
 
     @property
@@ -270,6 +305,25 @@ class Rule(Table):
         """Whether the rule is about the sidecar itself: it names our own provider."""
         own = (m for m in self.match if m.name == "webhook_provider")
         return any(OWN_PROVIDER in matcher.named_values() for matcher in own)
+
+    @property
+    def facts(self) -> Facts:
+        """What messages say of the rule."""
+        within = "" if self.within is None else f" within {write_duration(self.within)}"
+        return Facts(
+            condition=f"{' '.join(self.condition.text.split())}{within}",
+            ends=self._ends(),
+            news=self.news,
+            links=tuple((link.text, link.url) for link in self.links),
+        )
+
+    def _ends(self) -> str:
+        if self.resolve:
+            return f"an event with {', '.join(map(str, self.resolve))}"
+        if self.hold is not None:
+            held = write_duration(self.hold)
+            return f"another state, or {held} without news of it"
+        return "" if self.news else "its condition being false"
 
     @property
     def signature(self) -> str:

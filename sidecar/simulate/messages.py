@@ -64,7 +64,7 @@ class MessageRenderer:
     def __init__(self, config: Config) -> None:
         self._receivers = config.receivers
         self._kinds = {kind.name: kind for kind in config.kinds}
-        self._renderer = Renderer(config.templates, Redactor(config.redact))
+        self._renderer = Renderer(config.templates, Redactor(config.redact), config.origin)
 
     def messages(self, moment: Moment) -> Iterator[Message]:
         """Yield a message for each receiver and group that was told something at `moment`."""

@@ -214,6 +214,9 @@ Count = Annotated[int, whole()]
 Count1 = Annotated[int, whole(1)]
 Cut = Annotated[int, whole(20)]  # a value cut shorter than its own marker helps nobody
 Url = Annotated[str, Value(parse_url, "an http(s) URL", string(r"^https?://[^\s]+$" + _VAR))]
+MaybeUrl = Annotated[
+    str | None, Value(parse_url, "an http(s) URL", string(r"^https?://[^\s]+$" + _VAR))
+]
 _LISTEN = Value(_listen, "host:port", string(r":\d{1,5}$" + _VAR))
 Listen = Annotated[tuple[str, int], _LISTEN]
 MaybeListen = Annotated[tuple[str, int] | None, _LISTEN]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 import structlog
@@ -29,8 +29,13 @@ class Api(Protocol):
         """Return the alerts that are pending or firing."""
         ...
 
-    async def resolve(self, alertname: str, key: Mapping[str, str]) -> dict[str, Any]:
-        """End an alert by hand; return what was ended, once that is on disk."""
+    async def resolve(
+        self, alertname: str, key: Mapping[str, str], person: str = ""
+    ) -> dict[str, Any]:
+        """End an alert by hand; return what was ended, once that is on disk.
+
+        `person` says by whose hand, in messages.
+        """
         ...
 
     async def status(self) -> dict[str, Any]:
@@ -41,6 +46,7 @@ class Api(Protocol):
 class _ResolveRequest(msgspec.Struct, forbid_unknown_fields=True):
     alertname: str
     key: dict[str, str] = {}
+    by: Annotated[str, msgspec.Meta(max_length=100)] = ""
 
 
 def routes(api: Api) -> list[Route]:
@@ -61,7 +67,7 @@ def routes(api: Api) -> list[Route]:
 
     async def resolve(request: Request) -> Response:
         wanted = await _body(request, _ResolveRequest)
-        return _json({"resolved": await api.resolve(wanted.alertname, wanted.key)})
+        return _json({"resolved": await api.resolve(wanted.alertname, wanted.key, wanted.by)})
 
     async def status(_request: Request) -> Response:
         return _json(await api.status())

@@ -156,7 +156,9 @@ def test_against_lists_what_a_lower_threshold_adds(small: Path) -> None:
     lower = changed(small, ">= 3", ">= 2")
     result = run("-c", lower, "--against", small / "sidecar.yaml", small / "app.log")
     assert result.exit_code == 0
-    (added,) = [text for text in result.stdout.splitlines() if text.startswith(("+", "-", "~"))]
+    lines = [text for text in result.stdout.splitlines() if text.startswith(("+", "-", "~"))]
+    added, *changed_ = sorted(lines)
+    assert all(text.startswith("~") for text in changed_)  # messages say at what a rule fires
     assert added.startswith("+ 2026-11-02 08:00:02  critical")
     assert added.endswith("Fires org=two")
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from sidecar.parse.event import Event, instant
+from sidecar.rules.alert import Ended
 from sidecar.rules.condition import parse_instant
-from sidecar.rules.rule import End, Escalation
+from sidecar.rules.rule import End, Escalation, Facts
 from support.rules import DAY, HOUR, Bench, event, iso, kinds, rule, step, told
 
 # A history: numbers tick to that time, events are observed.
@@ -640,6 +641,44 @@ def test_an_event_that_clears_a_state_hides_nothing_of_what_it_ends() -> None:
     assert (ended.state.value, ended.value) == ("resolved", "good")
     assert (ended.event["invoice"], ended.ended_by["paid"]) == ("i", 1)
     assert "paid" not in ended.event
+
+
+@pytest.mark.parametrize(
+    ("end", "ended"),
+    [
+        (state(5, "paid"), Ended.EVENT),
+        (2 * HOUR, Ended.UNSEEN),
+        ("alice", Ended.BY_HAND),
+        (None, Ended.CLOSED),
+    ],
+)
+def test_an_end_says_what_ended_it(end: Any, ended: Ended) -> None:
+    bench = Bench(rule("count() >= 1", resolve=['status="paid"']))
+    bench.see(n(0, 1))
+    if isinstance(end, str):
+        bench.engine.end("Rule", ("a",), at=9, now=9, person=end)
+        bench.commit()
+    elif end is None:
+        bench.load(rule("count() >= 2", resolve=['status="paid"']), now=9)
+    else:
+        run(bench, end)
+    last = bench.all[-1].alert
+    assert (last.ended, last.ended_person) == (ended, "alice" if ended is Ended.BY_HAND else "")
+
+
+def test_a_condition_that_turns_false_by_itself_has_cleared() -> None:
+    bench = Bench(rule("count() > 1", ends=End.RESOLVED))
+    bench.see(n(0, 1), n(1, 1))
+    bench.tick(2 * HOUR)
+    assert bench.all[-1].alert.ended is Ended.CLEARED
+
+
+def test_an_alert_has_what_its_rule_says_of_it() -> None:
+    bench = Bench(rule("count()  >= 1", resolve=['status="paid"', 'n="1"'], news=True))
+    (fired,) = bench.see(n(0, 1))
+    assert fired.alert.rule == Facts(
+        condition="count() >= 1 within 1h", ends='an event with status="paid", n="1"', news=True
+    )
 
 
 def test_an_alert_grows_with_its_tenth_hundredth_and_thousandth_event() -> None:

@@ -32,9 +32,13 @@ HOUR = 3600.0
 _R = TypeVar("_R", bound=Row)
 
 
-def mail_config(*to: str, send_resolved: bool = True) -> EmailConfig:
+def mail_config(*to: str, send_resolved: bool = True, timezone: str = "UTC") -> EmailConfig:
     return EmailConfig(
-        to=to, from_="alerts@example.com", smarthost=("mail", 25), send_resolved=send_resolved
+        to=to,
+        from_="alerts@example.com",
+        smarthost=("mail", 25),
+        send_resolved=send_resolved,
+        timezone=timezone,
     )
 
 

@@ -15,6 +15,8 @@ _MORE: dict[str, Any] = {
     "event": _EVENT,
     "collected": {"event_id": ["evt_1", "evt_2"]},
     "evidence": Evidence("/var/log/webhook/app.log", 4711, "payment failed"),
+    "times": 14,
+    "seen_at": T0 + HOUR,
 }
 TOLD = notification(
     notice(**_MORE),

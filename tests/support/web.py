@@ -30,7 +30,10 @@ class StubApi:
     async def alerts(self) -> list[dict[str, Any]]:
         return [{"alertname": "A"}]
 
-    async def resolve(self, alertname: str, key: Mapping[str, str]) -> dict[str, Any]:
+    async def resolve(
+        self, alertname: str, key: Mapping[str, str], person: str = ""
+    ) -> dict[str, Any]:
+        del person
         self.asked.append((alertname, key))
         if self.refusal is not None:
             raise self.refusal

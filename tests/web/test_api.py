@@ -88,8 +88,10 @@ class BrokenApi(StubApi):
     async def status(self) -> dict[str, Any]:
         return {"logs": [1 / 0]}
 
-    async def resolve(self, alertname: str, key: Mapping[str, str]) -> dict[str, Any]:
-        raise RecursionError(alertname, key)
+    async def resolve(
+        self, alertname: str, key: Mapping[str, str], person: str = ""
+    ) -> dict[str, Any]:
+        raise RecursionError(alertname, key, person)
 
     async def reload(self) -> Sequence[str]:
         raise RuntimeError(SECRET)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, ClassVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sidecar.notify.model import Rate, ReceiverConfig
 from sidecar.render.check import Template, TemplateText
@@ -71,11 +72,19 @@ def _smarthost(text: str) -> tuple[str, int]:
     return address
 
 
+def _zone(text: str) -> str:
+    try:
+        return ZoneInfo(text).key
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        raise ValueError(f"{text!r} is no time zone; write for example Europe/Berlin") from None
+
+
 _A_MAILBOX = string_or_variable(anchored(_MAILBOX))
 _MAILBOXES: Schema = {
     "anyOf": [string_or_variable("@"), {"type": "array", "items": _A_MAILBOX, "minItems": 1}]
 }
 Mailbox = Annotated[str, Value(parse_mailbox, "a mail address", _A_MAILBOX)]
+Zone = Annotated[str, Value(_zone, "a time zone", string_or_variable(r"^\S+$"))]
 HostPort = Annotated[
     tuple[str, int], Value(_smarthost, "host:port", string_or_variable(r"^[^\s]+:\d{1,5}$"))
 ]
@@ -156,6 +165,9 @@ class EmailConfig(ReceiverConfig):
     html: Template = key(_TEMPLATE, default=None)
     headers: Mapping[str, TemplateText] = key(
         "Added to each mail; the values are Jinja2 source.", schema=_HEADER_NAMES, default={}
+    )
+    timezone: Zone = key(
+        "The zone of the instants in a mail, for example Europe/Berlin.", default="UTC"
     )
     rate: Rate = key(
         "What the mail server takes; the rest waits.", default=Rate(per_second=5.0, burst=20)

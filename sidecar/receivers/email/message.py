@@ -17,7 +17,8 @@ from sidecar.notify.model import Notification
 from sidecar.receivers.base import Rendered
 from sidecar.receivers.email.config import HEADER, EmailConfig, is_reserved, mailbox_parts
 from sidecar.render.renderer import Rendering, plain_body, plain_title
-from sidecar.render.sandbox import escape_html, one_line, shorten
+from sidecar.render.sandbox import escape_html
+from sidecar.render.words import one_line, shorten
 
 # Stands for a value that is empty, or would be more than one header; the mail goes out anyway.
 FALLBACK = "Alert (the text of this header could not be written)"
@@ -60,8 +61,9 @@ def render(config: EmailConfig, rendering: Rendering, *, plain: bool) -> Rendere
     """
     view = rendering.view
     subject = rendering.fill(config.subject, "mail.subject.j2")
-    text = None if plain else rendering.fill(config.text, "mail.text.j2")
-    html = None if plain else rendering.fill(config.html, "mail.html.j2", escape_html)
+    zone = config.timezone
+    text = None if plain else rendering.fill(config.text, "mail.text.j2", zone=zone)
+    html = None if plain else rendering.fill(config.html, "mail.html.j2", escape_html, zone=zone)
     headers = {name: rendering.fill(own, f"header {name}") for name, own in config.headers.items()}
     line = shorten(one_line(subject or "") or plain_title(view), _MAX_SUBJECT)
     if subject is None or text is None or html is None or None in headers.values():

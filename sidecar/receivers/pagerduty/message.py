@@ -11,7 +11,7 @@ from sidecar.notify.model import SEVERITIES, severity_rank
 from sidecar.receivers.base import Rendered, rfc3339
 from sidecar.receivers.pagerduty.config import PagerdutyConfig
 from sidecar.render.renderer import Rendering
-from sidecar.render.sandbox import one_line, plain, shorten
+from sidecar.render.words import one_line, plain, shorten
 
 Events = list[dict[str, Any]]  # without the routing key
 SOURCE = "webhook-alert-sidecar"
@@ -44,6 +44,7 @@ def _event(action: str, notice: dict[str, Any], mark: str, view: dict[str, Any])
     runbook = notice["runbook"]
     severity = notice["escalated_to"] or notice["severity"]
     links = [{"href": runbook, "text": "Runbook"}] if _is_link(runbook) else []
+    links += [{"href": link["url"], "text": link["text"]} for link in notice["links"]]
     return {
         "event_action": action,
         "dedup_key": mark,

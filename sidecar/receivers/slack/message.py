@@ -4,8 +4,9 @@ Limits: docs.slack.dev, reference of blocks and of chat.postMessage. That all bl
 stay under about 13,200 characters is not documented; slackapi/bolt-js#2509 found it.
 """
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -13,14 +14,18 @@ from markupsafe import Markup
 from sidecar.receivers.base import Rendered
 from sidecar.receivers.slack.config import SlackConfig
 from sidecar.render.renderer import Rendering, brief, plain_body, plain_title
-from sidecar.render.sandbox import one_line, utc
+from sidecar.render.words import BUTTONS, one_line, slack_date
 
 Payload = dict[str, Any]  # what to post, without the channel
+Block = dict[str, Any]
 
 MAX_TEXT = 4000
 MAX_SECTION = 3000
 MAX_HEADER = 150
 MAX_BLOCKS = 50
+MAX_BUTTONS = 25
+MAX_BUTTON = 75
+MAX_URL = 3000
 _MOST_BODY = MAX_BLOCKS - 4  # header, counts, what there is beside, and footer
 MAX_TOTAL = 12_000  # of the 13,200, with room for header, footer and fallback
 
@@ -36,7 +41,7 @@ _UNCLOSED = re.compile(r"(?:<[^<>]*|&[a-z]{0,4})\Z")
 
 _COLOURS = {
     "critical": "#c8102e", "error": "#e8590c", "warning": "#f2a900", "info": "#2e77d0",
-    "resolved": "#2e9e5b", "unseen": "#8a94a3",
+    "resolved": "#2e9e5b", "unseen": "#8a94a3", "closed": "#8a94a3",
 }  # fmt: skip
 
 
@@ -51,7 +56,7 @@ def render(config: SlackConfig, rendering: Rendering, *, plain: bool) -> Rendere
     """
     view = rendering.view
     speaker = {} if plain else _speaker(config, rendering)
-    title = None if plain else rendering.fill(config.title, "slack.title.j2")
+    title = None if plain else rendering.fill(config.title, "slack.title.j2", escape_title)
     text = None if plain else rendering.fill(config.text, "slack.text.j2", escape_slack)
     if title is None or text is None:
         # The fault first: what is long is cut at its end.
@@ -59,14 +64,13 @@ def render(config: SlackConfig, rendering: Rendering, *, plain: bool) -> Rendere
         made = plain_payload(plain_title(view) + notes, plain_body(view), brief(view))
         return Rendered(made | speaker, made["text"])
     for entity, quote in _QUOTES.items():
-        text = text.replace(entity, quote)
+        title, text = title.replace(entity, quote), text.replace(entity, quote)
     header = one_line(title)
-    footer = f"{view['reason']} · {view['receiver']} · {utc(view['at'])}"
     made = payload(
         header,
         _short(header, view),
         text,
-        footer,
+        _footer(view),
         colour=_COLOURS[view["colour"]],
         counts=view["tally"],
         rest=view["rest"],
@@ -82,20 +86,62 @@ def _speaker(config: SlackConfig, rendering: Rendering) -> Payload:
     return {name: one_line(text) for name, text in filled.items() if text}
 
 
+def _footer(view: dict[str, Any]) -> str:
+    """Return why the message came, from where, and when, as mrkdwn."""
+    because = f"{view['receiver']}, for {view['route']}" if view["route"] else view["receiver"]
+    origin = ", ".join(f"{name}={value}" for name, value in view["external_labels"].items())
+    parts = [_fit(part, _MAX_REST) for part in (view["reason"], because, origin) if part]
+    return " · ".join([*parts, slack_date(view["at"])])
+
+
+_DATE = re.compile(r"<!date\^[^|<>]*\|([^<>]*)>")
+
+
 def shown(payload: Payload) -> str:
-    """Return what a reader sees of a payload: header, body and footer, line by line."""
+    """Return what a reader sees of a payload, line by line; instants in UTC."""
     attached = [block for one in payload.get("attachments", ()) for block in one["blocks"]]
     lines: list[str] = []
     for block in (*payload.get("blocks", ()), *attached):
         if "text" in block:
             lines.append(block["text"]["text"])
-        lines += [element["text"] for element in block.get("elements", ())]
-    return "\n".join(lines) if lines else str(payload.get("text", ""))
+        lines += [_element(one) for one in block.get("elements", ())]
+    return _DATE.sub(r"\1", "\n".join(lines) if lines else str(payload.get("text", "")))
+
+
+def _element(element: dict[str, Any]) -> str:
+    if element["type"] == "button":
+        return f"[{element['text']['text']}] {element['url']}"
+    return str(element["text"])
+
+
+# Slack has no escape for its signs of markup, so a value has others that look like them; a `_`
+# between letters or digits is none. https://docs.slack.dev/messaging/formatting-message-text
+_SIGNS = str.maketrans({"*": "\u2217", "~": "\u223c", "`": "\u02cb"})
+_EDGE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_EMOJI = re.compile(r":(?=(?:[a-z0-9_+'-]*[a-z+-][a-z0-9_+'-]*|100|1234):)", re.IGNORECASE)
+_RULE = re.compile(r"^-+$", re.MULTILINE)
+# Our own marks begin with a control character.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def escape_slack(text: str) -> Markup:
-    """Escape the three characters that Slack's mrkdwn takes as its own (formatting reference)."""
-    return Markup(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))  # noqa: S704 - this is the escaping
+    """Return a value as mrkdwn in which nothing of it is a mention, a link, markup or a divider."""
+    return Markup(_entities(_RULE.sub(_dashes, escape_title(text))))  # noqa: S704 - this is the escaping
+
+
+def escape_title(text: str) -> Markup:
+    """Return a value for a header, which is plain text; codes of emoji are no emoji in it."""
+    text = _CONTROL.sub(" ", text)
+    return Markup(_EMOJI.sub("\ua789", _EDGE.sub("\uff3f", text.translate(_SIGNS))))  # noqa: S704 - same
+
+
+def _dashes(found: re.Match[str]) -> str:
+    return "\u2010" * len(found[0])
+
+
+def _entities(text: str) -> str:
+    """Escape the three characters that Slack takes as its own in any text."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def payload(
@@ -111,18 +157,20 @@ def payload(
 ) -> Payload:
     """Return what `chat.postMessage` and incoming webhooks take.
 
-    `body` is mrkdwn whose values are escaped, all else plain text: `title`, `short` (what a phone
-    shows), `counts` and `rest` (how many alerts there are, and how many beside those of the body)
-    and `footer`, which have their room before the body is filled. `brief` has a line for each
-    alert: where there is no room for all of `body`, each is still named.
+    `body` and `footer` are mrkdwn with escaped values, `title` and `short` (what a phone shows)
+    hold no markup; `counts` and `rest` (how many alerts there are, and how many beside those of the
+    body) are plain text. All of these have their room before the body is filled. `brief` has a line
+    for each alert: where there is no room for all of `body`, each is still named.
     """
-    blocks = [_context(text) for text in (counts,) if text]
+    blocks = [_context(_fit(text, _MAX_REST)) for text in (counts,) if text]
     blocks += _body_blocks(body, brief)
     blocks += [_section(_fit(text, _MAX_REST)) for text in (rest,) if text]
     return {
-        "text": _fit(short, _MAX_SHORT),
-        "blocks": [{"type": "header", "text": _plain_text(_fit(title, MAX_HEADER))}],
+        "text": _cut_to(_entities(short), _MAX_SHORT),
+        "blocks": [{"type": "header", "text": _plain_text(_cut_to(_entities(title), MAX_HEADER))}],
         "attachments": [{"color": colour, "blocks": [*blocks, _context(footer)]}],
+        "unfurl_links": False,
+        "unfurl_media": False,
     }
 
 
@@ -134,31 +182,75 @@ def plain_payload(head: str, body: str, brief: str) -> Payload:
     return {"text": text}
 
 
-def _body_blocks(body: str, brief: str) -> list[dict[str, Any]]:
-    """Return the body as sections, a divider for each `---` line, and if need be the brief."""
+def _body_blocks(body: str, brief: str) -> list[Block]:
+    """Return the body as sections, dividers and buttons, and if need be the brief."""
+    parts = list(_parts(body))
     room = MAX_TOTAL - _ROOM
-    blocks, whole = _filled(body, room, _MOST_BODY)
+    blocks, whole = _filled(parts, room, _MOST_BODY)
     if whole:
         return blocks or [_section("(no text)")]
     last = list(map(_section, _pieces(_CUT + _lines(brief), MAX_SECTION)))
-    blocks, _ = _filled(body, room - len(_CUT + _lines(brief)), _MOST_BODY - len(last) - 1)
+    blocks, _ = _filled(parts, room - len(_CUT + _lines(brief)), _MOST_BODY - len(last) - 1)
     return [*blocks, {"type": "divider"}, *last]
 
 
-def _filled(body: str, room: int, most: int) -> tuple[list[dict[str, Any]], bool]:
-    """Return what of the body fits `room` characters in `most` blocks, and whether that is all."""
-    blocks: list[dict[str, Any]] = []
-    for part in re.split(rf"(?m)^{DIVIDER}$", body):
-        before = [{"type": "divider"}] if blocks else []
-        for text in _pieces(part.strip(), MAX_SECTION):
-            if len(blocks) + len(before) >= most:
-                return blocks, False
-            if len(text) > room:
-                rest = cut(text, room) if room > _MAX_LINE else ""
-                return [*blocks, *before, _section(rest + "…")] if rest else blocks, False
-            blocks += [*before, _section(text)]
-            before, room = [], room - len(text)
+def _parts(body: str) -> Iterator[Block]:
+    """Yield the blocks of a body: what a template wrote between its marks, and the marks' own."""
+    text: list[str] = []
+    for line in [*body.split("\n"), DIVIDER]:
+        if line != DIVIDER and not line.startswith(BUTTONS):
+            text.append(line)
+            continue
+        yield from map(_section, _pieces("\n".join(text).strip(), MAX_SECTION))
+        text = []
+        if line == DIVIDER:
+            yield {"type": "divider"}
+        elif elements := _buttons(line.removeprefix(BUTTONS)):
+            yield {"type": "actions", "elements": elements}
+
+
+def _buttons(line: str) -> list[Block]:
+    return [
+        {
+            "type": "button",
+            "action_id": f"link-{number}",
+            "text": _plain_text(_cut_to(_entities(text), MAX_BUTTON)),
+            "url": url,
+        }
+        for number, (text, url) in enumerate(json.loads(line)[:MAX_BUTTONS])
+        if len(url) <= MAX_URL
+    ]
+
+
+def _filled(parts: Sequence[Block], room: int, most: int) -> tuple[list[Block], bool]:
+    """Return what fits `room` characters in `most` blocks, and whether that is all.
+
+    No divider stands first, last or beside another one.
+    """
+    blocks: list[Block] = []
+    dividers: list[Block] = []
+    for part in parts:
+        if part["type"] == "divider":
+            dividers = [part] if blocks else []
+            continue
+        size = _size(part)
+        if len(blocks) + len(dividers) >= most:
+            return blocks, False
+        if size > room:
+            text = part.get("text", {}).get("text", "")
+            rest = cut(text, room) if text and room > _MAX_LINE else ""
+            return [*blocks, *dividers, _section(rest + "…")] if rest else blocks, False
+        blocks += [*dividers, part]
+        dividers, room = [], room - size
     return blocks, True
+
+
+def _size(block: Block) -> int:
+    """Return how many characters count of a block."""
+    elements = block.get("elements", ())
+    return len(block.get("text", {}).get("text", "")) + sum(
+        len(one["text"]["text"]) + len(one["url"]) for one in elements
+    )
 
 
 def _lines(brief: str) -> str:
@@ -188,24 +280,32 @@ def cut(text: str, size: int) -> str:
 
 def _fit(text: str, size: int) -> str:
     """Escape plain `text`, shortened so that it has at most `size` characters afterwards."""
-    escaped = str(escape_slack(text))
+    return _cut_to(str(escape_slack(text)), size)
+
+
+def _cut_to(escaped: str, size: int) -> str:
     return escaped if len(escaped) <= size else cut(escaped, size - 1).rstrip() + "…"
 
 
-def _plain_text(text: str) -> dict[str, Any]:
+def _plain_text(text: str) -> Block:
     return {"type": "plain_text", "text": text or "Alert", "emoji": True}
 
 
-def _section(text: str) -> dict[str, Any]:
-    return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+def _mrkdwn(text: str) -> Block:
+    # Verbatim: else Slack itself would make links and mentions of `#name`, `@here` and URLs.
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
-def _context(text: str) -> dict[str, Any]:
-    return {"type": "context", "elements": [{"type": "mrkdwn", "text": _fit(text, _MAX_REST)}]}
+def _section(text: str) -> Block:
+    return {"type": "section", "text": _mrkdwn(text)}
+
+
+def _context(text: str) -> Block:
+    return {"type": "context", "elements": [_mrkdwn(text)]}
 
 
 def _short(title: str, view: dict[str, Any]) -> str:
     """Return the title and, where it is about one alert alone, what that says of itself."""
     alone = sum(view["counts"].values()) == 1 and len(view["notices"]) == 1
-    summary = one_line(view["notices"][0]["summary"]) if alone else ""
+    summary = escape_title(one_line(view["notices"][0]["summary"])) if alone else ""
     return f"{title}: {summary}" if summary else title

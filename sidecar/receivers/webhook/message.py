@@ -30,7 +30,7 @@ def render(config: WebhookConfig, rendering: Rendering, *, plain: bool) -> Rende
         "groupLabels": view["group_labels"],
         "commonLabels": _common(alert["labels"] for alert in alerts),
         "commonAnnotations": _common(alert["annotations"] for alert in alerts),
-        "externalURL": "",
+        "externalURL": view["external_url"],
         "alerts": alerts,
     }
     return Rendered(payload, json.dumps(payload, indent=2, ensure_ascii=False))
