@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # Two a core: tests that start processes wait about half of their time.
 WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
-.PHONY: demo test unit coverage check world bench lock clean
+.PHONY: demo test unit coverage check world planted bench lock clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml .ci/requirements-dev.txt
@@ -41,6 +41,9 @@ check: $(READY)
 
 world: $(READY)  ## SEED=7: one seed, with the shortest script that fails; SEEDS=100000: so many
 	PYTHONPATH=tests SEED=$(SEED) SEEDS=$(SEEDS) $(BIN)/python -m world.world
+
+planted: $(READY)  ## faults of old, planted again: the world finds each within 1,000 seeds
+	$(BIN)/python tests/world/planted.py
 
 bench: $(READY)
 	PYTHONPATH=tests $(BIN)/python -m bench.run

@@ -25,6 +25,7 @@ from sidecar.batch import ReadBatch
 from sidecar.config.settings import Config
 from sidecar.measure.meter import Meter
 from sidecar.notify.decide import GroupDecision
+from sidecar.notify.message import UNTOLD
 from sidecar.notify.notifier import Notifier
 from sidecar.parse.columns import Columns
 from sidecar.parse.event import Chunk, Event, Foreign, Parsed, Reject, Tally, Triple, runs_of
@@ -159,6 +160,7 @@ class Core:
             stored.load(ToldRow),
             stored.load(CooldownRow),
             now,
+            untold=meta.get(UNTOLD, "{}"),
         )
         self.positions = Positions(stored.load(FileRow))
 

@@ -161,7 +161,8 @@ def back(member: Member) -> Member:
     """Return it where the routes tell of it again."""
     if member.stage is not Stage.MOVED:
         return member
-    return replace(member, stage=Stage.FIRING, unsent=not member.open, waiting=not member.open)
+    unsent = not member.open or member.fired > 0
+    return replace(member, stage=Stage.FIRING, unsent=unsent, waiting=unsent)
 
 
 def knowing(member: Member, elsewhere: Member) -> Member:

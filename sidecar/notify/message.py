@@ -18,25 +18,29 @@ from sidecar.notify.model import (
     severity_rank,
 )
 from sidecar.redact import Redactor
-from sidecar.rows import OutboxRow
+from sidecar.rows import Delta, MetaRow, OutboxRow
 from sidecar.rules.alert import Alert
 from sidecar.rules.rule import Key
 
 # Past this many alerts nobody reads on, and Slack's limits are near; the rest is told next.
 MAX_NOTICES = 50
 _ID_BYTES = 16
+# The MetaRow that keeps how many alerts were never told of.
+UNTOLD = "untold"
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
     """What a destination hears of a choice: `listed` has room in this message, `rest` has not.
 
-    `unheard` are ends that it does not want to hear of.
+    `unheard` are ends that it does not want to hear of. `untold`: so many ended before, which it
+    never heard of.
     """
 
     listed: tuple[Member, ...]
     rest: tuple[Member, ...]
     unheard: tuple[Member, ...]
+    untold: int = 0
 
     @property
     def left(self) -> tuple[Member, ...]:
@@ -46,16 +50,52 @@ class Draft:
         return tuple(member for member in self.rest if member.unsent)
 
 
-def draft(tell: Iterable[Member], to: Destination) -> Draft:
+def draft(tell: Iterable[Member], to: Destination, untold: int = 0) -> Draft:
     """Divide what is to be told. What fires stands first, so that it finds room before all else."""
     in_order = _in_order(tell)
     heard = [member for member in in_order if to.takes(member)]
     unheard = [member for member in in_order if not to.takes(member)]
-    return Draft(tuple(heard[:MAX_NOTICES]), tuple(heard[MAX_NOTICES:]), tuple(unheard))
+    listed, rest = heard[:MAX_NOTICES], heard[MAX_NOTICES:]
+    return Draft(tuple(listed), tuple(rest), tuple(unheard), untold)
 
 
 # Returns an open alert as it is now, None where none is open.
 Current = Callable[[Ident], Alert | None]
+
+
+class Untold:
+    """How many alerts each audience was never told of, because nothing could be delivered in time.
+
+    The next message to it says so.
+    """
+
+    def __init__(self, stored: str = "{}") -> None:
+        self._counts = msgspec.json.decode(stored, type=dict[str, int])
+        self._changed = False
+
+    def add(self, receiver: str, to: tuple[str, str], alerts: int) -> None:
+        """Add alerts that those behind `to` (kind and name) are not told of one by one."""
+        if alerts:
+            key = _audience(receiver, to)
+            self._counts[key] = self._counts.get(key, 0) + alerts
+            self._changed = True
+
+    def take(self, receiver: str, to: tuple[str, str]) -> int:
+        """Return how many there are to speak of, for the message that will; 0 from then on."""
+        alerts = self._counts.pop(_audience(receiver, to), 0)
+        self._changed |= bool(alerts)
+        return alerts
+
+    def drain(self) -> Delta:
+        """Return the row that changed since the last call, if it did."""
+        if not self._changed:
+            return Delta()
+        self._changed = False
+        return Delta(rows=[MetaRow(UNTOLD, msgspec.json.encode(self._counts).decode())])
+
+
+def _audience(receiver: str, to: tuple[str, str]) -> str:
+    return f"{receiver}@{to[0]}/{to[1]}"
 
 
 def notification_of(row: OutboxRow) -> Notification | None:
@@ -109,6 +149,7 @@ class Writer:
             counts=Counter(member.status for member in everyone),
             names=self._names(m for m in everyone if m.status is first),
             change=max(change, group.told.change if group.told else 0),
+            untold=told.untold,
             said=list(map(said_of, told.listed)),
             thread=_digest(*group.audience, group.id, group.created),
         )

@@ -322,8 +322,9 @@ class Notification(msgspec.Struct, frozen=True):
     `notices` are the alerts that it tells, what fires first. `more` alerts have found no room:
     they are told by the group's next message. `counts` has both, by status; `names` holds the
     alert names of those of the first status in `counts`. `still_firing` of the group were told
-    before and go on, the gravest at `still_severity`. `route`: the tests of labels that led there.
-    Written before there were counts, `more` alerts count as told by it.
+    before and go on, the gravest at `still_severity`. `untold` ended before, while nothing could be
+    delivered. `route`: the tests of labels that led there. Written before there were counts, `more`
+    alerts count as told by it.
     """
 
     id: str
@@ -341,6 +342,7 @@ class Notification(msgspec.Struct, frozen=True):
     still_firing: int = 0
     still_severity: str = ""
     route: str = ""
+    untold: int = 0
     change: int = 0
     said: list[Said] = []
     counts: dict[NoticeStatus, int] = {}

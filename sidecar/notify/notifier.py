@@ -41,7 +41,7 @@ from sidecar.notify.member import (
     said_of,
     sent,
 )
-from sidecar.notify.message import Current, Writer, draft, notification_of
+from sidecar.notify.message import Current, Untold, Writer, draft, notification_of
 from sidecar.notify.model import Notification, Reason, Receiver, Route, Said
 from sidecar.notify.restore import GroupRestorer
 from sidecar.redact import Redactor
@@ -267,6 +267,7 @@ class Notifier:
         self._groups = Groups()
         self._grouper = Grouper(route, receivers, self._groups)
         self._cooldowns = Cooldowns()
+        self._untold = Untold()
         self._writer = Writer(redactor, current)
         self._latest = 0.0  # the last `now`
         self._outbox: list[OutboxRow] = []
@@ -280,13 +281,15 @@ class Notifier:
         told: Sequence[ToldRow],
         cooldowns: Sequence[CooldownRow],
         now: float,
+        *,
+        untold: str = "{}",
     ) -> None:
         """Go on from stored rows at wall clock `now`, before anything is taken or flushed.
 
         Alerts whose routes have changed since move, and what is due is worked out from today's
         routes; the next `drain` has the rows for that.
         """
-        self._cooldowns = Cooldowns(cooldowns)
+        self._cooldowns, self._untold = Cooldowns(cooldowns), Untold(untold)
         GroupRestorer(self._route, self._receivers, self._groups).restore(groups, members, told)
         self._reckon(now)
 
@@ -342,6 +345,8 @@ class Notifier:
         """
         group = self._groups.by_id.get(row.group_id)
         told = notification_of(row)
+        if told is not None and row.outcome != SENT:
+            self._untold.add(row.receiver, (row.integration, row.destination), told.untold)
         if group is None or group.sending != row.id:
             # Of an earlier version, or what its group held has moved.
             for said in told.said if told and row.outcome == SENT else ():
@@ -370,7 +375,7 @@ class Notifier:
         if group is None or group.sending != row.id:
             return None
         choice = decide(group, now, partial(self._cooldowns.ends, group))
-        told = draft(choice.tell, group.to)
+        told = draft(choice.tell, group.to, before.untold)
         if not told.listed:
             return None
         if [said_of(member) for member in told.listed] == before.said:
@@ -402,6 +407,7 @@ class Notifier:
             elif over or member.stage is Stage.MOVED:
                 self._groups.put(group, member.ident, None)
                 if over:
+                    self._untold.add(row.receiver, (row.integration, row.destination), 1)
                     self._note(group, Reason.EXPIRED, [member], ())
 
     def standing(self, to: tuple[str, str], now: float) -> list[Notification]:
@@ -417,6 +423,7 @@ class Notifier:
         """Return all that changed since the last call, to be committed in one transaction."""
         delta = self._groups.drain()
         delta.extend(self._cooldowns.drain())
+        delta.extend(self._untold.drain())
         drained = NotifyDelta(delta, self._outbox, self._decisions)
         self._outbox, self._decisions = [], []
         self._claimed.clear()
@@ -441,6 +448,8 @@ class Notifier:
         if group.to is NOWHERE:
             self._pass_over(group, choice.tell, now)
         elif told.listed:
+            untold = self._untold.take(group.receiver, (group.to.integration, group.to.name))
+            told = draft(choice.tell, group.to, untold)
             row = self._writer.row(group, told, receiver, choice.reason, now)
             # One at a time goes to a destination: what waits behind it is not under way.
             under_way = (row.integration, row.destination) in self._claimed

@@ -353,3 +353,6 @@ def _rest(notification: Notification) -> Iterator[str]:
             f"{still} more of this group {verbs[0]} told before and {verbs[1]} still firing:"
             " see sidecar alerts"
         )
+    if untold := notification.untold:
+        alerts, was = ("1 alert", "was") if untold == 1 else (f"{untold} alerts", "were")
+        yield f"and {alerts} that ended while nothing could be delivered {was} not told"

@@ -6,10 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from sidecar.notify.message import UNTOLD
 from sidecar.notify.model import Notification, Receiver, Route
 from sidecar.notify.notifier import Notifier
 from sidecar.receivers.slack.config import SlackConfig
-from sidecar.rows import CooldownRow, GroupRow, MemberRow, OutboxRow, ToldRow
+from sidecar.rows import CooldownRow, GroupRow, MemberRow, MetaRow, OutboxRow, ToldRow
 from sidecar.rules.alert import Transition
 from support.notify import HOUR, MINUTE, T0, Table, World, mail_config, route, slack_receiver
 
@@ -43,9 +44,11 @@ class Post:
         self.receivers = receivers
         self.notifier = Notifier(root, receivers)
         load = self.table.load
+        meta = {row.name: row.value for row in load(MetaRow)}
         self.notifier.restore(
-            load(GroupRow), load(MemberRow), load(ToldRow), load(CooldownRow), now
-        )
+            load(GroupRow), load(MemberRow), load(ToldRow), load(CooldownRow), now,
+            untold=meta.get(UNTOLD, "{}"),
+        )  # fmt: skip
         return self.step(now)
 
     def _commit(self) -> list[OutboxRow]:
@@ -94,7 +97,7 @@ def test_what_ended_unheard_of_is_dropped_once_its_time_is_over() -> None:
     post.step(T0 + MINUTE, world.end(at=T0 + MINUTE))
     assert post.end(first, T0 + 7 * HOUR, "expired") == []
     assert post.step(T0 + 8 * HOUR) == []
-    assert post.table.rows == {}
+    assert {row for row, _ in post.table.rows} == {MetaRow}  # only counted
 
 
 def test_an_end_that_was_given_up_is_told_again_to_who_heard_of_the_firing() -> None:
@@ -264,3 +267,23 @@ def test_a_group_that_was_emptied_and_filled_again_still_waits_for_its_message()
     assert post.end(repeat, T0 + 6 * HOUR) == []
     (again,) = post.step(T0 + 6 * HOUR + 5 * MINUTE)
     assert (again.group_id, said(again)) == (repeat.group_id, [("a", "firing")])
+
+
+def test_what_ended_untold_is_counted_in_the_next_message_to_its_destination() -> None:
+    world, post = World(), Post(route("{}", "team"))
+    rows = [row for org in "ab" for row in post.step(T0, world.fire(org))]
+    for org, row in zip("ab", rows, strict=True):
+        post.step(T0 + 1, world.end(org))
+        assert post.end(row, T0 + HOUR, "expired") == []
+    post.restart(route("{}", "team"), T0 + HOUR, TEAM)
+    (dead,) = post.step(T0 + 2 * HOUR, world.fire("c"))
+    assert untold(dead) == 2
+    (again,) = post.end(dead, T0 + 3 * HOUR, "expired")
+    assert untold(again) == 2
+    assert post.end(again, T0 + 3 * HOUR) == []
+    (after,) = post.step(T0 + 3 * HOUR, world.fire("d"))
+    assert untold(after) == 0
+
+
+def untold(row: OutboxRow) -> int:
+    return msgspec.json.decode(row.payload, type=Notification).untold

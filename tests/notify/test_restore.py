@@ -64,6 +64,16 @@ def test_an_alert_that_comes_back_to_its_receiver_is_told_as_one_that_it_knows()
     ]
 
 
+def test_a_firing_held_back_when_its_alert_left_is_told_when_it_comes_back() -> None:
+    desk, world = Desk(route("{}", "team", cooldown=600.0)), World()
+    desk.step(T0, world.fire())
+    assert desk.step(T0 + 1, world.end(), world.fire()) == []
+    desk.restart(route("{}", "pager"))
+    assert told(desk.step(T0 + 2)) == [("pager", "a", "firing")]
+    desk.restart(route("{}", "team"))
+    assert told(desk.step(T0 + HOUR)) == [("team", "a", "firing")]
+
+
 def test_an_end_that_was_not_told_yet_is_told_to_whom_it_was_meant_for() -> None:
     desk, world = Desk(route("{}", "team")), World()
     desk.step(T0, world.fire())

@@ -334,6 +334,20 @@ def test_ends_are_not_green_while_others_of_the_group_still_fire() -> None:
     assert "border-top:5px solid #c8102e" in page
 
 
+@pytest.mark.parametrize(
+    ("untold", "words"),
+    [
+        (1, "and 1 alert that ended while nothing could be delivered was not told"),
+        (2, "and 2 alerts that ended while nothing could be delivered were not told"),
+    ],
+)
+def test_what_was_never_told_is_counted(untold: int, words: str) -> None:
+    told = notification(RESOLVED, untold=untold)
+    blocks = made_of(SLACK, told, CHANNEL).payload["attachments"][0]["blocks"]
+    assert words in [block.get("text", {}).get("text") for block in blocks if "text" in block]
+    assert words in made_of(EMAIL, told, MAIL).payload.text
+
+
 def test_what_a_phone_shows_does_not_mix_the_words_of_two_alerts() -> None:
     firing = notice(labels={"alertname": "B", "org_id": "org_b", "severity": "critical"})
     alone = made_of(SLACK, notification(firing), CHANNEL).payload["text"]

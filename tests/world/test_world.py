@@ -2,6 +2,7 @@
 
 import pytest
 
+from world.planted import PLANTED, ROOT
 from world.script import written
 from world.world import play
 
@@ -16,3 +17,8 @@ def test_whatever_happens_everybody_knows_what_is_so(first: int) -> None:
 
 def test_a_seed_tells_the_same_story_each_time() -> None:
     assert [play(written(seed)) for seed in range(5)] == [play(written(seed)) for seed in range(5)]
+
+
+def test_each_planted_fault_has_its_place_in_the_code_of_today() -> None:
+    texts = {plant: (ROOT / "sidecar" / plant.file).read_text() for plant in PLANTED}
+    assert not [plant.name for plant, text in texts.items() if text.count(plant.sound) != 1]

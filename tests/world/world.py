@@ -354,7 +354,10 @@ def shrunk(script: Script, kind: str) -> Script:
 
 
 def main() -> int:
-    """Play SEEDS seeds from SEED on; print what is wrong, and for one seed why."""
+    """Play SEEDS seeds from SEED on; print what is wrong, and for one seed why.
+
+    With FIRST=1 the first seed that fails is the last.
+    """
     first, count = int(os.environ.get("SEED", "0")), int(os.environ.get("SEEDS", "1"))
     started = time.perf_counter()
     failed: Counter[str] = Counter()
@@ -372,6 +375,8 @@ def main() -> int:
                     print(f"  {kind}: {found[0].sentence if found else '?'}")
                     for action in small.actions:
                         print(f"    {action}")
+            if os.environ.get("FIRST"):
+                return 1
     spent = time.perf_counter() - started
     print(f"{count} seeds, {1000 * spent / count:.0f} ms each: {dict(failed) or 'no fault'}")
     return 1 if failed else 0

@@ -1,0 +1,211 @@
+"""Faults that were once there, planted again: the world has to find each within 1,000 seeds.
+
+make planted                     plants all of them, one after the other
+make planted ONLY=told_at_once   plants one
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+WITHIN = 1000
+
+
+class Plant(NamedTuple):
+    """A fault: in `file` of the package, `sound` becomes `faulty`."""
+
+    name: str
+    file: str
+    sound: str
+    faulty: str
+
+
+PLANTED = (
+    Plant(
+        "told_at_once",
+        "notify/notifier.py",
+        "for row in self._outbox[decided:] if at_once else ():",
+        "for row in self._outbox[decided:]:",
+    ),
+    Plant(
+        "what_dies_is_told",
+        "notify/notifier.py",
+        "if row.outcome == SENT and told is not None:",
+        "if told is not None:",
+    ),
+    Plant(
+        "an_end_nobody_heard_begin",
+        "notify/member.py",
+        "return NoticeStatus.RESOLVED if self.open else NoticeStatus.FIRED_AND_RESOLVED",
+        "return NoticeStatus.RESOLVED",
+    ),
+    Plant(
+        "anything_with_200_is_sent",
+        "receivers/slack/send.py",
+        'return answer.get("ok") is True or answer.get("success") is True',
+        "return True",
+    ),
+    Plant(
+        "parked_is_dead_and_its_end_dropped",
+        "deliver/retry.py",
+        "if outcome.verdict is Verdict.DEAD:",
+        "if outcome.verdict is not Verdict.RETRY:",
+    ),
+    Plant(
+        "waiting_rows_go_as_they_stood",
+        "notify/notifier.py",
+        "choice = decide(group, now, partial(self._cooldowns.ends, group))\n",
+        "return row\n        choice = decide(group, now, partial(self._cooldowns.ends, group))\n",
+    ),
+    Plant(
+        "several_rows_a_group",
+        "notify/group.py",
+        "due = None if group.sending else due\n",
+        "",
+    ),
+    Plant(
+        "knowledge_is_the_routes",
+        "notify/notifier.py",
+        "if group.kind is not GroupKind.ROUTE or ident in group.members:",
+        "if True:",
+    ),
+    Plant(
+        "retry_after_is_believed",
+        "deliver/retry.py",
+        "LONGEST_WAIT = 900.0",
+        "LONGEST_WAIT = 900000000.0",
+    ),
+    Plant(
+        "instants_ahead_are_believed",
+        "notify/notifier.py",
+        "if now < self._latest:",
+        "if False:",
+    ),
+    Plant(
+        "rows_put_off_before_a_jump_wait",
+        "store/store.py",
+        "AND (next_at <= ? OR next_at > ?)",
+        "AND (next_at <= ? OR next_at > ? + 1e12)",
+    ),
+    Plant(
+        "an_outage_closes_the_lane_for_hours",
+        "deliver/worker.py",
+        "seconds = min(seconds, LONGEST_PAUSE)",
+        "seconds = 7200.0",
+    ),
+    Plant(
+        "positions_are_not_in_the_transaction",
+        "store/store.py",
+        "self._upsert(delta.rows)",
+        "self._upsert(r for r in delta.rows if type(r).__name__ != 'FileRow')",
+    ),
+    Plant(
+        "a_failed_commit_is_forgotten",
+        "daemon/loop.py",
+        "while isinstance(written, StoreUnavailable):\n            self._commit_failed(written)",
+        "if isinstance(written, StoreUnavailable):\n            return 0.0\n"
+        "        while isinstance(written, StoreUnavailable):\n"
+        "            self._commit_failed(written)",
+    ),
+    Plant(
+        "a_reload_loses_what_ended",
+        "core.py",
+        "self._ends = before._ends",
+        "self._ends = []",
+    ),
+    Plant(
+        "a_message_in_doubt_is_dropped",
+        "notify/notifier.py",
+        "if doubt or member.doubted:",
+        "if False:",
+    ),
+    Plant(
+        "who_is_no_longer_told_hears_no_end",
+        "notify/restore.py",
+        "if not heirs and (member.open or old.sending):",
+        "if False:",
+    ),
+    Plant(
+        "an_audience_in_two_groups",
+        "notify/restore.py",
+        "for home in self._groups.places(ident) if told_there else ():",
+        "for home in ():",
+    ),
+    Plant(
+        "a_group_ends_before_its_message",
+        "notify/group.py",
+        "if not group.members and not group.sending:",
+        "if not group.members:",
+    ),
+    Plant(
+        "accepted_after_a_move_is_told_again",
+        "notify/notifier.py",
+        "self._groups.accept_by(said, partial(heard_of, row, self._receivers))",
+        "pass",
+    ),
+    Plant(
+        "a_held_firing_is_lost_in_a_move",
+        "notify/member.py",
+        "unsent = not member.open or member.fired > 0",
+        "unsent = not member.open",
+    ),
+    Plant(
+        "a_crash_forgets_the_claims",
+        "daemon/app.py",
+        "freed = store.release_claims()",
+        "freed: list[OutboxRow] = []",
+    ),
+    Plant(
+        "numbers_begin_again",
+        "rules/engine.py",
+        "self._transition_log.last_change = max([last_change, *(row.change for row in alerts)])",
+        "self._transition_log.last_change = 0",
+    ),
+)
+
+
+def planted(plant: Plant, folder: Path) -> None:
+    """Copy the package to `folder` with the fault in it."""
+    shutil.copytree(ROOT / "sidecar", folder / "sidecar", dirs_exist_ok=True)
+    path = folder / "sidecar" / plant.file
+    path.write_text(path.read_text().replace(plant.sound, plant.faulty))
+
+
+def found(plant: Plant) -> str:
+    """Return the line about the first seed that finds the fault, empty if none does."""
+    with tempfile.TemporaryDirectory() as folder:
+        planted(plant, Path(folder))
+        path = os.pathsep.join((folder, str(ROOT / "tests")))
+        environ = {
+            **os.environ,
+            "PYTHONPATH": path,
+            "SEED": "0",
+            "SEEDS": str(WITHIN),
+            "FIRST": "1",
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "world.world"],
+            env=environ, cwd=folder, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    lines = (done.stdout or done.stderr).strip().splitlines()
+    return lines[0] if done.returncode else ""
+
+
+def main() -> int:
+    only = os.environ.get("ONLY", "")
+    missed = 0
+    for plant in PLANTED:
+        if only in ("", plant.name):
+            line = found(plant)
+            missed += not line
+            print(f"{plant.name}: {line or f'not found within {WITHIN} seeds'}", flush=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
