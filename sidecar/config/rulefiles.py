@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from sidecar.config.lint import contradiction, warn_of_doubts
-from sidecar.measure.series import Metric
+from sidecar.measure.series import EVENTS_TOTAL, Metric, events_metric, names_of
 from sidecar.parse.patterns import Pattern, PatternFile
 from sidecar.render.check import check_annotation
 from sidecar.rules.aggregates import Function, Shows
@@ -97,12 +97,20 @@ def read_rule_files(
 
 def _metrics(files: Iterable[RuleFile], reading: Reading) -> Iterator[Metric]:
     names = Names("metric", reading.faults)
+    owners = dict.fromkeys(names_of(events_metric(1)), EVENTS_TOTAL)
     for metric in (metric for file in files for metric in file.metrics):
         if excluded := contradiction(metric.match):
             place = reading.place(metric, "match")
             reading.faults.warning(place, f"no event can match: {excluded}")
-        if names.claim(metric.name, reading.place(metric, "name")):
-            yield metric
+        if not names.claim(metric.name, reading.place(metric, "name")):
+            continue
+        own = names_of(metric)
+        if metric.name != EVENTS_TOTAL and (clash := own & owners.keys()):
+            other = owners[min(clash)]
+            message = f"`{metric.name}` and `{other}` would be one OpenMetrics family"
+            reading.error(metric, "name", message, "give one of them another name")
+        owners |= dict.fromkeys(own, metric.name)
+        yield metric
 
 
 def _texts(made: object, key: str, reading: Reading) -> dict[str, Scalar]:

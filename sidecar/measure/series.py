@@ -46,7 +46,8 @@ class MetricType(StrEnum):
 
 # OpenMetrics gives these endings to the samples of counters and histograms.
 TAKEN_ENDINGS = ("_total", "_created", "_bucket", "_count", "_sum", "_info")
-_OURS = "sidecar_"
+# Of the sidecar, and of its process, which prometheus-client adds to the page.
+_OURS = ("sidecar_", "process_", "python_")
 Type = Annotated[MetricType, choice(MetricType, MetricType)]
 
 
@@ -55,7 +56,7 @@ def _metric_names() -> dict[str, Any]:
     taken = "|".join(ending.removeprefix("_") for ending in TAKEN_ENDINGS)
     counter = {"properties": {"type": {"const": MetricType.COUNTER.value}}}
     return {
-        "properties": {"name": {"not": {"pattern": rf"^(sidecar_|{EVENTS_TOTAL}$)"}}},
+        "properties": {"name": {"not": {"pattern": rf"^({'|'.join(_OURS)}|{EVENTS_TOTAL}$)"}}},
         "if": counter,
         "then": {"properties": {"name": {"pattern": "_total$"}}},
         "else": {"properties": {"name": {"not": {"pattern": f"_({taken})$"}}}},
@@ -135,7 +136,7 @@ class Metric(Table):
         node, faults = reading.node(self), reading.faults
         if self.states_of is not None or "states_of" in node.values:
             return self._states(node, reading)
-        self._check_name(reading)
+        self._check_name(self.type, reading)
         reserved = ("le",) if self.type is MetricType.HISTOGRAM else ()
         labels = node.values.get("labels")
         for name, value in labels.values.items() if isinstance(labels, MapNode) else ():
@@ -158,6 +159,7 @@ class Metric(Table):
 
     def _states(self, node: MapNode, reading: Reading) -> "Metric":
         """See to a gauge that counts the keys of a `last()` rule by state."""
+        self._check_name(MetricType.GAUGE, reading)
         if "type" not in node.values:
             reading.error(self, "", "`states_of` makes a gauge", "write type: gauge")
         elif self.type is not MetricType.GAUGE:
@@ -173,8 +175,8 @@ class Metric(Table):
             place=place,
         )  # fmt: skip
 
-    def _check_name(self, reading: Reading) -> None:
-        name, counter = self.name, self.type is MetricType.COUNTER
+    def _check_name(self, kind: MetricType, reading: Reading) -> None:
+        name, counter = self.name, kind is MetricType.COUNTER
         if name == EVENTS_TOTAL or name.startswith(_OURS):
             reading.error(self, "name", f"`{name}` is one of the sidecar's own metrics")
         elif counter and name and not name.endswith("_total"):
@@ -182,8 +184,24 @@ class Metric(Table):
             reading.error(self, "name", message, f"write {name}_total")
         elif not counter and name.endswith(TAKEN_ENDINGS):
             ending = next(ending for ending in TAKEN_ENDINGS if name.endswith(ending))
-            message = f"the name of a {self.type} cannot end in {ending}"
+            message = f"the name of a {kind} cannot end in {ending}"
             reading.error(self, "name", message, "OpenMetrics keeps that ending for itself")
+
+
+def family_of(metric: Metric) -> str:
+    """Return the name of the OpenMetrics family, which a counter's `_total` is no part of."""
+    counter = metric.type is MetricType.COUNTER
+    return metric.name.removesuffix("_total") if counter else metric.name
+
+
+def names_of(metric: Metric) -> set[str]:
+    """Return the names that no other family may have, nor its samples (OpenMetrics 1.0)."""
+    ends = {
+        MetricType.COUNTER: ("", "_total", "_created"),
+        MetricType.GAUGE: ("",),
+        MetricType.HISTOGRAM: ("", "_bucket", "_count", "_sum", "_created"),
+    }
+    return {family_of(metric) + end for end in ends[metric.type]}
 
 
 def events_metric(limit: int) -> Metric:

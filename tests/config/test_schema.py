@@ -27,8 +27,9 @@ _EDITOR_LINE = re.compile(r"# yaml-language-server: \$schema=(\S+)\n")
 # Faults that no schema can see, by the reason; names of fixtures without their ending.
 BEYOND = {
     "names that must be unique, or defined elsewhere": """
-        alert-name-twice-across-files alert-name-twice group-twice metric-twice pattern-twice
-        receiver-twice source-twice label-also-in-by webhook-two-urls-of-one-name
+        alert-name-twice-across-files alert-name-twice group-twice metric-twice
+        metric-family-twice pattern-twice receiver-twice source-twice label-also-in-by
+        webhook-two-urls-of-one-name
         alertmanager-two-of-one-name
         unknown-receiver unknown-receiver-nothing-near two-template-files-of-one-name""",
     "what stands in other files, or in the environment": """
