@@ -89,4 +89,4 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="sidecar")
 def main() -> None:
-    """Tail WEBHOOK_METRIC log lines, export Prometheus series, alert Slack and mail."""
+    """Tail WEBHOOK_METRIC log lines, export Prometheus series, alert Slack, mail and others."""

@@ -24,6 +24,8 @@ from sidecar.rules.rule import Key
 
 # Past this many alerts nobody reads on, and Slack's limits are near; the rest is told next.
 MAX_NOTICES = 50
+# Nobody reads what is only to be kept alive; but neither is it rendered in one go.
+MAX_STANDING = 200
 _ID_BYTES = 16
 # The MetaRow that keeps how many alerts were never told of.
 UNTOLD = "untold"
@@ -161,8 +163,8 @@ class Writer:
         """
         route = group.kind is GroupKind.ROUTE
         members = [member for member in group.members.values() if route and stands(member)]
-        for start in range(0, len(members), MAX_NOTICES):
-            some = Draft(tuple(members[start : start + MAX_NOTICES]), (), ())
+        for start in range(0, len(members), MAX_STANDING):
+            some = Draft(tuple(members[start : start + MAX_STANDING]), (), ())
             yield self.notification(group, some, Reason.REPEAT, now)
 
     def _names(self, members: Iterable[Member]) -> list[str]:

@@ -19,7 +19,7 @@ _SANDBOX = TemplateEnvironment()
 _GIVEN = ANNOTATION_NAMES | _SANDBOX.globals.keys()
 # What stands in the braces of Go's templates, and in those of Jinja2 never.
 _GO = re.compile(
-    r"\{\{-?\s*(?:[$.]|(?:range|with|template|define|block)\s|(?:if|else|end)\b|\w+\s+[$.])"
+    r"\{\{-?\s*\(*(?:[$.]|(?:range|with|template|define|block)\s|(?:if|else|end)\b|\w+\s+[$.])"
 )
 JINJA = "templates are Jinja2, not Go's: without `$` and leading dots, see docs/templates.md"
 

@@ -3,7 +3,7 @@
 A message that failed waits; none is given up, whatever the other side says.
 """
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,12 +13,18 @@ import pytest
 from sidecar.deliver.retry import Done, Repair, RetryAt, next_step
 from sidecar.notify.model import Receiver
 from sidecar.receivers import http
+from sidecar.receivers.alertmanager.config import AlertmanagerConfig
+from sidecar.receivers.alertmanager.send import send as alertmanager_send
 from sidecar.receivers.base import Outcome, Sent, Verdict
 from sidecar.receivers.email import send as email
 from sidecar.receivers.email.config import EmailConfig
 from sidecar.receivers.email.message import build
+from sidecar.receivers.pagerduty.config import PagerdutyConfig
+from sidecar.receivers.pagerduty.send import send as pagerduty_send
 from sidecar.receivers.slack.config import SlackConfig
 from sidecar.receivers.slack.send import send as post
+from sidecar.receivers.webhook.config import WebhookConfig
+from sidecar.receivers.webhook.send import send as webhook_send
 from sidecar.secret import Secret
 from support.rows import MAIL, notification, outbox_row
 from support.sinks import Answer, Ending, Hangup, SlackSink, SmtpSink
@@ -135,14 +141,46 @@ async def test_slack(fault: str) -> None:
     assert what_follows(outcome) == tuple(expected)
 
 
-@pytest.mark.parametrize("fault", PLAIN_HTTP)
-async def test_a_receiver_behind_a_url(fault: str) -> None:
+async def to_a_webhook(client: httpx.AsyncClient, url: str) -> Outcome:
+    told = notification(integration="webhook")
+    return await webhook_send(client, WebhookConfig(name="hook", url=Secret(url)), {}, told)
+
+
+async def to_pagerduty(client: httpx.AsyncClient, url: str) -> Outcome:
+    entry = PagerdutyConfig(service="billing", routing_key=Secret("key"), url=url)
+    event = {"event_action": "trigger", "dedup_key": "1"}
+    return await pagerduty_send(client, set(), entry, [event], notification())
+
+
+async def to_an_alertmanager(client: httpx.AsyncClient, url: str) -> Outcome:
+    return await alertmanager_send(client, AlertmanagerConfig(urls=(url,)), [], notification())
+
+
+async def by_the_bare_post(client: httpx.AsyncClient, url: str) -> Outcome:
+    return await http.post(client, url, b"{}", timeout=httpx.Timeout(0.2))
+
+
+# Silence is waited for by the bare post alone, which can be told for how long.
+PAIRS = [
+    (post, fault)
+    for fault, (answer, *_) in PLAIN_HTTP.items()
+    for post in (
+        [by_the_bare_post]
+        if answer.ending is Ending.HANG
+        else [to_a_webhook, to_pagerduty, to_an_alertmanager]
+    )
+]
+
+
+@pytest.mark.parametrize(("post", "fault"), PAIRS, ids=[f"{p.__name__}: {f}" for p, f in PAIRS])
+async def test_a_receiver_behind_a_url(
+    post: Callable[[httpx.AsyncClient, str], Awaitable[Outcome]], fault: str
+) -> None:
     answer, *expected = PLAIN_HTTP[fault]
     with SlackSink() as sink:
         sink.answers.append(answer)
         async with httpx.AsyncClient(trust_env=False) as client:
-            patience = httpx.Timeout(0.2 if answer.ending is Ending.HANG else 10.0)
-            outcome = await http.post(client, sink.url, b"{}", timeout=patience)
+            outcome = await post(client, sink.url)
         assert len(sink.requests) == 1  # no redirect is followed
     assert what_follows(outcome) == tuple(expected)
 

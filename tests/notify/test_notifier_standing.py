@@ -1,6 +1,6 @@
 """What a destination knows to fire, for those who forget what is not repeated to them."""
 
-from sidecar.notify.message import MAX_NOTICES
+from sidecar.notify.message import MAX_NOTICES, MAX_STANDING
 from sidecar.notify.model import Reason
 from support.notify import T0, Desk, World, tiers
 
@@ -49,9 +49,10 @@ def test_one_that_a_late_digest_is_to_tell_does_not_stand_yet() -> None:
 
 def test_many_stand_in_pieces() -> None:
     world, desk = World(), Desk(tiers(group_by=(), group_interval=1.0))
-    desk.step(T0, *(world.fire(f"org{n:03}") for n in range(2 * MAX_NOTICES + 1)))
-    for second in range(1, 4):
+    number = MAX_STANDING + 1
+    desk.step(T0, *(world.fire(f"org{n:03}") for n in range(number)))
+    for second in range(1, number // MAX_NOTICES + 2):
         desk.step(T0 + second)
     told = desk.notifier.standing(TEAM, T0 + 100.0)
-    assert [len(one.notices) for one in told] == [MAX_NOTICES, MAX_NOTICES, 1]
-    assert len({n.labels["org"] for one in told for n in one.notices}) == 2 * MAX_NOTICES + 1
+    assert [len(one.notices) for one in told] == [MAX_STANDING, 1]
+    assert len({n.labels["org"] for one in told for n in one.notices}) == number
