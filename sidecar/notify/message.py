@@ -1,7 +1,7 @@
 """What each destination of a receiver is told by one flush, as rows of the outbox."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -156,16 +156,17 @@ class Writer:
             thread=_digest(*group.audience, group.id, group.created),
         )
 
-    def standing(self, group: Group, now: float) -> Iterator[Notification]:
-        """Yield what the group's destination knows to fire, for who forgets what is not repeated.
+    def standing(self, groups: Sequence[Group], now: float) -> Iterator[Notification]:
+        """Yield what the destination of `groups` knows to fire, for who forgets otherwise.
 
-        It is no news: nothing is noted of it.
+        It is no news: nothing is noted of it, and alerts of many groups stand in one message.
         """
-        route = group.kind is GroupKind.ROUTE
-        members = [member for member in group.members.values() if route and stands(member)]
-        for start in range(0, len(members), MAX_STANDING):
-            some = Draft(tuple(members[start : start + MAX_STANDING]), (), ())
-            yield self.notification(group, some, Reason.REPEAT, now)
+        for receiver in dict.fromkeys(group.receiver for group in groups):
+            mine = [group for group in groups if group.receiver == receiver]
+            members = [m for group in mine for m in group.members.values() if stands(m)]
+            for start in range(0, len(members), MAX_STANDING):
+                some = Draft(tuple(members[start : start + MAX_STANDING]), (), ())
+                yield self.notification(mine[0], some, Reason.REPEAT, now)
 
     def _names(self, members: Iterable[Member]) -> list[str]:
         names = dict.fromkeys(member.alert.name for member in members)

@@ -412,8 +412,8 @@ class Notifier:
 
     def standing(self, to: tuple[str, str], now: float) -> list[Notification]:
         """Return what a destination (kind and name) was told that fires, and that still does."""
-        groups = [group for group in self._groups.by_id.values() if group.audience[1:] == to]
-        return [one for group in groups for one in self._writer.standing(group, now)]
+        groups = (g for g in self._groups.by_id.values() if g.kind is GroupKind.ROUTE)
+        return [*self._writer.standing([g for g in groups if g.audience[1:] == to], now)]
 
     def next_deadline(self) -> float | None:
         """Return the wall clock at which the next group is due, or None while none is."""

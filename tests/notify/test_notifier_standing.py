@@ -1,5 +1,7 @@
 """What a destination knows to fire, for those who forget what is not repeated to them."""
 
+import pytest
+
 from sidecar.notify.message import MAX_NOTICES, MAX_STANDING
 from sidecar.notify.model import Reason
 from support.notify import T0, Desk, World, tiers
@@ -47,8 +49,9 @@ def test_one_that_a_late_digest_is_to_tell_does_not_stand_yet() -> None:
     assert standing(desk) == [("a", "warning")]
 
 
-def test_many_stand_in_pieces() -> None:
-    world, desk = World(), Desk(tiers(group_by=(), group_interval=1.0))
+@pytest.mark.parametrize("group_by", [(), ("alertname", "org")])
+def test_many_stand_in_few_pieces_in_whatever_groups(group_by: tuple[str, ...]) -> None:
+    world, desk = World(), Desk(tiers(group_by=group_by, group_interval=1.0))
     number = MAX_STANDING + 1
     desk.step(T0, *(world.fire(f"org{n:03}") for n in range(number)))
     for second in range(1, number // MAX_NOTICES + 2):
