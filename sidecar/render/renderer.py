@@ -137,7 +137,7 @@ class Rendering:
         """Fill an annotation, or a link, which is left out where a value of it is missing."""
         if name == "link":
             try:
-                return self._renderer.text(source, name, values, _encode)
+                return self._renderer.text(source, name, values, _encode_what_is_there)
             except UndefinedError:
                 return None
         if name == "runbook_url":
@@ -160,7 +160,11 @@ class Rendering:
 
 
 def _encode(text: str) -> Markup:
-    """Return a value as it may stand anywhere in a URL (RFC 3986, 2.1); raises if it is empty."""
+    """Return a value as it may stand anywhere in a URL (RFC 3986, 2.1)."""
+    return Markup(quote(text, safe=""))  # noqa: S704 - percent-encoded
+
+
+def _encode_what_is_there(text: str) -> Markup:
     if not text:
         raise UndefinedError("a value of the link is empty")
-    return Markup(quote(text, safe=""))  # noqa: S704 - percent-encoded
+    return _encode(text)
