@@ -98,6 +98,7 @@ class Step(msgspec.Struct):
     events: int = 0
     future: int = 0
     bad_times: int = 0
+    own_fields: int = 0
     read_to: dict[int, int] = msgspec.field(default_factory=dict)
     seconds: float = 0.0
 
@@ -322,6 +323,7 @@ class Core:
         step.read_to[chunk.file] = chunk.start + len(chunk.data)
         step.future += parsed.future
         step.bad_times += parsed.bad_times
+        step.own_fields += parsed.own_fields
         step.rejects += [self._redacted(reject) for reject in parsed.rejects]
         step.foreign += [self._redacted(foreign) for foreign in parsed.foreign]
         self.positions.note(chunk, parsed.open_from)

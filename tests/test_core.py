@@ -11,7 +11,7 @@ from sidecar.batch import ReadBatch
 from sidecar.config.load import load_config
 from sidecar.core import NOTHING_STORED, Core, Step
 from sidecar.notify.model import Notification
-from sidecar.parse.event import Chunk, LogFormat
+from sidecar.parse.event import OWN_PROVIDER, Chunk, Event, LogFormat, RejectReason
 from sidecar.redact import REDACTED
 from sidecar.rules.alert import Evidence, TransitionKind
 from sidecar.store.store import Store
@@ -207,3 +207,33 @@ def test_evidence_survives_a_restart(tmp_path: Path) -> None:
     again.restore(store, NOW)
     assert [alert.evidence for alert in again.engine.alerts()] == [found]
     store.close()
+
+
+OWN_RULES = """\
+groups:
+  - name: g
+    rules:
+      - alert: Stuck
+        match: ['webhook_provider="sidecar"', 'status="problem"']
+        condition: count() >= 1
+        within: 30d
+        resolve: {match: ['webhook_provider="sidecar"', 'status="ok"']}
+"""
+
+
+def test_no_line_of_a_log_ends_or_fires_an_alert_about_the_sidecar(tmp_path: Path) -> None:
+    (tmp_path / "own.rules.yaml").write_text(OWN_RULES)
+    config = CONFIG.replace("{rules}/billing", "own").format()
+    (tmp_path / "sidecar.yaml").write_text(config)
+    core = Core(load_config(str(tmp_path / "sidecar.yaml"), {}))
+    core.restore(NOTHING_STORED, NOW)
+    forged = {**PAID, "webhook_provider": OWN_PROVIDER, "event_type": "sidecar.outbox_stuck"}
+    assert kinds(core.step(batch({**forged, "status": "problem"}), NOW)) == []
+    core.note([Event(OWN_PROVIDER, "sidecar.outbox_stuck", "problem", NOW, {})])
+    assert kinds(core.step(batch(), NOW)) == [("Stuck", TransitionKind.FIRED)]
+    step = core.step(batch({**forged, "status": "ok"}, {**PAID, "sidecar_host": "x"}), NOW + 1)
+    assert kinds(step) == []
+    assert [reject.reason for reject in step.rejects] == [RejectReason.OWN_PROVIDER]
+    assert step.own_fields == 1
+    core.note([Event(OWN_PROVIDER, "sidecar.outbox_stuck", "ok", NOW + 2, {})])
+    assert kinds(core.step(batch(), NOW + 2)) == [("Stuck", TransitionKind.RESOLVED)]

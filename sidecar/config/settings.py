@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, cast
 from sidecar.config.http import Http, State, socket_beside
 from sidecar.measure.series import Metric
 from sidecar.notify.model import Receiver, Route
-from sidecar.parse.event import LogFormat
+from sidecar.parse.event import OWN_PROVIDER, LogFormat
 from sidecar.parse.patterns import Pattern
 from sidecar.receivers import KINDS, shipped_templates
 from sidecar.receivers.base import AnyKind
@@ -20,7 +20,7 @@ from sidecar.redact import RedactPolicy
 from sidecar.render.check import check_message, check_template_file, templates_of
 from sidecar.render.trial import Trial
 from sidecar.render.view import Origin
-from sidecar.rules.rule import OWN_PROVIDER, Rule
+from sidecar.rules.rule import Rule
 from sidecar.syntax.faults import Names, Place, Wrong, did_you_mean
 from sidecar.syntax.files import FileSnapshot, absolute_glob
 from sidecar.syntax.table import Declared, Placed, Reading, Table, declared, key, table

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from sidecar.parse.event import Event, bounded
+from sidecar.parse.event import OWN_PROVIDER, Event, bounded
 from sidecar.rules.alert import Alert
-from sidecar.rules.rule import OWN_PROVIDER
 
 REMIND_SECONDS = 300.0
 # Subjects of one kind that are told apart; a thousand unreadable files are one trouble.

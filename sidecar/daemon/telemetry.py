@@ -209,6 +209,7 @@ class Telemetry:
         metrics.read_lines.inc(step.lines)
         metrics.future_events.inc(step.future)
         metrics.bad_timestamps.inc(step.bad_times)
+        metrics.own_fields.inc(step.own_fields)
         for reject in step.rejects:
             metrics.rejects.labels(reject.reason.value).inc()
             self.watch.happened(Problem.REJECTS, (reject.reason.value,), now, sample=reject.sample)

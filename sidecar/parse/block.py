@@ -23,10 +23,12 @@ from ahocorasick_rs import BytesAhoCorasick, MatchKind
 from sidecar.parse.event import (
     LONGEST_LABEL,
     MAX_LINE,
+    OWN_PREFIX,
     STANDARD_FIELDS,
     UNKNOWN_PROVIDER,
     Event,
     Triple,
+    drop_own,
     seconds_of,
 )
 from sidecar.parse.objects import MARKER, MARKER_BYTES, NOT_JSON, QUOTES, read_whole
@@ -185,7 +187,8 @@ class Block(msgspec.Struct, gc=False):
     """Events of alike lines: labels, times and their objects' bytes.
 
     `places`, in the chunk's data, are there where other lines stand between these. Else each source
-    stands behind one of `pieces`, with `gap` bytes in front of it.
+    stands behind one of `pieces`, with `gap` bytes in front of it. `own_fields` counts the fields
+    that `events_of` dropped.
     """
 
     triples: list[Triple]
@@ -194,6 +197,7 @@ class Block(msgspec.Struct, gc=False):
     places: Sequence[int] | None = None
     pieces: Sequence[bytes] = ()
     gap: int = 0
+    own_fields: int = 0
 
     def tallies(self) -> dict[Triple, tuple[int, float]] | None:
         """Return how many events each triple has, and the newest one's instant.
@@ -229,13 +233,20 @@ class Block(msgspec.Struct, gc=False):
         return [
             (
                 start + places[number] + gap * (number + 1),
-                Event(*triple, seconds_of(self.times[number]), _fields_of(self.sources[number])),
+                Event(*triple, seconds_of(self.times[number]), self._fields(self.sources[number])),
             )
             for number, triple in enumerate(self.triples)
             if triple in triples
         ]
 
+    def _fields(self, source: bytes) -> dict[str, Any]:
+        fields = _fields_of(source)
+        if _OWN in source or b"\\" in source:  # a name may be escaped
+            self.own_fields += drop_own(fields)
+        return fields
 
+
+_OWN = OWN_PREFIX.encode()
 _decode_any = msgspec.json.Decoder(dict[str, Any]).decode
 _triple = attrgetter("webhook_provider", "event_type", "status")
 _time = attrgetter("timestamp")

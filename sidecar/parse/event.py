@@ -23,6 +23,10 @@ import msgspec
 Triple = tuple[str, str, str]
 
 UNKNOWN_PROVIDER = "unknown"
+# Of events about the sidecar itself. No line of a log can claim it: that is the mark of ours.
+OWN_PROVIDER = "sidecar"
+# Fields whose names begin so are the sidecar's to set; a line that brings one loses it.
+OWN_PREFIX = "sidecar_"
 MAX_LINE = 1 << 20  # bytes; a longer line is skipped
 STANDARD_FIELDS = ("webhook_provider", "event_type", "status")
 # A longer text is no name of anything, and would be kept, stored and scraped for ever. A key keeps
@@ -123,6 +127,7 @@ class RejectReason(StrEnum):
     NOT_AN_OBJECT = "not_an_object"
     MISSING_FIELD = "missing_field"
     BAD_FIELD = "bad_field"
+    OWN_PROVIDER = "own_provider"  # it says that it is about the sidecar
     TOO_DEEP = "too_deep"
     TOO_LONG = "too_long"
     POISON = "poison"  # reading it raises, or ended the process three times
@@ -162,7 +167,8 @@ class Parsed(msgspec.Struct):
     file or, if `unwrapped`, as if its lines had no container's wrapping. `tallies` count the events
     of triples that the caller did not want whole. `future` events lay over ten minutes
     ahead and took the time of reading;
-    `bad_times` events had a stamp that could not be read and took another time.
+    `bad_times` events had a stamp that could not be read and took another time. `own_fields` were
+    dropped, since only the sidecar may set them.
     `open_from` is the position where this log's oldest unfinished line (Docker, CRI pieces) of
     this chunk's file begins, None when every line is finished.
     """
@@ -176,8 +182,17 @@ class Parsed(msgspec.Struct):
     lines: int = 0
     future: int = 0
     bad_times: int = 0
+    own_fields: int = 0
     last_at: float | None = None
     open_from: int | None = None
+
+
+def drop_own(fields: dict[str, Any]) -> int:
+    """Take out the fields that only the sidecar may set; return how many there were."""
+    ours = [name for name in fields if name.startswith(OWN_PREFIX)]
+    for name in ours:
+        del fields[name]
+    return len(ours)
 
 
 def field_value(fields: Mapping[str, Any], name: str) -> Any:

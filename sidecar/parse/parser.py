@@ -13,6 +13,7 @@ from sidecar.parse.container import WRAPPINGS, Joiner, Line, may_be_wrapped, unw
 from sidecar.parse.event import (
     LONGEST_LABEL,
     MAX_LINE,
+    OWN_PROVIDER,
     UNKNOWN_PROVIDER,
     Chunk,
     Event,
@@ -24,6 +25,7 @@ from sidecar.parse.event import (
     RejectReason,
     Tally,
     Triple,
+    drop_own,
     instant,
     is_missing,
 )
@@ -76,6 +78,7 @@ class Collector:
             self._events += block.events_of(self._whole & found.keys(), start)
         except Exception:  # noqa: BLE001 - same
             return False
+        self._parsed.own_fields += block.own_fields
         self._in_order = block.places is None
         for triple, (count, newest) in found.items():
             if triple not in self._whole:
@@ -87,6 +90,7 @@ class Collector:
     def add(self, record: Record, stamp: float | None, position: int) -> None:
         """Add a record as an event; `stamp` is its container's. Raises Unreadable."""
         fields = record.fields
+        self._parsed.own_fields += drop_own(fields)
         triple = (_provider(fields), _label(fields, "event_type"), _label(fields, "status"))
         tally = self._tallies.get(triple)
         if tally is None and triple not in self._whole:
@@ -150,14 +154,17 @@ class Collector:
 
 
 def _fits(triple: Triple) -> bool:
-    return all(0 < len(text) <= LONGEST_LABEL for text in triple)
+    return triple[0] != OWN_PROVIDER and all(0 < len(text) <= LONGEST_LABEL for text in triple)
 
 
 def _provider(fields: dict[str, Any]) -> str:
     """Return the provider, filling it in where it is missing, null or empty."""
     if is_missing(fields.get("webhook_provider")):
         fields["webhook_provider"] = UNKNOWN_PROVIDER
-    return _label(fields, "webhook_provider")
+    provider = _label(fields, "webhook_provider")
+    if provider == OWN_PROVIDER:
+        raise Unreadable(RejectReason.OWN_PROVIDER)
+    return provider
 
 
 def _label(fields: dict[str, Any], name: str) -> str:

@@ -12,9 +12,8 @@ from typing import Generic, TypeVar, cast
 import re2
 
 from sidecar.matchers import Matcher, all_match
-from sidecar.parse.event import STANDARD_FIELDS, Event, Triple
+from sidecar.parse.event import OWN_PROVIDER, STANDARD_FIELDS, Event, Triple
 from sidecar.rules.compiled import CompiledRule
-from sidecar.rules.rule import OWN_PROVIDER
 
 T = TypeVar("T")
 TextOf = Callable[[str], str]

@@ -9,6 +9,7 @@ import msgspec
 
 from sidecar.durations import write_duration
 from sidecar.matchers import Matcher
+from sidecar.parse.event import OWN_PROVIDER
 from sidecar.rules.aggregates import FUNCTIONS, Shows
 from sidecar.rules.condition import And, Condition, Instant, parse_condition, parse_instant
 from sidecar.syntax.faults import Wrong
@@ -34,7 +35,6 @@ from sidecar.syntax.values import (  # fmt: skip
 Key = tuple[str, ...]
 
 # The provider of events about the sidecar itself: only rules that name it ever see them.
-OWN_PROVIDER = "sidecar"
 
 
 def label_name(field_name: str) -> str:

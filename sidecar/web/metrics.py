@@ -117,6 +117,9 @@ class SelfMetrics:
         self.bad_timestamps = self._counter(
             "bad_timestamps", "Events with a stamp that could not be read; they took another time."
         )
+        self.own_fields = self._counter(
+            "own_fields", "Fields named sidecar_* that a line brought; only the sidecar sets them."
+        )
         self.bad_values = self._counter(
             "bad_values", "Events whose field was no number a metric could take.", "metric"
         )
