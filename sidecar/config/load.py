@@ -19,7 +19,6 @@ from sidecar.parse.patterns import Pattern
 from sidecar.receivers import KINDS
 from sidecar.receivers.base import AnyKind
 from sidecar.render.check import check_template_file
-from sidecar.render.view import Origin
 from sidecar.rules.rule import Rule
 from sidecar.syntax.faults import ConfigError, Fault
 from sidecar.syntax.files import FileSnapshot
@@ -132,7 +131,7 @@ def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKin
         http=settings.http,
         stale_after=settings.stale_after,
         redact=settings.redact,
-        origin=Origin(settings.external_url or "", settings.external_labels),
+        origin=settings.origin,
         route=settings.route.below(None, reading),
         receivers={receiver.name: receiver for receiver in settings.receivers},
         kinds=kinds,

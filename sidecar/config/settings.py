@@ -248,6 +248,10 @@ class Settings(Table):
                 check_label(name, ("alertname", "severity"))
         return self
 
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.external_url or "", self.external_labels)
+
     def _check_receivers(self, reading: Reading) -> None:
         names = Names("receiver", reading.faults)
         for receiver in self.receivers:
@@ -365,7 +369,8 @@ def check_templates(
     They are those written in sidecar.yaml, and the files that replace a shipped one; what these
     include is filled with them.
     """
-    trial = cache(lambda: Trial(templates, rules))  # it takes time, and few have templates
+    # It takes time, and few have templates.
+    trial = cache(lambda: Trial(templates, rules, settings.origin))
     entries = (e for one in settings.receivers for entries in one.configs.values() for e in entries)
     for scalar in (scalar for entry in entries for scalar in templates_of(entry, reading)):
         check_message(scalar.text, scalar.at_line, trial(), reading.faults)

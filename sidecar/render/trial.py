@@ -34,9 +34,11 @@ class _Fields(dict[str, Any]):
 class Trial(TemplateEnvironment):
     """Fills templates with stand-ins for a message about alerts of `rules`, if these are known."""
 
-    def __init__(self, templates: Mapping[str, str], rules: Iterable[Rule] | None) -> None:
+    def __init__(
+        self, templates: Mapping[str, str], rules: Iterable[Rule] | None, origin: Origin
+    ) -> None:
         super().__init__(templates)
-        self.view = _view(list(rules or ()))
+        self.view = _view(list(rules or ()), origin)
         for notice in self.view["notices"] if rules is None else ():
             notice |= {key: _Fields(notice[key]) for key in ("labels", "annotations", "collected")}
 
@@ -88,7 +90,7 @@ def _line(wrong: Exception) -> int:
     return 1
 
 
-def _view(rules: list[Rule]) -> dict[str, Any]:
+def _view(rules: list[Rule], origin: Origin) -> dict[str, Any]:
     """Return the view of a message with an alert of each status."""
     labels = {"alertname": "Alert", "severity": "warning"}
     labels |= {name: name for rule in rules for name in _labels(rule)}
@@ -114,7 +116,7 @@ def _view(rules: list[Rule]) -> dict[str, Any]:
         id="trial", receiver="team", integration="", index=0, destination="", at=AT,
         reason=Reason.FIRST, group="", group_labels=labels, notices=notices,
     )  # fmt: skip
-    view = notification_view(told, Redactor(), lambda _, text, __: text, Origin())
+    view = notification_view(told, Redactor(), lambda _, text, __: text, origin)
     for notice in view["notices"]:
         notice |= {"event": _Fields(a="1"), "ended_by": _Fields(a="1"), "value": _Field("1")}
     return view

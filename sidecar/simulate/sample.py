@@ -58,13 +58,15 @@ def _notice(rule: Rule, labels: dict[str, str], at: float) -> Notice:
         event=_event(rule),
         episode=1,
         collected={label_name(one): [f"{one}-1", f"{one}-2"] for one in rule.collect},
+        times=1,
+        rule=rule.facts,
     )
 
 
 def _event(rule: Rule) -> dict[str, Any]:
-    """Return the fields that the rule's annotations ask for, each with its name as its value."""
+    """Return the fields that the rule's templates ask for, each with its name as its value."""
     event: dict[str, Any] = {}
-    for source in rule.annotations.values():
+    for source in (*rule.annotations.values(), *(link.url for link in rule.links)):
         tree, _ = parse_template(source)
         for path in filter(None, map(_path, tree.find_all(nodes.Getattr))):
             _put(event, path)

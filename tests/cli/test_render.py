@@ -49,6 +49,7 @@ groups:
         condition: last(status) in [bad, worse]
         labels: {severity: warning}
         annotations: {summary: 'It is {{ value }}'}
+        links: [{text: Customer, url: 'https://example.com/c/{{ event.customer }}'}]
 """
 
 
@@ -83,7 +84,17 @@ def test_who_is_told_after_an_escalation_sees_it_so(config: Path) -> None:
 
 
 def test_an_alert_can_be_named_and_a_state_has_one(config: Path) -> None:
-    assert "*It is bad*" in run("-c", config, "team", "--alert", "State").stdout
+    shown = run("-c", config, "team", "--alert", "State").stdout
+    assert "It is bad" in shown
+    assert "last(status) in [bad, worse]" in shown
+    assert "https://example.com/c/customer" in shown
+
+
+def test_external_labels_are_there(config: Path) -> None:
+    title = "{{ notices[0].labels.env }} or {{ external_labels.env }}"
+    text = CONFIG.replace("{{ name }} of {{ who }}", title)
+    config.write_text(f"external_labels: {{env: prod}}\n{text}")
+    assert "prod or prod\n" in run("-c", config, "oncall").stdout
 
 
 def test_every_shipped_rule_can_be_looked_at() -> None:
