@@ -49,6 +49,7 @@ def _event(action: str, notice: dict[str, Any], mark: str, view: dict[str, Any])
         "event_action": action,
         "dedup_key": mark,
         "client": SOURCE,
+        **({"client_url": view["external_url"]} if view["external_url"] else {}),
         "links": links,
         "payload": {
             "summary": _summary(notice),

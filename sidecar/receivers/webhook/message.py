@@ -20,7 +20,8 @@ def render(config: WebhookConfig, rendering: Rendering, *, plain: bool) -> Rende
     del config, plain
     view = rendering.view
     marks = rendering.notification.fingerprints()
-    alerts = [_alert(*pair) for pair in zip(view["notices"], marks, strict=True)]
+    url = view["external_url"]
+    alerts = [_alert(*pair, url) for pair in zip(view["notices"], marks, strict=True)]
     payload = {
         "version": "4",
         "groupKey": view["group"],
@@ -30,13 +31,13 @@ def render(config: WebhookConfig, rendering: Rendering, *, plain: bool) -> Rende
         "groupLabels": view["group_labels"],
         "commonLabels": _common(alert["labels"] for alert in alerts),
         "commonAnnotations": _common(alert["annotations"] for alert in alerts),
-        "externalURL": view["external_url"],
+        "externalURL": url,
         "alerts": alerts,
     }
     return Rendered(payload, json.dumps(payload, indent=2, ensure_ascii=False))
 
 
-def _alert(notice: dict[str, Any], fingerprint: str) -> dict[str, Any]:
+def _alert(notice: dict[str, Any], fingerprint: str, url: str) -> dict[str, Any]:
     ended = notice["ended_at"]
     return {
         "status": "firing" if notice["open"] else "resolved",
@@ -44,7 +45,7 @@ def _alert(notice: dict[str, Any], fingerprint: str) -> dict[str, Any]:
         "annotations": notice["annotations"],
         "startsAt": rfc3339(notice["since"]),
         "endsAt": NEVER if ended is None else rfc3339(ended),
-        "generatorURL": "",
+        "generatorURL": url,
         "fingerprint": fingerprint,
     }
 

@@ -9,12 +9,13 @@ from sidecar.receivers.alertmanager.config import AlertmanagerConfig
 from sidecar.receivers.alertmanager.message import Alerts, render
 from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
+from sidecar.render.view import Origin
 from support.notify import T0, notice, notification
 
 
-def alerts(*notices: Any) -> Alerts:
+def alerts(*notices: Any, url: str = "") -> Alerts:
     told = notification(*notices, integration="alertmanager")
-    rendering = Renderer({}, Redactor()).rendering(told)
+    rendering = Renderer({}, Redactor(), Origin(url)).rendering(told)
     return render(AlertmanagerConfig(urls=(), name="am"), rendering, plain=False).payload
 
 
@@ -47,6 +48,11 @@ def test_what_fires_has_no_end_yet() -> None:
 def test_what_ended_says_when(status: NoticeStatus, ended_at: float | None, end: str) -> None:
     (alert,) = alerts(notice(status, ended_at=ended_at))
     assert alert["endsAt"] == end
+
+
+def test_it_says_where_it_comes_from() -> None:
+    (alert,) = alerts(url="https://sidecar.example.com")
+    assert alert["generatorURL"] == "https://sidecar.example.com"
 
 
 def test_an_empty_label_is_none() -> None:

@@ -9,6 +9,7 @@ from sidecar.receivers.pagerduty.config import PagerdutyConfig
 from sidecar.receivers.pagerduty.message import MAX_SUMMARY, Events, render
 from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
+from sidecar.render.view import Origin
 from support.notify import T0, notice, notification
 
 LABELS = {"alertname": "PaymentFailing", "org_id": "org_7f3a", "severity": "critical"}
@@ -104,6 +105,14 @@ def test_a_summary_keeps_to_the_limit_and_a_runbook_that_is_no_link_is_none() ->
 
 def test_without_a_summary_it_is_the_name_and_whom_it_is_about() -> None:
     assert events(notice(annotations={}))[0]["payload"]["summary"] == "PaymentFailing org_7f3a"
+
+
+def test_it_says_where_it_comes_from() -> None:
+    rendering = Renderer({}, Redactor(), Origin("https://sidecar.example.com")).rendering(
+        notification(integration="pagerduty")
+    )
+    (event,) = render(PagerdutyConfig(service="billing"), rendering, plain=False).payload
+    assert event["client_url"] == "https://sidecar.example.com"
 
 
 def test_what_is_secret_is_hidden() -> None:

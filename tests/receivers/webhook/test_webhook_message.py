@@ -9,6 +9,7 @@ from sidecar.receivers.webhook.config import WebhookConfig
 from sidecar.receivers.webhook.message import render
 from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
+from sidecar.render.view import Origin
 from support.notify import T0, notice, notification
 
 LABELS = {"alertname": "PaymentFailing", "org_id": "org_7f3a", "severity": "critical"}
@@ -21,7 +22,7 @@ ANNOTATIONS = {
 
 def payload(*notices: Any, **more: Any) -> dict[str, Any]:
     told = notification(*notices, integration="webhook", **more)
-    rendering = Renderer({}, Redactor()).rendering(told)
+    rendering = Renderer({}, Redactor(), Origin("https://sidecar.example.com")).rendering(told)
     return render(WebhookConfig(name="hooks"), rendering, plain=False).payload
 
 
@@ -38,7 +39,7 @@ def test_it_is_alertmanagers_version_4() -> None:
         "groupLabels": {"alertname": "PaymentFailing"},
         "commonLabels": LABELS,
         "commonAnnotations": ANNOTATIONS,
-        "externalURL": "",
+        "externalURL": "https://sidecar.example.com",
         "alerts": [
             {
                 "status": "firing",
@@ -46,7 +47,7 @@ def test_it_is_alertmanagers_version_4() -> None:
                 "annotations": ANNOTATIONS,
                 "startsAt": "2026-11-02T08:00:00.000Z",
                 "endsAt": "0001-01-01T00:00:00Z",
-                "generatorURL": "",
+                "generatorURL": "https://sidecar.example.com",
             }
         ],
     }
