@@ -237,3 +237,20 @@ def test_no_line_of_a_log_ends_or_fires_an_alert_about_the_sidecar(tmp_path: Pat
     assert step.own_fields == 1
     core.note([Event(OWN_PROVIDER, "sidecar.outbox_stuck", "ok", NOW + 2, {})])
     assert kinds(core.step(batch(), NOW + 2)) == [("Stuck", TransitionKind.RESOLVED)]
+
+
+def test_a_host_whose_clock_is_fast_makes_no_other_hosts_events_late(tmp_path: Path) -> None:
+    (tmp_path / "own.rules.yaml").write_text("""\
+groups:
+  - name: g
+    rules:
+      - {alert: Often, match: ['status="payment_failure"'], condition: count() >= 3, within: 5m}
+""")
+    (tmp_path / "sidecar.yaml").write_text(CONFIG.replace("{rules}/billing", "own").format())
+    core = Core(load_config(str(tmp_path / "sidecar.yaml"), {}))
+    core.restore(NOTHING_STORED, NOW)
+    core.step(batch({**FAILED, "timestamp": NOW + 540}), NOW)
+    assert kinds(core.step(batch({**FAILED, "timestamp": NOW + 1}), NOW + 1)) == []
+    fired = core.step(batch({**FAILED, "timestamp": NOW + 2}), NOW + 2)
+    assert kinds(fired) == [("Often", TransitionKind.FIRED)]
+    assert fired.transitions[0].at == NOW + 2

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
+from msgspec.structs import replace
+
 from sidecar.parse.block import Block, Split, Splitter, count_lines
 from sidecar.parse.container import WRAPPINGS, Joiner, Line, may_be_wrapped, unwrap_all
 from sidecar.parse.event import (
@@ -69,22 +71,26 @@ class Collector:
             return False
         if found is None or not all(_fits(triple) for triple in found):
             return False
-        if max(newest for _, newest in found.values()) > self._latest:
+        newest = max(newest for _, newest in found.values())
+        if newest > self._latest:
             return False
         for triple in found:
             if triple not in self._tallies and triple not in self._whole:
                 self._admit(triple)
         try:
-            self._events += block.events_of(self._whole & found.keys(), start)
+            events = block.events_of(self._whole & found.keys(), start)
         except Exception:  # noqa: BLE001 - same
             return False
+        if newest > self._now:
+            events = [(place, replace(one, at=min(one.at, self._now))) for place, one in events]
+        self._events += events
         self._parsed.own_fields += block.own_fields
         self._in_order = block.places is None
-        for triple, (count, newest) in found.items():
+        for triple, (count, latest) in found.items():
             if triple not in self._whole:
                 tally = self._tallies[triple]
                 tally.count += count
-                tally.last_at = max(tally.last_at, newest)
+                tally.last_at = max(tally.last_at, min(latest, self._now))
         return True
 
     def add(self, record: Record, stamp: float | None, position: int) -> None:
@@ -128,7 +134,7 @@ class Collector:
         return self._tallies.setdefault(triple, Tally())
 
     def _count(self, tally: Tally, at: float) -> None:
-        if at > self._latest:
+        if at > self._now:
             at = self._not_ahead(at)
         tally.count += 1
         if at > tally.last_at:  # noqa: PLR1730 - max() costs three times as much here
@@ -147,10 +153,11 @@ class Collector:
         return self._now if stamp is None else stamp
 
     def _not_ahead(self, at: float) -> float:
-        if at > self._latest:
-            self._parsed.future += 1
-            return self._now
-        return at
+        """Return the event's time, but none that is still to come: other hosts' events would be
+        taken for late ones.
+        """
+        self._parsed.future += at > self._latest
+        return min(at, self._now)
 
 
 def _fits(triple: Triple) -> bool:

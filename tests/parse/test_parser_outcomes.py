@@ -34,9 +34,14 @@ def test_a_tally_counts_and_keeps_the_newest_time(before: str) -> None:
 
 
 @WALKS
-def test_ten_minutes_ahead_is_believed(before: str) -> None:
-    parsed = tally(before + line(NOW + 600))
-    assert (parsed.last_at, parsed.future) == (NOW + 600, 0)
+@pytest.mark.parametrize("wanted", [everything, nothing])
+def test_no_event_is_later_than_the_time_of_reading(
+    before: str, wanted: Callable[[Triple], bool]
+) -> None:
+    text = before + (line(NOW - 7) + line(NOW + 600)) * 10
+    parsed = Parser().parse(chunk_of(text), now=NOW, wanted=wanted)
+    assert (parsed.last_at, parsed.future) == (NOW, 0)
+    assert {event.at for event in parsed.events} <= {NOW - 7, NOW}
 
 
 @WALKS
