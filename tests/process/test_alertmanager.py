@@ -33,6 +33,7 @@ receivers:
     alertmanager_configs:
       - {{urls: ["http://127.0.0.1:1", "http://127.0.0.1:PORT"], keep_alive: 1s}}
 """
+RESOLVE = "        resolve: {match: ['status=\"paid\"']}\n"
 PAGES = """\
 route: {{receiver: sink, group_by: [alertname, org_id], group_wait: 0s, group_interval: 1s}}
 receivers:
@@ -105,9 +106,9 @@ def am(tmp_path: Path) -> Iterator[Alertmanager]:
 
 
 @contextmanager
-def fired(folder: Path, am: Alertmanager) -> Iterator[Stage]:
-    """Run a daemon that has told the Alertmanager of one alert."""
-    rules = FAILING + "        resolve: {match: ['status=\"paid\"']}\n"
+def fired(folder: Path, am: Alertmanager, more: str = RESOLVE) -> Iterator[Stage]:
+    """Run a daemon that has told the Alertmanager of one alert; `more` are keys of its rule."""
+    rules = FAILING + more
     with staged(folder, config=CONFIG.replace("PORT", str(am.port)), rules=rules) as stage:
         stage.log("failed")
         stage.log("failed")
@@ -143,6 +144,18 @@ def messages(folder: Path) -> int:
     with closing(sqlite3.connect(folder / "state.db")) as db:
         (count,) = db.execute("SELECT count(*) FROM outbox").fetchone()
         return int(count)
+
+
+def test_one_that_escalates_goes_on_under_its_new_labels_alone(
+    tmp_path: Path, am: Alertmanager
+) -> None:
+    escalate = "        escalate: [{after: 1s, labels: {severity: page}}]\n"
+    with fired(tmp_path, am, escalate) as stage:
+        old = {"alertname": "Failing", "org_id": "org_1", "severity": "critical"}
+        new = {**old, "severity": "page"}
+        until(lambda: new in [alert["labels"] for alert in am.alerts()], "the new labels are there")
+        until(lambda: [alert["labels"] for alert in am.alerts()] == [new], "the old ones are not")
+        until(stage.settled, "all is delivered")
 
 
 def test_an_alert_ends_there_when_the_sidecar_is_no_more(tmp_path: Path, am: Alertmanager) -> None:
