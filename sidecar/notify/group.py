@@ -48,7 +48,8 @@ def group_labels(route: Route, labels: Mapping[str, str]) -> dict[str, str]:
 class Destination:
     """One of those a receiver tells, at its `place` among them.
 
-    `index` is its config's place in the kind's section.
+    `index` is its config's place in the kind's section. `threads`: what is said later of an alert
+    belongs to the message that told it first.
     """
 
     place: int
@@ -56,6 +57,7 @@ class Destination:
     index: int
     name: str
     send_resolved: bool
+    threads: bool = False
 
     def takes(self, member: Member) -> bool:
         return (self.send_resolved or not member.only_ends) and not member.goes_unsaid
@@ -81,7 +83,8 @@ def _places(receiver: Receiver) -> Iterator[Destination]:
     for kind, configs in receiver.configs.items():
         for index, config in enumerate(configs):
             for name in config.destinations():
-                yield Destination(place, kind, index, name, config.send_resolved)
+                to = Destination(place, kind, index, name, config.send_resolved, config.threads)
+                yield to
                 place += 1
 
 
@@ -290,6 +293,13 @@ class Groups:
         homes = sorted(filter(knows, self.places(ident)), key=lambda home: home is not first)
         for home in homes[:1]:
             self.put(home, ident, accepted(home.members[ident], said))
+
+    def refer(self, group: Group, said: Said, reference: str) -> None:
+        """Note by which name the other side knows the message that an alert belongs to."""
+        ident = (said.name, said.key)
+        member = group.members.get(ident)
+        if member is not None and member.reference != reference:
+            self.put(group, ident, msgspec.structs.replace(member, reference=reference))
 
     def end_wait(self, digest: Group, ident: Ident, now: float) -> None:
         """Let an alert that a late digest told at `now` go on in the groups that waited for it."""

@@ -52,6 +52,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     escalated_to: str = ""
     late_by: float = 0.0
     grew: bool = False
+    reference: str = ""  # the other side's name for the message that told it, where that is kept
     doubted: bool = False
 
     @property

@@ -154,7 +154,13 @@ class Writer:
             untold=told.untold,
             said=list(map(said_of, told.listed)),
             thread=_digest(*group.audience, group.id, group.created),
+            beside=self._beside(told.listed, still) if group.to.threads else [],
         )
+
+    def _beside(self, told: Iterable[Member], still: Iterable[Member]) -> list[Notice]:
+        roots = {member.reference for member in told} - {""}
+        beside = [member for member in _in_order(still) if member.reference in roots]
+        return list(map(self._notice, beside[:MAX_NOTICES]))
 
     def standing(self, groups: Sequence[Group], now: float) -> Iterator[Notification]:
         """Yield what the destination of `groups` knows to fire, for who forgets otherwise.
@@ -183,6 +189,7 @@ class Writer:
             late_by=member.late_by,
             escalated_to=member.escalated_to,
             grew=member.only_grew,
+            reference=member.reference,
         )
 
     def _now(self, member: Member) -> Alert:

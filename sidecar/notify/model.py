@@ -52,6 +52,11 @@ class ReceiverConfig(Table, ABC):
     def destinations(self) -> tuple[str, ...]:
         """Return whom it tells, each by a name that is logged, stored and shown: never a secret."""
 
+    @property
+    def threads(self) -> bool:
+        """Whether its messages have names, by which what is told later can refer to them."""
+        return False
+
     def again_after(self) -> float:
         """Return after how many seconds it has to hear again of what fires; 0.0: it remembers."""
         return 0.0
@@ -272,6 +277,7 @@ class Notice(msgspec.Struct, frozen=True):
     rule: Facts = Facts()
     ended: Ended = Ended.OPEN
     ended_person: str = ""
+    reference: str = ""  # the message that told it first, where the receiver has threads
     grew: bool = False  # it was told before; what is new is how many events there are by now
 
     @classmethod
@@ -322,9 +328,10 @@ class Notification(msgspec.Struct, frozen=True):
     `notices` are the alerts that it tells, what fires first. `more` alerts have found no room:
     they are told by the group's next message. `counts` has both, by status; `names` holds the
     alert names of those of the first status in `counts`. `still_firing` of the group were told
-    before and go on, the gravest at `still_severity`. `untold` ended before, while nothing could be
-    delivered. `route`: the tests of labels that led there. Written before there were counts, `more`
-    alerts count as told by it.
+    before and go on, the gravest at `still_severity`; those that belong to the same messages as
+    what it tells are `beside`, where the receiver has threads. `untold` ended before, while nothing
+    could be delivered. `route`: the tests of labels that led there. Written before there were
+    counts, `more` alerts count as told by it.
     """
 
     id: str
@@ -348,6 +355,33 @@ class Notification(msgspec.Struct, frozen=True):
     counts: dict[NoticeStatus, int] = {}
     names: list[str] = []
     thread: str = ""  # empty in what was written before there were threads
+    beside: list[Notice] = []
+
+    def reference_of(self, notice: Notice, accepted: str) -> str:
+        """Return the message that an alert belongs to once this one was `accepted` as that.
+
+        It stays the one that told it first, unless there is no such message any more: then all
+        that was told was told anew.
+        """
+        anew = len(self.roots) == 1 and self.tells_of_known and accepted not in self.roots
+        return notice.reference if notice.reference and not anew else accepted
+
+    @property
+    def roots(self) -> list[str]:
+        """The messages that the alerts it tells of belong to, each once."""
+        return [*dict.fromkeys(notice.reference for notice in self.notices if notice.reference)]
+
+    @property
+    def tells_of_known(self) -> bool:
+        """Whether it tells of nothing for the first time."""
+        return all(notice.reference for notice in self.notices)
+
+    def about_root(self, root: str) -> "Notification":
+        """Return how the alerts that belong to a message stand, to be shown there."""
+        mine = [n for n in (*self.notices, *self.beside) if n.reference == root]
+        return msgspec.structs.replace(
+            self, notices=mine, counts={}, names=[], more=0, still_firing=0, untold=0
+        )
 
     @classmethod
     def about(cls, alerts: Iterable[Alert], at: float) -> "Notification":

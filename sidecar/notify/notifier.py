@@ -386,8 +386,10 @@ class Notifier:
 
     def _accept(self, group: Group, told: Notification, reference: str, now: float) -> None:
         """Mark as told what the message said, and start the cooldowns."""
-        for said in told.said:
+        for said, notice in zip(told.said, told.notices, strict=False):
             self._groups.accept(group, said)
+            if group.to.threads and reference:
+                self._groups.refer(group, said, told.reference_of(notice, reference))
             self._cooldowns.start(group, said, now)
             self._groups.end_wait(group, (said.name, said.key), now)
         change = max(told.change, group.told.change if group.told else 0)

@@ -114,6 +114,10 @@ class Rendering:
             notification, renderer.redactor, self._annotation, renderer.origin
         )
 
+    def about(self, notification: Notification) -> "Rendering":
+        """Return the same for another notification, such as a part of this one."""
+        return self._renderer.rendering(notification)
+
     @property
     def fault(self) -> str | None:
         """All faults in one line, None without any."""

@@ -63,8 +63,8 @@ def test_each_destination_gets_one_and_its_answer_is_said(
     result = run(config, "team")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [
-        "slack #team: accepted (1700000000.000001)",
-        "slack #more: accepted (1700000000.000002)",
+        "slack #team: accepted (C0/1700000000.000001)",
+        "slack #more: accepted (C0/1700000000.000002)",
         "email b@example.com: accepted (2.0.0 Ok: queued as SINK)",
     ]
     assert [request.json["channel"] for request in slack.requests] == ["#team", "#more"]

@@ -8,7 +8,8 @@ from sidecar.render.check import Template
 from sidecar.syntax.table import Reading, Schema, Table, Value, key, table
 from sidecar.syntax.values import Flag, SecretText, SecretUrl, Url, string_or_variable
 
-POST_URL = "https://slack.com/api/chat.postMessage"
+_POST = "chat.postMessage"
+POST_URL = f"https://slack.com/api/{_POST}"
 _BOTH = "both an incoming webhook and a bot token are set"
 _TEMPLATE = "Jinja2 source."
 _ITS_OWN = "the webhook's own channel"
@@ -63,7 +64,20 @@ class SlackConfig(ReceiverConfig):
     send_resolved: Flag = key("Also tell when alerts end.", default=True)
     title: Template = key(_TEMPLATE, default=None)
     text: Template = key(_TEMPLATE, default=None)
+    thread: Flag = key(
+        "With a bot token: keep a message up to date, and tell what follows in its thread.",
+        default=True,
+    )
     rate: Rate = key("What Slack takes; the rest waits.", default=Rate())
+
+    @property
+    def threads(self) -> bool:
+        """A webhook gives no name for its messages; neither may a stand-in for the API."""
+        return self.thread and self.app_token is not None and self.app_url.endswith(_POST)
+
+    def api(self, method: str) -> str:
+        """Return the URL of another method of the API, such as `chat.update`."""
+        return self.app_url.removesuffix(_POST) + method
 
     def destinations(self) -> tuple[str, ...]:
         return (self.channel or _ITS_OWN,)

@@ -11,6 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from sidecar.notify.model import NoticeStatus, Notification, Reason
 from sidecar.receivers.base import Rendered
 from sidecar.receivers.slack.config import SlackConfig
 from sidecar.render.renderer import Rendering, brief, plain_body, plain_title
@@ -45,6 +46,13 @@ _COLOURS = {
 }  # fmt: skip
 
 
+# What is no part of a message, and only for whoever sends it: the messages to bring up to date,
+# each with its name; the one in whose thread this is told; the sign for one whose alerts are over.
+EDITS, THREAD, REACTION = "edits", "thread", "reaction"
+_REACTIONS = {"resolved": "white_check_mark", "closed": "heavy_multiplication_x"} | dict.fromkeys(
+    ("unseen", "critical", "error", "warning", "info"), "grey_question"
+)
+
 # Escaped by a filter of a template; Slack knows no such entities.
 _QUOTES = {"&#34;": '"', "&#39;": "'"}
 
@@ -52,8 +60,39 @@ _QUOTES = {"&#34;": '"', "&#39;": "'"}
 def render(config: SlackConfig, rendering: Rendering, *, plain: bool) -> Rendered[Payload]:
     """Return the message by the config's templates or the shipped ones, as plain text if asked.
 
-    Plain is also what stands in where a template fails.
+    Plain is also what stands in where a template fails. With threads it says as well which messages
+    are to be edited, and in whose thread it belongs.
     """
+    made = _message(config, rendering, plain=plain)
+    told = rendering.notification
+    if plain or not config.threads or not told.roots:
+        return made
+    edits = [[root, _edited(config, rendering.about(told.about_root(root)))] for root in told.roots]
+    payload = {**made.payload, EDITS: edits}
+    if len(told.roots) == 1 and told.tells_of_known:
+        payload |= {THREAD: told.roots[0], "reply_broadcast": _for_all(told)}
+    return Rendered(payload, made.text)
+
+
+def _edited(config: SlackConfig, rendering: Rendering) -> Payload:
+    """Return what a message that was posted before is to say from now on."""
+    payload = dict(_message(config, rendering, plain=False).payload)
+    if not any(notice["open"] for notice in rendering.view["notices"]):
+        payload[REACTION] = _REACTIONS[rendering.view["colour"]]
+    return {key: value for key, value in payload.items() if key not in ("username", "icon_emoji")}
+
+
+def _for_all(told: Notification) -> bool:
+    """Tell whether what is told in a thread is for the whole channel to see."""
+    ended = any(
+        notice.status not in (NoticeStatus.FIRING, NoticeStatus.ESCALATED)
+        and notice.labels.get("severity") == "critical"
+        for notice in told.notices
+    )
+    return ended or told.reason in (Reason.ESCALATED, Reason.REPEAT)
+
+
+def _message(config: SlackConfig, rendering: Rendering, *, plain: bool) -> Rendered[Payload]:
     view = rendering.view
     speaker = {} if plain else _speaker(config, rendering)
     title = None if plain else rendering.fill(config.title, "slack.title.j2", escape_title)

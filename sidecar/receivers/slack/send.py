@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ from sidecar.receivers.base import (
 )
 from sidecar.receivers.http import TIMEOUT, client, post, refusal, retry_after
 from sidecar.receivers.slack.config import SlackConfig
-from sidecar.receivers.slack.message import Payload
+from sidecar.receivers.slack.message import EDITS, REACTION, THREAD, Payload
 
 # The errors that the API and the incoming webhooks answer with: docs.slack.dev, chat.postMessage
 # and incoming webhooks, and what maintainers of other senders met (named errors only; any other
@@ -56,6 +56,11 @@ _ERRORS: dict[tuple[FailureKind, Verdict], tuple[str, ...]] = {
 }  # fmt: skip
 _BY_ERROR = {error: how for how, errors in _ERRORS.items() for error in errors}
 # "some aspect of the operation may have succeeded" (docs.slack.dev, common errors)
+# What chat.update answers of a message that is gone, too old or not ours (docs.slack.dev).
+_GONE = (
+    "message_not_found", "edit_window_closed", "cant_update_message", "is_inactive",
+    "block_mismatch",
+)  # fmt: skip
 _MAYBE_DONE = frozenset({"internal_error", "fatal_error"})
 # Only a word of this shape is Slack's error; a proxy's page may repeat the URL it was asked for.
 _NOT_SLACK = "an answer that is not Slack's"
@@ -71,9 +76,9 @@ async def connected() -> AsyncIterator[Send[SlackConfig, Payload]]:
 
 def build(config: SlackConfig, payload: Mapping[str, Any]) -> dict[str, Any]:
     """Return the JSON to post; only the API takes the channel, a webhook is bound to its own."""
-    if config.api_url is not None:
-        return dict(payload)
-    return {**payload, "channel": config.channel}
+    ours = (EDITS, THREAD, REACTION)
+    body = {name: value for name, value in payload.items() if name not in ours}
+    return body if config.api_url is not None else {"channel": config.channel, **body}
 
 
 def classify(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
@@ -83,7 +88,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
     """
     answer = _answer(body)
     if httpx.codes.is_success(status) and _accepts(answer):
-        return Sent(str(answer.get("ts", "")) if isinstance(answer, dict) else "")
+        return Sent(_name_of(answer) if isinstance(answer, dict) else "")
     error = _error(answer)
     kind, verdict = _judge(status, error)
     asked = answer.get("retry_after") if isinstance(answer, dict) else None
@@ -95,6 +100,13 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
         retry_after=retry_after(headers, asked),
         ambiguous=unclear or error in _MAYBE_DONE or status == httpx.codes.GATEWAY_TIMEOUT,
     )
+
+
+def _name_of(answer: Mapping[str, Any]) -> str:
+    """Return what a message is called from now on: its channel's ID, which edits need, and ts."""
+    ts = str(answer.get("ts", ""))
+    channel = answer.get("channel")
+    return f"{channel}/{ts}" if ts and isinstance(channel, str) else ts
 
 
 def _accepts(answer: dict[str, Any] | str) -> bool:
@@ -114,28 +126,67 @@ async def send(
 ) -> Outcome:
     """Post once; when Slack does not accept the credential and its file has a new one, again.
 
+    First the messages that it says more of are edited, which may be done any number of times. One
+    that is gone, or too old to be edited, is posted anew: what it said of belongs to the new one.
     Never raises for what the other side does, and nothing it returns holds the URL or the token.
     """
     del told  # all of it is in the payload
     secret = config.api_url or config.app_token
-    body = json.dumps(build(config, payload)).encode()
-    return await with_new_secret(lambda: _post(client, config, body, timeout), secret)
+
+    async def call(method: str, body: Mapping[str, Any]) -> Outcome:
+        return await with_new_secret(
+            lambda: _post(client, config, method, build(config, body), timeout), secret
+        )
+
+    edits = list(payload.get(EDITS, ()))
+    for root, edit in edits:
+        outcome = await call("chat.update", {**edit, **_named(root)})
+        if isinstance(outcome, Failed):
+            if not outcome.detail.endswith(_GONE):
+                return outcome
+            if root == payload.get(THREAD):
+                speaker = {k: v for k, v in payload.items() if k in ("username", "icon_emoji")}
+                payload = {**edit, **speaker}
+    outcome = await _tell(call, payload)
+    for root, edit in edits if isinstance(outcome, Sent) else ():
+        if REACTION in edit:
+            at = {"channel": _named(root)["channel"], "timestamp": _named(root)["ts"]}
+            await call("reactions.add", {"name": edit[REACTION], **at})  # a sign, and no more
+    return outcome
+
+
+async def _tell(
+    call: Callable[[str, Mapping[str, Any]], Awaitable[Outcome]], payload: Payload
+) -> Outcome:
+    """Post in the thread of the message that it belongs to, or else to the channel."""
+    root = payload.get(THREAD)
+    if not root:
+        return await call("", {k: v for k, v in payload.items() if k != "reply_broadcast"})
+    name = _named(root)
+    outcome = await call("", {**payload, "channel": name["channel"], "thread_ts": name["ts"]})
+    return Sent(root) if isinstance(outcome, Sent) else outcome
+
+
+def _named(root: str) -> dict[str, str]:
+    channel, _, ts = root.partition("/")
+    return {"channel": channel, "ts": ts}
 
 
 async def _post(
     client: httpx.AsyncClient,
     config: SlackConfig,
-    body: bytes,
+    method: str,
+    payload: Mapping[str, Any],
     timeout: httpx.Timeout,  # noqa: ASYNC109 - as above
 ) -> Outcome:
+    body = json.dumps(payload).encode()
     if config.api_url is not None:
         url = config.api_url.reveal()
         return await post(client, url, body, judge=classify, timeout=timeout)
     token = config.app_token.reveal() if config.app_token else ""
     headers = {"Authorization": f"Bearer {token}"}
-    return await post(
-        client, config.app_url, body, headers=headers, judge=classify, timeout=timeout
-    )
+    url = config.api(method) if method else config.app_url
+    return await post(client, url, body, headers=headers, judge=classify, timeout=timeout)
 
 
 def _answer(body: bytes) -> dict[str, Any] | str:

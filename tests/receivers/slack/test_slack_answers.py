@@ -42,7 +42,7 @@ def test_building_leaves_the_payload_as_it_was() -> None:
     [
         (200, b"ok", ""),
         (200, b"ok\n", ""),
-        (200, b'{"ok": true, "channel": "C1", "ts": "1503435956.000247"}', "1503435956.000247"),
+        (200, b'{"ok": true, "channel": "C1", "ts": "1503435956.000247"}', "C1/1503435956.000247"),
         (200, b'{"ok": true, "ts": "1.2", "warning": "superfluous_charset"}', "1.2"),
         (200, b'{"success": true}', ""),
     ],

@@ -57,7 +57,7 @@ async def test_the_api_gets_payload_channel_and_token(
     sink: SlackSink, client: httpx.AsyncClient
 ) -> None:
     outcome = await send(client, bot(sink), PAYLOAD)
-    assert outcome == Sent("1700000000.000001")
+    assert outcome == Sent("C0/1700000000.000001")
     request = sink.requests[0]
     assert request.json == {**PAYLOAD, "channel": "#ops"}
     assert request.headers["authorization"] == f"Bearer {TOKEN}"
