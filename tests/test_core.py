@@ -84,7 +84,7 @@ def test_a_grace_period_ends_while_another_log_is_missing(core: Core) -> None:
     missing = {"caught_up": False, "problems": ["waiting for /nowhere/b.log"]}
     core.step(batch(PAST_DUE, **missing), NOW)
     step = core.step(batch(**missing), NOW + 3 * DAY)
-    assert kinds(step) == [("SubscriptionDelinquent", TransitionKind.ESCALATED)]
+    assert kinds(step) == [("GracePeriodOver", TransitionKind.FIRED)]
 
 
 def test_absence_is_not_judged_while_a_log_is_missing(core: Core) -> None:

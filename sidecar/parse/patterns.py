@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import re2
 
 from sidecar.matchers import compile_re2
-from sidecar.parse.event import stamp_end
+from sidecar.parse.event import is_missing, stamp_end
 from sidecar.parse.objects import Unreadable
-from sidecar.parse.prefix import Prefix
+from sidecar.parse.prefix import COLOUR, Prefix
 from sidecar.parse.record import Fits, Record, message_field, read_fields
 from sidecar.syntax.table import Reading, Schema, Table, key, table
-from sidecar.syntax.values import FIELD, Re2, Text, is_field
+from sidecar.syntax.values import FIELD, Field, Re2, Text, is_field
 
 NEEDED = ("event_type", "status")
 _GROUP_IN = re.compile(r"\{(\w+)\}")
@@ -51,6 +51,11 @@ class Pattern(Table):
         schema={"propertyNames": FIELD},
         default={},
     )
+    record_fields: tuple[Field, ...] = key(
+        "Fields taken from the structured record around the message, where there is one; they win.",
+        schema={"uniqueItems": True},
+        default=(),
+    )
 
     def check(self, reading: Reading) -> "Pattern":
         for name in self.fields:
@@ -86,6 +91,8 @@ def _composed(fields: Mapping[str, str]) -> dict[str, list[str]]:
     return {name: groups for name, groups in found.items() if groups}
 
 
+_TAIL = re.compile(rf"(?:[\s\0]|{COLOUR.pattern})+\Z")  # no part of any message
+_LONGEST_TAIL = 100  # characters; searched at each of them
 _MOST_MATCHES = 20  # tried in one line
 _LEAST_LITERAL = 4  # shorter ones stand in every other line and save nothing
 _ESCAPABLE = "\"\\/<>&'"  # JSON encoders may write these, and all beyond ASCII, otherwise
@@ -138,11 +145,15 @@ class TextPatterns:
     def _record(
         self, text: str, fits: Fits, outer: Mapping[str, Any] = MappingProxyType({})
     ) -> Record | None:
+        text = text[:-_LONGEST_TAIL] + _TAIL.sub("", text[-_LONGEST_TAIL:])
         for pattern, composed, regex, literal in self._patterns:
             found = _match(regex, text, fits) if literal in text else None
             if found is not None:
                 before = text[: stamp_end(text, found.start())]
-                return Record(_fields(pattern.fields, composed, found.groupdict()), before, outer)
+                fields = _fields(pattern.fields, composed, found.groupdict())
+                around = {name: outer.get(name) for name in pattern.record_fields}
+                taken = {name: value for name, value in around.items() if not is_missing(value)}
+                return Record({**fields, **taken}, before, outer)
         return None
 
 

@@ -74,6 +74,7 @@ def test_json_has_exactly_the_promised_keys() -> None:
         "alert": "SubscriptionDelinquent",
         "labels": {
             "alertname": "SubscriptionDelinquent",
+            "kpi": "subscription_status",
             "org_id": "org_6fb2885f1272",
             "severity": "warning",
         },
@@ -99,9 +100,9 @@ def test_the_table_has_a_line_for_each_alert_and_the_summary() -> None:
     )
     assert lines[1].split() == [
         "2026-11-02", "08:04:11", "warning", "firing", "warning", "first", "notification",
-        "SubscriptionDelinquent", "org_id=org_6fb2885f1272",
+        "SubscriptionDelinquent", "org_id=org_6fb2885f1272", "kpi=subscription_status",
     ]  # fmt: skip
-    assert "alerts      critical 15, error 7, warning 18, info 11\n" in summary
+    assert "alerts      critical 15, error 7, warning 19, info 11\n" in summary
     assert "oncall@example.com 25" in summary
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 LOG = ROOT / "tests" / "samples" / "agentops-host.log"
 NOW = 1_793_788_200.0  # 2026-11-04 10:30 UTC, when the samples have just ended
 _UPDATED = re.compile(r"Subscription updated for org (\S+): status=(\w+)")
-_DEMOTED = re.compile(r"Org (\S+) subscription is (\w+) and past")
+_DELETED = re.compile(r"Removed all licenses for org (\S+) due to subscription (deletion)")
 
 
 def test_each_organisation_counts_in_the_state_that_the_log_reported_last() -> None:
@@ -32,10 +32,11 @@ def test_each_organisation_counts_in_the_state_that_the_log_reported_last() -> N
     }
     newest: dict[str, str] = {}
     for line in LOG.read_text().splitlines():
-        found = _UPDATED.search(line) or _DEMOTED.search(line)
+        found = _UPDATED.search(line) or _DELETED.search(line)
         if found:
-            newest[found[1]] = found[2]
+            newest[found[1]] = found[2].replace("deletion", "canceled")
     assert {state: count for state, count in shown.items() if count} == Counter(newest.values())
     assert shown.keys() == {
-        "active", "trialing", "past_due", "unpaid", "canceled", "incomplete_expired",
+        "active", "trialing", "past_due", "unpaid", "paused", "canceled", "incomplete",
+        "incomplete_expired",
     }  # fmt: skip

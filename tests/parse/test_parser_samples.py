@@ -96,9 +96,13 @@ def test_the_agentops_patterns_add_to_the_records_and_take_none_away() -> None:
     for (_provider, event_type, _status), count in added.items():
         by_type[event_type] += count
     assert by_type == {
-        "customer.subscription.updated": 33,
+        "customer.subscription.updated": 36,
+        "customer.subscription.grace_period": 11,
         "customer.subscription.grace_ended": 6,
         "customer.subscription.licenses_removed": 13,
+        "invoice.created": 55,
+        "invoice.payment_failed": 42,
+        "unknown": 61,
     }
 
 

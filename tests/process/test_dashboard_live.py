@@ -13,7 +13,7 @@ from anyio.from_thread import start_blocking_portal
 from sidecar.measure.exposition import Exposition
 from sidecar.measure.meter import Meter
 from sidecar.notify.model import Reason
-from sidecar.parse.event import Triple
+from sidecar.parse.event import Event, Triple
 from sidecar.web.metrics import SelfMetrics
 from sidecar.web.server import WebState
 from support.config import load_rule_files
@@ -35,11 +35,12 @@ TESTS = Path(__file__).parents[1]
 DASHBOARD = TESTS.parent / "grafana" / "billing.json"
 EXPECTED = json.loads((TESTS / "samples" / "expected.json").read_text())
 SAMPLES = ("agentops-host.log", "host-text.log")
-(SUBSCRIPTIONS,) = (
+METRICS = [
     metric
     for metric in load_rule_files([str(TESTS.parent / "rules" / "billing.rules.yaml")]).metrics
-    if metric.states_of is not None
-)
+    if metric.states_of is not None or metric.name == "webhook_payment_failures_total"
+]
+FAILURE = ("invoice.payment_failed", "payment_failure")
 
 
 def sample_tallies() -> dict[Triple, int]:
@@ -61,7 +62,7 @@ class GrowingSidecar:
     def __init__(self) -> None:
         self.tallies = sample_tallies()
         self.metrics = self_metrics()
-        self._meter, self._exposition = Meter([SUBSCRIPTIONS]), Exposition([SUBSCRIPTIONS])
+        self._meter, self._exposition = Meter(METRICS), Exposition(METRICS)
         self._slices = self._growth()
 
     def state(self) -> WebState:
@@ -75,8 +76,12 @@ class GrowingSidecar:
     def _next(self, openmetrics: bool) -> str:  # noqa: FBT001 - the signature of the port
         share = next(self._slices, None)
         for triple, count in self.tallies.items() if share else ():
-            self._meter.add_tally(triple, share(count) if share else 0, NOW)
-        self._meter.add_states({("SubscriptionDelinquent", "unpaid"): 1 if share else 0}, NOW)
+            grown = share(count) if share else 0
+            whole = grown if triple[1:] == FAILURE else 0
+            self._meter.add_tally(triple, grown - whole, NOW)
+            for _ in range(whole):
+                self._meter.add(Event(*triple, NOW, {}), NOW)
+        self._meter.add_states({("SubscriptionEnded", "unpaid"): 1 if share else 0}, NOW)
         self._exposition.apply(self._meter.drain())
         self.metrics.read_lines.inc(100)
         return self._exposition.render(openmetrics=openmetrics)
@@ -125,7 +130,14 @@ def test_prometheus_has_the_counts_of_the_samples(prometheus_url: str) -> None:
         assert instant(client, "sum(webhook_events_total)") == sum(sample_tallies().values())
 
 
-@pytest.mark.parametrize("title", ["Failed payments", "License failures", "Processing failures"])
+TITLES = [
+    "Failed payments (payment_failure_count)",
+    "License failures (license_sync_failure)",
+    "Processing failures (webhook_processing_error)",
+]
+
+
+@pytest.mark.parametrize("title", TITLES)
 def test_a_panel_counts_what_the_samples_hold(prometheus_url: str, title: str) -> None:
     panels = panels_of(load_dashboard(DASHBOARD))
     expr = next(p["targets"][0]["expr"] for p in panels if p["title"] == title)

@@ -13,7 +13,7 @@ def test_the_demo_shows_line_counter_slack_and_mail_and_ends_with_a_summary() ->
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"metrics at http://127\.0\.0\.1:\d+/metrics", done.stdout)
     assert "'status': 'payment_failure'" in done.stdout
-    assert re.search(r"count webhook_events_total\{.*payment_failure.*\} 3", done.stdout)
+    assert re.search(r'count webhook_payment_failures_total\{form="",.*\} 3', done.stdout)
     assert re.search(r"Slack #critical-alerts\n(  │.*\n)*.*Payment failed 3 times", done.stdout)
     assert re.search(r"mail to oncall@demo\.invalid: \[FIRING:1\] PaymentFailing", done.stdout)
     # The host's line holds the key, as hosts do; nothing that was sent does.

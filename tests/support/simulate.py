@@ -1,9 +1,10 @@
 """Configurations, events and logs for tests of the simulated clock."""
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,27 @@ def config(folder: Path, rules: str, route: Route = ROUTE, **more: Any) -> Confi
         receivers={"team": TEAM},
     )
     return replace(base, **more)
+
+
+_STATED = re.compile(r"(\S+ \S+) - \w+ - Org (\S+) subscription is \w+\. (\d+) days left")
+_OVER = re.compile(
+    r"(?:updated for org|licenses for org) ([^\s:]+)(?:: status=(?!past_due|unpaid)| due)"
+)
+
+
+def stated_over(lines: Iterable[str]) -> set[str]:
+    """Return whose grace period was over at the end of the host's log, by the days it had left."""
+    due: dict[str, datetime] = {}
+    at = datetime(1970, 1, 1)  # noqa: DTZ001 - as the host prints it, without a zone
+    for text in lines:
+        if found := _STATED.match(text):
+            at = datetime.fromisoformat(found[1])
+            due[found[2]] = at + timedelta(days=int(found[3]) + 1)
+        elif found := _OVER.search(text):
+            due.pop(found[1], None)
+        elif found := re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", text):
+            at = datetime.fromisoformat(found[0])
+    return {org for org, end in due.items() if end <= at}
 
 
 def event(at: float, status: str = "s", event_type: str = "x", **fields: Any) -> Event:
