@@ -39,6 +39,7 @@ _NAMED_AT_MOST = 2
 WORST = 10
 _LONGEST_NAME = 60
 _LONGEST_ERROR = 300
+_LONGEST_CONDITION = 120
 _OPEN = (NoticeStatus.FIRING, NoticeStatus.ESCALATED)
 _STATUS = {
     **dict.fromkeys(_OPEN, "firing"),
@@ -144,8 +145,8 @@ def notice_view(
         "description": annotations.get("description", ""),
         "error": _error(values["event"]),
         "amount": _amount(values["event"]),
-        "condition": one_line(redactor.text(notice.rule.condition)),
-        "ends": one_line(redactor.text(notice.rule.ends)),
+        "condition": shorten(one_line(redactor.text(notice.rule.condition)), _LONGEST_CONDITION),
+        "ends": _short_or_nothing(one_line(redactor.text(notice.rule.ends))),
         "lasted": max(0.0, until - notice.since),
         "links": [],
         "evidence": _evidence(notice, redactor),
@@ -157,6 +158,11 @@ def notice_view(
             view["links"].append({"text": one_line(text), "url": url})
     view["state"] = _state(notice, view, redactor)
     return view
+
+
+def _short_or_nothing(text: str) -> str:
+    """Return what ends an alert, if it can be said in short; a description says it better."""
+    return text if len(text) <= _LONGEST_CONDITION else ""
 
 
 def _of_notice(notice: Notice) -> dict[str, Any]:
