@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # Two a core: tests that start processes wait about half of their time.
 WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
-.PHONY: demo test unit coverage check messages world planted bench lock clean
+.PHONY: demo test unit coverage check messages pictures world planted bench lock clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml .ci/requirements-dev.txt
@@ -41,6 +41,9 @@ check: $(READY)
 
 messages: $(READY)  ## writes the reviewed messages of the shipped rules anew: tests/render/shipped
 	REWRITE=1 $(BIN)/python -m pytest -q tests/render/test_shipped_messages.py
+
+pictures: $(READY)  ## README's pictures, drawn by Chromium
+	PYTHONPATH=tests $(BIN)/python -m support.preview docs/images
 
 world: $(READY)  ## SEED=7: one seed, with the shortest script that fails; SEEDS=100000: so many
 	PYTHONPATH=tests SEED=$(SEED) SEEDS=$(SEEDS) $(BIN)/python -m world.world

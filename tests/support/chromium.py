@@ -40,7 +40,7 @@ parent.document.title = JSON.stringify(page);
 """
 
 
-def look(page: str, width: int, *, dark: bool, folder: Path) -> dict[str, Any]:
+def look(page: str, width: int, *, dark: bool, folder: Path, height: int = 1600) -> dict[str, Any]:
     """Return how `page` (HTML) looks at `width` CSS pixels; a picture of it is in `folder`.
 
     `wide`: how wide it is laid out; `dark`: whether it knows that the reader wants it dark;
@@ -49,22 +49,26 @@ def look(page: str, width: int, *, dark: bool, folder: Path) -> dict[str, Any]:
     framed = escape(page.replace("</body>", f"<script>{_LOOK}</script></body>"))
     frame = folder / "frame.html"
     frame.write_text(
-        f'<body style="margin:0"><iframe srcdoc="{framed}" width="{width}" height="1600"'
+        f'<body style="margin:0"><iframe srcdoc="{framed}" width="{width}" height="{height}"'
         ' style="border:0"></iframe></body>'
     )
     theme = "dark" if dark else "light"
     shown = _chromium(
-        frame, width, int(not dark), f"--screenshot={folder}/{width}-{theme}.png", "--dump-dom"
+        frame,
+        (width, height),
+        int(not dark),
+        f"--screenshot={folder}/{width}-{theme}.png",
+        "--dump-dom",
     )
     found: dict[str, Any] = json.loads(shown.split("<title>")[1].split("</title>")[0])
     return found
 
 
-def _chromium(page: Path, width: int, scheme: int, *what: str) -> str:
+def _chromium(page: Path, size: tuple[int, int], scheme: int, *what: str) -> str:
     done = subprocess.run(
         [
             BROWSER, "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--timeout=30000",
-            f"--user-data-dir={page.parent}/profile", f"--window-size={width},1600",
+            f"--user-data-dir={page.parent}/profile", f"--window-size={size[0]},{size[1]}",
             f"--blink-settings=preferredColorScheme={scheme}", *what, page.as_uri(),
         ],
         capture_output=True, text=True, check=True, timeout=120,
