@@ -49,7 +49,9 @@ def hold_against(paths: Sequence[str], checked: Checked, now: float) -> tuple[li
         faults.append(Fault(paths[0], 1, 1, "the sample holds no event"))
     unmatched = [why for _, _, why in coverage.rules() if why]
     unmatched += [why for _, why in coverage.idle_metrics()]
-    doubts = [*filter(_is_slip, unmatched), *coverage.doubts(Redactor(config.redact))]
+    doubts = [*filter(_is_slip, unmatched)]
+    found = coverage.doubts(Redactor(config.redact))
+    doubts += [doubt for doubt in found if not doubt.slip_only or _is_slip(doubt)]
     sample = _sample(
         paths,
         coverage=coverage,
@@ -64,8 +66,9 @@ def hold_against(paths: Sequence[str], checked: Checked, now: float) -> tuple[li
 def _line_facts(paths: Sequence[str], config: Config, now: float) -> LineFacts:
     facts = LineFacts(config.patterns, now)
     for number, path in enumerate(paths):
+        prefix = config.prefix_of(path)
         for chunk in read_chunks(path, number, _unheard):
-            facts.see(chunk)
+            facts.see(msgspec.structs.replace(chunk, prefix=prefix))
     return facts
 
 

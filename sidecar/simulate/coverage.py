@@ -26,7 +26,8 @@ _TEXTS = 200
 class Doubt:
     """Something in the rule or metric at `place` (`file:line`) that the sample speaks against.
 
-    `meant` are the words among which the right one may be found for `word`.
+    `meant` are the words among which the right one may be found for `word`. `slip_only`: it is
+    worth a word only if one of them nearly is `word`.
     """
 
     place: str
@@ -34,6 +35,7 @@ class Doubt:
     hint: str = ""
     word: str = ""
     meant: frozenset[str] = frozenset()
+    slip_only: bool = False
 
 
 @dataclass(slots=True)
@@ -139,10 +141,13 @@ class Coverage:
         return Doubt(place, message, f"no event has {listed} together" if matchers else "")
 
     def _unseen_fields(self, rule: Rule, seen: _SeenByRule) -> Iterator[Doubt]:
-        for name in dict.fromkeys(_fields(rule)) if seen.matched else ():
-            if name not in seen.fields:
+        needed = dict.fromkeys(_fields(rule), False)
+        optional = dict.fromkeys([rule.dedup_by, rule.order_by, *rule.collect], True)
+        for name, slip_only in (optional | needed).items() if seen.matched else ():
+            if name and name not in seen.fields:
                 message = f"alert {rule.name}: no event that matches has a field `{name}`"
-                yield Doubt(rule.place, message, "", name, frozenset(self._texts))
+                known = frozenset(self._texts)
+                yield Doubt(rule.place, message, "", name, known, slip_only=slip_only)
 
 
 def _names(fields: Mapping[str, Any], before: str = "") -> Iterator[str]:
@@ -160,7 +165,6 @@ def _fields(rule: Rule) -> Iterator[str]:
     for aggregate in _aggregates(rule):
         yield from filter(None, [aggregate.field])
     yield from rule.by
-    yield from filter(None, [rule.dedup_by, rule.order_by, *rule.collect])
     for step in (step for step in rule.escalate if step.after is None):
         yield from step.at.fields
 

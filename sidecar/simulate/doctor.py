@@ -29,6 +29,10 @@ _ZONES = 14 * 3600.0  # clocks of the world differ by no more from UTC
 _AT_ONCE = 60.0  # seconds between a last line and the file's last change
 
 
+class _DockerLine(msgspec.Struct):
+    log: str
+
+
 class LineFacts:
     """Gathers what whole lines say, whether they are events or not."""
 
@@ -72,7 +76,7 @@ class LineFacts:
         found = self._parser.parse(chunk, now=self._now, wanted=lambda _: True).events
         self._events += len(found)
         self.forms.update(_form(line, event) for event in found)
-        before, self._before = self._before, (line, found[0]) if found else None
+        before, self._before = self._before, (_unwrapped(line), found[0]) if found else None
         if before is not None and self._before is not None and _is_twin(before, self._before):
             self._twins += 1
             self._before = None
@@ -104,11 +108,21 @@ def _form(line: str, event: Event) -> str:
     return form + wrapping
 
 
+def _unwrapped(line: str) -> str:
+    """Return what Docker's json-file has in `log`, whose time stands behind it."""
+    try:
+        return msgspec.json.decode(line, type=_DockerLine).log.rstrip()
+    except msgspec.MsgspecError:
+        return line
+
+
 def _is_twin(one: tuple[str, Event], other: tuple[str, Event]) -> bool:
     """Tell whether two lines are one message, but for what loggers put in front of it."""
     (line, event), (next_line, next_event) = one, other
     if event.triple != next_event.triple or abs(event.at - next_event.at) >= 1:
         return False
+    if "timestamp" in event.fields and event.fields == next_event.fields:
+        return True
     pairs = zip(reversed(line), reversed(next_line), strict=False)
     behind = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     before, next_before = line[: len(line) - behind], next_line[: len(next_line) - behind]
@@ -179,7 +193,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
         elif not self.records:
             yield (
                 "This host prints no WEBHOOK_METRIC line, which says more than its sentences do: "
-                "give its webhook logger a handler and the level INFO."
+                "give its webhook logger a handler and the level INFO (docs/agentops.md)."
             )
         if self.rejects:
             reasons = ", ".join(f"{reason} {count}" for reason, count in self.rejects.items())

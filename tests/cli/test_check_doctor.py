@@ -120,6 +120,23 @@ def test_two_handlers_are_seen(tmp_path: Path) -> None:
     assert sample(tmp_path, *lines)["to_change"] == []
 
 
+def test_two_handlers_are_seen_in_docker_s_wrapping(tmp_path: Path) -> None:
+    said = (f"INFO: {FAILED}}}\n", f"2026-11-02 08:00:00 - {FAILED}}}\n")
+    lines = [
+        json.dumps({"log": log, "stream": "stdout", "time": f"2026-11-02T08:00:0{n}.{m}Z"})
+        for n in range(3)
+        for m, log in enumerate(said)
+    ]
+    assert sample(tmp_path, *lines)["twice"] == 3
+
+
+def test_two_handlers_are_seen_in_records_with_their_own_time(tmp_path: Path) -> None:
+    event = {"metric_type": "WEBHOOK_METRIC", "event_type": "invoice", "status": "failed"}
+    stamped = {**event, "timestamp": "2026-11-02T08:00:00.123456"}
+    lines = [json.dumps(stamped), json.dumps(stamped, indent=None, separators=(",", ":"))]
+    assert sample(tmp_path, *lines)["twice"] == 1
+
+
 def test_calls_one_after_another_are_no_two_handlers(tmp_path: Path) -> None:
     (tmp_path / "a.patterns.yaml").write_text(
         "patterns: [{name: a, regex: '\"POST /hook', fields: {event_type: call, status: 2xx}}]\n"
