@@ -28,6 +28,9 @@ from sidecar.store.store import OutboxBacklog, Store
 
 RETRY_COMMIT_SECONDS = 1.0
 DRAIN_SECONDS = 5.0
+# Turns of the event loop in which whoever got an answer may ask for the state thread again, before
+# a slice of what is to be read takes it.
+ANSWERED_TURNS = 20
 
 _T = TypeVar("_T")
 # The seconds a commit took, 0 if there was nothing to write; or why it failed.
@@ -54,6 +57,7 @@ class _Steps:
         self.core = core
         self.ledger = ledger
         self.broken: list[Broken] = []
+        self.in_doubt = False  # whether the last commit was made
         self.stepped_at = 0.0  # wall clock
         self._follower = follower
         self._store = store
@@ -67,13 +71,16 @@ class _Steps:
         """Return what is to be written before anything is read."""
         return self._guard.start_run(self._store.load(MetaRow))
 
-    def step(self) -> tuple[ReadBatch, Step, Written]:
-        """Read, judge and commit, in one go: to change threads costs more than a small step."""
+    def step(self, *, quick: bool = False) -> tuple[ReadBatch, Step, Written]:
+        """Read, judge and commit, in one go: to change threads costs more than a small step.
+
+        A `quick` one reads nothing.
+        """
         now = self.stepped_at = self._clock.now()
         read = self._follower.look(now)
         started = self._clock.monotonic()
         self.core.resume(read.resume)
-        for chunk, parsed in self._chunks(read, now):
+        for chunk, parsed in self._chunks(read, now, quick=quick):
             self.core.take(chunk, now, parsed)
         step = self.core.finish(read, now)
         self._guard.after(read, step)
@@ -94,10 +101,12 @@ class _Steps:
         if not delta:
             return 0.0
         started = self._clock.monotonic()
+        self.in_doubt = True
         try:
             self._store.commit(delta)
         except StoreUnavailable as failure:
             return failure
+        self.in_doubt = False
         return self._clock.monotonic() - started
 
     def rebuild(self, build: Callable[[Core], Core]) -> Core:
@@ -112,9 +121,13 @@ class _Steps:
         if clean:
             self._guard.end_run()
 
-    def _chunks(self, read: ReadBatch, now: float) -> Iterator[tuple[Chunk, Parsed | None]]:
+    def _chunks(
+        self, read: ReadBatch, now: float, *, quick: bool
+    ) -> Iterator[tuple[Chunk, Parsed | None]]:
         """Yield what this step is to take, with what a second process has parsed of it."""
         budget = min(self._guard.budget, self._slice.budget)
+        if quick and not self._guard.careful:
+            budget = 0
         chunks = self._guard.before(self._follower.read(read, now, budget), self.core)
         self._backlog.before(self._unread, now, self._assistant)
         yield from self._backlog.ahead(chunks, self.core.parse_alone, now)
@@ -170,6 +183,7 @@ class Pump:
         self._stopped = False
         self._polls = False  # the last rest ended by itself
         self._rested_at = 0.0
+        self._behind = self._quick = False  # the last step left something unread, read nothing
 
     @property
     def core(self) -> Core:
@@ -178,6 +192,11 @@ class Pump:
     @property
     def ledger(self) -> Ledger:
         return self._steps.ledger
+
+    @property
+    def in_doubt(self) -> bool:
+        """Tell whether what is committed may be written once more: then it must stay as it is."""
+        return self._steps.in_doubt
 
     @property
     def streams(self) -> bool:
@@ -267,7 +286,10 @@ class Pump:
         Returns whether a log is not read to its end, and whether to read on at once.
         """
         done = [request for request in self._requests[:] if await self._is_done(request)]
-        read, step, written = await self._in_thread(self._steps.step)
+        # While there is much to read, what was asked for does not wait for a slice of it; the next
+        # step reads, whatever is asked for until then.
+        quick = self._quick = bool(done) and self._behind and not self._quick
+        read, step, written = await self._in_thread(lambda: self._steps.step(quick=quick))
         self._tell_broken()
         took = await self._until_written(step.delta, written)
         polled, self._polls = self._polls, False
@@ -277,9 +299,11 @@ class Pump:
             self._requests.remove(request)
             if not request.answer.done():
                 request.answer.set_result(request.result)
-        behind = bool(read.lagging)
+        for _ in range(ANSWERED_TURNS if quick else 0):
+            await asyncio.sleep(0)
+        behind = self._behind = bool(read.lagging)
         # Rows without bytes: inside an over-long line, which is skipped in slices too.
-        return behind, behind and bool(step.bytes or read.rows)
+        return behind, behind and bool(step.bytes or read.rows or quick)
 
     def _tell_broken(self) -> None:
         if self._steps.broken:
@@ -348,12 +372,14 @@ class StoredOutbox:
     ) -> list[OutboxRow]:
         while True:
             try:
-                rows, void, written = await self._in_thread(
-                    lambda: self._claimed(now, busy, dict(room))
-                )
+                found = await self._in_thread(lambda: self._claimed(now, busy, dict(room)))
             except StoreUnavailable as failure:
                 self._telemetry.commit_failed(failure)
                 return []
+            if found is None:
+                await self._clock.wait(asyncio.Event(), RETRY_COMMIT_SECONDS)
+                continue
+            rows, void, written, self._telemetry.backlog = found
             self._tell_broken()
             if not written:  # it may have been made all the same: only one that succeeds settles it
                 await self.save(rows)
@@ -365,19 +391,23 @@ class StoredOutbox:
 
     def _claimed(
         self, now: float, busy: Collection[Destination], room: dict[str, int]
-    ) -> tuple[list[OutboxRow], list[OutboxRow], bool]:
+    ) -> tuple[list[OutboxRow], list[OutboxRow], bool, OutboxBacklog] | None:
         """Look and write the claims in one turn on the state thread, where a step may be before.
 
-        Return what `_due` does, and whether the claims are on disk.
+        Return what `_due` does, whether the claims are on disk, and what is pending; None while a
+        commit is in doubt, which would undo the claims if it is made once more.
         """
+        if self._pump.in_doubt:
+            return None
+        backlog = self._store.backlog()
         rows, void = self._due(now, busy, room)
         rows = self._checked(rows)
         try:
             if rows:
                 self._store.save_outbox(rows)
         except StoreUnavailable:
-            return rows, void, False
-        return rows, void, True
+            return rows, void, False, backlog
+        return rows, void, True, backlog
 
     def _due(
         self, now: float, busy: Collection[Destination], room: dict[str, int]
@@ -411,7 +441,7 @@ class StoredOutbox:
         if ended := [row for row in rows if row.outcome]:
             await self._pump.end(ended)
             rows = [row for row in rows if not row.outcome]
-        while True:
+        while rows:
             try:
                 self._telemetry.backlog = await self._in_thread(lambda: self._saved(rows))
             except StoreUnavailable as failure:

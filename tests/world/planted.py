@@ -51,12 +51,6 @@ PLANTED = (
         "return True",
     ),
     Plant(
-        "parked_is_dead_and_its_end_dropped",
-        "deliver/retry.py",
-        "if outcome.verdict is Verdict.DEAD:",
-        "if outcome.verdict is not Verdict.RETRY:",
-    ),
-    Plant(
         "waiting_rows_go_as_they_stood",
         "notify/notifier.py",
         "choice = decide(group, now, partial(self._cooldowns.ends, group))\n",
