@@ -59,8 +59,8 @@ PLANTED = (
     Plant(
         "several_rows_a_group",
         "notify/group.py",
-        "due = None if group.sending else due\n",
-        "",
+        "due = None if group.sending else due",
+        "pass",
     ),
     Plant(
         "knowledge_is_the_routes",
@@ -186,8 +186,10 @@ def found(plant: Plant) -> str:
             [sys.executable, "-m", "world.world"],
             env=environ, cwd=folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
-    lines = (done.stdout or done.stderr).strip().splitlines()
-    return lines[0] if done.returncode else ""
+    if done.stderr:
+        raise SystemExit(f"{plant.name}: {done.stderr}")
+    line = done.stdout.splitlines()[0]
+    return line if line.startswith("seed ") else ""
 
 
 def main() -> int:
