@@ -297,6 +297,7 @@ class Telemetry:
                 metrics.suppressed.labels(decision.reason.value).inc(decision.alerts)
         full = self._rises(metrics.series_overflow.labels, "metric", core.meter.overflow)
         full |= self._rises(metrics.rule_overflow.labels, "rule", core.engine.overflow)
+        full |= self._rises(metrics.rule_forgotten.labels, "keys", core.engine.forgotten)
         for cap, name in full:
             self.watch.happened(Problem.CAP_REACHED, (cap, name), now)
         self._rises(metrics.bad_values.labels, "bad", core.meter.bad_values)

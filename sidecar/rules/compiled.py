@@ -53,6 +53,7 @@ class CompiledRule:
         "by",
         "by_labels",
         "coarse",
+        "forgotten",
         "guard",
         "holds",
         "ids",
@@ -122,6 +123,7 @@ class CompiledRule:
         self.not_numbers = 0  # values that were no number where one was needed
         self.bad_instants = 0  # values that were no instant where the rule asks for one
         self.overflow = 0  # events of keys beyond the cap
+        self.forgotten = 0  # keys that gave way to others
         self.ids = 0  # event ids that its keys remember
 
     def samples(self, event: Event) -> Samples:

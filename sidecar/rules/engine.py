@@ -59,8 +59,8 @@ class Engine:
 
     `redact` makes an event's fields fit to be stored and told, `labels` a text that becomes a key
     or a state; matching sees both as they were logged. `stale_after` in seconds: older events mark
-    what they cause as stale. `max_keys`: keys a rule may track at a time; events of further keys
-    are counted in `overflow`.
+    what they cause as stale. `max_keys`: keys a rule may track at a time; for further
+    ones those least near to firing are forgotten.
     """
 
     def __init__(
@@ -268,6 +268,11 @@ class Engine:
     def overflow(self) -> dict[str, int]:
         """Events not judged because their rule tracks as many keys as it may, by rule."""
         return {p.rule.name: p.overflow for p in self._compiled_rules if p.overflow}
+
+    @property
+    def forgotten(self) -> dict[str, int]:
+        """Keys that were forgotten for others, because their rule tracks as many as it may."""
+        return {p.rule.name: p.forgotten for p in self._compiled_rules if p.forgotten}
 
     @property
     def not_numbers(self) -> dict[str, int]:

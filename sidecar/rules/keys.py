@@ -6,8 +6,9 @@ are in which state.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, nlargest
 from itertools import islice
+from operator import itemgetter
 
 from sidecar.rules.alert import TransitionLog
 from sidecar.rules.compiled import CompiledRule
@@ -20,6 +21,8 @@ from sidecar.rules.windows import NEVER
 HeapEntry = tuple[float, int, Key]
 # Entries beyond twice the valid ones at which those of states that are no more are thrown out.
 _SLACK = 1_000
+# Where a rule has no room, one key in so many is forgotten at a time.
+_PART = 32
 Find = Callable[[int, Key], KeyState | None]
 
 
@@ -166,14 +169,53 @@ class Keys:
             waiting.wake(key)
 
     def create(self, compiled: CompiledRule, key: Key, at: float) -> KeyState | None:
-        """Return a new state for `key`, first seen at `at`; None when the rule has too many.
+        """Return a new state for `key`, first seen at `at`.
 
-        The event that asks counts then.
+        None when the rule has too many whose alert is pending or firing; the event that asks
+        counts then.
         """
-        if self.room(compiled) < 1:
+        if self.room(compiled) < 1 and not self.make_room(compiled):
             compiled.overflow += 1
             return None
         return self._begin(compiled, key, at)
+
+    def make_room(self, compiled: CompiledRule) -> bool:
+        """Forget a part of the keys, those least near to firing; return whether there were any.
+
+        One whose alert is pending or firing is never forgotten. Of those that are equally far, the
+        ones go that are known for longest. A part at a time, since to find them takes a look at
+        all.
+        """
+        most = max(1, self._max_keys // _PART)
+        for _, _, key in nlargest(most, self._idle(compiled), key=itemgetter(0, 1)):
+            self._forget(compiled, key)
+            compiled.forgotten += 1
+        return self.room(compiled) > 0
+
+    def _idle(self, compiled: CompiledRule) -> Iterator[tuple[float, float, Key]]:
+        """Yield how far each key without an alert is from firing, since when, and the key."""
+        waiting, states = self.waiting[compiled.order], self._keys[compiled.order]
+        for key, entries in waiting.of.items():
+            if key not in states:
+                yield entries[0], -max(entries[1::2]), key
+        for key, state in states.items():
+            if state.alert is None:
+                far = state.due if compiled.absent else self._room_of(compiled, state)
+                yield far, -state.clock, key
+
+    def _room_of(self, compiled: CompiledRule, state: KeyState) -> float:
+        entries = self.waiting[compiled.order].of.get(state.key)
+        return entries[0] if entries else compiled.guard.room(state.windows, state.clock)
+
+    def _forget(self, compiled: CompiledRule, key: Key) -> None:
+        waiting, state = self.waiting[compiled.order], self.find(compiled.order, key)
+        waiting.end(key)
+        if state is None:
+            waiting.taken.gone.append(key)
+            return
+        self.state_counts.note(state, state.clock, lives=False)
+        compiled.ids -= len(state.seen or ())
+        self._drop(state)
 
     def room(self, compiled: CompiledRule) -> int:
         """Return how many keys more the rule may have."""

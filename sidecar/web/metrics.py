@@ -57,6 +57,7 @@ class SelfMetrics:
             self.bad_values.labels(name)
         for rule in config.rules:
             self.rule_overflow.labels(rule.name)
+            self.rule_forgotten.labels(rule.name)
             self.rule_bad_values.labels(rule.name)
             self.rule_bad_instants.labels(rule.name)
             for severity in _severities(rule):
@@ -133,7 +134,11 @@ class SelfMetrics:
             "rule_evaluation_seconds", "Time spent reading and parsing lines and judging events."
         )
         self.rule_overflow = self._counter(
-            "rule_overflow", "Events not judged: their rule tracks as many keys as it may.",
+            "rule_overflow", "Events not judged: all keys their rule may track have open alerts.",
+            "alertname",
+        )  # fmt: skip
+        self.rule_forgotten = self._counter(
+            "rule_forgotten", "Keys that gave way to others, as their rule has all that it may.",
             "alertname",
         )  # fmt: skip
         self.rule_bad_values = self._counter(

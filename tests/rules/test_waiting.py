@@ -154,13 +154,16 @@ def test_a_floor_does_not_come_back_when_the_state_after_it_is_gone(*, restarted
     assert kinds(bench.see(event(50, n=3))) == ["fired"]
 
 
-def test_floors_count_as_keys_and_raising_one_needs_no_room() -> None:
+def test_floors_count_as_keys_and_the_oldest_gives_way() -> None:
     bench = Bench(FAILING, max_keys=2)
-    bench.see(*(event(at, "paid", org_id=org) for at, org in enumerate("abca")))
+    bench.see(*(event(at, "paid", org_id=org) for at, org in enumerate("abac")))
+    assert set(bench.floors()) == {("Rule", ("a",)), ("Rule", ("c",))}
+    assert bench.engine.forgotten == {"Rule": 1}
+    bench.restart()
+    assert set(bench.floors()) == {("Rule", ("a",)), ("Rule", ("c",))}
+    assert kinds(bench.see(event(9, n=3), event(9, n=3, org_id="c"))) == ["fired"] * 2
+    assert kinds(bench.see(event(9, n=3, org_id="d"))) == []
     assert bench.engine.overflow == {"Rule": 1}
-    assert set(bench.floors()) == {("Rule", ("a",)), ("Rule", ("b",))}
-    assert kinds(bench.see(event(9, n=3), event(9, n=3, org_id="c"))) == ["fired"]
-    assert bench.engine.overflow == {"Rule": 2}
 
 
 def test_a_changed_rule_forgets_its_floors_and_never_finds_them_again() -> None:

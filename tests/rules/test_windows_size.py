@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from sidecar.rows import RuleStateRow
 from sidecar.rules import index as gates
 from sidecar.rules.engine import Engine
 from sidecar.rules.index import PatternSet
 from support.calls import calls
-from support.rules import DAY, HOUR, Bench, event, redact, rule
+from support.rules import DAY, HOUR, Bench, event, kinds, redact, rule
 
 
 def engine_of(count: int, match: Callable[[int], list[str]], **more: Any) -> Engine:
@@ -160,18 +161,62 @@ def test_idle_keys_are_gone_once_the_window_has_passed(condition: str) -> None:
     assert bench.engine.next_deadline() is None
 
 
-def test_a_flood_of_keys_stops_at_the_cap_and_the_rule_goes_on_for_those_it_knows() -> None:
-    bench = Bench(rule("count() >= 2"), max_keys=100)
-    bench.see(*(event(0, org_id=str(i)) for i in range(1000)))
-    assert bench.engine.overflow == {"Rule": 900}
-    fired = bench.see(event(1, org_id="7"), event(1, org_id="777"))
-    assert [t.alert.key for t in fired] == [("7",)]
-    assert len(bench.engine._keys) == 100
+FLOODED = [
+    pytest.param("count() >= 3", {}, id="count"),
+    pytest.param("sum(n) >= 3", {"n": 1}, id="sum"),
+    pytest.param("avg(n) >= 3 and count() >= 3", {"n": 9}, id="two windows"),
+]
+
+
+@pytest.mark.parametrize("together", [1, 64])
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(("condition", "more"), FLOODED)
+def test_a_flood_of_invented_keys_blinds_the_rule_to_nobody_who_is_near_to_firing(
+    condition: str, more: dict[str, Any], together: int, *, restarted: bool
+) -> None:
+    bench = Bench(rule(condition), max_keys=100)
+    for at in (1, 2):
+        bench.see(event(at, org_id="real", **more))
+    flood = [event(2 + i / 1000, org_id=str(i), **more) for i in range(1000)]
+    for begin in range(0, len(flood), together):
+        bench.see_together(*flood[begin : begin + together], read_at=3)
+        if begin % 50 == 0 and condition.startswith("sum"):
+            lately = event(2 + begin / 1000, org_id="real", **(more | {"n": 0}))
+            bench.see(lately)  # how near these are is not known: who was heard of last stays
+    assert len(bench.engine._keys) <= 100
+    assert bench.engine.overflow == {}
+    assert bench.engine.forgotten["Rule"] >= 900
+    if restarted:
+        bench.restart(now=3.0)
+        assert len(bench.engine._keys) <= 100
+    fired = bench.see(*(event(4, org_id="real", **(more | {"n": 30})) for _ in range(2)))
+    assert [t.alert.key for t in fired] == [("real",)]
+    # And for one who comes after the flood.
+    fired = bench.see(*(event(5, org_id="new", **(more | {"n": 30})) for _ in range(3)))
+    assert [t.alert.key for t in fired] == [("new",)]
+
+
+def test_no_key_whose_alert_is_pending_or_firing_gives_way() -> None:
+    bench = Bench(rule("count() >= 1", for_=60.0), max_keys=3)
+    fired = bench.see(event(0, org_id="a")) + bench.tick(60)
+    bench.see(event(61, org_id="b"), event(61, org_id="c"))  # pending
+    bench.see(*(event(62, org_id=f"late{n}") for n in range(5)))
+    assert kinds(fired) == ["fired"]
+    assert {alert.key[0] for alert in bench.engine.alerts()} == {"a", "b", "c"}
+    assert (bench.engine.overflow, bench.engine.forgotten) == ({"Rule": 5}, {})
+
+
+def test_an_old_state_gives_way_with_its_row() -> None:
+    bench = Bench(rule('last(status) == "bad"', within=None, hold=DAY), max_keys=2)
+    for at, org in enumerate("abcd"):
+        bench.see(event(at, "good", org_id=org))
+    assert bench.engine.drain_state_counts() == {("Rule", "bad"): 0, ("Rule", "good"): 2}
+    assert {row.by_key for row in bench.file.of(RuleStateRow)} == {'["c"]', '["d"]'}
 
 
 def test_each_rule_has_a_cap_of_its_own() -> None:
     flooded, quiet = rule("count() >= 9"), rule("count() >= 1", name="Quiet", by=("plan",))
     bench = Bench(flooded, quiet, max_keys=10)
     bench.see(*(event(0, org_id=str(i), plan="pro") for i in range(50)))
-    assert bench.engine.overflow == {"Rule": 40}
+    assert bench.engine.forgotten == {"Rule": 40}
     assert {t.alert.name for t in bench.all} == {"Quiet"}
