@@ -92,6 +92,7 @@ def _composed(fields: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 _TAIL = re.compile(rf"(?:[\s\0]|{COLOUR.pattern})+\Z")  # no part of any message
+_ESCAPE = "\x1b"  # begins a colour code
 _LONGEST_TAIL = 100  # characters; searched at each of them
 _MOST_MATCHES = 20  # tried in one line
 _LEAST_LITERAL = 4  # shorter ones stand in every other line and save nothing
@@ -113,8 +114,9 @@ class TextPatterns:
         """Raises ValueError with RE2's reason when a regex cannot be compiled."""
         literals = [required_literal(pattern.regex) for pattern in patterns]
         self._patterns = [
-            (pattern, _composed(pattern.fields), compile_re2(pattern.regex), literal)
+            (pattern, _composed(pattern.fields), regex, list(regex.groupindex.items()), literal)
             for pattern, literal in zip(patterns, literals, strict=True)
+            for regex in (compile_re2(pattern.regex),)
         ]
         self.literals = {literal.encode() for literal in literals if literal}
         self.every_line = "" in literals
@@ -145,15 +147,18 @@ class TextPatterns:
     def _record(
         self, text: str, fits: Fits, outer: Mapping[str, Any] = MappingProxyType({})
     ) -> Record | None:
-        text = text[:-_LONGEST_TAIL] + _TAIL.sub("", text[-_LONGEST_TAIL:])
-        for pattern, composed, regex, literal in self._patterns:
+        if not text[-1:].isalnum() or _ESCAPE in text:
+            text = text[:-_LONGEST_TAIL] + _TAIL.sub("", text[-_LONGEST_TAIL:])
+        for pattern, composed, regex, groups, literal in self._patterns:
             found = _match(regex, text, fits) if literal in text else None
             if found is not None:
                 before = text[: stamp_end(text, found.start())]
-                fields = _fields(pattern.fields, composed, found.groupdict())
-                around = {name: outer.get(name) for name in pattern.record_fields}
-                taken = {name: value for name, value in around.items() if not is_missing(value)}
-                return Record({**fields, **taken}, before, outer)
+                named = {name: found[group] for name, group in groups}
+                fields = _fields(pattern.fields, composed, named)
+                for name in pattern.record_fields:
+                    if not is_missing(value := outer.get(name)):
+                        fields[name] = value
+                return Record(fields, before, outer)
         return None
 
 
@@ -161,8 +166,8 @@ def _fields(
     fixed: Mapping[str, str],
     composed: Mapping[str, Sequence[str]],
     named: Mapping[str, str | None],
-) -> dict[str, str]:
-    fields = {**fixed, **{name: text for name, text in named.items() if text}}
+) -> dict[str, Any]:
+    fields: dict[str, Any] = {**fixed, **{name: text for name, text in named.items() if text}}
     for name, groups in composed.items():
         for group in groups:
             fields.pop(group, None)

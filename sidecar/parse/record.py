@@ -27,6 +27,7 @@ _MESSAGE_FIELDS = (*_MESSAGES, "log")
 _STAMP_FIELDS = (
     "timestamp", "time", "ts", "@timestamp", "asctime", "datetime", "time_iso8601", "time_local"
 )  # fmt: skip
+_STAMP_NAMES = frozenset(_STAMP_FIELDS)
 _MAX_LEVELS = 4  # of records inside records' messages
 _COLOUR = rf"(?:{COLOUR.pattern})*"
 # The marker and a colon: a claim that an event follows. Consoles may colour either.
@@ -74,7 +75,7 @@ class Record:
         """
         unreadable = False
         for source in (self.outer, self.fields):
-            for name in _STAMP_FIELDS:
+            for name in _STAMP_FIELDS if not _STAMP_NAMES.isdisjoint(source) else ():
                 value = source.get(name)
                 at = instant(value, near)
                 if at is not None:
