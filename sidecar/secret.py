@@ -58,3 +58,13 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash(self._value)
+
+
+def wrapped(text: str) -> tuple[str, str] | None:
+    """Return what is to be said of a secret that has blanks or quotation marks around it."""
+    if text == text.strip() and not (text[:1] in ("'", '"') and text[:1] == text[1:][-1:]):
+        return None
+    return (
+        "the secret has blanks or quotation marks around it",
+        "they are part of it; docker's `--env-file` keeps quotation marks",
+    )

@@ -6,7 +6,7 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import click
@@ -14,10 +14,12 @@ import msgspec
 
 from sidecar.cli import CONFIG_FILES, default_config
 from sidecar.cli.output import say
-from sidecar.config.http import Http, read_http
 from sidecar.syntax.faults import ConfigError
 from sidecar.syntax.files import read_secret
 from sidecar.web.fault import short_name
+
+if TYPE_CHECKING:
+    from sidecar.config.http import Http
 
 DEFAULT_URL = "http://127.0.0.1:9787"
 TIMEOUT_SECONDS = 30.0
@@ -73,8 +75,10 @@ class Daemon:
         if path is None and not url and Path(found := default_config()).is_file():
             path = found
         asked = keys if url else ("listen", "admin_socket", *keys)
-        self.http = read_http(path, os.environ, *asked) if path else Http()
-        self.url = (url or reachable(self.http)).rstrip("/")
+        http = _configured(path, asked) if path else None
+        self.token = http.token if http else None
+        self._socket = http.admin_socket if http else ""
+        self.url = (url or (reachable(http) if http else DEFAULT_URL)).rstrip("/")
         self._parts = urlsplit(self.url)
         self._timeout = timeout
         if self._parts.scheme not in _SCHEMES or not self._parts.hostname:
@@ -99,8 +103,8 @@ class Daemon:
             connection.close()
 
     def _connected(self) -> http.client.HTTPConnection:
-        if self.http.admin_socket:
-            connection = UnixConnection(self.http.admin_socket, self._timeout)
+        if self._socket:
+            connection = UnixConnection(self._socket, self._timeout)
             try:
                 connection.connect()
             except OSError:  # not there, or another user's
@@ -111,7 +115,13 @@ class Daemon:
         return kind(host, self._parts.port, timeout=self._timeout)
 
 
-def reachable(http: Http) -> str:
+def _configured(path: str, keys: tuple[str, ...]) -> "Http":
+    from sidecar.config.http import read_http  # noqa: PLC0415 - YAML, for those who have a file
+
+    return read_http(path, os.environ, *keys)
+
+
+def reachable(http: "Http") -> str:
     """Return the URL of what listens; every address means this machine's own."""
     host, port = http.listen
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - a comparison
@@ -124,7 +134,7 @@ class Client:
     def __init__(self, url: str | None, path: str | None, token_file: str | None) -> None:
         try:
             self._daemon = Daemon(url, path, () if token_file else ("token",), TIMEOUT_SECONDS)
-            token = self._daemon.http.token
+            token = self._daemon.token
             self._token = read_secret(token_file) if token_file else token and token.reveal()
         except (ConfigError, OSError, ValueError) as wrong:
             end(f"cannot tell where and how to ask: {wrong}", CANNOT)

@@ -3,24 +3,26 @@
 import asyncio
 import gc
 import os
+import platform
 import signal
 import sys
 
 import click
+import structlog
 
 from sidecar.cli import CONFIG_FILES, default_config
 from sidecar.cli.output import say
 from sidecar.clock import Clock, SystemClock
-from sidecar.config.load import load_config
+from sidecar.config.load import check_config
 from sidecar.config.settings import Config
 from sidecar.daemon import app
 from sidecar.daemon.telemetry import configure_log
 from sidecar.redact import Redactor
 from sidecar.store.schema import StoreError, StoreUnavailable
-from sidecar.syntax.faults import ConfigError
 from sidecar.web.fault import StartError
 
 PROBLEMS, CANNOT_START = 1, 2
+_log = structlog.get_logger()
 
 
 @click.command()
@@ -42,14 +44,28 @@ def run(path: str, *, shadow: bool) -> None:
 
     The configuration is read anew when one of its files changes, on SIGHUP, and on POST /-/reload.
     """
-    try:
-        config = load_config(path, os.environ)
-    except ConfigError as wrong:
-        for fault in wrong.faults:
+    checked = check_config(path, os.environ)
+    if (config := checked.config) is None:
+        for fault in checked.errors:
             say(str(fault), err=True)
         sys.exit(PROBLEMS if os.access(path, os.R_OK) else CANNOT_START)
     _log_by(config)
+    for doubt in checked.faults:
+        _log.warning("configuration_doubtful", fault=str(doubt))
+    if mended := mended_in(sys.version_info[:3]):
+        running, why = platform.python_version(), "CVE-2024-6923 and others"
+        _log.warning("python_outdated", running=running, mended_in=mended, why=why)
     sys.exit(run_daemon(config, SystemClock(), shadow=shadow))
+
+
+# In these the email package could make headers of a text (CVE-2024-6923).
+_MENDED = {(3, 11): (3, 11, 10), (3, 12): (3, 12, 5)}
+
+
+def mended_in(version: tuple[int, ...]) -> str:
+    """Return the first version of the same Python without the weaknesses of `version`, if any."""
+    mended = _MENDED.get((version[0], version[1]), version)
+    return ".".join(map(str, mended)) if version < mended else ""
 
 
 def run_daemon(config: Config, clock: Clock, *, shadow: bool = False) -> int:

@@ -151,9 +151,13 @@ class Global(Table):
     def prepare(cls, values: dict[str, Node], reading: Reading) -> None:
         asked = {key for kind in cls.kinds for keys in kind.config.asks for key in keys}
         slots = [slot for slot, one in _slots(cls.kinds).items() if one.name in asked]
-        for name in (name for slot in slots for name in (slot, f"{slot}_file")):
-            if is_blank(values.get(name)):
-                reading.empty_globals[name.removesuffix("_file")] = values.pop(name).place
+        for slot in slots:
+            written = [name for name in (slot, f"{slot}_file") if name in values]
+            blank = [name for name in written if is_blank(values[name])]
+            if blank and blank == written:
+                reading.empty_globals[slot] = values[blank[0]].place
+            for name in blank:
+                del values[name]
 
     def check(self, reading: Reading) -> "Global":
         slots = _slots(self.kinds)

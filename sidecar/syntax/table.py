@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Annotated, Any, ClassVar, Self, TypeVar, cast, get_args, get_origin
 
-from sidecar.secret import Secret
+from sidecar.secret import Secret, wrapped
 from sidecar.syntax.faults import Faults, Off, Place, Reported, Wrong, nearest
 from sidecar.syntax.files import Files, absolute
 from sidecar.syntax.tree import (
@@ -23,6 +23,7 @@ from sidecar.syntax.tree import (
     ScalarKind,
     compose,
     expand,
+    is_blank,
     plain_of,
     refused,
     text_of,
@@ -234,16 +235,18 @@ class SecretValue:
             if not scalar.expanded:
                 raise Wrong("`{key}` is empty", "remove the key")
             return None
-        return self._checked(Secret(scalar.text))
+        return self._checked(Secret(scalar.text), node, reading)
 
-    def read_twin(self, node: Node, files: Files) -> Secret | None:
+    def read_twin(self, node: Node, reading: Reading) -> Secret | None:
         scalar = text_of(node)
         if scalar.expanded and not scalar.text:
             return None
         path = absolute(scalar.place.file, scalar.text)
-        return self._checked(files.secret(path, scalar.place) or NO_SECRET)
+        return self._checked(reading.files.secret(path, scalar.place) or NO_SECRET, node, reading)
 
-    def _checked(self, secret: Secret) -> Secret:
+    def _checked(self, secret: Secret, node: Node, reading: Reading) -> Secret:
+        if doubt := wrapped(secret.reveal()):
+            reading.faults.warning(node.place, *doubt)
         if self.parse is not None:
             self.parse(secret.reveal())
         elif not secret.reveal().isprintable():
@@ -420,12 +423,14 @@ def _written(one: Declared, values: Mapping[str, Node], node: MapNode, reading: 
     """Return the value of a key as it is written, None if it is not, a stand-in if faulty."""
     given, twin = values.get(one.name), values.get(one.twin)
     if given is not None and twin is not None:
+        given, twin = (None if is_blank(node) else node for node in (given, twin))
+    if given is not None and twin is not None:
         message = f"both `{one.name}` and `{one.twin}` are set"
         reading.faults.error(node.places[one.twin], message, "keep one of them")
         return one.shape.stand_in
     if twin is not None and isinstance(one.shape, SecretValue):
         with reading.reporting(twin, one.twin):
-            return one.shape.read_twin(twin, reading.files)
+            return one.shape.read_twin(twin, reading)
         return one.shape.stand_in
     if given is None:
         return None
@@ -483,7 +488,9 @@ def _table_schema(kind: type[Table], defs: Schema) -> Schema:
         if one.twin:
             twin = {"description": f"A file that holds `{name}`.", "type": "string"}
             out["properties"][one.twin] = twin
-            twins.append({"not": {"required": [name, one.twin]}})
+            pair = [name, one.twin]  # a variable may be empty, which is as good as not written
+            fixed = {key: {"not": VARIABLE} for key in pair}
+            twins.append({"not": {"required": pair, "properties": fixed}})
     if required := [name for name, one in declared(kind).items() if one.required]:
         out["required"] = required
     more = dict(kind.schema)

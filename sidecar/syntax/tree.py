@@ -16,7 +16,7 @@ import yaml
 from sidecar.syntax.faults import Faults, Place, Reported, Wrong
 
 _SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
-_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+_EXPONENT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
 _ORDINARY_NUMBER = re.compile(r"[-+]?(0|[1-9]\d*)(\.\d+)?")
 
 Trap = tuple[str, str]
@@ -93,6 +93,7 @@ def _value_of(mark: re.Match[str], environ: Mapping[str, str]) -> str:
     return value
 
 
+_BARE = re.compile(r"\$[A-Za-z_]\w*")  # how a shell would have it
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_DEPTH = 40  # libyaml's composer recurses in C and would overflow the stack
 _MAX_NODES = 200_000  # after aliases, which could name each other into billions
@@ -325,6 +326,9 @@ class _Builder:
         start = self._start(node)
         text = node.value
         if self._expand is not None and "$" in text:
+            if _BARE.fullmatch(text):
+                message = f"`{text}` is plain text; variables are written `${{{text[1:]}}}`"
+                self._faults.warning(place, message, f"for the text itself write `${text}`")
             try:
                 text = self._expand(text)
             except ExpansionError as wrong:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Protocol
 
 import msgspec
 import structlog
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -105,6 +105,8 @@ class FailureGuard:
 
         try:
             await self._app(scope, receive, noted)
+        except ClientDisconnect:  # nobody is there to be answered
+            return
         except Exception as wrong:  # noqa: BLE001 - whatever it is, it is this request's own
             kind = type(wrong).__name__
             path = str(scope["path"])

@@ -18,6 +18,7 @@ from functools import partial
 from operator import itemgetter
 from pathlib import Path
 
+import h11
 import structlog
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -276,6 +277,19 @@ class _Connection(H11Protocol):
         cycle: RequestResponseCycle | None = self.cycle  # none yet before the first request
         asked = cycle is not None and not cycle.more_body and not cycle.response_complete
         return asked or self.transport.get_write_buffer_size() > 0
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, also where it comes behind a request that is being answered.
+
+        Nothing more can be sent to that one then; that it could not is no failure of ours.
+        """
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None:
+            cycle.disconnected = True
+        try:
+            super().send_400_response(msg)
+        except h11.LocalProtocolError:  # an answer has begun
+            self.end()
 
     def end(self) -> None:
         """End at once, whatever is still under way; it holds no place any more."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from sidecar.cli.run import _replaced
+from sidecar.cli.run import _replaced, mended_in
 from sidecar.config.settings import Config
 from sidecar.notify.model import Receiver, Route
 
@@ -36,3 +36,20 @@ def test_a_reload_lets_go_of_what_was_there_since_the_start() -> None:
     )  # fmt: skip
     _replaced(config)
     assert old() is None
+
+
+@pytest.mark.parametrize(
+    ("version", "mended"),
+    [
+        ((3, 11, 9), "3.11.10"),
+        ((3, 11, 10), ""),
+        ((3, 12, 4), "3.12.5"),
+        ((3, 12, 5), ""),
+        ((3, 13, 0), ""),
+        ((3, 14, 2), ""),
+    ],
+)
+def test_a_python_with_known_weaknesses_is_warned_about(
+    version: tuple[int, ...], mended: str
+) -> None:
+    assert mended_in(version) == mended

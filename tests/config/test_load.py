@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.config.http import read_http
 from sidecar.config.load import check_config, load_config
 from sidecar.config.settings import Config, Source
 from sidecar.matchers import Matcher
@@ -554,3 +555,18 @@ def test_a_method_of_the_labels_is_no_unknown_label(tmp_path: Path) -> None:
     path = tmp_path / "b.rules.yaml"
     path.write_text(RULES + "        annotations: {summary: '{{ labels.get(\"x\") }}'}\n")
     assert load_rule_files([str(path)]).rules[0].annotations["summary"].startswith("{{")
+
+
+@pytest.mark.parametrize(
+    ("value", "file", "secret"),
+    [("xoxb-1", "", "xoxb-1"), ("", "token", "xoxb-2"), ("", "", None)],
+    ids=["the value", "the file", "neither"],
+)
+def test_of_a_secret_and_its_file_one_may_be_a_variable_that_is_empty(
+    tmp_path: Path, value: str, file: str, secret: str | None
+) -> None:
+    (tmp_path / "token").write_text("xoxb-2\n")
+    path = tmp_path / "sidecar.yaml"
+    path.write_text("http: {token: '${VALUE:-}', token_file: '${FILE:-}'}\n")
+    token = read_http(str(path), {"VALUE": value, "FILE": file}, "token").token
+    assert (token and token.reveal()) == secret

@@ -3,6 +3,7 @@
 import re
 import tempfile
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import yaml
@@ -69,3 +70,9 @@ def test_any_text_of_the_characters_that_yaml_cares_about(text: str) -> None:
 @given(st.binary(max_size=60))
 def test_any_bytes(data: bytes) -> None:
     assert check_as_everything(data) > 0
+
+
+def test_a_value_of_many_digits_takes_no_time() -> None:
+    began = process_time()
+    check_as_everything(b"sources: " + b"9" * 100_000 + b"x\n")
+    assert process_time() - began < 5
