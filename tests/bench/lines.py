@@ -24,7 +24,10 @@ _USAGE = ", 'usage_costs': {'tokens': 57, 'spans': Decimal('1.50')}, 'spans': No
 _HOST = Path(__file__).parents[1] / "samples" / "agentops-host.log"
 _STATED = (
     "WEBHOOK_METRIC: {", "Subscription updated for org ", "Demoting to free",
-    "Removed all licenses for org ",
+    "Removed all licenses for org ", " has failed payment, attempt ", " failed payment attempts",
+    " days left in grace period", "Error processing webhook ", " - BILLING_WEBHOOK_ERROR",
+    "No org found with subscription_id: ", "Invalid webhook signature: ",
+    "STRIPE_WEBHOOK_SECRET is not configured",
 )  # fmt: skip
 ORGANISATIONS = 5000
 Record = dict[str, object]

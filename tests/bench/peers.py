@@ -24,13 +24,37 @@ counter webhook_events_total by provider, event_type, status
   webhook_events_total[$provider][$event_type][$status]++
 }}
 """
-# What rules/agentops.patterns.yaml reads.
+# What rules/agentops.patterns.yaml reads of the sentences in the sample.
 _SENTENCES = """\
+/Org \\S+ has failed payment, attempt #\\d+/ {
+  webhook_events_total["stripe"]["invoice.payment_failed"]["payment_failure"]++
+}
+/CRITICAL: Org \\S+ has \\d+ failed payment attempts/ {
+  webhook_events_total["stripe"]["invoice.payment_failed"]["critical_payment_failure"]++
+}
+/Org \\S+ subscription is (?P<status>\\w+)\\. \\d+ days left in grace period/ {
+  webhook_events_total["stripe"]["customer.subscription.grace_period"][$status]++
+}
+/Error processing webhook (?P<event_type>[\\w.]+): / {
+  webhook_events_total["stripe"][$event_type]["processing_error"]++
+}
+/ - BILLING_WEBHOOK_ERROR/ {
+  webhook_events_total["stripe"]["unknown"]["billing_webhook_error"]++
+}
+/No org found with subscription_id: sub_/ {
+  webhook_events_total["stripe"]["unknown"]["subscription_unknown"]++
+}
+/Invalid webhook signature: / {
+  webhook_events_total["stripe"]["unknown"]["invalid_signature"]++
+}
+/STRIPE_WEBHOOK_SECRET is not configured - Cannot verify webhook signatures/ {
+  webhook_events_total["stripe"]["unknown"]["config_error"]++
+}
 /Subscription updated for org \\S+: status=(?P<status>\\w+)/ {
   webhook_events_total["stripe"]["customer.subscription.updated"][$status]++
 }
-/Org \\S+ subscription is (?P<status>\\w+) and past \\d+-day grace period. Demoting to free/ {
-  webhook_events_total["stripe"]["customer.subscription.grace_ended"][$status]++
+/Org \\S+ subscription is \\w+ and past \\d+-day grace period. Demoting to free/ {
+  webhook_events_total["stripe"]["customer.subscription.grace_ended"]["demoting"]++
 }
 /Removed all licenses for org \\S+ due to subscription cancellation/ {
   webhook_events_total["stripe"]["customer.subscription.licenses_removed"]["licenses_removed"]++
