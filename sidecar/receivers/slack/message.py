@@ -79,7 +79,9 @@ def _edited(config: SlackConfig, rendering: Rendering) -> Payload:
     payload = dict(_message(config, rendering, plain=False).payload)
     if not any(notice["open"] for notice in rendering.view["notices"]):
         payload[REACTION] = _REACTIONS[rendering.view["colour"]]
-    return {key: value for key, value in payload.items() if key not in ("username", "icon_emoji")}
+    # chat.update takes no more than what a message says.
+    kept = ("text", "blocks", "attachments", REACTION)
+    return {key: value for key, value in payload.items() if key in kept}
 
 
 def _for_all(told: Notification) -> bool:
