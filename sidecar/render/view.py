@@ -223,8 +223,8 @@ def _state(notice: Notice, view: Mapping[str, Any], redactor: Redactor) -> str:
         case NoticeStatus.ESCALATED:
             old, new = view["severity"] or "no severity", notice.escalated_to or "no severity"
             return (
-                f"escalated from {old} to {new}. Others are told from here on; you will hear of"
-                " the end"
+                f"escalated from {old} to {new} (others are told from here on, you will hear of"
+                " the end)"
             )
         case NoticeStatus.RESOLVED:
             return f"resolved{after}{_by(notice, view, redactor)}"

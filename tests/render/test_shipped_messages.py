@@ -98,8 +98,12 @@ def grown(rule: Rule) -> Notification:
 
 
 def escalated(rule: Rule) -> Notification:
-    step = rule.escalate[0]
+    """Return what those hear to whom it moved on, or, without such a step, those whom it left."""
     one = notice_of(rule)
+    if not rule.escalate:
+        moved = replace(one, status=NoticeStatus.ESCALATED, escalated_to="critical")
+        return told(moved, reason=Reason.ESCALATED)
+    step = rule.escalate[0]
     labels, annotations = {**one.labels, **step.labels}, {**one.annotations, **step.annotations}
     return told(replace(one, labels=labels, annotations=annotations), reason=Reason.ESCALATED)
 
@@ -135,8 +139,7 @@ def told(*notices: Notice, reason: Reason = Reason.FIRST, **more: Any) -> Notifi
 def kinds_of(rule: Rule) -> Iterator[tuple[str, Callable[[Rule], Notification]]]:
     yield "firing", firing
     yield "grown", grown
-    if rule.escalate:
-        yield "escalated", escalated
+    yield "escalated", escalated
     yield "resolved", resolved
     yield "closed", closed
     yield "late", late
