@@ -118,6 +118,7 @@ class Core:
             + [m.match for m in config.metrics],
             providers=config.providers(),
             labels=self.redactor.labels,
+            retention=config.series_retention,
         )
         self.engine = Engine(
             config.rules,
@@ -224,7 +225,7 @@ class Core:
         self._noted.clear()
         self._tick(read, now)
         self.meter.add_states(self.engine.drain_state_counts(), now)
-        step.series = self.meter.drain()
+        step.series = self.meter.drain(now)
         step.delta = Delta(
             rows=[*self.positions.place(read.rows), *step.series, *self.once],
             gone=[*read.gone, *self.meter.drain_gone()],

@@ -57,7 +57,7 @@ class FileRow(Row, frozen=True):
 class SeriesRow(Row, frozen=True):
     """One series. `labels` is a JSON object with sorted keys; `value` a JSON number or, for a
     histogram, a JSON array of (bound, cumulative count) pairs, sum and count. `created` dates the
-    first sample; of a gauge, the sample it shows.
+    first sample; of a gauge, the sample it shows. `touched`: the wall clock of its last change.
     """
 
     table: ClassVar[str] = "series"
@@ -66,6 +66,7 @@ class SeriesRow(Row, frozen=True):
     labels: str
     value: str
     created: float
+    touched: float = 0.0
 
 
 class RuleRow(Row, frozen=True):

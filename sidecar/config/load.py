@@ -130,6 +130,7 @@ def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKin
         state_path=settings.state.path,
         http=settings.http,
         stale_after=settings.stale_after,
+        series_retention=settings.series_retention,
         redact=settings.redact,
         origin=settings.origin,
         route=settings.route.below(None, reading),

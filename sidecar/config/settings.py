@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from sidecar.config.http import Http, State, socket_beside
-from sidecar.measure.series import Metric
+from sidecar.measure.series import RETENTION, Metric
 from sidecar.notify.model import Receiver, Route
 from sidecar.parse.event import OWN_PROVIDER, LogFormat
 from sidecar.parse.patterns import Pattern
@@ -87,6 +87,7 @@ class Config:
     state_path: str
     http: Http = field(default_factory=Http)
     stale_after: float = 3600.0
+    series_retention: float = RETENTION
     redact: RedactPolicy = field(default_factory=RedactPolicy)
     origin: Origin = field(default_factory=Origin)
     route: Route
@@ -202,6 +203,9 @@ class Settings(Table):
         "An event older than this when read counts as usual; what it would have sent is told in "
         "one digest, marked late.",
         default=3600.0,
+    )
+    series_retention: Positive = key(
+        "A gauge's series that got no sample for so long is gone.", default=RETENTION
     )
     redact: RedactPolicy = key(
         "What to hide beside tokens, passwords and addresses.", default=RedactPolicy()

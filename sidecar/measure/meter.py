@@ -1,16 +1,19 @@
 """Counts events in series: events and tallies in, changed series out.
 
-A metric's series are capped, so that no log can fill the memory: what comes beyond the cap is
-counted under `__other__`. Series that rule files name exist at 0 before their first event; a
-counter that appears at 1 shows no increase to Prometheus, and the first failure would be invisible.
+A metric's series are capped, so that no log can fill the memory: at the cap the series that was
+touched longest ago gives way, and what it counted goes on under `__other__`. Series that rule files
+name exist at 0 before their first event, and stay: a counter that appears at 1 shows no increase to
+Prometheus, and the first failure would be invisible.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import heappop, heappush
 from itertools import islice, product
 
 from sidecar.matchers import Matcher
 from sidecar.measure.series import (
     OVERFLOW,
+    RETENTION,
     Gauge,
     Level,
     Metric,
@@ -75,6 +78,10 @@ class Family:
         self._changed = changed
         self._gone = gone
         self._series: dict[tuple[str, ...], Series] = {}
+        self._reserved: set[tuple[str, ...]] = set()
+        # (touched, label values): none was touched earlier. One is put back when it is met.
+        self._idle: list[tuple[float, tuple[str, ...]]] = []
+        self._is_full = False  # of series that changed in this step
         self._others = (OVERFLOW,) * len(metric.labels)
         self._fields = tuple(metric.labels.values())
         self._labels = tuple(map(labels, self._fields))
@@ -136,7 +143,7 @@ class Family:
             self._changed.append(series)
 
     def precreate(self, label_sets: Iterable[tuple[str, ...]], now: float) -> None:
-        """Let these series exist at 0; half of the cap stays free for what really comes.
+        """Let these series exist at 0 and never give way; half of the cap is for what else comes.
 
         Not a gauge's: 0 would be a claim about a thing nobody has measured yet.
         """
@@ -144,8 +151,11 @@ class Family:
             return
         room = max(1, self.metric.limit // 2)
         for values in islice(label_sets, self.metric.limit):
-            if values not in self._series and len(self._series) < room:
+            if len(self._reserved) >= room:
+                return
+            if values not in self._series:
                 self.touch(self.series(values, now))
+            self._reserved.add(self._redacted(values))
 
     def restore(self, row: SeriesRow) -> None:
         """Go on from a stored series, unless another definition of the metric stored it."""
@@ -157,7 +167,8 @@ class Family:
         if isinstance(series, Gauge):
             series.created = row.created
         if series.load(row.value):
-            self._series[kept] = series
+            series.touched = row.touched or row.created
+            self._enter(kept, series)
         if kept != values:
             self._gone.append(Gone(SeriesRow, (row.name, row.labels)))
             self.touch(series)
@@ -174,14 +185,79 @@ class Family:
 
     def _admit(self, values: tuple[str, ...], now: float) -> Series:
         values = self._redacted(values)
+        if values in self._series:
+            return self._series[values]
         used = len(self._series) - (self._others in self._series)
-        if values not in self._series and (
-            used >= self.metric.limit or any(len(v) > LONGEST_LABEL for v in values)
-        ):
-            values = self._others
-        if values not in self._series:
-            self._series[values] = self._make(values, now)
-        return self._series[values]
+        has_room = used < self.metric.limit or self._give_way(now)
+        if not has_room or any(len(v) > LONGEST_LABEL for v in values):
+            return self._other(now)
+        return self._enter(values, self._make(values, now))
+
+    def _other(self, now: float) -> Series:
+        found = self._series.get(self._others)
+        return found or self._enter(self._others, self._make(self._others, now))
+
+    def _enter(self, values: tuple[str, ...], series: Series) -> Series:
+        self._series[values] = series
+        if not series.other:
+            heappush(self._idle, (series.touched, values))
+        return series
+
+    def _give_way(self, now: float) -> bool:
+        """Let the series go that was touched longest ago; False where all changed in this step."""
+        if self._is_full:
+            return False
+        values = self._longest_idle(now)
+        self._is_full = values is None
+        if values is not None:
+            self.overflow += 1
+            self._drop(values, now)
+        return values is not None
+
+    def _longest_idle(self, until: float) -> tuple[str, ...] | None:
+        """Take out the label values that were touched longest ago, if before `until`."""
+        while self._idle and self._idle[0][0] < until:
+            touched, values = heappop(self._idle)
+            series = self._series.get(values)
+            if series is None or values in self._reserved:
+                continue
+            later = max(until, series.touched) if series.dirty else series.touched
+            if later == touched:
+                return values
+            heappush(self._idle, (later, values))
+        return None
+
+    def _drop(self, values: tuple[str, ...], now: float) -> None:
+        """End a series; what it has summed up goes on under `__other__`."""
+        series = self._series.pop(values)
+        series.gone = True
+        self._gone.append(Gone(SeriesRow, (series.name, series.labels)))
+        if self.metric.type is not MetricType.GAUGE:
+            other = self._other(now)
+            other.fold(series)
+            self.touch(other)
+
+    def settle(self, now: float, retention: float) -> None:
+        """End what belongs to a step: gauges that nobody touched for so long are gone."""
+        self._is_full = False
+        if self.metric.type is MetricType.GAUGE and self.metric.states_of is None:
+            while (values := self._longest_idle(now - retention)) is not None:
+                self._drop(values, now)
+
+    def prune(self, matchers: Sequence[Matcher], now: float) -> int:
+        """End the series whose labels pass, but none that rule files name; return how many."""
+        found = [
+            values
+            for values, series in self._series.items()
+            if not series.other and values not in self._reserved and self._passes(values, matchers)
+        ]
+        for values in found:
+            self._drop(values, now)
+        return len(found)
+
+    def _passes(self, values: tuple[str, ...], matchers: Sequence[Matcher]) -> bool:
+        labels = dict(zip(self.metric.labels, values, strict=True), __name__=self.metric.name)
+        return all(matcher.matches(labels.get(matcher.name, "")) for matcher in matchers)
 
     def _redacted(self, values: tuple[str, ...]) -> tuple[str, ...]:
         return tuple([known[text] for known, text in zip(self._labels, values, strict=True)])
@@ -222,9 +298,9 @@ class Meter:
 
     `named`: the match lists of every rule and metric, `providers`: the provider names that rule
     and pattern files know; the series both name exist at 0 after `precreate`. `limit` caps the
-    label sets of `webhook_events_total`. `labels` redacts what becomes a label. `overflow` and
-    `bad_values` count, by metric name, samples sent to `__other__` and values that were no sample,
-    since the start.
+    label sets of `webhook_events_total`. `labels` redacts what becomes a label. A gauge that
+    nobody touches for `retention` seconds is gone. `overflow` and `bad_values` count, by metric
+    name, samples and series sent to `__other__` and values that were no sample, since the start.
     """
 
     def __init__(
@@ -235,7 +311,9 @@ class Meter:
         providers: Sequence[str] = (),
         limit: int = 10_000,
         labels: LabelsOf | None = None,
+        retention: float = RETENTION,
     ) -> None:
+        self._retention = retention
         self._changed: list[Series] = []
         self._gone: list[Gone] = []
         labels = labels or Redactor().labels
@@ -307,13 +385,24 @@ class Meter:
             for family in self._of_states.get(alert, ()):
                 family.move(state, by, now)
 
-    def drain(self) -> list[SeriesRow]:
-        """Return the series that changed since the last drain."""
-        rows = [series.row() for series in self._changed]
+    def drain(self, now: float = 0.0) -> list[SeriesRow]:
+        """Return the series that changed since the last drain, at wall clock `now`."""
+        for series in self._changed:
+            series.touched = max(series.touched, now)
+        rows = [series.row() for series in self._changed if not series.gone]
         for series in self._changed:
             series.dirty = False
         self._changed.clear()
+        for family in self._families:
+            family.settle(now, self._retention)
         return rows
+
+    def prune(self, matchers: Sequence[Matcher], now: float) -> int:
+        """End the series whose labels, `__name__` among them, pass all matchers; return how many.
+
+        What they have counted goes on under `__other__`; those that rule files name stay.
+        """
+        return sum(family.prune(matchers, now) for family in self._families)
 
     def drain_gone(self) -> list[Gone]:
         """Return the rows of series that are no more since the last drain."""
@@ -329,7 +418,7 @@ class Meter:
         return plan
 
     def _count(self, plan: _Plan, triple: Triple, count: int, now: float) -> None:
-        if plan.counters is None:
+        if plan.counters is None or any(series.gone for _, series in plan.counters):
             plan.counters = [(f, f.series_of(triple, now)) for f in plan.by_triple]
         for family, series in plan.counters:
             family.count(series, count)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 from enum import StrEnum
 from itertools import accumulate, pairwise
+from operator import add
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -33,6 +34,7 @@ from sidecar.syntax.values import (  # fmt: skip
 )
 
 OVERFLOW = "__other__"
+RETENTION = 7 * 86_400.0  # seconds without a sample after which a gauge's series is gone
 EVENTS_TOTAL = "webhook_events_total"
 # webhook_events_total{provider,event_type,status}: label -> field of the log line.
 EVENT_LABELS = {"provider": "webhook_provider", "event_type": "event_type", "status": "status"}
@@ -120,7 +122,7 @@ class Metric(Table):
         "A histogram's bounds, rising.", schema={"minItems": 1}, default=()
     )
     limit: Count1 = key(
-        "Label sets at most; what comes beyond counts under __other__.", default=1000
+        "Label sets at most; those that changed longest ago give way to new ones.", default=1000
     )
     states_of: MaybeText = key(
         "An alert with last(): the gauge counts its keys by state.", default=None
@@ -224,20 +226,28 @@ _LABELS = msgspec.json.Decoder(dict[str, str])
 
 
 class Series(ABC):
-    """One label set of one metric. `other`: it stands for all label sets beyond the cap."""
+    """One label set of one metric. `other`: it stands for all label sets beyond the cap.
 
-    __slots__ = ("created", "dirty", "labels", "name", "other")
+    `touched`: the wall clock of its last change; `gone`: it is no more, whoever still holds it.
+    """
+
+    __slots__ = ("created", "dirty", "gone", "labels", "name", "other", "touched")
 
     def __init__(self, metric: Metric, labels: str, created: float, *, other: bool) -> None:
         self.name = metric.name
         self.labels = labels
         self.created = created
         self.other = other
-        self.dirty = False
+        self.touched = created
+        self.dirty = self.gone = False
 
     @abstractmethod
     def add_sample(self, number: Number, at: float) -> bool:
         """Add one sample of event time `at`; return False when it cannot be one."""
+
+    def fold(self, series: Any) -> None:
+        """Take in what a series of the same metric has summed up; that is nothing by default."""
+        del series
 
     @abstractmethod
     def load(self, value: str) -> bool:
@@ -249,7 +259,11 @@ class Series(ABC):
 
     def row(self) -> SeriesRow:
         return SeriesRow(
-            name=self.name, labels=self.labels, value=self.encoded(), created=self.created
+            name=self.name,
+            labels=self.labels,
+            value=self.encoded(),
+            created=self.created,
+            touched=self.touched,
         )
 
 
@@ -285,6 +299,9 @@ class Counter(_Number):
             return False
         self.value = total
         return True
+
+    def fold(self, series: "Counter") -> None:
+        self.value += series.value
 
 
 class Gauge(_Number):
@@ -345,6 +362,11 @@ class Histogram(Series):
         self.total = total
         self.count += 1
         return True
+
+    def fold(self, series: "Histogram") -> None:
+        self.counts = list(map(add, self.counts, series.counts))
+        self.total += series.total
+        self.count += series.count
 
     def load(self, value: str) -> bool:
         found = decode_histogram(value, self.bounds)

@@ -189,6 +189,9 @@ MIGRATIONS = (
         PRIMARY KEY (seq)
     );
     """,
+    """
+    ALTER TABLE series ADD COLUMN touched REAL NOT NULL DEFAULT 0;
+    """,
 )
 VERSION = len(MIGRATIONS)
 
