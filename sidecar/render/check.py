@@ -126,12 +126,17 @@ def parse_template(source: str) -> tuple[ast.Template, set[str]]:
         tree = _SANDBOX.parse(source)
         # Jinja2 generates the code to find the names, and so meets unknown filters as well, which
         # parsing alone does not. Once is enough: it is a quarter of the time to read all rules.
-        return tree, meta.find_undeclared_variables(tree)
+        names = meta.TrackingCodeGenerator(_SANDBOX)
+        names.optimizer = None  # it takes time by the square of the template's length
+        names.visit(tree)
     except TemplateSyntaxError as wrong:
         line, at, hint = _where(source, wrong.lineno)
         raise Wrong(f"template: {wrong.message}", hint, line=line, column=at) from None
     except RecursionError:
         raise Wrong("template: nested too deeply", line=1) from None
+    except ValueError as wrong:  # a number of more digits than Python reads
+        raise Wrong(f"template: {wrong}", line=1) from None
+    return tree, names.undeclared_identifiers
 
 
 def _where(source: str, line: int) -> tuple[int, int, str]:

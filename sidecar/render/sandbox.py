@@ -220,6 +220,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
             undefined=StrictUndefined,
             autoescape=escaping is not None,
             finalize=self._printed,
+            optimized=False,  # it takes time by the square of the template's length
             trim_blocks=True,
             lstrip_blocks=True,
         )

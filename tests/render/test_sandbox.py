@@ -14,7 +14,9 @@ from jinja2.filters import FILTERS as JINJA_FILTERS
 from jinja2.tests import TESTS as JINJA_TESTS
 
 from sidecar.receivers.slack.message import escape_slack
+from sidecar.render.check import parse_template
 from sidecar.render.sandbox import FILTERS, METHODS, TESTS, TemplateEnvironment, escape_html
+from sidecar.syntax.faults import Wrong
 
 
 def fill(source: str, environment: TemplateEnvironment | None = None, **values: Any) -> str:
@@ -256,3 +258,16 @@ def test_each_filling_has_its_own_bound() -> None:
     environment = TemplateEnvironment()
     template = environment.from_string("{% for i in range(15000) %}{% endfor %}ok")
     assert [environment.fill(template, {}) for _ in range(3)] == ["ok"] * 3
+
+
+def test_a_template_is_checked_and_compiled_in_a_time_of_its_length() -> None:
+    """Jinja2 looks for constants in each part, and in each part of that."""
+    began = process_time()
+    assert parse_template("{{ " + "-" * 250 + "x }}")[1] == {"x"}
+    assert fill("{{ " + "-" * 150 + "x }}", x=1) == "1"
+    assert process_time() - began < 3
+
+
+def test_a_number_of_more_digits_than_python_reads_is_a_fault_of_the_template() -> None:
+    with pytest.raises(Wrong, match=r"^template: Exceeds the limit"):
+        parse_template("{{ " + "9" * 5000 + " }}")
