@@ -66,7 +66,7 @@ class GrowingSidecar:
         self._slices = self._growth()
 
     def state(self) -> WebState:
-        return web_state(self._next, metrics=self.metrics)
+        return web_state(self._next, own=self.metrics)
 
     def _growth(self) -> Iterator[Callable[[int], int]]:
         yield lambda _count: 0
