@@ -28,8 +28,8 @@ from sidecar.notify.decide import GroupDecision
 from sidecar.notify.message import UNTOLD
 from sidecar.notify.notifier import Notifier
 from sidecar.parse.columns import Columns
-from sidecar.parse.event import Chunk, Event, Foreign, Parsed, Reject, Tally, Triple, runs_of
-from sidecar.parse.parser import Parser, line_at
+from sidecar.parse.event import Chunk, Event, Foreign, Parsed, Reject, Tally, Triple
+from sidecar.parse.parser import Parser, line_at, source_of
 from sidecar.redact import REDACTED, Redactor
 from sidecar.rows import (
     AlertRow,
@@ -111,7 +111,6 @@ class Core:
 
     def __init__(self, config: Config, *, shadow: bool = False) -> None:
         self.redactor = Redactor(config.redact)
-        self.parser = Parser(config.patterns)
         self.meter = Meter(
             config.metrics,
             named=[rule.match for rule in config.rules if not rule.about_us]
@@ -126,6 +125,7 @@ class Core:
             labels=self.redactor.labels,
             stale_after=config.stale_after,
         )
+        self.parser = Parser(config.patterns, asked=self.engine.looks_at)
         self.notifier = Notifier(config.route, config.receivers, self.redactor, self._current)
         self.positions = Positions()
         self.once: list[Row] = []  # rows that go with the next step, and only with that
@@ -312,13 +312,13 @@ class Core:
             if total is not tally:
                 total.count += tally.count
                 total.last_at = max(total.last_at, tally.last_at)
-        runs = runs_of(parsed.events)
-        self.meter.add_all(runs, now)
-        columns = Columns.of(parsed.events)
-        self.engine.observe_all(columns, read_at=now, line_of=self._line_of(chunk, parsed))
+        columns = _columns_of(chunk, parsed)
+        self.meter.add_all(columns, now)
+        line_of = self._line_of(chunk, parsed, columns)
+        self.engine.observe_all(columns, read_at=now, line_of=line_of)
         if parsed.last_at is not None:
             self._reached[chunk.log] = max(parsed.last_at, self._reached.get(chunk.log, 0.0))
-        step.events += len(parsed.events)
+        step.events += len(columns)
         step.lines += parsed.lines
         step.bytes += len(chunk.data)
         step.read_to[chunk.file] = chunk.start + len(chunk.data)
@@ -329,14 +329,12 @@ class Core:
         step.foreign += [self._redacted(foreign) for foreign in parsed.foreign]
         self.positions.note(chunk, parsed.open_from)
 
-    def _line_of(self, chunk: Chunk, parsed: Parsed) -> LineOf:
+    def _line_of(self, chunk: Chunk, parsed: Parsed, columns: Columns) -> LineOf:
         """Return what finds the line of each of the events; little is done until it is asked."""
-        places: dict[int, int] = {}
 
         def line_of(event: Event) -> Evidence | None:
-            if not places:
-                places.update(zip(map(id, parsed.events), parsed.places, strict=False))
-            place = places.get(id(event), -1)
+            number = columns.number_of(event)
+            place = -1 if number is None else parsed.places[number]
             found = line_at(chunk, place, unwrapped=parsed.unwrapped)
             if found is None:
                 return None
@@ -365,6 +363,12 @@ class Core:
 
     def _redacted(self, line: _Sampled) -> _Sampled:
         return replace(line, sample=self.redactor.sample(line.sample))
+
+
+def _columns_of(chunk: Chunk, parsed: Parsed) -> Columns:
+    if parsed.rows is None:
+        return Columns.of(parsed.events)
+    return Columns.of_rows(parsed.rows, source_of(chunk, unwrapped=parsed.unwrapped))
 
 
 _LONGEST_LINE = 1000  # of what is kept as evidence

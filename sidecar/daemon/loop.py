@@ -133,7 +133,8 @@ class _Steps:
         yield from self._backlog.ahead(chunks, self.core.parse_alone, now)
 
     def _assistant(self) -> Assistant:
-        return Assistant(self.core.parser.patterns, self.core.wants)
+        parser = self.core.parser
+        return Assistant(parser.patterns, self.core.wants, asked=parser.asked)
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ name exist at 0 before their first event, and stay: a counter that appears at 1 
 Prometheus, and the first failure would be invisible.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import islice, product
@@ -24,7 +25,8 @@ from sidecar.measure.series import (
     events_metric,
     kind_of,
 )
-from sidecar.parse.event import LONGEST_LABEL, STANDARD_FIELDS, Event, Run, Triple
+from sidecar.parse.columns import Columns
+from sidecar.parse.event import LONGEST_LABEL, STANDARD_FIELDS, Event, Triple
 from sidecar.redact import LabelsOf, Redactor
 from sidecar.rows import Gone, SeriesRow
 
@@ -362,14 +364,18 @@ class Meter:
         """Count `count` events of a triple that nobody wanted whole; `now` dates new series."""
         self._count(self._plan(triple), triple, count, now)
 
-    def add_all(self, runs: Iterable[Run], now: float) -> None:
-        """Count events that came whole, as `add` does each: counters once per run."""
-        for triple, events in runs:
+    def add_all(self, columns: Columns, now: float) -> None:
+        """Count events that came whole, as `add` does each: counters once per triple."""
+        whole: set[Triple] = set()
+        for triple, count in Counter(columns.triples).items():
             plan = self._plan(triple)
-            self._count(plan, triple, len(events), now)
-            for event in events if plan.whole else ():
-                for family in plan.whole:
-                    family.add(event, now)
+            self._count(plan, triple, count, now)
+            if plan.whole:
+                whole.add(triple)
+        for number, triple in enumerate(columns.triples) if whole else ():
+            if triple in whole:
+                for family in self._plan(triple).whole:
+                    family.add(columns.event(number), now)
 
     def add(self, event: Event, now: float) -> None:
         """Count one event that came whole, in `webhook_events_total` and wherever it matches."""

@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
-from itertools import accumulate, islice
+from itertools import accumulate, count, islice
 from operator import attrgetter, itemgetter
 from typing import Any, Literal
 
@@ -27,11 +27,20 @@ from sidecar.parse.event import (
     STANDARD_FIELDS,
     UNKNOWN_PROVIDER,
     Event,
+    Rows,
     Triple,
     drop_own,
+    field_value,
     seconds_of,
 )
-from sidecar.parse.objects import MARKER, MARKER_BYTES, NOT_JSON, QUOTES, read_whole
+from sidecar.parse.objects import (
+    MARKER,
+    MARKER_BYTES,
+    NOT_JSON,
+    QUOTES,
+    bounded_int,
+    read_whole,
+)
 from sidecar.parse.prefix import Prefix
 from sidecar.parse.record import bounded
 
@@ -187,8 +196,8 @@ class Block(msgspec.Struct, gc=False):
     """Events of alike lines: labels, times and their objects' bytes.
 
     `places`, in the chunk's data, are there where other lines stand between these. Else each source
-    stands behind one of `pieces`, with `gap` bytes in front of it. `own_fields` counts the fields
-    that `events_of` dropped.
+    stands behind one of `pieces`, with `gap` bytes in front of it, and `lead` more of the first.
+    `own_fields` counts the fields that `events_of` or `rows_of` dropped.
     """
 
     triples: list[Triple]
@@ -197,6 +206,7 @@ class Block(msgspec.Struct, gc=False):
     places: Sequence[int] | None = None
     pieces: Sequence[bytes] = ()
     gap: int = 0
+    lead: int = 0
     own_fields: int = 0
 
     def tallies(self) -> dict[Triple, tuple[int, float]] | None:
@@ -225,25 +235,112 @@ class Block(msgspec.Struct, gc=False):
 
         `start` is where the data begins in it. Raises one of NOT_JSON.
         """
-        if not triples:
-            return []
-        places, gap = self.places, 0
-        if places is None:
-            places, gap = list(accumulate(map(len, self.pieces))), self.gap
-        return [
-            (
-                start + places[number] + gap * (number + 1),
-                Event(*triple, seconds_of(self.times[number]), self._fields(self.sources[number])),
-            )
-            for number, triple in enumerate(self.triples)
-            if triple in triples
+        numbers = self._numbers_of(triples)
+        events = [
+            Event(*self.triples[n], seconds_of(self.times[n]), self._fields(self.sources[n]))
+            for n in numbers
         ]
+        return list(zip(self._places_of(numbers, start), events, strict=True))
+
+    def rows_of(self, triples: Collection[Triple], start: int, asked: "Asked") -> Rows:
+        """Return the same events as rows. Raises one of NOT_JSON."""
+        numbers = self._numbers_of(triples)
+        mine = [self.triples[n] for n in numbers]
+        sources = [self.sources[n] for n in numbers]
+        for source in sources:
+            if _OWN in source or b"\\" in source:
+                self._fields(source)  # counts what is dropped
+        table = dict(zip(dict.fromkeys(mine), count()))
+        return Rows(
+            triples=list(table),
+            which=[table[triple] for triple in mine],
+            times=list(map(seconds_of, map(self.times.__getitem__, numbers))),
+            places=self._places_of(numbers, start),
+            fields=asked.fields_of(sources),
+        )
 
     def _fields(self, source: bytes) -> dict[str, Any]:
-        fields = _fields_of(source)
+        fields = fields_of(source)
         if _OWN in source or b"\\" in source:  # a name may be escaped
             self.own_fields += drop_own(fields)
         return fields
+
+    def _numbers_of(self, triples: Collection[Triple]) -> Sequence[int]:
+        if triples and len(triples) == len(set(self.triples)):
+            return range(len(self.triples))
+        return [n for n, triple in enumerate(self.triples) if triple in triples] if triples else []
+
+    def _places_of(self, numbers: Sequence[int], start: int) -> list[int]:
+        if not numbers:
+            return []
+        if self.places is not None:
+            return [start + self.places[n] for n in numbers]
+        ends = list(accumulate(map(len, self.pieces)))
+        return [start + self.lead + ends[n] + self.gap * (n + 1) for n in numbers]
+
+
+class Asked:
+    """Takes the fields of some names out of objects, without making anything of the others."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = sorted(names)
+        # A dotted name is that of a field, or leads into one.
+        own = sorted({*self._names, *(name.partition(".")[0] for name in self._names)})
+        fields = [
+            (f"f{n}", Any, msgspec.field(default=msgspec.UNSET, name=name))
+            for n, name in enumerate(own)
+        ]
+        self._decode = msgspec.json.Decoder(msgspec.defstruct("Asked", fields, gc=False)).decode
+        self._places = {name: place for place, name in enumerate(own)}
+
+    def fields_of(self, sources: Sequence[bytes]) -> dict[str, list[Any]]:
+        """Return the values of each name, as `Event.get` gives them. Raises one of NOT_JSON."""
+        if any(source[1:2] == b"'" for source in sources):
+            found = map(self._of_one, sources)
+        else:
+            found = map(self._decode, sources)
+        columns = list(map(list, zip(*map(msgspec.structs.astuple, found), strict=True)))
+        return {name: self._column(name, columns) for name in self._names if columns}
+
+    def _of_one(self, source: bytes) -> Any:
+        if source[1:2] != b"'":
+            return self._decode(source)
+        try:
+            # Without those two, quotes are all that a repr of texts and numbers has of its own.
+            if b'"' not in source and b"\\" not in source:
+                return self._decode(source.translate(QUOTES))
+        except NOT_JSON:
+            pass
+        return self._decode(msgspec.json.encode(fields_of(source)))
+
+    def _column(self, name: str, columns: list[list[Any]]) -> list[Any]:
+        column = columns[self._places[name]]
+        top = name.partition(".")[0]
+        if top != name and not name.startswith(OWN_PREFIX):
+            own = columns[self._places[top]]
+            return [_led_to(name, *one) for one in zip(column, own, strict=True)]
+        if column.count(msgspec.UNSET) == len(column) or name.startswith(OWN_PREFIX):
+            return [None] * len(column)
+        kinds = set(map(type, column))
+        if kinds == {int}:
+            return list(map(bounded_int, column))
+        return column if kinds <= _PLAIN else list(map(_plain, column))
+
+
+_PLAIN = {str, float, bool, type(None)}
+
+
+def _plain(value: Any) -> Any:
+    if value is msgspec.UNSET:
+        return None
+    return bounded([value])[0] if type(value) in _UNBOUNDED else value
+
+
+def _led_to(name: str, value: Any, of_top: Any) -> Any:
+    """Return what a dotted name gives: the field of that name, or what it leads to."""
+    top = name.partition(".")[0]
+    fields = {} if of_top is msgspec.UNSET else {top: of_top}
+    return field_value(fields, name) if value is msgspec.UNSET else _plain(value)
 
 
 _OWN = OWN_PREFIX.encode()
@@ -252,7 +349,7 @@ _triple = attrgetter("webhook_provider", "event_type", "status")
 _time = attrgetter("timestamp")
 
 
-def _fields_of(source: bytes) -> dict[str, Any]:
+def fields_of(source: bytes) -> dict[str, Any]:
     fields = read_whole(source) if source[1:2] == b"'" else _decode_any(source)
     if not _UNBOUNDED.isdisjoint(map(type, fields.values())):
         bounded(fields)
@@ -273,9 +370,10 @@ def _block(
     *,
     pieces: Sequence[bytes] = (),
     gap: int = 0,
+    lead: int = 0,
 ) -> Block:
     times = list(map(_time, heads))
-    return Block(list(map(_triple, heads)), times, sources, places, pieces, gap)
+    return Block(list(map(_triple, heads)), times, sources, places, pieces, gap, lead)
 
 
 Span = tuple[int, int]  # begin and end of a line in the data, without its newline
@@ -343,7 +441,7 @@ class Splitter:
         try:
             # The first stands behind nothing, each other one behind a line and its newline.
             heads = self._objects.read(lines)
-            return _block(lines, heads, pieces=[b"", *lines[:-1]], gap=1)
+            return _block(lines, heads, pieces=[b"", *lines[:-1]], gap=1, lead=-1)
         except NOT_JSON:
             return None
 

@@ -10,11 +10,9 @@ import json
 import math
 import re
 from calendar import month_abbr
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from itertools import groupby
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -101,16 +99,6 @@ class Event(msgspec.Struct, frozen=True):
         return as_number(self.get(name))
 
 
-_triple_of = attrgetter("provider", "event_type", "status")
-# Neighbours of one triple: what they mean is looked up once for all of them.
-Run = tuple[Triple, list[Event]]
-
-
-def runs_of(events: Iterable[Event]) -> list[Run]:
-    """Return `events` in their order, as runs."""
-    return [(triple, list(run)) for triple, run in groupby(events, _triple_of)]
-
-
 class Tally(msgspec.Struct):
     """How many events of one triple passed that nobody wanted whole, and the newest event time."""
 
@@ -160,10 +148,27 @@ class Foreign(msgspec.Struct, frozen=True):
     sample: str
 
 
+class Rows(msgspec.Struct):
+    """Events in the order of the log, field by field, for a reader that needs few of them whole.
+
+    `which` of the `triples` each has, its time, the place where its object begins, and the values
+    of the fields that were asked for, as `Event.get` gives them. `whole`: those that were read
+    singly, by their number among all.
+    """
+
+    triples: list[Triple] = []
+    which: list[int] = []
+    times: list[float] = []
+    places: list[int] = []
+    fields: dict[str, list[Any]] = {}
+    whole: dict[int, Event] = {}
+
+
 class Parsed(msgspec.Struct):
     """What one chunk held.
 
-    `events` stand in the order of the log, `places` are where their lines stand: positions in the
+    `rows` hold its events where only some of their fields were asked for, else `events` do. These
+    stand in the order of the log, `places` are where their lines stand: positions in the
     file or, if `unwrapped`, as if its lines had no container's wrapping. `tallies` count the events
     of triples that the caller did not want whole. `future` events lay over ten minutes
     ahead and took the time of reading;
@@ -173,6 +178,7 @@ class Parsed(msgspec.Struct):
     this chunk's file begins, None when every line is finished.
     """
 
+    rows: Rows | None = None
     events: list[Event] = msgspec.field(default_factory=list)
     places: list[int] = msgspec.field(default_factory=list)
     unwrapped: bool = False

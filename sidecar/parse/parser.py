@@ -4,13 +4,14 @@ A chunk is unwrapped from its container, split into a block of alike lines and t
 the odd ones are read singly. Whatever reading one line raises is that line's reject.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
 from msgspec.structs import replace
 
-from sidecar.parse.block import Block, Split, Splitter, count_lines
+from sidecar.parse.block import Asked, Block, Split, Splitter, count_lines
+from sidecar.parse.columns import with_events
 from sidecar.parse.container import WRAPPINGS, Joiner, Line, may_be_wrapped, unwrap_all
 from sidecar.parse.event import (
     LONGEST_LABEL,
@@ -25,6 +26,7 @@ from sidecar.parse.event import (
     Parsed,
     Reject,
     RejectReason,
+    Rows,
     Tally,
     Triple,
     drop_own,
@@ -43,15 +45,22 @@ _AHEAD = 600.0  # seconds; beyond it, a clock is wrong or a unit misread
 class Collector:
     """Gathers one chunk's outcome; `wanted` is asked once per triple.
 
-    `near` is by which stamps without a year get one.
+    `near` is by which stamps without a year get one. `asked`: events become rows of these fields.
     """
 
     def __init__(
-        self, now: float, wanted: Callable[[Triple], bool], prefix: Prefix, near: float
+        self,
+        now: float,
+        wanted: Callable[[Triple], bool],
+        prefix: Prefix,
+        near: float,
+        asked: Asked | None,
     ) -> None:
         self.prefix = prefix
         self._now = now
         self._near = near
+        self._asked = asked
+        self._rows = Rows()
         self._latest = now + _AHEAD
         self._wanted = wanted
         self._parsed = Parsed()
@@ -60,10 +69,10 @@ class Collector:
         self._events: list[tuple[int, Event]] = []  # with the places of their lines
         self._in_order = True  # by that place, or as they were completed
 
-    def add_block(self, block: Block, start: int) -> bool:
+    def add_block(self, block: Block, data: bytes, start: int) -> bool:
         """Add every event of `block`; False, with nothing added, when one needs a closer look.
 
-        `start` is where its data begins in the file.
+        `data` holds it, and begins at `start` in the file.
         """
         try:
             found = block.tallies()
@@ -78,12 +87,9 @@ class Collector:
             if triple not in self._tallies and triple not in self._whole:
                 self._admit(triple)
         try:
-            events = block.events_of(self._whole & found.keys(), start)
+            self._add_whole(block, self._whole & found.keys(), data, start)
         except Exception:  # noqa: BLE001 - same
             return False
-        if newest > self._now:
-            events = [(place, replace(one, at=min(one.at, self._now))) for place, one in events]
-        self._events += events
         self._parsed.own_fields += block.own_fields
         self._in_order = block.places is None
         for triple, (count, latest) in found.items():
@@ -92,6 +98,16 @@ class Collector:
                 tally.count += count
                 tally.last_at = max(tally.last_at, min(latest, self._now))
         return True
+
+    def _add_whole(self, block: Block, whole: set[Triple], data: bytes, start: int) -> None:
+        if whole and self._asked is not None and _is_text(data):
+            rows = block.rows_of(whole, start, self._asked)
+            rows.times = [min(at, self._now) for at in rows.times]
+            self._rows = rows
+            return
+        for place, event in block.events_of(whole, start):
+            one = event if event.at <= self._now else replace(event, at=self._now)
+            self._events.append((place, one))
 
     def add(self, record: Record, stamp: float | None, position: int) -> None:
         """Add a record as an event; `stamp` is its container's. Raises Unreadable."""
@@ -123,8 +139,11 @@ class Collector:
         parsed.events = [event for _, event in self._events]
         parsed.tallies = {triple: tally for triple, tally in self._tallies.items() if tally.count}
         newest = [tally.last_at for tally in parsed.tallies.values()]
-        newest += [event.at for event in parsed.events]
+        newest += [event.at for event in parsed.events] + self._rows.times
         parsed.last_at = max(newest, default=None)
+        if self._rows.which:
+            parsed.rows = with_events(self._rows, self._events)
+            parsed.places, parsed.events = parsed.rows.places, []
         return parsed
 
     def _admit(self, triple: Triple) -> Tally | None:
@@ -189,12 +208,21 @@ _SAMPLE = 1000  # bytes of a line over the limit that are looked at again
 class Parser:
     """Reads chunks of any number of logs; remembers only their unfinished container lines."""
 
-    def __init__(self, patterns: Sequence[Pattern] = (), *, near: float | None = None) -> None:
+    def __init__(
+        self,
+        patterns: Sequence[Pattern] = (),
+        *,
+        near: float | None = None,
+        asked: Collection[str] | None = None,
+    ) -> None:
         """Stamps without a year take the one that is right at `near`; None: at the time of reading.
 
+        `asked`: events are handed on as rows of these fields, where they can be; None: whole.
         Raises ValueError when a pattern's regex is not RE2.
         """
         self.patterns = tuple(patterns)
+        self.asked = asked
+        self._asked = None if asked is None else Asked(asked)
         self._near = near
         self._patterns = TextPatterns(patterns)
         self._joiner = Joiner()
@@ -253,7 +281,7 @@ class Parser:
             split = self._splitter.split(data, out.prefix, wrapped=wrapped)
         except Exception:  # noqa: BLE001 - one of its lines; read singly, it is found
             split = self._splitter.split_off_all(data, wrapped=wrapped)
-        if split is not None and split.block and not out.add_block(split.block, start):
+        if split is not None and split.block and not out.add_block(split.block, data, start):
             split = self._splitter.split_off_all(data, wrapped=wrapped)
         return split
 
@@ -299,7 +327,7 @@ class Parser:
 
     def _collector(self, chunk: Chunk, now: float, wanted: Callable[[Triple], bool]) -> Collector:
         near = now if self._near is None else self._near
-        return Collector(now, wanted, self._prefix_of(chunk), near)
+        return Collector(now, wanted, self._prefix_of(chunk), near, self._asked)
 
     def _prefix_of(self, chunk: Chunk) -> Prefix:
         prefix = self._prefixes.get(chunk.prefix)
@@ -340,6 +368,26 @@ class Parser:
         # Whatever a line quotes, its own sentence counts: else a stranger could silence it.
         record = self._patterns.find_record(text, out.prefix)
         return [] if record is None else [record]
+
+
+def _is_text(data: bytes) -> bool:
+    """Return whether every byte is UTF-8; what nobody decodes could hide that one is not."""
+    try:
+        return data.isascii() or bool(data.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def source_of(chunk: Chunk, *, unwrapped: bool) -> Callable[[int], bytes]:
+    """Return what gives the object that begins at one of the places of `Parsed.rows`."""
+    data = (unwrapped and _bare(chunk)) or chunk.data
+
+    def source(place: int) -> bytes:
+        begin = place - chunk.start
+        end = data.find(b"\n", begin)
+        return data[begin : len(data) if end < 0 else end]
+
+    return source
 
 
 def line_at(chunk: Chunk, place: int, *, unwrapped: bool) -> tuple[int, bytes] | None:

@@ -6,7 +6,7 @@ from operator import itemgetter
 import msgspec
 
 from sidecar.parse.columns import Columns
-from sidecar.parse.event import Event, Triple
+from sidecar.parse.event import STANDARD_FIELDS, Event, Triple
 from sidecar.redact import LabelsOf, Redactor
 from sidecar.rows import (
     AlertRow,
@@ -117,6 +117,12 @@ class Engine:
             self._transition_log.write(TransitionKind.CLOSED, name, key, alert, now)
         for key_state in self._keys:
             self._transition_log.count_open(key_state.alert, 1)
+
+    @property
+    def looks_at(self) -> frozenset[str]:
+        """The fields that say what an event is to the rules, and those of their keys."""
+        found = (one.looks_at.union(one.by) for one in self._compiled_rules)
+        return frozenset[str]().union(*found).difference(STANDARD_FIELDS)
 
     def wants(self, triple: Triple) -> bool:
         """Return whether some rule needs the events of `triple` whole; else tallies will do."""

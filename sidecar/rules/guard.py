@@ -53,18 +53,22 @@ class OfValue:
 
 
 class OfNumber:
-    """How many against a number: each sample counts one, and `most` are too few."""
+    """How many against a number: each sample counts one, and `most` are too few.
+
+    Where one is enough, a sample costs more than any key can bear, and others cost nothing.
+    """
 
     def __init__(self, place: int, most: int) -> None:
         self._place = place
-        self._most = most
+        self._most = most or NEVER
+        self._each = 1.0 if most else NEVER
 
     def cost(self, samples: Samples) -> float:
-        return float(sum(place == self._place for place, _ in samples))
+        return self._each if any(place == self._place for place, _ in samples) else 0.0
 
     def room(self, windows: Windows | None, t: float) -> float:
-        taken = 0.0 if windows is None else windows[self._place].judged(t) or 0.0
-        return float(self._most - taken)
+        taken = 0.0 if windows is None else windows[self._place].judged(t)
+        return self._most - taken if self._each < NEVER or not taken else _NONE_LEFT
 
 
 class AnyOf:

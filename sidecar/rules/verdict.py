@@ -135,7 +135,10 @@ def _samples(compiled: CompiledRule, event: Event) -> Samples:
 
 
 def places_of(values: Iterable[H], places: Iterable[int]) -> dict[H, list[int]]:
-    """Return at which of `places` each value stands."""
+    """Return at which of `places` each value stands: mostly all are equal."""
+    values, places = list(values), list(places)
+    if len(set(values)) == 1:
+        return {values[0]: places}
     found: dict[H, list[int]] = {}
     for value, place in zip(values, places, strict=True):
         found.setdefault(value, []).append(place)

@@ -22,7 +22,7 @@ from sidecar.rules.windows import BUCKETS, LONG_AGO, NEVER
 
 # The room that is left, then times and samples by turns; None instead of samples: a resolve.
 Entries = list[Any]
-_ONE = 3  # the length of entries with one
+_RESOLVED = [None]  # what stands behind the time of a resolve that is all there is
 _SLACK = 1_000
 
 
@@ -105,6 +105,8 @@ class Waiting:
                 entries[0] = left
                 entries.append(at)
                 entries.append(verdict.samples)
+            elif entries[2:] == _RESOLVED and verdict.samples is None and at >= entries[1]:
+                entries[1] = at  # so it is with nearly every payment
             elif verdict.samples and self._fires_on(key, at):
                 entries.append(at)
                 entries.append(verdict.samples)
@@ -171,7 +173,7 @@ class Waiting:
 
     def _is_void(self, key: Key, entries: Entries) -> bool:
         """Return whether a late resolve is all the same, because a newer one is all there is."""
-        return len(entries) == _ONE and entries[2] is None and key not in self._states
+        return entries[2:] == _RESOLVED and key not in self._states
 
     def _note(
         self,

@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.measure.meter import Meter
 from sidecar.measure.series import EVENTS_TOTAL, Metric, MetricType
-from sidecar.parse.event import runs_of
+from sidecar.parse.columns import Columns
 from support.calls import calls
 from support.measure import NOW, event, events_of, matchers, sample, shown
 
@@ -34,7 +34,7 @@ def test_events_in_runs_are_counted_as_they_are_one_by_one() -> None:
     seen = [event("received", amount=n) for n in (1, 2)] + [event("failed", amount=4)]
     seen += [event("received"), event("received", amount="much")]
     together, single = Meter([FAILURES, AMOUNT]), Meter([FAILURES, AMOUNT])
-    together.add_all(runs_of(seen), NOW)
+    together.add_all(Columns.of(seen), NOW)
     for one in seen:
         single.add(one, NOW)
     found = shown(together, FAILURES, AMOUNT)
@@ -51,8 +51,8 @@ def test_events_in_runs_are_counted_as_they_are_one_by_one() -> None:
 def test_events_that_are_only_counted_take_no_call_each() -> None:
     meter = Meter([FAILURES])
     seen = [event("failed") for _ in range(1000)]
-    meter.add_all(runs_of(seen), NOW)
-    runs = runs_of(seen)
+    meter.add_all(Columns.of(seen), NOW)
+    runs = Columns.of(seen)
     assert calls(lambda: meter.add_all(runs, NOW)) <= 50
 
 

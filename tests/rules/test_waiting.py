@@ -265,6 +265,7 @@ def test_samples_below_the_bound_only_wait_and_one_that_passes_it_wakes_the_key(
         ("count() >= 3", 2), ("count() > 3.5", 3), ("max(n) > 1", 9),
         ("count() >= 3 and max(n) > 1", 9), ("max(n) > 1 or count() >= 3", 2),
         ('max(n) > 1 or count(status="s") >= 3 or count(status!="s") >= 4', 2),
+        ('max(n) > 1 or count(n="2") >= 1 or count() >= 4', 3), ("count() >= 1", 0),
         ("count() == 3", 0), ("sum(n) > 99", 0), ("not count() < 3", 0), ("max(n) == 3", 0),
         ("count() / max(n) > 9", 0), ("distinct(n) >= 9", 0), ("last(n) > 9", 0),
     ],
