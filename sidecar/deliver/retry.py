@@ -17,6 +17,9 @@ FIRST_DELAY = 15.0
 LONGEST_DELAY = 240.0
 # The most that anybody's Retry-After puts a message off.
 LONGEST_WAIT = 900.0
+# A destination is tried again after this at the latest, with its next message: one that is flaky
+# is not dead, and the row that failed waits by itself.
+LONGEST_PAUSE = 15.0
 # Begins what is noted of a row whose destination asked for that.
 ASKED_TO_WAIT = f"{FailureKind.RATE_LIMITED}:"
 # How much a delay may grow by chance, so that many rows do not come back in one instant.
@@ -102,6 +105,19 @@ def pause(failed: Failed, failures: int, *, quick_retries: int, jitter: float) -
     quick = 0 < failures <= quick_retries
     delay = QUICK_DELAY if quick else min(LONGEST_DELAY, FIRST_DELAY * 2.0**doublings)
     return max(delay * (1 + _SPREAD * jitter), asked)
+
+
+def queue_pause(failed: Failed, failures: int, *, jitter: float) -> float:
+    """Return the seconds that a destination is left alone, after so many failures in a row.
+
+    A single one says little: the next message is tried at once. A second one makes it half a
+    second, which doubles up to LONGEST_PAUSE. Only a rate limit can ask for more.
+    """
+    if failed.kind is FailureKind.RATE_LIMITED:
+        return pause(failed, failures, quick_retries=1, jitter=jitter)
+    doublings = min(failures - 2, 16)
+    waits = 0.0 if doublings < 0 else min(LONGEST_PAUSE, 0.5 * 2.0**doublings)
+    return max(waits * (1 + _SPREAD * jitter), min(failed.retry_after or 0.0, LONGEST_PAUSE))
 
 
 def is_outage(outcome: Outcome) -> bool:

@@ -26,7 +26,7 @@ from sidecar.deliver.retry import (
     expire,
     is_outage,
     next_step,
-    pause,
+    queue_pause,
     row_after,
 )
 from sidecar.notify.model import Notification, Receiver, ReceiverConfig
@@ -154,9 +154,6 @@ class Attempt:
 # The outbox table is the truth; what retries, or was left by an earlier run, is found by looking.
 LOOK_EVERY = 5.0
 STOP_GRACE = 10.0
-# A destination is tried again after this at the latest, with its next message: one that is flaky
-# is not dead, and the row that failed waits by itself.
-LONGEST_PAUSE = 15.0
 _MANY_QUEUES = 256
 _MANY_LOOKS = 1000  # then those of every LOOK_EVERY have to do
 
@@ -388,11 +385,7 @@ class Worker:
         self._report(Attempt(row, after, told, outcome, step, started, ended, fault))
         queue.failures = queue.failures + 1 if is_outage(outcome) else 0
         if isinstance(outcome, Failed) and queue.failures:
-            seconds = pause(
-                outcome, queue.failures, quick_retries=receiver.quick_retries, jitter=jitter
-            )
-            if outcome.kind is not FailureKind.RATE_LIMITED:
-                seconds = min(seconds, LONGEST_PAUSE)
+            seconds = queue_pause(outcome, queue.failures, jitter=jitter)
             queue.opens_at = self._clock.monotonic() + seconds
         await self._outbox.save([after])
         if isinstance(step, RetryAt):

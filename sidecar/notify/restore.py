@@ -188,11 +188,14 @@ class GroupRestorer:
 
     def _unite(self, group: Group) -> None:
         """Let what an audience knows stand where it is told from here on, and only there."""
+        late = group.kind is GroupKind.LATE
         for ident, member in list(group.members.items()):
-            told_there = group.kind is GroupKind.ROUTE and member.stage is not Stage.FIRING
-            for home in self._groups.places(ident) if told_there else ():
+            away = late or (group.kind is GroupKind.ROUTE and member.stage is not Stage.FIRING)
+            for home in self._groups.places(ident) if away else ():
                 here = home.members[ident]
-                if home.audience == group.audience and here.stage is Stage.FIRING:
+                if home.kind is not GroupKind.ROUTE or home.audience != group.audience:
+                    continue
+                if here.stage is Stage.FIRING and (here.unsent or not late):
                     self._groups.put(group, ident, None)
                     self._groups.put(home, ident, knowing(here, member))
                     break

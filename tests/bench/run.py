@@ -13,14 +13,14 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import footprint, latency, scale, soak, stalls, throughput
+from bench import delivery, footprint, latency, scale, soak, stalls, throughput
 from bench.daemon import ROOT
 from bench.peers import PACKAGES, missing, version
 from bench.table import Row, render
 
 _DOCUMENT = ROOT / "docs" / "benchmarks.md"
 _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
-PARTS = ("throughput", "latency", "scale", "footprint", "stalls", "soak")
+PARTS = ("throughput", "latency", "scale", "footprint", "stalls", "soak", "delivery")
 
 
 def machine() -> str:
@@ -56,6 +56,8 @@ def measured(folder: Path, options: argparse.Namespace) -> list[Row]:
         rows += _shown(stalls.measure(folder, count // 2))
     if "soak" in wanted:
         rows += _shown(soak.measure(folder, 15.0 if quick else 90.0))
+    if "delivery" in wanted:
+        rows += _shown(delivery.measure(folder))
     return rows
 
 

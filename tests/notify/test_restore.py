@@ -133,6 +133,13 @@ def test_the_digest_of_a_receiver_that_is_gone_goes_to_the_root_route() -> None:
     assert all(m.receiver == "team" for m in messages)
 
 
+def test_a_digest_that_moves_does_not_repeat_what_its_new_receiver_is_told_anyway() -> None:
+    desk, world = Desk(tiers()), World()
+    desk.step(T0, world.fire(severity="critical", stale=True), caught_up=False)
+    desk.restart(route("{}", "team"))
+    assert told(desk.step(T0 + 1) + desk.step(T0 + HOUR)) == [("team", "a", "firing")]
+
+
 def test_the_old_rows_of_alerts_that_moved_are_gone() -> None:
     desk, world = Desk(tiers()), World()
     desk.step(T0, world.fire(severity="critical"))

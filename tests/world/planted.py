@@ -89,8 +89,8 @@ PLANTED = (
     Plant(
         "an_outage_closes_the_lane_for_hours",
         "deliver/worker.py",
-        "seconds = min(seconds, LONGEST_PAUSE)",
-        "seconds = 7200.0",
+        "queue.opens_at = self._clock.monotonic() + seconds",
+        "queue.opens_at = self._clock.monotonic() + 7200.0",
     ),
     Plant(
         "positions_are_not_in_the_transaction",
@@ -127,7 +127,7 @@ PLANTED = (
     Plant(
         "an_audience_in_two_groups",
         "notify/restore.py",
-        "for home in self._groups.places(ident) if told_there else ():",
+        "for home in self._groups.places(ident) if away else ():",
         "for home in ():",
     ),
     Plant(
