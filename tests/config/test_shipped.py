@@ -288,7 +288,7 @@ def test_every_annotation_renders_for_every_alert_of_the_samples() -> None:
 
 def test_every_alert_says_what_to_do() -> None:
     for name, rule in RULES.items():
-        said = set(rule.annotations) - {"resolved"}
+        said = set(rule.annotations) - {"resolved", "title"}
         assert said == {"summary", "description", "runbook_url"}, name
         anchor = name.removesuffix("Unnamed").lower()
         assert rule.annotations["runbook_url"] == f"docs/runbook.md#{anchor}"
