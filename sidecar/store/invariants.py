@@ -73,7 +73,6 @@ class Ledger:
         self.told_at = -math.inf
         self.groups: dict[str, str] = {}
         self.messages: dict[str, OutboxRow] = {}
-        self.on_way: dict[tuple[str, str], str] = {}  # by receiver and group
         self.ended: OrderedDict[str, None] = OrderedDict()  # the last messages that ended
 
     def learn(self, delta: Delta) -> None:
@@ -109,7 +108,7 @@ class Ledger:
 class Change:
     """A delta by table, with what the step says of itself."""
 
-    __slots__ = ("_rows", "ended", "events", "groups", "opened", "read_to")
+    __slots__ = ("_rows", "ended", "events", "gone", "groups", "opened", "read_to")
 
     def __init__(self, delta: Delta, read_to: Mapping[int, int], events: int | None) -> None:
         self._rows: defaultdict[type[Row], list[Any]] = defaultdict(list)
@@ -119,6 +118,7 @@ class Change:
         self.opened = {row.id for row in messages if not row.outcome}
         self.ended = {row.id for row in messages if row.outcome}
         self.groups = {row.id for row in self._rows.get(GroupRow, ())}
+        self.gone = {(gone.row, gone.key) for gone in delta.gone if gone.row is GroupRow}
         self.read_to = read_to
         self.events = events
 
@@ -233,15 +233,18 @@ def told_is_what_was_accepted(change: Change, ledger: Ledger) -> Iterator[Found]
 
 
 def group_has_one_message_on_its_way(change: Change, ledger: Ledger) -> Iterator[Found]:
-    """Written as waiting: it must not overtake the one before."""
-    on_way = dict(ledger.on_way)
-    for row in change.of(OutboxRow):
-        before = on_way.get((row.receiver, row.group_id), row.id)
-        if not row.outcome and before not in (row.id, *change.ended):
+    """Written as waiting: it must not overtake the one before.
+
+    One that its group does not wait for is void: that group was made anew.
+    """
+    for row in _new_messages(change, ledger):
+        before = (
+            "" if (GroupRow, (row.group_id,)) in change.gone else ledger.groups.get(row.group_id)
+        )
+        on_way = ledger.messages.get(before or "")
+        if on_way and on_way.receiver == row.receiver and on_way.id not in change.ended:
             sentence = f"{row.group_id} has {before} on its way, and now {row.id}"
             yield sentence, row, replace(row, claimed_at=None)
-        elif not row.outcome:
-            on_way[row.receiver, row.group_id] = row.id
 
 
 def message_has_a_group(change: Change, ledger: Ledger) -> Iterator[Found]:
@@ -376,14 +379,10 @@ def _new_messages(change: Change, ledger: Ledger) -> Iterator[OutboxRow]:
 
 
 def _message(ledger: Ledger, row: OutboxRow) -> None:
-    place = (row.receiver, row.group_id)
     if not row.outcome:
         ledger.messages[row.id] = replace(row, payload="")
-        ledger.on_way[place] = row.id
         return
     ledger.messages.pop(row.id, None)
-    if ledger.on_way.get(place) == row.id:
-        del ledger.on_way[place]
     ledger.ended[row.id] = None
     while len(ledger.ended) > _KEEP_ENDED:
         ledger.ended.popitem(last=False)
