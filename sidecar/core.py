@@ -125,7 +125,8 @@ class Core:
             labels=self.redactor.labels,
             stale_after=config.stale_after,
         )
-        self.parser = Parser(config.patterns, asked=self.engine.looks_at)
+        asked = self.engine.looks_at | self.meter.looks_at
+        self.parser = Parser(config.patterns, asked=asked)
         self.notifier = Notifier(config.route, config.receivers, self.redactor, self._current)
         self.positions = Positions()
         self.once: list[Row] = []  # rows that go with the next step, and only with that

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import islice, product
+from typing import Any
 
 from sidecar.matchers import Matcher
 from sidecar.measure.series import (
@@ -117,16 +118,38 @@ class Family:
         found = self._series.get(values)
         return found if found is not None else self._admit(values, now)
 
-    def add(self, event: Event, now: float) -> None:
-        """Count one event whose triple `matches`, if its other fields match as well."""
+    @property
+    def looks_at(self) -> tuple[str, ...]:
+        """The fields of an event that it looks at, without the three standard ones."""
+        names = [*(m.name for m in self._of_event), *self._fields, self.metric.value or ""]
+        return tuple(sorted({*names}.difference(("", *STANDARD_FIELDS))))
+
+    def add_all(self, triple: Triple, columns: Columns, places: Sequence[int], now: float) -> None:
+        """Count the events of a triple that `matches` which stand at `places`."""
+        names = self.looks_at
+        values = [[column[place] for place in places] for column in map(columns.column, names)]
+        found: dict[object, list[int]] = {}
+        for n, row in enumerate(zip(*map(_told_apart, values), strict=True)):
+            alike = self.metric.type is MetricType.COUNTER and self.metric.value is None
+            found.setdefault(row if alike else n, []).append(n)
+        for some in found.values():
+            fields = {name: column[some[0]] for name, column in zip(names, values, strict=True)}
+            event = Event(*triple, columns.times[places[some[0]]], fields)
+            self.add(event, now, len(some))
+
+    def add(self, event: Event, now: float, times: int = 1) -> None:
+        """Count an event whose triple `matches`, and so many alike, if the other fields match too.
+
+        Of a metric with a value there is but one.
+        """
         if not all(matcher.matches(event.text(matcher.name)) for matcher in self._of_event):
             return
-        number = 1 if self.metric.value is None else event.number(self.metric.value)
+        number = times if self.metric.value is None else event.number(self.metric.value)
         if number is None:
             self.bad += 1
             return
         series = self.series(tuple(map(event.text, self._fields)), now)
-        self._add_sample(series, number, event.at)
+        self._add_sample(series, number, event.at, times)
 
     def count(self, series: Series, events: int) -> None:
         """Count so many events in a series of a `by_triple` metric."""
@@ -271,6 +294,11 @@ class Family:
         )
 
 
+def _told_apart(values: Sequence[Any]) -> Sequence[Any]:
+    """Return what is equal only where the values are the same: 1, 1.0 and true are not."""
+    return [value if type(value) is str else (type(value), repr(value)) for value in values]
+
+
 def _all_match(matchers: Sequence[Matcher], fields: dict[str, str]) -> bool:
     return all(matcher.matches(fields[matcher.name]) for matcher in matchers)
 
@@ -366,16 +394,23 @@ class Meter:
 
     def add_all(self, columns: Columns, now: float) -> None:
         """Count events that came whole, as `add` does each: counters once per triple."""
-        whole: set[Triple] = set()
+        places: dict[Triple, list[int]] = {}
         for triple, count in Counter(columns.triples).items():
             plan = self._plan(triple)
             self._count(plan, triple, count, now)
             if plan.whole:
-                whole.add(triple)
-        for number, triple in enumerate(columns.triples) if whole else ():
-            if triple in whole:
-                for family in self._plan(triple).whole:
-                    family.add(columns.event(number), now)
+                places[triple] = []
+        for place, triple in enumerate(columns.triples) if places else ():
+            if triple in places:
+                places[triple].append(place)
+        for triple, some in places.items():
+            for family in self._plan(triple).whole:
+                family.add_all(triple, columns, some, now)
+
+    @property
+    def looks_at(self) -> frozenset[str]:
+        """The fields of events that metrics look at, without the three standard ones."""
+        return frozenset(name for family in self._families for name in family.looks_at)
 
     def add(self, event: Event, now: float) -> None:
         """Count one event that came whole, in `webhook_events_total` and wherever it matches."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import count, takewhile
 from typing import Any
 
-from sidecar.matchers import all_match
+from sidecar.matchers import Matcher, all_match
 from sidecar.parse.event import (
     LONGEST_LABEL,
     STANDARD_FIELDS,
@@ -63,6 +63,8 @@ class CompiledRule:
         "labels",
         "latching",
         "looks_at",
+        "matchers",
+        "measures",
         "not_numbers",
         "order",
         "overflow",
@@ -111,7 +113,11 @@ class CompiledRule:
         self.guard: Guard = guard or NoGuard()
         # Samples leave by the bucket: earlier than after the whole window, by less than its width.
         self.coarse = any(isinstance(window, Buckets) for window in self.fresh())
-        self.looks_at = _looks_at(rule)
+        self.matchers = _matchers(rule)
+        self.measures = frozenset(one.field for one in self._aggregates if one.field)
+        # The fields that say what an event is to the rule; not those of `by`, or of alerts.
+        named = [m.name for m in self.matchers] + [rule.dedup_by, rule.order_by]
+        self.looks_at = self.measures.union(filter(None, named))
         asked = (*rule.until, *(step.at for step in rule.escalate if step.at.field))
         # What of an event's instants matters, each once: offsets are added when they are met.
         self.instants = tuple({one.name: one for one in asked}.values())
@@ -203,12 +209,11 @@ def _key_of(by: tuple[str, ...], labels: LabelsOf) -> Callable[[Event], Key]:
     return key_of
 
 
-def _looks_at(rule: Rule) -> frozenset[str]:
-    """Return the fields that say what an event is to the rule; not those of `by`, or of alerts."""
+def _matchers(rule: Rule) -> tuple[Matcher, ...]:
+    """Return every test of an event's fields: those of `match`, `resolve` and the condition."""
     aggregates = [side for part in rule.condition.comparisons for side in _sides(part)]
-    matchers = [*rule.match, *(rule.resolve or ()), *(m for one in aggregates for m in one.match)]
-    names = [m.name for m in matchers] + [one.field for one in aggregates]
-    return frozenset(filter(None, [*names, rule.dedup_by, rule.order_by]))
+    inside = [matcher for one in aggregates for matcher in one.match]
+    return (*rule.match, *(rule.resolve or ()), *inside)
 
 
 class _KnownKeys(dict[str, Key]):

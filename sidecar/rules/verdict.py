@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
 from sidecar.parse.columns import Columns
-from sidecar.parse.event import STANDARD_FIELDS, Event, Triple
+from sidecar.parse.event import STANDARD_FIELDS, Event, Triple, as_text
 from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.guard import Samples
 from sidecar.rules.index import Index
@@ -76,24 +76,23 @@ class _OfTriple:
     def __init__(self, triple: Triple, index: Index) -> None:
         self._triple = triple
         self._index = index
-        names = {name for compiled in index.rules_of(triple) for name in compiled.looks_at}
-        self._fields = sorted(names - set(STANDARD_FIELDS))
+        rules = list(index.rules_of(triple))
+        names = {name for compiled in rules for name in compiled.looks_at}
+        self._fields = {name: _Field(name, rules) for name in sorted(names - set(STANDARD_FIELDS))}
         self._known: dict[tuple[Any, ...], Verdicts] = {}
 
     def of(self, columns: Columns, places: list[int]) -> Iterator[tuple[Verdicts, list[int]]]:
         """Yield the verdicts there are, each with the places of the events that come to it."""
-        if not self._fields:
-            yield self._verdicts((), ()), places
-            return
-        values = [columns.column(name) for name in self._fields]
-        if len(places) < len(columns):
-            values = [[column[place] for place in places] for column in values]
-        rows = zip(*map(_told_apart, values), strict=True)
+        told: list[Sequence[Any]] = []
+        for name, field in self._fields.items():
+            values = columns.column(name)
+            if len(places) < len(columns):
+                values = [values[place] for place in places]
+            told.append(field.of(values))
+        rows = zip(*told, strict=True) if told else [()] * len(places)
         for row, some in places_of(rows, places).items():
-            yield (
-                self._verdicts(row, [columns.column(name)[some[0]] for name in self._fields]),
-                some,
-            )
+            first = [columns.column(name)[some[0]] for name in self._fields]
+            yield self._verdicts(row, first), some
 
     def _verdicts(self, row: tuple[Any, ...], values: Sequence[Any]) -> Verdicts:
         known = self._known.get(row)
@@ -145,8 +144,45 @@ def places_of(values: Iterable[H], places: Iterable[int]) -> dict[H, list[int]]:
     return found
 
 
-def _told_apart(values: Sequence[Any]) -> Sequence[Any]:
-    """Return what is equal only where the values are the same: 1, 1.0 and true are not."""
-    if set(map(type, values)) <= {str, int, type(None)}:
-        return values
-    return [value if type(value) is str else (type(value), repr(value)) for value in values]
+class _Field:
+    """What some rules can tell of the values of one field; others are the same to them.
+
+    Of one that a matcher tests that is whether it passes, so that ids, of which each is another,
+    come to the same.
+    """
+
+    def __init__(self, name: str, rules: Sequence[CompiledRule]) -> None:
+        matchers = dict.fromkeys(m for one in rules for m in one.matchers if m.name == name)
+        self._matchers = list(matchers)
+        self._measured = any(name in one.measures for one in rules)
+        self._ordered = any(name == one.rule.order_by for one in rules)
+        self._known: dict[tuple[type, Any], Any] = {}
+
+    def of(self, values: Sequence[Any]) -> Sequence[Any]:
+        """Return for each value what is equal only where nothing tells it from another."""
+        if values.count(None) == len(values):
+            return values
+        return list(map(self._of_one, values))
+
+    def _of_one(self, value: Any) -> Any:
+        if value is None:
+            return None
+        kind = type(value)
+        if kind not in _EXACT:
+            return self._told(value)
+        found = self._known.get((kind, value))
+        if found is None:
+            if len(self._known) >= _MOST:
+                self._known.clear()
+            found = self._known[kind, value] = self._told(value)
+        return found
+
+    def _told(self, value: Any) -> Any:
+        text = as_text(value)
+        passes = tuple([matcher.matches(text) for matcher in self._matchers])
+        place = place_in_order(value) is not None if self._ordered else None
+        exactly = (type(value), repr(value)) if self._measured else None
+        return passes, bool(text), place, exactly
+
+
+_EXACT = {str, int, bool}  # equal only where they are the same, if of one type

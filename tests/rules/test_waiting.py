@@ -380,3 +380,26 @@ def test_a_sample_that_upholds_an_alert_costs_few_calls() -> None:
         columns = Columns.of(seen)
         spent.append(calls(partial(bench.engine.observe_all, columns, read_at=0.0)))
     assert (spent[2] - spent[1]) / 2000 <= FOR_EACH + 2 * FOR_A_RULE
+
+
+def test_ids_of_which_each_is_another_come_to_the_same_where_only_a_matcher_looks() -> None:
+    bench = Bench(rule("count() >= 999", match=['event_type="x"', 'invoice_id!=""']))
+    spent = []
+    for begin, count in ((0, 500), (500, 1000), (1500, 3000)):
+        seen = [
+            event(n / 10, invoice_id=f"in_{n}", org_id=f"o{n % 50}")
+            for n in range(begin, begin + count)
+        ]
+        spent.append(calls(partial(bench.engine.observe_all, Columns.of(seen), read_at=0.0)))
+    assert (spent[2] - spent[1]) / 2000 <= FOR_EACH + 3 * FOR_A_RULE
+
+
+@pytest.mark.parametrize("value", [1, True, 1.0, "1", -0.0, 0, [1], {"a": 1}, None, ""])
+def test_values_that_are_only_equal_are_told_apart(value: Any) -> None:
+    tested = rule('count(n="1") >= 2 or count(n="true") >= 2 or count(n="0") >= 2 or max(n) > 9')
+    together, single = Bench(tested), Bench(tested)
+    seen = [event(float(at), n=n) for at, n in enumerate([1, value, True, value, "1", 1.0, value])]
+    together.see_together(*seen, read_at=9.0)
+    single.see(*seen, read_at=9.0)
+    assert together.all == single.all
+    assert together.remembered() == single.remembered()
