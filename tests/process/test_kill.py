@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from support.crash import Life, counted, in_doubt, messages, posted, run, start
+import pytest
+
+from support.crash import Boundary, Life, counted, in_doubt, messages, posted, run, start
 from support.read import compress, rename
-from support.setup import configure, slack_to, write_rule
+from support.setup import append, configure, record, slack_to, write_rule
 from support.sinks import SlackSink
 
 KILLS = int(os.environ.get("KILLS", "12"))
@@ -105,3 +107,17 @@ def test_counters_and_alerts_are_exact_after_kills_at_random_moments(tmp_path: P
     assert messages(state) == Counter(("slack", org) for org in host.due)
     assert by_slack.keys() == host.due
     assert (by_slack - Counter(host.due)).keys() <= doubted
+
+
+@pytest.mark.parametrize("boundary", Boundary)
+def test_a_first_start_that_is_cut_off_is_followed_by_a_first_start(
+    boundary: Boundary, tmp_path: Path
+) -> None:
+    write_rule(tmp_path, 3)
+    append(tmp_path / "app.log", *(record("failed", "org_1") for _ in range(3)))
+    config = configure(tmp_path, slack_to("http://127.0.0.1:9/"))
+    # Else the history that this passes over would be told as if it were new.
+    config.write_text(config.read_text().replace("start_at: beginning", "start_at: end"))
+    assert run(Life(config, boundary=boundary)) == -signal.SIGKILL
+    assert run(Life(config)) == 0
+    assert not counted(tmp_path / "state.db")

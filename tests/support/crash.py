@@ -12,14 +12,12 @@ import re
 import signal
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import StrEnum
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
-
-import httpx
 
 from sidecar import core
 from sidecar.batch import ReadBatch
@@ -31,7 +29,6 @@ from sidecar.daemon.telemetry import configure_log
 from sidecar.parse.event import Chunk, Parsed, Triple
 from sidecar.parse.parser import Parser
 from sidecar.read.follower import Follower
-from sidecar.receivers import http
 from sidecar.redact import Redactor
 from sidecar.rows import Delta, OutboxRow, Row, SeriesRow
 from sidecar.store.store import Store
@@ -42,59 +39,35 @@ _FORKS = get_context("forkserver")
 _FORKS.set_forkserver_preload(
     ["sidecar.daemon.app", "sidecar.config.load", "sidecar.receivers.slack.send"]
 )
-# Bytes a step: little, so that a short log takes many steps; and as the daemon does it.
-SMALL, USUAL = 1500, 1 << 20
 
 
 class Boundary(StrEnum):
     """Where a child may die, in the order of one step."""
 
     BEFORE_READING = "before reading"
-    AFTER_READING = "after reading"
     BEFORE_TRANSACTION = "before the transaction"
     TRANSACTION_BEGUN = "transaction begun"
-    POSITIONS_WRITTEN = "inside the transaction, before the counters"
-    OUTBOX_INSERTED = "inside the transaction, before the outbox"
     BEFORE_COMMIT = "inside the transaction, before COMMIT"
-    AFTER_TRANSACTION = "after the transaction, before anything is published"
-    BEFORE_POST = "published, before the message is posted"
-    AFTER_ANSWER = "accepted by Slack, before that is known to be so"
-    BEFORE_OUTCOME = "before the outcome's transaction"
-    OUTCOME_INSERTED = "inside the outcome's transaction"
-    OUTCOME_COMMIT = "inside the outcome's transaction, before COMMIT"
-    AFTER_OUTCOME = "after the outcome's transaction"
 
 
 class Fuse:
-    """Kills the process when `boundary` is reached for the `nth` time."""
+    """Kills the process when `boundary` is reached."""
 
     boundary: Boundary | None = None
-    nth = 1
 
     @classmethod
     def at(cls, boundary: Boundary) -> None:
         if boundary is cls.boundary:
-            cls.nth -= 1
-            if not cls.nth:
-                os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class DyingFollower(Follower):
     last = ReadBatch()
-    budget = USUAL
 
     def look(self, now: float) -> ReadBatch:
         Fuse.at(Boundary.BEFORE_READING)
         DyingFollower.last = super().look(now)
         return self.last
-
-    def read(self, batch: ReadBatch, now: float, budget: int) -> Iterator[Chunk]:
-        found = super().read(batch, now, min(budget, self.budget))
-        for first in found:
-            Fuse.at(Boundary.AFTER_READING)
-            yield first
-            break
-        yield from found
 
 
 class DyingStore(Store):
@@ -106,23 +79,12 @@ class DyingStore(Store):
         db.set_trace_callback(self._begins)
 
     def commit(self, delta: Delta) -> None:
-        sent = any(isinstance(row, OutboxRow) and row.outcome == "sent" for row in delta.rows)
-        Fuse.at(Boundary.BEFORE_OUTCOME if sent else Boundary.BEFORE_TRANSACTION)
-        self._statements = (
-            {
-                "INSERT INTO outbox": Boundary.OUTCOME_INSERTED,
-                "COMMIT": Boundary.OUTCOME_COMMIT,
-            }
-            if sent
-            else {
-                "INSERT INTO files": Boundary.TRANSACTION_BEGUN,
-                "INSERT INTO series": Boundary.POSITIONS_WRITTEN,
-                "INSERT INTO outbox": Boundary.OUTBOX_INSERTED,
-                "COMMIT": Boundary.BEFORE_COMMIT,
-            }
-        )
+        Fuse.at(Boundary.BEFORE_TRANSACTION)
+        self._statements = {
+            "INSERT INTO files": Boundary.TRANSACTION_BEGUN,
+            "COMMIT": Boundary.BEFORE_COMMIT,
+        }
         super().commit(delta)
-        Fuse.at(Boundary.AFTER_OUTCOME if sent else Boundary.AFTER_TRANSACTION)
 
     def _begins(self, statement: str) -> None:
         for beginning, boundary in self._statements.items():
@@ -148,22 +110,12 @@ class DyingParser(Parser):
         return super().parse(chunk, now=now, wanted=wanted, alone=alone)
 
 
-class DyingTransport(httpx.AsyncHTTPTransport):
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        Fuse.at(Boundary.BEFORE_POST)
-        response = await super().handle_async_request(request)
-        Fuse.at(Boundary.AFTER_ANSWER)
-        return response
-
-
 class Life(NamedTuple):
     """How a child lives: until killed if not `ends`, else until all is read and sent or it dies."""
 
     config: Path
     ends: bool = True
     boundary: Boundary | None = None
-    nth: int = 1
-    budget: int = USUAL
     deadly: bytes = b""
 
 
@@ -232,19 +184,13 @@ def _live(life: Life) -> None:
     os.environ["NO_PROXY"] = "*"
     log = os.open(f"{life.config}.said", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 2)
-    Fuse.boundary, Fuse.nth = life.boundary, life.nth
-    DyingFollower.budget, DyingParser.deadly = life.budget, life.deadly
+    Fuse.boundary, DyingParser.deadly = life.boundary, life.deadly
     vars(starting).update(Store=DyingStore, Follower=DyingFollower)
-    vars(http).update(_client=_client)
     vars(core).update(Parser=DyingParser)
     config = load_config(str(life.config), os.environ)
     configure_log(redact=Redactor(config.redact).text)
     daemon = app.Daemon(config, clock=SystemClock(), on_step=_note_end)
     asyncio.run(_until_done(daemon) if life.ends else daemon.run(asyncio.Event()))
-
-
-def _client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=DyingTransport())
 
 
 class _Reading:
