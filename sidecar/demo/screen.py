@@ -6,10 +6,11 @@ Both are real servers on loopback that keep nothing.
 import asyncio
 import email
 import email.policy
+import html
 import json
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from email.message import EmailMessage
 from typing import Any
 
@@ -20,22 +21,24 @@ from starlette.routing import Route
 
 from sidecar.cli.output import paint
 from sidecar.core import Step
+from sidecar.receivers.slack.message import shown
 from sidecar.rows import SeriesRow
 
 
 def slack_sink(received: Callable[[dict[str, Any]], None]) -> Starlette:
-    """Return an app that answers `POST /api/chat.postMessage` as Slack does."""
+    """Return an app that answers as Slack's API does; edits and reactions are not shown."""
     count = 0
 
     async def post(request: Request) -> JSONResponse:
         nonlocal count
-        count += 1
         payload = await request.json()
-        received(payload)
-        stamp = f"{count}.000100"
+        if request.path_params["method"] == "chat.postMessage":
+            count += 1
+            received(payload)
+        stamp = payload.get("ts", f"{count}.000100")
         return JSONResponse({"ok": True, "ts": stamp, "channel": payload.get("channel", "")})
 
-    return Starlette(routes=[Route("/api/chat.postMessage", post, methods=["POST"])])
+    return Starlette(routes=[Route("/api/{method}", post, methods=["POST"])])
 
 
 class MailSink:
@@ -119,9 +122,9 @@ class Screen:
 
     def slack(self, payload: dict[str, Any]) -> None:
         self.counts["Slack messages"] += 1
-        title = f"Slack {payload.get('channel', '')}"
-        attached = {key: value for key, value in payload.items() if key != "text"}
-        self._box(title, "\n".join(_texts(attached)), colour="magenta")
+        where = ", in the thread of its message" if "thread_ts" in payload else ""
+        title = f"Slack {payload.get('channel', '')}{where}"
+        self._box(title, html.unescape(shown(payload)), colour="magenta")
 
     def mail(self, message: EmailMessage, recipients: list[str]) -> None:
         self.counts["mails"] += 1
@@ -148,17 +151,3 @@ class Screen:
 def _series(row: SeriesRow) -> str:
     labels = ",".join(f'{name}="{value}"' for name, value in json.loads(row.labels).items())
     return f"{row.name}{{{labels}}} {row.value}"
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Yield the texts of a Slack payload's blocks, however they are nested."""
-    if isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
-    elif isinstance(value, dict):
-        text = value.get("text")
-        if isinstance(text, str) and value.get("type") in {"mrkdwn", "plain_text"}:
-            yield text
-        for name in ("blocks", "text", "fields", "elements", "attachments"):
-            if isinstance(value.get(name), dict | list):
-                yield from _texts(value[name])

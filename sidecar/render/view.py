@@ -137,7 +137,7 @@ def notice_view(
         "open": notice.status in _OPEN,
         "news": notice.rule.news and notice.status is NoticeStatus.FIRING,
         "name": one_line(labels.get("alertname", "alert")),
-        "who": _who(labels, values["event"], annotations, about),
+        "who": _who(labels, values["event"], annotations, _named_by(notice, about)),
         "severity": labels.get("severity", ""),
         "about": about,
         "annotations": annotations,
@@ -282,6 +282,12 @@ def _tally(counts: Mapping[NoticeStatus, int]) -> str:
     if len(counts) <= 1:
         return ""
     return ", ".join(f"{count} {status.value}" for status, count in counts.items())
+
+
+def _named_by(notice: Notice, about: dict[str, Any]) -> dict[str, Any]:
+    """Return what tells the alert from others of its rule; all there is where that is not known."""
+    rule = notice.rule
+    return {name: about[name] for name in rule.by if name in about} if rule.condition else about
 
 
 def _who(

@@ -169,13 +169,14 @@ class Facts(msgspec.Struct, frozen=True):
     """What a rule says of all its alerts, for messages: when it fires and what ends it, in words.
 
     `links` are pairs of a text and a template of a URL. `news`: an alert is an event to hear of,
-    and nothing that goes on.
+    and nothing that goes on. `by`: the labels that tell one alert from another.
     """
 
     condition: str = ""
     ends: str = ""
     news: bool = False
     links: tuple[tuple[str, str], ...] = ()
+    by: tuple[str, ...] = ()
 
 
 class End(StrEnum):
@@ -315,6 +316,7 @@ class Rule(Table):
             ends=self._ends(),
             news=self.news,
             links=tuple((link.text, link.url) for link in self.links),
+            by=self.by_labels,
         )
 
     def _ends(self) -> str:

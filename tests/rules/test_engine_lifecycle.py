@@ -677,7 +677,10 @@ def test_an_alert_has_what_its_rule_says_of_it() -> None:
     bench = Bench(rule("count()  >= 1", resolve=['status="paid"', 'n="1"'], news=True))
     (fired,) = bench.see(n(0, 1))
     assert fired.alert.rule == Facts(
-        condition="count() >= 1 within 1h", ends='an event with status="paid", n="1"', news=True
+        condition="count() >= 1 within 1h",
+        ends='an event with status="paid", n="1"',
+        news=True,
+        by=("org_id",),
     )
 
 

@@ -59,8 +59,9 @@ _BY_ERROR = {error: how for how, errors in _ERRORS.items() for error in errors}
 # What chat.update answers of a message that is gone, too old or not ours (docs.slack.dev).
 _GONE = (
     "message_not_found", "edit_window_closed", "cant_update_message", "is_inactive",
-    "block_mismatch",
+    "block_mismatch", "unknown_method",
 )  # fmt: skip
+_NO_OUTAGE = (FailureKind.DESTINATION, FailureKind.PAYLOAD)
 _MAYBE_DONE = frozenset({"internal_error", "fatal_error"})
 # Only a word of this shape is Slack's error; a proxy's page may repeat the URL it was asked for.
 _NOT_SLACK = "an answer that is not Slack's"
@@ -142,7 +143,7 @@ async def send(
     for root, edit in edits:
         outcome = await call("chat.update", {**edit, **_named(root)})
         if isinstance(outcome, Failed):
-            if not outcome.detail.endswith(_GONE):
+            if not _cannot_be_edited(outcome):
                 return outcome
             if root == payload.get(THREAD):
                 speaker = {k: v for k, v in payload.items() if k in ("username", "icon_emoji")}
@@ -153,6 +154,11 @@ async def send(
             at = {"channel": _named(root)["channel"], "timestamp": _named(root)["ts"]}
             await call("reactions.add", {"name": edit[REACTION], **at})  # a sign, and no more
     return outcome
+
+
+def _cannot_be_edited(outcome: Failed) -> bool:
+    """Tell whether a message is gone, or edited by nobody; an outage says nothing of that."""
+    return outcome.detail.endswith(_GONE) or outcome.kind in _NO_OUTAGE
 
 
 async def _tell(

@@ -30,11 +30,14 @@ class Api:
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.gone: set[str] = set()
+        self.edits: httpx.Response | None = None
         self._ts = 0
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         method, body = request.url.path.rpartition("/")[2], json.loads(request.content)
         self.asked.append((method, body))
+        if method == "chat.update" and self.edits is not None:
+            return self.edits
         if method == "chat.update" and body["ts"] in self.gone:
             return httpx.Response(200, json={"ok": False, "error": "message_not_found"})
         if method == "reactions.add":
@@ -144,6 +147,27 @@ async def test_a_message_that_is_gone_is_posted_anew() -> None:
     )
     edit, post, _ = await desk.step(T0 + 4 * MINUTE, desk.world.end("a"))
     assert edit[1]["ts"] == post[1]["thread_ts"] == "2.0"
+
+
+NO_METHOD = httpx.Response(200, json={"ok": False, "error": "unknown_method"})
+
+
+@pytest.mark.parametrize("answer", [httpx.Response(404, text="Not Found"), NO_METHOD])
+async def test_where_nothing_can_be_edited_all_is_posted(answer: httpx.Response) -> None:
+    desk = Desk()
+    await desk.step(T0, desk.world.fire("a"))
+    desk.api.edits = answer
+    _, post = await desk.step(T0 + 2 * MINUTE, desk.world.escalate("a"))
+    assert (post[0], "thread_ts" in post[1]) == ("chat.postMessage", False)
+
+
+async def test_an_outage_while_editing_is_an_outage() -> None:
+    desk = Desk()
+    await desk.step(T0, desk.world.fire("a"))
+    desk.api.edits = httpx.Response(503)
+    with pytest.raises(AssertionError):  # not sent: it is tried again, whole
+        await desk.step(T0 + 2 * MINUTE, desk.world.escalate("a"))
+    assert [method for method, _ in desk.api.take()] == ["chat.update"]
 
 
 async def test_a_repeat_is_for_the_whole_channel() -> None:
