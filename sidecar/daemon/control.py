@@ -15,8 +15,8 @@ from sidecar.config.settings import Config
 from sidecar.core import Core
 from sidecar.daemon.loop import InThread, Pump, PumpStopped
 from sidecar.daemon.telemetry import Telemetry
+from sidecar.matchers import parse_matcher
 from sidecar.notify.model import Notification
-from sidecar.parse.event import bounded
 from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
 from sidecar.rules.alert import Alert
@@ -70,7 +70,7 @@ class Control:
         self, alertname: str, key: Mapping[str, str], person: str = ""
     ) -> dict[str, Any]:
         rule = self._rule(alertname)
-        values = tuple(bounded(key[name]) for name in _complete(rule, key))
+        values = tuple(key[name] for name in _complete(rule, key))
 
         def end(core: Core) -> bool:
             return core.end(rule.name, values, self._clock.now(), person)
@@ -83,6 +83,18 @@ class Control:
             about = " ".join(f"{name}={key[name]}" for name in rule.by)
             raise Refusal(404, f"no alert {rule.name} is open{' for ' if about else ''}{about}")
         return {"alertname": rule.name, "key": dict(zip(rule.by, values, strict=True))}
+
+    async def prune(self, matchers: Sequence[str]) -> int:
+        try:
+            wanted = list(map(parse_matcher, matchers))
+        except ValueError as wrong:
+            raise Refusal(400, str(wrong)) from wrong
+        try:
+            return await self._pump.between_steps(
+                lambda core: core.meter.prune(wanted, self._clock.now())
+            )
+        except PumpStopped:
+            raise _STOPPING from None
 
     async def status(self) -> dict[str, Any]:
         config, last, backlog = self._config(), self._reloader.last, self._telemetry.backlog

@@ -38,6 +38,10 @@ class Api(Protocol):
         """
         ...
 
+    async def prune(self, matchers: Sequence[str]) -> int:
+        """Drop the series whose labels pass all of these; return how many there were."""
+        ...
+
     async def status(self) -> dict[str, Any]:
         """Return how the daemon is doing."""
         ...
@@ -47,6 +51,10 @@ class _ResolveRequest(msgspec.Struct, forbid_unknown_fields=True):
     alertname: str
     key: dict[str, str] = {}
     by: Annotated[str, msgspec.Meta(max_length=100)] = ""
+
+
+class _PruneRequest(msgspec.Struct, forbid_unknown_fields=True):
+    matchers: Annotated[list[str], msgspec.Meta(min_length=1)]
 
 
 def routes(api: Api) -> list[Route]:
@@ -69,6 +77,10 @@ def routes(api: Api) -> list[Route]:
         wanted = await _body(request, _ResolveRequest)
         return _json({"resolved": await api.resolve(wanted.alertname, wanted.key, wanted.by)})
 
+    async def prune(request: Request) -> Response:
+        wanted = await _body(request, _PruneRequest)
+        return _json({"pruned": await api.prune(wanted.matchers)})
+
     async def status(_request: Request) -> Response:
         return _json(await api.status())
 
@@ -76,6 +88,7 @@ def routes(api: Api) -> list[Route]:
         Route("/-/reload", reload, methods=["POST"]),
         Route("/api/v1/alerts", alerts),
         Route("/api/v1/alerts/resolve", resolve, methods=["POST"]),
+        Route("/api/v1/metrics/prune", prune, methods=["POST"]),
         Route("/api/v1/status", status),
     ]
 

@@ -39,6 +39,10 @@ class StubApi:
             raise self.refusal
         return {"alertname": alertname}
 
+    async def prune(self, matchers: Sequence[str]) -> int:
+        self.asked.append(("prune", dict.fromkeys(matchers, "")))
+        return len(matchers)
+
     async def status(self) -> dict[str, Any]:
         return {"version": "0"}
 
