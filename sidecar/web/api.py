@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -16,6 +16,7 @@ from sidecar.web.fault import Refusal
 LONGEST_BODY = 64 * 1024
 _JSON_PATHS = "/api/"
 _log = structlog.get_logger()
+_T = TypeVar("_T")
 
 
 class Api(Protocol):
@@ -135,7 +136,7 @@ def _failed(path: str, kind: str) -> Response:
     return PlainTextResponse(f"{sentence}\n", 500)
 
 
-async def _body(request: Request, shape: type[_ResolveRequest]) -> _ResolveRequest:
+async def _body(request: Request, shape: type[_T]) -> _T:
     """Return the request's JSON body; raises Refusal."""
     body = b""
     async for piece in request.stream():

@@ -12,6 +12,7 @@ from sidecar.web.server import build_app
 from support.web import StubApi, asking, asking_app, web_state
 
 RESOLVE = "/api/v1/alerts/resolve"
+PRUNE = "/api/v1/metrics/prune"
 SECRET = "sk_live_NotARealKey0123456789"
 
 
@@ -33,6 +34,16 @@ async def test_resolve_hands_on_name_and_key() -> None:
         answer = await client.post(RESOLVE, json={"alertname": "A", "key": {"org_id": "o"}})
     assert (answer.status_code, answer.json()) == (200, {"resolved": {"alertname": "A"}})
     assert api.asked == [("A", {"org_id": "o"})]
+
+
+async def test_prune_hands_on_matchers_and_wants_some() -> None:
+    api = StubApi()
+    async with asking_app(build_app(web_state(api=api))) as client:
+        done = await client.post(PRUNE, json={"matchers": ['pod="a"', 'n="b"']})
+        empty = await client.post(PRUNE, json={"matchers": []})
+    assert (done.status_code, done.json()) == (200, {"pruned": 2})
+    assert empty.status_code == 400
+    assert api.asked == [("prune", {'pod="a"': "", 'n="b"': ""})]
 
 
 async def test_an_alert_without_key_needs_none() -> None:
