@@ -15,7 +15,7 @@ from urllib.request import urlopen
 
 from bench.daemon import Spent, counted, rest
 
-PACKAGES = ("mtail", "prometheus", "prometheus-alertmanager")
+PACKAGES = ("mtail", "sec", "prometheus", "prometheus-alertmanager")
 _COUNT = """\
 counter webhook_events_total by provider, event_type, status
 /{quote}webhook_provider{quote}: {quote}(?P<provider>[^{quote}]*){quote}, \
@@ -65,6 +65,16 @@ gauge payment_failure_attempts by org_id
 /"status": "payment_failure".*"org_id": "(?P<org_id>[^"]*)", "attempt_count": (?P<attempts>\\d+)/ {
   payment_failure_attempts[$org_id] = $attempts
 }
+"""
+# One threshold an organisation, never reached, in memory only.
+_THRESHOLDS = """\
+type=SingleWithThreshold
+ptype=RegExp
+pattern="event_type": "invoice\\.payment_failed", "status": "payment_failure".*"org_id": "([^"]*)"
+desc=payment fails $1
+action=write - $1
+window=2592000
+thresh=100000
 """
 _PROMETHEUS = """\
 global: {{scrape_interval: 1s, evaluation_interval: 1s}}
@@ -125,6 +135,17 @@ def mtail_seconds(log: Path, quote: str, expected: int, *, sentences: bool = Fal
         if found != expected:
             raise SystemExit(f"mtail counted {found} of {expected}")
         return spent
+
+
+def sec_seconds(folder: Path, log: Path) -> Spent:
+    """Return what Debian's sec needs to read `log` once."""
+    rules = folder / "sec.conf"
+    rules.write_text(_THRESHOLDS)
+    command = ["sec", f"--conf={rules}", f"--input={log}", "--fromstart", "--notail",
+               "--nointevents", "--log=/dev/null"]  # fmt: skip
+    before, started = _cpu_of_children(), time.perf_counter()
+    subprocess.run(command, capture_output=True, check=True)
+    return Spent(time.perf_counter() - started, _cpu_of_children() - before)
 
 
 def _cpu_of_children() -> float:

@@ -13,14 +13,14 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import delivery, footprint, latency, scale, soak, stalls, throughput
+from bench import delivery, footprint, judging, latency, scale, soak, stalls, throughput
 from bench.daemon import ROOT
 from bench.peers import PACKAGES, missing, version
 from bench.table import Row, render
 
 _DOCUMENT = ROOT / "docs" / "benchmarks.md"
 _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
-PARTS = ("throughput", "latency", "scale", "footprint", "stalls", "soak", "delivery")
+PARTS = ("throughput", "judging", "latency", "scale", "footprint", "stalls", "soak", "delivery")
 
 
 def machine() -> str:
@@ -45,6 +45,8 @@ def measured(folder: Path, options: argparse.Namespace) -> list[Row]:
     home = None
     if "throughput" in wanted:
         rows += _shown(throughput.measure(folder, options.lines or count, options.runs or runs))
+    if "judging" in wanted:
+        rows += _shown(judging.measure(folder, (options.lines or count) // 5, options.runs or runs))
     if "latency" in wanted:
         rows += _shown(latency.measure(folder, 12 if quick else 60, count // 2))
     if "scale" in wanted or "footprint" in wanted:

@@ -21,9 +21,7 @@ def _many_series() -> Iterator[lines.Record]:
             yield lines.event(at, f"bench.type{kind}", f"status{status}")
 
 
-def _watch(
-    daemon: Daemon, size: int, scrape_every: float | None
-) -> tuple[list[float], list[float]]:
+def watch(daemon: Daemon, size: int, scrape_every: float | None) -> tuple[list[float], list[float]]:
     """Return the gaps between commits until `size` is read, and the seconds of each scrape."""
     stop, gaps, scrapes = threading.Event(), list[float](), list[float]()
     commits = daemon.commits()
@@ -52,8 +50,8 @@ def measure(folder: Path, count: int) -> list[Row]:
     half = log.stat().st_size // 2
     with running(write_config(home, log)) as daemon:
         daemon.wait_read(4_000_000)  # past the lines that make the series
-        alone, _ = _watch(daemon, half, None)
-        scraped, scrapes = _watch(daemon, log.stat().st_size, 0.1)
+        alone, _ = watch(daemon, half, None)
+        scraped, scrapes = watch(daemon, log.stat().st_size, 0.1)
     log.unlink()
     stall = max(0.0, max(scraped) - quantile(alone, 0.5))
     times = f"{len(scrapes)} scrapes, worst {max(scrapes) * 1000:.0f} ms"

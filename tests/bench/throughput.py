@@ -51,15 +51,19 @@ RACES = {
         lines.write_host, 1, "'", 0.5, 1, sentences=True
     ),
 }
-_STARTS = 3
+STARTS = 3
 _FIRST = lines.failure(lines.start(), "org_first", 1)
 
 
-def sidecar_seconds(log: Path, expected: int) -> Spent:
-    """Return what it takes from the start until `log` is committed, all its events counted."""
+def sidecar_seconds(log: Path, expected: int, rule_files: list[Path] | None = None) -> Spent:
+    """Return what it takes from the start until `log` is committed, all its events counted.
+
+    With the shipped rules, or `rule_files`.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with running(write_config(folder, log), listening=False) as daemon:
+        config = write_config(folder, log, rule_files=rule_files)
+        with running(config, listening=False) as daemon:
             spent = Spent(daemon.wait_read(log.stat().st_size), daemon.cpu_seconds())
             found = counted(daemon.metrics())
     if found != expected:
@@ -94,8 +98,8 @@ def compare(name: str, count: int, runs: int, folder: Path) -> Row:
     log, first = folder / "bench.log", folder / "first.log"
     events = race.write(log, count)
     first.write_text(_FIRST)
-    starts = [sidecar_seconds(first, 1) for _ in range(_STARTS)]
-    peer_starts = [mtail_seconds(first, '"', 1) for _ in range(_STARTS)]
+    starts = [sidecar_seconds(first, 1) for _ in range(STARTS)]
+    peer_starts = [mtail_seconds(first, '"', 1) for _ in range(STARTS)]
     ours, theirs = [], []
     for _ in range(runs):
         ours.append(sidecar_seconds(log, events))
