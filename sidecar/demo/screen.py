@@ -8,9 +8,10 @@ import email
 import email.policy
 import html
 import json
+import re
 import textwrap
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 from typing import Any
 
@@ -21,7 +22,6 @@ from starlette.routing import Route
 
 from sidecar.cli.output import paint
 from sidecar.core import Step
-from sidecar.receivers.slack.message import shown
 from sidecar.rows import SeriesRow
 
 
@@ -124,7 +124,7 @@ class Screen:
         self.counts["Slack messages"] += 1
         where = ", in the thread of its message" if "thread_ts" in payload else ""
         title = f"Slack {payload.get('channel', '')}{where}"
-        self._box(title, html.unescape(shown(payload)), colour="magenta")
+        self._box(title, "\n".join(_texts(payload)), colour="magenta")
 
     def mail(self, message: EmailMessage, recipients: list[str]) -> None:
         self.counts["mails"] += 1
@@ -151,3 +151,20 @@ class Screen:
 def _series(row: SeriesRow) -> str:
     labels = ",".join(f'{name}="{value}"' for name, value in json.loads(row.labels).items())
     return f"{row.name}{{{labels}}} {row.value}"
+
+
+_DATE = re.compile(r"<!date\^[^|<>]*\|([^<>]*)>")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield what a reader sees of a Slack payload's blocks, however they are nested."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, dict):
+        text = value.get("text")
+        if isinstance(text, str) and value.get("type") in {"mrkdwn", "plain_text"}:
+            yield html.unescape(_DATE.sub(r"\1", text))
+        for name in ("blocks", "text", "elements", "attachments"):
+            if isinstance(value.get(name), dict | list):
+                yield from _texts(value[name])
