@@ -22,7 +22,6 @@ from sidecar.rules.windows import BUCKETS, LONG_AGO, NEVER
 
 # The room that is left, then times and samples by turns; None instead of samples: a resolve.
 Entries = list[Any]
-_RESOLVED = [None]  # what stands behind the time of a resolve that is all there is
 _SLACK = 1_000
 
 
@@ -105,7 +104,7 @@ class Waiting:
                 entries[0] = left
                 entries.append(at)
                 entries.append(verdict.samples)
-            elif entries[2:] == _RESOLVED and verdict.samples is None and at >= entries[1]:
+            elif verdict.samples is None and _is_bare(entries) and at >= entries[1]:
                 entries[1] = at  # so it is with nearly every payment
             elif verdict.samples and self._fires_on(key, at):
                 entries.append(at)
@@ -173,7 +172,7 @@ class Waiting:
 
     def _is_void(self, key: Key, entries: Entries) -> bool:
         """Return whether a late resolve is all the same, because a newer one is all there is."""
-        return entries[2:] == _RESOLVED and key not in self._states
+        return _is_bare(entries) and key not in self._states
 
     def _note(
         self,
@@ -252,6 +251,11 @@ class Waiting:
             if key not in self._states
         ]
         heapify(self._ends)
+
+
+def _is_bare(entries: Entries) -> bool:
+    """Return whether a resolve is all there is."""
+    return len(entries) == 3 and entries[2] is None  # noqa: PLR2004 - room, time, None
 
 
 def pairs(entries: Entries) -> Iterable[tuple[float, Samples | None]]:
