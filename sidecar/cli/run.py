@@ -6,6 +6,8 @@ import os
 import platform
 import signal
 import sys
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import click
 import structlog
@@ -50,12 +52,17 @@ def run(path: str, *, shadow: bool) -> None:
             say(str(fault), err=True)
         sys.exit(PROBLEMS if os.access(path, os.R_OK) else CANNOT_START)
     _log_by(config)
-    for doubt in checked.faults:
-        _log.warning("configuration_doubtful", fault=str(doubt))
+    up = partial(_warn, list(map(str, checked.faults)))
+    sys.exit(run_daemon(config, SystemClock(), shadow=shadow, up=up))
+
+
+def _warn(doubts: Iterable[str]) -> None:
+    """Warn, once the daemon is up, of what does not keep it from running."""
+    for doubt in doubts:
+        _log.warning("configuration_doubtful", fault=doubt)
     if mended := mended_in(sys.version_info[:3]):
         running, why = platform.python_version(), "CVE-2024-6923 and others"
         _log.warning("python_outdated", running=running, mended_in=mended, why=why)
-    sys.exit(run_daemon(config, SystemClock(), shadow=shadow))
 
 
 # In these the email package could make headers of a text (CVE-2024-6923).
@@ -68,12 +75,14 @@ def mended_in(version: tuple[int, ...]) -> str:
     return ".".join(map(str, mended)) if version < mended else ""
 
 
-def run_daemon(config: Config, clock: Clock, *, shadow: bool = False) -> int:
-    """Run the daemon on its own event loop; return the exit code."""
+def run_daemon(
+    config: Config, clock: Clock, *, shadow: bool = False, up: Callable[[], None] = lambda: None
+) -> int:
+    """Run the daemon on its own event loop, call `up` once it listens; return the exit code."""
     code = 0
     _tune()
     try:
-        asyncio.run(_until_signal(config, clock, shadow=shadow))
+        asyncio.run(_until_signal(config, clock, shadow=shadow, up=up))
     except* (StoreError, StoreUnavailable, StartError) as cannot:
         for sentence in cannot.exceptions:
             say(f"sidecar: {sentence}", err=True)
@@ -81,9 +90,17 @@ def run_daemon(config: Config, clock: Clock, *, shadow: bool = False) -> int:
     return code
 
 
-async def _until_signal(config: Config, clock: Clock, *, shadow: bool) -> None:
+async def _until_signal(
+    config: Config, clock: Clock, *, shadow: bool, up: Callable[[], None]
+) -> None:
+    def listening(port: int) -> None:
+        _freeze(port)
+        up()
+
     stop = asyncio.Event()
-    daemon = app.Daemon(config, clock=clock, shadow=shadow, on_config=_replaced, on_listen=_freeze)
+    daemon = app.Daemon(
+        config, clock=clock, shadow=shadow, on_config=_replaced, on_listen=listening
+    )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
