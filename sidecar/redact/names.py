@@ -133,6 +133,7 @@ _PAIR_BEGINS = re.compile(r"[\[(]\s*b?\\*[\"']")
 _VALUE = re.compile(
     r"(?:[^\s\"'&;,\\]|\\(?![nrt\"'\\])|[\"'](?=\w)|[&;,](?!\s|$|[\w.%\[\]-]+[=:]))*"
 )
+_LIST_END = re.compile(r"\](?![\w=])")  # but not of `user[password]=`
 _LINE = re.compile(r"[^\r\n\"'\\]*")
 _MORE_DIGITS = re.compile(r"(?: [0-9()/-]+)*")
 
@@ -174,7 +175,8 @@ def _value_end(text: str, found: re.Match[str], name: str) -> int:
     if found[6]:
         return _closing(text, start, found[6])
     if found[2] and text[start : start + 1] == "[":
-        return (text.find("]", start) + 1) or len(text)
+        listed = _LIST_END.search(text, start)
+        return listed.end() if listed else len(text)
     if found[5] == ":" and name.endswith(("cookie", "cookies")):  # a header: `a=b; c=d`
         line = _matched(_LINE, text, start)
         if "=" in line:

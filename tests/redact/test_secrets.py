@@ -135,6 +135,13 @@ def test_one_value_of_an_event_is_never_long_to_redact(part: str) -> None:
     assert REDACTOR.text(text) == REDACTOR.text(text[:6000])
 
 
+def test_a_list_under_a_name_ends_at_no_bracket_of_its_texts() -> None:
+    text = json.dumps({"token": [["authorization", f"user[password]={VALUE}&commit=1"]], "a": 1})
+    shown = REDACTOR.text(text)
+    assert VALUE not in shown
+    assert shown.endswith('"a": 1}')
+
+
 def test_a_number_of_a_sentence_stays_readable() -> None:
     assert REDACTOR.text("signature: 5 in 5 minutes") == "signature: 5 in 5 minutes"
     assert REDACTOR.text("pin: 1234") == f"pin: {REDACTED}"
