@@ -5,7 +5,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
-from sidecar.parse.block import fields_of
+from sidecar.parse.asked import fields_of
 from sidecar.parse.event import (
     LONGEST_LABEL,
     STANDARD_FIELDS,

@@ -10,7 +10,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sidecar.parse.block import Asked, Block, Split, Splitter, count_lines
+from sidecar.parse.asked import Asked
+from sidecar.parse.block import Block, Split, Splitter, count_lines
 from sidecar.parse.columns import with_events
 from sidecar.parse.container import WRAPPINGS, Joiner, Line, may_be_wrapped, unwrap_all
 from sidecar.parse.event import (

@@ -1,0 +1,85 @@
+"""The fields of an object that somebody asks for, or all of them."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from sidecar.parse.event import OWN_PREFIX, UNKNOWN_PROVIDER, field_value
+from sidecar.parse.objects import NOT_JSON, QUOTES, bounded_int, read_whole
+from sidecar.parse.record import bounded
+
+_UNBOUNDED = {int, dict, list}  # what `bounded` may have to cut
+_decode_any = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def fields_of(source: bytes) -> dict[str, Any]:
+    fields = read_whole(source) if source[1:2] == b"'" else _decode_any(source)
+    if not _UNBOUNDED.isdisjoint(map(type, fields.values())):
+        bounded(fields)
+    fields.setdefault("webhook_provider", UNKNOWN_PROVIDER)
+    return fields
+
+
+class Asked:
+    """Takes the fields of some names out of objects, without making anything of the others."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = sorted(names)
+        # A dotted name is that of a field, or leads into one.
+        own = sorted({*self._names, *(name.partition(".")[0] for name in self._names)})
+        fields = [
+            (f"f{n}", Any, msgspec.field(default=msgspec.UNSET, name=name))
+            for n, name in enumerate(own)
+        ]
+        self._decode = msgspec.json.Decoder(msgspec.defstruct("Asked", fields, gc=False)).decode
+        self._places = {name: place for place, name in enumerate(own)}
+
+    def fields_of(self, sources: Sequence[bytes]) -> dict[str, list[Any]]:
+        """Return the values of each name, as `Event.get` gives them. Raises one of NOT_JSON."""
+        if any(source[1:2] == b"'" for source in sources):
+            found = map(self._of_one, sources)
+        else:
+            found = map(self._decode, sources)
+        columns = list(map(list, zip(*map(msgspec.structs.astuple, found), strict=True)))
+        return {name: self._column(name, columns) for name in self._names if columns}
+
+    def _of_one(self, source: bytes) -> Any:
+        if source[1:2] != b"'":
+            return self._decode(source)
+        try:
+            # Without those two, quotes are all that a repr of texts and numbers has of its own.
+            if b'"' not in source and b"\\" not in source:
+                return self._decode(source.translate(QUOTES))
+        except NOT_JSON:
+            pass
+        return self._decode(msgspec.json.encode(fields_of(source)))
+
+    def _column(self, name: str, columns: list[list[Any]]) -> list[Any]:
+        column = columns[self._places[name]]
+        top = name.partition(".")[0]
+        if top != name and not name.startswith(OWN_PREFIX):
+            own = columns[self._places[top]]
+            return [_led_to(name, *one) for one in zip(column, own, strict=True)]
+        if column.count(msgspec.UNSET) == len(column) or name.startswith(OWN_PREFIX):
+            return [None] * len(column)
+        kinds = set(map(type, column))
+        if kinds == {int}:
+            return list(map(bounded_int, column))
+        return column if kinds <= _PLAIN else list(map(_plain, column))
+
+
+_PLAIN = {str, float, bool, type(None)}
+
+
+def _plain(value: Any) -> Any:
+    if value is msgspec.UNSET:
+        return None
+    return bounded([value])[0] if type(value) in _UNBOUNDED else value
+
+
+def _led_to(name: str, value: Any, of_top: Any) -> Any:
+    """Return what a dotted name gives: the field of that name, or what it leads to."""
+    top = name.partition(".")[0]
+    fields = {} if of_top is msgspec.UNSET else {top: of_top}
+    return field_value(fields, name) if value is msgspec.UNSET else _plain(value)
