@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count, takewhile
 from typing import Any
 
@@ -20,6 +20,7 @@ from sidecar.rules.condition import (
     Aggregate,
     And,
     Comparison,
+    Instant,
     Not,
     Or,
     Part,
@@ -115,12 +116,8 @@ class CompiledRule:
         self.coarse = any(isinstance(window, Buckets) for window in self.fresh())
         self.matchers = _matchers(rule)
         self.measures = frozenset(one.field for one in self._aggregates if one.field)
-        # The fields that say what an event is to the rule; not those of `by`, or of alerts.
-        named = [m.name for m in self.matchers] + [rule.dedup_by, rule.order_by]
-        self.looks_at = self.measures.union(filter(None, named))
-        asked = (*rule.until, *(step.at for step in rule.escalate if step.at.field))
-        # What of an event's instants matters, each once: offsets are added when they are met.
-        self.instants = tuple({one.name: one for one in asked}.values())
+        self.looks_at = self.measures | _names(rule, self.matchers)
+        self.instants = _instants(rule)
         # Whether a sample can only uphold what holds, and an event says nothing more of an alert.
         plain = not (rule.collect or rule.same or self.instants)
         self.upholds = plain and _only_rises(rule.condition.whole)
@@ -214,6 +211,18 @@ def _matchers(rule: Rule) -> tuple[Matcher, ...]:
     aggregates = [side for part in rule.condition.comparisons for side in _sides(part)]
     inside = [matcher for one in aggregates for matcher in one.match]
     return (*rule.match, *(rule.resolve or ()), *inside)
+
+
+def _names(rule: Rule, matchers: Iterable[Matcher]) -> frozenset[str]:
+    """Return the fields that say what an event is to the rule; not those of `by`, or of alerts."""
+    own = (rule.dedup_by, rule.order_by)
+    return frozenset([m.name for m in matchers] + [name for name in own if name])
+
+
+def _instants(rule: Rule) -> tuple[Instant, ...]:
+    """Return what of an event's instants matters, each once; offsets are added when it is met."""
+    asked = (*rule.until, *(step.at for step in rule.escalate if step.at.field))
+    return tuple({one.name: one for one in asked}.values())
 
 
 class _KnownKeys(dict[str, Key]):

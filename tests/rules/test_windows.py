@@ -24,6 +24,7 @@ def test_memory_of_a_key_does_not_grow_with_events(condition: str) -> None:
     bench = Bench(rule(condition))
     for i in range(3000):
         bench.engine.observe(event(i / 2, n=(i * 7919) % 3000), read_at=i / 2)
+    bench.engine.observe(event(1500, n=2e9), read_at=1500)  # wakes a key that only waits
     bench.commit()
     (row,) = bench.file.of(RuleStateRow)
     assert len(row.packed) < 3000
