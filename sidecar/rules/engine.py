@@ -75,6 +75,7 @@ class Engine:
         labels = labels or Redactor().labels
         self._compiled_rules = [CompiledRule(r, order, labels) for order, r in enumerate(rules)]
         self._by_name = {compiled.rule.name: compiled for compiled in self._compiled_rules}
+        self._on_tallies = [one for one in self._compiled_rules if one.tallied]
         self._index = Index(self._compiled_rules)
         self._transition_log = TransitionLog(redact)
         self._judge = Judge(self._index)
@@ -138,7 +139,7 @@ class Engine:
         What cannot change a verdict only comes to wait; every other event is looked at by itself.
         """
         closely: list[tuple[int, int, Verdict]] = []
-        for compiled, (places, verdicts) in self._judge.of(columns).items():
+        for compiled, (places, verdicts) in self._judge.of(columns, self._settled()).items():
             times, keys = columns.times, columns.keys(compiled.by, compiled.labels)
             if len(places) < len(columns):
                 times = [times[place] for place in places]
@@ -153,6 +154,15 @@ class Engine:
         for place, _, verdict in sorted(closely, key=itemgetter(0, 1)):
             self._look(columns.event(place), verdict, read_at)
         self._transition_log.line_of = no_line
+
+    def _settled(self) -> list[CompiledRule]:
+        """Return the rules that live on tallies and have no alert: the newest event is enough."""
+        found = []
+        for compiled in self._on_tallies:
+            state = self._keys.get(compiled, ())
+            if state is not None and state.alert is None:
+                found.append(compiled)
+        return found
 
     def _look(self, event: Event, verdict: Verdict, read_at: float) -> None:
         stale = read_at - event.at > self._stale_after

@@ -4,7 +4,7 @@ Events of one triple (provider, event type, status) concern a few rules, which l
 their fields; events with equal values there come to the same.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
@@ -43,16 +43,22 @@ class Judge:
         self._index = index
         self._known: dict[Triple, _OfTriple] = {}
 
-    def of(self, columns: Columns) -> dict[CompiledRule, tuple[list[int], list[Verdict]]]:
+    def of(
+        self, columns: Columns, newest_only: Collection[CompiledRule] = ()
+    ) -> dict[CompiledRule, tuple[list[int], list[Verdict]]]:
         """Return for each rule that is concerned which events concern it, and what they are to it.
 
-        In the order of the events.
+        In the order of the events; to a rule of `newest_only` a triple's newest one stands for all.
         """
         found: dict[CompiledRule, tuple[list[int], list[Verdict]]] = {}
         for triple, some in places_of(columns.triples, range(len(columns))).items():
             for verdicts, mine in self._of_triple(triple).of(columns, some):
                 for verdict in verdicts:
                     all_, each = found.setdefault(verdict.compiled, ([], []))
+                    if verdict.compiled in newest_only:
+                        all_.append(max(mine, key=columns.times.__getitem__))
+                        each.append(verdict)
+                        continue
                     all_ += mine
                     each += [verdict] * len(mine)
         for compiled, (some, each) in found.items():

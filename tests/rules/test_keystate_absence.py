@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.parse.columns import Columns
 from sidecar.rows import RuleStateRow
 from support.rules import DAY, HOUR, Bench, event, rule, told
 
@@ -139,6 +140,17 @@ def test_a_tally_is_as_good_as_an_event() -> None:
     assert told(bench.tick(9 * HOUR)) == [("fired", 2 * HOUR)]
     bench.engine.observe_tally(("stripe", "y", "s"), 1, 10 * HOUR)
     assert told(bench.commit()) == [("resolved", 10 * HOUR)]
+
+
+def test_of_many_events_the_newest_says_when_silence_begins() -> None:
+    bench = Bench(SILENCE, rule("count() >= 99", name="Many"))
+    columns = Columns.of([event(HOUR + at) for at in (7, 30, 20)])
+    bench.engine.observe_all(columns, read_at=HOUR)
+    assert told(bench.tick(9 * HOUR)) == [("fired", 2 * HOUR + 30)]
+    columns = Columns.of([event(10 * HOUR + at) for at in (7, 30, 20)])
+    bench.engine.observe_all(columns, read_at=10 * HOUR)
+    (ended,) = bench.commit()
+    assert (ended.kind.value, ended.at, ended.alert.value) == ("resolved", 10 * HOUR + 7, 1.0)
 
 
 def test_a_tally_of_another_triple_is_no_sign_of_life() -> None:
