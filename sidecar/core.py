@@ -29,7 +29,7 @@ from sidecar.notify.decide import GroupDecision
 from sidecar.notify.message import UNTOLD
 from sidecar.notify.notifier import Notifier
 from sidecar.parse.columns import Columns
-from sidecar.parse.event import Chunk, Event, Foreign, Parsed, Reject, Tally, Triple
+from sidecar.parse.event import Chunk, Event, Foreign, Parsed, Reject, Tally, Triple, Wanted
 from sidecar.parse.parser import Parser, line_at, source_of
 from sidecar.redact import REDACTED, Redactor
 from sidecar.rows import (
@@ -295,9 +295,9 @@ class Core:
         """Return how far behind `now` the newest event read from `log` lies, 0 if none was."""
         return max(0.0, now - self._reached.get(log, now))
 
-    def wants(self, triple: Triple) -> bool:
+    def wants(self, triple: Triple) -> Wanted:
         """Return whether a metric or a rule needs this triple's events whole."""
-        return self.meter.wants(triple) or self.engine.wants(triple)
+        return self.engine.wants(triple) or self.meter.wants(triple)
 
     def parse_alone(self, chunk: Chunk, now: float) -> Parsed | None:
         """Return what `chunk` holds if that can be told from it alone, else None."""

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from sidecar.ahead.second import Answer, Disconnected, Setup, Task, is_ready, receive, send
-from sidecar.parse.event import Chunk, Parsed, Triple
+from sidecar.parse.event import Chunk, Parsed, Triple, Wanted
 from sidecar.parse.patterns import Pattern
 
 # A tenth of a second's work for one process, which is what it takes to start another.
@@ -132,7 +132,7 @@ class Assistant:
     def __init__(
         self,
         patterns: Sequence[Pattern],
-        wanted: Callable[[Triple], bool],
+        wanted: Callable[[Triple], Wanted],
         *,
         asked: Collection[str] | None = None,
         most_triples: int = 10_000,
@@ -144,7 +144,7 @@ class Assistant:
         self._most_triples = most_triples
         self._wanted = wanted
         self._told: set[Triple] = set()
-        self._news: list[tuple[Triple, bool]] = []
+        self._news: list[tuple[Triple, Wanted]] = []
         self._waiting: deque[_Waiting] = deque()
         self._at_work: deque[_Waiting] = deque()
         self._slot = 0

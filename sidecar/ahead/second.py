@@ -19,7 +19,7 @@ from typing import TypeVar
 import msgspec
 
 from sidecar.clock import stopwatch
-from sidecar.parse.event import Chunk, LogFormat, Parsed, Triple
+from sidecar.parse.event import Chunk, LogFormat, Parsed, Triple, Wanted
 from sidecar.parse.parser import Parser
 from sidecar.parse.patterns import Pattern
 
@@ -45,7 +45,7 @@ class Task(msgspec.Struct, array_like=True):
     format: LogFormat
     start: int
     now: float
-    known: list[tuple[Triple, bool]]
+    known: list[tuple[Triple, Wanted]]
     prefix: str | None = None
 
 
@@ -120,18 +120,18 @@ class SecondParser:
 
     def __init__(self, setup: Setup) -> None:
         self._parser = Parser(setup.patterns, asked=setup.asked)
-        self._wanted: dict[Triple, bool] = {}
+        self._wanted: dict[Triple, Wanted] = {}
 
     def answer(self, task: Task, data: bytes) -> Answer:
         """Parse `data`, the bytes of `task`."""
         self._wanted.update(task.known)
         unknown: list[Triple] = []
 
-        def wanted(triple: Triple) -> bool:
+        def wanted(triple: Triple) -> Wanted:
             known = self._wanted.get(triple)
             if known is None:
                 unknown.append(triple)
-            return bool(known)
+            return known or False
 
         chunk = Chunk(0, "", task.format, data, task.start, task.prefix)
         parsed = self._parser.parse_alone(chunk, now=task.now, wanted=wanted)

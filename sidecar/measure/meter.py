@@ -27,7 +27,7 @@ from sidecar.measure.series import (
     kind_of,
 )
 from sidecar.parse.columns import Columns
-from sidecar.parse.event import LONGEST_LABEL, STANDARD_FIELDS, Event, Triple
+from sidecar.parse.event import LONGEST_LABEL, STANDARD_FIELDS, Event, Triple, Wanted
 from sidecar.redact import LabelsOf, Redactor
 from sidecar.rows import Gone, SeriesRow
 
@@ -117,6 +117,12 @@ class Family:
         """
         found = self._series.get(values)
         return found if found is not None else self._admit(values, now)
+
+    @property
+    def needs(self) -> str | None:
+        """A field without which no event matches; None: there is no such one."""
+        plain = (m.name for m in self._of_event if "." not in m.name and not m.matches(""))
+        return next(plain, None)
 
     @property
     def looks_at(self) -> tuple[str, ...]:
@@ -314,12 +320,14 @@ class _Plan:
     `counters` is None until the first event, so that asking makes no series.
     """
 
-    __slots__ = ("by_triple", "counters", "whole")
+    __slots__ = ("by_triple", "counters", "wanted", "whole")
 
     def __init__(self, families: Sequence[Family], triple: Triple) -> None:
         mine = [family for family in families if family.matches(triple)]
         self.by_triple = [family for family in mine if family.by_triple]
         self.whole = [family for family in mine if not family.by_triple]
+        needs = [family.needs for family in self.whole]
+        self.wanted: Wanted = None in needs or tuple(filter(None, needs)) or False
         self.counters: _Counters | None = None
 
 
@@ -384,9 +392,9 @@ class Meter:
         for family in self._families[1:]:
             family.precreate(named_label_sets(family.metric, self._providers), now)
 
-    def wants(self, triple: Triple) -> bool:
+    def wants(self, triple: Triple) -> Wanted:
         """Return whether a metric needs this triple's events whole; cheap to ask again."""
-        return bool(self._plan(triple).whole)
+        return self._plan(triple).wanted
 
     def add_tally(self, triple: Triple, count: int, now: float) -> None:
         """Count `count` events of a triple that nobody wanted whole; `now` dates new series."""

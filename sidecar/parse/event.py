@@ -20,6 +20,9 @@ import msgspec
 # (webhook_provider, event_type, status): the three labels of webhook_events_total.
 Triple = tuple[str, str, str]
 
+# Whether events of a triple are wanted whole: yes, no, or those that may hold one of these fields.
+Wanted = bool | tuple[str, ...]
+
 UNKNOWN_PROVIDER = "unknown"
 # Of events about the sidecar itself. No line of a log can claim it: that is the mark of ours.
 OWN_PROVIDER = "sidecar"

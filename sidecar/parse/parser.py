@@ -30,6 +30,7 @@ from sidecar.parse.event import (
     Rows,
     Tally,
     Triple,
+    Wanted,
     drop_own,
     instant,
     is_missing,
@@ -47,17 +48,25 @@ class Collector:
     """Gathers one chunk's outcome; `wanted` is asked once per triple.
 
     `near` is by which stamps without a year get one. `asked`: events become rows of these fields.
+    `data`: all that its events are read of, None where that is not known; `given`: the fields that
+    patterns set, whatever names it holds.
     """
 
     def __init__(
         self,
         now: float,
-        wanted: Callable[[Triple], bool],
+        wanted: Callable[[Triple], Wanted],
         prefix: Prefix,
         near: float,
         asked: Asked | None,
+        *,
+        data: bytes | None,
+        given: Collection[str],
     ) -> None:
         self.prefix = prefix
+        self._data = data
+        self._given = given
+        self._held: dict[str, bool] = {}
         self._now = now
         self._near = near
         self._asked = asked
@@ -148,10 +157,20 @@ class Collector:
         return parsed
 
     def _admit(self, triple: Triple) -> Tally | None:
-        if self._wanted(triple):
+        wanted = self._wanted(triple)
+        if wanted is True or (wanted and any(map(self._may_hold, wanted))):
             self._whole.add(triple)
             return None
         return self._tallies.setdefault(triple, Tally())
+
+    def _may_hold(self, name: str) -> bool:
+        """Return whether an event may hold a field: a plain search; an escape could hide any."""
+        if self._data is None or name in self._given:
+            return True
+        found = self._held.get(name)
+        if found is None:
+            found = self._held[name] = name.encode() in self._data or b"\\" in self._data
+        return found
 
     def _count(self, tally: Tally, at: float) -> None:
         if at > self._now:
@@ -237,7 +256,7 @@ class Parser:
         chunk: Chunk,
         *,
         now: float,
-        wanted: Callable[[Triple], bool],
+        wanted: Callable[[Triple], Wanted],
         alone: Parsed | None = None,
     ) -> Parsed:
         """Return what `chunk` holds; never raises, whatever the bytes.
@@ -245,7 +264,7 @@ class Parser:
         An exception from one line is a reject of that line.
 
         `now` is the time of reading, in seconds since the epoch: the event time of last resort.
-        `wanted` is asked at most once per triple; events of other triples are only tallied.
+        `wanted` is asked at most once per triple; other events are only tallied.
         `alone`: what `parse_alone` has found in the chunk already, if it did.
         """
         parsed = alone or self.parse_alone(chunk, now=now, wanted=wanted)
@@ -255,16 +274,16 @@ class Parser:
         return parsed
 
     def parse_alone(
-        self, chunk: Chunk, *, now: float, wanted: Callable[[Triple], bool]
+        self, chunk: Chunk, *, now: float, wanted: Callable[[Triple], Wanted]
     ) -> Parsed | None:
         """Return what `chunk` holds if that can be told without what was read before, else None.
 
         That is so of lines that no container has wrapped, and of whole wrapped lines with nothing
         odd among them, where the log has no unfinished one.
         """
-        out = self._collector(chunk, now, wanted)
         bare = _bare(chunk)
         data = chunk.data if bare is None else bare
+        out = self._collector(chunk, now, wanted, data)
         may_be_wrapped = bare is None and chunk.format is not LogFormat.PLAIN
         split = self._add_block(data, chunk.start, out, wrapped=may_be_wrapped)
         # An odd line needs its place in the file and its container's stamp as well.
@@ -326,9 +345,17 @@ class Parser:
                 yield line
             position += len(raw) + 1
 
-    def _collector(self, chunk: Chunk, now: float, wanted: Callable[[Triple], bool]) -> Collector:
+    def _collector(
+        self,
+        chunk: Chunk,
+        now: float,
+        wanted: Callable[[Triple], Wanted],
+        data: bytes | None = None,
+    ) -> Collector:
         near = now if self._near is None else self._near
-        return Collector(now, wanted, self._prefix_of(chunk), near, self._asked)
+        given = self._patterns.given
+        prefix = self._prefix_of(chunk)
+        return Collector(now, wanted, prefix, near, self._asked, data=data, given=given)
 
     def _prefix_of(self, chunk: Chunk) -> Prefix:
         prefix = self._prefixes.get(chunk.prefix)

@@ -120,6 +120,9 @@ class TextPatterns:
         ]
         self.literals = {literal.encode() for literal in literals if literal}
         self.every_line = "" in literals
+        # The fields that patterns set by themselves, whatever names a line holds.
+        self.given = {name for one in patterns for name in one.fields}
+        self.given.update(name for _, _, _, groups, _ in self._patterns for name, _ in groups)
 
     def find_record(self, text: str, prefix: Prefix) -> Record | None:
         """Return the record that the first matching pattern makes of `text`.

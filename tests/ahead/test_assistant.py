@@ -11,14 +11,14 @@ import pytest
 
 from sidecar.ahead.backlog import Assistant
 from sidecar.ahead.second import SecondParser, Setup, Task
-from sidecar.parse.event import Chunk, LogFormat, Parsed, Triple
+from sidecar.parse.event import Chunk, LogFormat, Parsed, Triple, Wanted
 from sidecar.parse.parser import Parser
 from support.parse import NOW, SAMPLES, agentops_patterns, chunk_of, chunks_of_lines
 
 PATTERNS = agentops_patterns()
 
 
-def some(triple: Triple) -> bool:
+def some(triple: Triple) -> Wanted:
     return "payment" in triple[1]
 
 

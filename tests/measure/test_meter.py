@@ -56,6 +56,23 @@ def test_events_that_are_only_counted_take_no_call_each() -> None:
     assert calls(lambda: meter.add_all(runs, NOW)) <= 50
 
 
+@pytest.mark.parametrize(
+    ("match", "wanted"),
+    [
+        pytest.param(['mode="test"'], ("mode",), id="only with the field"),
+        pytest.param(['mode!="test"'], True, id="also without it"),
+        pytest.param(['mode!="test"', 'plan=~".+"'], ("plan",), id="one of two is enough to know"),
+        pytest.param(['a.b="1"'], True, id="what leads into a field may be written in many ways"),
+        pytest.param(['status="other"', 'mode="test"'], False, id="of another status"),
+    ],
+)
+def test_events_without_a_field_that_a_metric_needs_are_not_wanted(
+    match: list[str], wanted: Any
+) -> None:
+    metric = Metric(name="m_total", help="M.", match=matchers(*match), labels={"org": "org_id"})
+    assert Meter([metric]).wants(("stripe", "x", "received")) == wanted
+
+
 def test_a_metric_of_standard_fields_counts_tallies_too() -> None:
     meter = Meter([FAILURES])
     for status in ("failed", "lost", "received"):
@@ -71,7 +88,7 @@ def test_a_metric_of_standard_fields_counts_tallies_too() -> None:
         pytest.param(QUEUE, True, id="a gauge"),
         pytest.param(TOOK, True, id="a histogram"),
         pytest.param(
-            Metric(name="m", help="", match=matchers('org_id!=""')), True, id="a matcher beyond"
+            Metric(name="m", help="", match=matchers('org_id!="1"')), True, id="a matcher beyond"
         ),
         pytest.param(
             Metric(name="m", help="", labels={"org": "org_id"}), True, id="a label beyond"

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from sidecar.parse.event import Parsed, Tally, Triple
+from sidecar.parse.event import Event, LogFormat, Parsed, Tally, Triple
 from sidecar.parse.parser import Parser
-from support.parse import NOW, chunk_of, everything, nothing
+from sidecar.parse.patterns import Pattern
+from support.parse import NOW, chunk_of, counts, everything, nothing
 
 TRIPLE = ("p", "t", "s")
 
@@ -87,3 +88,47 @@ def test_lines_are_physical_lines(text: str, lines: int) -> None:
 
 def test_a_chunk_without_events_has_no_newest_time() -> None:
     assert tally("noise\n").last_at is None
+
+
+def of_mode(text: str) -> str:
+    """Return a line with `text` among the fields of its object."""
+    return line(NOW).replace("{", "{" + text + ", ", 1)
+
+
+@pytest.mark.parametrize("before", ["", "noise\n"], ids=repr)
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        pytest.param('"org": 1', False, id="no line names it"),
+        pytest.param('"mode": "test"', True, id="a line names it"),
+        pytest.param(r'"m\u006fde": "test"', True, id="an escape may hide it"),
+        pytest.param('"odd": "mode"', True, id="a value may be a name"),
+    ],
+)
+def test_events_that_cannot_hold_a_field_are_tallied_where_that_is_wanted(
+    before: str, text: str, *, whole: bool
+) -> None:
+    data = before + line(NOW) * 10 + of_mode(text)
+    parsed = Parser().parse(chunk_of(data), now=NOW, wanted=lambda _: ("mode",))
+    assert len(parsed.events) == (11 if whole else 0)
+    assert counts([parsed]) == {TRIPLE: 11}
+
+
+def test_a_field_that_a_pattern_sets_is_named_by_no_line() -> None:
+    given = {"webhook_provider": "p", "event_type": "t", "status": "s", "mode": "test"}
+    pattern = Pattern(name="p", regex="^it was a test$", fields=given)
+    data = line(NOW) * 10 + "it was a test\n"
+    parsed = Parser([pattern]).parse(chunk_of(data), now=NOW, wanted=lambda _: ("mode",))
+    assert [event.get("mode") for event in parsed.events] == [None] * 10 + ["test"]
+
+
+def test_a_field_whose_name_two_chunks_share_is_found() -> None:
+    stamp = "2026-11-02T08:00:00.000000000Z stdout"
+    text = of_mode('"mode": "test"').rstrip()
+    at = text.index("mode") + 2
+    parser = Parser()
+    found: list[Event] = []
+    for data in (f"{stamp} P {text[:at]}\n", f"{stamp} F {text[at:]}\n"):
+        chunk = chunk_of(data, log_format=LogFormat.CRI, start=len(found))
+        found += parser.parse(chunk, now=NOW, wanted=lambda _: ("mode",)).events
+    assert [event.get("mode") for event in found] == ["test"]

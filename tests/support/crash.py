@@ -26,7 +26,7 @@ from sidecar.config.load import load_config
 from sidecar.core import Step
 from sidecar.daemon import app, app as starting
 from sidecar.daemon.telemetry import configure_log
-from sidecar.parse.event import Chunk, Parsed, Triple
+from sidecar.parse.event import Chunk, Parsed, Triple, Wanted
 from sidecar.parse.parser import Parser
 from sidecar.read.follower import Follower
 from sidecar.redact import Redactor
@@ -102,7 +102,7 @@ class DyingParser(Parser):
         chunk: Chunk,
         *,
         now: float,
-        wanted: Callable[[Triple], bool],
+        wanted: Callable[[Triple], Wanted],
         alone: Parsed | None = None,
     ) -> Parsed:
         if self.deadly and self.deadly in chunk.data:
