@@ -107,7 +107,7 @@ class KeyState:
         late = is_earlier(event.at, self.clock)
         t = max(self.clock, event.at)
         self.advance(t)
-        if self._is_to_be_ignored(event) or self._is_of_another(event):
+        if self._is_to_be_ignored(event, ends=True) or self._is_of_another(event):
             return
         self.clock = t
         self.drop_samples(event.at)
@@ -280,8 +280,8 @@ class KeyState:
         if rule.collect:
             alert.collect(event, rule.collect, self.compiled.labels)
 
-    def _is_to_be_ignored(self, event: Event) -> bool:
-        return self._is_overtaken(event) or self._seen_before(event)
+    def _is_to_be_ignored(self, event: Event, *, ends: bool = False) -> bool:
+        return self._is_overtaken(event) or self._seen_before(event, ends=ends)
 
     def _is_of_another(self, event: Event) -> bool:
         """Return whether the alert is about something else, too, than this end of something."""
@@ -302,14 +302,20 @@ class KeyState:
         self.order, self.changed = place, True
         return False
 
-    def _seen_before(self, event: Event) -> bool:
-        """Return whether `dedup_by` knows this event already, and remember it."""
+    def _seen_before(self, event: Event, *, ends: bool = False) -> bool:
+        """Return whether `dedup_by` knows this event already, and remember it.
+
+        An event that fails and is sent again until it succeeds keeps its id, so that what `ends` an
+        alert is no duplicate of what began it.
+        """
         name = self.compiled.rule.dedup_by
         text = event.text(name) if name else ""
         if not text:
             return False
         seen = self.seen = {} if self.seen is None else self.seen
-        digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
+        person = b"end" if ends else b""
+        made = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8, person=person)
+        digest = made.digest()
         t = max(self.clock, event.at)
         if seen.get(digest, LONG_AGO) + self.compiled.span > t:
             return True
@@ -422,7 +428,7 @@ class AbsentKey(KeyState):
 
     def resolve(self, event: Event) -> None:
         """End the alert; a key that is named by fields is forgotten until it is seen again."""
-        if self._seen_before(event):
+        if self._seen_before(event, ends=True):
             return
         if self.alert is not None:
             self.alert.note_end(event, self.compiled, self.transition_log.redact)

@@ -69,7 +69,7 @@ class Open:
 @dataclass
 class Known:
     samples: list[Event] = field(default_factory=list)  # in order of arrival
-    ids: dict[str, float] = field(default_factory=dict)
+    ids: dict[tuple[str, bool], float] = field(default_factory=dict)
     clock: float = -FAR
     cursor: float = -FAR
     floor: float = -FAR
@@ -133,7 +133,8 @@ class Reference:
         t = max(known.clock, event.at)
         self._advance(key, known, t)
         forgotten = not resolves and earlier(event.at, known.floor)
-        if forgotten or self._overtaken(known, event) or self._duplicate(known, event, t):
+        old = forgotten or self._overtaken(known, event)
+        if old or self._duplicate(known, event, t, ends=resolves):
             pass
         elif resolves:
             self._resolve(key, known, event, t)
@@ -424,12 +425,12 @@ class Reference:
         known.order = place
         return False
 
-    def _duplicate(self, known: Known, event: Event, t: float) -> bool:
+    def _duplicate(self, known: Known, event: Event, t: float, *, ends: bool) -> bool:
         name = self.rule.dedup_by
         text = event.text(name) if name else ""
         if not text:
             return False
-        if known.ids.get(text, -FAR) + self.span > t:
+        if known.ids.get((text, ends), -FAR) + self.span > t:
             return True
-        known.ids[text] = event.at
+        known.ids[text, ends] = event.at
         return False
