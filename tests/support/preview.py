@@ -99,7 +99,7 @@ def example() -> Notification:
             "customer_id": "cus_9f2", "error": "Your card has insufficient funds.",
         },
         rule=Facts(
-            "max(attempt_count) >= 3 within 30d",
+            "max(attempt_count) >= 3 within 90d",
             'an event with status="billing_period_paid"',
             links=(
                 ("Invoice", "https://dashboard.stripe.com/invoices/{{ event.invoice_id }}"),
