@@ -13,6 +13,7 @@ import msgspec
 from sidecar.rows import AlertRow, Delta, FloorsRow, Gone, JournalRow, RuleRow, RuleStateRow
 from sidecar.rules.alert import Evidence, OpenAlert, Phase, Redact, outside
 from sidecar.rules.compiled import CompiledRule
+from sidecar.rules.identity import former_signature, signature
 from sidecar.rules.journal import Journal
 from sidecar.rules.keys import Keys
 from sidecar.rules.keystate import KeyState
@@ -217,13 +218,13 @@ def _keep_rules(
     stored = {row.rule: row for row in rules}
     kept: dict[str, CompiledRule] = {}
     for name, compiled in compiled_rules.items():
-        row, signature = stored.pop(name, None), compiled.rule.signature
-        if row is not None and row.signature == signature:
-            compiled.since = row.since
+        row, rule, mine = stored.pop(name, None), compiled.rule, signature(compiled.rule)
+        known = row is not None and row.signature in (mine, former_signature(rule))
+        compiled.since = row.since if row is not None and known else now
+        if known:
             kept[name] = compiled
-        else:
-            compiled.since = now
-            delta.rows.append(RuleRow(rule=name, signature=signature, since=now))
+        if row is None or row.signature != mine:
+            delta.rows.append(RuleRow(rule=name, signature=mine, since=compiled.since))
     delta.gone += [Gone(RuleRow, (name,)) for name in stored]
     return kept
 

@@ -1,6 +1,5 @@
 """What a rule file says: the rule, its condition and its escalation steps, all frozen."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, ClassVar
@@ -326,16 +325,3 @@ class Rule(Table):
             held = write_duration(self.hold)
             return f"another state, or {held} without news of it"
         return "" if self.news else "its condition being false"
-
-    @property
-    def signature(self) -> str:
-        """Digest of what stored windows depend on; state survives a reload while it is equal."""
-        parts = (
-            [str(m) for m in self.match],
-            list(self.by),
-            self.condition.text,
-            self.within,
-            None if self.resolve is None else [str(m) for m in self.resolve],
-            *([list(self.same)] if self.same else []),
-        )
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

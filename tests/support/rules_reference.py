@@ -18,6 +18,7 @@ from sidecar.rules.condition import (
     is_absence,
     value_test,
 )
+from sidecar.rules.identity import signature
 from sidecar.rules.rule import Escalation, Rule
 
 Told = tuple[str, float, dict[str, str], float, bool]  # kind, at, labels, since, stale
@@ -106,7 +107,7 @@ class Reference:
     def reload(self, rule: Rule, now: float) -> None:
         self.stale = False
         before = self.rule
-        if rule.signature == before.signature:
+        if signature(rule) == signature(before):
             for known in self.keys.values():
                 if known.alert and rule.escalate != before.escalate:
                     known.alert.reached.clear()
