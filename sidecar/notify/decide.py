@@ -7,7 +7,7 @@ import msgspec
 
 from sidecar.notify.group import Group, GroupKind
 from sidecar.notify.member import Member, Stage
-from sidecar.notify.model import NoticeStatus, Reason, Route
+from sidecar.notify.model import CRITICAL, NoticeStatus, Reason, Route
 
 # When the cooldown of a member's alert at its severity is over; in the past or 0.0 if none runs.
 CooldownEnd = Callable[[Member], float]
@@ -36,26 +36,21 @@ class GroupDecision(msgspec.Struct, frozen=True):
 def decide(group: Group, now: float, cooldown_end: CooldownEnd) -> Choice:
     """Return what a due group does at wall clock `now`.
 
-    What is unsent goes first; a group with nothing unsent is told again what still fires once
-    `repeat_interval` has passed since it was last told. As in Alertmanager the interval is the
-    group's, not each alert's: any message of the group starts it anew. Unlike there, a message
-    lists only what is new, so that no alert is told again within its cooldown.
+    A message tells what is unsent, and what still fires and was last told `repeat_interval` ago.
+    Unlike in Alertmanager it does not list all of the group, and the interval is each alert's: in a
+    busy group none is told all the time, and none never again.
     """
     members = group.members.values()
     unsent = [member for member in members if member.unsent]
     if group.kind is not GroupKind.ROUTE:
         return _digest(group.kind, unsent)
+    due = [m for m in members if goes_on(m) and repeat_due(group, m) <= now]
     held = tuple(member for member in unsent if _free_from(member, cooldown_end) > now)
-    tell = tuple(member for member in unsent if _free_from(member, cooldown_end) <= now)
-    if tell:
-        return Choice(_reason(group, tell), tell, held)
-    going_on = [member for member in members if _goes_on(member)]
-    if going_on and repeat_due(group) <= now:
-        tell = tuple(member for member in going_on if cooldown_end(member) <= now)
-        if tell:
-            return Choice(Reason.REPEAT, tell, held)
-        return Choice(Reason.COOLDOWN, held=held)
-    return Choice(Reason.COOLDOWN if held else Reason.NOTHING_NEW, held=held)
+    news = tuple(member for member in unsent if _free_from(member, cooldown_end) <= now)
+    again = tuple(member for member in due if cooldown_end(member) <= now)
+    if news or again:
+        return Choice(_reason(group, news) if news else Reason.REPEAT, (*news, *again), held)
+    return Choice(Reason.COOLDOWN if held or due else Reason.NOTHING_NEW, held=held)
 
 
 def _digest(kind: GroupKind, unsent: Sequence[Member]) -> Choice:
@@ -88,6 +83,8 @@ def _reason_of_firing(group: Group, tell: Sequence[Member]) -> Reason:
         return Reason.GREW
     if all(member.escalated_here and member.open for member in firing):
         return Reason.ESCALATED
+    if all(member.open for member in firing):
+        return Reason.FLAPPING
     known = any(member.open for member in group.members.values())
     return Reason.NEW_ALERTS if known or group.told is not None else Reason.FIRST
 
@@ -121,9 +118,9 @@ def _is_full(route: Route, members: Iterable[Member]) -> bool:
 def next_flush(group: Group, cooldown_end: CooldownEnd) -> float | None:
     """Return when a group is to be looked at again, or None: worked out from what it is now.
 
-    That is when the first cooldown ends under which news waits (but `group_interval` after the
-    last message, `group_wait` after its creation if there was none), or when what fires is to be
-    repeated.
+    That is when the first cooldown ends under which news waits, or when what fires is to be
+    repeated; but `group_interval` after the last message, `group_wait` after its creation if there
+    was none.
     """
     members = group.members.values()
     route, told = group.route, group.told
@@ -132,32 +129,32 @@ def next_flush(group: Group, cooldown_end: CooldownEnd) -> float | None:
     news = [member for member in members if member.unsent]
     if group.kind is not GroupKind.ROUTE:
         return earliest if news else None
-    waits = [max(_free_from(member, cooldown_end), earliest) for member in news]
-    going_on = [cooldown_end(member) for member in members if _goes_on(member)]
-    if going_on:
-        waits.append(max(repeat_due(group), min(going_on)))
-    return min(waits, default=None)
+    waits = [_free_from(member, cooldown_end) for member in news]
+    waits += [max(repeat_due(group, m), cooldown_end(m)) for m in members if goes_on(m)]
+    return max(min(waits), earliest) if waits else None
 
 
 def _free_from(member: Member, cooldown_end: CooldownEnd) -> float:
-    """Return until when a cooldown holds the member's news back; growth is held by none."""
-    return 0.0 if member.only_grew else cooldown_end(member)
+    """Return until when a cooldown holds the member's news back: a re-fire, or what comes of it.
+
+    It holds no growth, not the end of a firing that was told, nor that it escalated to others;
+    and no critical alert that is news because the end of its last firing was told.
+    """
+    gone = member.open and member.stage is not Stage.FIRING
+    anew = not member.open and member.alert.severity == CRITICAL
+    return 0.0 if gone or anew or member.only_grew else cooldown_end(member)
 
 
 def flush_for_repeat(group: Group) -> float | None:
     """Return when a group with nothing unsent is due: for a repeat, or never."""
-    return repeat_due(group) if any(map(_goes_on, group.members.values())) else None
+    return min((repeat_due(group, m) for m in group.members.values() if goes_on(m)), default=None)
 
 
-def repeat_due(group: Group) -> float:
-    """Return when the group may be told again what still fires.
-
-    A group whose alerts were told elsewhere (in a late digest) counts from its creation.
-    """
-    since = group.created if group.told is None else group.told.at
-    return since + group.route.repeat_interval
+def repeat_due(group: Group, member: Member) -> float:
+    """Return when what still fires may be said again."""
+    return (member.told_at or group.created) + group.route.repeat_interval
 
 
-def _goes_on(member: Member) -> bool:
+def goes_on(member: Member) -> bool:
     """Return whether the receiver knows that it fires, and it does, with nothing new to say."""
     return member.stage is Stage.FIRING and member.open and not (member.unsent or member.waiting)

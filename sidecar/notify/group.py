@@ -245,17 +245,10 @@ class Groups:
         self._places.setdefault(ident, {})[group.id] = None
         self._dirty_members[group.id, ident] = None
 
-    def mark_sent(self, group: Group, ident: Ident) -> None:
-        """Note that a member was told; a digest it leaves with that.
-
-        Its row is not written for it, unless it waited: the group's told number says the same.
-        """
-        before = group.members[ident]
-        after = sent(before) if group.kind is GroupKind.ROUTE else None
-        if after is None or before.waiting or not before.unsent:
-            self.put(group, ident, after)
-        else:
-            group.members[ident] = after
+    def mark_sent(self, group: Group, ident: Ident, at: float) -> None:
+        """Note that a member was told at wall clock `at`; a digest it leaves with that."""
+        after = sent(group.members[ident], at) if group.kind is GroupKind.ROUTE else None
+        self.put(group, ident, after)
 
     def _take_out(self, group: Group, ident: Ident) -> None:
         if group.members.pop(ident, None) is None:
@@ -274,25 +267,25 @@ class Groups:
             self._late.pop(group.id, None)
             self.touch(group)
 
-    def accept(self, group: Group, said: Said) -> None:
-        """Take it that the group's receiver knows what was said of one alert.
+    def accept(self, group: Group, said: Said, at: float) -> None:
+        """Take it that the group's receiver knows, from `at` on, what was said of one alert.
 
         It may have moved to another group of the same audience meanwhile.
         """
         member = group.members.get((said.name, said.key))
         if member is not None and member.change == said.change:
-            self.mark_sent(group, member.ident)
+            self.mark_sent(group, member.ident, at)
         else:
-            self.accept_by(said, lambda home: home.audience == group.audience, group)
+            self.accept_by(said, at, lambda home: home.audience == group.audience, group)
 
     def accept_by(
-        self, said: Said, knows: Callable[[Group], bool], first: Group | None = None
+        self, said: Said, at: float, knows: Callable[[Group], bool], first: Group | None = None
     ) -> None:
         """Take it that an alert's group that `knows` was told this, `first` if it is one."""
         ident = (said.name, said.key)
         homes = sorted(filter(knows, self.places(ident)), key=lambda home: home is not first)
         for home in homes[:1]:
-            self.put(home, ident, accepted(home.members[ident], said))
+            self.put(home, ident, accepted(home.members[ident], said, at))
 
     def refer(self, group: Group, said: Said, reference: str) -> None:
         """Note by which name the other side knows the message that an alert belongs to."""
@@ -306,7 +299,7 @@ class Groups:
         for group in self.places(ident) if digest.kind is GroupKind.LATE else ():
             member = group.members[ident]
             if group.audience == digest.audience and member.waiting and not member.unsent:
-                self.put(group, ident, msgspec.structs.replace(member, waiting=False))
+                self.put(group, ident, msgspec.structs.replace(member, waiting=False, told_at=now))
                 group.told = Told(group.told.change if group.told else -1, now)
                 self.touch(group)
                 if group.next_flush is None and not group.sending:

@@ -38,7 +38,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     found no room, so that the group's told number no longer speaks for it. `fired` counts the
     unsent firings, `escalated_here` says that it escalated inside this group since, `grew` that
     its tenth, hundredth … event came. `doubted`: a message that was given up may have told that it
-    fires.
+    fires. `told_at`: the wall clock at which the receiver last heard that it fires.
     """
 
     alert: Alert
@@ -54,6 +54,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     grew: bool = False
     reference: str = ""  # the other side's name for the message that told it, where that is kept
     doubted: bool = False
+    told_at: float = 0.0
 
     @property
     def ident(self) -> Ident:
@@ -177,11 +178,12 @@ def knowing(member: Member, elsewhere: Member) -> Member:
         unsent=unsent,
         waiting=unsent,
         fired=member.fired + before,
+        told_at=max(member.told_at, elsewhere.told_at),
     )
 
 
-def sent(member: Member) -> Member | None:
-    """Return it once the group was told of it."""
+def sent(member: Member, at: float) -> Member | None:
+    """Return it once the group was told of it at wall clock `at`."""
     if member.stage is Stage.ENDED:
         return None
     return replace(
@@ -194,20 +196,21 @@ def sent(member: Member) -> Member | None:
         late_by=0.0,
         grew=False,
         doubted=False,
+        told_at=at,
     )
 
 
-def accepted(member: Member, said: Said) -> Member | None:
-    """Return what the member is once the receiver has accepted what a message said of it.
+def accepted(member: Member, said: Said, at: float) -> Member | None:
+    """Return what the member is once the receiver has accepted, at `at`, what a message said of it.
 
     It may have changed while the message was on its way: then that is still to be told.
     """
     if member.change == said.change:
-        return sent(member)
+        return sent(member, at)
     fires = said.status in (NoticeStatus.FIRING, NoticeStatus.ESCALATED)
     rose = member.escalated_here and said.severity != member.alert.severity
     fired = max(0, member.fired - said.fired)
-    return replace(member, open=fires, fired=fired, escalated_here=rose)
+    return replace(member, open=fires, fired=fired, escalated_here=rose, told_at=at)
 
 
 def stands(member: Member) -> bool:
@@ -240,14 +243,16 @@ def pack(member: Member) -> bytes:
     return _ENCODER.encode(member)
 
 
-def unpack(packed: bytes, told: int) -> Member | None:
-    """Return a stored member as it stands now that its group was told up to number `told`.
+def unpack(packed: bytes, told: int, at: float) -> Member | None:
+    """Return a stored member as it stands now that its group was told up to number `told`, at `at`.
 
-    A flush writes that one number instead of every member; None: its end is told, it is gone.
+    Earlier versions wrote that one number instead of every member; None: its end is told, it is
+    gone.
     """
     member = _DECODER.decode(packed)
-    untold = member.unsent and (member.waiting or member.change > told)
-    return member if untold or not member.unsent else sent(member)
+    if member.unsent and not member.waiting and member.change <= told:
+        return sent(member, at)
+    return replace(member, told_at=at) if member.open and not member.told_at else member
 
 
 def _changed(member: Member, transition: Transition, alert: Alert) -> Member:

@@ -189,6 +189,7 @@ class Writer:
             late_by=member.late_by,
             escalated_to=member.escalated_to,
             grew=member.only_grew,
+            repeated=not member.unsent,
             reference=member.reference,
         )
 
@@ -215,14 +216,14 @@ _PLACE = {status: place for place, status in enumerate(NoticeStatus)}
 
 
 def _in_order(members: Iterable[Member]) -> list[Member]:
-    """Return what fires before what ended, of each the gravest first, of those the oldest."""
+    """Return what fires before what ended, of each what is new first, the gravest, the oldest."""
     return sorted(members, key=_order)
 
 
-def _order(member: Member) -> tuple[int, int, float, str, Key]:
+def _order(member: Member) -> tuple[int, bool, int, float, str, Key]:
     alert = member.alert
     gravity = severity_rank(member.escalated_to or alert.severity)
-    return (_PLACE[member.status], -gravity, alert.since, alert.name, alert.key)
+    return (_PLACE[member.status], not member.unsent, -gravity, alert.since, alert.name, alert.key)
 
 
 def _still_firing(group: Group, told: Iterable[Member]) -> list[Member]:

@@ -148,8 +148,7 @@ EVERY_LABEL = "..."
 class Route(Table):
     """A node of Alertmanager's tree; values not written are inherited by the time it is built.
 
-    `group_by` `("...",)` means every label, no grouping. `cooldown`: the least gap between
-    messages about one alert at one severity. `group_limit`: so many waiting alerts end
+    `group_by` `("...",)` means every label, no grouping. `group_limit`: so many waiting alerts end
     `group_wait` early (0: never). `id` is its place in the tree, as in Alertmanager's group keys.
     """
 
@@ -174,7 +173,9 @@ class Route(Table):
         "When to say again that an alert still fires.", default=4 * 3600.0
     )
     cooldown: Duration = key(
-        "The least time between two messages about one alert at one severity.", default=600.0
+        "For so long after a message no repeat and no further firing of the alert at that severity"
+        " is told.",
+        default=600.0,
     )
     group_limit: Count = key("So many waiting alerts end `group_wait` at once; 0: none.", default=0)
     continue_: Flag = key("Go on to the next route as well.", "continue", default=False)
@@ -229,6 +230,7 @@ class Reason(StrEnum):
     FIRED_AND_RESOLVED = "fired and resolved"
     UNSEEN = "alerts no longer seen"
     ESCALATED = "alerts escalated"
+    FLAPPING = "flapping"
     GREW = "grew"
     REPEAT = "repeat interval elapsed"
     LATE_DIGEST = "late digest"
@@ -279,6 +281,7 @@ class Notice(msgspec.Struct, frozen=True):
     ended_person: str = ""
     reference: str = ""  # the message that told it first, where the receiver has threads
     grew: bool = False  # it was told before; what is new is how many events there are by now
+    repeated: bool = False  # it was told before, and nothing is new
 
     @classmethod
     def of(cls, alert: Alert) -> "Notice":
@@ -416,5 +419,6 @@ def severity_rank(severity: str) -> int:
     return _RANK.get(severity, 1)
 
 
-SEVERITIES = ("info", "warning", "error", "critical")
+CRITICAL = "critical"
+SEVERITIES = ("info", "warning", "error", CRITICAL)
 _RANK = {name: rank for rank, name in enumerate(SEVERITIES)}

@@ -12,7 +12,9 @@ from sidecar.notify.decide import (
     decide,
     flush_for_repeat,
     flush_for_unsent,
+    goes_on,
     next_flush,
+    repeat_due,
 )
 from sidecar.notify.group import (
     NOWHERE,
@@ -202,7 +204,7 @@ class Grouper:
         digest = self._digest(group, GroupKind.LATE, now)
         story = late_story(digest.members.get(ident), group.members.get(ident), change)
         self._file(digest, ident, replace(story, unsent=True, waiting=False), now)
-        here = sent(story)
+        here = sent(story, now)
         # It waits for the digest: until that is told there is nothing to repeat.
         self._file(group, ident, here and replace(here, waiting=True), now)
 
@@ -239,8 +241,9 @@ class Notifier:
     """Groups alerts under routes and decides when each group's receiver is told what.
 
     Times are wall clock, seconds since the epoch. A group waits `group_wait` before it is first
-    told (`group_limit` waiting alerts end that early) and `group_interval` between messages with
-    news; what still fires is said again after `repeat_interval`. A message lists what is new:
+    told (`group_limit` waiting alerts end that early) and `group_interval` between messages; what
+    still fires is said again `repeat_interval` after it was last told. A message lists what is new,
+    or due to be said again:
 
     - an alert that fired; that ended, if its firing was told; that fired and ended since (several
       such episodes are one notice that counts the others as `held`);
@@ -249,10 +252,11 @@ class Notifier:
     What fires comes before what ended; what finds no room in a message (MAX_NOTICES) counts as
     untold and is for the group's next one, `group_interval` later.
 
-    News about an alert at a severity whose cooldown runs waits in its group until that is over;
-    an end that is told starts a cooldown as well. What is stale comes in one late digest per
-    receiver, alerts whose rule changed in one digest too. An end is not told where
-    `send_resolved` is off, but counts as told: the next firing is a first one.
+    A repeat or another firing of an alert at a severity whose cooldown runs waits in its group
+    until that is over; an end that is told starts a cooldown as well, and is held back by none.
+    What is stale comes in one late digest per receiver, alerts whose rule changed in one digest
+    too. An end is not told where `send_resolved` is off, but counts as told: the next firing is a
+    first one.
     """
 
     def __init__(
@@ -306,6 +310,9 @@ class Notifier:
                 if group.told is not None:
                     group.told.at = min(group.told.at, now)
                 self._groups.touch(group)
+            for ident, member in group.members.items():
+                if member.told_at > now:
+                    self._groups.put(group, ident, replace(member, told_at=now))
             due = next_flush(group, partial(self._cooldowns.ends, group))
             stored = group.next_flush if any(m.unsent for m in group.members.values()) else None
             self._groups.schedule(
@@ -350,7 +357,7 @@ class Notifier:
         if group is None or group.sending != row.id:
             # Of an earlier version, or what its group held has moved.
             for said in told.said if told and row.outcome == SENT else ():
-                self._groups.accept_by(said, partial(heard_of, row, self._receivers))
+                self._groups.accept_by(said, now, partial(heard_of, row, self._receivers))
             return
         group.sending = ""
         self._groups.touch(group)
@@ -387,14 +394,22 @@ class Notifier:
     def _accept(self, group: Group, told: Notification, reference: str, now: float) -> None:
         """Mark as told what the message said, and start the cooldowns."""
         for said, notice in zip(told.said, told.notices, strict=False):
-            self._groups.accept(group, said)
+            self._groups.accept(group, said, now)
             if group.to.threads and reference:
                 self._groups.refer(group, said, told.reference_of(notice, reference))
             self._cooldowns.start(group, said, now)
             self._groups.end_wait(group, (said.name, said.key), now)
+        if any(notice.repeated for notice in told.notices):
+            self._repeat_rest(group, now)
         change = max(told.change, group.told.change if group.told else 0)
         group.told, group.refused = Told(change, now, reference), False
         self._wait(group, [m for m in group.members.values() if m.unsent and m.change <= change])
+
+    def _repeat_rest(self, group: Group, now: float) -> None:
+        """Count what was due to be said again as said: what had no room is told by number."""
+        for member in [m for m in group.members.values() if goes_on(m)]:
+            if repeat_due(group, member) <= now:
+                self._groups.mark_sent(group, member.ident, now)
 
     def _unheard(self, group: Group, row: OutboxRow, said: Iterable[Said]) -> None:
         """Drop what nobody heard of and is not to be told: moved away, or ended and expired."""
@@ -447,9 +462,7 @@ class Notifier:
         receiver = self._receivers[group.receiver]
         told = draft(choice.tell, group.to)
         rows: list[OutboxRow] = []
-        if group.to is NOWHERE:
-            self._pass_over(group, choice.tell, now)
-        elif told.listed:
+        if told.listed and group.to is not NOWHERE:
             untold = self._untold.take(group.receiver, (group.to.integration, group.to.name))
             told = draft(choice.tell, group.to, untold)
             row = self._writer.row(group, told, receiver, choice.reason, now)
@@ -460,24 +473,11 @@ class Notifier:
             group.sending = rows[0].id
             self._groups.touch(group)
             self._outbox += rows
-        last = group.told.at if group.told else group.created
-        self._pass_over(group, told.unheard, None if told.listed else last)
+        for member in choice.tell if group.to is NOWHERE else told.unheard:
+            self._groups.mark_sent(group, member.ident, now)
         silent = not told.listed
         reason = Reason.RESOLVED_NOT_SENT if silent else choice.reason
         self._note(group, reason, (*told.listed, *told.unheard), rows)
-
-    def _pass_over(self, group: Group, members: Sequence[Member], at: float | None) -> None:
-        """Count members as told without a message; `at`: when the group was so, None: as before.
-
-        An end that nobody wants to hear of is no message: the repeat is due as it was.
-        """
-        for member in members:
-            after = sent(member) if group.kind is GroupKind.ROUTE else None
-            self._groups.put(group, (member.alert.name, member.alert.key), after)
-        if members and at is not None and group.members:
-            change = group.told.change if group.told else -1
-            group.told = Told(change, at)
-            self._groups.touch(group)
 
     def _wait(self, group: Group, members: Sequence[Member]) -> list[Member]:
         """Mark news that is not told with the rest, so that the told number does not swallow it.

@@ -218,6 +218,6 @@ def _by_group(rows: Iterable[MemberRow]) -> dict[str, list[MemberRow]]:
 
 
 def _members(group: Group, rows: Iterable[MemberRow]) -> dict[Ident, Member]:
-    told = -1 if group.told is None else group.told.change
-    found = (unpack(row.packed, told) for row in rows)
+    told = group.told or Told(-1, group.created)
+    found = (unpack(row.packed, told.change, told.at) for row in rows)
     return {member.ident: member for member in found if member is not None}

@@ -32,9 +32,9 @@ def member(org: str = "a", **more: Any) -> Member:
     return Member(alert=alert, change=10, **more)
 
 
-def known(org: str = "k") -> Member:
+def known(org: str = "k", told_at: float = T0) -> Member:
     """Return one whose firing was told, with nothing new."""
-    return member(org, open=True, unsent=False, fired=0)
+    return member(org, open=True, unsent=False, fired=0, told_at=told_at)
 
 
 def group(members: Sequence[Member], told: Told | None = TOLD, **more: Any) -> Group:
@@ -100,13 +100,29 @@ FIRING, LEFT, ENDED = Stage.FIRING, Stage.LEFT, Stage.ENDED
             id="What fires was told, and it is not yet time to repeat it.",
         ),
         pytest.param(
-            [known()], Told(9, NOW - 4 * HOUR), Reason.REPEAT, "k",
-            id="The repeat interval has passed to the second.",
+            [known("k", NOW - 4 * HOUR), known("l", NOW - HOUR)], TOLD, Reason.REPEAT, "k",
+            id="The repeat interval of one alert has passed to the second, of the other not.",
         ),
         pytest.param(
-            [known("k"), member("a", stage=ENDED, open=True)], Told(9, NOW - 4 * HOUR),
-            Reason.SOME_RESOLVED, "a",
-            id="News goes before a repeat, and puts it off.",
+            [known("k", NOW - 4 * HOUR), member("a", stage=ENDED, open=True)], TOLD,
+            Reason.SOME_RESOLVED, "ak",
+            id="News gives the reason, what is due to be repeated comes along.",
+        ),
+        pytest.param(
+            [member("a", open=True), known()], TOLD, Reason.FLAPPING, "a",
+            id="An alert that was told ended and fired again before its end was told.",
+        ),
+        pytest.param(
+            [member("rest", open=True)], TOLD, Reason.COOLDOWN, "",
+            id="A cooldown holds back one that flaps.",
+        ),
+        pytest.param(
+            [member("rest", open=True, stage=ENDED)], TOLD, Reason.ALL_RESOLVED, "rest",
+            id="No cooldown holds back the end of what was told.",
+        ),
+        pytest.param(
+            [member("rest", open=True, stage=LEFT)], TOLD, Reason.ESCALATED, "rest",
+            id="No cooldown holds back that an alert moved on to another audience.",
         ),
         pytest.param(
             [member("a", stage=LEFT, open=True, unsent=False)], Told(9, T0 - 99 * HOUR),
@@ -122,7 +138,7 @@ FIRING, LEFT, ENDED = Stage.FIRING, Stage.LEFT, Stage.ENDED
             id="A cooldown holds back its own alert only.",
         ),
         pytest.param(
-            [known("rest")], Told(9, NOW - 4 * HOUR), Reason.COOLDOWN, "",
+            [known("rest", NOW - 4 * HOUR)], TOLD, Reason.COOLDOWN, "",
             id="A repeat is a message too, and the cooldown holds it back.",
         ),
     ],
@@ -177,7 +193,11 @@ class TestNextFlush:
         assert next_flush(group([known()]), _rest) == T0 + 4 * HOUR
 
     def test_a_repeat_waits_for_the_cooldown(self) -> None:
-        assert next_flush(group([known("rest")], Told(9, T0 - 9 * HOUR)), _rest) == NOW + 60
+        assert next_flush(group([known("rest", T0 - 9 * HOUR)]), _rest) == NOW + 60
 
-    def test_counts_from_creation_in_a_group_told_elsewhere(self) -> None:
-        assert flush_for_repeat(group([known()], None)) == T0 + 4 * HOUR
+    def test_a_repeat_waits_for_group_interval(self) -> None:
+        members = [known("k", T0 - 9 * HOUR)]
+        assert next_flush(group(members, Told(9, NOW)), _rest) == NOW + 300
+
+    def test_of_several_repeats_the_first_counts(self) -> None:
+        assert flush_for_repeat(group([known("k"), known("l", T0 - 60)])) == T0 + 4 * HOUR - 60

@@ -9,7 +9,7 @@ from sidecar.notify.model import NoticeStatus, Notification, Reason, Receiver
 from sidecar.notify.notifier import Notifier
 from sidecar.receivers.slack.config import SlackConfig
 from sidecar.redact import REDACTED, Redactor
-from sidecar.rows import CooldownRow, GroupRow, MemberRow, OutboxRow, ToldRow
+from sidecar.rows import CooldownRow, Delta, GroupRow, MemberRow, OutboxRow, ToldRow
 from sidecar.rules.alert import TransitionKind
 from support.notify import (
     HOUR,
@@ -68,6 +68,67 @@ def test_what_still_fires_is_said_again_after_repeat_interval() -> None:
     assert desk.notifier.next_deadline() == T0 + 8 * HOUR
 
 
+class TestRepeats:
+    """Each alert is said again `repeat_interval` after it was told, whatever its group does."""
+
+    def desk(self, **values: float) -> tuple[Desk, World]:
+        values = {"group_interval": 5 * MINUTE, "repeat_interval": 24 * HOUR, **values}
+        return Desk(route("{}", "team", group_by=("alertname",), **values)), World()
+
+    def test_in_a_busy_group_each_comes_at_its_time(self) -> None:
+        desk, world = self.desk()
+        desk.step(T0, world.fire("a"))
+        instants = []
+        for hour in range(1, 73):
+            at = T0 + hour * HOUR
+            desk.restart()
+            messages = desk.step(at, world.fire(str(hour), at))
+            instants += [at for pair in told(messages) if pair[1] == "a"]
+        assert instants == [T0 + 24 * HOUR, T0 + 48 * HOUR, T0 + 72 * HOUR]
+
+    def test_they_come_along_with_news_and_say_that_they_are_no_news(self) -> None:
+        desk, world = self.desk()
+        desk.step(T0, world.fire("a"))
+        (message,) = desk.step(T0 + 24 * HOUR, world.fire("b"))
+        assert message.reason is Reason.NEW_ALERTS
+        assert [(n.labels["org"], n.repeated) for n in message.notices] == [
+            ("b", False),
+            ("a", True),
+        ]
+
+    def test_news_does_not_put_them_off_but_group_interval_does(self) -> None:
+        desk, world = self.desk()
+        desk.step(T0, world.fire("a"))
+        desk.step(T0 + 24 * HOUR - 1, world.fire("b"))
+        assert desk.notifier.next_deadline() == T0 + 24 * HOUR - 1 + 5 * MINUTE
+
+    def test_of_more_than_a_message_holds_all_count_as_said(self) -> None:
+        desk, world = self.desk(group_interval=1.0)
+        many = [world.fire(str(number)) for number in range(120)]
+        messages = desk.step(T0, *many) + desk.step(T0 + 1) + desk.step(T0 + 2)
+        assert len(told(messages)) == 120
+        (message,) = desk.step(T0 + 25 * HOUR)
+        assert (len(message.notices), message.by_status) == (50, {NoticeStatus.FIRING: 120})
+        assert desk.notifier.next_deadline() == T0 + 49 * HOUR
+
+    def test_count_from_now_where_the_clock_was_set_back(self) -> None:
+        desk, world = self.desk()
+        desk.step(T0 + 99 * HOUR, world.fire("a"))
+        desk.step(T0)
+        assert told(desk.step(T0 + 24 * HOUR)) == [("team", "a", "firing")]
+
+    def test_as_a_sidecar_of_before_stored_them_count_from_the_last_message(self) -> None:
+        desk, world = self.desk()
+        desk.step(T0, world.fire("a"))
+        (row,) = desk.table.load(MemberRow)
+        old = {**msgspec.msgpack.decode(row.packed), "news": True}
+        del old["told_at"]
+        packed = msgspec.msgpack.encode(old)
+        desk.table.commit(Delta(rows=[msgspec.structs.replace(row, packed=packed)]))
+        desk.restart()
+        assert desk.notifier.next_deadline() == T0 + 24 * HOUR
+
+
 def test_an_end_is_told_once_and_leaves_no_rows() -> None:
     desk, world = Desk(route("{}", "team")), World()
     desk.step(T0, world.fire())
@@ -123,12 +184,13 @@ class TestCooldown:
         root = route("{}", "team", cooldown=10 * MINUTE, group_interval=1.0, **values)
         return Desk(root), World()
 
-    def test_holds_back_the_end_until_it_is_over(self) -> None:
-        desk, world = self.desk()
+    def test_never_holds_back_the_end_of_what_was_told(self) -> None:
+        root = route("{}", "team", cooldown=10 * MINUTE, group_interval=5 * MINUTE)
+        desk, world = Desk(root), World()
         desk.step(T0, world.fire())
         assert desk.step(T0 + MINUTE, world.end()) == []
-        assert desk.notifier.next_deadline() == T0 + 10 * MINUTE
-        assert told(desk.step(T0 + 10 * MINUTE)) == [("team", "a", "resolved")]
+        assert desk.notifier.next_deadline() == T0 + 5 * MINUTE
+        assert told(desk.step(T0 + 5 * MINUTE)) == [("team", "a", "resolved")]
 
     def test_outlives_the_end(self) -> None:
         desk, world = self.desk()
@@ -140,10 +202,31 @@ class TestCooldown:
     def test_tells_only_the_net_state_when_it_is_over(self) -> None:
         desk, world = self.desk()
         desk.step(T0, world.fire())
-        desk.step(T0 + 1, world.end())
-        desk.step(T0 + 2, world.fire())
+        desk.step(T0 + 1, world.end(), world.fire())
         (message,) = desk.step(T0 + 10 * MINUTE)
+        assert message.reason is Reason.FLAPPING
         assert (message.notices[0].status, message.notices[0].held) == (NoticeStatus.FIRING, 1)
+
+    def test_lets_two_messages_of_an_alert_that_comes_and_goes_pass_at_most(self) -> None:
+        root = route("{}", "team", cooldown=10 * MINUTE, group_interval=1.0)
+        desk, world = Desk(root), World()
+        at = [T0 + 30 * turn for turn in range(120)]
+        pairs = [desk.step(t, world.fire(at=t)) + desk.step(t + 15, world.end(at=t)) for t in at]
+        instants = [message.at for pair in pairs for message in pair]
+        assert 2 < len(instants) <= 12  # in an hour, of 240 changes
+        assert all(c - a >= 10 * MINUTE for a, c in zip(instants, instants[2:], strict=False))
+
+    def test_does_not_hold_a_critical_alert_that_fires_again_after_its_end_was_told(self) -> None:
+        desk, world = self.desk()
+        desk.step(T0, world.fire(severity="critical"))
+        desk.step(T0 + MINUTE, world.end())
+        (message,) = desk.step(T0 + 2 * MINUTE, world.fire(severity="critical"))
+        assert (message.reason, message.notices[0].held) == (Reason.FIRST, 0)
+
+    def test_holds_a_critical_alert_whose_end_nobody_heard_of(self) -> None:
+        desk, world = self.desk()
+        desk.step(T0, world.fire(severity="critical"))
+        assert desk.step(T0 + 1, world.end(), world.fire(severity="critical")) == []
 
     def test_tells_what_fired_and_ended_meanwhile_as_one(self) -> None:
         desk, world = self.desk()
@@ -171,16 +254,16 @@ class TestCooldown:
         )
         desk, world = Desk(root), World()
         desk.step(T0, world.fire("a"))
-        desk.step(T0 + MINUTE, world.end("a"))
+        desk.step(T0 + 1, world.end("a"), world.fire("a"))
         assert told(desk.step(T0 + 2 * MINUTE, world.fire("b"))) == [("team", "b", "firing")]
         desk.restart()
-        assert told(desk.step(T0 + 10 * MINUTE)) == [("team", "a", "resolved")]
+        assert told(desk.step(T0 + 10 * MINUTE)) == [("team", "a", "firing")]
 
     def test_that_ends_soon_after_a_message_still_waits_for_group_interval(self) -> None:
         root = route("{}", "team", group_by=("alertname",), cooldown=600.0, group_interval=300.0)
         desk, world = Desk(root), World()
         desk.step(T0, world.fire("a"))
-        desk.step(T0 + 1, world.end("a"))
+        desk.step(T0 + 1, world.end("a"), world.fire("a"))
         assert told(desk.step(T0 + 550, world.fire("b"))) == [("team", "b", "firing")]
         assert desk.notifier.next_deadline() == T0 + 850
 
@@ -201,13 +284,14 @@ class TestCooldown:
     def test_that_was_shortened_ends_sooner(self) -> None:
         desk, world = self.desk()
         desk.step(T0, world.fire())
+        desk.step(T0 + 1, world.end())
         desk.restart(route("{}", "team", cooldown=MINUTE, group_interval=1.0))
-        assert told(desk.step(T0 + 2 * MINUTE, world.end())) == [("team", "a", "resolved")]
+        assert told(desk.step(T0 + 2 * MINUTE, world.fire())) == [("team", "a", "firing")]
 
     def test_says_once_that_it_holds_something_back(self) -> None:
         desk, world = self.desk()
         desk.step(T0, world.fire())
-        desk.step(T0 + MINUTE, world.end())
+        desk.step(T0 + MINUTE, world.end(), world.fire())
         desk.step(T0 + 2 * MINUTE)
         assert [(d.reason, d.told) for d in desk.decisions] == [
             (Reason.FIRST, True),
@@ -364,7 +448,7 @@ class TestMoreThanAMessageHolds:
         (third,) = desk.step(T0 + 10 * MINUTE)
         assert (len(third.notices), third.more, third.still_firing) == (20, 0, 100)
         assert len({org for _, org, _ in told([first, second, third])}) == 120
-        assert desk.notifier.next_deadline() == T0 + 10 * MINUTE + 4 * HOUR
+        assert desk.notifier.next_deadline() == T0 + 4 * HOUR
 
     def test_a_restart_between_loses_and_repeats_nothing(self) -> None:
         desk, world = self.desk()
@@ -500,12 +584,12 @@ def test_nothing_changed_means_no_rows() -> None:
     assert not desk.notifier.drain().delta
 
 
-def test_flushing_a_large_group_writes_one_told_row_and_no_member() -> None:
+def test_flushing_a_large_group_writes_one_told_row_and_each_member_that_was_told() -> None:
     desk, world = Desk(route("{}", "team", group_wait=30.0, group_by=())), World()
     desk.step(T0, *(world.fire(f"org{n}") for n in range(50)))
     desk.notifier.flush(T0 + 30, caught_up=True, at_once=True)
     kinds = [type(row) for row in desk.notifier.drain().delta.rows]
-    assert (kinds.count(ToldRow), kinds.count(MemberRow)) == (1, 0)
+    assert (kinds.count(ToldRow), kinds.count(MemberRow)) == (1, 50)
 
 
 @pytest.mark.parametrize("caught_up", [True, False])

@@ -28,7 +28,7 @@ from sidecar.daemon.app import Daemon
 from sidecar.daemon.loop import Pump, PumpStopped, StoredOutbox
 from sidecar.deliver.worker import Senders, Worker
 from sidecar.notify.group import match_routes
-from sidecar.notify.model import Notification
+from sidecar.notify.model import Notice, Notification
 from sidecar.receivers.base import Rendered
 from sidecar.receivers.email import EMAIL
 from sidecar.receivers.email.config import EmailConfig
@@ -172,10 +172,17 @@ def read(body: str) -> list[Said]:
     return [
         Said(
             (n.labels["alertname"], n.labels["org"]), n.status.value, n.episode,
-            n.labels["severity"], "grew" if n.grew else found.reason.value, found.id,
+            n.labels["severity"], _reason(found, n), found.id,
         )
         for n in found.notices
     ]  # fmt: skip
+
+
+def _reason(found: Notification, notice: Notice) -> str:
+    """Return why this alert stands in the message: it may come along with what gave the reason."""
+    if notice.grew:
+        return "grew"
+    return "repeat interval elapsed" if notice.repeated else found.reason.value
 
 
 def _slack(_: SlackConfig, rendering: Rendering, /, *, plain: bool) -> Rendered[dict[str, Any]]:
