@@ -74,7 +74,7 @@ class GroupRestorer:
         """Yield the group of a row; one of an earlier version was for all its destinations."""
         labels: dict[str, str] = json.loads(row.labels)
         route_id, old = parts_of(row.id, labels)
-        places = self._places.get(row.receiver, [])
+        places = self._all.get(row.receiver, [])
         if old is not None:
             same = [p for p in places if (p.integration, p.name) == (old.integration, old.name)]
             places = same or [old]
@@ -123,13 +123,13 @@ class GroupRestorer:
 
     def _reroute(self, group: Group) -> None:
         """Move the members that today's routes send elsewhere, or no longer."""
-        stays = group.to in self._places.get(group.receiver, ())
-        if group.kind is GroupKind.ROUTE:
-            stays = stays and self._routes.get(group.route.id) is group.route
+        digest = group.kind is not GroupKind.ROUTE
+        stays = group.to in (self._all if digest else self._places).get(group.receiver, ())
+        stays = stays and (digest or self._routes.get(group.route.id) is group.route)
         astray = [
             (ident, member)
             for ident, member in group.members.items()
-            if not (stays and (group.kind is not GroupKind.ROUTE or self._takes(group, member)))
+            if not (stays and (digest or self._takes(group, member)))
         ]
         for ident, member in group.members.items():
             self._groups.put(group, ident, back(member))
@@ -147,11 +147,7 @@ class GroupRestorer:
 
     def _move(self, old: Group, ident: Ident, member: Member) -> None:
         if old.kind is not GroupKind.ROUTE:
-            receiver = old.receiver if old.receiver in self._places else self._root.receiver
-            route = digest_route(old.kind, self._root, receiver)
-            to = self._heir(old, receiver) or self._places[receiver][0]
-            group = self._groups.open(route, {"receiver": receiver}, to, old.created, old.kind)
-            self._place(group, ident, member)
+            self._pass_on(old, ident, member)
             return
         heirs = 0
         for route in match_routes(self._root, member.alert.labels):
@@ -168,16 +164,38 @@ class GroupRestorer:
         if not heirs and (member.open or old.sending):
             self._leave(old, ident, member)
 
+    def _pass_on(self, old: Group, ident: Ident, member: Member) -> None:
+        """Give what a digest says to its audience; of one that is gone, only what nobody heard of.
+
+        The end of what they alone knew would be a bare one to anybody else.
+        """
+        name, to = self._audience_today(old)
+        if to is None and not member.open:
+            to = self._all[name][0]
+        if to is not None:
+            route = digest_route(old.kind, self._root, name)
+            group = self._groups.open(route, {"receiver": name}, to, old.created, old.kind)
+            self._place(group, ident, member)
+
     def _leave(self, old: Group, ident: Ident, member: Member) -> None:
         """Keep an alert for those who know of it and are no longer told, to tell its end."""
+        name, to = self._audience_today(old)
+        if to is not None:
+            route = Route(id=old.route.id, receiver=name, group_wait=0.0)
+            group = self._groups.open(route, old.labels, to, old.created)
+            if group.id == old.id and not group.sending:
+                group.sending = old.sending
+            self._groups.put(group, ident, moved(member))
+
+    def _audience_today(self, old: Group) -> tuple[str, Destination | None]:
+        """Return the receiver and destination that a group's audience has now, routed to or not.
+
+        Of one that is gone: the root's receiver, and None.
+        """
         for name in dict.fromkeys((old.receiver, *self._all)):
             if name in self._all and (to := self._heir(old, name)):
-                route = Route(id=old.route.id, receiver=name, group_wait=0.0)
-                group = self._groups.open(route, old.labels, to, old.created)
-                if group.id == old.id and not group.sending:
-                    group.sending = old.sending
-                self._groups.put(group, ident, moved(member))
-                return
+                return name, to
+        return self._root.receiver, None
 
     def _heir(self, old: Group, receiver: str) -> Destination | None:
         """Return the destination of a receiver that is today what a group's was."""

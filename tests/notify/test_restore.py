@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from sidecar.notify.model import Reason
 from sidecar.rows import GroupRow, MemberRow, ToldRow
-from support.notify import HOUR, T0, Desk, World, route, tiers, told
+from support.notify import HOUR, T0, Desk, World, route, slack_receiver, tiers, told
 
 
 def test_what_was_told_is_not_told_again() -> None:
@@ -127,17 +127,35 @@ def test_untold_news_survives_another_grouping() -> None:
 def test_the_digest_of_a_receiver_that_is_gone_goes_to_the_root_route() -> None:
     desk, world = Desk(tiers()), World()
     desk.step(T0, world.fire(severity="critical", stale=True), caught_up=False)
+    desk.receivers = {"team": slack_receiver("team")}
     desk.restart(route("{}", "team"))
-    messages = desk.step(T0 + 1)
-    assert ("team", "a", "firing") in told(messages)
-    assert all(m.receiver == "team" for m in messages)
+    assert told(desk.step(T0 + 1) + desk.step(T0 + HOUR)) == [("team", "a", "firing")]
 
 
-def test_a_digest_that_moves_does_not_repeat_what_its_new_receiver_is_told_anyway() -> None:
+def test_what_a_gone_receiver_alone_knew_of_ends_unsaid() -> None:
+    desk, world = Desk(tiers()), World()
+    desk.step(T0, world.fire(severity="critical"))
+    desk.step(T0 + 1, world.end(stale=True), caught_up=False)
+    desk.receivers = {"team": slack_receiver("team")}
+    desk.restart(route("{}", "team"))
+    assert desk.step(T0 + 2) + desk.step(T0 + HOUR) == []
+
+
+def test_whom_no_route_leads_to_any_more_still_hears_its_digest_and_nobody_else_does() -> None:
+    desk, world = Desk(tiers()), World()
+    desk.step(T0, world.fire(severity="critical"))
+    desk.step(T0 + 1, world.end(stale=True), caught_up=False)
+    desk.restart(route("{}", "team"))
+    desk.restart()
+    assert told(desk.step(T0 + 2) + desk.step(T0 + HOUR)) == [("pager", "a", "resolved")]
+
+
+def test_a_digest_of_what_fires_is_told_before_its_end_though_the_routes_have_changed() -> None:
     desk, world = Desk(tiers()), World()
     desk.step(T0, world.fire(severity="critical", stale=True), caught_up=False)
     desk.restart(route("{}", "team"))
-    assert told(desk.step(T0 + 1) + desk.step(T0 + HOUR)) == [("team", "a", "firing")]
+    assert ("pager", "a", "firing") in told(desk.step(T0 + 1))
+    assert ("pager", "a", "resolved") in told(desk.step(T0 + HOUR, world.end()))
 
 
 def test_the_old_rows_of_alerts_that_moved_are_gone() -> None:
