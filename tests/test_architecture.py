@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "read": {"parse", "config"},
     "store": {"deliver"},
     "ahead": {"parse"},
+    "host": set(),
     "web": {*PURE, "config", "receivers"},
     "syntax": set(),
     "config": {*PURE, "syntax", "receivers"},

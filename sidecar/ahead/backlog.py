@@ -223,7 +223,7 @@ class Assistant:
         end = begin + len(chunk.data)
         self._shared[begin:end] = chunk.data
         self._slot = (self._slot + 1) % _SLOTS
-        task = Task(begin, end, chunk.format, chunk.start, now, self._news, chunk.prefix)
+        task = Task(begin, end, chunk.format, chunk.start, now, self._news, chunk.prefix, chunk.key)
         self._news = []
         try:
             send(self._tasks, task)

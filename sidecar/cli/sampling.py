@@ -66,9 +66,9 @@ def hold_against(paths: Sequence[str], checked: Checked, now: float) -> tuple[li
 def _line_facts(paths: Sequence[str], config: Config, now: float) -> LineFacts:
     facts = LineFacts(config.patterns, now)
     for number, path in enumerate(paths):
-        prefix = config.prefix_of(path)
+        pinned = config.pinned(path)
         for chunk in read_chunks(path, number, _unheard):
-            facts.see(msgspec.structs.replace(chunk, prefix=prefix))
+            facts.see(msgspec.structs.replace(chunk, **pinned))
     return facts
 
 

@@ -30,6 +30,7 @@ from sidecar.syntax.values import (
     MaybeRe2,
     MaybeUrl,
     Positive,
+    SecretText,
     Text,
     check_label,
     choice,
@@ -72,6 +73,16 @@ class Source(Table):
         "RE2, matching all that stands before an event in its line; else what loggers put there.",
         default=None,
     )
+    secret: SecretText = key(
+        "Takes only lines with an HMAC under it, as sidecar/host/webhook_metric.py writes them.",
+        "key",
+        default=None,
+    )
+
+    @property
+    def key(self) -> bytes:
+        """The secret under which lines have to be signed; empty where none has to."""
+        return b"" if self.secret is None else self.secret.reveal().encode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +112,13 @@ class Config:
     def admin_socket(self) -> str:
         return self.http.admin_socket or socket_beside(self.state_path)
 
-    def prefix_of(self, path: str) -> str | None:
-        """Return what the source that names `path`, or a file rotated from it, pins as prefix."""
+    def pinned(self, path: str) -> dict[str, Any]:
+        """Return what the source that names `path`, or a file rotated from it, says of a chunk."""
         absolute_path = realpath(path)
         for source in self.sources:
             if fnmatchcase(absolute_path, source.path + "*"):
-                return source.prefix
-        return None
+                return {"prefix": source.prefix, "key": source.key}
+        return {}
 
     @property
     def off(self) -> str:

@@ -54,7 +54,8 @@ class Chunk(msgspec.Struct, frozen=True):
     `file` is the id of the log file, `log` the path its log is known by (partial lines of
     Docker and CRI are joined per log, across rotation), `start` the position of `data[0]` in
     decompressed bytes. `data` ends with a newline unless the file ended for good without one.
-    `prefix` is what may stand before an event, as RE2; None: a logger's furniture.
+    `prefix` is what may stand before an event, as RE2; None: a logger's furniture. `key`: only
+    lines with an HMAC under it are read; empty: all are.
     """
 
     file: int
@@ -63,6 +64,7 @@ class Chunk(msgspec.Struct, frozen=True):
     data: bytes
     start: int
     prefix: str | None = None
+    key: bytes = b""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -138,6 +140,7 @@ class ForeignReason(StrEnum):
     BEFORE = "before"  # behind text that no logger puts in front of a message
     AFTER = "after"  # with more text behind the object
     FIELD = "field"  # in a field of a record that is not its message
+    UNSIGNED = "unsigned"  # without the HMAC that its source asks for
 
 
 class Foreign(msgspec.Struct, frozen=True):

@@ -39,6 +39,7 @@ from sidecar.parse.objects import MARKER_BYTES, Unreadable
 from sidecar.parse.patterns import Pattern, TextPatterns
 from sidecar.parse.prefix import Prefix
 from sidecar.parse.record import Record, find_records
+from sidecar.parse.signed import is_signed, signed_only
 
 _MAX_SAMPLE = 4096  # long enough for every secret in it to be seen whole; cut once that is hidden
 _AHEAD = 600.0  # seconds; beyond it, a clock is wrong or a unit misread
@@ -283,12 +284,19 @@ class Parser:
         """
         bare = _bare(chunk)
         data = chunk.data if bare is None else bare
+        refused: list[tuple[int, bytes]] = []
+        if chunk.key:
+            if bare is None and self._is_wrapped(chunk):
+                return None
+            data, refused = signed_only(data, chunk.key)
         out = self._collector(chunk, now, wanted, data)
         may_be_wrapped = bare is None and chunk.format is not LogFormat.PLAIN
         split = self._add_block(data, chunk.start, out, wrapped=may_be_wrapped)
         # An odd line needs its place in the file and its container's stamp as well.
         if split is None or (split.odd and bare is not None):
             return None
+        for begin, line in refused:
+            out.reject(ForeignReason.UNSIGNED, chunk.start + begin, _text(line[:_MAX_SAMPLE]))
         for begin, end in split.odd:
             self._read(Line(data[begin:end], chunk.start + begin), out)
         parsed = out.finish(split.lines)
@@ -308,7 +316,12 @@ class Parser:
     def _parse_wrapped(self, chunk: Chunk, out: Collector) -> Parsed:
         """Return what `chunk` holds, with lines in it that a container has wrapped."""
         for line in self._whole_lines(chunk, out):
-            if line.too_long or self._splitter.may_hold_event(line.text):
+            if chunk.key and not is_signed(line.text, chunk.key):
+                if MARKER_BYTES in line.text:
+                    out.reject(
+                        ForeignReason.UNSIGNED, line.position, _text(line.text[:_MAX_SAMPLE])
+                    )
+            elif line.too_long or self._splitter.may_hold_event(line.text):
                 self._read(line, out)
         return out.finish(count_lines(chunk.data))
 

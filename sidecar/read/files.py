@@ -8,7 +8,6 @@ from posixpath import exists
 
 from sidecar.batch import ReadBatch, Rotated, Rotation
 from sidecar.config.settings import Source
-from sidecar.parse.event import LogFormat
 from sidecar.read.content import Content, open_content
 from sidecar.read.fingerprint import Match
 from sidecar.read.log import NO_INODE, FileState, Log, LogFile
@@ -92,8 +91,7 @@ class LogFiles:
         for log in self.logs.values():
             log.source = owners.get(log.path, log.source)
             if log.source in self._sources:
-                source = self._sources[log.source]
-                log.format, log.prefix = source.format, source.prefix
+                self._pin(log)
             else:
                 for file in log.files:
                     file.detach()
@@ -116,11 +114,14 @@ class LogFiles:
     def log(self, path: str, source: str) -> Log:
         """Return the log of that path, a new one if need be."""
         if path not in self.logs:
-            named = self._sources.get(source)
-            line_format = LogFormat.AUTO if named is None else named.format
-            prefix = None if named is None else named.prefix
-            self.logs[path] = Log(path, source, line_format, prefix)
+            self.logs[path] = Log(path, source)
+            self._pin(self.logs[path])
         return self.logs[path]
+
+    def _pin(self, log: Log) -> None:
+        """Have the lines of `log` read as its source says."""
+        if (source := self._sources.get(log.source)) is not None:
+            log.format, log.prefix, log.key = source.format, source.prefix, source.key
 
     def known_logs(self) -> list[tuple[str, str]]:
         """Return (log, source) of each log; the source is empty when no longer configured."""

@@ -160,8 +160,7 @@ class Follower:
             file.detach()  # or reading would go on behind them
             return
         self._resuming.remove(file.id)
-        log = file.log
-        batch.resume.append(Chunk(file.id, log.path, log.format, data, start, log.prefix))
+        batch.resume.append(file.log.chunk(file, data, start))
 
     def _read(self, batch: ReadBatch, budget: int) -> Iterator[Chunk]:
         """Share the budget: equal parts first, then what is left in turn, pipes last."""

@@ -335,11 +335,12 @@ class LogFile:
 class Log:
     """The files that were, one after another, what `path` names."""
 
-    def __init__(self, path: str, source: str, line_format: LogFormat, prefix: str | None) -> None:
+    def __init__(self, path: str, source: str) -> None:
         self.path = path
         self.source = source
-        self.format = line_format
-        self.prefix = prefix
+        self.format = LogFormat.AUTO
+        self.prefix: str | None = None
+        self.key = b""
         self.files: list[LogFile] = []
         self._history: dict[Inode, Sighting] = {}  # rotated files that are not ours to read
         self._missed: set[Inode] = set()  # those of them that the last look did not find
@@ -459,8 +460,11 @@ class Log:
         if framed and framed.overlong:
             batch.events.append(OverlongLines(self.path, framed.overlong))
         if framed and framed.data:
-            yield Chunk(file.id, self.path, self.format, framed.data, framed.start, self.prefix)
+            yield self.chunk(file, framed.data, framed.start)
         return passed
+
+    def chunk(self, file: LogFile, data: bytes, start: int) -> Chunk:
+        return Chunk(file.id, self.path, self.format, data, start, self.prefix, self.key)
 
     def _holds_back(self, file: LogFile) -> bool:
         content = file.content

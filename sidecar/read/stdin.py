@@ -73,8 +73,9 @@ class Stdin:
             if framed.data:
                 source = self._source
                 yield Chunk(
-                    self._number, LOG, source.format, framed.data, framed.start, source.prefix
-                )
+                    self._number, LOG, source.format, framed.data, framed.start, source.prefix,
+                    source.key,
+                )  # fmt: skip
             if not passed:
                 return
 

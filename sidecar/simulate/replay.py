@@ -66,7 +66,7 @@ class History:
         self.first: float | None = None
         self.last: float | None = None
         self._patterns = config.patterns
-        self._prefix_of = config.prefix_of
+        self._pinned = config.pinned
         self._clock = clock
         self._until = _NEVER if until is None else until
 
@@ -106,8 +106,8 @@ class History:
         yield from held
 
     def _chunks(self, log: ReplayedLog) -> Iterator[Chunk]:
-        prefix = self._prefix_of(log.name)
-        return (msgspec.structs.replace(chunk, prefix=prefix) for chunk in log.chunks())
+        pinned = self._pinned(log.name)
+        return (msgspec.structs.replace(chunk, **pinned) for chunk in log.chunks())
 
     def _parsed(self, log: ReplayedLog) -> Iterator[list[Event]]:
         """Yield the events of each chunk, dated."""

@@ -93,7 +93,7 @@ sources:
 """
     config = loaded(tmp_path, rest=rest)
     named = ("logs/app.log", "logs/app.log.1.gz", "other.log", "elsewhere.log")
-    assert [config.prefix_of(str(tmp_path / n)) for n in named] == ["a", "a", None, None]
+    assert [config.pinned(str(tmp_path / n)).get("prefix") for n in named] == ["a", "a", None, None]
 
 
 def test_wildcards_in_the_name_of_our_own_directory_are_plain_text(tmp_path: Path) -> None:
