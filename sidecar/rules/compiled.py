@@ -92,9 +92,9 @@ class CompiledRule:
         self.absent = is_absence(rule.condition)
         # An absence is over when an event comes, so nothing is left for `resolve` to hold open.
         self.latching = rule.resolve is not None and not self.absent
-        # Whether a key that was resolved can be remembered as a mere floor; ids and the latest
-        # place in an order need a state.
-        self.keeps_bare_keys = self.latching and rule.dedup_by is None and rule.order_by is None
+        # Whether a key that was resolved can be remembered as a mere floor; the latest place in an
+        # order needs a state.
+        self.keeps_bare_keys = self.latching and rule.order_by is None
         self.span = max(rule.within or 0.0, rule.hold or 0.0) or DEFAULT_SPAN
         parts = rule.condition.comparisons
         self._aggregates = [side for part in parts for side in _sides(part)]

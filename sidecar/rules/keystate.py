@@ -88,7 +88,9 @@ class KeyState:
         """Process an event that the rule matches."""
         t = max(self.clock, event.at)
         self.advance(t)
-        if is_earlier(event.at, self.floor) or self._is_to_be_ignored(event):
+        if is_earlier(event.at, self.floor) or self._is_overtaken(event):
+            return
+        if self._seen_before(event):
             return
         self.clock = t
         self._add(event.at, samples)
@@ -107,7 +109,7 @@ class KeyState:
         late = is_earlier(event.at, self.clock)
         t = max(self.clock, event.at)
         self.advance(t)
-        if self._is_to_be_ignored(event, ends=True) or self._is_of_another(event):
+        if self._is_overtaken(event) or self._is_of_another(event):
             return
         self.clock = t
         self.drop_samples(event.at)
@@ -280,9 +282,6 @@ class KeyState:
         if rule.collect:
             alert.collect(event, rule.collect, self.compiled.labels)
 
-    def _is_to_be_ignored(self, event: Event, *, ends: bool = False) -> bool:
-        return self._is_overtaken(event) or self._seen_before(event, ends=ends)
-
     def _is_of_another(self, event: Event) -> bool:
         """Return whether the alert is about something else, too, than this end of something."""
         names, alert = self.compiled.rule.same, self.alert
@@ -302,20 +301,18 @@ class KeyState:
         self.order, self.changed = place, True
         return False
 
-    def _seen_before(self, event: Event, *, ends: bool = False) -> bool:
+    def _seen_before(self, event: Event) -> bool:
         """Return whether `dedup_by` knows this event already, and remember it.
 
-        An event that fails and is sent again until it succeeds keeps its id, so that what `ends` an
-        alert is no duplicate of what began it.
+        Only of events that count: one that ends an alert may have begun it, for what fails and is
+        sent again until it succeeds keeps its id, and to end twice is to end once.
         """
         name = self.compiled.rule.dedup_by
         text = event.text(name) if name else ""
         if not text:
             return False
         seen = self.seen = {} if self.seen is None else self.seen
-        person = b"end" if ends else b""
-        made = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8, person=person)
-        digest = made.digest()
+        digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
         t = max(self.clock, event.at)
         if seen.get(digest, LONG_AGO) + self.compiled.span > t:
             return True
@@ -428,8 +425,6 @@ class AbsentKey(KeyState):
 
     def resolve(self, event: Event) -> None:
         """End the alert; a key that is named by fields is forgotten until it is seen again."""
-        if self._seen_before(event, ends=True):
-            return
         if self.alert is not None:
             self.alert.note_end(event, self.compiled, self.transition_log.redact)
         self.end(event.at)

@@ -111,7 +111,7 @@ class _OfTriple:
 
     def _judged(self, event: Event) -> Iterator[Verdict]:
         for compiled, _, resolves in self._index.concerned(event):
-            if compiled.absent or _is_remembered(compiled, event):
+            if compiled.absent or _is_remembered(compiled, event, resolves=resolves):
                 yield Verdict(compiled, resolves, (), NEVER)
             elif resolves:
                 yield Verdict(compiled, resolves, None, NEVER)
@@ -121,10 +121,10 @@ class _OfTriple:
                 yield Verdict(compiled, resolves, samples, cost)
 
 
-def _is_remembered(compiled: CompiledRule, event: Event) -> bool:
+def _is_remembered(compiled: CompiledRule, event: Event, *, resolves: bool) -> bool:
     """Return whether a key remembers more of `event` than its samples."""
     rule = compiled.rule
-    if rule.dedup_by and event.text(rule.dedup_by):
+    if rule.dedup_by and event.text(rule.dedup_by) and not resolves:
         return True
     return rule.order_by is not None and place_in_order(event.get(rule.order_by)) is not None
 

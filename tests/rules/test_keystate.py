@@ -1,9 +1,11 @@
 """Rows, reloads, caps and damage."""
 
 import re
+from typing import Any
 
 import pytest
 
+from sidecar.parse.event import Event
 from sidecar.redact import Labels
 from sidecar.rows import AlertRow, JournalRow, MetaRow, RuleRow, RuleStateRow
 from sidecar.rules.alert import TABLE, Phase, Trigger
@@ -265,3 +267,25 @@ def test_only_a_firing_alert_is_ever_told_of() -> None:
     for (phase, trigger), (_, kind) in TABLE.items():
         quiet = phase in (Phase.INACTIVE, Phase.PENDING) and trigger is not Trigger.FOR_OVER
         assert not (quiet and kind), (phase, trigger)
+
+
+@pytest.mark.parametrize(
+    ("again", "more", "ends"),
+    [
+        pytest.param(event(1.0, "paid", id="p", invoice="i"), {}, False, id="delivered late"),
+        pytest.param(event(20.0, "paid", id="p", invoice="i"), {}, True, id="logged anew"),
+        pytest.param(
+            event(20.0, "paid", id="p", invoice="i"), {"same": ("invoice",)}, False, id="of another"
+        ),
+        pytest.param(
+            event(20.0, "paid", id="f", invoice="j"), {}, True, id="the failed one resent"
+        ),
+    ],
+)
+def test_an_old_end_that_comes_again_counts_at_its_event_time(
+    again: Event, more: dict[str, Any], *, ends: bool
+) -> None:
+    bench = Bench(rule("count() >= 1", resolve=['status="paid"'], dedup_by="id", **more))
+    bench.see(event(1.0, "paid", id="p", invoice="i"), event(10.0, id="f", invoice="j"))
+    assert kinds(bench.see(again, read_at=20.0)) == ["resolved"] * ends
+    assert bench.see(event(30.0, id="f", invoice="j")) == []

@@ -98,6 +98,8 @@ def test_a_key_whose_own_time_is_later_than_its_floor_keeps_its_state() -> None:
 def test_ids_to_be_remembered_need_a_state() -> None:
     bench = Bench(rule("count() >= 2", resolve=['status="paid"'], dedup_by="id"))
     bench.see(event(100, "paid", id="x"))
+    assert bench.floors() == {("Rule", ("a",)): 100.0}
+    bench.see(event(101, id="y"), event(102, "paid", id="y"))
     assert bench.floors() == {}
     assert len(bench.file.of(RuleStateRow)) == 1
 

@@ -44,7 +44,7 @@ class AbsenceReference(Reference):
             self.keys[key] = Known(floor=max(self.since, event.at))
         known = self.keys[key]
         t = max(known.clock, event.at)
-        if self._duplicate(known, event, t, ends=resolves):
+        if not resolves and self._duplicate(known, event, t):
             return
         known.clock = known.cursor = t
         if resolves:

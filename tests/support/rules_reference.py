@@ -70,7 +70,7 @@ class Open:
 @dataclass
 class Known:
     samples: list[Event] = field(default_factory=list)  # in order of arrival
-    ids: dict[tuple[str, bool], float] = field(default_factory=dict)
+    ids: dict[str, float] = field(default_factory=dict)
     clock: float = -FAR
     cursor: float = -FAR
     floor: float = -FAR
@@ -135,7 +135,7 @@ class Reference:
         self._advance(key, known, t)
         forgotten = not resolves and earlier(event.at, known.floor)
         old = forgotten or self._overtaken(known, event)
-        if old or self._duplicate(known, event, t, ends=resolves):
+        if old or (not resolves and self._duplicate(known, event, t)):
             pass
         elif resolves:
             self._resolve(key, known, event, t)
@@ -426,12 +426,12 @@ class Reference:
         known.order = place
         return False
 
-    def _duplicate(self, known: Known, event: Event, t: float, *, ends: bool) -> bool:
+    def _duplicate(self, known: Known, event: Event, t: float) -> bool:
         name = self.rule.dedup_by
         text = event.text(name) if name else ""
         if not text:
             return False
-        if known.ids.get((text, ends), -FAR) + self.span > t:
+        if known.ids.get(text, -FAR) + self.span > t:
             return True
-        known.ids[text, ends] = event.at
+        known.ids[text] = event.at
         return False
