@@ -14,6 +14,7 @@ from sidecar.syntax.table import Nested, Reading, Table, key, table
 from sidecar.syntax.tree import MapNode, Node, Scalar
 from sidecar.syntax.values import (
     AbsolutePath,
+    Flag,
     Listen,
     MaybeListen,
     ReadableFile,
@@ -97,6 +98,11 @@ class Http(Table):
     )
     metrics_token: SecretText = key(
         "Bearer token without which nobody gets `/metrics`.", default=None
+    )
+    created_series: Flag = key(
+        "Show when each counter began (`_created`) to those who ask for OpenMetrics: twice the "
+        "lines, from which a newer Prometheus knows that a series began at 0.",
+        default=True,
     )
     tls_server_config: Annotated[TlsServerConfig | None, Nested(lambda: TlsServerConfig)] = key(
         "TLS 1.2 or newer on both addresses, in the words of Prometheus' exporter-toolkit.",

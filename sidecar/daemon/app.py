@@ -253,7 +253,9 @@ class Daemon:
             shadow=self._shadow,
         )
         state = WebState(
-            exposition=lambda openmetrics: self.exposition.render(openmetrics=openmetrics),
+            exposition=lambda openmetrics: self.exposition.render(
+                openmetrics=openmetrics, created=self.config.http.created_series
+            ),
             registry=self.telemetry.metrics.registry,
             ready=self.ready,
             api=control,

@@ -42,9 +42,15 @@ class Exposition:
             if family is not None:
                 family.apply(row)
 
-    def render(self, *, openmetrics: bool) -> str:
-        """Return all families; without the `# EOF` that must end an OpenMetrics exposition."""
-        return "".join(family.render(openmetrics=openmetrics) for family in self._families.values())
+    def render(self, *, openmetrics: bool, created: bool = True) -> str:
+        """Return all families; without the `# EOF` that must end an OpenMetrics exposition.
+
+        `created`: with the `_created` lines that OpenMetrics has.
+        """
+        return "".join(
+            family.render(openmetrics=openmetrics, created=created)
+            for family in self._families.values()
+        )
 
 
 class _FamilyText:
@@ -83,10 +89,10 @@ class _FamilyText:
         for known in (self._labels, self._lines, self._created):
             known.pop(labels, None)
 
-    def render(self, *, openmetrics: bool) -> str:
+    def render(self, *, openmetrics: bool, created: bool) -> str:
         if not openmetrics:
             return self._head + "".join(self._lines.values())
-        if not self._created_name:
+        if not self._created_name or not created:
             return self._openmetrics_head + "".join(self._lines.values())
         pairs = zip(self._lines.values(), self._created.values(), strict=True)
         return self._openmetrics_head + "".join(chain.from_iterable(pairs))

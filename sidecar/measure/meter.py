@@ -44,10 +44,14 @@ def named_triples(matchers: Sequence[Matcher], providers: Sequence[str]) -> Iter
 
 
 def named_label_sets(metric: Metric, providers: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Yield the label values that a metric's own match list names; without labels the one set."""
+    """Yield the label values that a metric's own `values` or match list names.
+
+    A metric without labels has the one set.
+    """
     axes = [
-        named_values(metric.match, name, providers if name == _PROVIDER else ())
-        for name in metric.labels.values()
+        metric.values.get(label)
+        or named_values(metric.match, name, providers if name == _PROVIDER else ())
+        for label, name in metric.labels.items()
     ]
     return product(*axes)
 

@@ -75,7 +75,7 @@ def _metric_kinds() -> dict[str, Any]:
             **typed,
             "properties": {
                 "type": {"const": gauge},
-                **dict.fromkeys(("match", "labels", "value", "buckets"), False),
+                **dict.fromkeys(("match", "labels", "values", "value", "buckets"), False),
             },
         },
         "else": {
@@ -115,6 +115,11 @@ class Metric(Table):
     labels: Mapping[str, Field] = key(
         "Label: the field behind it.", schema={"propertyNames": LABEL}, default={}
     )
+    values: Mapping[str, tuple[Text, ...]] = key(
+        "Label: values that exist at 0 from the start, where `match` does not list them.",
+        compare=False,
+        default={},
+    )
     value: MaybeField = key(
         "The field a counter adds up, a gauge shows, a histogram observes.", default=None
     )
@@ -144,6 +149,11 @@ class Metric(Table):
         for name, value in labels.values.items() if isinstance(labels, MapNode) else ():
             with reading.reporting(value):
                 check_label(name, reserved)
+        values = node.values.get("values")
+        for name, place in values.places.items() if isinstance(values, MapNode) else ():
+            if name not in self.labels:
+                message = f"`values` has a label `{name}` that `labels` has not"
+                faults.error(place, message, "write it into `labels`, with its field")
         if self.type is not MetricType.COUNTER and "value" not in node.values:
             hint = "name the field that holds the number, for example value: amount"
             reading.error(self, "", f"a {self.type} needs `value`", hint)
@@ -166,15 +176,15 @@ class Metric(Table):
             reading.error(self, "", "`states_of` makes a gauge", "write type: gauge")
         elif self.type is not MetricType.GAUGE:
             reading.error(self, "type", "`states_of` makes a gauge", "write gauge")
-        for name in ("match", "labels", "value", "buckets"):
+        for name in ("match", "labels", "values", "value", "buckets"):
             if name in node.values:
                 hint = "the rule says what is looked at; `label` names the label of the state"
                 message = f"`{name}` has no meaning beside `states_of`"
                 reading.error_at_key(self, name, message, hint)
         place = f"{node.place.file}:{node.place.line}"
         return replace(
-            self, type=MetricType.GAUGE, labels={self.label: ""}, match=(), value=None, buckets=(),
-            place=place,
+            self, type=MetricType.GAUGE, labels={self.label: ""}, values={}, match=(), value=None,
+            buckets=(), place=place,
         )  # fmt: skip
 
     def _check_name(self, kind: MetricType, reading: Reading) -> None:

@@ -38,6 +38,7 @@ BEYOND = {
         variable-unclosed variable-value-is-not-shown
         tls-key-of-another-certificate tls-no-certificate""",
     "a key that needs another for some of its values": "tls-clients-of-nobody",
+    "keys of one map that must be keys of another": "metric-values-of-no-label",
     "languages of their own: templates, RE2, conditions": """
         annotation-template-broken annotation-unknown-label annotation-unknown-name
         collected-not-collected message-template-names message-template-go message-template-fails

@@ -72,6 +72,15 @@ def test_the_plain_text_has_no_created_series(metric: Metric) -> None:
     assert "_created" not in exposition_of(metric).render(openmetrics=False)
 
 
+@pytest.mark.parametrize("metric", [COUNTER, HISTOGRAM], ids=["counter", "histogram"])
+def test_openmetrics_can_do_without_created_series(metric: Metric) -> None:
+    exposition = exposition_of(metric)
+    all_lines = exposition.render(openmetrics=True).splitlines()
+    fewer = exposition.render(openmetrics=True, created=False).splitlines()
+    assert fewer == [line for line in all_lines if "_created" not in line]
+    assert len(fewer) < len(all_lines)
+
+
 @pytest.mark.parametrize("openmetrics", [False, True], ids=["text", "openmetrics"])
 def test_a_label_value_comes_back_as_it_was(
     openmetrics: bool,  # noqa: FBT001 - a parameter of the table

@@ -77,6 +77,25 @@ def test_a_metric_whose_labels_are_named_exists_at_0() -> None:
     }
 
 
+def test_a_metric_says_itself_which_values_exist_at_0() -> None:
+    metric = Metric(
+        name="failures_total",
+        help="",
+        match=matchers('status="failed"'),
+        labels={"status": "status", "form": "form"},
+        values={"form": ("", "text")},
+    )
+    meter = Meter([metric])
+    meter.precreate(NOW)
+    meter.add(event(status="failed", form="other"), NOW)
+    assert shown(meter, metric) == {
+        sample("failures_total", status="failed", form=""): 0,
+        sample("failures_total", status="failed", form="text"): 0,
+        sample("failures_total", status="failed", form="other"): 1,
+        events_of("failed"): 1,
+    }
+
+
 def test_a_metric_without_labels_exists_at_0() -> None:
     metric = Metric(name="all_total", help="")
     meter = Meter([metric])

@@ -155,12 +155,12 @@ def until(holds: Callable[[], bool], what: str) -> None:
     pytest.fail(f"waited {PATIENCE_SECONDS:.0f} s in vain for {what}")
 
 
-def wait_for_scrapes(prometheus_url: str, count: int = 3) -> None:
-    """Return once every target has been scraped successfully so many times."""
+def wait_for_scrapes(prometheus_url: str, count: int = 3, *, since: bool = False) -> None:
+    """Return once every target was scraped successfully so many times, or so often `since` now."""
     with httpx.Client(base_url=prometheus_url, timeout=10.0, trust_env=False) as client:
-        until(
-            lambda: instant(client, "min(sum_over_time(up[5m]))") >= count, f"scrape number {count}"
-        )
+        scraped = "min(sum_over_time(up[5m]))"
+        count += round(instant(client, scraped)) if since else 0
+        until(lambda: instant(client, scraped) >= count, f"scrape number {count}")
 
 
 @contextlib.contextmanager
