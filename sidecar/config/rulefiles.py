@@ -10,7 +10,7 @@ from sidecar.parse.patterns import Pattern, PatternFile
 from sidecar.render.check import check_annotation
 from sidecar.rules.aggregates import Function, Shows
 from sidecar.rules.condition import is_absence
-from sidecar.rules.rule import _LABELS, Escalation, Rule, label_name
+from sidecar.rules.rule import _LABELS, EXPECT_SAYS, Escalation, Rule, label_name
 from sidecar.syntax.faults import Names, did_you_mean
 from sidecar.syntax.table import Reading, Table, key, table
 from sidecar.syntax.tree import MapNode, Scalar
@@ -162,6 +162,7 @@ def _links(rule: Rule, known: set[str], collected: set[str], reading: Reading) -
 def _check_rule(rule: Rule, group: str, shared: dict[str, str], reading: Reading) -> Rule:
     """Report what is wrong between a rule's keys, and return it with its group's labels."""
     node = reading.node(rule)
+    _check_expect(rule, reading)
     by = _check_by(rule, reading)
     labels = {**shared, **_labels(rule, by, reading)}
     steps = [(step, _labels(step, by, reading)) for step in rule.escalate]
@@ -171,9 +172,10 @@ def _check_rule(rule: Rule, group: str, shared: dict[str, str], reading: Reading
         _annotations(one, known, set(map(label_name, rule.collect)), reading)
     _links(rule, known, set(map(label_name, rule.collect)), reading)
     place = f"{node.place.file}:{node.place.line}"
-    whole = replace(rule, group=group, labels=labels, place=place)
+    whole = replace(rule.judged, group=group, labels=labels, place=place)
     reading.made(whole, node)
-    _check_windows(whole, reading)
+    if rule.expect is None:
+        _check_windows(whole, reading)
     if rule.same and (rule.resolve is None or is_absence(rule.condition)):
         message = "`same` says what an event of `resolve` ends, and here it ends nothing"
         reading.error_at_key(rule, "same", message, "remove it, or write `resolve`")
@@ -182,7 +184,22 @@ def _check_rule(rule: Rule, group: str, shared: dict[str, str], reading: Reading
     return whole
 
 
+def _check_expect(rule: Rule, reading: Reading) -> None:
+    """Report what stands beside `expect` that it says itself, or that neither it nor one stands."""
+    written = reading.node(rule).values
+    if "expect" not in written:
+        if "condition" not in written:
+            reading.error(rule, "", "`condition` is missing")
+        return
+    for name in EXPECT_SAYS:
+        if name in written:
+            message = f"`{name}` does not go with `expect`"
+            reading.error_at_key(rule, name, message, "remove it; `expect` says all of that")
+
+
 def _check_by(rule: Rule, reading: Reading) -> tuple[str, ...]:
+    if rule.expect is not None:
+        return (label_name(rule.expect.by),)
     fields: dict[str, str] = {}  # label -> field
     node = reading.node(rule).values.get("by")
     for scalar in getattr(node, "items", ()):

@@ -69,6 +69,7 @@ class CompiledRule:
         "not_numbers",
         "order",
         "overflow",
+        "pairs",
         "rule",
         "since",
         "span",
@@ -90,8 +91,10 @@ class CompiledRule:
         self.annotations = dict(rule.annotations)
         self.since = 0.0
         self.absent = is_absence(rule.condition)
+        self.pairs = rule.expect is not None
         # An absence is over when an event comes, so nothing is left for `resolve` to hold open.
-        self.latching = rule.resolve is not None and not self.absent
+        # The other half of a pair ends it, and nothing of it is remembered.
+        self.latching = rule.resolve is not None and not self.absent and not self.pairs
         # Whether a key that was resolved can be remembered as a mere floor; the latest place in an
         # order needs a state.
         self.keeps_bare_keys = self.latching and rule.order_by is None

@@ -28,6 +28,7 @@ from sidecar.rules.alert import (
     no_line,
 )
 from sidecar.rules.compiled import CompiledRule
+from sidecar.rules.identity import signature
 from sidecar.rules.index import Index
 from sidecar.rules.journal import Journal
 from sidecar.rules.keys import Keys
@@ -190,6 +191,12 @@ class Engine:
             state = self._keys.create(compiled, key, event.at)
         if state is None:
             return None
+        if compiled.since == NEVER and any(key):  # the first end of all: what lacks one is judged
+            compiled.since = event.at
+            row = RuleRow(
+                rule=compiled.rule.name, signature=signature(compiled.rule), since=event.at
+            )
+            self._delta.rows.append(row)
         state.resolve(event)
         if compiled.keeps_bare_keys and state.is_bare():
             self._keys.lay_bare(state)

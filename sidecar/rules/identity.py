@@ -21,7 +21,8 @@ def signature(rule: Rule) -> str:
     """Return a digest of what stored windows depend on, by its meaning."""
     resolve = None if rule.resolve is None else _matchers(rule.resolve)
     within, condition = rule.within, _part(rule.condition.whole)
-    return _digest((_matchers(rule.match), rule.by, condition, within, resolve, rule.same))
+    kind = () if rule.expect is None else ("expect",)
+    return _digest((_matchers(rule.match), rule.by, condition, within, resolve, rule.same, *kind))
 
 
 def former_signature(rule: Rule) -> str:

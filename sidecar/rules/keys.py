@@ -13,6 +13,7 @@ from operator import itemgetter
 from sidecar.rules.alert import TransitionLog
 from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.keystate import AbsentKey, KeyState
+from sidecar.rules.pair import PairKey
 from sidecar.rules.rule import Key
 from sidecar.rules.waiting import Waiting, pairs
 from sidecar.rules.windows import NEVER
@@ -200,10 +201,11 @@ class Keys:
                 yield entries[0], -max(entries[1::2]), key
         for key, state in states.items():
             if state.alert is None:
-                far = state.due if compiled.absent else self._room_of(compiled, state)
-                yield far, -state.clock, key
+                yield self._room_of(compiled, state), -state.clock, key
 
     def _room_of(self, compiled: CompiledRule, state: KeyState) -> float:
+        if compiled.absent or compiled.pairs:
+            return state.due if state.waits_for_all else NEVER
         entries = self.waiting[compiled.order].of.get(state.key)
         return entries[0] if entries else compiled.guard.room(state.windows, state.clock)
 
@@ -240,6 +242,8 @@ class Keys:
         """Return an empty state of the kind the rule needs, not yet part of the population."""
         if compiled.absent:
             return AbsentKey(compiled, key, self._transition_log, max(compiled.since, at))
+        if compiled.pairs:
+            return PairKey(compiled, key, self._transition_log)
         return KeyState(compiled, key, self._transition_log)
 
     def add(self, state: KeyState) -> None:
@@ -263,8 +267,11 @@ class Keys:
                 state.due = state.due_after_event()
                 if self._lives(state, state.clock):
                     waiting.append(state)
-            for state in waiting[:1]:  # the keys of a rule all wait in one queue
-                self._queue(state).schedule_all(waiting)
+            if waiting and waiting[0].compiled.pairs:
+                for state in waiting:
+                    self._queue(state).schedule(state)
+            elif waiting:  # the keys of any other rule all wait in one queue
+                self._queue(waiting[0]).schedule_all(waiting)
             for state in waiting:
                 if state.alert is not None:
                     self.wake(state.compiled, state.key)
@@ -285,9 +292,11 @@ class Keys:
     def _drop(self, state: KeyState) -> None:
         del self._keys[state.compiled.order][state.key]
         self._changed[state.compiled.order, state.key] = state
+        if state.compiled.pairs and not (state.stored or state.stored_alert):
+            del self._changed[state.compiled.order, state.key]  # of one step: nobody will know
 
     def _queue(self, state: KeyState) -> Deadlines:
-        return self._absences if state.compiled.absent else self._ordinary
+        return self._absences if state.waits_for_all else self._ordinary
 
     def find(self, order: int, key: Key) -> KeyState | None:
         return self._keys[order].get(key)

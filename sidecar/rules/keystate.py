@@ -82,6 +82,11 @@ class KeyState:
         self.stored = False
         self.stored_alert = False
 
+    @property
+    def waits_for_all(self) -> bool:
+        """Whether time may judge it only once every log is read to its end."""
+        return self.compiled.absent
+
     # What can come from outside: an event that matches, one that resolves, time, a person.
 
     def observe(self, event: Event, samples: Samples) -> None:

@@ -17,6 +17,7 @@ from sidecar.rules.identity import former_signature, signature
 from sidecar.rules.journal import Journal
 from sidecar.rules.keys import Keys
 from sidecar.rules.keystate import KeyState
+from sidecar.rules.pair import PairKey
 from sidecar.rules.rule import Key
 from sidecar.rules.windows import NEVER
 
@@ -61,14 +62,20 @@ def key_of(text: str) -> Key:
 
 def state_row(state: KeyState, step: int) -> RuleStateRow:
     """Return the row of a key, written in `step` and holding all that came yet."""
-    windows = None if state.windows is None else [w.pack() for w in state.windows]
     seen = list((state.seen or {}).items())
-    packed = PackedState(_VERSION, state.clock, state.floor, windows, seen, state.order, step)
+    packed = PackedState(_VERSION, state.clock, state.floor, _waits(state), seen, state.order, step)
     return RuleStateRow(
         rule=state.compiled.rule.name,
         by_key=by_key(state.key),
         packed=msgspec.msgpack.encode(packed),
     )
+
+
+def _waits(state: KeyState) -> list[Any] | None:
+    """Return the windows of a key, or the half that it waits with, as plain values."""
+    if isinstance(state, PairKey):
+        return state.pack()
+    return None if state.windows is None else [window.pack() for window in state.windows]
 
 
 def load_state(state: KeyState, row: RuleStateRow) -> int:
@@ -79,7 +86,9 @@ def load_state(state: KeyState, row: RuleStateRow) -> int:
     packed = _STATE.decode(row.packed)
     _check(packed.version)
     state.clock, state.floor, state.order = packed.clock, packed.floor, packed.order
-    if packed.windows is not None:
+    if isinstance(state, PairKey):
+        state.load(packed.windows or [])
+    elif packed.windows is not None:
         windows = state.compiled.fresh()
         for window, one in zip(windows, packed.windows, strict=True):
             window.load(one)
@@ -220,7 +229,8 @@ def _keep_rules(
     for name, compiled in compiled_rules.items():
         row, rule, mine = stored.pop(name, None), compiled.rule, signature(compiled.rule)
         known = row is not None and row.signature in (mine, former_signature(rule))
-        compiled.since = row.since if row is not None and known else now
+        begins = NEVER if rule.expect is not None and rule.expect.once_seen else now
+        compiled.since = row.since if row is not None and known else begins
         if known:
             kept[name] = compiled
         if row is None or row.signature != mine:

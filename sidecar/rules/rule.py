@@ -1,6 +1,7 @@
 """What a rule file says: the rule, its condition and its escalation steps, all frozen."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
@@ -24,6 +25,7 @@ from sidecar.syntax.values import (  # fmt: skip
     MaybeField,
     MaybePositive,
     OneMatcher,
+    Positive,
     Text,
     check_label,
     choice,
@@ -164,6 +166,38 @@ class Link(Table):
     )
 
 
+@table
+class Expect(Table):
+    """A pair of events that share an id: where one of `first` comes, one of `then` belongs to it.
+
+    They may be `within` seconds apart, whichever comes first.
+    """
+
+    first: tuple[OneMatcher, ...] = key(
+        "Tests of the event that waits for another one.", schema={"minItems": 1}
+    )
+    then: tuple[OneMatcher, ...] = key(
+        "Tests of the event that is expected.", schema={"minItems": 1}
+    )
+    by: ByField = key("The field in which both name the same id; the label of the alert.")
+    within: Positive = key("How far apart they may be, in event time, whichever comes first.")
+    once_seen: Flag = key(
+        "Judge from the first event of `then` on that names an id: a log that never did says "
+        "nothing of what is missing.",
+        default=False,
+    )
+
+    def check(self, reading: Reading) -> "Expect":
+        for name in ("first", "then"):
+            node = reading.node(self).values.get(name)
+            if isinstance(node, ListNode) and not node.items:
+                reading.error(self, name, f"an empty `{name}` is every event", "name the event")
+        return self
+
+
+MaybeExpect = Annotated[Expect | None, Nested(lambda: Expect)]
+
+
 class Facts(msgspec.Struct, frozen=True):
     """What a rule says of all its alerts, for messages: when it fires and what ends it, in words.
 
@@ -188,6 +222,13 @@ class End(StrEnum):
 MaybeEnd = Annotated[End | None, choice(End, End)]
 
 
+# Keys that a rule with `expect` has no use for.
+EXPECT_SAYS = (
+    "match", "by", "condition", "within", "for", "until", "keep_firing_for", "hold", "resolve",
+    "same", "ends", "dedup_by", "order_by",
+)  # fmt: skip
+
+
 @table
 class Rule(Table):
     """One alerting rule. Durations in seconds; `match` and `resolve` are all-of lists of matchers.
@@ -205,6 +246,11 @@ class Rule(Table):
                 },
                 "then": {"required": ["within"]},
                 "else": {"not": {"required": ["within", "condition"]}},
+            },
+            {
+                "if": {"required": ["expect"]},
+                "then": {"not": {"anyOf": [{"required": [name]} for name in EXPECT_SAYS]}},
+                "else": {"required": ["condition"]},
             },
             {"if": {"required": ["same"]}, "then": {"required": ["resolve"]}},
             {
@@ -234,7 +280,13 @@ class Rule(Table):
     condition: ACondition = key(
         f"When it fires: {', '.join(f.usage for f in _WINDOWED)} over `within`, or "
         f"{', '.join(f.usage for f in _STATES)}; compared by > >= < <= == != or in [a, b]; "
-        "divided; joined by `and`, `or`, `not` and parentheses."
+        "divided; joined by `and`, `or`, `not` and parentheses.",
+        default=Condition(And(()), ""),
+    )
+    expect: MaybeExpect = key(
+        "In place of `match`, `by`, `condition` and `within`: it fires where an event of `first` "
+        "has no event of `then` with the same id.",
+        default=None,
     )
     within: MaybePositive = key("The window, in event time. Not for last().", default=None)
     for_: Duration = key(
@@ -316,6 +368,21 @@ class Rule(Table):
             news=self.news,
             links=tuple((link.text, link.url) for link in self.links),
             by=self.by_labels,
+        )
+
+    @property
+    def judged(self) -> "Rule":
+        """The rule as all look at it: `expect` said by `match`, `by`, `within` and `resolve`."""
+        if self.expect is None:
+            return self
+        missing = f"no event with {', '.join(map(str, self.expect.then))}"
+        return replace(
+            self,
+            match=self.expect.first,
+            by=(self.expect.by,),
+            condition=Condition(parse_condition("count() >= 1").whole, missing),
+            within=self.expect.within,
+            resolve=self.expect.then,
         )
 
     def _ends(self) -> str:

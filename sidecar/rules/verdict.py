@@ -111,7 +111,8 @@ class _OfTriple:
 
     def _judged(self, event: Event) -> Iterator[Verdict]:
         for compiled, _, resolves in self._index.concerned(event):
-            if compiled.absent or _is_remembered(compiled, event, resolves=resolves):
+            whole = compiled.absent or compiled.pairs
+            if whole or _is_remembered(compiled, event, resolves=resolves):
                 yield Verdict(compiled, resolves, (), NEVER)
             elif resolves:
                 yield Verdict(compiled, resolves, None, NEVER)
