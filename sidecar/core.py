@@ -29,7 +29,7 @@ from sidecar.notify.decide import GroupDecision
 from sidecar.notify.message import UNTOLD
 from sidecar.notify.notifier import Notifier
 from sidecar.parse.columns import Columns
-from sidecar.parse.event import Chunk, Event, Foreign, Parsed, Reject, Tally, Triple, Wanted
+from sidecar.parse.event import Chunk, Event, Fields, Foreign, Parsed, Reject, Tally, Triple, Wanted
 from sidecar.parse.parser import Parser, line_at, source_of
 from sidecar.redact import REDACTED, Redactor
 from sidecar.rows import (
@@ -126,8 +126,7 @@ class Core:
             labels=self.redactor.labels,
             stale_after=config.stale_after,
         )
-        asked = self.engine.looks_at | self.meter.looks_at
-        self.parser = Parser(config.patterns, asked=asked)
+        self.parser = Parser(config.patterns)
         self.notifier = Notifier(config.route, config.receivers, self.redactor, self._current)
         self.positions = Positions()
         self.once: list[Row] = []  # rows that go with the next step, and only with that
@@ -296,8 +295,12 @@ class Core:
         return max(0.0, now - self._reached.get(log, now))
 
     def wants(self, triple: Triple) -> Wanted:
-        """Return whether a metric or a rule needs this triple's events whole."""
-        return self.engine.wants(triple) or self.meter.wants(triple)
+        """Return whether a metric or a rule needs this triple's events, and which fields."""
+        needs = self.engine.wants(triple) or self.meter.wants(triple)
+        if not needs:
+            return False
+        names = sorted(self.engine.looks_at(triple) | self.meter.looks_at(triple))
+        return Fields(tuple(names), needs if isinstance(needs, tuple) else ())
 
     def parse_alone(self, chunk: Chunk, now: float) -> Parsed | None:
         """Return what `chunk` holds if that can be told from it alone, else None."""

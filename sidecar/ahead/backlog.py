@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -134,7 +134,6 @@ class Assistant:
         patterns: Sequence[Pattern],
         wanted: Callable[[Triple], Wanted],
         *,
-        asked: Collection[str] | None = None,
         most_triples: int = 10_000,
     ) -> None:
         """A log with more triples than so many is nothing to tell another process of.
@@ -166,7 +165,7 @@ class Assistant:
         assert answers is not None  # noqa: S101 - same
         self._tasks, self._answers = tasks.fileno(), answers.fileno()
         try:
-            send(self._tasks, Setup(patterns, None if asked is None else sorted(asked)))
+            send(self._tasks, Setup(patterns))
         except Disconnected as wrong:
             self.lost = str(wrong)
 

@@ -31,7 +31,6 @@ class Setup(msgspec.Struct, array_like=True):
     """The first thing said: what a parser is made of."""
 
     patterns: Sequence[Pattern]
-    asked: list[str] | None = None
 
 
 class Task(msgspec.Struct, array_like=True):
@@ -120,7 +119,7 @@ class SecondParser:
     """Answers tasks; remembers which triples are wanted whole."""
 
     def __init__(self, setup: Setup) -> None:
-        self._parser = Parser(setup.patterns, asked=setup.asked)
+        self._parser = Parser(setup.patterns)
         self._wanted: dict[Triple, Wanted] = {}
 
     def answer(self, task: Task, data: bytes) -> Answer:

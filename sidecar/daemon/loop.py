@@ -134,7 +134,7 @@ class _Steps:
 
     def _assistant(self) -> Assistant:
         parser = self.core.parser
-        return Assistant(parser.patterns, self.core.wants, asked=parser.asked)
+        return Assistant(parser.patterns, self.core.wants)
 
 
 @dataclass(slots=True)

@@ -6,7 +6,6 @@ name exist at 0 before their first event, and stay: a counter that appears at 1 
 Prometheus, and the first failure would be invisible.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import islice, product
@@ -27,7 +26,7 @@ from sidecar.measure.series import (
     kind_of,
 )
 from sidecar.parse.columns import Columns
-from sidecar.parse.event import LONGEST_LABEL, STANDARD_FIELDS, Event, Triple, Wanted
+from sidecar.parse.event import LONGEST_LABEL, STANDARD_FIELDS, Event, Kind, Triple
 from sidecar.redact import LabelsOf, Redactor
 from sidecar.rows import Gone, SeriesRow
 
@@ -134,17 +133,22 @@ class Family:
         names = [*(m.name for m in self._of_event), *self._fields, self.metric.value or ""]
         return tuple(sorted({*names}.difference(("", *STANDARD_FIELDS))))
 
-    def add_all(self, triple: Triple, columns: Columns, places: Sequence[int], now: float) -> None:
-        """Count the events of a triple that `matches` which stand at `places`."""
-        names = self.looks_at
-        values = [[column[place] for place in places] for column in map(columns.column, names)]
+    def add_all(self, kind: Kind, columns: Columns, now: float) -> None:
+        """Count the events of a kind whose triple `matches`."""
+        values = {name: columns.values(kind, name) for name in self.looks_at}
+        there = {name: column for name, column in values.items() if column is not None}
+        alike = self.metric.type is MetricType.COUNTER and self.metric.value is None
         found: dict[object, list[int]] = {}
-        for n, row in enumerate(zip(*map(_told_apart, values), strict=True)):
-            alike = self.metric.type is MetricType.COUNTER and self.metric.value is None
-            found.setdefault(row if alike else n, []).append(n)
+        if alike and not there:
+            found[()] = list(range(len(kind.numbers)))
+        elif alike:
+            for n, row in enumerate(zip(*map(_told_apart, there.values()), strict=True)):
+                found.setdefault(row, []).append(n)
+        else:
+            found = {n: [n] for n in range(len(kind.numbers))}
         for some in found.values():
-            fields = {name: column[some[0]] for name, column in zip(names, values, strict=True)}
-            event = Event(*triple, columns.times[places[some[0]]], fields)
+            fields = {name: column[some[0]] for name, column in there.items()}
+            event = Event(*kind.triple, columns.times[kind.numbers[some[0]]], fields)
             self.add(event, now, len(some))
 
     def add(self, event: Event, now: float, times: int = 1) -> None:
@@ -316,6 +320,8 @@ def _all_match(matchers: Sequence[Matcher], fields: dict[str, str]) -> bool:
 # Plans are a cache: a log with endless event types may cost time, never memory.
 _MAX_PLANS = 20_000
 _Counters = list[tuple[Family, Series]]
+# Whether events are needed whole: yes, no, or those that hold one of these fields.
+Needs = bool | tuple[str, ...]
 
 
 class _Plan:
@@ -324,14 +330,14 @@ class _Plan:
     `counters` is None until the first event, so that asking makes no series.
     """
 
-    __slots__ = ("by_triple", "counters", "wanted", "whole")
+    __slots__ = ("by_triple", "counters", "needs", "whole")
 
     def __init__(self, families: Sequence[Family], triple: Triple) -> None:
         mine = [family for family in families if family.matches(triple)]
         self.by_triple = [family for family in mine if family.by_triple]
         self.whole = [family for family in mine if not family.by_triple]
         needs = [family.needs for family in self.whole]
-        self.wanted: Wanted = None in needs or tuple(filter(None, needs)) or False
+        self.needs: Needs = None in needs or tuple(filter(None, needs)) or False
         self.counters: _Counters | None = None
 
 
@@ -396,9 +402,9 @@ class Meter:
         for family in self._families[1:]:
             family.precreate(named_label_sets(family.metric, self._providers), now)
 
-    def wants(self, triple: Triple) -> Wanted:
+    def wants(self, triple: Triple) -> Needs:
         """Return whether a metric needs this triple's events whole; cheap to ask again."""
-        return self._plan(triple).wanted
+        return self._plan(triple).needs
 
     def add_tally(self, triple: Triple, count: int, now: float) -> None:
         """Count `count` events of a triple that nobody wanted whole; `now` dates new series."""
@@ -406,23 +412,16 @@ class Meter:
 
     def add_all(self, columns: Columns, now: float) -> None:
         """Count events that came whole, as `add` does each: counters once per triple."""
-        places: dict[Triple, list[int]] = {}
-        for triple, count in Counter(columns.triples).items():
-            plan = self._plan(triple)
-            self._count(plan, triple, count, now)
-            if plan.whole:
-                places[triple] = []
-        for place, triple in enumerate(columns.triples) if places else ():
-            if triple in places:
-                places[triple].append(place)
-        for triple, some in places.items():
-            for family in self._plan(triple).whole:
-                family.add_all(triple, columns, some, now)
+        for kind in columns.kinds:
+            plan = self._plan(kind.triple)
+            self._count(plan, kind.triple, len(kind.numbers), now)
+            for family in plan.whole:
+                family.add_all(kind, columns, now)
 
-    @property
-    def looks_at(self) -> frozenset[str]:
-        """The fields of events that metrics look at, without the three standard ones."""
-        return frozenset(name for family in self._families for name in family.looks_at)
+    def looks_at(self, triple: Triple) -> frozenset[str]:
+        """Return the fields that metrics look at in events of `triple`, but no standard ones."""
+        whole = self._plan(triple).whole
+        return frozenset(name for family in whole for name in family.looks_at)
 
     def add(self, event: Event, now: float) -> None:
         """Count one event that came whole, in `webhook_events_total` and wherever it matches."""

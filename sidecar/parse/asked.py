@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from sidecar.parse.event import OWN_PREFIX, UNKNOWN_PROVIDER, field_value
+from sidecar.parse.event import IS_NULL, OWN_PREFIX, UNKNOWN_PROVIDER, field_value
 from sidecar.parse.objects import NOT_JSON, QUOTES, bounded_int, read_whole
 from sidecar.parse.record import bounded
 
@@ -35,14 +35,19 @@ class Asked:
         self._decode = msgspec.json.Decoder(msgspec.defstruct("Asked", fields, gc=False)).decode
         self._places = {name: place for place, name in enumerate(own)}
 
-    def fields_of(self, sources: Sequence[bytes]) -> dict[str, list[Any]]:
-        """Return the values of each name, as `Event.get` gives them. Raises one of NOT_JSON."""
+    def fields_of(self, sources: Sequence[bytes]) -> dict[str, list[Any] | None]:
+        """Return the values of each name, as `Event.get` gives them. Raises one of NOT_JSON.
+
+        None stands for those of a name of which no object holds anything.
+        """
+        if not self._names:
+            return {}
         if any(source[1:2] == b"'" for source in sources):
             found = map(self._of_one, sources)
         else:
             found = map(self._decode, sources)
-        columns = list(map(list, zip(*map(msgspec.structs.astuple, found), strict=True)))
-        return {name: self._column(name, columns) for name in self._names if columns}
+        columns = list(zip(*map(msgspec.structs.astuple, found), strict=True))
+        return {name: self._column(name, columns) for name in self._names}
 
     def _of_one(self, source: bytes) -> Any:
         if source[1:2] != b"'":
@@ -55,21 +60,33 @@ class Asked:
             pass
         return self._decode(msgspec.json.encode(fields_of(source)))
 
-    def _column(self, name: str, columns: list[list[Any]]) -> list[Any]:
+    def _column(self, name: str, columns: Sequence[Sequence[Any]]) -> list[Any] | None:
         column = columns[self._places[name]]
-        top = name.partition(".")[0]
-        if top != name and not name.startswith(OWN_PREFIX):
+        top, dot, rest = name.partition(".")
+        absent = column.count(msgspec.UNSET) == len(column)
+        if name.startswith(OWN_PREFIX) or (absent and not dot):
+            return None
+        if dot:
             own = columns[self._places[top]]
+            if absent and _FLAT.issuperset(map(type, own)):
+                return _of_flat(rest, own)
             return [_led_to(name, *one) for one in zip(column, own, strict=True)]
-        if column.count(msgspec.UNSET) == len(column) or name.startswith(OWN_PREFIX):
-            return [None] * len(column)
         kinds = set(map(type, column))
         if kinds == {int}:
             return list(map(bounded_int, column))
-        return column if kinds <= _PLAIN else list(map(_plain, column))
+        return list(column) if kinds <= _PLAIN else list(map(_plain, column))
 
 
 _PLAIN = {str, float, bool, type(None)}
+_FLAT = {*_PLAIN, int, msgspec.UnsetType}  # values with nothing inside of them
+
+
+def _of_flat(rest: str, values: Sequence[Any]) -> list[Any] | None:
+    """Return what a name's `rest` behind its first dot gives for values that hold no others."""
+    is_asked = rest.partition(".")[0] == IS_NULL
+    if not is_asked or values.count(msgspec.UNSET) == len(values):
+        return None
+    return [None if value is msgspec.UNSET else value is None for value in values]
 
 
 def _plain(value: Any) -> Any:

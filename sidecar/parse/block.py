@@ -11,9 +11,9 @@ What is done here in C costs a fraction of a microsecond a line; docs/benchmarks
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from itertools import accumulate, count, islice
+from itertools import accumulate, islice
 from operator import attrgetter, itemgetter
 from typing import Any, Literal
 
@@ -28,8 +28,10 @@ from sidecar.parse.event import (
     STANDARD_FIELDS,
     UNKNOWN_PROVIDER,
     Event,
+    Kind,
     Rows,
     Triple,
+    all_seconds_of,
     drop_own,
     seconds_of,
 )
@@ -238,21 +240,23 @@ class Block(msgspec.Struct, gc=False):
         ]
         return list(zip(self._places_of(numbers, start), events, strict=True))
 
-    def rows_of(self, triples: Collection[Triple], start: int, asked: Asked) -> Rows:
-        """Return the same events as rows. Raises one of NOT_JSON."""
-        numbers = self._numbers_of(triples)
-        mine = [self.triples[n] for n in numbers]
+    def rows_of(self, asked: Mapping[Triple, Asked], start: int) -> Rows:
+        """Return the events of these triples as rows of what is asked. Raises one of NOT_JSON."""
+        numbers = self._numbers_of(asked.keys())
+        mine: dict[Triple, list[int]] = {}
+        for row, number in enumerate(numbers):
+            mine.setdefault(self.triples[number], []).append(row)
         sources = [self.sources[n] for n in numbers]
         for source in sources:
             if _OWN in source or b"\\" in source:
                 self._fields(source)  # counts what is dropped
-        table = dict(zip(dict.fromkeys(mine), count()))
         return Rows(
-            triples=list(table),
-            which=[table[triple] for triple in mine],
-            times=list(map(seconds_of, map(self.times.__getitem__, numbers))),
+            times=all_seconds_of([self.times[n] for n in numbers]),
             places=self._places_of(numbers, start),
-            fields=asked.fields_of(sources),
+            kinds=[
+                Kind(triple, some, asked[triple].fields_of([sources[row] for row in some]))
+                for triple, some in mine.items()
+            ],
         )
 
     def _fields(self, source: bytes) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """Events in columns: for those who look at a few fields of many events, and at few events whole."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from operator import attrgetter
-from typing import Any
+from functools import cached_property, partial
+from operator import itemgetter
+from typing import Any, TypeVar
 
 from sidecar.parse.asked import fields_of
 from sidecar.parse.event import (
     LONGEST_LABEL,
     STANDARD_FIELDS,
     Event,
+    Kind,
     Rows,
     Triple,
     as_text,
@@ -17,55 +19,64 @@ from sidecar.parse.event import (
     drop_own,
 )
 
-_triple_of = attrgetter("provider", "event_type", "status")
+T = TypeVar("T")
 
 
 class Columns:
-    """Events in the order of the log: `column` gives a field of all, `event` makes one whole."""
+    """Events in the order of the log: `values` gives a field of a kind, `event` makes one whole."""
 
     def __init__(
         self,
-        triples: Sequence[Triple],
+        kinds: Sequence[Kind],
         times: Sequence[float],
-        fields: dict[str, Sequence[Any]],
         later: Callable[[int], Callable[[], Event]],
     ) -> None:
         """`later` returns what makes the event of a number, and holds no other one until then."""
-        self.triples = triples
+        self.kinds = kinds
         self.times = times
         self.later = later
-        self._fields = fields
         self._made: dict[int, Event] = {}
+        self._columns: dict[str, Sequence[Any]] = {}
         self._labels: dict[str, Sequence[str]] = {}
         self._keys: dict[tuple[str, ...], Sequence[tuple[str, ...]]] = {}
 
     @classmethod
     def of(cls, events: Sequence[Event]) -> "Columns":
-        triples = list(map(_triple_of, events))
-
         def later(number: int) -> Callable[[], Event]:
             event = events[number]
             return lambda: event
 
-        return cls(triples, [event.at for event in events], {}, later)
+        return cls(list(_kinds_of(events).values()), [event.at for event in events], later)
 
     @classmethod
     def of_rows(cls, rows: Rows, source: Callable[[int], bytes]) -> "Columns":
         """`source` gives the object that begins at a place."""
-        triples = list(map(rows.triples.__getitem__, rows.which))
+        made: dict[int, tuple[Kind, int]] = {}
 
         def later(number: int) -> Callable[[], Event]:
             whole = rows.whole.get(number)
             if whole is not None:
                 return lambda: whole
+            if not made:
+                made.update((n, (one, i)) for one in rows.kinds for i, n in enumerate(one.numbers))
+            kind, i = made[number]
+            asked = {name: column[i] for name, column in kind.fields.items() if column is not None}
             read = source(rows.places[number])
-            asked = {name: column[number] for name, column in rows.fields.items()}
-            return partial(_made_of, triples[number], rows.times[number], read, asked)
+            return partial(_made_of, kind.triple, rows.times[number], read, asked)
 
-        return cls(triples, rows.times, {**rows.fields}, later)
+        return cls(rows.kinds, rows.times, later)
 
     def __len__(self) -> int:
-        return len(self.triples)
+        return len(self.times)
+
+    @cached_property
+    def triples(self) -> Sequence[Triple]:
+        """The triple of each event."""
+        found: list[Triple] = [("", "", "")] * len(self)
+        for kind in self.kinds:
+            for number in kind.numbers:
+                found[number] = kind.triple
+        return found
 
     def event(self, number: int) -> Event:
         found = self._made.get(number)
@@ -77,16 +88,27 @@ class Columns:
         """Return the number of an event that `event` has made."""
         return next((number for number, one in self._made.items() if one is event), None)
 
-    def column(self, name: str) -> Sequence[Any]:
-        """Return the values of a field, as `Event.get` gives them."""
-        found = self._fields.get(name)
-        if found is None:
+    def values(self, kind: Kind, name: str) -> Sequence[Any] | None:
+        """Return a field's values in the events of a kind, as `Event.get` gives them.
+
+        None where no event has one.
+        """
+        if name not in kind.fields:
             if name in STANDARD_FIELDS:
-                place = STANDARD_FIELDS.index(name)
-                found = [triple[place] for triple in self.triples]
-            else:
-                found = [event.get(name) for event in map(self.event, range(len(self)))]
-            self._fields[name] = found
+                label = kind.triple[STANDARD_FIELDS.index(name)]
+                return [label] * len(kind.numbers)
+            kind.fields[name] = [self.event(number).get(name) for number in kind.numbers]
+        return kind.fields[name]
+
+    def column(self, name: str) -> Sequence[Any]:
+        """Return the values of a field in all events."""
+        found = self._columns.get(name)
+        if found is None:
+            column: list[Any] = [None] * len(self)
+            for kind in self.kinds:
+                for number, value in zip(kind.numbers, self.values(kind, name) or (), strict=False):
+                    column[number] = value
+            found = self._columns[name] = column
         return found
 
     def labels(self, name: str, kept: Mapping[str, str]) -> Sequence[str]:
@@ -127,25 +149,68 @@ def _made_of(triple: Triple, at: float, source: bytes, asked: dict[str, Any]) ->
     return Event(*triple, at, fields)
 
 
-def with_events(rows: Rows, events: Sequence[tuple[int, Event]]) -> Rows:
-    """Return rows with other events among them, each of which stands behind its place."""
+def _kinds_of(events: Sequence[Event]) -> dict[Triple, Kind]:
+    kinds: dict[Triple, Kind] = {}
+    for number, event in enumerate(events):
+        triple = event.triple
+        kind = kinds.get(triple)
+        if kind is None:
+            kind = kinds[triple] = Kind(triple, [], {})
+        kind.numbers.append(number)
+    return kinds
+
+
+def with_events(
+    rows: Rows, events: Sequence[tuple[int, Event]], names: Mapping[Triple, Sequence[str]]
+) -> Rows:
+    """Return rows with other events among them, each of which stands behind its place.
+
+    Both are in the order of their places; `names` are the fields asked for.
+    """
     if not events:
         return rows
-    begin = len(rows.which)
-    table = {triple: n for n, triple in enumerate(rows.triples)}
-    which = rows.which + [table.setdefault(e.triple, len(table)) for _, e in events]
-    times = rows.times + [event.at for _, event in events]
-    places = rows.places + [place for place, _ in events]
-    fields = {n: some + [e.get(n) for _, e in events] for n, some in rows.fields.items()}
-    order = sorted(range(len(places)), key=places.__getitem__)
+    places = [place for place, _ in events]
+    moved = [number + bisect_left(places, place) for number, place in enumerate(rows.places)]
+    numbers = [number + bisect_right(rows.places, place) for number, place in enumerate(places)]
+    kinds = {
+        kind.triple: Kind(kind.triple, [moved[n] for n in kind.numbers], kind.fields)
+        for kind in rows.kinds
+    }
+    whole = [event for _, event in events]
+    for triple, more in _kinds_of(whole).items():
+        mine = [whole[n] for n in more.numbers]
+        more.fields = {name: _column(name, mine) for name in names.get(triple, ())}
+        more.numbers = [numbers[n] for n in more.numbers]
+        known = kinds.get(triple)
+        kinds[triple] = more if known is None else _merged(known, more)
+    order = [*moved, *numbers]
     return Rows(
-        triples=list(table),
-        which=[which[n] for n in order],
-        times=[times[n] for n in order],
-        places=[places[n] for n in order],
-        fields={name: [column[n] for n in order] for name, column in fields.items()},
-        whole={at: events[n - begin][1] for at, n in enumerate(order) if n >= begin},
+        times=_ordered(order, rows.times + [event.at for event in whole]),
+        places=_ordered(order, rows.places + places),
+        kinds=list(kinds.values()),
+        whole=dict(zip(numbers, whole, strict=True)),
     )
+
+
+def _ordered(order: Sequence[int], values: Sequence[T]) -> list[T]:
+    """Return `values` in the order in which their numbers rise."""
+    return [value for _, value in sorted(zip(order, values, strict=True), key=itemgetter(0))]
+
+
+def _merged(one: Kind, other: Kind) -> Kind:
+    """Return the events of two kinds as one; both have the same triple and fields."""
+    order = one.numbers + other.numbers
+    fields: dict[str, list[Any] | None] = {}
+    for name, mine in one.fields.items():
+        others = other.fields[name]
+        both = (mine or [None] * len(one.numbers)) + (others or [None] * len(other.numbers))
+        fields[name] = None if mine is None and others is None else _ordered(order, both)
+    return Kind(one.triple, sorted(order), fields)
+
+
+def _column(name: str, events: Sequence[Event]) -> list[Any] | None:
+    column = [event.get(name) for event in events]
+    return None if column.count(None) == len(column) else column
 
 
 def _plain(values: Sequence[Any]) -> bool:

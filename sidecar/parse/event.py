@@ -10,7 +10,7 @@ import json
 import math
 import re
 from calendar import month_abbr
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -20,8 +20,19 @@ import msgspec
 # (webhook_provider, event_type, status): the three labels of webhook_events_total.
 Triple = tuple[str, str, str]
 
-# Whether events of a triple are wanted whole: yes, no, or those that may hold one of these fields.
-Wanted = bool | tuple[str, ...]
+
+class Fields(msgspec.Struct, frozen=True, array_like=True):
+    """Events are wanted as rows of the fields `names`.
+
+    With `needs`, only where they may hold one of these fields; else they are tallied.
+    """
+
+    names: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+
+
+# Whether somebody wants the events of a triple: whole, as rows, or not at all.
+Wanted = bool | Fields
 
 UNKNOWN_PROVIDER = "unknown"
 # Of events about the sidecar itself. No line of a log can claim it: that is the mark of ours.
@@ -154,19 +165,27 @@ class Foreign(msgspec.Struct, frozen=True):
     sample: str
 
 
+class Kind(msgspec.Struct):
+    """Events of one triple: their numbers among all, rising, and the fields asked for, by name.
+
+    Values as `Event.get` gives them; None instead of a list says that no event has one.
+    """
+
+    triple: Triple
+    numbers: list[int]
+    fields: dict[str, list[Any] | None]
+
+
 class Rows(msgspec.Struct):
     """Events in the order of the log, field by field, for a reader that needs few of them whole.
 
-    `which` of the `triples` each has, its time, the place where its object begins, and the values
-    of the fields that were asked for, as `Event.get` gives them. `whole`: those that were read
-    singly, by their number among all.
+    The time of each, the place where its object begins, and the `kinds` they are of. `whole`: those
+    that were read singly, by their number among all.
     """
 
-    triples: list[Triple] = []
-    which: list[int] = []
     times: list[float] = []
     places: list[int] = []
-    fields: dict[str, list[Any]] = {}
+    kinds: list[Kind] = []
     whole: dict[int, Event] = {}
 
 
@@ -352,6 +371,14 @@ def instant(value: Any, near: float | None = None) -> float | None:
 def seconds_of(at: datetime) -> float:
     """Return a decoded stamp as an instant; no zone means UTC."""
     return (at - (_EPOCH if at.tzinfo else _NAIVE_EPOCH)).total_seconds()
+
+
+def all_seconds_of(times: Sequence[datetime]) -> list[float]:
+    """Return what `seconds_of` gives for each of `times`."""
+    try:
+        return [(at - _NAIVE_EPOCH).total_seconds() for at in times]
+    except TypeError:
+        return list(map(seconds_of, times))
 
 
 def stamp_in(text: str, near: float) -> tuple[float | None, bool]:

@@ -5,6 +5,7 @@ the odd ones are read singly. Whatever reading one line raises is that line's re
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
@@ -48,9 +49,9 @@ _AHEAD = 600.0  # seconds; beyond it, a clock is wrong or a unit misread
 class Collector:
     """Gathers one chunk's outcome; `wanted` is asked once per triple.
 
-    `near` is by which stamps without a year get one. `asked`: events become rows of these fields.
-    `data`: all that its events are read of, None where that is not known; `given`: the fields that
-    patterns set, whatever names it holds.
+    `near` is by which stamps without a year get one. `readers` gives what takes the
+    fields of some names. `data`: all that its events are read of, None where that is not known;
+    `given`: the fields that patterns set, whatever names it holds.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Collector:
         wanted: Callable[[Triple], Wanted],
         prefix: Prefix,
         near: float,
-        asked: Asked | None,
+        readers: Callable[[tuple[str, ...]], Asked],
         *,
         data: bytes | None,
         given: Collection[str],
@@ -70,13 +71,14 @@ class Collector:
         self._held: dict[str, bool] = {}
         self._now = now
         self._near = near
-        self._asked = asked
+        self._readers = readers
         self._rows = Rows()
         self._latest = now + _AHEAD
         self._wanted = wanted
         self._parsed = Parsed()
         self._tallies: dict[Triple, Tally] = {}  # of the triples nobody wants whole
         self._whole: set[Triple] = set()
+        self._asked: dict[Triple, tuple[str, ...]] = {}  # of those in `_whole` wanted as rows
         self._events: list[tuple[int, Event]] = []  # with the places of their lines
         self._in_order = True  # by that place, or as they were completed
 
@@ -111,11 +113,13 @@ class Collector:
         return True
 
     def _add_whole(self, block: Block, whole: set[Triple], data: bytes, start: int) -> None:
-        if whole and self._asked is not None and _is_text(data):
-            rows = block.rows_of(whole, start, self._asked)
+        asked = whole & self._asked.keys()
+        if asked and _is_text(data):
+            readers = {triple: self._readers(self._asked[triple]) for triple in asked}
+            rows = block.rows_of(readers, start)
             rows.times = [min(at, self._now) for at in rows.times]
             self._rows = rows
-            return
+            whole = whole - asked
         for place, event in block.events_of(whole, start):
             one = event if event.at <= self._now else replace(event, at=self._now)
             self._events.append((place, one))
@@ -152,17 +156,22 @@ class Collector:
         newest = [tally.last_at for tally in parsed.tallies.values()]
         newest += [event.at for event in parsed.events] + self._rows.times
         parsed.last_at = max(newest, default=None)
-        if self._rows.which:
-            parsed.rows = with_events(self._rows, self._events)
+        if self._rows.times:
+            parsed.rows = with_events(self._rows, self._events, self._asked)
             parsed.places, parsed.events = parsed.rows.places, []
         return parsed
 
     def _admit(self, triple: Triple) -> Tally | None:
         wanted = self._wanted(triple)
-        if wanted is True or (wanted and any(map(self._may_hold, wanted))):
-            self._whole.add(triple)
-            return None
-        return self._tallies.setdefault(triple, Tally())
+        if not wanted or (wanted is not True and not self._may_hold_any(wanted.needs)):
+            return self._tallies.setdefault(triple, Tally())
+        self._whole.add(triple)
+        if wanted is not True:
+            self._asked[triple] = wanted.names
+        return None
+
+    def _may_hold_any(self, names: Sequence[str]) -> bool:
+        return not names or any(map(self._may_hold, names))
 
     def _may_hold(self, name: str) -> bool:
         """Return whether an event may hold a field: a plain search; an escape could hide any."""
@@ -223,6 +232,7 @@ def _label(fields: dict[str, Any], name: str) -> str:
     return value
 
 
+_MOST_READERS = 1000  # remembered; each set of fields that rules ask for has one
 _SAMPLE = 1000  # bytes of a line over the limit that are looked at again
 
 
@@ -234,16 +244,13 @@ class Parser:
         patterns: Sequence[Pattern] = (),
         *,
         near: float | None = None,
-        asked: Collection[str] | None = None,
     ) -> None:
         """Stamps without a year take the one that is right at `near`; None: at the time of reading.
 
-        `asked`: events are handed on as rows of these fields, where they can be; None: whole.
         Raises ValueError when a pattern's regex is not RE2.
         """
         self.patterns = tuple(patterns)
-        self.asked = asked
-        self._asked = None if asked is None else Asked(asked)
+        self._readers = lru_cache(_MOST_READERS)(Asked)
         self._near = near
         self._patterns = TextPatterns(patterns)
         self._joiner = Joiner()
@@ -368,7 +375,7 @@ class Parser:
         near = now if self._near is None else self._near
         given = self._patterns.given
         prefix = self._prefix_of(chunk)
-        return Collector(now, wanted, prefix, near, self._asked, data=data, given=given)
+        return Collector(now, wanted, prefix, near, self._readers, data=data, given=given)
 
     def _prefix_of(self, chunk: Chunk) -> Prefix:
         prefix = self._prefixes.get(chunk.prefix)

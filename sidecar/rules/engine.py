@@ -120,10 +120,9 @@ class Engine:
         for key_state in self._keys:
             self._transition_log.count_open(key_state.alert, 1)
 
-    @property
-    def looks_at(self) -> frozenset[str]:
-        """The fields that say what an event is to the rules, and those of their keys."""
-        found = (one.looks_at.union(one.by) for one in self._compiled_rules)
+    def looks_at(self, triple: Triple) -> frozenset[str]:
+        """Return the fields that say what events of `triple` are to rules, and those of keys."""
+        found = (one.looks_at.union(one.by) for one in self._index.rules_of(triple))
         return frozenset[str]().union(*found).difference(STANDARD_FIELDS)
 
     def wants(self, triple: Triple) -> bool:

@@ -5,11 +5,11 @@ their fields; events with equal values there come to the same.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Any, NamedTuple, TypeVar
 
 from sidecar.parse.columns import Columns
-from sidecar.parse.event import STANDARD_FIELDS, Event, Triple, as_text
+from sidecar.parse.event import STANDARD_FIELDS, Event, Kind, Triple, as_text
 from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.guard import Samples
 from sidecar.rules.index import Index
@@ -51,8 +51,8 @@ class Judge:
         In the order of the events; to a rule of `newest_only` a triple's newest one stands for all.
         """
         found: dict[CompiledRule, tuple[list[int], list[Verdict]]] = {}
-        for triple, some in places_of(columns.triples, range(len(columns))).items():
-            for verdicts, mine in self._of_triple(triple).of(columns, some):
+        for kind in columns.kinds:
+            for verdicts, mine in self._of_triple(kind.triple).of(columns, kind):
                 for verdict in verdicts:
                     all_, each = found.setdefault(verdict.compiled, ([], []))
                     if verdict.compiled in newest_only:
@@ -87,18 +87,20 @@ class _OfTriple:
         self._fields = {name: _Field(name, rules) for name in sorted(names - set(STANDARD_FIELDS))}
         self._known: dict[tuple[Any, ...], Verdicts] = {}
 
-    def of(self, columns: Columns, places: list[int]) -> Iterator[tuple[Verdicts, list[int]]]:
+    def of(self, columns: Columns, kind: Kind) -> Iterator[tuple[Verdicts, list[int]]]:
         """Yield the verdicts there are, each with the places of the events that come to it."""
-        told: list[Sequence[Any]] = []
-        for name, field in self._fields.items():
-            values = columns.column(name)
-            if len(places) < len(columns):
-                values = [values[place] for place in places]
-            told.append(field.of(values))
-        rows = zip(*told, strict=True) if told else [()] * len(places)
-        for row, some in places_of(rows, places).items():
-            first = [columns.column(name)[some[0]] for name in self._fields]
-            yield self._verdicts(row, first), some
+        values = [columns.values(kind, name) for name in self._fields]
+        told = [
+            repeat(None) if column is None else field.of(column)
+            for column, field in zip(values, self._fields.values(), strict=True)
+        ]
+        if all(column is None for column in values):
+            yield self._verdicts((None,) * len(values), [None] * len(values)), kind.numbers
+            return
+        rows = zip(*told, strict=False)
+        for row, some in places_of(rows, range(len(kind.numbers))).items():
+            first = [None if column is None else column[some[0]] for column in values]
+            yield self._verdicts(row, first), [kind.numbers[n] for n in some]
 
     def _verdicts(self, row: tuple[Any, ...], values: Sequence[Any]) -> Verdicts:
         known = self._known.get(row)

@@ -11,7 +11,7 @@ import pytest
 
 from sidecar.ahead.backlog import Assistant
 from sidecar.ahead.second import SecondParser, Setup, Task
-from sidecar.parse.event import Chunk, LogFormat, Parsed, Triple, Wanted
+from sidecar.parse.event import Chunk, Fields, LogFormat, Parsed, Triple, Wanted
 from sidecar.parse.parser import Parser
 from support.parse import NOW, SAMPLES, agentops_patterns, chunk_of, chunks_of_lines
 
@@ -19,7 +19,7 @@ PATTERNS = agentops_patterns()
 
 
 def some(triple: Triple) -> Wanted:
-    return "payment" in triple[1]
+    return Fields(("org_id", "nested.deep")) if "payment" in triple[1] else False
 
 
 def fields(number: int) -> dict[str, object]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from sidecar.parse.columns import Columns
-from sidecar.parse.event import Chunk, Event, LogFormat, Parsed
+from sidecar.parse.event import Chunk, Event, Fields, LogFormat, Parsed
 from sidecar.parse.parser import Parser, source_of
 from support.calls import calls
 
@@ -29,8 +29,8 @@ ODD = {"org_id": "odd", "event_type": "x", "status": "s", "timestamp": "2026-11-
 
 def read(data: bytes, names: list[str] | None) -> tuple[Chunk, Parsed]:
     chunk = Chunk(1, "a.log", LogFormat.AUTO, data, 1000)
-    parser = Parser(asked=names)
-    return chunk, parser.parse(chunk, now=NOW, wanted=lambda triple: triple[1] != "unwanted")
+    wanted = True if names is None else Fields(tuple(names))
+    return chunk, Parser().parse(chunk, now=NOW, wanted=lambda t: t[1] != "unwanted" and wanted)
 
 
 def compare(data: bytes) -> int:
