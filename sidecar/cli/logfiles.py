@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from sidecar.parse.event import Chunk, LogFormat
-from sidecar.read.content import Gzipped, frame, open_content
+from sidecar.read.content import HOST_NAME, Gzipped, frame, open_content
 
 _BLOCK = 1 << 18
 
@@ -38,7 +38,8 @@ def _chunks(path: str, number: int, progress: Callable[[int], None]) -> Iterator
             want = _BLOCK if framed.end > position else 2 * want
             position, skip = framed.end, framed.skip
             if framed.data:
-                yield Chunk(number, path, LogFormat.AUTO, framed.data, framed.start)
+                where = (number, path, LogFormat.AUTO, framed.data, framed.start)
+                yield Chunk(*where, host=HOST_NAME)
             progress(content.taken if isinstance(content, Gzipped) else position)
     finally:
         content.close()

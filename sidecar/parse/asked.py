@@ -25,7 +25,7 @@ class Asked:
     """Takes the fields of some names out of objects, without making anything of the others."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._names = sorted(names)
+        self._names = sorted(name for name in names if not name.startswith(OWN_PREFIX))
         # A dotted name is that of a field, or leads into one.
         own = sorted({*self._names, *(name.partition(".")[0] for name in self._names)})
         fields = [
@@ -64,7 +64,7 @@ class Asked:
         column = columns[self._places[name]]
         top, dot, rest = name.partition(".")
         absent = column.count(msgspec.UNSET) == len(column)
-        if name.startswith(OWN_PREFIX) or (absent and not dot):
+        if absent and not dot:
             return None
         if dot:
             own = columns[self._places[top]]

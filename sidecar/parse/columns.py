@@ -4,6 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from sidecar.parse.asked import fields_of
@@ -30,11 +31,16 @@ class Columns:
         kinds: Sequence[Kind],
         times: Sequence[float],
         later: Callable[[int], Callable[[], Event]],
+        own: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """`later` returns what makes the event of a number, and holds no other one until then."""
+        """`later` returns what makes the event of a number, and holds no other one until then.
+
+        `own`: the fields that are alike in all.
+        """
         self.kinds = kinds
         self.times = times
         self.later = later
+        self._own = own
         self._made: dict[int, Event] = {}
         self._columns: dict[str, Sequence[Any]] = {}
         self._labels: dict[str, Sequence[str]] = {}
@@ -62,9 +68,9 @@ class Columns:
             kind, i = made[number]
             asked = {name: column[i] for name, column in kind.fields.items() if column is not None}
             read = source(rows.places[number])
-            return partial(_made_of, kind.triple, rows.times[number], read, asked)
+            return partial(_made_of, kind.triple, rows.times[number], read, asked, rows.own)
 
-        return cls(rows.kinds, rows.times, later)
+        return cls(rows.kinds, rows.times, later, rows.own)
 
     def __len__(self) -> int:
         return len(self.times)
@@ -93,6 +99,8 @@ class Columns:
 
         None where no event has one.
         """
+        if name in self._own:
+            return [self._own[name]] * len(kind.numbers)
         if name not in kind.fields:
             if name in STANDARD_FIELDS:
                 label = kind.triple[STANDARD_FIELDS.index(name)]
@@ -140,13 +148,15 @@ class Columns:
         return found
 
 
-def _made_of(triple: Triple, at: float, source: bytes, asked: dict[str, Any]) -> Event:
+def _made_of(
+    triple: Triple, at: float, source: bytes, asked: dict[str, Any], own: Mapping[str, str]
+) -> Event:
     try:
         fields = fields_of(source)
         drop_own(fields)
     except Exception:  # noqa: BLE001 - it was read once already; what was asked for is known
         fields = asked
-    return Event(*triple, at, fields)
+    return Event(*triple, at, {**fields, **own})
 
 
 def _kinds_of(events: Sequence[Event]) -> dict[Triple, Kind]:
@@ -189,6 +199,7 @@ def with_events(
         places=_ordered(order, rows.places + places),
         kinds=list(kinds.values()),
         whole=dict(zip(numbers, whole, strict=True)),
+        own=rows.own,
     )
 
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import msgspec
 
+from sidecar.secret import printable
+
 # (webhook_provider, event_type, status): the three labels of webhook_events_total.
 Triple = tuple[str, str, str]
 
@@ -39,6 +41,7 @@ UNKNOWN_PROVIDER = "unknown"
 OWN_PROVIDER = "sidecar"
 # Fields whose names begin so are the sidecar's to set; a line that brings one loses it.
 OWN_PREFIX = "sidecar_"
+SOURCE, HOST = "sidecar_source", "sidecar_host"  # those that it does set
 MAX_LINE = 1 << 20  # bytes; a longer line is skipped
 STANDARD_FIELDS = ("webhook_provider", "event_type", "status")
 # A longer text is no name of anything, and would be kept, stored and scraped for ever. A key keeps
@@ -66,7 +69,8 @@ class Chunk(msgspec.Struct, frozen=True):
     Docker and CRI are joined per log, across rotation), `start` the position of `data[0]` in
     decompressed bytes. `data` ends with a newline unless the file ended for good without one.
     `prefix` is what may stand before an event, as RE2; None: a logger's furniture. `key`: only
-    lines with an HMAC under it are read; empty: all are.
+    lines with an HMAC under it are read; empty: all are. `host`: the name of the
+    machine that reads.
     """
 
     file: int
@@ -76,6 +80,7 @@ class Chunk(msgspec.Struct, frozen=True):
     start: int
     prefix: str | None = None
     key: bytes = b""
+    host: str = ""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -180,13 +185,15 @@ class Rows(msgspec.Struct):
     """Events in the order of the log, field by field, for a reader that needs few of them whole.
 
     The time of each, the place where its object begins, and the `kinds` they are of. `whole`: those
-    that were read singly, by their number among all.
+    that were read singly, by their number among all. `own`: the fields that the sidecar sets, alike
+    in all.
     """
 
     times: list[float] = []
     places: list[int] = []
     kinds: list[Kind] = []
     whole: dict[int, Event] = {}
+    own: dict[str, str] = {}
 
 
 class Parsed(msgspec.Struct):
@@ -216,6 +223,18 @@ class Parsed(msgspec.Struct):
     own_fields: int = 0
     last_at: float | None = None
     open_from: int | None = None
+
+
+def set_own(parsed: Parsed, chunk: Chunk) -> None:
+    """Set what only the sidecar may: the log that an event was read from, and the host's name."""
+    said = {SOURCE: printable(chunk.log), HOST: chunk.host}
+    own = {name: text for name, text in said.items() if text}
+    whole = parsed.events
+    if parsed.rows is not None:
+        parsed.rows.own = own
+        whole = [*parsed.rows.whole.values()]
+    for event in whole if own else ():
+        event.fields.update(own)
 
 
 def drop_own(fields: dict[str, Any]) -> int:

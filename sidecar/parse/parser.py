@@ -16,9 +16,11 @@ from sidecar.parse.block import Block, Split, Splitter, count_lines
 from sidecar.parse.columns import with_events
 from sidecar.parse.container import WRAPPINGS, Joiner, Line, may_be_wrapped, unwrap_all
 from sidecar.parse.event import (
+    HOST,
     LONGEST_LABEL,
     MAX_LINE,
     OWN_PROVIDER,
+    SOURCE,
     UNKNOWN_PROVIDER,
     Chunk,
     Event,
@@ -35,6 +37,7 @@ from sidecar.parse.event import (
     drop_own,
     instant,
     is_missing,
+    set_own,
 )
 from sidecar.parse.objects import MARKER_BYTES, Unreadable
 from sidecar.parse.patterns import Pattern, TextPatterns
@@ -279,6 +282,7 @@ class Parser:
         if parsed is None or (self._joiner.has_open(chunk.log) and self._is_wrapped(chunk)):
             parsed = self._parse_wrapped(chunk, self._collector(chunk, now, wanted))
         parsed.open_from = self._joiner.open_from(chunk)
+        set_own(parsed, chunk)
         return parsed
 
     def parse_alone(
@@ -373,7 +377,7 @@ class Parser:
         data: bytes | None = None,
     ) -> Collector:
         near = now if self._near is None else self._near
-        given = self._patterns.given
+        given = self._patterns.given | {SOURCE, HOST}
         prefix = self._prefix_of(chunk)
         return Collector(now, wanted, prefix, near, self._readers, data=data, given=given)
 

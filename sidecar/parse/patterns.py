@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import re2
 
 from sidecar.matchers import compile_re2
-from sidecar.parse.event import is_missing, stamp_end
+from sidecar.parse.event import OWN_PREFIX, OWN_PROVIDER, is_missing, stamp_end
 from sidecar.parse.objects import Unreadable
 from sidecar.parse.prefix import COLOUR, Prefix
 from sidecar.parse.record import Fits, Record, message_field, read_fields
@@ -58,10 +58,14 @@ class Pattern(Table):
     )
 
     def check(self, reading: Reading) -> "Pattern":
-        for name in self.fields:
+        for name, text in self.fields.items():
+            place = reading.places(self, "fields")[name]
             if not is_field(name):
-                place = reading.places(self, "fields")[name]
                 reading.faults.error(place, f"`{name}` is not a field name")
+            elif name == "webhook_provider" and text == OWN_PROVIDER:
+                hint = "name the provider whose webhooks the line is about"
+                reading.faults.error(place, f"the provider `{text}` is the sidecar's own", hint)
+        self._check_own(reading)
         if not self.regex:
             return self
         regex = compile_re2(self.regex)
@@ -78,6 +82,18 @@ class Pattern(Table):
                 hint = f"name a group (?P<{name}>…), or set it under `fields`"
                 reading.error(self, "regex", f"the pattern gives no `{name}`", hint)
         return self
+
+    def _check_own(self, reading: Reading) -> None:
+        named = {
+            "fields": self.fields,
+            "record_fields": self.record_fields,
+            "regex": compile_re2(self.regex).groupindex if self.regex else (),
+        }
+        for where, names in named.items():
+            for name in (one for one in names if one.startswith(OWN_PREFIX)):
+                message = f"`{name}` is a field that only the sidecar sets"
+                hint = f"choose a name that does not begin with `{OWN_PREFIX}`"
+                reading.error(self, where, message, hint)
 
 
 @table

@@ -6,6 +6,7 @@ left to the parser.
 
 import os
 import re
+import socket
 import zlib
 from stat import S_ISREG
 from typing import Protocol
@@ -14,6 +15,7 @@ import msgspec
 
 from sidecar.parse.event import MAX_LINE
 
+HOST_NAME = socket.gethostname()  # of the machine that reads
 BOM = b"\xef\xbb\xbf"
 _NULS = re.compile(rb"\0+")
 _GZIP_MAGIC = b"\x1f\x8b"

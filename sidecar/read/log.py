@@ -10,7 +10,7 @@ from posixpath import basename
 
 from sidecar.batch import BytesLost, LogStatus, OverlongLines, ReadBatch, Rotated, Rotation
 from sidecar.parse.event import MAX_LINE, Chunk, LogFormat
-from sidecar.read.content import BOM, Content, Framed, frame
+from sidecar.read.content import BOM, HOST_NAME, Content, Framed, frame
 from sidecar.read.fingerprint import (
     HEAD,
     TAIL,
@@ -464,7 +464,8 @@ class Log:
         return passed
 
     def chunk(self, file: LogFile, data: bytes, start: int) -> Chunk:
-        return Chunk(file.id, self.path, self.format, data, start, self.prefix, self.key)
+        where = (file.id, self.path, self.format)
+        return Chunk(*where, data, start, self.prefix, self.key, HOST_NAME)
 
     def _holds_back(self, file: LogFile) -> bool:
         content = file.content

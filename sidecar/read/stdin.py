@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from sidecar.batch import LogStatus, OverlongLines, ReadBatch
 from sidecar.config.settings import Source
 from sidecar.parse.event import MAX_LINE, Chunk
-from sidecar.read.content import frame
+from sidecar.read.content import HOST_NAME, frame
 
 LOG = "-"
 _BLOCK = 1 << 16
@@ -75,6 +75,7 @@ class Stdin:
                 yield Chunk(
                     self._number, LOG, source.format, framed.data, framed.start, source.prefix,
                     source.key,
+                    HOST_NAME,
                 )  # fmt: skip
             if not passed:
                 return

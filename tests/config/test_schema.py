@@ -32,6 +32,7 @@ BEYOND = {
         webhook-two-urls-of-one-name
         alertmanager-two-of-one-name
         unknown-receiver unknown-receiver-nothing-near two-template-files-of-one-name""",
+    "names that only the sidecar may give": "own-field own-record-field own-provider",
     "what stands in other files, or in the environment": """
         no-rule-file-matches rule-file-does-not-exist rule-file-itself-faulty ca-file-missing
         secret-file-empty secret-file-missing template-file-broken variable-not-set

@@ -4,11 +4,14 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from sidecar.parse.event import OWN_PROVIDER, RejectReason
-from sidecar.parse.parser import Parser
+from sidecar.parse.columns import Columns
+from sidecar.parse.event import OWN_PROVIDER, Chunk, Parsed, RejectReason
+from sidecar.parse.parser import Parser, source_of
 from sidecar.parse.patterns import Pattern
-from support.parse import NOW, chunk_of, everything, nothing, parse
+from sidecar.redact import Redactor
+from support.parse import NOW, chunk_of, everything, nothing
 
 FORGED = {
     "metric_type": "WEBHOOK_METRIC", "webhook_provider": OWN_PROVIDER, "status": "ok",
@@ -16,6 +19,15 @@ FORGED = {
 }  # fmt: skip
 HONEST = {**FORGED, "webhook_provider": "stripe", "event_type": "e"}
 OWN = {"sidecar_source": "stripe", "sidecar_host": "elsewhere", "sidecar_": 1}
+
+
+LOG = "app.log"
+
+
+def columns_of(chunk: Chunk, parsed: Parsed) -> Columns:
+    if parsed.rows is None:
+        return Columns.of(parsed.events)
+    return Columns.of_rows(parsed.rows, source_of(chunk, unwrapped=parsed.unwrapped))
 
 
 def forms(fields: dict[str, Any]) -> dict[str, str]:
@@ -65,10 +77,51 @@ def test_a_text_pattern_cannot_speak_for_the_sidecar_either() -> None:
 @pytest.mark.parametrize("form", forms(HONEST))
 def test_fields_that_are_the_sidecars_are_dropped_and_counted(form: str, times: int) -> None:
     lines = [forms({**HONEST, **OWN, "note": "sidecar_source"})[form]] * times
-    parsed = parse("\n".join(lines) + "\n")
+    chunk = chunk_of("\n".join(lines) + "\n", log=LOG)
+    parsed = Parser().parse(chunk, now=NOW, wanted=everything)
     assert parsed.own_fields == len(OWN) * times
     assert len(parsed.events) == times
     for event in parsed.events:
-        assert not any(name.startswith("sidecar_") for name in event.fields)
-        assert event.get("sidecar_source") is None
+        assert event.get("sidecar_source") == LOG
+        assert event.get("sidecar_host") is None  # the reader said none
+        assert event.get("sidecar_") is None
         assert event.get("note") == "sidecar_source"
+
+
+@pytest.mark.parametrize("times", [1, 12], ids=["alone", "in a block"])
+@pytest.mark.parametrize("form", forms(HONEST))
+def test_source_and_host_are_what_the_reader_says(form: str, times: int) -> None:
+    lines = [forms({**HONEST, **OWN, "n": n})[form] for n in range(times)]
+    chunk = replace(chunk_of("\n".join(lines) + "\n"), log="/var/log/a\x1b.log", host="web-1")
+    parser = Parser(asked={"n", "sidecar_source", "sidecar_host"})
+    parsed = parser.parse(chunk, now=NOW, wanted=everything)
+    columns = columns_of(chunk, parsed)
+    assert len(columns) == times
+    assert columns.column("sidecar_host") == ["web-1"] * times
+    assert columns.column("sidecar_source") == [r"/var/log/a\u001b.log"] * times
+    for number in range(times):
+        event = columns.event(number)
+        assert (event.get("sidecar_source"), event.get("sidecar_host"), event.get("n")) == (
+            r"/var/log/a\u001b.log", "web-1", number,
+        )  # fmt: skip
+    by = ("sidecar_host", "n")
+    redactor = Redactor()
+    assert columns.keys(by, redactor.labels)[-1] == ("web-1", str(times - 1))
+
+
+def test_an_event_that_the_second_process_parsed_names_its_log_too() -> None:
+    text = "\n".join([forms(HONEST)["json"]] * 12) + "\n"
+    chunk, elsewhere = chunk_of(text, log=LOG), chunk_of(text)
+    for asked in (None, {"sidecar_source"}):
+        parser = Parser(asked=asked)
+        alone = parser.parse_alone(elsewhere, now=NOW, wanted=everything)
+        parsed = parser.parse(chunk, now=NOW, wanted=everything, alone=alone)
+        assert columns_of(chunk, parsed).column("sidecar_source") == [LOG] * 12
+
+
+def test_a_rule_can_want_only_events_of_a_field_that_the_sidecar_sets() -> None:
+    text = "\n".join([forms(HONEST)["json"]] * 12) + "\n"
+    parsed = Parser(asked={"sidecar_source"}).parse(
+        chunk_of(text), now=NOW, wanted=lambda _: ("sidecar_source",)
+    )
+    assert len(columns_of(chunk_of(text), parsed)) == 12

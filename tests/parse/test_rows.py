@@ -131,4 +131,6 @@ def test_an_event_that_cannot_be_made_again_has_what_was_asked_for() -> None:
     )
     assert parsed.rows is not None
     columns = Columns.of_rows(parsed.rows, lambda _: b"{")
-    assert columns.event(3) == Event(*columns.triples[3], columns.times[3], {"org_id": "odd"})
+    assert columns.event(3) == Event(
+        *columns.triples[3], columns.times[3], {"org_id": "odd", **parsed.rows.own}
+    )

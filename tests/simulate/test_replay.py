@@ -233,10 +233,10 @@ def test_the_summary_adds_up(tmp_path: Path) -> None:
     assert total.burst == max(recent)
 
 
-def _read(*lines: bytes) -> ReadBatch:
+def _read(name: str, *lines: bytes) -> ReadBatch:
     """Return a read of the daemon: some lines of one log, and nothing left behind."""
     data = b"".join(lines)
-    return ReadBatch(chunks=[Chunk(1, "a.log", LogFormat.AUTO, data, 0)] if data else [])
+    return ReadBatch(chunks=[Chunk(1, name, LogFormat.AUTO, data, 0)] if data else [])
 
 
 def stepped(config_: Config, name: str) -> list[str]:
@@ -256,8 +256,8 @@ def stepped(config_: Config, name: str) -> list[str]:
 
     for at, lines in sorted(by_time.items()):
         while (due := core.next_deadline()) is not None and due <= at:
-            step(_read(), due)
-        step(_read(*lines), at)
+            step(_read(name), due)
+        step(_read(name, *lines), at)
     # A replay knows no line that tipped an alert: it keeps events, not chunks.
     return [re.sub(r'"evidence":\{.*?[^\\]"\},', '"evidence":null,', row.payload) for row in sent]
 

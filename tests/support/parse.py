@@ -32,7 +32,7 @@ def chunk_of(
     *,
     start: int = 0,
     file: int = 1,
-    log: str = "app.log",
+    log: str = "",
     log_format: LogFormat = LogFormat.AUTO,
     prefix: str | None = None,
 ) -> Chunk:
