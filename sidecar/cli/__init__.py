@@ -41,6 +41,7 @@ _COMMANDS = {
     "render": "Show the message that a receiver would get.",
     "notify": "Send one test message to a receiver.",
     "alerts": "List the alerts that are pending or firing.",
+    "ack": "Say that somebody has taken what fires.",
     "resolve": "End an alert by hand.",
     "metrics": "Prune series of the running daemon.",
     "schema": "Print the JSON Schema of one kind of file.",

@@ -54,6 +54,10 @@ def alerts(
     say_row(_HEAD, wide)
     for alert, row in zip(found, rows[1:], strict=True):
         say_row(row, wide)
+        if ack := alert.get("acked"):
+            at = datetime.fromtimestamp(ack["at"], UTC)
+            said = f": {ack['comment']}" if ack["comment"] else ""
+            say(f"    acknowledged by {ack['by'] or 'somebody'}, {at:%Y-%m-%d %H:%M:%S} UTC{said}")
         if tip := alert.get("evidence"):
             say(paint(f"    {tip['file']}:{tip['offset']}: {tip['line']}", dim=True))
 

@@ -1,5 +1,6 @@
 """Asking a running daemon, for the commands that do: over its admin socket, else over HTTP."""
 
+import getpass
 import http.client
 import os
 import socket
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 import click
 import msgspec
 
-from sidecar.cli import CONFIG_FILES, default_config
+from sidecar.cli import CONFIG_FILES, as_utf8, default_config
 from sidecar.cli.output import say
 from sidecar.syntax.faults import ConfigError
 from sidecar.syntax.files import read_secret
@@ -47,6 +48,14 @@ def options(command: _Command) -> _Command:
     ):
         command = option(command)
     return command
+
+
+def user() -> str:
+    """Return who asks, as the system knows them; messages say so."""
+    try:
+        return as_utf8(getpass.getuser()[:100])
+    except (OSError, KeyError):  # a container's user may have no name
+        return ""
 
 
 class UnixConnection(http.client.HTTPConnection):

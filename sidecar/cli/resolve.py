@@ -1,11 +1,9 @@
 """`sidecar resolve`: ends an alert by hand."""
 
-import getpass
-
 import click
 
 from sidecar.cli import as_utf8
-from sidecar.cli.client import Client, options
+from sidecar.cli.client import Client, options, user
 from sidecar.cli.output import say
 
 
@@ -22,18 +20,10 @@ def resolve(
     again when its rule finds new reason to.
     """
     alert, wanted = as_utf8(alert), dict(map(_pair, map(as_utf8, key)))
-    asked = {"alertname": alert, "key": wanted, "by": as_utf8(_user())}
+    asked = {"alertname": alert, "key": wanted, "by": user()}
     Client(url, path, token_file).post("/api/v1/alerts/resolve", asked)
     about = " ".join(f"{name}={value}" for name, value in wanted.items())
     say(f"resolved {alert}{' for ' if about else ''}{about}")
-
-
-def _user() -> str:
-    """Return who asks, as the system knows them; messages say so."""
-    try:
-        return getpass.getuser()[:100]
-    except (OSError, KeyError):  # a container's user may have no name
-        return ""
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -294,8 +294,22 @@ class Settings(Table):
             otherwise = "known receivers: " + (", ".join(sorted(known)) or "none")
             hint = did_you_mean(node.written, known, otherwise)
             reading.faults.error(node.place, f"unknown receiver `{node.written}`", hint)
+        if route.escalate_unacked is not None:
+            yield self._next_of(route, known, reading)
         for child in route.routes:
             yield from self._check_routed(child, known, reading)
+
+    def _next_of(self, route: Route, known: set[str], reading: Reading) -> str | None:
+        """Return who is told of what nobody acknowledges, None where that is not known."""
+        step = route.escalate_unacked
+        if step is None:
+            return None
+        if step.receiver in known:
+            return step.receiver
+        otherwise = "known receivers: " + (", ".join(sorted(known)) or "none")
+        message = f"unknown receiver `{step.receiver}`"
+        reading.error(step, "receiver", message, did_you_mean(step.receiver, known, otherwise))
+        return None
 
 
 def extended(base: type[_T], keys: Mapping[str, tuple[Any, Any]], **attributes: Any) -> type[_T]:

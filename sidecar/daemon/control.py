@@ -3,7 +3,7 @@
 import asyncio
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -15,7 +15,7 @@ from sidecar.config.settings import Config
 from sidecar.core import Core
 from sidecar.daemon.loop import InThread, Pump, PumpStopped
 from sidecar.daemon.telemetry import Telemetry
-from sidecar.matchers import parse_matcher
+from sidecar.matchers import Matcher, parse_matcher
 from sidecar.notify.model import Notification
 from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
@@ -24,6 +24,7 @@ from sidecar.rules.rule import Rule
 from sidecar.secret import printable
 from sidecar.web.fault import Refusal
 
+_T = TypeVar("_T")
 _STOPPING = Refusal(503, "the sidecar is stopping; ask again once it runs")
 
 
@@ -62,9 +63,14 @@ class Control:
     async def alerts(self) -> list[dict[str, Any]]:
         """Return the open alerts, the latest change first, as templates are given them."""
         core = self._pump.core
-        found = await self._in_thread(lambda: list(core.engine.alerts()))
+        found, acked = await self._in_thread(
+            lambda: (list(core.engine.alerts()), core.notifier.acked())
+        )
         found.sort(key=lambda alert: alert.change, reverse=True)
-        return await asyncio.to_thread(self._shown, found, core.redactor)
+        shown = await asyncio.to_thread(self._shown, found, core.redactor)
+        for alert, view in zip(found, shown, strict=True):
+            view["acked"] = acked.get((alert.name, alert.key))
+        return shown
 
     async def resolve(
         self, alertname: str, key: Mapping[str, str], person: str = ""
@@ -75,24 +81,31 @@ class Control:
         def end(core: Core) -> bool:
             return core.end(rule.name, values, self._clock.now(), person)
 
-        try:
-            ended = await self._pump.between_steps(end)
-        except PumpStopped:
-            raise _STOPPING from None
-        if not ended:
+        if not await self._between_steps(end):
             about = " ".join(f"{name}={key[name]}" for name in rule.by)
             raise Refusal(404, f"no alert {rule.name} is open{' for ' if about else ''}{about}")
         return {"alertname": rule.name, "key": dict(zip(rule.by, values, strict=True))}
 
+    async def ack(self, matchers: Sequence[str], person: str, comment: str) -> list[dict[str, Any]]:
+        wanted, now = _parsed(matchers), self._clock.now()
+        alerts = await self._between_steps(
+            lambda core: core.notifier.ack(wanted, person, core.redactor.text(comment), now)
+        )
+        if not alerts:
+            raise Refusal(404, f"no alert fires for {', '.join(map(str, wanted))}")
+        by = {rule.name: rule.by for rule in self._config().rules}
+        return [
+            {"alertname": one.name, "key": dict(zip(by.get(one.name, ()), one.key, strict=False))}
+            for one in alerts
+        ]
+
     async def prune(self, matchers: Sequence[str]) -> int:
+        wanted = _parsed(matchers)
+        return await self._between_steps(lambda core: core.meter.prune(wanted, self._clock.now()))
+
+    async def _between_steps(self, change: Callable[[Core], _T]) -> _T:
         try:
-            wanted = list(map(parse_matcher, matchers))
-        except ValueError as wrong:
-            raise Refusal(400, str(wrong)) from wrong
-        try:
-            return await self._pump.between_steps(
-                lambda core: core.meter.prune(wanted, self._clock.now())
-            )
+            return await self._pump.between_steps(change)
         except PumpStopped:
             raise _STOPPING from None
 
@@ -134,6 +147,19 @@ class Control:
         view = renderer.rendering(notification).view
         shown = zip(alerts, view["notices"], strict=True)
         return [_alert(alert, by.get(alert.name, ()), told) for alert, told in shown]
+
+
+def _parsed(matchers: Sequence[str]) -> list[Matcher]:
+    """Return matchers as written by a person; raises Refusal for all that are none."""
+    found, wrong = [], []
+    for text in matchers:
+        try:
+            found.append(parse_matcher(text))
+        except ValueError as fault:
+            wrong.append(str(fault))
+    if wrong:
+        raise Refusal(400, "; ".join(wrong))
+    return found
 
 
 def _complete(rule: Rule, key: Mapping[str, str]) -> tuple[str, ...]:

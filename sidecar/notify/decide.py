@@ -1,6 +1,6 @@
 """Decides whether a group is told now, of which alerts, why, and when to decide again."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -44,7 +44,7 @@ def decide(group: Group, now: float, cooldown_end: CooldownEnd) -> Choice:
     unsent = [member for member in members if member.unsent]
     if group.kind is not GroupKind.ROUTE:
         return _digest(group.kind, unsent)
-    due = [m for m in members if goes_on(m) and repeat_due(group, m) <= now]
+    due = [member for member, at in repeats(group) if at <= now]
     held = tuple(member for member in unsent if _free_from(member, cooldown_end) > now)
     news = tuple(member for member in unsent if _free_from(member, cooldown_end) <= now)
     again = tuple(member for member in due if cooldown_end(member) <= now)
@@ -78,13 +78,15 @@ def _reason(group: Group, tell: Sequence[Member]) -> Reason:
 
 def _reason_of_firing(group: Group, tell: Sequence[Member]) -> Reason:
     told = [member for member in tell if member.status is NoticeStatus.FIRING]
-    firing = [member for member in told if not member.only_grew]
+    firing = [member for member in told if not (member.only_grew or member.only_acked)]
     if not firing:
-        return Reason.GREW
+        return Reason.GREW if any(member.grew for member in told) else Reason.ACKED
     if all(member.escalated_here and member.open for member in firing):
         return Reason.ESCALATED
     if all(member.open for member in firing):
         return Reason.FLAPPING
+    if all(member.passed_on for member in firing):
+        return Reason.UNACKED
     known = any(member.open for member in group.members.values())
     return Reason.NEW_ALERTS if known or group.told is not None else Reason.FIRST
 
@@ -130,31 +132,41 @@ def next_flush(group: Group, cooldown_end: CooldownEnd) -> float | None:
     if group.kind is not GroupKind.ROUTE:
         return earliest if news else None
     waits = [_free_from(member, cooldown_end) for member in news]
-    waits += [max(repeat_due(group, m), cooldown_end(m)) for m in members if goes_on(m)]
+    waits += [max(at, cooldown_end(member)) for member, at in repeats(group)]
     return max(min(waits), earliest) if waits else None
 
 
 def _free_from(member: Member, cooldown_end: CooldownEnd) -> float:
     """Return until when a cooldown holds the member's news back: a re-fire, or what comes of it.
 
-    It holds no growth, not the end of a firing that was told, nor that it escalated to others;
-    and no critical alert that is news because the end of its last firing was told.
+    It holds no growth, not that somebody took it, not the end of a firing that was told, nor that
+    it escalated to others; and no critical alert that is news because the end of its last firing
+    was told.
     """
     gone = member.open and member.stage is not Stage.FIRING
     anew = not member.open and member.alert.severity == CRITICAL
-    return 0.0 if gone or anew or member.only_grew else cooldown_end(member)
+    free = gone or anew or member.only_grew or member.only_acked
+    return 0.0 if free else cooldown_end(member)
 
 
 def flush_for_repeat(group: Group) -> float | None:
     """Return when a group with nothing unsent is due: for a repeat, or never."""
-    return min((repeat_due(group, m) for m in group.members.values() if goes_on(m)), default=None)
+    return min((at for _, at in repeats(group)), default=None)
 
 
-def repeat_due(group: Group, member: Member) -> float:
-    """Return when what still fires may be said again."""
-    return (member.told_at or group.created) + group.route.repeat_interval
+def repeats(group: Group) -> Iterator[tuple[Member, float]]:
+    """Yield what still fires and is to be said again, and from when on.
+
+    What was acknowledged is not, unless the route says so.
+    """
+    route = group.route
+    for member in group.members.values():
+        if _goes_on(member):
+            interval = route.repeat_when_acked if member.acked else route.repeat_interval
+            if interval:
+                yield member, (member.told_at or group.created) + interval
 
 
-def goes_on(member: Member) -> bool:
+def _goes_on(member: Member) -> bool:
     """Return whether the receiver knows that it fires, and it does, with nothing new to say."""
     return member.stage is Stage.FIRING and member.open and not (member.unsent or member.waiting)

@@ -1,9 +1,9 @@
-"""Groups: alerts that are told together, which of them an alert belongs to, and their cooldowns."""
+"""Groups: alerts that are told together, which of them an alert belongs to."""
 
 import heapq
 import json
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from sidecar.matchers import all_match
 from sidecar.notify.member import Ident, Member, accepted, pack, sent
 from sidecar.notify.model import EVERY_LABEL, Receiver, Route, Said
-from sidecar.rows import CooldownRow, Delta, Gone, GroupRow, MemberRow, OutboxRow, ToldRow
+from sidecar.rows import Delta, Gone, GroupRow, MemberRow, OutboxRow, ToldRow
 
 
 def match_routes(route: Route, labels: Mapping[str, str]) -> list[Route]:
@@ -31,8 +31,25 @@ def match_routes(route: Route, labels: Mapping[str, str]) -> list[Route]:
     return found or [route]
 
 
+def unacked_route(route: Route) -> Route | None:
+    """Return the route of what nobody acknowledges under `route`, if there is one.
+
+    It tells at once, and goes on to nobody.
+    """
+    step = route.escalate_unacked
+    if step is None:
+        return None
+    return replace(
+        route, id=f"{route.id}/unacked", receiver=step.receiver, group_wait=0.0, routes=(),
+        escalate_unacked=None,
+    )  # fmt: skip
+
+
 def every_route(route: Route) -> Iterator[Route]:
+    """Yield `route`, those below it, and those of what nobody acknowledges."""
     yield route
+    if (unacked := unacked_route(route)) is not None:
+        yield unacked
     for child in route.routes:
         yield from every_route(child)
 
@@ -274,7 +291,8 @@ class Groups:
         """
         member = group.members.get((said.name, said.key))
         if member is not None and member.change == said.change:
-            self.mark_sent(group, member.ident, at)
+            after = accepted(member, said, at) if group.kind is GroupKind.ROUTE else None
+            self.put(group, member.ident, after)
         else:
             self.accept_by(said, at, lambda home: home.audience == group.audience, group)
 
@@ -407,81 +425,3 @@ def _member_rows(group: Group | None, id_: str, ident: Ident, delta: Delta) -> N
             group_id=id_, rule=ident[0], by_key=key, change=member.change, packed=pack(member)
         )
     )
-
-
-# Earlier versions wrote the receiver's name alone.
-_Key = tuple[str, str, str, str]  # receiver and destination, alert name, by-key (JSON), severity
-
-
-class Cooldowns:
-    """The least gap between messages to a receiver about one alert at one severity.
-
-    They outlive the alert and, in their rows, the process; those that are over are forgotten.
-    """
-
-    def __init__(self, rows: Iterable[CooldownRow] = ()) -> None:
-        self._rows = {_key_of(row): row for row in rows}
-        self._ends = [(row.until, key) for key, row in self._rows.items()]
-        heapq.heapify(self._ends)
-        self._dirty: dict[_Key, None] = {}
-
-    def ends(self, group: Group, member: Member) -> float:
-        """Return when the receiver of `group` may be told of `member` again; 0.0: any time.
-
-        A cooldown that the route has shortened since ends sooner.
-        """
-        key = _key(group, member.ident, member.alert.severity)
-        row = self._rows.get(key) or self._rows.get((group.receiver, *key[1:]))
-        return 0.0 if row is None else min(row.until, row.at + group.route.cooldown)
-
-    def start(self, group: Group, said: Said, now: float) -> None:
-        """Note that those whom `group` is for were told this at wall clock `now`."""
-        if group.route.cooldown <= 0:
-            return
-        key = _key(group, (said.name, said.key), said.severity)
-        receiver, rule, by_key, severity = key
-        until = now + group.route.cooldown
-        self._rows[key] = CooldownRow(
-            receiver=receiver, rule=rule, by_key=by_key, severity=severity, at=now, until=until
-        )
-        self._dirty[key] = None
-        heapq.heappush(self._ends, (until, key))
-
-    def set_back(self, now: float) -> None:
-        """Let no cooldown have begun after `now`; the clock was set back."""
-        for key, row in self._rows.items():
-            if row.at > now:
-                until = now + row.until - row.at
-                self._rows[key] = msgspec.structs.replace(row, at=now, until=until)
-                self._dirty[key] = None
-                heapq.heappush(self._ends, (until, key))
-
-    def expire(self, now: float) -> None:
-        """Drop those that are over at wall clock `now`."""
-        while self._ends and self._ends[0][0] <= now:
-            until, key = heapq.heappop(self._ends)
-            row = self._rows.get(key)
-            if row is not None and row.until == until:
-                del self._rows[key]
-                self._dirty[key] = None
-
-    def drain(self) -> Delta:
-        """Return the rows that changed since the last call, and what is gone."""
-        delta = Delta()
-        for key in self._dirty:
-            row = self._rows.get(key)
-            if row is None:
-                delta.gone.append(Gone(CooldownRow, key))
-            else:
-                delta.rows.append(row)
-        self._dirty = {}
-        return delta
-
-
-def _key(group: Group, ident: Ident, severity: str) -> _Key:
-    audience = f"{group.receiver}@{group.to.integration}/{group.to.name}"
-    return (audience, ident[0], key_text(ident), severity)
-
-
-def _key_of(row: CooldownRow) -> _Key:
-    return (row.receiver, row.rule, row.by_key, row.severity)

@@ -5,11 +5,12 @@ Every function takes a member and returns the next one; None means that it leave
 
 from collections.abc import Callable
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from sidecar.notify.model import NoticeStatus, Said
+from sidecar.notify.model import Ack, NoticeStatus, Said
 from sidecar.rules.alert import Alert, Ended, Transition
 from sidecar.rules.rule import Key
 
@@ -38,7 +39,9 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     found no room, so that the group's told number no longer speaks for it. `fired` counts the
     unsent firings, `escalated_here` says that it escalated inside this group since, `grew` that
     its tenth, hundredth … event came. `doubted`: a message that was given up may have told that it
-    fires. `told_at`: the wall clock at which the receiver last heard that it fires.
+    fires. `told_at`: the wall clock at which the receiver last heard that it fires. `came`: that
+    at which it fired here. `acked`: who took it; `ack_unsaid`: that this is to be told.
+    `passed_on`: it is here because nobody took it, or has gone on to others for that.
     """
 
     alert: Alert
@@ -55,6 +58,10 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     reference: str = ""  # the other side's name for the message that told it, where that is kept
     doubted: bool = False
     told_at: float = 0.0
+    came: float = 0.0
+    acked: Ack | None = None
+    ack_unsaid: bool = False
+    passed_on: bool = False
 
     @property
     def ident(self) -> Ident:
@@ -90,6 +97,12 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
         return fires and self.grew and not self.fired and not self.escalated_here
 
     @property
+    def only_acked(self) -> bool:
+        """Whether it was told that it fires, and that somebody took it is all there is to tell."""
+        fires = self.open and self.stage is Stage.FIRING
+        return fires and self.ack_unsaid and not (self.fired or self.escalated_here or self.grew)
+
+    @property
     def held(self) -> int:
         """Firings that no message told, beyond the one that its notice tells."""
         return self.fired if self.open else max(0, self.fired - 1)
@@ -107,6 +120,7 @@ def fired(member: Member | None, transition: Transition) -> Member:
         escalated_here=False,
         escalated_to="",
         grew=False,
+        **_UNTAKEN,
     )
 
 
@@ -115,7 +129,15 @@ def risen(member: Member | None, transition: Transition) -> Member:
     if member is None:
         return fired(None, transition)
     changed = _changed(member, transition, transition.alert)
-    return replace(changed, stage=Stage.FIRING, escalated_here=True, escalated_to="")
+    return replace(changed, stage=Stage.FIRING, escalated_here=True, escalated_to="", **_UNTAKEN)
+
+
+def taken(member: Member, ack: Ack, *, tells: bool) -> Member:
+    """Return it acknowledged; `tells`: that is told by itself."""
+    if not tells:
+        return replace(member, acked=ack)
+    waiting = member.waiting or not member.unsent
+    return replace(member, acked=ack, ack_unsaid=True, unsent=True, waiting=waiting)
 
 
 def grown(member: Member, transition: Transition) -> Member:
@@ -197,6 +219,7 @@ def sent(member: Member, at: float) -> Member | None:
         grew=False,
         doubted=False,
         told_at=at,
+        ack_unsaid=False,
     )
 
 
@@ -206,7 +229,10 @@ def accepted(member: Member, said: Said, at: float) -> Member | None:
     It may have changed while the message was on its way: then that is still to be told.
     """
     if member.change == said.change:
-        return sent(member, at)
+        after = sent(member, at)
+        if after is not None and member.ack_unsaid and not said.acked:
+            return replace(after, unsent=True, waiting=True, ack_unsaid=True)
+        return after
     fires = said.status in (NoticeStatus.FIRING, NoticeStatus.ESCALATED)
     rose = member.escalated_here and said.severity != member.alert.severity
     fired = max(0, member.fired - said.fired)
@@ -221,7 +247,10 @@ def stands(member: Member) -> bool:
 def said_of(member: Member) -> Said:
     """Return what a message made now says of the member."""
     alert = member.alert
-    return Said(alert.name, alert.key, member.change, member.status, member.fired, alert.severity)
+    acked = member.acked is not None
+    return Said(
+        alert.name, alert.key, member.change, member.status, member.fired, alert.severity, acked
+    )
 
 
 def late_story(late: Member | None, here: Member | None, change: Change) -> Member:
@@ -253,6 +282,10 @@ def unpack(packed: bytes, told: int, at: float) -> Member | None:
     if member.unsent and not member.waiting and member.change <= told:
         return sent(member, at)
     return replace(member, told_at=at) if member.open and not member.told_at else member
+
+
+# Of one that fires anew, or graver: whoever took the alert before has not taken this.
+_UNTAKEN: dict[str, Any] = {"acked": None, "ack_unsaid": False, "came": 0.0, "passed_on": False}
 
 
 def _changed(member: Member, transition: Transition, alert: Alert) -> Member:

@@ -190,6 +190,7 @@ class Writer:
             escalated_to=member.escalated_to,
             grew=member.only_grew,
             repeated=not member.unsent,
+            acked=member.acked,
             reference=member.reference,
         )
 

@@ -7,14 +7,14 @@ from dataclasses import field, replace
 from difflib import get_close_matches
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Any, ClassVar, NoReturn, Self
+from typing import Annotated, Any, ClassVar, NoReturn, Self
 
 import msgspec
 
 from sidecar.rules.alert import Alert, Ended, Evidence
 from sidecar.rules.rule import Facts
 from sidecar.syntax.faults import Off, Place, nearest
-from sidecar.syntax.table import Reading, Table, declared, key, table
+from sidecar.syntax.table import Nested, Reading, Table, declared, key, table
 from sidecar.syntax.tree import ListNode, Node, Scalar, is_blank
 from sidecar.syntax.values import (  # fmt: skip
     Above0,
@@ -145,6 +145,14 @@ EVERY_LABEL = "..."
 
 
 @table
+class EscalateUnacked(Table):
+    """Who is told of what nobody acknowledges, and after how many seconds."""
+
+    after: Positive = key("So long after it fired.")
+    receiver: Text = key("Who is told as well.")
+
+
+@table
 class Route(Table):
     """A node of Alertmanager's tree; values not written are inherited by the time it is built.
 
@@ -171,6 +179,12 @@ class Route(Table):
     )
     repeat_interval: Positive = key(
         "When to say again that an alert still fires.", default=4 * 3600.0
+    )
+    repeat_when_acked: Duration = key(
+        "When to say again what was acknowledged and still fires; 0: never.", default=0.0
+    )
+    escalate_unacked: Annotated[EscalateUnacked | None, Nested(lambda: EscalateUnacked)] = key(
+        "Who is told next of what nobody acknowledges.", default=None
     )
     cooldown: Duration = key(
         "For so long after a message no repeat and no further firing of the alert at that severity"
@@ -231,6 +245,8 @@ class Reason(StrEnum):
     UNSEEN = "alerts no longer seen"
     ESCALATED = "alerts escalated"
     FLAPPING = "flapping"
+    UNACKED = "not acknowledged"
+    ACKED = "acknowledged"
     GREW = "grew"
     REPEAT = "repeat interval elapsed"
     LATE_DIGEST = "late digest"
@@ -240,6 +256,14 @@ class Reason(StrEnum):
     COOLDOWN = "cooldown"
     RESOLVED_NOT_SENT = "resolved not sent"
     EXPIRED = "expired"
+
+
+class Ack(msgspec.Struct, frozen=True):
+    """That somebody has taken an alert: `by` whom, `at` which wall clock, and what he says."""
+
+    by: str
+    at: float
+    comment: str = ""
 
 
 class NoticeStatus(StrEnum):
@@ -282,6 +306,7 @@ class Notice(msgspec.Struct, frozen=True):
     reference: str = ""  # the message that told it first, where the receiver has threads
     grew: bool = False  # it was told before; what is new is how many events there are by now
     repeated: bool = False  # it was told before, and nothing is new
+    acked: Ack | None = None
 
     @classmethod
     def of(cls, alert: Alert) -> "Notice":
@@ -310,7 +335,7 @@ class Said(msgspec.Struct, frozen=True):
     """What a message says of one alert, as the notifier needs it once the message is accepted.
 
     `change` is the number of the alert's change that it tells, `fired` how many firings, `severity`
-    the one that it has there.
+    the one that it has there, `acked` whether that it is acknowledged.
     """
 
     name: str
@@ -319,6 +344,7 @@ class Said(msgspec.Struct, frozen=True):
     status: NoticeStatus
     fired: int
     severity: str = ""
+    acked: bool = False
 
 
 class Notification(msgspec.Struct, frozen=True):

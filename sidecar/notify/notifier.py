@@ -1,51 +1,39 @@
 """The front door of deciding: alert transitions in, messages for the outbox out."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import msgspec
 from msgspec.structs import replace
 
+from sidecar.matchers import Matcher
+from sidecar.notify.cooldowns import Cooldowns
 from sidecar.notify.decide import (
     Choice,
     GroupDecision,
     decide,
-    flush_for_repeat,
-    flush_for_unsent,
-    goes_on,
     next_flush,
-    repeat_due,
+    repeats,
 )
 from sidecar.notify.group import (
     NOWHERE,
-    Cooldowns,
     Group,
     GroupKind,
     Groups,
     Told,
-    destinations,
-    digest_route,
-    group_labels,
     heard_of,
-    match_routes,
 )
+from sidecar.notify.grouper import Grouper
 from sidecar.notify.member import (
-    Change,
     Ident,
     Member,
     Stage,
-    ended,
-    fired,
-    grown,
-    late_story,
-    left,
-    risen,
     said_of,
-    sent,
 )
 from sidecar.notify.message import Current, Untold, Writer, draft, notification_of
-from sidecar.notify.model import Notification, Reason, Receiver, Route, Said
+from sidecar.notify.model import Ack, Notification, Reason, Receiver, Route, Said
 from sidecar.notify.restore import GroupRestorer
+from sidecar.notify.unacked import Unacked
 from sidecar.redact import Redactor
 from sidecar.rows import (
     AMBIGUOUS,
@@ -59,174 +47,7 @@ from sidecar.rows import (
     OutboxRow,
     ToldRow,
 )
-from sidecar.rules.alert import Transition, TransitionKind
-
-
-class Grouper:
-    """Files each transition into the groups that its alert belongs to.
-
-    What is stale goes into the receiver's late digest instead, together with whatever was still
-    untold in the alert's own group and with what follows while the digest waits. The own group
-    then counts as told of it, so that the end is told there in the ordinary way. An escalation
-    that is not stale does not wait for the digest.
-    """
-
-    def __init__(self, route: Route, receivers: Mapping[str, Receiver], groups: Groups) -> None:
-        self._root = route
-        self._receivers = receivers
-        self._groups = groups
-
-    def add(self, transition: Transition, now: float) -> None:
-        """File one transition at wall clock `now`."""
-        ident = (transition.alert.name, transition.alert.key)
-        match transition.kind:
-            case TransitionKind.FIRED:
-                self._fire(transition, ident, now)
-            case TransitionKind.ESCALATED:
-                self._escalate(transition, ident, now)
-            case TransitionKind.GREW:
-                self._grow(transition, ident, now)
-            case TransitionKind.RESOLVED | TransitionKind.EXPIRED:
-                self._resolve(transition, ident, now)
-            case TransitionKind.CLOSED:
-                self._close(transition, ident, now)
-
-    def groups_for(self, labels: dict[str, str], now: float) -> list[Group]:
-        """Return the groups that take an alert with `labels`, made now where there is none.
-
-        Two routes to one receiver make one group: nobody is told twice.
-        """
-        routes = {route.receiver: route for route in reversed(match_routes(self._root, labels))}
-        return [
-            self._groups.open(route, group_labels(route, labels), to, now)
-            for route in reversed(routes.values())
-            for to in destinations(self._receivers[route.receiver])
-        ]
-
-    def _gather(self, group: Group, ident: Ident, now: float) -> None:
-        """Move what another group of the same audience knows and has to say of an alert here."""
-        if group.kind is not GroupKind.ROUTE or ident in group.members:
-            return
-        for place in self._groups.places(ident):
-            if place.kind is GroupKind.ROUTE and place.audience == group.audience:
-                # The told number of this group knows nothing of it: what is news, waits.
-                member = place.members[ident]
-                self._groups.put(group, ident, replace(member, waiting=member.unsent))
-                self._file(place, ident, None, now)
-
-    def _fire(self, transition: Transition, ident: Ident, now: float) -> None:
-        for group in self.groups_for(transition.alert.labels, now):
-            self._gather(group, ident, now)
-            if transition.stale:
-                self._tell_late(group, ident, lambda member: fired(member, transition), now)
-            else:
-                self._file(group, ident, fired(self._known(group, ident), transition), now)
-
-    def _escalate(self, transition: Transition, ident: Ident, now: float) -> None:
-        """Tell the groups it leaves that it left, and those it reaches as for the first time."""
-        reached = self.groups_for(transition.alert.labels, now)
-        for group in reached:
-            self._gather(group, ident, now)
-        for group in self._open_places(ident):
-            if group not in reached:
-                self._go_on(transition, group, ident, left, now)
-        for group in reached:
-            if transition.stale:
-                self._tell_late(group, ident, lambda member: risen(member, transition), now)
-            else:
-                self._file(group, ident, risen(self._known(group, ident), transition), now)
-
-    def _grow(self, transition: Transition, ident: Ident, now: float) -> None:
-        """Tell those who know that it fires of how many events there are by now.
-
-        What is late says so itself when its digest is told.
-        """
-        for group in () if transition.stale else self._open_places(ident):
-            if self._late_digest_with(group, ident) is None:
-                self._file(group, ident, grown(group.members[ident], transition), now)
-
-    def _known(self, group: Group, ident: Ident) -> Member | None:
-        """Return the alert as it stands in the group; what a late digest was to say is said here.
-
-        Else the digest would come after what is news now, and speak of the past.
-        """
-        for place in self._groups.places(ident):
-            if place.kind is GroupKind.LATE and place.audience == group.audience:
-                member = place.members[ident]
-                self._groups.put(place, ident, None)
-                return replace(member, waiting=True)
-        return group.members.get(ident)
-
-    def _resolve(self, transition: Transition, ident: Ident, now: float) -> None:
-        for group in self._open_places(ident):
-            self._go_on(transition, group, ident, ended, now)
-
-    def _close(self, transition: Transition, ident: Ident, now: float) -> None:
-        """Move what was open into the receiver's digest of alerts whose rule changed."""
-        for group in self._open_places(ident):
-            late = self._late_digest_with(group, ident)
-            told_by = group if late is None else late
-            member = ended(told_by.members[ident], transition)
-            self._file(self._digest(group, GroupKind.CLOSED, now), ident, member, now)
-            self._file(group, ident, None, now)
-            if late is not None:
-                self._file(late, ident, None, now)
-
-    def _go_on(
-        self,
-        transition: Transition,
-        group: Group,
-        ident: Ident,
-        change: Callable[[Member, Transition], Member],
-        now: float,
-    ) -> None:
-        """File what happens to an alert that is already in `group`."""
-        if transition.stale or self._late_digest_with(group, ident) is not None:
-            here = group.members[ident]
-            self._tell_late(group, ident, lambda member: change(member or here, transition), now)
-        else:
-            self._file(group, ident, change(group.members[ident], transition), now)
-
-    def _file(self, group: Group, ident: Ident, member: Member | None, now: float) -> None:
-        """Set the alert's place in a group, and with it when the group is due."""
-        before = group.members.get(ident)
-        self._groups.put(group, ident, member)
-        if member is not None and member.unsent:
-            self._groups.schedule(group, flush_for_unsent(group, now))
-        elif before is None:
-            if group.next_flush is None:
-                self._groups.schedule(group, flush_for_repeat(group))
-        elif before.unsent and not any(m.unsent for m in group.members.values()):
-            self._groups.schedule(group, flush_for_repeat(group))
-
-    def _tell_late(self, group: Group, ident: Ident, change: Change, now: float) -> None:
-        """Let the receiver's late digest tell what was untold in `group`, and this on top."""
-        digest = self._digest(group, GroupKind.LATE, now)
-        story = late_story(digest.members.get(ident), group.members.get(ident), change)
-        self._file(digest, ident, replace(story, unsent=True, waiting=False), now)
-        here = sent(story, now)
-        # It waits for the digest: until that is told there is nothing to repeat.
-        self._file(group, ident, here and replace(here, waiting=True), now)
-
-    def _open_places(self, ident: Ident) -> list[Group]:
-        """Return the groups under routes where the alert has not ended."""
-        return [
-            group
-            for group in self._groups.places(ident)
-            if group.kind is GroupKind.ROUTE and group.members[ident].stage is not Stage.ENDED
-        ]
-
-    def _late_digest_with(self, group: Group, ident: Ident) -> Group | None:
-        """Return the receiver's late digest if it is still to tell of the alert, not yet ended."""
-        for place in self._groups.places(ident):
-            late = place.kind is GroupKind.LATE and place.audience == group.audience
-            if late and place.members[ident].stage is not Stage.ENDED:
-                return place
-        return None
-
-    def _digest(self, group: Group, kind: GroupKind, now: float) -> Group:
-        route = digest_route(kind, self._root, group.receiver)
-        return self._groups.open(route, {"receiver": group.receiver}, group.to, now, kind)
+from sidecar.rules.alert import Alert, Transition
 
 
 class NotifyDelta(msgspec.Struct):
@@ -269,7 +90,8 @@ class Notifier:
         self._route = route
         self._receivers = receivers
         self._groups = Groups()
-        self._grouper = Grouper(route, receivers, self._groups)
+        self._unacked = Unacked(receivers, self._groups)
+        self._grouper = Grouper(route, receivers, self._groups, self._unacked)
         self._cooldowns = Cooldowns()
         self._untold = Untold()
         self._writer = Writer(redactor, current)
@@ -304,6 +126,7 @@ class Notifier:
         """
         self._latest = now
         self._cooldowns.set_back(now)
+        self._unacked.reckon()
         for group in self._groups.by_id.values():
             if group.created > now or (group.told is not None and group.told.at > now):
                 group.created = min(group.created, now)
@@ -311,8 +134,9 @@ class Notifier:
                     group.told.at = min(group.told.at, now)
                 self._groups.touch(group)
             for ident, member in group.members.items():
-                if member.told_at > now:
-                    self._groups.put(group, ident, replace(member, told_at=now))
+                if max(member.told_at, member.came) > now:
+                    told_at, came = min(member.told_at, now), min(member.came, now)
+                    self._groups.put(group, ident, replace(member, told_at=told_at, came=came))
             due = next_flush(group, partial(self._cooldowns.ends, group))
             stored = group.next_flush if any(m.unsent for m in group.members.values()) else None
             self._groups.schedule(
@@ -339,6 +163,7 @@ class Notifier:
                 # One that was told holds what found no room, and waits its interval.
                 if group.told is None and not group.refused:
                     self._groups.schedule(group, now)
+        self._unacked.pass_on(now, self._grouper.file)
         for group in self._groups.due(now):
             decided = len(self._outbox)
             self._decide(group, now)
@@ -407,9 +232,8 @@ class Notifier:
 
     def _repeat_rest(self, group: Group, now: float) -> None:
         """Count what was due to be said again as said: what had no room is told by number."""
-        for member in [m for m in group.members.values() if goes_on(m)]:
-            if repeat_due(group, member) <= now:
-                self._groups.mark_sent(group, member.ident, now)
+        for member in [member for member, at in repeats(group) if at <= now]:
+            self._groups.mark_sent(group, member.ident, now)
 
     def _unheard(self, group: Group, row: OutboxRow, said: Iterable[Said]) -> None:
         """Drop what nobody heard of and is not to be told: moved away, or ended and expired."""
@@ -433,8 +257,22 @@ class Notifier:
         return [*self._writer.standing([g for g in groups if g.audience[1:] == to], now)]
 
     def next_deadline(self) -> float | None:
-        """Return the wall clock at which the next group is due, or None while none is."""
-        return self._groups.next_due()
+        """Return the wall clock at which something is due next, or None while nothing is."""
+        due = (self._groups.next_due(), self._unacked.next_due())
+        return min((at for at in due if at is not None), default=None)
+
+    def ack(self, matchers: Sequence[Matcher], by: str, comment: str, now: float) -> list[Alert]:
+        """Let all that fires and passes the matchers be acknowledged; return which alerts."""
+        alerts, touched = self._unacked.ack(matchers, Ack(by, now, comment))
+        for group in touched:
+            said = any(member.only_acked for member in group.members.values())
+            due = now if said else next_flush(group, partial(self._cooldowns.ends, group))
+            self._groups.schedule(group, due)
+        return alerts
+
+    def acked(self) -> dict[Ident, Ack]:
+        """Return who has taken which alert."""
+        return self._unacked.acked()
 
     def drain(self) -> NotifyDelta:
         """Return all that changed since the last call, to be committed in one transaction."""

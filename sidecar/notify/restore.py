@@ -19,6 +19,7 @@ from sidecar.notify.group import (
     group_labels,
     match_routes,
     parts_of,
+    unacked_route,
 )
 from sidecar.notify.member import (
     Ident,
@@ -143,6 +144,8 @@ class GroupRestorer:
     def _takes(self, group: Group, member: Member) -> bool:
         labels = member.alert.labels
         routes = match_routes(self._root, labels)
+        if member.passed_on:
+            routes += [passed for route in routes if (passed := unacked_route(route))]
         return any(group_id(r, group_labels(r, labels), group.to) == group.id for r in routes)
 
     def _move(self, old: Group, ident: Ident, member: Member) -> None:

@@ -37,6 +37,9 @@ def _lines(notice: dict[str, Any]) -> Iterator[str]:
     yield f"  {_when(notice)}"
     if notice["held"]:
         yield f"  Fired {notice['held']} more time(s), not told one by one."
+    if ack := notice["acked"]:
+        said = f": {ack['comment']}" if ack["comment"] else ""
+        yield f"  Acknowledged by {ack['by']}, {utc(ack['at'])}{said}"
     for name, text in notice["annotations"].items():
         yield f"  {name}: {text}".replace("\n", "\n    ")
     for name, value in notice["about"].items():

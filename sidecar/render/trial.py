@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2.exceptions import TemplateError, TemplateNotFound
 
-from sidecar.notify.model import Notice, NoticeStatus, Notification, Reason
+from sidecar.notify.model import Ack, Notice, NoticeStatus, Notification, Reason
 from sidecar.redact import Redactor
 from sidecar.render.sandbox import METHODS, TemplateEnvironment
 from sidecar.render.view import Origin, notification_view
@@ -109,6 +109,7 @@ def _view(rules: list[Rule], origin: Origin) -> dict[str, Any]:
             collected=collected,
             evidence=Evidence("app.log", 0, "line"),
             seen_at=AT,
+            acked=Ack("ann", AT, "on it") if status is NoticeStatus.FIRING else None,
         )
         for status in NoticeStatus
     ]

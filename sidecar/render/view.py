@@ -149,6 +149,7 @@ def notice_view(
         "ends": _short_or_nothing(one_line(redactor.text(notice.rule.ends))),
         "lasted": max(0.0, until - notice.since),
         "links": [],
+        "acked": _acked(notice, redactor),
         "evidence": _evidence(notice, redactor),
     }
     runbook = web_address(annotations.get("runbook_url", ""), origin)
@@ -209,6 +210,15 @@ def _evidence(notice: Notice, redactor: Redactor) -> dict[str, Any] | None:
         return None
     line = one_line(redactor.secrets(found.line))
     return {"file": one_line(redactor.text(found.file)), "offset": found.offset, "line": line}
+
+
+def _acked(notice: Notice, redactor: Redactor) -> dict[str, Any] | None:
+    """Return who took the alert, when, and what he said of it."""
+    ack = notice.acked
+    if ack is None:
+        return None
+    by = one_line(redactor.text(ack.by)) or "somebody"
+    return {"by": by, "at": ack.at, "comment": one_line(redactor.text(ack.comment))}
 
 
 def _state(notice: Notice, view: Mapping[str, Any], redactor: Redactor) -> str:

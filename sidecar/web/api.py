@@ -39,6 +39,10 @@ class Api(Protocol):
         """
         ...
 
+    async def ack(self, matchers: Sequence[str], person: str, comment: str) -> list[dict[str, Any]]:
+        """Let all that fires and passes the matchers be acknowledged; return what it is."""
+        ...
+
     async def prune(self, matchers: Sequence[str]) -> int:
         """Drop the series whose labels pass all of these; return how many there were."""
         ...
@@ -52,6 +56,12 @@ class _ResolveRequest(msgspec.Struct, forbid_unknown_fields=True):
     alertname: str
     key: dict[str, str] = {}
     by: Annotated[str, msgspec.Meta(max_length=100)] = ""
+
+
+class _AckRequest(msgspec.Struct, forbid_unknown_fields=True):
+    matchers: Annotated[list[str], msgspec.Meta(min_length=1)]
+    by: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    comment: Annotated[str, msgspec.Meta(max_length=1000)] = ""
 
 
 class _PruneRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -78,6 +88,10 @@ def routes(api: Api) -> list[Route]:
         wanted = await _body(request, _ResolveRequest)
         return _json({"resolved": await api.resolve(wanted.alertname, wanted.key, wanted.by)})
 
+    async def ack(request: Request) -> Response:
+        wanted = await _body(request, _AckRequest)
+        return _json({"acked": await api.ack(wanted.matchers, wanted.by, wanted.comment)})
+
     async def prune(request: Request) -> Response:
         wanted = await _body(request, _PruneRequest)
         return _json({"pruned": await api.prune(wanted.matchers)})
@@ -89,6 +103,7 @@ def routes(api: Api) -> list[Route]:
         Route("/-/reload", reload, methods=["POST"]),
         Route("/api/v1/alerts", alerts),
         Route("/api/v1/alerts/resolve", resolve, methods=["POST"]),
+        Route("/api/v1/alerts/ack", ack, methods=["POST"]),
         Route("/api/v1/metrics/prune", prune, methods=["POST"]),
         Route("/api/v1/status", status),
     ]

@@ -10,6 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from sidecar.cli.ack import ack
 from sidecar.cli.alerts import alerts
 from sidecar.cli.check import check
 from sidecar.cli.healthcheck import healthcheck
@@ -85,6 +86,34 @@ class TestWithDaemon:
     ) -> None:
         result = self.ask(stage, resolve, *arguments)
         assert (result.exit_code, result.output) == (code, f"sidecar: {sentence}\n")
+
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            (("org_id=org_9",), 'no alert fires for org_id="org_9"'),
+            (
+                ("org_id", "severity=critical", "a b"),
+                (
+                    "'org_id' is not a matcher; write for example severity=\"critical\";"
+                    " 'a b' is not a matcher; write for example severity=\"critical\""
+                ),
+            ),
+        ],
+        ids=["nothing open", "no matchers"],
+    )
+    def test_what_cannot_be_acknowledged_is_one_line(
+        self, stage: Stage, arguments: tuple[str, ...], sentence: str
+    ) -> None:
+        result = self.ask(stage, ack, *arguments)
+        assert (result.exit_code, result.output) == (1, f"sidecar: {sentence}\n")
+
+    def test_an_acknowledged_alert_says_who_took_it(self, stage: Stage) -> None:
+        result = self.ask(stage, ack, "org_id=org_2", "--by", "ann", "--comment", "calling them")
+        assert (result.exit_code, result.output) == (0, "acknowledged Failing for org_id=org_2\n")
+        assert re.search(
+            r"    acknowledged by ann, [\d-]+ [\d:]+ UTC: calling them\n",
+            self.ask(stage, alerts).output,
+        )
 
     def test_resolving_ends_it_tells_so_and_forgets_what_led_to_it(self, stage: Stage) -> None:
         """Last in the class: it changes what the others look at."""

@@ -39,6 +39,10 @@ class StubApi:
             raise self.refusal
         return {"alertname": alertname}
 
+    async def ack(self, matchers: Sequence[str], person: str, comment: str) -> list[dict[str, Any]]:
+        self.asked.append(("ack", {"matchers": ",".join(matchers), person: comment}))
+        return [{"alertname": "A", "key": {}}]
+
     async def prune(self, matchers: Sequence[str]) -> int:
         self.asked.append(("prune", dict.fromkeys(matchers, "")))
         return len(matchers)

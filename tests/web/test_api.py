@@ -36,6 +36,17 @@ async def test_resolve_hands_on_name_and_key() -> None:
     assert api.asked == [("A", {"org_id": "o"})]
 
 
+async def test_ack_hands_on_matchers_person_and_comment() -> None:
+    api = StubApi()
+    wanted = {"matchers": ["org_id=o"], "by": "ann", "comment": "on it"}
+    async with asking_app(build_app(web_state(api=api))) as client:
+        done = await client.post("/api/v1/alerts/ack", json=wanted)
+        without = await client.post("/api/v1/alerts/ack", json={"matchers": []})
+    assert (done.status_code, done.json()) == (200, {"acked": [{"alertname": "A", "key": {}}]})
+    assert without.status_code == 400
+    assert api.asked == [("ack", {"matchers": "org_id=o", "ann": "on it"})]
+
+
 async def test_prune_hands_on_matchers_and_wants_some() -> None:
     api = StubApi()
     async with asking_app(build_app(web_state(api=api))) as client:

@@ -37,6 +37,7 @@ class People:
     faults: list[Fault] = field(default_factory=list)
     recent: list[tuple[float, str, str]] = field(default_factory=list)  # at, reader, message
     lost: set[tuple[str, Alert]] = field(default_factory=set)  # the next word need not come
+    taken: dict[tuple[Alert, int, str], float] = field(default_factory=dict)  # acknowledged, when
     rerouted: bool = False  # then who knows that it fires may be told of its end only
 
     def end(self, ending: Ending, at: float) -> None:
@@ -78,6 +79,9 @@ class People:
         known = known or (last is not None and _same(last, said))
         if said.status in ("resolved", "unseen") and not known:
             self._wrong("bare resolved", f"{who}, and never heard that it fired")
+        taken = self.taken.get((said.alert, said.episode, said.severity))
+        if said.reason == _NAMED[0] and taken is not None and at - taken > STALE_SECONDS:
+            self._wrong("repeat", f"{who} once more, which somebody took at {taken:.0f}")
         again = last is not None and _same(last, said) and said.reason not in _NAMED
         if again and all(h.clear for h in story if _same(h.said, said)):
             self._wrong("repeat", f"{who} once more ({said.reason})")
@@ -117,6 +121,6 @@ _NAMED = ("repeat interval elapsed", "grew")
 
 
 def _same(one: Said, other: Said) -> bool:
-    return (one.alert, one.status, one.episode, one.severity) == (
-        other.alert, other.status, other.episode, other.severity
+    return (one.alert, one.status, one.episode, one.severity, one.acked) == (
+        other.alert, other.status, other.episode, other.severity, other.acked
     )  # fmt: skip

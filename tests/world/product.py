@@ -27,6 +27,7 @@ from sidecar.core import Core, Step
 from sidecar.daemon.app import Daemon
 from sidecar.daemon.loop import Pump, PumpStopped, StoredOutbox
 from sidecar.deliver.worker import Senders, Worker
+from sidecar.matchers import Matcher
 from sidecar.notify.group import match_routes
 from sidecar.notify.model import Notice, Notification
 from sidecar.receivers.base import Rendered
@@ -161,6 +162,7 @@ class Said(NamedTuple):
     severity: str
     reason: str
     message: str
+    acked: float = 0.0  # since when somebody has it
 
 
 def read(body: str) -> list[Said]:
@@ -173,6 +175,7 @@ def read(body: str) -> list[Said]:
         Said(
             (n.labels["alertname"], n.labels["org"]), n.status.value, n.episode,
             n.labels["severity"], _reason(found, n), found.id,
+            n.acked.at if n.acked else 0.0,
         )
         for n in found.notices
     ]  # fmt: skip
@@ -328,6 +331,17 @@ class SimulatedDaemon(Daemon):
         if self.running:
             with suppress(PumpStopped):
                 await self._pump.between_steps(lambda c: c.end(name, (org,), self.clock.now()))
+
+    async def ack(self, org: str) -> list[tuple[tuple[str, str], int, str]]:
+        """Take what fires for `org`; return name and key, episode and severity of each alert."""
+        wanted = [Matcher("org", "=", org)]
+        found = []
+        if self.running:
+            with suppress(PumpStopped):
+                found = await self._pump.between_steps(
+                    lambda core: core.notifier.ack(wanted, "ann", "", self.clock.now())
+                )
+        return [((one.name, one.key[0]), one.episode, one.severity) for one in found]
 
     def firing(self) -> dict[tuple[str, str], tuple[int, str, str]]:
         """Return the alerts that fire, with episode, severity and who is told: team or pager."""

@@ -129,6 +129,11 @@ def _resolved(chance: random.Random, at: float) -> list[Action]:
     return [Action(at, "resolve", (chance.choice(("Failing", "Broken")), chance.choice(ORGS)))]
 
 
+def _acked(chance: random.Random, at: float) -> list[Action]:
+    """Somebody takes what fires for an organisation."""
+    return [Action(at, "ack", chance.choice(ORGS))]
+
+
 def _rotated(chance: random.Random, at: float) -> list[Action]:
     del chance
     return [Action(at, "rotate")]
@@ -147,4 +152,5 @@ _TROUBLES: dict[str, Callable[[random.Random, float], list[Action]]] = {
     "burst": _burst,
     "resolve": _resolved,
     "rotate": _rotated,
+    "ack": _acked,
 }

@@ -293,6 +293,16 @@ class World:
         with suppress(Killed):
             await daemon.resolve(name, org)
 
+    async def ack(self, org: str) -> None:
+        if self.daemon is not None:
+            task = asyncio.create_task(self._ack(self.daemon, org))
+            await asyncio.wait([task], timeout=5)
+
+    async def _ack(self, daemon: SimulatedDaemon, org: str) -> None:
+        with suppress(Killed):
+            taken = await daemon.ack(org)
+            self.people.taken.update(dict.fromkeys(taken, self.loop.time()))
+
     def _accept(self, reader: str, body: str, clear: bool) -> None:  # noqa: FBT001 - a callback
         self.people.hear(reader, body, self.loop.time(), clear=clear)
 
@@ -315,6 +325,7 @@ _DOINGS: dict[str, Callable[..., Awaitable[None]]] = {
     "new token": World.new_token,
     "edit": World.edit,
     "resolve": World.resolve,
+    "ack": World.ack,
 }
 
 

@@ -1,0 +1,88 @@
+"""Cooldowns: how long after a message an alert is not said again to those who heard it."""
+
+import heapq
+from collections.abc import Iterable
+
+import msgspec
+
+from sidecar.notify.group import Group, key_text
+from sidecar.notify.member import Ident, Member
+from sidecar.notify.model import Said
+from sidecar.rows import CooldownRow, Delta, Gone
+
+# Earlier versions wrote the receiver's name alone.
+_Key = tuple[str, str, str, str]  # receiver and destination, alert name, by-key (JSON), severity
+
+
+class Cooldowns:
+    """The least gap between messages to a receiver about one alert at one severity.
+
+    They outlive the alert and, in their rows, the process; those that are over are forgotten.
+    """
+
+    def __init__(self, rows: Iterable[CooldownRow] = ()) -> None:
+        self._rows = {_key_of(row): row for row in rows}
+        self._ends = [(row.until, key) for key, row in self._rows.items()]
+        heapq.heapify(self._ends)
+        self._dirty: dict[_Key, None] = {}
+
+    def ends(self, group: Group, member: Member) -> float:
+        """Return when the receiver of `group` may be told of `member` again; 0.0: any time.
+
+        A cooldown that the route has shortened since ends sooner.
+        """
+        key = _key(group, member.ident, member.alert.severity)
+        row = self._rows.get(key) or self._rows.get((group.receiver, *key[1:]))
+        return 0.0 if row is None else min(row.until, row.at + group.route.cooldown)
+
+    def start(self, group: Group, said: Said, now: float) -> None:
+        """Note that those whom `group` is for were told this at wall clock `now`."""
+        if group.route.cooldown <= 0:
+            return
+        key = _key(group, (said.name, said.key), said.severity)
+        receiver, rule, by_key, severity = key
+        until = now + group.route.cooldown
+        self._rows[key] = CooldownRow(
+            receiver=receiver, rule=rule, by_key=by_key, severity=severity, at=now, until=until
+        )
+        self._dirty[key] = None
+        heapq.heappush(self._ends, (until, key))
+
+    def set_back(self, now: float) -> None:
+        """Let no cooldown have begun after `now`; the clock was set back."""
+        for key, row in self._rows.items():
+            if row.at > now:
+                until = now + row.until - row.at
+                self._rows[key] = msgspec.structs.replace(row, at=now, until=until)
+                self._dirty[key] = None
+                heapq.heappush(self._ends, (until, key))
+
+    def expire(self, now: float) -> None:
+        """Drop those that are over at wall clock `now`."""
+        while self._ends and self._ends[0][0] <= now:
+            until, key = heapq.heappop(self._ends)
+            row = self._rows.get(key)
+            if row is not None and row.until == until:
+                del self._rows[key]
+                self._dirty[key] = None
+
+    def drain(self) -> Delta:
+        """Return the rows that changed since the last call, and what is gone."""
+        delta = Delta()
+        for key in self._dirty:
+            row = self._rows.get(key)
+            if row is None:
+                delta.gone.append(Gone(CooldownRow, key))
+            else:
+                delta.rows.append(row)
+        self._dirty = {}
+        return delta
+
+
+def _key(group: Group, ident: Ident, severity: str) -> _Key:
+    audience = f"{group.receiver}@{group.to.integration}/{group.to.name}"
+    return (audience, ident[0], key_text(ident), severity)
+
+
+def _key_of(row: CooldownRow) -> _Key:
+    return (row.receiver, row.rule, row.by_key, row.severity)
