@@ -21,7 +21,7 @@ from sidecar.receivers.base import AnyKind
 from sidecar.render.check import check_template_file
 from sidecar.rules.rule import Rule
 from sidecar.syntax.faults import ConfigError, Fault
-from sidecar.syntax.files import FileSnapshot
+from sidecar.syntax.files import FileSnapshot, mounted_alone, mountinfo
 from sidecar.syntax.table import Reading
 
 
@@ -114,8 +114,19 @@ def unrouted(
 NOBODY = "nobody"
 
 
+def _warn_of_mounts(settings: Settings, reading: Reading) -> None:
+    """Warn of logs whose next file, after a rotation, is not seen here."""
+    mounts = mountinfo()
+    for source in settings.sources:
+        for path in mounted_alone(source.path, mounts):
+            message = f"{path} is mounted by itself: after its first rotation nothing is read"
+            place = reading.place(source, "path")
+            reading.faults.warning(place, message, "mount the folder that it lies in")
+
+
 def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKind, ...]) -> Config:
     before = reading.faults.errors
+    _warn_of_mounts(settings, reading)
     rules, metrics = read_rule_files(each_once(settings.rule_files), reading)
     known = rules if reading.faults.errors == before else None
     templates = read_templates(settings, reading, kinds)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import translate
 from functools import lru_cache
-from posixpath import basename, join, realpath, split
+from posixpath import basename, exists, islink, join, realpath, split
 from stat import S_ISREG
 
 import msgspec
@@ -297,6 +297,7 @@ class Scanner:
         for directory, error in self._lister.hidden.items():
             look.hidden.add(directory)
             look.batch.problems.append(look.batch.cannot("list", directory, error))
+        look.batch.problems += _leading_nowhere(look, matched)
         return look
 
     def _matched(self, look: Look) -> dict[str, str]:
@@ -355,6 +356,20 @@ class Scanner:
             look.sightings.append(
                 Sighting(path, inode, stat.st_size, stat.st_mtime_ns, log, source)
             )
+
+
+def _leading_nowhere(look: Look, matched: dict[str, str]) -> Iterator[str]:
+    """Yield a sentence for each source of which all there is are links to what is not there.
+
+    So it is where `/var/log/containers` is mounted without the folders that its links lead to. A
+    single such link beside others is that of a container which is no more.
+    """
+    for source in {*matched.values()} - {sighting.source for sighting in look.sightings}:
+        mine = (path for path, other in matched.items() if other == source)
+        lost = [path for path in mine if path not in look.hidden and islink(path)]
+        if lost and not any(map(exists, lost)):
+            end = realpath(lost[0])
+            yield f"{lost[0]} leads to {end}, which is not there: mount its folder as well"
 
 
 def _owner_of(path: str, known: dict[str, str]) -> str:

@@ -1,8 +1,10 @@
 """Reads the files a configuration names, and remembers what they held, so that changes are seen."""
 
+import errno
 import glob
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from functools import partial
 from os.path import normpath
@@ -12,6 +14,12 @@ import msgspec
 
 from sidecar.secret import Secret
 from sidecar.syntax.faults import Faults, Place
+
+_OCTAL = re.compile(r"\\([0-7]{3})")
+REPLACED = (
+    "it was replaced, and is mounted by itself, so that the new one is not seen here; "
+    "restart, or mount its folder"
+)
 
 
 class FileSnapshot(msgspec.Struct, frozen=True):
@@ -87,9 +95,25 @@ class Files:
 
     def _read(self, path: str) -> bytes:
         self.snapshot.files[path] = None
-        data = Path(path).read_bytes()
+        data = read_bytes(path)
         self.snapshot.files[path] = _digest(data)
         return data
+
+
+def mounted_alone(pattern: str, mountinfo: str) -> list[str]:
+    """Return the files that `pattern` matches and that are mounted each by itself.
+
+    `mountinfo` is what /proc/self/mountinfo holds: the fifth field of a line is where something is
+    mounted, with blanks and backslashes as octal numbers (proc(5)).
+    """
+    points = (line.split(" ")[4] for line in mountinfo.splitlines())
+    mounted = {_OCTAL.sub(lambda found: chr(int(found[1], 8)), point) for point in points}
+    return [path for path in _matches(pattern) if path in mounted]
+
+
+def mountinfo() -> str:
+    """Return what is mounted where; nothing on a system that does not say."""
+    return (_content("/proc/self/mountinfo") or b"").decode(errors="surrogateescape")
 
 
 def absolute(file: str, path: str) -> str:
@@ -104,7 +128,20 @@ def absolute_glob(file: str, pattern: str) -> str:
 
 def read_secret(path: str) -> str:
     """Return a secret file's text without its last newline. Raises OSError."""
-    return _secret(Path(path).read_bytes())
+    return _secret(read_bytes(path))
+
+
+def read_bytes(path: str) -> bytes:
+    """Return what a file holds. Raises OSError, also for a file that was replaced under a mount.
+
+    A file that is mounted by itself stays the one it was when the mount was made. An editor, `git`
+    and `mv` put another in its place, which is not seen here: what is seen has no name any more.
+    """
+    with Path(path).open("rb") as file:
+        data, found = file.read(), os.fstat(file.fileno())
+    if found.st_nlink == 0 and os.path.samestat(found, Path(path).stat()):
+        raise OSError(errno.ESTALE, REPLACED)
+    return data
 
 
 def environment() -> Mapping[str, str]:
@@ -123,7 +160,7 @@ def _matches(pattern: str) -> list[str]:
 
 def _content(path: str) -> bytes | None:
     try:
-        return Path(path).read_bytes()
+        return read_bytes(path)
     except (OSError, ValueError):
         return None
 

@@ -338,6 +338,31 @@ def test_a_file_moved_to_another_directory_of_the_glob_goes_on(
 # -- what cannot be seen
 
 
+def test_links_to_a_folder_that_is_not_there_are_named(tmp_path: Path) -> None:
+    containers, pods = tmp_path / "containers", tmp_path / "pods"
+    containers.mkdir()
+    link = containers / "app.log"
+    link.symlink_to(pods / "app" / "0.log")
+    reader = Reader(containers / "*.log")
+    batch = reader.poll()
+    assert batch.problems == [
+        f"{link} leads to {pods}/app/0.log, which is not there: mount its folder as well"
+    ]
+    assert not batch.caught_up
+    (pods / "app").mkdir(parents=True)
+    (pods / "app" / "0.log").write_text("here\n")
+    assert reader.poll().problems == []
+    assert reader.lines == ["here"]
+
+
+def test_the_link_of_a_container_that_is_gone_is_no_problem_beside_others(tmp_path: Path) -> None:
+    (tmp_path / "gone.log").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "app.log").write_text("here\n")
+    reader = Reader(tmp_path / "*.log")
+    assert reader.poll().problems == []
+    assert reader.lines == ["here"]
+
+
 def test_a_missing_directory_is_waited_for(tmp_path: Path) -> None:
     reader = Reader(tmp_path / "later" / "*" / "*.log")
     batch = reader.poll()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,10 +62,16 @@ class DaemonProcess:
 
 
 @contextmanager
-def running(config: Path, shift: float = 0.0, *, shadow: bool = False) -> Iterator[DaemonProcess]:
-    """Start the daemon on `config`, wait until it listens; end it if it still runs at the end."""
+def running(
+    config: Path, shift: float = 0.0, *, shadow: bool = False, inside: Sequence[str] = ()
+) -> Iterator[DaemonProcess]:
+    """Start the daemon on `config`, wait until it listens; end it if it still runs at the end.
+
+    `inside`: the words of a command that becomes the daemon by those that follow.
+    """
     process = subprocess.Popen(
         [
+            *inside,
             sys.executable,
             "-u",
             str(Path(__file__).parent / "daemon_at.py"),
