@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.parse.columns import Columns
-from sidecar.parse.event import OWN_PROVIDER, Chunk, Parsed, RejectReason
+from sidecar.parse.event import OWN_PROVIDER, Chunk, Fields, Parsed, RejectReason, Triple, Wanted
 from sidecar.parse.parser import Parser, source_of
 from sidecar.parse.patterns import Pattern
 from sidecar.redact import Redactor
@@ -93,8 +93,8 @@ def test_fields_that_are_the_sidecars_are_dropped_and_counted(form: str, times: 
 def test_source_and_host_are_what_the_reader_says(form: str, times: int) -> None:
     lines = [forms({**HONEST, **OWN, "n": n})[form] for n in range(times)]
     chunk = replace(chunk_of("\n".join(lines) + "\n"), log="/var/log/a\x1b.log", host="web-1")
-    parser = Parser(asked={"n", "sidecar_source", "sidecar_host"})
-    parsed = parser.parse(chunk, now=NOW, wanted=everything)
+    names = Fields(("n", "sidecar_source", "sidecar_host"))
+    parsed = Parser().parse(chunk, now=NOW, wanted=lambda _: names)
     columns = columns_of(chunk, parsed)
     assert len(columns) == times
     assert columns.column("sidecar_host") == ["web-1"] * times
@@ -112,16 +112,19 @@ def test_source_and_host_are_what_the_reader_says(form: str, times: int) -> None
 def test_an_event_that_the_second_process_parsed_names_its_log_too() -> None:
     text = "\n".join([forms(HONEST)["json"]] * 12) + "\n"
     chunk, elsewhere = chunk_of(text, log=LOG), chunk_of(text)
-    for asked in (None, {"sidecar_source"}):
-        parser = Parser(asked=asked)
-        alone = parser.parse_alone(elsewhere, now=NOW, wanted=everything)
-        parsed = parser.parse(chunk, now=NOW, wanted=everything, alone=alone)
+    for asked in (True, Fields(("sidecar_source",))):
+
+        def wanted(_: Triple, asked: Wanted = asked) -> Wanted:
+            return asked
+
+        parser = Parser()
+        alone = parser.parse_alone(elsewhere, now=NOW, wanted=wanted)
+        parsed = parser.parse(chunk, now=NOW, wanted=wanted, alone=alone)
         assert columns_of(chunk, parsed).column("sidecar_source") == [LOG] * 12
 
 
-def test_a_rule_can_want_only_events_of_a_field_that_the_sidecar_sets() -> None:
-    text = "\n".join([forms(HONEST)["json"]] * 12) + "\n"
-    parsed = Parser(asked={"sidecar_source"}).parse(
-        chunk_of(text), now=NOW, wanted=lambda _: ("sidecar_source",)
-    )
-    assert len(columns_of(chunk_of(text), parsed)) == 12
+def test_a_rule_can_need_a_field_that_the_sidecar_sets() -> None:
+    chunk = chunk_of("\n".join([forms(HONEST)["json"]] * 12) + "\n", log=LOG)
+    needs = Fields(("sidecar_source",), needs=("sidecar_source",))
+    parsed = Parser().parse(chunk, now=NOW, wanted=lambda _: needs)
+    assert len(columns_of(chunk, parsed)) == 12
