@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 
 from sidecar.parse.event import IS_NULL, OWN_PREFIX, UNKNOWN_PROVIDER, field_value
-from sidecar.parse.objects import NOT_JSON, QUOTES, bounded_int, read_whole
+from sidecar.parse.objects import NOT_JSON, QUOTES, bounded_int, fraction, read_whole
 from sidecar.parse.record import bounded
 
 _UNBOUNDED = {int, dict, list}  # what `bounded` may have to cut
-_decode_any = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_any = msgspec.json.Decoder(dict[str, Any], float_hook=fraction).decode
 
 
 def fields_of(source: bytes) -> dict[str, Any]:
@@ -32,7 +32,9 @@ class Asked:
             (f"f{n}", Any, msgspec.field(default=msgspec.UNSET, name=name))
             for n, name in enumerate(own)
         ]
-        self._decode = msgspec.json.Decoder(msgspec.defstruct("Asked", fields, gc=False)).decode
+        wanted = msgspec.defstruct("Asked", fields, gc=False)
+        self._decode = msgspec.json.Decoder(wanted, float_hook=fraction).decode
+        self._decode_again = msgspec.json.Decoder(wanted).decode
         self._places = {name: place for place, name in enumerate(own)}
 
     def fields_of(self, sources: Sequence[bytes]) -> dict[str, list[Any] | None]:
@@ -58,7 +60,7 @@ class Asked:
                 return self._decode(source.translate(QUOTES))
         except NOT_JSON:
             pass
-        return self._decode(msgspec.json.encode(fields_of(source)))
+        return self._decode_again(msgspec.json.encode(fields_of(source)))
 
     def _column(self, name: str, columns: Sequence[Sequence[Any]]) -> list[Any] | None:
         column = columns[self._places[name]]

@@ -38,6 +38,7 @@ _ESCAPED = dict(zip("nrtbfva\\'\"/", "\n\r\t\b\f\v\a\\'\"/", strict=True))
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _LAST_CODE_POINT = 0x10FFFF
 _LEAST_INT, _MOST_INT = -(2**63), 2**64 - 1
+_LONGEST_FLOAT = 20  # as Python writes one without an exponent: -0.12345678901234567
 _MOST_DIGITS = 400  # no float needs more; int() and float() slow down with the square of them
 
 
@@ -56,19 +57,32 @@ def text_of(found: re.Match[str]) -> str:
 
 
 def number_of(text: str) -> int | float | str:
-    """Return the number a match of NUMBER stands for; one of endless digits stays text."""
+    """Return the number a match of NUMBER stands for; one that no float or integer holds is text.
+
+    An id keeps its digits so, and reads as the same number where one is asked for.
+    """
     if len(text) > _MOST_DIGITS:
         return text
-    return bounded_int(int(text)) if text.lstrip("+-").isdigit() else float(text)
+    return bounded_int(int(text)) if text.lstrip("+-").isdigit() else fraction(text)
 
 
-def bounded_int(number: int) -> int | float:
-    """Return `number`, as a float when it leaves 64 bits: nothing downstream stores more."""
+def fraction(text: str) -> float | str:
+    """Return a number with a point or exponent; as text where its float would say less or other.
+
+    So `1e5` stays what it is, and so do more digits than a float can have.
+    """
+    number = float(text)
+    same = len(text) <= _LONGEST_FLOAT and "e" not in text and "E" not in text
+    return number if same or repr(number) == text else text
+
+
+def bounded_int(number: int) -> int | float | str:
+    """Return `number`, as text when it leaves 64 bits: nothing downstream stores more."""
     if _LEAST_INT <= number <= _MOST_INT:
         return number
     try:
-        return float(number)
-    except OverflowError:
+        return str(number)
+    except ValueError:  # more digits than Python writes
         return _INFINITY if number > 0 else -_INFINITY
 
 
@@ -88,7 +102,7 @@ _UTC = re.compile(r"(?i)\butc\b|tzutc\(\)")
 Call = Callable[[Sequence[Any], Mapping[str, Any]], Any]
 
 
-def _decimal(values: Sequence[Any], _named: Mapping[str, Any]) -> int | float:
+def _decimal(values: Sequence[Any], _named: Mapping[str, Any]) -> int | float | str:
     (text,) = values
     if isinstance(text, str) and len(text) > _MOST_DIGITS:
         raise ValueError(text)
@@ -97,7 +111,7 @@ def _decimal(values: Sequence[Any], _named: Mapping[str, Any]) -> int | float:
     except InvalidOperation as wrong:
         raise ValueError(text) from wrong
     whole = isinstance(text, int) or text.lstrip("-").isdecimal()
-    return bounded_int(int(number)) if whole else float(number)
+    return bounded_int(int(number)) if whole else fraction(str(text))
 
 
 def _text(values: Sequence[Any], _named: Mapping[str, Any]) -> str:
@@ -164,7 +178,7 @@ _WORDS = (b"None", b"True", b"False", b'("')
 _BARE_NUMBER = re.compile(rb'\x01"(0|-?[1-9]\d{0,14}|-?\d{1,15}\.\d{1,15})"\x01')
 
 
-_decode_any = msgspec.json.Decoder().decode
+_decode_any = msgspec.json.Decoder(float_hook=fraction).decode
 
 
 def read_whole(source: bytes) -> Any:
@@ -238,7 +252,7 @@ def read_object(text: str, start: int = 0) -> tuple[dict[str, Any], int]:
     Takes Python literals, JSON, and what hosts print between them: `Decimal`, `UUID`,
     `datetime`, `date`, `timedelta` (seconds) and an enum's `<Name.member: value>` give their
     plain value, any other call or object its text. Tuples and sets become lists, keys become
-    texts, integers beyond 64 bits floats; `nan` stays a float, which is a sample to nobody.
+    texts, and so do numbers that lose something as one; `nan` stays a float, a sample to nobody.
     """
     reader = _ReprReader(text, start)
     value = reader.value(1)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from sidecar.parse.event import ForeignReason, RejectReason
+from sidecar.parse.asked import Asked, fields_of
+from sidecar.parse.event import ForeignReason, RejectReason, as_number
 from sidecar.parse.objects import MAX_DEPTH, NOT_JSON, Unreadable, read_object, read_whole
 
 texts = st.text() | st.text(alphabet="'\"\\{}[],: \nNoneTrueFalse\x00é\U0001f600")
@@ -141,8 +142,8 @@ ODD: dict[str, tuple[Any, Any]] = {
     "complex": (1 + 2j, "1+2j"),
     "class": (int, "<class 'int'>"),
     "ellipsis": (..., "Ellipsis"),
-    "integer beyond 64 bits": (10**30, 1e30),
-    "integer beyond floats": (10**350, math.inf),
+    "integer beyond 64 bits": (10**30, "1" + "0" * 30),
+    "integer beyond floats": (10**350, "1" + "0" * 350),
     "infinity": (-math.inf, -math.inf),
     "keys that are no texts": (
         {1: "a", None: "b", (1, 2): "c"},
@@ -154,6 +155,29 @@ ODD: dict[str, tuple[Any, Any]] = {
 @pytest.mark.parametrize(("value", "plain"), ODD.values(), ids=ODD)
 def test_odd_values_give_their_plain_value_or_their_text(value: Any, plain: Any) -> None:
     assert value_of(repr(value)) == plain
+
+
+WRITTEN: dict[str, Any] = {
+    "1.5": 1.5,
+    "49.90": 49.9,
+    "1e-07": 1e-07,  # as Python writes it
+    "1e5": "1e5",
+    "12E5": "12E5",
+    "340282366920938463463374607431768211455": "340282366920938463463374607431768211455",
+    "-9223372036854775809": "-9223372036854775809",
+    "18446744073709551615": 18446744073709551615,
+    "0.12345678901234567": 0.12345678901234567,
+    "0.1234567890123456712": "0.1234567890123456712",
+}
+
+
+@pytest.mark.parametrize(("text", "value"), WRITTEN.items(), ids=WRITTEN)
+def test_a_number_that_would_lose_something_as_one_stays_text(text: str, value: Any) -> None:
+    asked = Asked(["a"]).fields_of([f'{{"a": {text}}}'.encode(), f"{{'a': {text}}}".encode()])
+    by_json = fields_of(f'{{"a": {text}}}'.encode())["a"]
+    by_repr = fields_of(f"{{'a': {text}}}".encode())["a"]
+    assert [value_of(text), by_json, by_repr, *(asked["a"] or ())] == [value] * 5
+    assert as_number(value) == float(text)
 
 
 def test_nan_stays_a_float() -> None:
