@@ -50,7 +50,6 @@ class Telemetry:
 
     def __init__(self, config: Config, clock: Callable[[], float], *, shadow: bool = False) -> None:
         self.metrics = SelfMetrics()
-        self.metrics.expect(config)
         self.metrics.shadow.set(shadow)
         for name in NAMES:
             self.metrics.broken.labels(name)

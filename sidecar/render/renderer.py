@@ -5,6 +5,7 @@ other side objects.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
@@ -113,8 +114,11 @@ class Rendering:
         self._renderer = renderer
         self.notification = notification
         self.faults: list[str] = []
-        self.view = notification_view(
-            notification, renderer.redactor, self._annotation, renderer.origin
+
+    @cached_property
+    def view(self) -> dict[str, Any]:
+        return notification_view(
+            self.notification, self._renderer.redactor, self._annotation, self._renderer.origin
         )
 
     def about(self, notification: Notification) -> "Rendering":

@@ -2,6 +2,8 @@
 
 import asyncio
 import asyncio.base_events
+import heapq
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -21,26 +23,6 @@ class Spins(Exception):  # noqa: N818 - a state of the world
 MOST_TURNS = 300_000
 
 
-class _Idle:
-    """In place of a selector: to wait is to let time pass."""
-
-    def __init__(self, loop: "SimulatedLoop") -> None:
-        self._loop = loop
-        self._turns = 0
-
-    def select(self, timeout: float | None) -> list[Any]:
-        self._turns += 1
-        if self._turns > MOST_TURNS:
-            raise Spins
-        if timeout is None:
-            raise Stuck
-        self._loop.pass_time(timeout)
-        return []
-
-    def close(self) -> None:
-        pass
-
-
 class SimulatedLoop(asyncio.base_events.BaseEventLoop):
     """Runs everything in one thread, in an order that depends on nothing outside.
 
@@ -48,10 +30,15 @@ class SimulatedLoop(asyncio.base_events.BaseEventLoop):
     seconds after it was asked for. `connect` stands for the network.
     """
 
+    # asyncio's own, which its stubs leave out.
+    _ready: deque[asyncio.Handle]
+    _scheduled: list[Any]
+    _stopping: bool
+
     def __init__(self, hop: Callable[[], float]) -> None:
         super().__init__()
         self._now = 0.0
-        self._selector = _Idle(self)
+        self._turns = 0
         self._hop = hop
         self._busy: dict[int, float] = {}
         self.connect: Callable[[asyncio.BaseProtocol, str, int], Any] | None = None
@@ -59,14 +46,27 @@ class SimulatedLoop(asyncio.base_events.BaseEventLoop):
     def time(self) -> float:
         return self._now
 
-    def pass_time(self, seconds: float) -> None:
-        """Go to the next timer; exactly, so that no rounding makes it come twice."""
-        due = self._scheduled[0].when() if self._scheduled else self._now + seconds  # type: ignore[attr-defined]
-        if seconds > 0:
-            self._now = max(self._now, due)
+    def _run_once(self) -> None:
+        """Do what is ready; if nothing is, let time pass until the next timer is due.
 
-    def _process_events(self, event_list: list[Any]) -> None:
-        pass
+        As asyncio's own, but for a selector: to wait is to let time pass.
+        """
+        self._turns += 1
+        if self._turns > MOST_TURNS:
+            raise Spins
+        ready, timers = self._ready, self._scheduled
+        while timers and (timers[0]._when <= self._now or not (ready or self._stopping)):
+            timer = heapq.heappop(timers)
+            timer._scheduled = False
+            if not timer._cancelled:
+                self._now = max(self._now, timer._when)
+                ready.append(timer)
+        if not ready and not self._stopping:
+            raise Stuck
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
 
     def _write_to_self(self) -> None:
         pass

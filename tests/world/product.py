@@ -9,8 +9,8 @@ import random
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -39,12 +39,12 @@ from sidecar.receivers.slack import SLACK
 from sidecar.receivers.slack.config import SlackConfig
 from sidecar.receivers.slack.send import send as post
 from sidecar.render.renderer import Renderer, Rendering
-from sidecar.rows import OutboxRow, SeriesRow
 from sidecar.store.store import Store
 from world.disk import Disk, FaultyConnection
 from world.loop import SimulatedClock
 
 FOLDER = Path("/dev/shm" if Path("/dev/shm").is_dir() else "/tmp") / f"world-{os.getpid()}"  # noqa: S108
+_STATE = FOLDER / "state.db"
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 GROUP_WAIT, GROUP_INTERVAL, COOLDOWN, REPEAT = 30.0, 300.0, 600.0, 4 * 3600.0
 _RULES = """\
@@ -145,12 +145,21 @@ def _configured(settings: Settings) -> Config:
 
 
 def fresh_folder() -> None:
-    """Begin with no logs and no state."""
+    """Begin with no logs, and with a state file in which nothing is."""
     _configured(Settings())
-    for name in ("state.db", "state.db-wal", "state.db-shm"):
+    for name in ("state.db-wal", "state.db-shm"):
         (FOLDER / name).unlink(missing_ok=True)
+    _STATE.write_bytes(_nothing_stored())
     shutil.rmtree(FOLDER / "logs", ignore_errors=True)
     (FOLDER / "logs").mkdir()
+
+
+@cache
+def _nothing_stored() -> bytes:
+    """Return the bytes of a new state file, which a daemon would make in the same way."""
+    _STATE.unlink(missing_ok=True)
+    Store.open(str(_STATE)).close()
+    return _STATE.read_bytes()
 
 
 class Said(NamedTuple):
@@ -312,9 +321,13 @@ class SimulatedDaemon(Daemon):
         return hasattr(self, "_pump")
 
     def look(self) -> None:
-        """Do what a poll does that finds something."""
+        """Do what a poll of the logs does that finds something."""
         if self.running:
             self._pump.wake()
+
+    def look_into_outbox(self) -> None:
+        """Do what the worker does every few seconds: the clock may have jumped."""
+        if self.running:
             self._worker._look_in(0.0)
 
     async def edit(self, settings: Settings) -> bool:
@@ -367,17 +380,22 @@ class SimulatedDaemon(Daemon):
             self._store._lock.release()
 
 
-def stored() -> tuple[Counter[str], Mapping[str, str]]:
-    """Return what the state file counts, by status, and the outcome of each message by its id."""
-    store = Store.open(str(FOLDER / "state.db"))
-    try:
-        counted: Counter[str] = Counter()
-        for row in store.load(SeriesRow):
-            if row.name == "webhook_events_total":
-                counted[json.loads(row.labels)["status"]] += int(float(row.value))
-        return +counted, {row.id: row.outcome for row in store.load(OutboxRow)}
-    finally:
-        store.close()
+def counted() -> Counter[str]:
+    """Return what the state file counts, by status."""
+    found: Counter[str] = Counter()
+    for labels, value in _stored("labels, value FROM series WHERE name = 'webhook_events_total'"):
+        found[json.loads(labels)["status"]] += int(float(value))
+    return +found
+
+
+def outcomes() -> dict[str, str]:
+    """Return the outcome of each stored message by its id."""
+    return dict(_stored("id, outcome FROM outbox"))
+
+
+def _stored(what: str) -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(_STATE)) as db:
+        return db.execute(f"SELECT {what}").fetchall()
 
 
 def jitter_of(chance: random.Random) -> Callable[[], float]:

@@ -1,10 +1,11 @@
 """Slack and a mail server, as they answer on a bad day; what they accept, a person reads."""
 
 import asyncio
+import base64
+import quopri
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from email import message_from_bytes
 from typing import NamedTuple
 
 import httpx
@@ -169,8 +170,9 @@ class Mail:
 
     def accepted(self, to: str, data: bytes, *, clear: bool) -> None:
         if self.alive:
-            part = message_from_bytes(data).get_payload(decode=True)
-            self._accept(to, part.decode() if isinstance(part, bytes) else "", clear)
+            head, _, body = data.partition(b"\r\n\r\n")
+            decode = base64.b64decode if b"base64" in head else quopri.decodestring
+            self._accept(to, decode(body).decode(), clear)
 
 
 class _Session(asyncio.Transport):

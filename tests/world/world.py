@@ -31,11 +31,12 @@ from world.product import (
     GROUP_WAIT,
     Settings,
     SimulatedDaemon,
+    counted,
     fresh_folder,
     jitter_of,
     line,
+    outcomes,
     quiet,
-    stored,
 )
 from world.script import Action, Script, written
 from world.servers import Mail, Slack, Weather
@@ -110,9 +111,8 @@ class World:
             self.stop.set()
             if not keeper.done():
                 await keeper
-        counted, _ = stored()
-        if counted != self.logged:
-            self._fault("count", f"logged {dict(self.logged)}, counted {dict(counted)}")
+        if (found := counted()) != self.logged:
+            self._fault("count", f"logged {dict(self.logged)}, counted {dict(found)}")
 
     async def _until(self, at: float) -> None:
         await asyncio.sleep(max(0.0, at - self.loop.time()))
@@ -153,8 +153,8 @@ class World:
             refused = isinstance(error, StoreUnavailable) and not daemon.running
             if error is not None and not refused and not _is_killed(error):
                 self._fault("crash", _sentence(error))
-        _, outcomes = stored()
-        unknown = {m for _, _, m in self.people.recent if outcomes.get(m) != "sent"}
+        noted = outcomes()
+        unknown = {m for _, _, m in self.people.recent if noted.get(m) != "sent"}
         self.people.forgotten(unknown)
         self.people.recent.clear()
 
@@ -174,8 +174,7 @@ class World:
         )
         if right != self.settings:
             await self._edit(right)
-        if self.daemon is not None:
-            self.daemon.look()
+        self._poll()
         await asyncio.sleep(SETTLE)
         if self.daemon is None:
             self._fault("crash", "the daemon is down at rest")
@@ -253,7 +252,12 @@ class World:
 
     async def set_clock(self, seconds: float) -> None:
         self.clock.offset += seconds
-        self.loop.call_later(POLL, self.look)
+        self.loop.call_later(POLL, self._poll)
+
+    def _poll(self) -> None:
+        if self.daemon is not None:
+            self.daemon.look()
+            self.daemon.look_into_outbox()
 
     async def renamed(self, name: str) -> None:
         self.slack.channels = {"#team": "#team", name: "#pager"}
