@@ -122,7 +122,7 @@ class Core:
         )
         self.engine = Engine(
             config.rules,
-            redact=self.redactor.fields,
+            redact=self.redactor.kept,
             labels=self.redactor.labels,
             stale_after=config.stale_after,
         )

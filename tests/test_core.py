@@ -12,7 +12,8 @@ from sidecar.config.load import load_config
 from sidecar.core import NOTHING_STORED, Core, Step
 from sidecar.notify.model import Notification
 from sidecar.parse.event import OWN_PROVIDER, Chunk, Event, LogFormat, RejectReason
-from sidecar.redact import REDACTED
+from sidecar.redact import MAX_FIELDS, REDACTED
+from sidecar.rows import AlertRow
 from sidecar.rules.alert import Evidence, TransitionKind
 from sidecar.store.store import Store
 from support.daemon import RULES
@@ -254,3 +255,12 @@ groups:
     fired = core.step(batch({**FAILED, "timestamp": NOW + 2}), NOW + 2)
     assert kinds(fired) == [("Often", TransitionKind.FIRED)]
     assert fired.transitions[0].at == NOW + 2
+
+
+def test_an_alert_of_a_huge_line_is_small(core: Core) -> None:
+    huge = {f"note_{n}": "really " * 100 for n in range(1000)}
+    step = core.step(batch({**huge, **FAILED}), NOW)
+    (row,) = (row for row in step.delta.rows if isinstance(row, AlertRow))
+    assert 0 < len(row.packed) < 2 * MAX_FIELDS
+    messages = core.step(batch(), NOW + 60).outbox
+    assert all(len(message.payload) < 4 * MAX_FIELDS for message in messages)

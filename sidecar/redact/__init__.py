@@ -7,6 +7,7 @@
 from sidecar.redact.names import REDACTED, is_secret_name, plain_name
 from sidecar.redact.redactor import (
     MAX_DEPTH,
+    MAX_FIELDS,
     MAX_SAMPLE,
     TRUNCATED,
     Labels,
@@ -18,6 +19,7 @@ from sidecar.redact.shapes import is_secret_text
 
 __all__ = [
     "MAX_DEPTH",
+    "MAX_FIELDS",
     "MAX_SAMPLE",
     "REDACTED",
     "TRUNCATED",

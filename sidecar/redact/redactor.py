@@ -14,6 +14,8 @@ from sidecar.syntax.values import Cut, Re2, Text
 TRUNCATED = "...[truncated]"
 MAX_DEPTH = 16
 MAX_SAMPLE = 200
+MAX_FIELDS = 16_384  # characters of all fields of an event
+_MARK, _NUMBER = 64, 8  # characters that the word on what was left out takes, and a number
 _MARGIN = 4096
 _MAX_BITS = 4096
 _NO_CARD = 10**11  # card numbers have 13 digits and more
@@ -94,6 +96,13 @@ class Redactor:
         its looks (see `is_plain`). Deeper than 16 levels it is cut off.
         """
         return self._mapping(mapping, 1)
+
+    def kept(self, mapping: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the same, of a size that an alert may keep.
+
+        Of more than 16,384 characters only the smallest fields stay, and how many do not.
+        """
+        return _bounded(self.fields(mapping))
 
     def text(self, text: str) -> str:
         """Return `text` without secrets, with mail addresses masked, cut at `max_length`."""
@@ -224,6 +233,36 @@ class Redactor:
         if isinstance(number, int):
             return number if abs(number) < _MAX_INTEGER else text
         return number if math.isfinite(number) else text
+
+
+def _bounded(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return `fields`, without the largest ones if they are large together.
+
+    An alert keeps its last event, and there may be a hundred thousand alerts; a line of a log may
+    have a megabyte.
+    """
+    sizes = {name: len(name) + _size(value) for name, value in fields.items()}
+    left = MAX_FIELDS
+    if sum(sizes.values()) <= left:
+        return fields
+    left -= _MARK
+    kept = set()
+    for name in sorted(sizes, key=sizes.__getitem__):
+        left -= sizes[name]
+        if left < 0:
+            break
+        kept.add(name)
+    shown = {name: value for name, value in fields.items() if name in kept}
+    return {**shown, TRUNCATED: len(fields) - len(kept)}
+
+
+def _size(value: Any) -> int:
+    """Return about how many characters a redacted value takes."""
+    if isinstance(value, str):
+        return len(value) + 1
+    if isinstance(value, Mapping):
+        return sum(len(name) + _size(item) for name, item in value.items()) + 1
+    return sum(map(_size, value)) + 1 if isinstance(value, list) else _NUMBER
 
 
 def _digits(number: float) -> str:

@@ -1,12 +1,20 @@
 """Redaction: secrets by name and by shape, mail addresses, length, at any depth."""
 
+import json
 from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import assume, given, strategies as st
 
-from sidecar.redact import MAX_DEPTH, REDACTED, Redactor, RedactPolicy
+from sidecar.redact import (
+    MAX_DEPTH,
+    MAX_FIELDS,
+    REDACTED,
+    TRUNCATED,
+    Redactor,
+    RedactPolicy,
+)
 
 REDACTOR = Redactor(RedactPolicy())
 SECRETS = [
@@ -217,3 +225,27 @@ def test_the_texts_remembered_are_bounded() -> None:
     assert labels["y" * 1000] == "y" * 1000
     assert len(labels) <= 16_384
     assert "y" * 1000 not in labels
+
+
+@pytest.mark.parametrize(
+    "large",
+    [
+        {f"f{n}": "ab " * 300 for n in range(100)},
+        {f"a name of a field {n}": n for n in range(50_000)},
+        {"deep": {str(n): {"x": [n, "y" * 50]} for n in range(5_000)}},
+        {"list": [[1, None, "x"]] * 50_000},
+    ],
+)
+def test_of_a_huge_event_the_small_fields_stay(large: dict[str, Any]) -> None:
+    fields = {**large, "event_type": "invoice.paid", "org_id": "org_1", "amount": 7}
+    shown = Redactor().kept(fields)
+    assert len(json.dumps(shown)) < 2 * MAX_FIELDS
+    assert {"event_type": "invoice.paid", "org_id": "org_1", "amount": 7}.items() <= shown.items()
+    assert shown[TRUNCATED] == len(fields) - len(shown) + 1
+    assert list(shown)[-1] == TRUNCATED
+    assert Redactor().kept(shown) == shown
+
+
+def test_an_event_of_usual_size_stays_whole() -> None:
+    fields = {f"f{n}": "a b" * 300 for n in range(15)}
+    assert Redactor().kept(fields) == fields
