@@ -101,10 +101,11 @@ class PatternSet:
 def _compiled(patterns: Sequence[str]) -> Callable[[str], list[int]]:
     options = re2.Options()
     options.log_errors = False
+    options.dot_nl = True  # as a matcher that stands alone
     options.max_mem = _SET_MEMORY
     together = re2.Set.FullMatchSet(options)
     try:
-        for pattern in ("(?s).*", *patterns):
+        for pattern in (".*", *patterns):
             together.Add(pattern)
         together.Compile()
     except re2.error:

@@ -208,3 +208,13 @@ def test_a_null_field_can_be_told_from_one_that_is_not_there(
 ) -> None:
     assert event(0, **fields).text("n.is_null") == text
     assert event(0, **fields).text("is_null") == ""
+
+
+@pytest.mark.parametrize(
+    "first", ["read timeout", "Traceback\n  File app.py\nReadTimeout: timeout"]
+)
+def test_a_pattern_on_a_field_of_its_own_matches_across_lines(first: str) -> None:
+    bench = Bench(rule("count() >= 1", match=["event_type=x", 'error=~".*timeout.*"']))
+    bench.see(event(0, error=first), event(1, org_id="b", error="a\ntimeout\nz"))
+    bench.see(event(2, org_id="c", error="timeout"), event(3, org_id="d", error="a\nb"))
+    assert [one.alert.key for one in bench.all] == [("a",), ("b",), ("c",)]
