@@ -6,6 +6,7 @@ import os
 import platform
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -24,6 +25,8 @@ from sidecar.store.schema import StoreError, StoreUnavailable
 from sidecar.web.fault import StartError
 
 PROBLEMS, CANNOT_START = 1, 2
+# What is not done by then hangs: a disk, another's lock. Docker kills ten seconds after SIGTERM.
+LONGEST_STOP = 7.5
 _log = structlog.get_logger()
 
 
@@ -97,15 +100,28 @@ async def _until_signal(
         _freeze(port)
         up()
 
+    def asked_to_stop() -> None:
+        if not stop.is_set():
+            stop.set()
+            cut = threading.Timer(LONGEST_STOP, _cut_off)
+            cut.daemon = True
+            cut.start()
+
     stop = asyncio.Event()
     daemon = app.Daemon(
         config, clock=clock, shadow=shadow, on_config=_replaced, on_listen=listening
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, asked_to_stop)
     loop.add_signal_handler(signal.SIGHUP, daemon.ask_reload)
     await daemon.run(stop)
+
+
+def _cut_off() -> None:
+    """End the process as a kill would: what it has not written it does again at the next start."""
+    _log.warning("stop_cut_off", after_seconds=LONGEST_STOP)
+    os._exit(0)
 
 
 def _tune() -> None:

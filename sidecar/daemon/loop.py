@@ -27,7 +27,7 @@ from sidecar.store.schema import StoreUnavailable
 from sidecar.store.store import OutboxBacklog, Store
 
 RETRY_COMMIT_SECONDS = 1.0
-DRAIN_SECONDS = 5.0
+DRAIN_SECONDS = 3.0
 # Turns of the event loop in which whoever got an answer may ask for the state thread again, before
 # a slice of what is to be read takes it.
 ANSWERED_TURNS = 20

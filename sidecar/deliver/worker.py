@@ -153,7 +153,7 @@ class Attempt:
 
 # The outbox table is the truth; what retries, or was left by an earlier run, is found by looking.
 LOOK_EVERY = 5.0
-STOP_GRACE = 10.0
+STOP_GRACE = 4.0
 _MANY_QUEUES = 256
 _MANY_LOOKS = 1000  # then those of every LOOK_EVERY have to do
 

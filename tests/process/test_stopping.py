@@ -1,0 +1,53 @@
+"""How long a daemon takes to stop: less than Docker waits before it kills, whatever hangs."""
+
+import json
+import socket
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from support.daemon import DaemonProcess
+from support.live import CONFIG, staged
+from support.sinks import Answer, Ending
+
+pytestmark = pytest.mark.process
+LONGEST = 8.0
+MAIL = """\
+    email_configs:
+      - {{{{to: a@example.com, from: b@example.com, require_tls: false, smarthost: "{}:{}"}}}}
+"""
+
+
+def seconds_to_stop(daemon: DaemonProcess) -> float:
+    began = time.monotonic()
+    assert daemon.stop() == 0
+    return time.monotonic() - began
+
+
+def test_a_slack_and_a_mail_server_that_hang_do_not_hold_up_the_stop(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(30)
+        config = CONFIG + MAIL.format(*silent.getsockname())
+        with staged(tmp_path, config=config) as stage:
+            stage.slack.answers.append(Answer(ending=Ending.HANG))
+            stage.log("failed")
+            stage.log("failed")
+            stage.slack.wait_for(1)
+            with silent.accept()[0]:
+                assert seconds_to_stop(stage.daemon) < LONGEST
+
+
+def test_a_state_file_that_cannot_be_written_does_not_hold_up_the_stop(tmp_path: Path) -> None:
+    with staged(tmp_path) as stage:
+        stage.log("failed")
+        stage.counted(1)
+        with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            stage.log("failed")
+            assert seconds_to_stop(stage.daemon) < LONGEST
+        said = [json.loads(line)["event"] for line in stage.daemon.log]
+        assert "state_file_not_writable" in said
+        assert said[-1] == "stop_cut_off"
