@@ -47,11 +47,10 @@ def hold_against(paths: Sequence[str], checked: Checked, now: float) -> tuple[li
     faults = list(_quoted(paths[0], config, history.counts))
     if not coverage.events:
         faults.append(Fault(paths[0], 1, 1, "the sample holds no event"))
-    unmatched = [why for _, _, why in coverage.rules() if why]
-    unmatched += [why for _, why in coverage.idle_metrics()]
-    doubts = [*filter(_is_slip, unmatched)]
-    found = coverage.doubts(Redactor(config.redact))
-    doubts += [doubt for doubt in found if not doubt.slip_only or _is_slip(doubt)]
+    found = [why for _, _, why in coverage.rules() if why]
+    found += [why for _, why in coverage.idle_metrics()]
+    found += coverage.doubts(Redactor(config.redact))
+    doubts = [doubt for doubt in found if not doubt.slip_only or _is_slip(doubt)]
     sample = _sample(
         paths,
         coverage=coverage,

@@ -1,13 +1,13 @@
 """What a sample of the log says about rules and metrics: what they never saw, what fails on it."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sidecar.matchers import Matcher, all_match
+from sidecar.matchers import Matcher, all_match, compile_re2
 from sidecar.measure.series import Metric
-from sidecar.parse.event import Event, as_text
+from sidecar.parse.event import Event, Triple, as_text
 from sidecar.redact import Redactor
 from sidecar.render.sandbox import TemplateEnvironment
 from sidecar.rules.aggregates import Shows
@@ -18,6 +18,8 @@ from sidecar.rules.rule import Rule, label_name
 
 # Events kept per rule to render its annotations, each with other fields than the ones before.
 _SHAPES = 20
+# Ids kept per rule to find events of which the later ones would be taken for duplicates.
+_IDS = 10_000
 # Texts kept per field to find what a misspelt matcher may have meant.
 _TEXTS = 200
 
@@ -45,6 +47,18 @@ class _SeenByRule:
     shapes: dict[frozenset[str], Event] = field(default_factory=dict)
     bad_instants: Counter[str] = field(default_factory=Counter)
     bad_examples: dict[str, Any] = field(default_factory=dict)
+    states: dict[str, set[str]] = field(default_factory=dict)  # of last(): texts by field
+    ends: dict[frozenset[str], Event] = field(default_factory=dict)
+    ended: int = 0
+    ids: dict[str, Triple] = field(default_factory=dict)
+    shared: tuple[Triple, Triple] | None = None
+
+    def see_id(self, text: str, triple: Triple) -> None:
+        """Note an event that the rule knows by its id, for another one that is no duplicate."""
+        if text and len(self.ids) < _IDS:
+            known = self.ids.setdefault(text, triple)
+            if known != triple:
+                self.shared = self.shared or (known, triple)
 
 
 @dataclass(slots=True)
@@ -78,16 +92,14 @@ class Coverage:
             texts = self._texts.setdefault(name, set())
             if len(texts) < _TEXTS:
                 texts.add(event.text(name))
-        for compiled, matches, _ in self._index.concerned(event):
+        for compiled, matches, resolves in self._index.concerned(event):
+            seen = self._of_rule[compiled.order]
             if matches:
-                seen = self._of_rule[compiled.order]
-                seen.matched += 1
-                seen.fields |= names
-                if len(seen.shapes) < _SHAPES:
-                    seen.shapes.setdefault(frozenset(names), event)
-                for name in filter(None, (one.bad_field(event) for one in compiled.instants)):
-                    seen.bad_instants[name] += 1
-                    seen.bad_examples.setdefault(name, event.get(name))
+                _see_match(compiled, seen, event, names)
+            if resolves:
+                seen.ended += 1
+                if len(seen.ends) < _SHAPES:
+                    seen.ends.setdefault(frozenset(names), event)
         for metric, counted in self._of_metric:
             if all_match(metric.match, event.text):
                 counted.matched += 1
@@ -117,6 +129,9 @@ class Coverage:
         for compiled, seen in zip(self._compiled_rules, self._of_rule, strict=True):
             rule = compiled.rule
             yield from self._unseen_fields(rule, seen)
+            yield from self._unmet(rule, seen)
+            yield from self._unending(rule, seen)
+            yield from _shared_ids(rule, seen)
             yield from _numberless(compiled, seen)
             yield from _without_instant(rule, seen, redactor)
             yield from _failing(rule, seen, redactor)
@@ -133,12 +148,59 @@ class Coverage:
             texts = self._texts.get(matcher.name)
             if texts is None and not matcher.matches(""):
                 hint = f"no event has a field `{matcher.name}`"
-                return Doubt(place, message, hint, matcher.name, frozenset(self._texts))
+                known = frozenset(self._texts)
+                return Doubt(place, message, hint, matcher.name, known, slip_only=True)
+            if within := self._only_within(matcher):
+                return Doubt(place, message, within)
             if texts and len(texts) < _TEXTS and not any(map(matcher.matches, texts)):
                 hint = f"no event has `{matcher}`"
-                return Doubt(place, message, hint, matcher.value, frozenset(texts))
+                known = frozenset(texts)
+                return Doubt(place, message, hint, matcher.value, known, slip_only=True)
         listed = " and ".join(f"`{matcher}`" for matcher in matchers)
-        return Doubt(place, message, f"no event has {listed} together" if matchers else "")
+        hint = f"no event has {listed} together" if matchers else ""
+        return Doubt(place, message, hint, slip_only=True)
+
+    def _only_within(self, matcher: Matcher) -> str:
+        """Return a hint where a pattern is the whole of no text, and stands within some."""
+        texts = self._texts.get(matcher.name, set())
+        if matcher.op not in ("=~", "!~") or any(map(_as_pattern(matcher), texts)):
+            return ""
+        inside = compile_re2(f"(?s).*(?:{matcher.value}).*").fullmatch
+        if not any(map(inside, texts)):
+            return ""
+        wide = Matcher(matcher.name, matcher.op, f".*{matcher.value}.*")
+        return f"`{matcher}` is about whole texts, and only parts are so; write `{wide}`"
+
+    def _unmet(self, rule: Rule, seen: _SeenByRule) -> Iterator[Doubt]:
+        """Yield the tests and texts of a rule that nothing in its events meets."""
+        inside = [matcher for one in _aggregates(rule) for matcher in one.match]
+        for matcher in dict.fromkeys([*rule.match, *inside]) if seen.matched else ():
+            texts = self._texts.get(matcher.name, set())
+            said = f"alert {rule.name}: no event of the sample has `{matcher}`"
+            if hint := self._only_within(matcher):
+                yield Doubt(rule.place, f"alert {rule.name}: a pattern matches nothing", hint)
+            elif texts and len(texts) < _TEXTS and not any(map(matcher.matches, texts)):
+                yield Doubt(rule.place, said, "", matcher.value, frozenset(texts), slip_only=True)
+        for part in rule.condition.comparisons if seen.matched else ():
+            texts = seen.states.get(part.left.field, set())
+            numeric = part.number is not None or part.numbers
+            for text in () if numeric or len(texts) >= _TEXTS else set(part.values) - texts:
+                said = f"alert {rule.name}: `{part.left.field}` is never `{text}` in the sample"
+                yield Doubt(rule.place, said, "", text, frozenset(texts), slip_only=True)
+
+    def _unending(self, rule: Rule, seen: _SeenByRule) -> Iterator[Doubt]:
+        """Yield why nothing in the sample could end an alert of the rule."""
+        if rule.resolve is None:
+            return
+        if not seen.ended:
+            yield self._unmatched(rule.place, f"resolve of alert {rule.name}", rule.resolve)
+        for name in rule.by if seen.ended else ():
+            if not any(name in names for names in seen.ends):
+                message = (
+                    f"alert {rule.name}: no event that resolves has a field `{name}` of `by`, "
+                    "so that it ends no alert"
+                )
+                yield Doubt(rule.place, message, "", name, frozenset().union(*seen.ends))
 
     def _unseen_fields(self, rule: Rule, seen: _SeenByRule) -> Iterator[Doubt]:
         needed = dict.fromkeys(_fields(rule), False)
@@ -148,6 +210,35 @@ class Coverage:
                 message = f"alert {rule.name}: no event that matches has a field `{name}`"
                 known = frozenset(self._texts)
                 yield Doubt(rule.place, message, "", name, known, slip_only=slip_only)
+
+
+def _see_match(compiled: CompiledRule, seen: _SeenByRule, event: Event, names: set[str]) -> None:
+    seen.matched += 1
+    seen.fields |= names
+    if len(seen.shapes) < _SHAPES:
+        seen.shapes.setdefault(frozenset(names), event)
+    for name in filter(None, (one.bad_field(event) for one in compiled.instants)):
+        seen.bad_instants[name] += 1
+        seen.bad_examples.setdefault(name, event.get(name))
+    for one in _aggregates(compiled.rule):
+        if one.function.shows is Shows.STATE and event.get(one.field) is not None:
+            seen.states.setdefault(one.field, set()).add(event.text(one.field))
+    ident = compiled.rule.dedup_by
+    if ident is not None:
+        seen.see_id(event.text(ident), event.triple)
+
+
+def _as_pattern(matcher: Matcher) -> Callable[[str], bool]:
+    return Matcher(matcher.name, "=~", matcher.value).matches
+
+
+def _shared_ids(rule: Rule, seen: _SeenByRule) -> Iterator[Doubt]:
+    """Yield that events which differ share an id, so that the later ones pass for duplicates."""
+    if seen.shared is not None:
+        one, other = (f"{event_type} {status}" for _, event_type, status in seen.shared)
+        message = f"alert {rule.name}: `{one}` and `{other}` share one `{rule.dedup_by}`"
+        hint = "the later one is ignored as a duplicate; name in `match` or `resolve` only one"
+        yield Doubt(rule.place, message, hint)
 
 
 def _names(fields: Mapping[str, Any], before: str = "") -> Iterator[str]:
@@ -200,17 +291,25 @@ def _failing(rule: Rule, seen: _SeenByRule, redactor: Redactor) -> Iterator[Doub
     sandbox = TemplateEnvironment()
     sources = [rule.annotations, *(step.annotations for step in rule.escalate)]
     for name, source in ((n, s) for annotations in sources for n, s in annotations.items()):
-        for event in seen.shapes.values():
+        for event, end in _moments(seen):
             try:
-                sandbox.fill(sandbox.from_string(source), _values(rule, event, redactor))
+                sandbox.fill(sandbox.from_string(source), _values(rule, event, end, redactor))
             except Exception as wrong:  # noqa: BLE001 - whatever a template does is its fault
-                message = f"alert {rule.name}: annotation {name} fails on an event of the sample"
+                which = "an event" if end is None else "an event that ends the alert"
+                message = f"alert {rule.name}: annotation {name} fails on {which} of the sample"
                 yield Doubt(rule.place, message, redactor.text(str(wrong) or type(wrong).__name__))
                 break
 
 
-def _values(rule: Rule, event: Event, redactor: Redactor) -> dict[str, Any]:
-    """Return what an annotation would be given if this event raised the alert."""
+def _moments(seen: _SeenByRule) -> Iterator[tuple[Event, Event | None]]:
+    """Yield the events kept by which the alert may fire, and each with one that may end it."""
+    yield from ((event, None) for event in seen.shapes.values())
+    first = next(iter(seen.shapes.values()), None)
+    yield from ((first, end) for end in seen.ends.values() if first is not None)
+
+
+def _values(rule: Rule, event: Event, end: Event | None, redactor: Redactor) -> dict[str, Any]:
+    """Return what an annotation would be given if `event` raised the alert, and `end` ended it."""
     first = rule.condition.comparisons[0].left
     labels = {"alertname": rule.name, **rule.labels}
     for step in rule.escalate:
@@ -223,5 +322,6 @@ def _values(rule: Rule, event: Event, redactor: Redactor) -> dict[str, Any]:
         "value": state,
         "labels": labels,
         "event": redactor.fields(event.fields),
+        "ended_by": {} if end is None else redactor.fields(end.fields),
         "collected": collected,
     }

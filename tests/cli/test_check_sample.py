@@ -39,10 +39,10 @@ def write_log(folder: Path, events: list[dict[str, Any]] = EVENTS) -> Path:
     return path
 
 
-def warnings(tmp_path: Path, rules: str) -> list[str]:
+def warnings(tmp_path: Path, rules: str, events: list[dict[str, Any]] = EVENTS) -> list[str]:
     path = tmp_path / "a.rules.yaml"
     path.write_text(rules)
-    result = run(path, "--sample", write_log(tmp_path))
+    result = run(path, "--sample", write_log(tmp_path, events))
     assert result.exit_code == 0, result.output
     begin = f"{path}:"
     lines = [line for line in result.output.splitlines() if line.startswith(begin)]
@@ -115,6 +115,95 @@ CASES: list[Any] = [
         id="a metric without values",
     ),
 ]
+
+
+LIFE: list[dict[str, Any]] = [
+    {"event_type": "charge", "status": "failed", "org_id": "a", "charge": "ch_1", "paid": False,
+     "error": "read timeout\nat app.py"},
+    {"event_type": "charge", "status": "paid", "org_id": "a", "charge": "ch_1", "paid": True},
+    {"event_type": "charge", "status": "ended", "customer": "c"},
+]  # fmt: skip
+PARTS: list[Any] = [
+    pytest.param(
+        rule("condition: last(paid) == False"),
+        "alert A: `paid` is never `False` in the sample; did you mean `false`?",
+        id="a text of a condition as Python writes it",
+    ),
+    pytest.param(
+        rule("condition: last(status) in [faild, lost]"),
+        "alert A: `status` is never `faild` in the sample; did you mean `failed`?",
+        id="a state that is misspelt",
+    ),
+    pytest.param(
+        rule("condition: count(status=faled) > 1", "within: 1h"),
+        'alert A: no event of the sample has `status="faled"`; did you mean `failed`?',
+        id="a test inside the condition",
+    ),
+    pytest.param(
+        rule("condition: count() > 1", "within: 1h", "resolve: {match: [status=payd]}"),
+        'resolve of alert A: no event of the sample matches; no event has `status="payd"`, '
+        "did you mean `paid`?",
+        id="a test of resolve",
+    ),
+    pytest.param(
+        rule(
+            "match: [status=failed]",
+            "by: [org_id]",
+            "condition: count() > 1",
+            "within: 1h",
+            "resolve: {match: [status=ended]}",
+        ),
+        "alert A: no event that resolves has a field `org_id` of `by`, so that it ends no alert",
+        id="an end without the key",
+    ),
+    pytest.param(
+        rule("match: ['error=~\"timeout\"']", "condition: count() > 1", "within: 1h"),
+        'alert A: no event of the sample matches; `error=~"timeout"` is about whole texts, and '
+        'only parts are so; write `error=~".*timeout.*"`',
+        id="a pattern that is meant to be found within",
+    ),
+    pytest.param(
+        rule("match: ['error!~\"timeout\"']", "condition: count() > 1", "within: 1h"),
+        'alert A: a pattern matches nothing; `error!~"timeout"` is about whole texts, and '
+        'only parts are so; write `error!~".*timeout.*"`',
+        id="the same with a pattern that is to keep out",
+    ),
+    pytest.param(
+        rule("condition: last(status) == failed", "dedup_by: charge"),
+        "alert A: `charge failed` and `charge paid` share one `charge`; the later one is ignored "
+        "as a duplicate; name in `match` or `resolve` only one",
+        id="a shared id",
+    ),
+    pytest.param(
+        rule(
+            "match: [status=failed]",
+            "condition: count() >= 1",
+            "within: 1h",
+            "resolve: {match: [status=ended]}",
+            "annotations: {resolved: '{% if ended_by %}{{ ended_by.amount }}{% endif %}'}",
+        ),
+        "alert A: annotation resolved fails on an event that ends the alert of the sample; "
+        "'dict object' has no attribute 'amount'",
+        id="an annotation that the end fails",
+    ),
+]
+
+
+@pytest.mark.parametrize(("rules", "said"), PARTS)
+def test_what_the_sample_speaks_against_in_any_part_of_a_rule(
+    tmp_path: Path, rules: str, said: str
+) -> None:
+    assert [one.partition("warning: ")[2] for one in warnings(tmp_path, rules, LIFE)] == [said]
+
+
+def test_a_rule_of_which_every_part_is_met_is_fine(tmp_path: Path) -> None:
+    text = rule(
+        'match: [\'error=~".*timeout.*|"\', status!=ended]', "by: [org_id]",
+        "condition: last(paid) == false and count(status=failed) >= 1", "within: 1h",
+        "resolve: {match: [status=paid]}", "dedup_by: charge",
+        "annotations: {summary: '{{ event.charge }} {{ ended_by.charge | default(0) }}'}",
+    )  # fmt: skip
+    assert [one for one in warnings(tmp_path, text, LIFE) if "share one" not in one] == []
 
 
 @pytest.mark.parametrize(("rules", "said"), CASES)
