@@ -9,6 +9,7 @@ import asyncio
 import math
 import re
 import ssl
+import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from email.utils import parsedate_to_datetime
@@ -30,7 +31,9 @@ from sidecar.receivers.base import (
 # Who is well answers in well under a second; whoever waits longer holds up the other messages.
 TIMEOUT = httpx.Timeout(connect=5.0, read=10.0, write=10.0, pool=10.0)
 TOTAL_TIMEOUT = 30.0
-_LONGEST_ANSWER = 65_536
+# Of an answer no more is looked at, however it is packed.
+LONGEST_ANSWER = 65_536
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _LAST_PORT = 65_535
 
 _BY_STATUS = {
@@ -89,7 +92,9 @@ async def post(
 
     Never raises for what the other side does, and nothing it returns holds the URL or a header.
     """
-    whole = {"Content-Type": "application/json; charset=utf-8", **headers}
+    whole = {
+        "Content-Type": "application/json; charset=utf-8", "Accept-Encoding": "identity", **headers
+    }  # fmt: skip
     try:
         request = client.build_request(
             "POST", _url(url), content=body, headers=whole, timeout=timeout
@@ -119,11 +124,26 @@ async def _exchange(
     answer = bytearray()
     response = await client.send(request, stream=True, follow_redirects=False)
     async with aclosing(response):
-        async for chunk in response.aiter_bytes():
+        async for chunk in response.aiter_raw():
             answer += chunk
-            if len(answer) > _LONGEST_ANSWER:
+            if len(answer) > LONGEST_ANSWER:
                 break
-    return response.status_code, response.headers, bytes(answer)
+    coding = response.headers.get("content-encoding", "identity")
+    return response.status_code, response.headers, _plain(bytes(answer[:LONGEST_ANSWER]), coding)
+
+
+def _plain(answer: bytes, coding: str) -> bytes:
+    """Return an answer that was compressed though nobody asked for that, in bounded length.
+
+    httpx would unpack all of it: two kilobytes become gigabytes. Empty if it cannot be read.
+    """
+    if coding == "identity":
+        return answer
+    try:
+        unpacked = zlib.decompressobj(_GZIP_OR_ZLIB).decompress(answer, LONGEST_ANSWER)
+    except zlib.error:
+        return b""
+    return unpacked if coding in ("gzip", "x-gzip", "deflate") else b""
 
 
 def judged(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:

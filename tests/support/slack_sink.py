@@ -33,7 +33,7 @@ class Answer:
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
-    body: str = "ok"
+    body: str | bytes = "ok"
     ending: Ending | None = None
 
 
@@ -173,7 +173,7 @@ class _SlackHandler(BaseHTTPRequestHandler):
         self._answer(answer)
 
     def _answer(self, answer: Answer) -> None:
-        body = answer.body.encode()
+        body = answer.body if isinstance(answer.body, bytes) else answer.body.encode()
         if "Date" in answer.headers:
             self.send_response_only(answer.status)
         else:
