@@ -58,6 +58,7 @@ from sidecar.secret import printable
 SHADOW = "shadow"
 REDACTION = "redaction"  # the MetaRow that names what the rows of keys were redacted by
 HASH_KEY = "hash_key"  # the MetaRow with the secret, in hex, under which texts are digested
+_MOST_TRIPLES = 10_000  # remembered
 _R = TypeVar("_R", bound=Row)
 _Sampled = TypeVar("_Sampled", Reject, Foreign)
 
@@ -135,6 +136,7 @@ class Core:
         self._shadow = shadow
         self._step = Step()  # under way
         self._tallies: dict[Triple, Tally] = {}
+        self._wanted: dict[Triple, Wanted] = {}
         self._noted: list[Event] = []
         self._ends: list[OutboxRow] = []
         self.rule_time: float | None = None  # where time stands for rules; None before the start
@@ -296,6 +298,14 @@ class Core:
 
     def wants(self, triple: Triple) -> Wanted:
         """Return whether a metric or a rule needs this triple's events, and which fields."""
+        found = self._wanted.get(triple)
+        if found is None:
+            if len(self._wanted) >= _MOST_TRIPLES:
+                self._wanted.clear()
+            found = self._wanted[triple] = self._wants(triple)
+        return found
+
+    def _wants(self, triple: Triple) -> Wanted:
         needs = self.engine.wants(triple) or self.meter.wants(triple)
         if not needs:
             return False

@@ -6,7 +6,7 @@ break too, as in Prometheus 3: a traceback is one text.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
@@ -69,6 +69,16 @@ def compile_re2(pattern: str, *, dot_nl: bool = False) -> re2._Regexp:
         reason = wrong.args[0] if wrong.args else wrong
         text = reason.decode() if isinstance(reason, bytes) else str(reason)
         raise ValueError(f"{pattern!r} is not an RE2 pattern: {text}") from wrong
+
+
+def spans_in(regex: re2._Regexp, data: bytes, start: int = 0) -> Sequence[tuple[int, int]] | None:
+    """Return where the first match from `start` on lies in `data`, and each of its groups.
+
+    The span of a group that matched nothing begins at -1. The library's own match objects cost as
+    much again, and of texts ten times as much.
+    """
+    spans = regex._regexp.Match(re2._Anchor.UNANCHORED, data, start, len(data))  # noqa: SLF001 - see above
+    return None if spans[0][0] < 0 else spans
 
 
 def parse_matcher(text: str) -> Matcher:

@@ -220,7 +220,10 @@ def _merged(one: Kind, other: Kind) -> Kind:
 
 
 def _column(name: str, events: Sequence[Event]) -> list[Any] | None:
-    column = [event.get(name) for event in events]
+    if "." in name:
+        column = [event.get(name) for event in events]
+    else:
+        column = [event.fields.get(name) for event in events]
     return None if column.count(None) == len(column) else column
 
 

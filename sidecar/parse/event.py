@@ -307,7 +307,6 @@ def bounded(text: str, longest: int = LONGEST_LABEL) -> str:
 
 _NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the zone is left out on purpose
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SECOND = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.", re.ASCII)
 _ISO = re.compile(
     r"""(?P<day>\d{4}(?P<sign>[-/])\d\d(?P=sign)\d\d|\d{8}(?=[Tt]))
         (?:[Tt\ ](?P<clock>\d\d(?::?\d\d){1,2}))?(?:[.,](?P<fraction>\d{1,18}))?
@@ -407,6 +406,10 @@ def stamp_in(text: str, near: float) -> tuple[float | None, bool]:
     is the nearest to the message: before it may stand another logger's, or what a stranger calls
     himself in an access line.
     """
+    if plain := _PLAIN_STAMP.match(text):  # nearly every logger's
+        at = _PLAIN_SECONDS[plain[1]]
+        if at is not None:
+            return at, False
     found = stamps_in(text, near)
     return (found[-1][0], False) if found else (None, _LIKE_A_STAMP.search(text) is not None)
 
@@ -428,17 +431,24 @@ def stamp_end(text: str, start: int) -> int:
 
 
 class _Seconds(dict[str, float | None]):
-    """`2026-11-02T08:01:16.` to the instant of that second, in UTC; None for other texts."""
+    """Texts of this form to the instant of their second, in UTC; None for other texts."""
+
+    def __init__(self, form: re.Pattern[str]) -> None:
+        super().__init__()
+        self._form = form
 
     def __missing__(self, text: str) -> float | None:
         if len(self) >= _MOST_SECONDS:
             self.clear()
-        base = _seconds(text[:-1] + "+00:00") if _SECOND.fullmatch(text) else None
+        base = _seconds(text[:19] + "+00:00") if self._form.fullmatch(text) else None
         self[text] = base
         return base
 
 
-_SECONDS = _Seconds()
+_SECONDS = _Seconds(re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.", re.ASCII))
+_PLAIN_SECONDS = _Seconds(re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", re.ASCII))
+# A line's one stamp at its beginning, with neither fraction nor zone.
+_PLAIN_STAMP = re.compile(r"(\d{4}-\d\d-\d\d [\d:]{8})(?![.,]|\s?(?:Z|UTC|[+-]\d))\D*\Z", re.ASCII)
 
 
 def _of_text(text: str, near: float | None) -> float | None:

@@ -21,6 +21,7 @@ from sidecar.parse.event import (
     MAX_LINE,
     OWN_PROVIDER,
     SOURCE,
+    STANDARD_FIELDS,
     UNKNOWN_PROVIDER,
     Chunk,
     Event,
@@ -42,7 +43,7 @@ from sidecar.parse.event import (
 from sidecar.parse.objects import MARKER_BYTES, Unreadable
 from sidecar.parse.patterns import Pattern, TextPatterns
 from sidecar.parse.prefix import Prefix
-from sidecar.parse.record import Record, find_records
+from sidecar.parse.record import STAMP_NAMES, Record, find_records
 from sidecar.parse.signed import is_signed, signed_only
 
 _MAX_SAMPLE = 4096  # long enough for every secret in it to be seen whole; cut once that is hidden
@@ -79,6 +80,7 @@ class Collector:
         self._latest = now + _AHEAD
         self._wanted = wanted
         self._parsed = Parsed()
+        self._stamps: dict[str, tuple[float | None, bool]] = {}  # of the prefixes of plain lines
         self._tallies: dict[Triple, Tally] = {}  # of the triples nobody wants whole
         self._whole: set[Triple] = set()
         self._asked: dict[Triple, tuple[str, ...]] = {}  # of those in `_whole` wanted as rows
@@ -131,7 +133,8 @@ class Collector:
         """Add a record as an event; `stamp` is its container's. Raises Unreadable."""
         fields = record.fields
         self._parsed.own_fields += drop_own(fields)
-        triple = (_provider(fields), _label(fields, "event_type"), _label(fields, "status"))
+        found: Any = tuple(map(fields.get, STANDARD_FIELDS))
+        triple: Triple = found if self._is_known(found) else _triple(fields)
         tally = self._tallies.get(triple)
         if tally is None and triple not in self._whole:
             tally = self._admit(triple)
@@ -140,6 +143,13 @@ class Collector:
             self._events.append((position, Event(*triple, self._not_ahead(at), fields)))
         else:
             self._count(tally, at)
+
+    def _is_known(self, triple: Triple) -> bool:
+        """Return whether an event of the triple came before: then it is a right one."""
+        try:
+            return triple in self._whole or triple in self._tallies
+        except TypeError:  # one of its fields is a list or an object
+            return False
 
     def reject(self, reason: RejectReason | ForeignReason, position: int, text: str) -> None:
         sample = text[:_MAX_SAMPLE]
@@ -194,15 +204,23 @@ class Collector:
 
     def _at(self, record: Record, stamp: float | None) -> float:
         own = record.fields.get("timestamp")
-        at = instant(own, self._near)
-        if at is not None:
-            return at
         unreadable = not is_missing(own)
+        if unreadable and (at := instant(own, self._near)) is not None:
+            return at
         if stamp is None:
-            stamp, looks_like_one = record.surrounding_instant(self._near)
+            stamp, looks_like_one = self._surrounding(record)
             unreadable |= looks_like_one
         self._parsed.bad_times += unreadable
         return self._now if stamp is None else stamp
+
+    def _surrounding(self, record: Record) -> tuple[float | None, bool]:
+        """Do what `surrounding_instant` does; of a plain line's prefix it is worked out once."""
+        if record.outer or not STAMP_NAMES.isdisjoint(record.fields):
+            return record.surrounding_instant(self._near)
+        found = self._stamps.get(record.before)
+        if found is None:
+            found = self._stamps[record.before] = record.surrounding_instant(self._near)
+        return found
 
     def _not_ahead(self, at: float) -> float:
         """Return the event's time, but none that is still to come: other hosts' events would be
@@ -214,6 +232,10 @@ class Collector:
 
 def _fits(triple: Triple) -> bool:
     return triple[0] != OWN_PROVIDER and all(0 < len(text) <= LONGEST_LABEL for text in triple)
+
+
+def _triple(fields: dict[str, Any]) -> Triple:
+    return (_provider(fields), _label(fields, "event_type"), _label(fields, "status"))
 
 
 def _provider(fields: dict[str, Any]) -> str:
@@ -394,6 +416,10 @@ class Parser:
                 out.reject(RejectReason.TOO_LONG, line.position, _text(line.text[:_SAMPLE]))
             return
         position = line.position
+        if b"\r" not in line.text:
+            if line.text:
+                self._read_part(_text(line.text), position, line.stamp, out)
+            return
         for part in line.text.split(b"\r"):  # a carriage return begins a line anew
             if part:
                 self._read_part(_text(part), position, line.stamp, out)

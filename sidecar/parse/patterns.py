@@ -1,17 +1,18 @@
 """Patterns (`*.patterns.yaml`): plain text lines that state a fact become events."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import re2
+from ahocorasick_rs import BytesAhoCorasick
 
-from sidecar.matchers import compile_re2
+from sidecar.matchers import compile_re2, spans_in
 from sidecar.parse.event import OWN_PREFIX, OWN_PROVIDER, is_missing, stamp_end
 from sidecar.parse.objects import Unreadable
 from sidecar.parse.prefix import COLOUR, Prefix
-from sidecar.parse.record import Fits, Record, message_field, read_fields
+from sidecar.parse.record import Record, message_field, read_fields
 from sidecar.syntax.table import Reading, Schema, Table, key, table
 from sidecar.syntax.values import FIELD, Field, Re2, Text, is_field
 
@@ -110,6 +111,7 @@ def _composed(fields: Mapping[str, str]) -> dict[str, list[str]]:
 _TAIL = re.compile(rf"(?:[\s\0]|{COLOUR.pattern})+\Z")  # no part of any message
 _ESCAPE = "\x1b"  # begins a colour code
 _LONGEST_TAIL = 100  # characters; searched at each of them
+Fits = Callable[[bytes], bool]
 _MOST_MATCHES = 20  # tried in one line
 _LEAST_LITERAL = 4  # shorter ones stand in every other line and save nothing
 _ESCAPABLE = "\"\\/<>&'"  # JSON encoders may write these, and all beyond ASCII, otherwise
@@ -123,22 +125,39 @@ _TOKEN = re.compile(
 )
 
 
+class _Compiled(NamedTuple):
+    """A pattern ready to run: what is put together of which groups, and the groups' numbers."""
+
+    pattern: Pattern
+    composed: Mapping[str, Sequence[str]]
+    regex: re2._Regexp
+    groups: Sequence[tuple[str, int]]
+
+
 class TextPatterns:
-    """All patterns of a configuration; the first that matches a line makes its event."""
+    """All patterns of a configuration; the first that matches a line makes its event.
+
+    A line is held only against those of whose literal texts it has one, which are found together.
+    """
 
     def __init__(self, patterns: Sequence[Pattern]) -> None:
         """Raises ValueError with RE2's reason when a regex cannot be compiled."""
-        literals = [required_literal(pattern.regex) for pattern in patterns]
         self._patterns = [
-            (pattern, _composed(pattern.fields), regex, list(regex.groupindex.items()), literal)
-            for pattern, literal in zip(patterns, literals, strict=True)
-            for regex in (compile_re2(pattern.regex),)
+            _Compiled(one, _composed(one.fields), regex, list(regex.groupindex.items()))
+            for one in patterns
+            for regex in (compile_re2(one.regex),)
         ]
-        self.literals = {literal.encode() for literal in literals if literal}
-        self.every_line = "" in literals
+        self._by_literal: dict[bytes, list[int]] = {}
+        for number, pattern in enumerate(patterns):
+            literal = required_literal(pattern.regex).encode()
+            self._by_literal.setdefault(literal, []).append(number)
+        self._always = self._by_literal.get(b"", [])
+        self.literals = sorted(literal for literal in self._by_literal if literal)
+        self._find = BytesAhoCorasick(self.literals).find_matches_as_indexes
+        self.every_line = bool(self._always)
         # The fields that patterns set by themselves, whatever names a line holds.
         self.given = {name for one in patterns for name in one.fields}
-        self.given.update(name for _, _, _, groups, _ in self._patterns for name, _ in groups)
+        self.given.update(name for one in self._patterns for name, _ in one.groups)
 
     def find_record(self, text: str, prefix: Prefix) -> Record | None:
         """Return the record that the first matching pattern makes of `text`.
@@ -150,7 +169,7 @@ class TextPatterns:
             record = self._in_message(text, prefix)
             if record is not None:
                 return record
-        return self._record(text, prefix.fits)
+        return self._record(text, prefix.fits_bytes)
 
     def _in_message(self, text: str, prefix: Prefix) -> Record | None:
         try:
@@ -161,24 +180,38 @@ class TextPatterns:
         message = outer.get(name)
         if not isinstance(message, str):
             return None
-        return self._record(message, prefix.fits if name == "log" else prefix.fits_message, outer)
+        fits = prefix.fits_bytes if name == "log" else prefix.fits_message_bytes
+        return self._record(message, fits, outer)
 
     def _record(
         self, text: str, fits: Fits, outer: Mapping[str, Any] = MappingProxyType({})
     ) -> Record | None:
         if not text[-1:].isalnum() or _ESCAPE in text:
             text = text[:-_LONGEST_TAIL] + _TAIL.sub("", text[-_LONGEST_TAIL:])
-        for pattern, composed, regex, groups, literal in self._patterns:
-            found = _match(regex, text, fits) if literal in text else None
-            if found is not None:
-                before = text[: stamp_end(text, found.start())]
-                named = {name: found[group] for name, group in groups}
+        raw = text.encode()
+        for pattern, composed, regex, groups in map(self._patterns.__getitem__, self._tried(raw)):
+            spans = _match(regex, raw, fits)
+            if spans is not None:
+                named = {name: _span(raw, *spans[group]) for name, group in groups}
                 fields = _fields(pattern.fields, composed, named)
                 for name in pattern.record_fields:
                     if not is_missing(value := outer.get(name)):
                         fields[name] = value
-                return Record(fields, before, outer)
+                start = len(raw[: spans[0][0]].decode())
+                return Record(fields, text[: stamp_end(text, start)], outer)
         return None
+
+    def _tried(self, raw: bytes) -> Sequence[int]:
+        """Return the numbers of the patterns that may match, in order."""
+        found = self._find(raw, overlapping=True)
+        if len(found) == 1 and not self._always:
+            return self._by_literal[self.literals[found[0][0]]]
+        numbers = {n for which, _, _ in found for n in self._by_literal[self.literals[which]]}
+        return sorted(numbers.union(self._always))
+
+
+def _span(raw: bytes, begin: int, end: int) -> str | None:
+    return None if begin < 0 else raw[begin:end].decode()
 
 
 def _fields(
@@ -197,14 +230,14 @@ def _fields(
     return fields
 
 
-def _match(regex: re2._Regexp, text: str, fits: Fits) -> re2._Match | None:
-    """Return the first match in front of which stands nothing but what may."""
+def _match(regex: re2._Regexp, raw: bytes, fits: Fits) -> Sequence[tuple[int, int]] | None:
+    """Return the spans of the first match in front of which stands nothing but what may."""
     at = 0
     for _ in range(_MOST_MATCHES):
-        found = regex.search(text, at)
-        if found is None or fits(text[: found.start()]):
-            return found
-        at = found.start() + 1
+        spans = spans_in(regex, raw, at)
+        if spans is None or fits(raw[: spans[0][0]]):
+            return spans
+        at = spans[0][0] + 1
     return None
 
 

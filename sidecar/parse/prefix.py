@@ -73,6 +73,10 @@ class Prefix:
             return False
         return self._fits(text.encode("utf-8", "replace"))
 
+    def fits_bytes(self, raw: bytes) -> bool:
+        """Do what `fits` does, for a text in UTF-8."""
+        return self._fits(raw) if len(raw) <= _LONGEST else self.fits(raw.decode())
+
     def fits_pairs(self, text: str) -> bool:
         """Return whether the pairs of a record may follow `text`: a word would be its message."""
         return self._pinned is not None or is_furniture(text, words=0)
@@ -80,6 +84,10 @@ class Prefix:
     def fits_message(self, text: str) -> bool:
         """Return whether an event may follow `text` in a record's message field."""
         return self.fits(text) if self._pinned is not None else _BLANK.fullmatch(text) is not None
+
+    def fits_message_bytes(self, raw: bytes) -> bool:
+        """Do what `fits_message` does, for a text in UTF-8."""
+        return self.fits_message(raw.decode())
 
     def fit_all(self, pieces: set[bytes]) -> bool:
         """Return whether the last, unfinished line of each piece may stand before an event."""

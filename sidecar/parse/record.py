@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -27,7 +26,7 @@ _MESSAGE_FIELDS = (*_MESSAGES, "log")
 _STAMP_FIELDS = (
     "timestamp", "time", "ts", "@timestamp", "asctime", "datetime", "time_iso8601", "time_local"
 )  # fmt: skip
-_STAMP_NAMES = frozenset(_STAMP_FIELDS)
+STAMP_NAMES = frozenset(_STAMP_FIELDS)
 _MAX_LEVELS = 4  # of records inside records' messages
 _COLOUR = rf"(?:{COLOUR.pattern})*"
 # The marker and a colon: a claim that an event follows. Consoles may colour either.
@@ -36,6 +35,7 @@ _CLAIM = re.compile(rf"{MARKER}{_COLOUR}\s*:(?:\s|{COLOUR.pattern})*")
 _KEYED = re.compile(
     rf"""(?:metric_type|{"|".join(_MESSAGE_FIELDS)})\\*["']\s*:\s*\\*["']{MARKER}\b""", re.ASCII
 )
+_OBJECT_OR_TEXT = re.compile(r"""[{"']""")
 _OBJECTS = ('{"', "{'")
 _OBJECT_START = re.compile(r"""\[?\{\s*["'}]""")
 # PHP's monolog puts its empty context and extra behind each message.
@@ -57,8 +57,7 @@ Fits = Callable[[str], bool]
 _OTHER_VALUE = re.compile(r"""[\[("'\d+-]""")
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """An event's `fields`, and where its time may stand if they do not hold it.
 
     `outer` is the structured record around it, `before` what its line has before it.
@@ -66,7 +65,7 @@ class Record:
 
     fields: dict[str, Any]
     before: str = ""
-    outer: Mapping[str, Any] = field(default_factory=dict)
+    outer: Mapping[str, Any] = {}
 
     def surrounding_instant(self, near: float) -> tuple[float | None, bool]:
         """Return the time of the record around it, else of the stamp before it in its line.
@@ -75,7 +74,7 @@ class Record:
         """
         unreadable = False
         for source in (self.outer, self.fields):
-            for name in _STAMP_FIELDS if not _STAMP_NAMES.isdisjoint(source) else ():
+            for name in _STAMP_FIELDS if not STAMP_NAMES.isdisjoint(source) else ():
                 value = source.get(name)
                 at = instant(value, near)
                 if at is not None:
@@ -95,7 +94,14 @@ def find_records(text: str, prefix: Prefix) -> list[Record]:
     Raises Unreadable: with a RejectReason where the claim stands where the host writes and cannot
     be read, with a ForeignReason where it stands anywhere else.
     """
+    if MARKER not in text or _only_mentions(text):
+        return []
     return _Reading(prefix).line(text, {}, 1)
+
+
+def _only_mentions(text: str) -> bool:
+    """Return whether nothing in `text` can be an object, a pair in quotes or a claim."""
+    return _OBJECT_OR_TEXT.search(text) is None and _CLAIM.search(text) is None
 
 
 def read_fields(text: str, start: int = 0) -> tuple[dict[str, Any], int]:

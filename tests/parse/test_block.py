@@ -12,6 +12,7 @@ from sidecar.parse.event import LONGEST_LABEL, MAX_LINE, LogFormat, Parsed, Trip
 from sidecar.parse.parser import Parser
 from support.parse import (
     NOW,
+    SAMPLES,
     agentops_patterns,
     chunk_of,
     chunks_of_lines,
@@ -244,6 +245,32 @@ def damaged(draw: st.DrawFn) -> str:
 @given(st.lists(lines | lines | lines | damaged() | st.sampled_from(ODD_LINES), min_size=8))
 @settings(max_examples=150, deadline=None)
 def test_blocks_and_lines_agree(texts: list[str]) -> None:
+    assert_one_by_one_is_the_same(("\n".join(texts) + "\n").encode("utf-8", "surrogatepass"))
+
+
+# Sentences that patterns read, records plain and odd, lines that only mention the marker, noise.
+HOST = sorted({*(SAMPLES / "agentops-host.log").read_text().splitlines()})
+MENTIONS = [
+    "INFO - talking about WEBHOOK_METRIC without a payload",
+    "INFO - talking about 'WEBHOOK_METRIC' and {}",
+    "INFO - WEBHOOK_METRIC :none",
+    "INFO - msg=WEBHOOK_METRIC",
+    "INFO - No org found with subscription_id: None in WEBHOOK_METRIC",
+]
+
+
+@given(
+    st.lists(
+        st.sampled_from(HOST) | st.sampled_from(MENTIONS) | damaged() | st.sampled_from(ODD_LINES),
+        min_size=16,
+        max_size=60,
+    ),
+    st.sampled_from(["", "", "\x1b[0m", " ", "\r", " \u2028", "\xa0."]),
+)
+@settings(max_examples=100, deadline=None)
+def test_sentences_mentions_and_odd_records_between_blocks(texts: list[str], end: str) -> None:
+    texts[0] += end
+    texts[-1] += end
     assert_one_by_one_is_the_same(("\n".join(texts) + "\n").encode("utf-8", "surrogatepass"))
 
 

@@ -9,7 +9,7 @@ import pytest
 from sidecar.parse.event import Chunk, Parsed, Triple
 from sidecar.parse.parser import Parser
 from support.calls import calls
-from support.parse import NOW, agentops_patterns, chunk_of, nothing
+from support.parse import NOW, SAMPLES, agentops_patterns, chunk_of, nothing
 
 LINES = 2000
 NOISE = '2026-11-02 08:01:16 - DEBUG - "GET /health HTTP/1.1" 200\n' * 9
@@ -39,6 +39,10 @@ def mixed() -> str:
     return "".join(NOISE + claim for claim in claims)
 
 
+def host() -> str:
+    return (SAMPLES / "agentops-host.log").read_text() * 2
+
+
 def paid(triple: Triple) -> bool:
     return triple[2] == "paid"
 
@@ -57,6 +61,7 @@ def ready(text: str) -> tuple[Parser, Chunk]:
         pytest.param(objects, paid, 1.0, id="objects, one in ten whole"),
         pytest.param(reprs, nothing, 4.5, id="reprs, only counted"),
         pytest.param(mixed, nothing, 0.3, id="nine lines of noise to an event"),
+        pytest.param(host, nothing, 28, id="the real host's log, a line in four odd or a sentence"),
         pytest.param(lambda: NOISE * 222, nothing, 0.03, id="noise"),
     ],
 )
