@@ -3,6 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
+from itertools import repeat
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -43,8 +44,7 @@ class Columns:
         self._own = own
         self._made: dict[int, Event] = {}
         self._columns: dict[str, Sequence[Any]] = {}
-        self._labels: dict[str, Sequence[str]] = {}
-        self._keys: dict[tuple[str, ...], Sequence[tuple[str, ...]]] = {}
+        self._keys: dict[tuple[Triple, tuple[str, ...]], Sequence[tuple[str, ...]]] = {}
 
     @classmethod
     def of(cls, events: Sequence[Event]) -> "Columns":
@@ -119,33 +119,34 @@ class Columns:
             found = self._columns[name] = column
         return found
 
-    def labels(self, name: str, kept: Mapping[str, str]) -> Sequence[str]:
-        """Return the values of a field as texts of labels; `kept` says what becomes of a text."""
-        found = self._labels.get(name)
-        if found is None:
-            values = self.column(name)
-            if _plain(values):
-                found = list(map(kept.__getitem__, values))
-            else:
-                found = [bounded(kept[as_text(value)]) for value in values]
-            self._labels[name] = found
-        return found
-
     def keys(
-        self, by: tuple[str, ...], kept: Callable[[str], Mapping[str, str]]
+        self, kind: Kind, by: tuple[str, ...], kept: Callable[[str], Mapping[str, str]]
     ) -> Sequence[tuple[str, ...]]:
-        """Return what tells one alert of a rule from another: these fields as labels.
+        """Return these fields of the events of a kind as labels: the keys of rules.
 
         `kept` gives what becomes of a field's texts, by its name.
         """
-        if not by:
-            return [()] * len(self)
-        found = self._keys.get(by)
+        found = self._keys.get((kind.triple, by))
         if found is None:
-            found = self._keys[by] = list(
-                zip(*(self.labels(name, kept(name)) for name in by), strict=True)
-            )
+            labels = [self._labels_of(kind, name, kept(name)) for name in by]
+            if all(isinstance(one, str) for one in labels):
+                found = [tuple(labels)] * len(kind.numbers)  # type: ignore[arg-type]  # texts
+            else:
+                each = [repeat(one) if isinstance(one, str) else one for one in labels]
+                found = list(zip(*each, strict=False))
+            self._keys[kind.triple, by] = found
         return found
+
+    def _labels_of(self, kind: Kind, name: str, kept: Mapping[str, str]) -> Sequence[str]:
+        """Return a field's label in each event of a kind; a text that is the one of all."""
+        values = self.values(kind, name)
+        if values is None:
+            return kept[""]
+        if name in STANDARD_FIELDS:
+            return bounded(kept[values[0]])
+        if _plain(values):
+            return list(map(kept.__getitem__, values))
+        return [bounded(kept[as_text(value)]) for value in values]
 
 
 def _made_of(

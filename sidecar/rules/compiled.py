@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import count, takewhile
 from typing import Any
 
@@ -43,12 +43,12 @@ class CompiledRule:
     """One rule ready to run. `span`: for how long a late event can still matter to a key."""
 
     __slots__ = (
-        "_aggregates",
         "_listed",
         "_shown",
         "_state_places",
         "_windows",
         "absent",
+        "aggregates",
         "annotations",
         "bad_instants",
         "by",
@@ -63,7 +63,6 @@ class CompiledRule:
         "key_of",
         "labels",
         "latching",
-        "looks_at",
         "matchers",
         "measures",
         "not_numbers",
@@ -100,12 +99,12 @@ class CompiledRule:
         self.keeps_bare_keys = self.latching and rule.order_by is None
         self.span = max(rule.within or 0.0, rule.hold or 0.0) or DEFAULT_SPAN
         parts = rule.condition.comparisons
-        self._aggregates = [side for part in parts for side in _sides(part)]
+        self.aggregates = [side for part in parts for side in _sides(part)]
         self._listed = frozenset(text for part in parts for text in part.values)
         self._windows = [_window(rule, part, side) for part in parts for side in _sides(part)]
         # Whether the condition is true of some windows at `t`; an empty one makes it false.
         self.holds, self._shown = _compile(rule.condition.whole, count())
-        shown = [aggregate.function.shows for aggregate in self._aggregates]
+        shown = [aggregate.function.shows for aggregate in self.aggregates]
         self._state_places = [i for i, one in enumerate(shown) if one is Shows.STATE]
         self.states = named_states(rule)  # the states that the rule names, of its first last()
         # A quiet key must wake where passing time alone can make the condition true, and where
@@ -118,8 +117,7 @@ class CompiledRule:
         # Samples leave by the bucket: earlier than after the whole window, by less than its width.
         self.coarse = any(isinstance(window, Buckets) for window in self.fresh())
         self.matchers = _matchers(rule)
-        self.measures = frozenset(one.field for one in self._aggregates if one.field)
-        self.looks_at = self.measures | _names(rule, self.matchers)
+        self.measures = frozenset(one.field for one in self.aggregates if one.field)
         self.instants = _instants(rule)
         # Whether a sample can only uphold what holds, and an event says nothing more of an alert.
         plain = not (rule.collect or rule.same or self.instants)
@@ -135,7 +133,7 @@ class CompiledRule:
     def samples(self, event: Event) -> Samples:
         """Return what `event` gives to which window."""
         out: list[tuple[int, Any]] = []
-        for place, aggregate in enumerate(self._aggregates):
+        for place, aggregate in enumerate(self.aggregates):
             if aggregate.match and not all_match(aggregate.match, event.text):
                 continue
             raw = event.get(aggregate.field) if aggregate.field else 1
@@ -214,12 +212,6 @@ def _matchers(rule: Rule) -> tuple[Matcher, ...]:
     aggregates = [side for part in rule.condition.comparisons for side in _sides(part)]
     inside = [matcher for one in aggregates for matcher in one.match]
     return (*rule.match, *(rule.resolve or ()), *inside)
-
-
-def _names(rule: Rule, matchers: Iterable[Matcher]) -> frozenset[str]:
-    """Return the fields that say what an event is to the rule; not those of `by`, or of alerts."""
-    own = (rule.dedup_by, rule.order_by)
-    return frozenset([m.name for m in matchers] + [name for name in own if name])
 
 
 def _instants(rule: Rule) -> tuple[Instant, ...]:

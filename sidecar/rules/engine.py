@@ -1,6 +1,6 @@
 """The front door of the rules: events and time in; changed rows and alert transitions out."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 
 import msgspec
@@ -42,10 +42,6 @@ MAX_KEYS = 100_000
 # Alerts that fire on and whose rows a step writes in their turn: each costs a redaction.
 _MOST_IN_TURN = 25
 CHANGE = "change"  # the MetaRow that keeps the last change number
-
-
-def _later(columns: Columns, places: Sequence[int]) -> Callable[[int], Callable[[], Event]]:
-    return lambda number: columns.later(places[number])
 
 
 class EngineDelta(msgspec.Struct):
@@ -122,8 +118,8 @@ class Engine:
 
     def looks_at(self, triple: Triple) -> frozenset[str]:
         """Return the fields that say what events of `triple` are to rules, and those of keys."""
-        found = (one.looks_at.union(one.by) for one in self._index.rules_of(triple))
-        return frozenset[str]().union(*found).difference(STANDARD_FIELDS)
+        keys = {name for one in self._index.rules_of(triple) for name in one.by}
+        return self._index.looks_at(triple) | keys.difference(STANDARD_FIELDS)
 
     def wants(self, triple: Triple) -> bool:
         """Return whether some rule needs the events of `triple` whole; else tallies will do."""
@@ -139,16 +135,13 @@ class Engine:
         What cannot change a verdict only comes to wait; every other event is looked at by itself.
         """
         closely: list[tuple[int, int, Verdict]] = []
-        for compiled, (places, verdicts) in self._judge.of(columns, self._settled()).items():
-            times, keys = columns.times, columns.keys(compiled.by, compiled.labels)
-            if len(places) < len(columns):
-                times = [times[place] for place in places]
-                keys = [keys[place] for place in places]
+        for compiled, run in self._judge.of(columns, self._settled()).items():
+            if run.alone is not None and self._keys.take_at_once(run):
+                continue
             waiting, room = self._keys.waiting[compiled.order], self._keys.room(compiled)
-            later = _later(columns, places)
             closely += [
-                (places[number], compiled.order, verdicts[number])
-                for number in waiting.take(keys, times, verdicts, room=room, later=later)
+                (run.places[number], compiled.order, run.verdicts[number])
+                for number in waiting.take(run, room=room, later=columns.later)
             ]
         self._transition_log.line_of = line_of
         for place, _, verdict in sorted(closely, key=itemgetter(0, 1)):

@@ -7,6 +7,7 @@ other matchers; what is not found would have failed.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Generic, TypeVar, cast
 
 import re2
@@ -137,6 +138,19 @@ class RuleOfTriple:
         self.match = match
         self.resolve = resolve
 
+    def looks_at(self, texts: dict[str, str]) -> Iterator[str]:
+        """Yield the fields that say what an event with these standard ones is to the rule."""
+        rule, own = self.compiled.rule, [*(self.match or ()), *(self.resolve or ())]
+        if self.match is not None:
+            for aggregate in self.compiled.aggregates:
+                rest = _rest(aggregate.match, texts)
+                if rest is not None:
+                    own += rest
+                    yield aggregate.field
+            yield rule.dedup_by or ""
+        yield rule.order_by or ""
+        yield from (matcher.name for matcher in own)
+
 
 class RulesOfTriple:
     """The rules of one triple, behind gates of the fields that are not standard.
@@ -144,9 +158,11 @@ class RulesOfTriple:
     `decided`: what they come to where the triple alone decides, so for most; else None.
     """
 
-    __slots__ = ("any_whole", "decided", "gates")
+    __slots__ = ("any_whole", "decided", "gates", "looks_at")
 
-    def __init__(self, rules: Sequence[RuleOfTriple]) -> None:
+    def __init__(self, rules: Sequence[RuleOfTriple], texts: dict[str, str]) -> None:
+        names = chain.from_iterable(rule.looks_at(texts) for rule in rules)
+        self.looks_at = frozenset(names).difference(("", *STANDARD_FIELDS))
         self.gates = Gates((e, [m for m in (e.match, e.resolve) if m is not None]) for e in rules)
         self.any_whole = any(not rule.compiled.tallied for rule in rules)
         self.decided: list[Concern] | None = None
@@ -174,6 +190,10 @@ class Index:
         """Yield the rules that events of `triple` may concern."""
         return (rule.compiled for rule in self._rules_of(triple).gates)
 
+    def looks_at(self, triple: Triple) -> frozenset[str]:
+        """Return the fields that say what events of `triple` are to rules, but no standard ones."""
+        return self._rules_of(triple).looks_at
+
     def tallied(self, triple: Triple) -> Iterator[CompiledRule]:
         """Yield the rules that live on tallies and that this triple matches."""
         for rule in self._rules_of(triple).gates:
@@ -185,11 +205,12 @@ class Index:
         if known is None:
             if len(self._known) >= _MOST_TRIPLES:
                 self._known.clear()
-            known = self._known[triple] = RulesOfTriple(list(self._each_rule_of(triple)))
+            texts = dict(zip(STANDARD_FIELDS, triple, strict=True))
+            rules = list(self._each_rule_of(triple, texts))
+            known = self._known[triple] = RulesOfTriple(rules, texts)
         return known
 
-    def _each_rule_of(self, triple: Triple) -> Iterator[RuleOfTriple]:
-        texts = dict(zip(STANDARD_FIELDS, triple, strict=True))
+    def _each_rule_of(self, triple: Triple, texts: dict[str, str]) -> Iterator[RuleOfTriple]:
         ours = triple[0] == OWN_PROVIDER
         for compiled in self._compiled_rules.of(texts_of(texts)):
             if ours and not compiled.rule.about_us:

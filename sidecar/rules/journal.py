@@ -9,8 +9,7 @@ it: they are written anew, and at its end the rows of before go.
 """
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import count
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -21,6 +20,7 @@ from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.keys import Keys
 from sidecar.rules.keystate import KeyState
 from sidecar.rules.rule import Key
+from sidecar.rules.verdict import Run
 from sidecar.rules.waiting import Taken
 
 # Entries up to which the newest row is written anew with more: a quiet system has few rows, too.
@@ -113,10 +113,10 @@ class Journal:
         """
         waiting = self._keys.waiting
         if self._round is None and sum(self._sizes.values()) > _SLACK + 2 * len(self._keys):
-            self._round = iter([(r, k) for r in self._rules for k in waiting[r.order].of])
+            self._round = iter([(r, k) for r in self._rules for k in waiting[r.order]])
             self._round_from, self._newest = max(self._sizes) + 1, []
         if self._round is not None:
-            credit = _PACE * sum(len(one.taken.keys) for one in waiting)
+            credit = _PACE * sum(len(run.keys) for one in waiting for run in one.taken.runs)
             for compiled, key in self._round:
                 credit -= self._look_at(compiled, key)
                 if credit <= 0:
@@ -129,7 +129,7 @@ class Journal:
     def _look_at(self, compiled: CompiledRule, key: Key) -> int:
         """Write anew what waits of a key, or wake it; return about what that costs, in entries."""
         waiting = self._keys.waiting[compiled.order]
-        entries = waiting.of.get(key)
+        entries = waiting.entries(key)
         if entries is None:
             return 1
         if len(entries) <= _FEW and self._keys.find(compiled.order, key) is None:
@@ -154,7 +154,7 @@ class Journal:
         found = [self._columns(*one) for one in zip(self._rules, alive, ended, strict=True)]
         self._whole.clear()
         part = Part(self.step, [one for one in found if one.size])
-        if not any(waiting.of for waiting in self._keys.waiting):
+        if not any(waiting.of or waiting.floors for waiting in self._keys.waiting):
             for seq in list(self._sizes):
                 self._remove(seq)
             self._round = None
@@ -171,26 +171,21 @@ class Journal:
     def _columns(self, compiled: CompiledRule, alive: set[Key], ended: set[Key]) -> Columns:
         """Return what the step changed of one rule; what was written otherwise is left out."""
         waiting = self._keys.waiting[compiled.order]
-        taken, waiting.taken = waiting.taken, Taken([], [], [], [])
+        taken, waiting.taken = waiting.taken, Taken([], [])
         without = alive | ended
         ended.update(taken.gone)
         whole = {key for order, key in self._whole if order == compiled.order} | ended
-        whole &= waiting.of.keys()
+        whole = {key for key in whole if waiting.entries(key)}
         without |= whole
-        rest = [n for n, key in enumerate(taken.keys) if key not in without] if without else None
-        keys = taken.keys if rest is None else [taken.keys[n] for n in rest]
-        times = taken.times if rest is None else [taken.times[n] for n in rest]
-        samples = taken.samples if rest is None else [taken.samples[n] for n in rest]
-        table = {id(one): one for one in samples}
-        places = dict(zip(table, count()))
+        keys, times, samples, which = _entries(taken.runs, without)
         return Columns(
             rule=compiled.rule.name,
             keys=keys,
-            times=array("d", times).tobytes(),
-            samples=list(table.values()),
-            which=[places[id(one)] for one in samples],
+            times=times.tobytes(),
+            samples=samples,
+            which=which,
             gone=sorted(ended - whole) if self._sizes or keys else [],
-            whole=[(key, waiting.of[key][1:]) for key in sorted(whole)],
+            whole=[(key, (waiting.entries(key) or [])[1:]) for key in sorted(whole)],
         )
 
     def _add(self, part: Part) -> None:
@@ -268,6 +263,27 @@ class Journal:
     def _is_older(self, compiled: CompiledRule, key: Key, step: int) -> bool:
         """Return whether the key's own row was written before `step`, or there is none."""
         return self._steps.get((compiled.order, key), 0) < step
+
+
+def _entries(
+    runs: Iterable[Run], without: Collection[Key]
+) -> tuple[list[Key], "array[float]", list[Any], list[int]]:
+    """Return keys and times, the different samples, and which of them each has."""
+    keys: list[Key] = []
+    times: array[float] = array("d")
+    samples: dict[int, Any] = {}
+    which: list[int] = []
+    for one in runs:
+        rest = [n for n, key in enumerate(one.keys) if key not in without] if without else None
+        run = one if rest is None else one.only(rest)
+        keys += run.keys
+        times.extend(run.times)
+        each = run.verdicts if run.alone is None else (run.alone,)
+        samples |= {id(verdict.samples): verdict.samples for verdict in each}
+        places = {one: place for place, one in enumerate(samples)}
+        mine = [places[id(verdict.samples)] for verdict in each]
+        which += mine if run.alone is None else mine * len(run.keys)
+    return keys, times, list(samples.values()), which
 
 
 def _read(row: JournalRow) -> list[Part] | None:

@@ -15,6 +15,7 @@ from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.keystate import AbsentKey, KeyState
 from sidecar.rules.pair import PairKey
 from sidecar.rules.rule import Key
+from sidecar.rules.verdict import Run
 from sidecar.rules.waiting import Waiting, pairs
 from sidecar.rules.windows import NEVER
 
@@ -24,6 +25,8 @@ HeapEntry = tuple[float, int, Key]
 _SLACK = 1_000
 # Where a rule has no room, one key in so many is forgotten at a time.
 _PART = 32
+# So many events at least of one key are taken at once, and written as its state.
+_MANY = 8
 Find = Callable[[int, Key], KeyState | None]
 
 
@@ -169,6 +172,29 @@ class Keys:
         for waiting, key in list(islice(firing, most)):
             waiting.wake(key)
 
+    def take_at_once(self, run: Run) -> bool:
+        """Let the state of a single key take all of a run that changes no verdict; else nothing."""
+        keys, alone = run.keys, run.alone
+        if (
+            alone is None
+            or not alone.samples
+            or len(keys) < _MANY
+            or keys.count(keys[0]) < len(keys)
+        ):
+            return False
+        compiled, key, cost = alone.compiled, keys[0], alone.cost * len(keys)
+        known = self._keys[compiled.order].get(key)
+        if known is None and compiled.guard.room(None, 0.0) - cost < 0:
+            return False
+        if known is not None and known.alert is not None:
+            return False
+        state = self.get(compiled, key) or self.create(compiled, key, run.times[0])
+        if state is None or compiled.guard.room(state.windows, state.clock) - cost < 0:
+            return False
+        state.take(run.times, alone.samples)
+        self.after_event(state)
+        return True
+
     def create(self, compiled: CompiledRule, key: Key, at: float) -> KeyState | None:
         """Return a new state for `key`, first seen at `at`.
 
@@ -196,9 +222,8 @@ class Keys:
     def _idle(self, compiled: CompiledRule) -> Iterator[tuple[float, float, Key]]:
         """Yield how far each key without an alert is from firing, since when, and the key."""
         waiting, states = self.waiting[compiled.order], self._keys[compiled.order]
-        for key, entries in waiting.of.items():
-            if key not in states:
-                yield entries[0], -max(entries[1::2]), key
+        for key in waiting.keys_alone():
+            yield waiting.room(key), -waiting.newest(key), key
         for key, state in states.items():
             if state.alert is None:
                 yield self._room_of(compiled, state), -state.clock, key
@@ -206,8 +231,10 @@ class Keys:
     def _room_of(self, compiled: CompiledRule, state: KeyState) -> float:
         if compiled.absent or compiled.pairs:
             return state.due if state.waits_for_all else NEVER
-        entries = self.waiting[compiled.order].of.get(state.key)
-        return entries[0] if entries else compiled.guard.room(state.windows, state.clock)
+        waiting = self.waiting[compiled.order]
+        if state.key in waiting.of:
+            return waiting.room(state.key)
+        return compiled.guard.room(state.windows, state.clock)
 
     def _forget(self, compiled: CompiledRule, key: Key) -> None:
         waiting, state = self.waiting[compiled.order], self.find(compiled.order, key)
@@ -236,7 +263,7 @@ class Keys:
         """Let only the last resolve of `state` live on."""
         self.state_counts.note(state, state.clock, lives=False)
         self._drop(state)
-        self.waiting[state.compiled.order].put(state.key, state.floor, None, 0.0)
+        self.waiting[state.compiled.order].put(state.key, state.floor, None, NEVER)
 
     def new_state(self, compiled: CompiledRule, key: Key, at: float) -> KeyState:
         """Return an empty state of the kind the rule needs, not yet part of the population."""

@@ -5,7 +5,7 @@ What follows is looked up in `alert.TABLE`. An `AbsentKey` is one whose silence 
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sidecar.parse.event import Event, as_number, instant
@@ -123,6 +123,16 @@ class KeyState:
         elif self.alert is not None:
             self.alert.note_end(event, self.compiled, self.transition_log.redact)
             self.trigger(Trigger.RESOLVE, t)
+
+    def take(self, times: Sequence[float], samples: Samples) -> None:
+        """Take events of the same samples by which no verdict changes, as is known."""
+        self.changed = True
+        self.clock = max(self.clock, *times)
+        if is_earlier(min(times), self.floor):
+            times = [at for at in times if not is_earlier(at, self.floor)]
+        windows = self.windows = self.windows or self.compiled.fresh()
+        for place, value in samples if times else ():
+            windows[place].add_all(times, value, self.clock)
 
     def catch_up(self, waited: Iterable[tuple[float, Samples | None]], last: Event | None) -> None:
         """Take samples, or resolves (None), by which no verdict changes, as is known.

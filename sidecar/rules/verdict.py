@@ -4,19 +4,19 @@ Events of one triple (provider, event type, status) concern a few rules, which l
 their fields; events with equal values there come to the same.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import pairwise, repeat
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
 
 from sidecar.parse.columns import Columns
-from sidecar.parse.event import STANDARD_FIELDS, Event, Kind, Triple, as_text
+from sidecar.parse.event import Event, Kind, Triple, as_text
 from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.guard import Samples
 from sidecar.rules.index import Index
 from sidecar.rules.keystate import place_in_order
+from sidecar.rules.rule import Key
 from sidecar.rules.windows import NEVER
 
-H = TypeVar("H")
 # Values come from the log: remember only so many of them at a time.
 _MOST = 10_000
 
@@ -36,79 +36,153 @@ class Verdict(NamedTuple):
 Verdicts = tuple[Verdict, ...]
 
 
+class Run(NamedTuple):
+    """Events that concern one rule, in their order: their places among all, keys and times.
+
+    `alone`: the verdict, where all come to the same.
+    """
+
+    places: Sequence[int]
+    keys: Sequence[Key]
+    times: Sequence[float]
+    verdicts: Sequence[Verdict]
+    alone: Verdict | None
+
+    def only(self, numbers: Sequence[int]) -> "Run":
+        """Return those of the events."""
+        return Run(
+            [self.places[n] for n in numbers],
+            [self.keys[n] for n in numbers],
+            [self.times[n] for n in numbers],
+            [self.verdicts[n] for n in numbers],
+            self.alone,
+        )
+
+
 class Judge:
     """From events to verdicts."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
         self._known: dict[Triple, _OfTriple] = {}
+        self._verdicts: dict[tuple[int, bool, str, float], Verdict] = {}
 
     def of(
         self, columns: Columns, newest_only: Collection[CompiledRule] = ()
-    ) -> dict[CompiledRule, tuple[list[int], list[Verdict]]]:
+    ) -> dict[CompiledRule, Run]:
         """Return for each rule that is concerned which events concern it, and what they are to it.
 
-        In the order of the events; to a rule of `newest_only` a triple's newest one stands for all.
+        To a rule of `newest_only` a triple's newest event stands for all.
         """
-        found: dict[CompiledRule, tuple[list[int], list[Verdict]]] = {}
+        found: dict[CompiledRule, list[Run]] = {}
         for kind in columns.kinds:
-            for verdicts, mine in self._of_triple(kind.triple).of(columns, kind):
-                for verdict in verdicts:
-                    all_, each = found.setdefault(verdict.compiled, ([], []))
-                    if verdict.compiled in newest_only:
-                        all_.append(max(mine, key=columns.times.__getitem__))
-                        each.append(verdict)
-                        continue
-                    all_ += mine
-                    each += [verdict] * len(mine)
-        for compiled, (some, each) in found.items():
-            if any(a > b for a, b in pairwise(some)):
-                order = sorted(range(len(some)), key=some.__getitem__)
-                found[compiled] = [some[n] for n in order], [each[n] for n in order]
-        return found
+            for compiled, some, verdicts in self._of_triple(kind.triple).of(columns, kind):
+                run = _run(columns, kind, compiled, some, verdicts)
+                if compiled in newest_only:
+                    run = run.only([max(range(len(run.times)), key=run.times.__getitem__)])
+                found.setdefault(compiled, []).append(run)
+        return {compiled: _together(runs) for compiled, runs in found.items()}
 
     def _of_triple(self, triple: Triple) -> "_OfTriple":
         known = self._known.get(triple)
         if known is None:
             if len(self._known) >= _MOST:
                 self._known.clear()
-            known = self._known[triple] = _OfTriple(triple, self._index)
+            known = self._known[triple] = _OfTriple(triple, self._index, self._same)
         return known
+
+    def _same(self, verdict: Verdict) -> Verdict:
+        """Return one object for verdicts that say the same."""
+        if len(self._verdicts) >= _MOST:
+            self._verdicts.clear()
+        compiled, resolves, samples, cost = verdict
+        return self._verdicts.setdefault((compiled.order, resolves, repr(samples), cost), verdict)
+
+
+def _run(
+    columns: Columns,
+    kind: Kind,
+    compiled: CompiledRule,
+    some: Sequence[int] | None,
+    verdicts: Sequence[Verdict],
+) -> Run:
+    """Return those of a kind's events as a run; `some` None: all of them."""
+    places: Sequence[int] = kind.numbers
+    keys = columns.keys(kind, compiled.by, compiled.labels)
+    if some is not None:
+        places, keys = [places[n] for n in some], [keys[n] for n in some]
+    whole = len(places) == len(columns)
+    times = columns.times if whole else [columns.times[place] for place in places]
+    alone = verdicts[0] if len(verdicts) == 1 else None
+    return Run(places, keys, times, [alone] * len(places) if alone else verdicts, alone)
+
+
+def _together(runs: Sequence[Run]) -> Run:
+    """Return the events of several kinds in their order."""
+    if len(runs) == 1:
+        return runs[0]
+    places, keys, times, verdicts = (
+        list(chain.from_iterable(columns)) for columns in list(zip(*runs, strict=True))[:4]
+    )
+    order = sorted(range(len(places)), key=places.__getitem__)
+    first = runs[0].alone
+    alone = first if all(run.alone is first for run in runs) else None
+    return Run(places, keys, times, verdicts, alone).only(order)
+
+
+# A rule, which events concern it (None: all), and what each is to it; one verdict is for all.
+Concerned = tuple[CompiledRule, list[int] | None, Sequence[Verdict]]
 
 
 class _OfTriple:
     """Verdicts of one triple's events by the values of the fields that its rules look at."""
 
-    def __init__(self, triple: Triple, index: Index) -> None:
+    def __init__(self, triple: Triple, index: Index, same: Callable[[Verdict], Verdict]) -> None:
         self._triple = triple
         self._index = index
+        self._same = same
         rules = list(index.rules_of(triple))
-        names = {name for compiled in rules for name in compiled.looks_at}
-        self._fields = {name: _Field(name, rules) for name in sorted(names - set(STANDARD_FIELDS))}
-        self._known: dict[tuple[Any, ...], Verdicts] = {}
+        self._fields = [_Field(name, rules) for name in sorted(index.looks_at(triple))]
+        self._known: dict[tuple[Any, ...], dict[CompiledRule, Verdict]] = {}
 
-    def of(self, columns: Columns, kind: Kind) -> Iterator[tuple[Verdicts, list[int]]]:
-        """Yield the verdicts there are, each with the places of the events that come to it."""
-        values = [columns.values(kind, name) for name in self._fields]
+    def of(self, columns: Columns, kind: Kind) -> Iterator[Concerned]:
+        """Yield each rule that some events of `kind` concern, and what they are to it."""
+        values = [columns.values(kind, field.name) for field in self._fields]
         told = [
-            repeat(None) if column is None else field.of(column)
-            for column, field in zip(values, self._fields.values(), strict=True)
+            None if column is None else field.of(column)
+            for column, field in zip(values, self._fields, strict=True)
         ]
-        if all(column is None for column in values):
-            yield self._verdicts((None,) * len(values), [None] * len(values)), kind.numbers
-            return
-        rows = zip(*told, strict=False)
-        for row, some in places_of(rows, range(len(kind.numbers))).items():
-            first = [None if column is None else column[some[0]] for column in values]
-            yield self._verdicts(row, first), [kind.numbers[n] for n in some]
+        varied = [one for one in told if type(one) is list]
+        alike = tuple([None if type(one) is list else one for one in told])
+        rows = list(zip(*varied, strict=True)) if varied else [()]
+        found = {row: self._of_row((alike, row), rows, values) for row in set(rows)}
+        for compiled in {one: None for each in found.values() for one in each}:
+            by_row = {row: each[compiled] for row, each in found.items() if compiled in each}
+            some = None
+            if len(by_row) < len(found):
+                some = [n for n, row in enumerate(rows) if row in by_row]
+            if len(set(map(id, by_row.values()))) == 1:
+                yield compiled, some, list(by_row.values())[:1]
+            else:
+                yield compiled, some, [by_row[row] for row in rows if row in by_row]
 
-    def _verdicts(self, row: tuple[Any, ...], values: Sequence[Any]) -> Verdicts:
-        known = self._known.get(row)
+    def _of_row(
+        self,
+        place: tuple[Any, tuple[Any, ...]],
+        rows: Sequence[tuple[Any, ...]],
+        values: Sequence[Sequence[Any] | None],
+    ) -> dict[CompiledRule, Verdict]:
+        known = self._known.get(place)
         if known is None:
             if len(self._known) >= _MOST:
                 self._known.clear()
-            fields = dict(zip(self._fields, values, strict=True))
-            known = self._known[row] = tuple(self._judged(Event(*self._triple, 0.0, fields)))
+            at = rows.index(place[1])
+            fields = {
+                field.name: None if column is None else column[at]
+                for field, column in zip(self._fields, values, strict=True)
+            }
+            event = Event(*self._triple, 0.0, fields)
+            known = self._known[place] = {v.compiled: self._same(v) for v in self._judged(event)}
         return known
 
     def _judged(self, event: Event) -> Iterator[Verdict]:
@@ -142,17 +216,6 @@ def _samples(compiled: CompiledRule, event: Event) -> Samples:
     return ()
 
 
-def places_of(values: Iterable[H], places: Iterable[int]) -> dict[H, list[int]]:
-    """Return at which of `places` each value stands: mostly all are equal."""
-    values, places = list(values), list(places)
-    if len(set(values)) == 1:
-        return {values[0]: places}
-    found: dict[H, list[int]] = {}
-    for value, place in zip(values, places, strict=True):
-        found.setdefault(value, []).append(place)
-    return found
-
-
 class _Field:
     """What some rules can tell of the values of one field; others are the same to them.
 
@@ -161,17 +224,29 @@ class _Field:
     """
 
     def __init__(self, name: str, rules: Sequence[CompiledRule]) -> None:
+        self.name = name
         matchers = dict.fromkeys(m for one in rules for m in one.matchers if m.name == name)
         self._matchers = list(matchers)
         self._measured = any(name in one.measures for one in rules)
         self._ordered = any(name == one.rule.order_by for one in rules)
+        # Whether all that counts is whether there is a text.
+        self._any_text = not (self._measured or self._ordered or any(m.value for m in matchers))
         self._known: dict[tuple[type, Any], Any] = {}
 
-    def of(self, values: Sequence[Any]) -> Sequence[Any]:
-        """Return for each value what is equal only where nothing tells it from another."""
-        if values.count(None) == len(values):
-            return values
-        return list(map(self._of_one, values))
+    def of(self, values: Sequence[Any]) -> Any:
+        """Return for each value what is equal only where nothing tells it from another.
+
+        Where all come to the same, that instead of a list.
+        """
+        kinds = set(map(type, values))
+        if self._any_text and kinds == {str} and "" not in values:
+            return self._told("-")
+        if len(kinds - {type(None)}) == 1 and kinds <= _EXACT:
+            of_one = {value: self._of_one(value) for value in set(values)}
+            told = [of_one[value] for value in values]
+        else:
+            told = list(map(self._of_one, values))
+        return told if told.count(told[0]) < len(told) else told[0]
 
     def _of_one(self, value: Any) -> Any:
         if value is None:
@@ -194,4 +269,4 @@ class _Field:
         return passes, bool(text), place, exactly
 
 
-_EXACT = {str, int, bool}  # equal only where they are the same, if of one type
+_EXACT = {str, int, bool, type(None)}  # equal only where they are the same, if of one type

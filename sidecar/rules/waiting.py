@@ -8,8 +8,11 @@ the key first: what waits goes into its `KeyState` in the order of arrival, as i
 waited, and then the event takes its usual way.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
 from heapq import heapify, heappop, heappush
+from itertools import islice
+from operator import le
 from typing import Any, NamedTuple
 
 from sidecar.parse.event import Event
@@ -17,7 +20,7 @@ from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.guard import Samples
 from sidecar.rules.keystate import KeyState
 from sidecar.rules.rule import Key
-from sidecar.rules.verdict import Verdict
+from sidecar.rules.verdict import Run, Verdict
 from sidecar.rules.windows import BUCKETS, LONG_AGO, NEVER
 
 # The room that is left, then times and samples by turns; None instead of samples: a resolve.
@@ -41,17 +44,25 @@ class Firing:
 
 
 class Taken(NamedTuple):
-    """What came to wait since the last step, in columns; and keys of which nothing is left."""
+    """What came to wait since the last step, in runs; and keys of which nothing is left."""
 
-    keys: list[Key]
-    times: list[float]
-    samples: list[Samples | None]
+    runs: list[Run]
     gone: list[Key]
+
+
+class _Outcome(Enum):
+    """What becomes of an event: it waits, upholds an alert, is nothing, or needs a closer look."""
+
+    WAITS = "waits"
+    UPHOLDS = "upholds"
+    VOID = "void"
+    CLOSER = "closer"
 
 
 class Waiting:
     """What waits of one rule's keys. `states`: its keys that have one; others wait alone.
 
+    `floors`: when those were resolved of which nothing else is known. `of`: what waits of others.
     `wake` lets what waits of a key go into its state.
     """
 
@@ -59,8 +70,9 @@ class Waiting:
         self, compiled: CompiledRule, states: dict[Key, KeyState], wake: Callable[[Key], object]
     ) -> None:
         self.of: dict[Key, Entries] = {}
+        self.floors: dict[Key, float] = {}
         self.alone = 0
-        self.taken = Taken([], [], [], [])
+        self.taken = Taken([], [])
         self.firing: dict[Key, Firing] = {}
         self._upholds = compiled.upholds
         self._states = states
@@ -68,6 +80,7 @@ class Waiting:
         self._guard = compiled.guard
         self._most = compiled.guard.room(None, 0.0)
         self._awake: set[Key] = set()
+        self._newest_floor = LONG_AGO
         # (time, key) of keys that wait alone: none of them is over earlier.
         self._ends: list[tuple[float, Key]] = []
         # After its newest entry a key lasts so long; `exact`: and no longer.
@@ -77,58 +90,89 @@ class Waiting:
             self._lasts -= compiled.span / BUCKETS
 
     def take(
-        self,
-        keys: Sequence[Key],
-        times: Sequence[float],
-        verdicts: Sequence[Verdict],
-        *,
-        room: int,
-        later: Callable[[int], Callable[[], Event]],
+        self, run: Run, *, room: int, later: Callable[[int], Callable[[], Event]]
     ) -> list[int]:
-        """Let what can wait do so; return the places of the others, whose keys are to be woken.
+        """Let what can wait do so; return the numbers of the others, whose keys are to be woken.
 
         `room`: so many keys more there may be. `later` returns what makes the event at a place.
         """
-        others: list[int] = []
-        void: list[int] = []
-        upholding: dict[Key, int] = {}
+        if run.alone is not None and run.alone.samples is None and self._raise_floors(run, room):
+            return []
+        found: dict[_Outcome, list[int]] = {outcome: [] for outcome in _Outcome}
         get, most = self.of.get, self.alone + room
-        for place, (key, at, verdict) in enumerate(zip(keys, times, verdicts, strict=True)):
-            entries = get(key) or self._begin(key, at, verdict, most)
-            if entries is None:
-                self._awake.add(key)
-                others.append(place)
-                continue
-            left = entries[0] - verdict.cost
-            if left >= 0:
-                entries[0] = left
+        for number, (key, at, verdict) in enumerate(
+            zip(run.keys, run.times, run.verdicts, strict=True)
+        ):
+            entries = get(key)
+            if entries is not None and entries[0] - verdict.cost >= 0:
+                entries[0] -= verdict.cost
                 entries.append(at)
                 entries.append(verdict.samples)
-            elif verdict.samples is None and _is_bare(entries) and at >= entries[1]:
-                entries[1] = at  # so it is with nearly every payment
-            elif verdict.samples and self._fires_on(key, at):
-                entries.append(at)
-                entries.append(verdict.samples)
-                upholding[key] = place
-            elif verdict.samples is None and self._comes_last(key, entries, at):
-                entries[:] = self._most, at, None
-            elif verdict.samples is None and self._is_void(key, entries):
-                void.append(place)
             else:
-                self.wake(key)
-                self._awake.add(key)
-                others.append(place)
-        for key, place in upholding.items():
+                found[self._take_one(key, at, verdict, most)].append(number)
+        for number in found[_Outcome.UPHOLDS]:
+            key = run.keys[number]
             if key in self.firing:
-                self.firing[key].event = later(place)
-        self._note(keys, times, verdicts, {*others, *void})
+                self.firing[key].event = later(run.places[number])
+        self._note(run, {*found[_Outcome.CLOSER], *found[_Outcome.VOID]})
         self._awake.clear()
-        return others
+        return found[_Outcome.CLOSER]
+
+    def _take_one(self, key: Key, at: float, verdict: Verdict, most: int) -> "_Outcome":
+        """Let one event wait that needs more than room, or leave it, and wake its key."""
+        samples, cost = verdict.samples, verdict.cost
+        if samples is None and key in self.floors:
+            return _Outcome.WAITS if self._raise_floor(key, at) else _Outcome.VOID
+        entries = self.of.get(key) or self._begin(key, at, verdict, most)
+        if entries is None:
+            self._awake.add(key)
+            return _Outcome.CLOSER
+        upholds = bool(samples) and entries[0] < 0 and self._fires_on(key, at)
+        if upholds or entries[0] - cost >= 0:
+            entries[0] -= 0.0 if upholds else cost
+            entries += (at, samples)
+            return _Outcome.UPHOLDS if upholds else _Outcome.WAITS
+        if samples is None and self._comes_last(key, entries, at):
+            self._lay_bare(key, at)
+            return _Outcome.WAITS
+        self.wake(key)
+        self._awake.add(key)
+        return _Outcome.CLOSER
+
+    def _raise_floors(self, run: Run, room: int) -> bool:
+        """Take resolves of keys of which nothing else is known, if in order; else take none."""
+        keys, times = run.keys, run.times
+        if times[0] < self._newest_floor or not all(map(le, times, islice(times, 1, None))):
+            return False
+        if not (self.of.keys().isdisjoint(keys) and self._states.keys().isdisjoint(keys)):
+            return False
+        new = set(keys).difference(self.floors)
+        if len(new) > room:
+            return False
+        for key in new:
+            heappush(self._ends, (times[0] + self._lasts, key))
+        self.alone += len(new)
+        self.floors.update(zip(keys, times, strict=True))
+        self._newest_floor = times[-1]
+        self.taken.runs.append(run)
+        return True
+
+    def _raise_floor(self, key: Key, at: float) -> bool:
+        """Take a resolve of a key of which no more is known; False: it is the older one."""
+        if at < self.floors[key]:
+            return False
+        self.floors[key] = at
+        self._newest_floor = max(self._newest_floor, at)
+        return True
 
     def _begin(self, key: Key, at: float, verdict: Verdict, most: int) -> Entries | None:
         """Return the entries of a key that has none yet, None where the key has to be looked at."""
         if key in self._awake:
             return None
+        floor = self.floors.pop(key, None)
+        if floor is not None:
+            entries = self.of[key] = [self._most, floor, None]
+            return entries
         state = self._states.get(key)
         if state is None:
             may_wait = verdict.samples is None or self._most - verdict.cost >= 0
@@ -170,54 +214,74 @@ class Waiting:
         own = LONG_AGO if state is None else state.clock
         return at >= own and at >= max(entries[1::2], default=LONG_AGO)
 
-    def _is_void(self, key: Key, entries: Entries) -> bool:
-        """Return whether a late resolve is all the same, because a newer one is all there is."""
-        return _is_bare(entries) and key not in self._states
+    def _lay_bare(self, key: Key, at: float) -> None:
+        """Let a resolve be all that waits of a key."""
+        if key in self._states:
+            self.of[key] = [self._most, at, None]
+        else:
+            self.of.pop(key, None)
+            self.floors[key] = at
+            self._newest_floor = max(self._newest_floor, at)
 
-    def _note(
-        self,
-        keys: Sequence[Key],
-        times: Sequence[float],
-        verdicts: Sequence[Verdict],
-        without: set[int],
-    ) -> None:
-        samples: Sequence[Samples | None] = [verdict.samples for verdict in verdicts]
+    def _note(self, run: Run, without: set[int]) -> None:
         if without:
-            rest = [place for place in range(len(keys)) if place not in without]
-            keys = [keys[place] for place in rest]
-            times = [times[place] for place in rest]
-            samples = [samples[place] for place in rest]
-        taken = self.taken
-        taken.keys.extend(keys)
-        taken.times.extend(times)
-        taken.samples.extend(samples)
+            run = run.only([number for number in range(len(run.keys)) if number not in without])
+        if run.keys:
+            self.taken.runs.append(run)
 
     def put(self, key: Key, at: float, samples: Samples | None, cost: float) -> None:
         """Let an entry wait of which it is known that it may: it did so before."""
+        state, alone = self._states.get(key), key not in self.of and key not in self.floors
+        if alone and state is None:
+            self.alone += 1
+            heappush(self._ends, (at + self._lasts, key))
+        if samples is None:
+            self._lay_bare(key, at)
+            return
         entries = self.of.get(key)
         if entries is None:
-            state = self._states.get(key)
+            floor = self.floors.pop(key, None)
             room = self._most if state is None else self._guard.room(state.windows, state.clock)
-            entries = self.of[key] = [room]
-            if state is None:
-                self.alone += 1
-                heappush(self._ends, (at + self._lasts, key))
-        if samples is None:
-            entries[:] = self._most, at, None
-        else:
-            entries[0] -= cost
-            entries += (at, samples)
+            entries = self.of[key] = [room] if floor is None else [room, floor, None]
+        entries[0] -= cost
+        entries += (at, samples)
+
+    def entries(self, key: Key) -> Entries | None:
+        """Return what waits of a key; None if nothing does."""
+        floor = self.floors.get(key)
+        return self.of.get(key) if floor is None else [self._most, floor, None]
+
+    def newest(self, key: Key) -> float:
+        """Return the time of the newest of what waits of a key."""
+        floor = self.floors.get(key)
+        return max(self.of[key][1::2]) if floor is None else floor
 
     def end(self, key: Key) -> Entries | None:
         """Return what waits of a key, which waits no longer; None if nothing does."""
-        entries = self.of.pop(key, None)
+        entries = self.entries(key)
+        self.of.pop(key, None)
+        self.floors.pop(key, None)
         if entries is not None and key not in self._states:
             self.alone -= 1
         return entries
 
+    def room(self, key: Key) -> float:
+        """Return what is left of the room of a key of which something waits."""
+        return float(self.of[key][0]) if key in self.of else self._most
+
+    def __iter__(self) -> Iterator[Key]:
+        """Yield the keys of which something waits."""
+        yield from self.floors
+        yield from self.of
+
+    def keys_alone(self) -> Iterator[Key]:
+        """Yield the keys that wait without a state."""
+        yield from self.floors
+        yield from (key for key in self.of if key not in self._states)
+
     def leave_out(self, unfit: Callable[[Key], bool]) -> None:
         """Forget those that wait alone and are `unfit`."""
-        for key in [key for key in self.of if key not in self._states and unfit(key)]:
+        for key in [key for key in self.keys_alone() if unfit(key)]:
             self.end(key)
             self.taken.gone.append(key)
 
@@ -229,10 +293,10 @@ class Waiting:
         """Let those keys go that rule time `t` leaves behind."""
         while self.next_end() <= t:
             _, key = heappop(self._ends)
-            entries = self.of.get(key)
+            entries = self.entries(key)
             if entries is None or key in self._states:
                 continue  # its state has a deadline
-            due = max(entries[1::2]) + self._lasts
+            due = self._over(key)
             if due > t:
                 heappush(self._ends, (due, key))
             elif self._exact:
@@ -245,17 +309,11 @@ class Waiting:
 
     def _throw_out(self) -> None:
         """Keep one end of each key: one that wakes again and again leaves many behind."""
-        self._ends = [
-            (max(entries[1::2]) + self._lasts, key)
-            for key, entries in self.of.items()
-            if key not in self._states
-        ]
+        self._ends = [(self._over(key), key) for key in self.keys_alone()]
         heapify(self._ends)
 
-
-def _is_bare(entries: Entries) -> bool:
-    """Return whether a resolve is all there is."""
-    return len(entries) == 3 and entries[2] is None  # noqa: PLR2004 - room, time, None
+    def _over(self, key: Key) -> float:
+        return self.newest(key) + self._lasts
 
 
 def pairs(entries: Entries) -> Iterable[tuple[float, Samples | None]]:

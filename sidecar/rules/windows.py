@@ -18,6 +18,7 @@ import hashlib
 import math
 from array import array
 from bisect import bisect_left, bisect_right, insort
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import add
 from typing import Any, NamedTuple, Protocol
@@ -55,6 +56,9 @@ class Window(Protocol):
     def add(self, at: float, value: Any, clock: float) -> None:
         """Take a sample; nothing at or before `clock` less the window's length is asked again."""
 
+    def add_all(self, times: Sequence[float], value: Any, clock: float) -> None:
+        """Take samples of one value, at least one and none of them later than `clock`."""
+
     def judged(self, t: float) -> Any:
         """Return the value comparisons see at `t`, None when the aggregate is empty."""
 
@@ -89,6 +93,9 @@ class Last:
     def add(self, at: float, value: Any, clock: float) -> None:
         if at >= self._at and at + self._hold > clock:
             self._at, self._value = at, value
+
+    def add_all(self, times: Sequence[float], value: Any, clock: float) -> None:
+        self.add(max(times), value, clock)
 
     def judged(self, t: float) -> Any:
         return self._value if self.gone_at() > t else None
@@ -154,7 +161,9 @@ class Buckets:
         self._counts = array("I") if fold.mean else None
 
     def add(self, at: float, value: float, clock: float) -> None:
-        bucket = int(at // self._width)
+        self._add_to(int(at // self._width), value, clock)
+
+    def _add_to(self, bucket: int, value: float, clock: float) -> None:
         if self._leaves(bucket) <= clock:
             return
         self._drop(self._gone(clock))
@@ -170,6 +179,15 @@ class Buckets:
                 self._counts[place] = min(self._counts[place] + 1, _MOST)
         else:
             self._insert(place, step, value)
+
+    def add_all(self, times: Sequence[float], value: float, clock: float) -> None:
+        if self._fold is not ADDED or value != 1.0:  # other sums depend on their order
+            for at in times:
+                self.add(at, value, clock)
+            return
+        many = Counter([int(at // self._width) for at in times])
+        for bucket in sorted(many):
+            self._add_to(bucket, float(many[bucket]), clock)
 
     def _insert(self, place: int, step: int, value: float) -> None:
         self._steps.insert(place, step)
@@ -258,12 +276,22 @@ class Counts:
         else:
             insort(times, at)
         if len(times) > self._keep:
-            self._put_aside(times.pop(0), clock)
+            self._put_aside((times.pop(0),), clock)
 
-    def _put_aside(self, at: float, clock: float) -> None:
+    def add_all(self, times: Sequence[float], value: Any, clock: float) -> None:  # noqa: ARG002 - same
+        within = self._within
+        del self._times[: self._first(clock)]
+        inside = [at for at in times if at + within > clock]
+        self._times = array("d", sorted([*self._times, *inside]))
+        beyond = len(self._times) - self._keep
+        if beyond > 0:
+            self._put_aside(self._times[:beyond], clock)
+            del self._times[:beyond]
+
+    def _put_aside(self, times: Sequence[float], clock: float) -> None:
         if self._older is None:
             self._older = Buckets(self._within, ADDED)
-        self._older.add(at, 1.0, clock)
+        self._older.add_all(times, 1.0, clock)
 
     def _first(self, t: float) -> int:
         """Return the index of the first time still inside at `t`, rounding as `add` does."""
@@ -332,6 +360,9 @@ class Distinct:
         if len(self._texts) > self._keep:
             self._keep_latest(clock)
 
+    def add_all(self, times: Sequence[float], value: str, clock: float) -> None:
+        self.add(max(times), value, clock)
+
     def _keep_latest(self, clock: float) -> None:
         """Drop what has left the window and, if that is nothing, the text seen longest ago."""
         self._keep_those(lambda at: at + self._within > clock)
@@ -395,6 +426,9 @@ class Extremes:
         region = self._region(value)
         self._newest[region] = max(self._newest[region], at)
         self._add_peak(at, value, clock)
+
+    def add_all(self, times: Sequence[float], value: float, clock: float) -> None:
+        self.add(max(times), value, clock)
 
     def _region(self, value: float) -> int:
         place = bisect_left(self._bounds, value)

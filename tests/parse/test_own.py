@@ -106,7 +106,7 @@ def test_source_and_host_are_what_the_reader_says(form: str, times: int) -> None
         )  # fmt: skip
     by = ("sidecar_host", "n")
     redactor = Redactor()
-    assert columns.keys(by, redactor.labels)[-1] == ("web-1", str(times - 1))
+    assert columns.keys(columns.kinds[0], by, redactor.labels)[-1] == ("web-1", str(times - 1))
 
 
 def test_an_event_that_the_second_process_parsed_names_its_log_too() -> None:

@@ -405,3 +405,53 @@ def test_values_that_are_only_equal_are_told_apart(value: Any) -> None:
     single.see(*seen, read_at=9.0)
     assert together.all == single.all
     assert together.remembered() == single.remembered()
+
+
+OUTAGE = rule(
+    'count(status="bad") / count(status="ok") > 0.5 and count(status="bad") >= 5',
+    within=600.0,
+    by=("webhook_provider",),
+)
+
+
+def calls_of(number: int) -> list[Event]:
+    """Return calls of one provider, a few of them late and every hundredth a bad one."""
+    late = (0.0, 0.0, 3.5, 0.0, 200.0, 0.0, 0.0)
+    return [
+        event(n / 10 - late[n % 7], "ok" if n % 100 else "bad", org_id=f"o{n}")
+        for n in range(number, number + 100)
+    ]
+
+
+@pytest.mark.parametrize(
+    "tested", [OUTAGE, rule("count() > 900", by=()), rule("max(n) > 9", by=())]
+)
+def test_many_events_of_one_key_come_to_what_they_come_to_one_by_one(tested: Rule) -> None:
+    together, single = Bench(tested), Bench(tested)
+    for begin in range(0, 9000, 100):
+        together.see_together(*calls_of(begin), read_at=begin / 10)
+        single.see(*calls_of(begin), read_at=begin / 10)
+        if not begin % 1000:
+            together.restart()
+    assert together.remembered() == single.remembered()
+    assert together.all == single.all
+
+
+def test_events_that_only_count_for_one_key_cost_next_to_nothing() -> None:
+    bench = Bench(OUTAGE)
+    spent = []
+    for begin, count in ((0, 500), (500, 1000), (1500, 3000)):
+        seen = [event(n / 10, "ok", org_id=f"o{n}") for n in range(begin, begin + count)]
+        spent.append(calls(partial(bench.engine.observe_all, Columns.of(seen), read_at=0.0)))
+    assert (spent[2] - spent[1]) / 2000 <= 1
+    assert not bench.engine._keys.waiting[0].of
+
+
+def test_payments_of_customers_who_owe_nothing_cost_a_rule_next_to_nothing() -> None:
+    bench = Bench(*(rule("max(n) >= 3", name=f"R{n}", resolve=['status="paid"']) for n in range(5)))
+    spent = []
+    for begin, count in ((0, 500), (500, 1000), (1500, 3000)):
+        seen = [event(n / 10, "paid", org_id=f"o{n % 50}") for n in range(begin, begin + count)]
+        spent.append(calls(partial(bench.engine.observe_all, Columns.of(seen), read_at=0.0)))
+    assert (spent[2] - spent[1]) / 2000 <= FOR_EACH
+    assert len(bench.floors()) == 5 * 50

@@ -143,17 +143,16 @@ class Bench:
     def floors(self) -> dict[tuple[str, tuple[str, ...]], float]:
         """Return when keys were resolved of which the engine knows nothing else, by rule name."""
         return {
-            (compiled.rule.name, key): entries[1]
+            (compiled.rule.name, key): at
             for compiled in self.engine._compiled_rules
-            for key, entries in self.engine._keys.waiting[compiled.order].of.items()
-            if entries[2:] == [None] and self.engine._keys.find(compiled.order, key) is None
+            for key, at in self.engine._keys.waiting[compiled.order].floors.items()
         }
 
     def remembered(self) -> list[Row]:
         """Return all that the engine knows of keys as rows, once nothing of it waits any more."""
         keys, rows = self.engine._keys, list[Row]()
         for compiled in self.engine._compiled_rules:
-            for key in list(keys.waiting[compiled.order].of):
+            for key in list(keys.waiting[compiled.order]):
                 keys.wake(compiled, key)
         for state in keys:
             rows.append(state_row(state, 0))

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from sidecar.parse.event import as_number
@@ -19,6 +20,10 @@ class Everything:
     def add(self, at: float, value: Any, clock: float) -> None:
         self._samples = [one for one in self._samples if one[0] + self._within > clock]
         self._samples.append((at, value))
+
+    def add_all(self, times: Sequence[float], value: Any, clock: float) -> None:
+        for at in times:
+            self.add(at, value, clock)
 
     def judged(self, t: float) -> float | None:
         inside = [value for at, value in self._samples if at + self._within > t]
