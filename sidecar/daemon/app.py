@@ -244,6 +244,7 @@ class Daemon:
         http = self.config.http
         control = Control(
             pump=self._pump,
+            store=self._store,
             reloader=self._reloader,
             telemetry=self.telemetry,
             in_thread=self._thread,

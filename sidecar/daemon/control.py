@@ -16,15 +16,24 @@ from sidecar.core import Core
 from sidecar.daemon.loop import InThread, Pump, PumpStopped
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.matchers import Matcher, parse_matcher
-from sidecar.notify.model import Notification
+from sidecar.measure.series import EVENT_LABELS, EVENTS_TOTAL
+from sidecar.notify.model import Notice, Notification
 from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
-from sidecar.rules.alert import Alert
+from sidecar.rows import OutboxRow
+from sidecar.rules.alert import Alert, AlertState
+from sidecar.rules.restore import by_key
 from sidecar.rules.rule import Rule
 from sidecar.secret import printable
+from sidecar.store.store import Store
 from sidecar.web.fault import Refusal
 
 _T = TypeVar("_T")
+SHOWN_AT_MOST = 50
+KINDS_AT_MOST = 500  # of events, which are asked for what they say of rules
+# What a host logs where it has no secret to check signatures by, and only where it has one.
+_LACKS = "config_error"
+_CHECKED = ("received", "invalid_signature", "2xx")
 _STOPPING = Refusal(503, "the sidecar is stopping; ask again once it runs")
 
 
@@ -39,6 +48,7 @@ class Control:
         self,
         *,
         pump: Pump,
+        store: Store,
         reloader: Reloader,
         telemetry: Telemetry,
         in_thread: InThread,
@@ -48,6 +58,7 @@ class Control:
         shadow: bool,
     ) -> None:
         self._pump = pump
+        self._store = store
         self._reloader = reloader
         self._telemetry = telemetry
         self._in_thread = in_thread
@@ -63,13 +74,14 @@ class Control:
     async def alerts(self) -> list[dict[str, Any]]:
         """Return the open alerts, the latest change first, as templates are given them."""
         core = self._pump.core
-        found, acked = await self._in_thread(
-            lambda: (list(core.engine.alerts()), core.notifier.acked())
+        found, acked, due = await self._in_thread(
+            lambda: (list(core.engine.alerts()), core.notifier.acked(), self._store.deadlines())
         )
         found.sort(key=lambda alert: alert.change, reverse=True)
         shown = await asyncio.to_thread(self._shown, found, core.redactor)
         for alert, view in zip(found, shown, strict=True):
             view["acked"] = acked.get((alert.name, alert.key))
+            view["due"] = due.get((alert.name, by_key(alert.key)))
         return shown
 
     async def resolve(
@@ -114,6 +126,7 @@ class Control:
         core = self._pump.core
         return {
             "version": __version__,
+            "now": self._clock.now(),
             "started": self._started,
             "shadow": self._shadow,
             "config": {
@@ -128,6 +141,48 @@ class Control:
             "rule_time": core.rule_time,
             "outbox": {"pending": backlog.pending, "oldest": backlog.oldest},
         }
+
+    async def rules(self) -> list[dict[str, Any]]:
+        core = self._pump.core
+        counts, series = await self._in_thread(lambda: (core.engine.counts(), self._kinds()))
+        rules = self._config().rules
+        return await asyncio.to_thread(lambda: [_shown_rule(one, counts, series) for one in rules])
+
+    async def events(self) -> dict[str, Any]:
+        kinds = await self._in_thread(self._kinds)
+        lines = reversed(self._telemetry.odd_lines)
+        odd = [dict(zip(("at", "kind", "reason", "sample"), line, strict=True)) for line in lines]
+        return {"events": kinds[:SHOWN_AT_MOST], "odd_lines": odd}
+
+    async def notifications(self) -> list[dict[str, Any]]:
+        rows = await self._in_thread(lambda: self._store.latest_messages(SHOWN_AT_MOST))
+        redactor = self._pump.core.redactor
+        return await asyncio.to_thread(lambda: [_message(row, redactor) for row in rows])
+
+    async def debug(self) -> dict[str, Any]:
+        kinds, config = await self._in_thread(self._kinds), self._config()
+        counts = self._pump.core.engine.counts()
+        open_alerts = {
+            state.value: sum(n for (_, _, of), n in counts.items() if of == state.value)
+            for state in (AlertState.FIRING, AlertState.PENDING)
+        }
+        used = {name for receiver in config.receivers.values() for name in receiver.configs}
+        return {
+            "configured": {
+                "webhook_secret": _webhook_works(kinds),
+                **{kind.name: kind.name in used for kind in config.kinds},
+                "token": config.http.token is not None,
+            },
+            "events": kinds[:SHOWN_AT_MOST],
+            "alerts": {**open_alerts, "by_severity": _by_severity(counts)},
+        }
+
+    def _kinds(self) -> list[dict[str, Any]]:
+        """Return the kinds of events that were counted, the last seen first."""
+        return [
+            {**msgspec.json.decode(row.labels), "count": int(row.value), "last": row.touched}
+            for row in self._store.latest_series(EVENTS_TOTAL, KINDS_AT_MOST)
+        ]
 
     def _rule(self, name: str) -> Rule:
         rules = {rule.name: rule for rule in self._config().rules}
@@ -147,6 +202,73 @@ class Control:
         view = renderer.rendering(notification).view
         shown = zip(alerts, view["notices"], strict=True)
         return [_alert(alert, by.get(alert.name, ()), told) for alert, told in shown]
+
+
+def _shown_rule(
+    rule: Rule, counts: Mapping[tuple[str, str, str], int], kinds: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return a rule as it is written and as it stands.
+
+    `last_event` is when an event came that fits its `match` by provider, type and status.
+    """
+    standard = {field: label for label, field in EVENT_LABELS.items()}
+    mine = [(standard[one.name], one) for one in rule.match if one.name in standard]
+    fits = (k["last"] for k in kinds if mine and all(m.matches(k[label]) for label, m in mine))
+    states = {
+        state: sum(n for (name, _, of), n in counts.items() if (name, of) == (rule.name, state))
+        for state in ("firing", "pending")
+    }
+    return {
+        "alertname": rule.name,
+        "group": rule.group,
+        "severity": rule.severity,
+        "match": [str(matcher) for matcher in rule.match],
+        "by": list(rule.by),
+        "place": rule.place,
+        **states,
+        "last_event": max(fits, default=None),
+    }
+
+
+def _message(row: OutboxRow, redactor: Redactor) -> dict[str, Any]:
+    told = msgspec.json.decode(row.payload, type=Notification)
+    return {
+        "id": row.id,
+        "at": row.created,
+        "receiver": row.receiver,
+        "integration": row.integration,
+        "destination": redactor.text(row.destination),
+        "reason": told.reason.value,
+        "alerts": [redactor.text(_named_alert(one)) for one in told.notices[:SHOWN_AT_MOST]],
+        "outcome": row.outcome or "waiting",
+        "attempt": row.attempt,
+        "next_at": None if row.outcome else row.next_at,
+        "detail": redactor.text(row.detail),
+    }
+
+
+def _named_alert(notice: Notice) -> str:
+    about = [f"{k}={v}" for k, v in notice.labels.items() if k not in ("alertname", "severity")]
+    return " ".join([notice.labels.get("alertname", "alert"), notice.status.value, *about])
+
+
+def _webhook_works(kinds: Sequence[Mapping[str, Any]]) -> bool | None:
+    """Return whether the host can check signatures, as its log says last; None: it does not say.
+
+    The secret is the host's own. `config_error` says that it has none; a call whose signature was
+    right, or wrong, that it has one.
+    """
+    lacks = max((kind["last"] for kind in kinds if kind["status"] == _LACKS), default=0.0)
+    has = max((kind["last"] for kind in kinds if kind["status"] in _CHECKED), default=0.0)
+    return None if has == lacks else has > lacks
+
+
+def _by_severity(counts: Mapping[tuple[str, str, str], int]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for (_, severity, state), number in counts.items():
+        if state == AlertState.FIRING.value:
+            found[severity] = found.get(severity, 0) + number
+    return found
 
 
 def _parsed(matchers: Sequence[str]) -> list[Matcher]:

@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TextIO, assert_never, cast
@@ -65,6 +65,8 @@ class Telemetry:
         self._logs: set[str] = set()
         self._seen: Counter[tuple[str, str]] = Counter()
         self._sampled_at: dict[str, float] = {}
+        # The last lines with the marker that are no events: when, what, why, and the line.
+        self.odd_lines: deque[tuple[float, str, str, str]] = deque(maxlen=20)
         self._commit_failing_since: float | None = None
         self._commit_failure = ""
 
@@ -228,7 +230,8 @@ class Telemetry:
     def _log_sample(
         self, event: str, lines: Sequence[Reject | Foreign], now: float, **more: str
     ) -> None:
-        """Log the first of `lines`, unless that was done a moment ago."""
+        """Keep the last of `lines` for who asks, and log the first, unless one was just logged."""
+        self.odd_lines += [(now, event, one.reason.value, one.sample) for one in lines[-20:]]
         if lines and now - self._sampled_at.get(event, -REJECT_LOG_SECONDS) >= REJECT_LOG_SECONDS:
             self._sampled_at[event] = now
             _log.warning(event, reason=lines[0].reason.value, sample=lines[0].sample, **more)

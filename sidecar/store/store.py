@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from sidecar.deliver.retry import ASKED_TO_WAIT, LONGEST_WAIT, interrupted
-from sidecar.rows import Delta, OutboxRow, Row
+from sidecar.rows import Delta, OutboxRow, Row, SeriesRow
 from sidecar.store import schema as fault
 from sidecar.store.schema import APPLICATION_ID, R, StoreError, migrate, storable, table_of
 
@@ -137,6 +137,24 @@ class Store:
         """Return the messages that have not ended."""
         return self._find(OutboxRow, "WHERE outcome = ''")
 
+    def latest_messages(self, most: int) -> list[OutboxRow]:
+        """Return the messages made last, the latest first, whatever became of them."""
+        return self._find(OutboxRow, "ORDER BY created DESC, rowid DESC LIMIT ?", (most,))
+
+    def latest_series(self, name: str, most: int) -> list[SeriesRow]:
+        """Return the series of a metric that counted last, the latest first; none at 0."""
+        where = "WHERE name = ? AND value <> '0' ORDER BY touched DESC LIMIT ?"
+        return self._find(SeriesRow, where, (name, most))
+
+    def deadlines(self) -> dict[tuple[str, str], float]:
+        """Return when time alone will next change an open alert, by rule and key (JSON)."""
+        query = (
+            "SELECT rule, by_key, deadline FROM alerts"
+            " WHERE deadline IS NOT NULL AND state IN ('pending', 'firing')"
+        )
+        with self._failures():
+            return {(rule, key): at for rule, key, at in self._db.execute(query)}
+
     def backlog(self) -> OutboxBacklog:
         """Return what is pending in the outbox."""
         query = "SELECT count(*), min(created) FROM outbox WHERE outcome = ''"
@@ -155,7 +173,7 @@ class Store:
         self._db.close()
         self._lock.release()
 
-    def _find(self, row: type[R], where: str, values: tuple[float, ...] = ()) -> list[R]:
+    def _find(self, row: type[R], where: str, values: tuple[float | str, ...] = ()) -> list[R]:
         table = table_of(row)
         with self._failures():
             return table.rows(self._db.execute(f"{table.select} {where}", values))

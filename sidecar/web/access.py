@@ -1,5 +1,7 @@
 """Who may ask for what: decided by the address we listen on, never by who seems to ask."""
 
+import base64
+import binascii
 import hmac
 import ipaddress
 from collections.abc import Callable
@@ -37,11 +39,11 @@ class AccessGuard:
     """ASGI middleware.
 
     The health paths are open to all, `/metrics` too unless there is a `metrics_token`. For all else
-    the bearer token (RFC 6750) is needed, and it is off without one; on `loopback` instead the
-    request must name this machine: a page in a browser can have its own host name resolve to
-    127.0.0.1 (DNS rebinding), and the Host header it sends gives it away. The tokens are asked at
-    each request: a reload may have changed them. Nowhere is anything changed at the wish of a web
-    page, which browsers name in Origin, or tell of in Sec-Fetch-Site.
+    the token is needed, as a bearer (RFC 6750) or a password (RFC 7617), and it is off without one;
+    on `loopback` instead the request must name this machine: a page in a browser can have its own
+    host name resolve to 127.0.0.1 (DNS rebinding), and the Host header it sends gives it away. The
+    tokens are asked at each request: a reload may have changed them. Nowhere is anything changed at
+    the wish of a web page, which browsers name in Origin, or tell of in Sec-Fetch-Site.
     """
 
     def __init__(
@@ -88,13 +90,26 @@ def _without(token: Secret, headers: Headers, key: str) -> Response | None:
     They are compared in a time that says nothing about how nearly they are the same.
     """
     scheme, _, given = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        scheme, given = "bearer", _password(given)
     # Headers are Latin-1 on the wire (RFC 9110, section 5.5); a token file may hold any bytes.
     wanted = token.reveal().encode("utf-8", "surrogateescape")
     same = hmac.compare_digest(given.strip().encode("latin-1", "replace"), wanted)
     if same and scheme.lower() == "bearer":
         return None
-    challenge = {"WWW-Authenticate": 'Bearer realm="sidecar"'}
+    challenge = {"WWW-Authenticate": 'Bearer realm="sidecar", Basic realm="sidecar"'}
     return _plain(401, f"This needs the bearer token of {key}.", challenge)
+
+
+def _password(given: str) -> str:
+    """Return the password of HTTP's basic scheme (RFC 7617), which is what a browser can ask for.
+
+    The name before it may be any. Empty where there is none.
+    """
+    try:
+        return base64.b64decode(given, validate=True).decode("latin-1").partition(":")[2]
+    except (binascii.Error, ValueError):
+        return ""
 
 
 def _plain(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:

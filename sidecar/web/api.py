@@ -1,7 +1,7 @@
 """The HTTP API: JSON in and out; what it does is behind the port `Api`."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
@@ -51,6 +51,22 @@ class Api(Protocol):
         """Return how the daemon is doing."""
         ...
 
+    async def rules(self) -> list[dict[str, Any]]:
+        """Return the rules, with how many alerts of each are open and when one's events came."""
+        ...
+
+    async def events(self) -> dict[str, Any]:
+        """Return the kinds of events seen last, and lines of late that are none."""
+        ...
+
+    async def notifications(self) -> list[dict[str, Any]]:
+        """Return the messages made last: to whom, about what, and what became of them."""
+        ...
+
+    async def debug(self) -> dict[str, Any]:
+        """Return what is configured, as booleans, the last events, and counts of alerts."""
+        ...
+
 
 class _ResolveRequest(msgspec.Struct, forbid_unknown_fields=True):
     alertname: str
@@ -81,9 +97,6 @@ def routes(api: Api) -> list[Route]:
             return PlainTextResponse(f"Not reloaded, the old configuration runs on:\n{lines}", 500)
         return PlainTextResponse("reloaded\n")
 
-    async def alerts(_request: Request) -> Response:
-        return _json({"alerts": await api.alerts()})
-
     async def resolve(request: Request) -> Response:
         wanted = await _body(request, _ResolveRequest)
         return _json({"resolved": await api.resolve(wanted.alertname, wanted.key, wanted.by)})
@@ -96,17 +109,33 @@ def routes(api: Api) -> list[Route]:
         wanted = await _body(request, _PruneRequest)
         return _json({"pruned": await api.prune(wanted.matchers)})
 
-    async def status(_request: Request) -> Response:
-        return _json(await api.status())
-
+    shown = {
+        "/api/v1/alerts": _showing(api.alerts, "alerts"),
+        "/api/v1/events": _showing(api.events),
+        "/api/v1/notifications": _showing(api.notifications, "notifications"),
+        "/api/v1/rules": _showing(api.rules, "rules"),
+        "/api/v1/status": _showing(api.status),
+        "/webhook-debug": _showing(api.debug),
+    }
     return [
+        *(Route(path, show) for path, show in shown.items()),
         Route("/-/reload", reload, methods=["POST"]),
-        Route("/api/v1/alerts", alerts),
         Route("/api/v1/alerts/resolve", resolve, methods=["POST"]),
         Route("/api/v1/alerts/ack", ack, methods=["POST"]),
         Route("/api/v1/metrics/prune", prune, methods=["POST"]),
-        Route("/api/v1/status", status),
     ]
+
+
+def _showing(
+    ask: Callable[[], Awaitable[Any]], name: str = ""
+) -> Callable[[Request], Awaitable[Response]]:
+    """Return what answers a GET with what `ask` returns, a list under its `name`."""
+
+    async def show(_request: Request) -> Response:
+        found = await ask()
+        return _json({name: found} if name else found)
+
+    return show
 
 
 async def refused(_request: Request, refusal: Exception) -> Response:

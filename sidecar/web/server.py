@@ -1,4 +1,4 @@
-"""The HTTP server: /metrics, health, the API, and a page that links them.
+"""The HTTP server: /metrics, health, the API and the status page.
 
 A scraper chooses text or OpenMetrics, compressed or not, by Accept and Accept-Encoding (RFC 9110,
 section 12).
@@ -25,17 +25,17 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from sidecar import __version__
 from sidecar.secret import Secret
 from sidecar.web.access import METRICS_PATH, AccessGuard
 from sidecar.web.api import Api, FailureGuard, refused, routes as api_routes
 from sidecar.web.fault import Refusal, StartError, short_name
 from sidecar.web.metrics import render_registry
+from sidecar.web.page import page_route
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -91,17 +91,6 @@ FEWEST, MOST = 4, 64
 QUIET_SECONDS = 60.0  # between two lines about connections that cannot be taken
 _log = structlog.get_logger()
 _GZIP_LEVEL = 1  # series repeat themselves: the fastest level makes them small enough
-_PAGE = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Webhook alert sidecar</title></head>
-<body><h1>Webhook alert sidecar {__version__}</h1>
-<ul>
-<li><a href="metrics">Metrics</a></li>
-<li><a href="-/healthy">Healthy</a></li>
-<li><a href="-/ready">Ready</a></li>
-<li><a href="api/v1/status">Status</a></li>
-<li><a href="api/v1/alerts">Alerts</a></li>
-</ul></body></html>
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,10 +135,7 @@ def build_app(state: WebState) -> Starlette:
         is_ready, reason = state.ready()
         return PlainTextResponse(f"{reason}\n", 200 if is_ready else 503)
 
-    async def page(_request: Request) -> Response:
-        return HTMLResponse(_PAGE)
-
-    pages = {"/": page, METRICS_PATH: metrics, "/-/healthy": healthy, "/-/ready": ready}
+    pages = {METRICS_PATH: metrics, "/-/healthy": healthy, "/-/ready": ready}
     hidden = set() if state.metrics else {METRICS_PATH}
     routes = [Route(path, page) for path, page in pages.items() if path not in hidden]
     guard = Middleware(
@@ -159,7 +145,7 @@ def build_app(state: WebState) -> Starlette:
         metrics_token=state.metrics_token,
     )
     app = Starlette(
-        routes=routes + (api_routes(state.api) if state.api else []),
+        routes=routes + ([page_route(state.api), *api_routes(state.api)] if state.api else []),
         middleware=[Middleware(FailureGuard), *([] if state.admin else [guard])],
         exception_handlers={Refusal: refused},
     )

@@ -26,7 +26,10 @@ NAMES = {
     "template": b"{{ 7 * 7 }}${HOME}.log",
     "long": b"l" * 251 + b".log",
 }
-PAGES = ("/", "/metrics", "/-/healthy", "/-/ready", "/api/v1/status", "/api/v1/alerts")
+PAGES = (
+    "/", "/metrics", "/-/healthy", "/-/ready", "/webhook-debug",
+    *(f"/api/v1/{name}" for name in ("status", "alerts", "rules", "events", "notifications")),
+)  # fmt: skip
 
 
 def log_to(stage: Stage, name: bytes, org: str) -> None:

@@ -14,6 +14,43 @@ from sidecar.web.fault import Refusal
 from sidecar.web.metrics import SelfMetrics
 from sidecar.web.server import WebState, build_app, serve
 
+NOW = 1_793_952_000.0
+
+
+def alert(org: str = "org_1", **more: Any) -> dict[str, Any]:
+    return {
+        "alertname": "PaymentFailing", "state": "firing", "severity": "critical",
+        "key": {"org_id": org}, "labels": {"alertname": "PaymentFailing", "org_id": org},
+        "annotations": {"summary": f"Payment failed for {org}", "description": "Call."},
+        "value": 3, "since": NOW - 90, "due": NOW + 86_400, "fired_at": NOW - 60, "episode": 1,
+        "collected": {}, "acked": {"by": "Ann", "at": NOW - 30, "comment": "on it"},
+        "evidence": {"file": "app.log", "offset": 17, "line": f"failed {org}"}, **more,
+    }  # fmt: skip
+
+
+def known(text: str = "plain", **more: Any) -> dict[str, Any]:
+    """Return what the API knows, with `text` wherever a log, a person or a server may write."""
+    return {
+        "status": {
+            "version": "1", "now": NOW, "started": NOW - 3600, "shadow": False,
+            "config": {"path": text, "rules": 1,
+                       "last_reload": {"at": NOW, "ok": False, "faults": [text]}},
+            "problems": [{"kind": "rejects", "reason": text, "since": NOW - 5}],
+            "logs": [{"log": text, "path": text, "position": 1, "size": 2, "lag_bytes": 1,
+                      "state": "active", "problem": text}],
+            "rule_time": NOW, "outbox": {"pending": 1, "oldest": NOW - 9},
+        },
+        "alerts": [alert(text, severity=text, value=text)],
+        "rules": [{"alertname": "A", "group": "g", "severity": text, "match": [text], "by": [],
+                   "place": text, "firing": 1, "pending": 0, "last_event": NOW}],
+        "notifications": [{"id": "1", "at": NOW, "receiver": text, "integration": "slack",
+                           "destination": text, "reason": text, "alerts": [text],
+                           "outcome": "waiting", "attempt": 1, "next_at": NOW + 5, "detail": text}],
+        "events": [{"provider": text, "event_type": text, "status": text, "count": 1, "last": NOW}],
+        "odd_lines": [{"at": NOW, "kind": "line_rejected", "reason": text, "sample": text}],
+        **more,
+    }  # fmt: skip
+
 
 class StubApi:
     """Answers at once what it was told to answer, and notes what it was asked for."""
@@ -28,7 +65,8 @@ class StubApi:
         return self.faults
 
     async def alerts(self) -> list[dict[str, Any]]:
-        return [{"alertname": "A"}]
+        found: list[dict[str, Any]] = known()["alerts"]
+        return found
 
     async def resolve(
         self, alertname: str, key: Mapping[str, str], person: str = ""
@@ -48,7 +86,22 @@ class StubApi:
         return len(matchers)
 
     async def status(self) -> dict[str, Any]:
-        return {"version": "0"}
+        found: dict[str, Any] = known()["status"]
+        return found
+
+    async def rules(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = known()["rules"]
+        return found
+
+    async def events(self) -> dict[str, Any]:
+        return {name: known()[name] for name in ("events", "odd_lines")}
+
+    async def notifications(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = known()["notifications"]
+        return found
+
+    async def debug(self) -> dict[str, Any]:
+        return {"configured": {}}
 
 
 def web_state(

@@ -1,5 +1,7 @@
 """Who may ask for what, by the address that is listened on."""
 
+from base64 import b64encode
+
 import pytest
 
 from sidecar.secret import Secret
@@ -13,6 +15,8 @@ CLOSED = (
     ("GET", "/"),
     ("GET", "/api/v1/status"),
     ("GET", "/api/v1/alerts"),
+    ("GET", "/api/v1/notifications"),
+    ("GET", "/webhook-debug"),
     ("POST", "/api/v1/alerts/resolve"),
     ("POST", "/-/reload"),
     ("GET", "/no/such/path"),
@@ -35,7 +39,7 @@ async def test_all_else_needs_the_token_beyond_loopback(method: str, path: str) 
     async with asking_app(build_app(state(loopback=False))) as client:
         answer = await client.request(method, path)
     assert answer.status_code == 401
-    assert answer.headers["www-authenticate"] == 'Bearer realm="sidecar"'
+    assert answer.headers["www-authenticate"] == 'Bearer realm="sidecar", Basic realm="sidecar"'
     assert TOKEN not in answer.text
 
 
@@ -56,6 +60,10 @@ async def test_and_is_off_without_one(method: str, path: str) -> None:
         (f"Bearer {TOKEN}x", 401),
         (f"Bearer {TOKEN[:-1]}", 401),
         (f"Basic {TOKEN}", 401),
+        (f"Basic {b64encode(f'anybody:{TOKEN}'.encode()).decode()}", 200),
+        (f"Basic {b64encode(f'anybody:{TOKEN}x'.encode()).decode()}", 401),
+        (f"Basic {b64encode(TOKEN.encode()).decode()}", 401),
+        ("Basic é", 401),
         (TOKEN, 401),
         ("Bearer", 401),
         ("Bearer ", 401),

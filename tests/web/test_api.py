@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from sidecar.web.api import LONGEST_BODY
 from sidecar.web.fault import Refusal
 from sidecar.web.server import build_app
-from support.web import StubApi, asking, asking_app, web_state
+from support.web import StubApi, asking, asking_app, known, web_state
 
 RESOLVE = "/api/v1/alerts/resolve"
 PRUNE = "/api/v1/metrics/prune"
@@ -20,12 +20,12 @@ async def test_alerts_are_an_object_with_a_list() -> None:
     async with asking_app(build_app(web_state(api=StubApi()))) as client:
         answer = await client.get("/api/v1/alerts")
     assert answer.headers["content-type"] == "application/json"
-    assert answer.json() == {"alerts": [{"alertname": "A"}]}
+    assert answer.json() == {"alerts": known()["alerts"]}
 
 
 async def test_status_is_an_object() -> None:
     async with asking_app(build_app(web_state(api=StubApi()))) as client:
-        assert (await client.get("/api/v1/status")).json() == {"version": "0"}
+        assert (await client.get("/api/v1/status")).json() == known()["status"]
 
 
 async def test_resolve_hands_on_name_and_key() -> None:
