@@ -15,8 +15,8 @@ class UnreadableLogError(Exception):
 def read_chunks(path: str, number: int, progress: Callable[[int], None]) -> Iterator[Chunk]:
     """Yield the whole lines of one file; `number` tells its chunks from other files'.
 
-    A damaged gzip file ends at the damage. `progress` hears how many bytes of the file, as it
-    lies on disk, are read so far. Raises UnreadableLogError.
+    `progress` hears how many bytes of the file, as it lies on disk, are read so far. Raises
+    UnreadableLogError, also at the damage of a gzip file: half a history is not the asked one.
     """
     try:
         yield from _chunks(path, number, progress)
@@ -41,5 +41,14 @@ def _chunks(path: str, number: int, progress: Callable[[int], None]) -> Iterator
                 where = (number, path, LogFormat.AUTO, framed.data, framed.start)
                 yield Chunk(*where, host=HOST_NAME)
             progress(content.taken if isinstance(content, Gzipped) else position)
+        if isinstance(content, Gzipped) and (content.unreadable or not content.complete):
+            raise UnreadableLogError(_damage(path, position, content))
     finally:
         content.close()
+
+
+def _damage(path: str, position: int, content: Gzipped) -> str:
+    if not position and content.unreadable:
+        return f"{path} is no gzip file, as its name says; rename it, or gzip it"
+    where = "is damaged" if content.unreadable else "ends too early"
+    return f"{path} {where}: of the gzip file {position:,} bytes can be read; take a whole copy"

@@ -1,8 +1,9 @@
 """`sidecar test`: runs the cases of rule tests and shows where they fail, side by side."""
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
+from fnmatch import fnmatchcase
 from itertools import zip_longest
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import click
 
 from sidecar.cli.output import paint, room, say, say_faults, say_row
 from sidecar.render.words import utc
-from sidecar.ruletest.cases import load_tests
+from sidecar.ruletest.cases import Suite, load_tests
 from sidecar.ruletest.judge import CaseResult, Failure, judge
-from sidecar.syntax.faults import ConfigError
+from sidecar.syntax.faults import ConfigError, did_you_mean
 
 _TESTS = (".test.yaml", ".test.yml")
 _READABLE = click.Path(exists=True, readable=True, path_type=Path)
@@ -22,13 +23,18 @@ _MARKS = {_DIFFERENT: "red", _ONLY_EXPECTED: "red", _ONLY_GOT: "red"}
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=_READABLE, metavar="FILE|DIR...")
-def test(paths: tuple[Path, ...]) -> None:
+@click.option(
+    "--run", "only", metavar="NAME", help="Run only the cases of this name; * is any text."
+)
+@click.option("--require-cases", is_flag=True, help="Fail for each rule that no case asks about.")
+def test(paths: tuple[Path, ...], only: str | None, require_cases: bool) -> None:  # noqa: FBT001 - click's way
     """Run the rule tests in each FILE, or in each *.test.yaml of a directory.
 
     Every case is run. Where one fails, what was expected stands beside what was got. Exits 0 if
     all is well, 1 if a case fails or a file is wrong, 2 if the call is.
     """
     cases = failed = faulty = 0
+    suites = []
     for path in _files(paths):
         try:
             suite = load_tests(str(path))
@@ -36,14 +42,39 @@ def test(paths: tuple[Path, ...]) -> None:
             faulty += 1
             say_faults(wrong.faults)
             continue
-        verdicts = [judge(case, suite.config) for case in suite.cases]
+        suites.append(suite)
+        chosen = [one for one in suite.cases if only is None or fnmatchcase(one.name, only)]
+        verdicts = [judge(case, suite.config) for case in chosen]
         cases += len(verdicts)
         failed += sum(bool(verdict.failures) for verdict in verdicts)
         for verdict in verdicts:
             _report(verdict)
-    say(paint(_summary(cases, failed, faulty), "red" if failed or faulty else "green"))
-    if failed or faulty:
+    if only is not None and not cases:
+        names = (case.name for suite in suites for case in suite.cases)
+        raise click.UsageError(
+            f"no case is called {only}; {did_you_mean(only, names)}".rstrip("; ")
+        )
+    untested = sorted(_untested(suites)) if require_cases else []
+    for place, name in untested:
+        say(
+            paint(place, bold=True),
+            ": ",
+            paint("FAIL", "red", bold=True),
+            f" no case asks about {name}",
+        )
+    wrong_at_all = failed or faulty or untested
+    say(paint(_summary(cases, failed, faulty), "red" if wrong_at_all else "green"))
+    if wrong_at_all:
         raise click.exceptions.Exit(1)
+
+
+def _untested(suites: Sequence[Suite]) -> set[tuple[str, str]]:
+    """Return place and name of each rule of these suites that none of their cases asks about."""
+    asked = {
+        test.alertname for suite in suites for case in suite.cases for test in case.alert_tests
+    }
+    rules = (rule for suite in suites for rule in suite.config.rules)
+    return {(rule.place, rule.name) for rule in rules if rule.name not in asked}
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:
@@ -94,16 +125,22 @@ def _side_by_side(failure: Failure) -> None:
 
 def _aligned(left: tuple[str, ...], right: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
     """Yield (mark, line, line) so that equal lines stand beside each other."""
-    matcher = SequenceMatcher(a=left, b=right, autojunk=False)
+    words = [[" ".join(line.split()) for line in side] for side in (left, right)]
+    matcher = SequenceMatcher(a=words[0], b=words[1], autojunk=False)
     for kind, a, to_a, b, to_b in matcher.get_opcodes():
         if kind == "equal":
-            yield from ((_SAME, line, line) for line in left[a:to_a])
+            yield from map(_beside, left[a:to_a], right[b:to_b])
             continue
         both = min(to_a - a, to_b - b)
         for place in range(both):
             yield _DIFFERENT, left[a + place], right[b + place]
         yield from ((_ONLY_EXPECTED, line, "") for line in left[a + both : to_a])
         yield from ((_ONLY_GOT, "", line) for line in right[b + both : to_b])
+
+
+def _beside(left: str, right: str) -> tuple[str, str, str]:
+    """Return two lines of the same words; what differs in blanks would look the same, unquoted."""
+    return (_SAME, left, right) if left == right else (_DIFFERENT, repr(left), repr(right))
 
 
 def _wrapped(line: str, width: int) -> list[str]:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -122,12 +123,24 @@ def test_gzipped_logs_equal_plain_ones(tmp_path: Path) -> None:
     assert run("-c", SHIPPED, zipped).output == plain.output
 
 
-def test_a_truncated_gzip_file_ends_at_the_damage(small: Path) -> None:
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda whole: whole[:-1000], "ends too early: of the gzip file"),
+        (lambda whole: whole[:-8] + bytes(8), "is damaged: of the gzip file"),
+        (lambda _: b"2026-11-02 plain text\n", "is no gzip file, as its name says"),
+        (lambda _: b"", "ends too early: of the gzip file 0 bytes"),
+    ],
+    ids=["truncated", "damaged", "mislabelled", "empty"],
+)
+def test_a_damaged_gzip_file_is_said(
+    small: Path, damage: Callable[[bytes], bytes], said: str
+) -> None:
     data = b"".join(line(T0 + n, org=f"o{n}", n=3) for n in range(1000))
-    (small / "app.log.gz").write_bytes(gzip.compress(data)[:-1000])
+    (small / "app.log.gz").write_bytes(damage(gzip.compress(data)))
     result = run("-c", small / "sidecar.yaml", small / "app.log.gz")
-    assert result.exit_code == 0
-    assert 0 < int(result.stdout.split("\n\n")[1].split(" events")[0].replace(",", "")) < 1000
+    assert result.exit_code == 2
+    assert said in result.stderr
 
 
 def test_nothing_is_written_anywhere(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

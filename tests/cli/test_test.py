@@ -185,6 +185,62 @@ def test_a_failing_case_shows_both_sides(folder: Path) -> None:
     )
 
 
+SPACED = {
+    "line breaks": ("'a: 3\\nb'", "a: 3 b"),
+    "two blanks": ("'a:  3 b'", "a: 3 b"),
+    "a blank at the end": ("'a: 3 b '", "a: 3 b"),
+}
+
+
+@pytest.mark.parametrize(("expected", "got"), SPACED.values(), ids=SPACED)
+def test_a_difference_in_blanks_or_line_breaks_is_seen(
+    folder: Path, expected: str, got: str
+) -> None:
+    rules = RULES.replace("{{ labels.org }}: {{ value }}", got)
+    (folder / "a.rules.yaml").write_text(rules)
+    wanted = expected.replace("'", '"')
+    text = f"exp_alerts: [{{exp_labels: {{org: a}}, exp_annotations: {{summary: {wanted}}}}}]"
+    path = folder / "a.test.yaml"
+    path.write_text(
+        f"{HEAD}  - name: c\n{INPUT}    alert_rule_test:\n"
+        f"      - {{eval_time: 7m, alertname: Fires, {text}}}\n"
+    )
+    shown = [one for one in run(path).output.splitlines() if "annotation summary" in one]
+    left, _, right = shown[0].partition("|")
+    assert left.strip() != right.strip()
+    assert left.strip().startswith("'") or left.strip().startswith('"')
+
+
+def _cases(folder: Path) -> Path:
+    path = folder / "a.test.yaml"
+    test = "    alert_rule_test: [{eval_time: 7m, alertname: Fires, exp_alerts: []}]\n"
+    path.write_text(HEAD + "".join(f"  - name: {name}\n{test}" for name in ("one", "two")))
+    return path
+
+
+def test_one_case_is_run_by_its_name(folder: Path) -> None:
+    path = _cases(folder)
+    assert run(path, "--run", "two").output == "1 case: all passed\n"
+    assert run(path, "--run", "t*").output == "1 case: all passed\n"
+    result = run(path, "--run", "too")
+    assert result.exit_code == 2
+    assert "no case is called too; did you mean `two`?" in result.output
+
+
+def test_rules_without_a_case_fail_where_cases_are_required(folder: Path) -> None:
+    path = _cases(folder)
+    assert run(path, "--require-cases").exit_code == 0
+    more = (
+        "      - {alert: Untested, condition: count() >= 1, within: 1h, labels: {severity: info}}\n"
+    )
+    (folder / "a.rules.yaml").write_text(RULES + more)
+    result = run(path, "--require-cases")
+    assert result.exit_code == 1
+    rules = folder / "a.rules.yaml"
+    assert f"{rules}:12: FAIL no case asks about Untested" in result.output
+    assert run(path).exit_code == 0
+
+
 def test_every_case_is_run_however_many_fail(folder: Path) -> None:
     text = case(alerts("[]"))
     second = case(alerts("[]")).removeprefix(HEAD).replace("a case", "another")
