@@ -8,25 +8,21 @@ back, and it is read by itself (`sidecar.parse.record`) as if this module were n
 What is done here in C costs a fraction of a microsecond a line; docs/benchmarks.md has the figures.
 """
 
-import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate, islice
 from operator import attrgetter, itemgetter
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from ahocorasick_rs import BytesAhoCorasick, MatchKind
 
-from sidecar.parse.asked import Asked, fields_of
+from sidecar.parse.asked import Asked, Head, Heads, fields_of
 from sidecar.parse.event import (
-    LONGEST_LABEL,
     MAX_LINE,
     OWN_PREFIX,
-    STANDARD_FIELDS,
-    UNKNOWN_PROVIDER,
     Event,
     Kind,
     Rows,
@@ -36,10 +32,8 @@ from sidecar.parse.event import (
     seconds_of,
 )
 from sidecar.parse.objects import (
-    MARKER,
     MARKER_BYTES,
     NOT_JSON,
-    QUOTES,
 )
 from sidecar.parse.prefix import Prefix
 
@@ -72,121 +66,11 @@ class Needles:
         return bool(self._find(data))
 
 
-# Of each field. A log with more has no few dozen labels, and a decoder that knows few of them
-# would only be asked in vain.
-_MOST_LABELS = 200
-_WORDS = ((b" None", b" null"), (b" True", b" true"), (b" False", b" false"))
-_CALL = re.compile(rb' (?:Decimal|UUID)\("([^"]*)"\)')
-# What replacing leaves behind in a label that held one of those, or began or ended within a call.
-_TRACE = re.compile(r" null| true| false| \[$|^\]", re.MULTILINE)
-
-
-class Head(msgspec.Struct, gc=False):
-    """Labels and time. Stamps are RFC 3339, or the same without a zone, and nothing else."""
-
-    webhook_provider: str
-    event_type: str
-    status: str
-    timestamp: datetime
-
-
-NO_HEAD = Head("", "", "", datetime.min)  # noqa: DTZ901 - never looked at
-_Decode = Callable[[bytes], Head]
-
-
-class Heads:
-    """Decodes heads. With `marked`, only of objects that say they are a WEBHOOK_METRIC."""
-
-    def __init__(self, *, marked: bool) -> None:
-        self._marked = marked
-        self._labels: dict[str, set[str]] = {name: {""} for name in STANDARD_FIELDS}
-        self._any = _decoder(dict.fromkeys(STANDARD_FIELDS, str), marked=marked)
-        self._known = self._decoder_of_known()
-
-    def read(self, sources: Sequence[bytes]) -> list[Head]:
-        """Return the head of each JSON object. Raises one of NOT_JSON where one has none."""
-        try:
-            return list(map(self._known, sources))
-        except NOT_JSON:
-            heads = list(map(self._any, sources))
-        self._learn(heads)
-        return heads
-
-    def read_singly(self, sources: Sequence[bytes]) -> tuple[list[Head], list[int]]:
-        """Return the head of each object, JSON or repr, and the places of those that have none.
-
-        A call for each, so that an odd one costs only itself.
-        """
-        heads: list[Head] = []
-        odd: list[int] = []
-        new: list[Head] = []
-        for source in sources:
-            text = source.translate(QUOTES) if source[1:2] == b"'" else source
-            try:
-                heads.append(self._known(text))
-            except NOT_JSON:
-                head = self._among_words(text)
-                if head is None:
-                    odd.append(len(heads))
-                else:
-                    new.append(head)
-                heads.append(head or NO_HEAD)
-        self._learn(new)
-        return heads, odd
-
-    def _among_words(self, text: bytes) -> Head | None:
-        """Return the head of a repr, JSON's quotes given, that holds None, True, UUID or Decimal.
-
-        They are replaced wherever they stand, also inside of texts. A call becomes a list, which
-        is no label; a label that shows a trace of being changed is not taken.
-        """
-        for word, plain in _WORDS:
-            text = text.replace(word, plain)
-        try:
-            head = self._any(_CALL.sub(rb' ["\1"]', text))
-        except NOT_JSON:
-            return None
-        labels = f"{head.webhook_provider}\n{head.event_type}\n{head.status}"
-        return None if _TRACE.search(labels) else head
-
-    def _learn(self, heads: Iterable[Head]) -> None:
-        """Let the decoder know the labels of `heads`, unless they are too many."""
-        if self._known is self._any:
-            return  # there were too many
-        before = sum(map(len, self._labels.values()))
-        for head in heads:
-            for name, known in self._labels.items():
-                label = getattr(head, name)
-                if len(label) <= LONGEST_LABEL:
-                    known.add(label)
-        if max(map(len, self._labels.values())) > _MOST_LABELS:
-            self._known = self._any
-        elif sum(map(len, self._labels.values())) > before:
-            self._known = self._decoder_of_known()
-
-    def _decoder_of_known(self) -> _Decode:
-        types = {name: Literal[tuple(known)] for name, known in self._labels.items()}
-        return _decoder(types, marked=self._marked)
-
-
-def _decoder(labels: dict[str, Any], *, marked: bool) -> _Decode:
-    """Return a decoder of heads whose labels have these types."""
-    fields: list[Any] = [
-        ("event_type", labels["event_type"]),
-        ("status", labels["status"]),
-        ("timestamp", datetime),
-        ("webhook_provider", labels["webhook_provider"], UNKNOWN_PROVIDER),
-    ]
-    if marked:
-        fields.insert(0, ("metric_type", Literal[MARKER]))
-    head: type[Any] = msgspec.defstruct("Head", fields, gc=False)
-    return msgspec.json.Decoder(head).decode
-
-
 # Below so many events in a block the set-up costs more than it saves.
 LEAST = 8
 _CLAIM = MARKER_BYTES + b": "
 _SHORT = 64  # bytes
+_OBJECTS = (b'{"', b"{'")
 _NO_LINE = b"\n\n"  # that no piece ends with and has it as its last line
 
 
@@ -343,6 +227,8 @@ class Splitter:
             if block is not None:
                 return Split(block, [], len(block.sources))
             split = self._with_claims(data, prefix, wrapped=wrapped)
+            if split is None and prefix.fits(""):
+                split = self._objects_among(data, wrapped=wrapped)
             if split is not None:
                 return split
         return self.split_off_all(data, wrapped=wrapped)
@@ -372,11 +258,31 @@ class Splitter:
         except NOT_JSON:
             return None
 
+    def _objects_among(self, data: bytes, *, wrapped: bool) -> Split | None:
+        """Return a split whose block is of the lines that are an object and an ordinary event."""
+        if data.count(b"\n{") < LEAST or (wrapped and self._wrappings.within(data)):
+            return None
+        odd: list[Span] = []
+        mine: list[Span] = []
+        for begin, end in _spans(data, self._bare.places(data)):
+            fits = data.startswith(_OBJECTS, begin) and end - begin <= MAX_LINE
+            (mine if fits else odd).append((begin, end))
+        sources = [data[begin:end] for begin, end in mine]
+        heads, headless = self._objects.read_singly(sources)
+        odd = sorted(odd + [mine[n] for n in headless])
+        left = set(headless)
+        good = [n for n in range(len(mine)) if n not in left]
+        if not good:
+            return None
+        places = [mine[n][0] for n in good]
+        block = _block([sources[n] for n in good], [heads[n] for n in good], places)
+        return Split(block, odd, count_lines(data))
+
     def _with_claims(self, data: bytes, prefix: Prefix, *, wrapped: bool) -> Split | None:
         """Return a split whose block is of lines with a prefix, the marker and an object.
 
-        None where that is not worth it, where such a line has the marker twice or is too long, and
-        where another line may be wrapped.
+        None where that is not worth it, where such a line is too long, and where another line may
+        be wrapped.
         """
         pieces = data.split(_CLAIM)
         if len(pieces) <= LEAST or not data.endswith(b"\n"):
@@ -384,10 +290,9 @@ class Splitter:
         parts = [piece.partition(b"\n") for piece in islice(pieces, 1, None)]
         # Behind each object: lines without the marker, and the prefix of the next object.
         objects, newlines, behind = zip(*parts, strict=True)
-        if b"" in newlines or (
-            len(data) > MAX_LINE and max(map(len, data.split(b"\n"))) > MAX_LINE
-        ):
+        if len(data) > MAX_LINE and max(map(len, data.split(b"\n"))) > MAX_LINE:
             return None
+        glued = [n for n, newline in enumerate(newlines) if not newline]  # two in one line
         between = [pieces[0], *behind]
         rest = b"\n".join(between)  # so that no text is found across two pieces
         strangers = (self._any if wrapped else self._bare).places(rest)
@@ -399,8 +304,8 @@ class Splitter:
         if len(misfits) == len(objects):  # messages of records
             return None
         heads, headless = self._heads(objects)
-        odd = {*misfits, *headless}
-        lines = rest.count(b"\n")  # there is one behind each object, too
+        odd = {*misfits, *headless, *glued, *(n + 1 for n in glued)}
+        lines = rest.count(b"\n") - len(glued)  # there is one behind each other object, too
         if not strangers and not odd:
             whole = _block(objects, heads, pieces=pieces[:-1], gap=len(_CLAIM))
             return Split(whole, [], lines)

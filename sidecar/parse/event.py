@@ -486,7 +486,7 @@ def _at(found: re.Match[str], day: str) -> float | None:
 def _microseconds(fraction: str) -> int:
     """Return the digits behind the dot as whole microseconds, a half rounded up.
 
-    A float of today's instants cannot hold more, and the decoder of `sidecar.parse.block` does
+    A float of today's instants cannot hold more, and the decoder of `sidecar.parse.asked` does
     the same.
     """
     return int(fraction[:6].ljust(6, "0")) + (fraction[6:7] >= "5")

@@ -274,6 +274,31 @@ def test_sentences_mentions_and_odd_records_between_blocks(texts: list[str], end
     assert_one_by_one_is_the_same(("\n".join(texts) + "\n").encode("utf-8", "surrogatepass"))
 
 
+OTHERS = [
+    json.dumps({"level": "info", "msg": "served", "took": 12}),
+    json.dumps({"msg": "WEBHOOK_METRIC", **fields(3)}),
+    json.dumps({"msg": as_claim(fields(4)), "level": "info"}),
+    repr(fields(5)),
+    f"[{as_object(fields(6))}]",
+    f"{as_object(fields(7))} {as_claim(fields(8))}",
+]
+
+
+@given(
+    st.lists(
+        st.builds(lambda number: as_object(fields(number)), st.integers(0, 200))
+        | st.sampled_from(OTHERS)
+        | st.sampled_from(MENTIONS)
+        | damaged(),
+        min_size=16,
+        max_size=60,
+    )
+)
+@settings(max_examples=100, deadline=None)
+def test_objects_between_other_lines(texts: list[str]) -> None:
+    assert_one_by_one_is_the_same(("\n".join(texts) + "\n").encode("utf-8", "surrogatepass"))
+
+
 @pytest.mark.parametrize("form", [as_cri, as_docker])
 def test_an_unfinished_line_before_ordinary_ones_is_not_passed_over(form: Form) -> None:
     begun = form(fields(1)).replace(" F ", " P ").replace("\\n", "")

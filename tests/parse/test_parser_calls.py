@@ -39,6 +39,14 @@ def mixed() -> str:
     return "".join(NOISE + claim for claim in claims)
 
 
+def between_others() -> str:
+    return f"talking about WEBHOOK_METRIC\n{objects()}"
+
+
+def two_in_a_line() -> str:
+    return reprs().replace("\n", " ", 1)
+
+
 def host() -> str:
     return (SAMPLES / "agentops-host.log").read_text() * 2
 
@@ -61,6 +69,8 @@ def ready(text: str) -> tuple[Parser, Chunk]:
         pytest.param(objects, paid, 1.0, id="objects, one in ten whole"),
         pytest.param(reprs, nothing, 4.5, id="reprs, only counted"),
         pytest.param(mixed, nothing, 0.3, id="nine lines of noise to an event"),
+        pytest.param(between_others, nothing, 8, id="objects, and a line that mentions the marker"),
+        pytest.param(two_in_a_line, nothing, 5.5, id="reprs, of which two share a line"),
         pytest.param(host, nothing, 28, id="the real host's log, a line in four odd or a sentence"),
         pytest.param(lambda: NOISE * 222, nothing, 0.03, id="noise"),
     ],

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, strategies as st
 
-from sidecar.parse.block import Head, Heads
+from sidecar.parse.asked import Head, Heads
 from sidecar.parse.event import instant, seconds_of
 from sidecar.parse.objects import NOT_JSON
 
