@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -28,6 +28,23 @@ def fields_of(source: bytes) -> dict[str, Any]:
         bounded(fields)
     fields.setdefault("webhook_provider", UNKNOWN_PROVIDER)
     return fields
+
+
+_NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the zone is left out on purpose
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def seconds_of(at: datetime) -> float:
+    """Return a decoded stamp as an instant; no zone means UTC."""
+    return (at - (_EPOCH if at.tzinfo else _NAIVE_EPOCH)).total_seconds()
+
+
+def all_seconds_of(times: Sequence[datetime]) -> list[float]:
+    """Return what `seconds_of` gives for each of `times`."""
+    try:
+        return [(at - _NAIVE_EPOCH).total_seconds() for at in times]
+    except TypeError:
+        return list(map(seconds_of, times))
 
 
 # Of each field. A log with more has no few dozen labels, and a decoder that knows few of them

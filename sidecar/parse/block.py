@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 from ahocorasick_rs import BytesAhoCorasick, MatchKind
 
-from sidecar.parse.asked import Asked, Head, Heads, fields_of
+from sidecar.parse.asked import Asked, Head, Heads, all_seconds_of, fields_of, seconds_of
 from sidecar.parse.event import (
     MAX_LINE,
     OWN_PREFIX,
@@ -27,9 +27,7 @@ from sidecar.parse.event import (
     Kind,
     Rows,
     Triple,
-    all_seconds_of,
     drop_own,
-    seconds_of,
 )
 from sidecar.parse.objects import (
     MARKER_BYTES,

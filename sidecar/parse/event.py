@@ -10,7 +10,7 @@ import json
 import math
 import re
 from calendar import month_abbr
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -305,8 +305,6 @@ def bounded(text: str, longest: int = LONGEST_LABEL) -> str:
     return f"{text[: longest - 20].encode('utf-8', 'replace').decode()}...{digest}"
 
 
-_NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the zone is left out on purpose
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ISO = re.compile(
     r"""(?P<day>\d{4}(?P<sign>[-/])\d\d(?P=sign)\d\d|\d{8}(?=[Tt]))
         (?:[Tt\ ](?P<clock>\d\d(?::?\d\d){1,2}))?(?:[.,](?P<fraction>\d{1,18}))?
@@ -384,19 +382,6 @@ def instant(value: Any, near: float | None = None) -> float | None:
         return _of_text(value, near)
     number = as_number(value)
     return None if number is None else _of_number(number)
-
-
-def seconds_of(at: datetime) -> float:
-    """Return a decoded stamp as an instant; no zone means UTC."""
-    return (at - (_EPOCH if at.tzinfo else _NAIVE_EPOCH)).total_seconds()
-
-
-def all_seconds_of(times: Sequence[datetime]) -> list[float]:
-    """Return what `seconds_of` gives for each of `times`."""
-    try:
-        return [(at - _NAIVE_EPOCH).total_seconds() for at in times]
-    except TypeError:
-        return list(map(seconds_of, times))
 
 
 def stamp_in(text: str, near: float) -> tuple[float | None, bool]:

@@ -70,7 +70,7 @@ def ready(text: str) -> tuple[Parser, Chunk]:
         pytest.param(reprs, nothing, 4.5, id="reprs, only counted"),
         pytest.param(mixed, nothing, 0.3, id="nine lines of noise to an event"),
         pytest.param(between_others, nothing, 8, id="objects, and a line that mentions the marker"),
-        pytest.param(two_in_a_line, nothing, 5.5, id="reprs, of which two share a line"),
+        pytest.param(two_in_a_line, nothing, 9, id="reprs, of which two share a line"),
         pytest.param(host, nothing, 28, id="the real host's log, a line in four odd or a sentence"),
         pytest.param(lambda: NOISE * 222, nothing, 0.03, id="noise"),
     ],
