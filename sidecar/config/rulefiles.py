@@ -1,8 +1,10 @@
 """Rule files (`metrics:`, `groups:`) and pattern files, and what is unique across all of them."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import ClassVar
+from functools import partial
+from typing import Annotated, ClassVar
 
 from sidecar.config.lint import contradiction, warn_of_doubts
 from sidecar.measure.series import EVENTS_TOTAL, Metric, events_metric, names_of
@@ -10,11 +12,18 @@ from sidecar.parse.patterns import Pattern, PatternFile
 from sidecar.render.check import check_annotation
 from sidecar.rules.aggregates import Function, Shows
 from sidecar.rules.condition import is_absence
-from sidecar.rules.rule import _LABELS, EXPECT_SAYS, Escalation, Rule, label_name
+from sidecar.rules.rule import (
+    _LABELS,
+    EXPECT_SAYS,
+    WINDOWED,
+    Escalation,
+    Rule,
+    label_name,
+)
 from sidecar.syntax.faults import Names, did_you_mean
-from sidecar.syntax.table import Reading, Table, key, table
-from sidecar.syntax.tree import MapNode, Scalar
-from sidecar.syntax.values import Text, check_label
+from sidecar.syntax.table import Placed, Reading, Table, key, table
+from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar, compose, expand, plain_of
+from sidecar.syntax.values import LABEL, MaybePositive, Text, check_label
 
 
 def read_pattern_files(paths: Iterable[str], reading: Reading) -> tuple[Pattern, ...]:
@@ -50,28 +59,110 @@ class RuleGroup(Table):
 
 
 @table
+class Defaults(Table):
+    """What the rules of a file have that do not say it themselves."""
+
+    labels: Mapping[str, Text] = key(
+        "Labels of every rule; a group's and a rule's own ones come over them.",
+        schema=_LABELS,
+        default={},
+    )
+    annotations: Mapping[str, Text] = key(
+        "Annotations of every rule; its own ones come over them.",
+        schema={"propertyNames": LABEL},
+        default={},
+    )
+    within: MaybePositive = key("The window of every rule that has one.", default=None)
+
+
+AVar = Annotated[
+    str,
+    Placed(
+        lambda node, _: plain_of(node, "a text").text, {"type": ["string", "number", "boolean"]}
+    ),
+]
+
+
+@table
 class RuleFile(Table):
     hints: ClassVar[dict[str, str]] = {
         "rules": "rules stand in a group: groups: [{name: …, rules: […]}]"
     }
 
+    vars_: Mapping[str, AVar] = key(
+        "Texts that values of this file name by ${name}; $$ is a plain dollar then.",
+        "vars",
+        schema={"propertyNames": {"pattern": r"^[A-Za-z_]\w*$"}},
+        default={},
+    )
+    defaults: Defaults = key(
+        "What the rules of this file have that do not say it themselves.", default=Defaults()
+    )
     metrics: tuple[Metric, ...] = key(
         "Series made from events, beside webhook_events_total.", default=()
     )
     groups: tuple[RuleGroup, ...] = key("Alerting rules, in groups that share labels.", default=())
 
+    @classmethod
+    def prepare(cls, values: dict[str, Node], reading: Reading) -> None:
+        """Let groups and rules have what `defaults` says and they do not."""
+        del reading
+        defaults = values.get("defaults")
+        if not isinstance(defaults, MapNode):
+            return
+        for group in _maps(values.get("groups")):
+            _fall_back(group, defaults, "labels")
+            for rule in _maps(group.values.get("rules")):
+                _fall_back(rule, defaults, "annotations")
+                condition = rule.values.get("condition")
+                if isinstance(condition, Scalar) and re.search(WINDOWED, condition.text):
+                    _fall_back(rule, defaults, "within")
+
     def check(self, reading: Reading) -> "RuleFile":
+        for name in self.vars_:
+            if not re.fullmatch(r"[A-Za-z_]\w*", name):
+                place = reading.places(self, "vars")[name]
+                hint = "letters, digits and _, as in ${grace}"
+                reading.faults.error(place, f"`{name}` is no name that a value could have", hint)
         names = Names("group", reading.faults)
         for group in self.groups:
             names.claim(group.name, reading.place(group, "name"))
         return self
 
 
+def _maps(node: Node | None) -> Iterator[MapNode]:
+    for one in node.items if isinstance(node, ListNode) else ():
+        if isinstance(one, MapNode):
+            yield one
+
+
+def _fall_back(node: MapNode, defaults: MapNode, name: str) -> None:
+    """Let a key that is not there be that of `defaults`; of a table each that is not there."""
+    given, own = defaults.values.get(name), node.values.get(name)
+    if given is not None and own is None:
+        node.values[name], node.places[name] = given, defaults.places[name]
+    elif isinstance(given, MapNode) and isinstance(own, MapNode):
+        values, places = {**given.values, **own.values}, {**given.places, **own.places}
+        node.values[name] = MapNode(own.place, values, places)
+
+
+def _rule_file(path: str, reading: Reading) -> RuleFile | None:
+    """Return a rule file with its own variables expanded, or None when it is none (reported)."""
+    bare = Reading().tree(path)  # whatever is wrong is reported by the second look
+    named = bare.values.get("vars") if isinstance(bare, MapNode) else None
+    texts = named.values if isinstance(named, MapNode) else {}
+    given = {name: one.written for name, one in texts.items() if isinstance(one, Scalar)}
+    expanded = None if named is None else partial(expand, environ=given, what="variable")
+    text = reading.files.text(path)
+    node = None if text is None else compose(text, path, reading.faults, expanded)
+    return None if node is None else reading.table(RuleFile, node)
+
+
 def read_rule_files(
     paths: Iterable[str], reading: Reading
 ) -> tuple[tuple[Rule, ...], tuple[Metric, ...]]:
     """Return the rules and metrics of all files, in order."""
-    files = [file for path in paths if (file := reading.read(RuleFile, path))]
+    files = [file for path in paths if (file := _rule_file(path, reading))]
     metrics = tuple(_metrics(files, reading))
     alerts = Names("alert", reading.faults)
     rules = tuple(

@@ -59,6 +59,8 @@ def _by_field(text: str) -> str:
 
 
 _WINDOWED = [f for f in FUNCTIONS.values() if f.shows is not Shows.STATE]
+# Finds what needs a window in a condition.
+WINDOWED = rf"\b({_either(_WINDOWED)})\s*\("
 _STATES = [f for f in FUNCTIONS.values() if f.shows is Shows.STATE]
 AlertName = Annotated[str, Value(_alert_name, "a name", string(r"^[^\r\n]+$"))]
 ACondition = Annotated[
@@ -240,12 +242,8 @@ class Rule(Table):
     schema: ClassVar[Schema] = {
         "allOf": [
             {
-                "if": {
-                    "required": ["condition"],
-                    "properties": {"condition": string(rf"\b({_either(_WINDOWED)})\s*\(")},
-                },
-                "then": {"required": ["within"]},
-                "else": {"not": {"required": ["within", "condition"]}},
+                "if": {"required": ["within", "condition"]},
+                "then": {"properties": {"condition": string(WINDOWED)}},
             },
             {
                 "if": {"required": ["expect"]},

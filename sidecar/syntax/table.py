@@ -442,7 +442,7 @@ def _written(one: Declared, values: Mapping[str, Node], node: MapNode, reading: 
 def _report_unknown(kind: type[Table], node: MapNode, faults: Faults) -> None:
     keys = declared(kind)
     known = {*keys, *(one.twin for one in keys.values() if one.twin)}
-    for name in node.values.keys() - known:
+    for name in {name for name in node.values if not name.startswith("x-")} - known:
         place = node.places[name]
         if name in LATER:
             faults.error(place, f"`{name}` is not supported yet by this version", "remove it")
@@ -471,10 +471,10 @@ def document(kind: type[Table], title: str) -> Schema:
 
 
 def _table_schema(kind: type[Table], defs: Schema) -> Schema:
-    ref = {"$ref": f"#/$defs/{kind.__name__}"}
     if kind.__name__ in defs:
-        return ref
-    out: Schema = {"type": "object", "properties": {}, "additionalProperties": False}
+        return {"$ref": f"#/$defs/{kind.__name__}"}
+    out: Schema = {"type": "object", "properties": {}, "patternProperties": {"^x-": {}}}
+    out["additionalProperties"] = False
     defs[kind.__name__] = out
     twins = []
     for name, one in declared(kind).items():
@@ -486,8 +486,8 @@ def _table_schema(kind: type[Table], defs: Schema) -> Schema:
             said["default"] = one.default
         out["properties"][name] = said | one.key.schema
         if one.twin:
-            twin = {"description": f"A file that holds `{name}`.", "type": "string"}
-            out["properties"][one.twin] = twin
+            about = f"A file that holds `{name}`."
+            out["properties"][one.twin] = {"description": about, "type": "string"}
             pair = [name, one.twin]  # a variable may be empty, which is as good as not written
             fixed = {key: {"not": VARIABLE} for key in pair}
             twins.append({"not": {"required": pair, "properties": fixed}})
@@ -497,4 +497,4 @@ def _table_schema(kind: type[Table], defs: Schema) -> Schema:
     if both := [*twins, *more.pop("allOf", ())]:
         out["allOf"] = both
     out.update(more)
-    return ref
+    return {"$ref": f"#/$defs/{kind.__name__}"}

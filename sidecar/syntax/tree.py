@@ -63,12 +63,12 @@ class ExpansionError(ValueError):
         self.hint = hint
 
 
-def expand(text: str, environ: Mapping[str, str]) -> str:
+def expand(text: str, environ: Mapping[str, str], what: str = "environment variable") -> str:
     """Return `text` with its variables replaced once: what a value holds is not expanded again.
 
     `$$` is a dollar, and a dollar before anything but `{` stays (regular expressions end in it).
     As in a shell, `:-` also stands in for a variable that is set but empty. Raises
-    ExpansionError, which never quotes a value.
+    ExpansionError, which calls a variable `what` and never quotes a value.
     """
 
     def replace(mark: re.Match[str]) -> str:
@@ -77,19 +77,19 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
         if mark["open"]:
             hint = "write ${NAME} or ${NAME:-default}; $${ is a plain ${"
             raise ExpansionError("`${` does not begin a variable", mark.start(), hint)
-        return _value_of(mark, environ)
+        return _value_of(mark, environ, what)
 
     return _MARK.sub(replace, text)
 
 
-def _value_of(mark: re.Match[str], environ: Mapping[str, str]) -> str:
+def _value_of(mark: re.Match[str], environ: Mapping[str, str], what: str) -> str:
     name, fallback = mark["name"], mark["fallback"]
     value = environ.get(name)
     if fallback is not None:
         return value or fallback.removeprefix(":-")
     if value is None:
         hint = f"set it, or give a default: ${{{name}:-…}}"
-        raise ExpansionError(f"environment variable {name} is not set", mark.start(), hint)
+        raise ExpansionError(f"{what} {name} is not set", mark.start(), hint)
     return value
 
 
@@ -98,6 +98,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_DEPTH = 40  # libyaml's composer recurses in C and would overflow the stack
 _MAX_NODES = 200_000  # after aliases, which could name each other into billions
 _TAG = "tag:yaml.org,2002:"
+_MERGE = "<<"  # of YAML 1.1, as Compose has it
 Expand = Callable[[str], str]
 
 
@@ -309,7 +310,22 @@ class _Builder:
             table.places[name] = key_place
             table.values[name], value_size = self._build(value)
             size += value_size
+        merged = table.values.pop(_MERGE, None) if self._merges(node) else None
+        if merged is not None:
+            self._merge(table, merged, table.places.pop(_MERGE))
         return table, size
+
+    def _merges(self, node: yaml.MappingNode) -> bool:
+        return any(key.tag == f"{_TAG}merge" for key, _ in node.value)
+
+    def _merge(self, table: MapNode, merged: Node, place: Place) -> None:
+        """Give a table the keys of `<<` that it has not itself; of several the first counts."""
+        for one in merged.items if isinstance(merged, ListNode) else (merged,):
+            if not isinstance(one, MapNode):
+                self._faults.error(place, "`<<` takes keys with values, or a list of them")
+                return
+            for name in one.values.keys() - table.values.keys():
+                table.values[name], table.places[name] = one.values[name], one.places[name]
 
     def _entries(self, node: yaml.MappingNode) -> Iterator[tuple[str, Place, yaml.Node]]:
         for key, value in node.value:

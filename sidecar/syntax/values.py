@@ -230,9 +230,11 @@ Field = Annotated[str, Value(shaped_field, "a field", string(anchored(_FIELD)))]
 MaybeField = Annotated[str | None, Value(shaped_field, "a field", string(anchored(_FIELD)))]
 MaybeText = Annotated[str | None, Value(str, "text", string())]
 MaybeDuration = Annotated[
-    float | None, Value(parse_duration, "a duration", DURATION, ScalarKind.FLAG)
+    float | None, Value(parse_duration, "a duration", or_variable(DURATION), ScalarKind.FLAG)
 ]
-MaybePositive = Annotated[float | None, Value(_positive, "a duration", POSITIVE, ScalarKind.FLAG)]
+MaybePositive = Annotated[
+    float | None, Value(_positive, "a duration", or_variable(POSITIVE), ScalarKind.FLAG)
+]
 Label = Annotated[str, Value(check_label, "a label", LABEL)]
 MetricName = Annotated[
     str, Value(shaped(_METRIC, "a metric name", _METRIC_HINT), "a name", string(anchored(_METRIC)))

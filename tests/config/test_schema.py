@@ -36,9 +36,10 @@ BEYOND = {
     "what stands in other files, or in the environment": """
         no-rule-file-matches rule-file-does-not-exist rule-file-itself-faulty ca-file-missing
         secret-file-empty secret-file-missing template-file-broken variable-not-set
-        variable-unclosed variable-value-is-not-shown
+        vars-not-set variable-unclosed variable-value-is-not-shown
         tls-key-of-another-certificate tls-no-certificate""",
     "a key that needs another for some of its values": "tls-clients-of-nobody",
+    "what `defaults` of the file may say": "window-missing",
     "keys of one map that must be keys of another": "metric-values-of-no-label",
     "languages of their own: templates, RE2, conditions": """
         annotation-template-broken annotation-unknown-label annotation-unknown-name
@@ -55,7 +56,7 @@ BEYOND = {
         mail-subject-twice mail-address-too-long""",
     "how YAML is written: an editor's YAML has no such traps, or reports them itself": """
         trap-octal trap-on-as-a-key trap-secret-is-not-shown trap-underscore-in-number
-        trap-yes-for-true yaml-key-is-a-list yaml-tag""",
+        trap-yes-for-true yaml-key-is-a-list yaml-tag yaml-merge-of-a-text""",
 }
 VALIDATORS = {name: validator(schema()) for name, schema in SCHEMAS.items()}
 CASE_LESS: dict[str, Any] = {"name": "c", "alert_rule_test": []}
@@ -168,7 +169,7 @@ def keywords(schema: Any) -> set[str]:
     if not isinstance(schema, dict):
         return set()
     inner = [*schema.values(), *(one for v in schema.values() if isinstance(v, list) for one in v)]
-    for table in ("properties", "$defs"):
+    for table in ("properties", "patternProperties", "$defs"):
         if table in schema:
             inner.remove(schema[table])
             inner += schema[table].values()
