@@ -27,6 +27,7 @@ from sidecar.config.settings import Config
 from sidecar.measure.meter import Meter
 from sidecar.notify.decide import GroupDecision
 from sidecar.notify.message import UNTOLD
+from sidecar.notify.mutes import Mutes
 from sidecar.notify.notifier import Notifier
 from sidecar.parse.columns import Columns
 from sidecar.parse.event import Chunk, Event, Fields, Foreign, Parsed, Reject, Tally, Triple, Wanted
@@ -47,6 +48,7 @@ from sidecar.rows import (
     RuleRow,
     RuleStateRow,
     SeriesRow,
+    SilenceRow,
     ToldRow,
 )
 from sidecar.rules.alert import Alert, Evidence, LineOf, Transition
@@ -128,7 +130,10 @@ class Core:
             stale_after=config.stale_after,
         )
         self.parser = Parser(config.patterns)
-        self.notifier = Notifier(config.route, config.receivers, self.redactor, self._current)
+        mutes = Mutes(config.inhibit_rules, config.time_intervals)
+        self.notifier = Notifier(
+            config.route, config.receivers, self.redactor, self._current, mutes
+        )
         self.positions = Positions()
         self.once: list[Row] = []  # rows that go with the next step, and only with that
         self._complete = False  # the last batch left nothing unread
@@ -166,6 +171,7 @@ class Core:
             stored.load(CooldownRow),
             now,
             untold=meta.get(UNTOLD, "{}"),
+            silences=stored.load(SilenceRow),
         )
         self.positions = Positions(stored.load(FileRow))
 

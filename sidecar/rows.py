@@ -189,6 +189,20 @@ class CooldownRow(Row, frozen=True):
     until: float
 
 
+class SilenceRow(Row, frozen=True):
+    """A silence: whose labels pass all `matchers` (a JSON array of texts) is not told meanwhile."""
+
+    table: ClassVar[str] = "silences"
+    key: ClassVar[tuple[str, ...]] = ("id",)
+    id: str
+    matchers: str
+    starts_at: float
+    ends_at: float
+    created_by: str
+    comment: str
+    created: float
+
+
 class OutboxRow(Row, frozen=True):
     """One message for one destination. `payload` is the JSON of a Notification.
 

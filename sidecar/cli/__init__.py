@@ -42,6 +42,7 @@ _COMMANDS = {
     "notify": "Send one test message to a receiver.",
     "alerts": "List the alerts that are pending or firing.",
     "ack": "Say that somebody has taken what fires.",
+    "silence": "Have alerts told to nobody for a while.",
     "resolve": "End an alert by hand.",
     "metrics": "Prune series of the running daemon.",
     "schema": "Print the JSON Schema of one kind of file.",

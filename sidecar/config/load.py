@@ -146,6 +146,8 @@ def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKin
         origin=settings.origin,
         route=settings.route.below(None, reading),
         receivers={receiver.name: receiver for receiver in settings.receivers},
+        inhibit_rules=settings.inhibit_rules,
+        time_intervals={interval.name: interval for interval in settings.time_intervals},
         kinds=kinds,
         snapshot=reading.files.snapshot,
     )

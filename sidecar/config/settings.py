@@ -1,7 +1,7 @@
 """`sidecar.yaml`: its keys, what must hold between them, and the Config that comes of it."""
 
 import glob
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields as fields_of, make_dataclass
 from fnmatch import fnmatchcase
 from functools import cache, partial
@@ -11,7 +11,9 @@ from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from sidecar.config.http import Http, State, socket_beside
 from sidecar.measure.series import RETENTION, Metric
+from sidecar.notify.intervals import TimeInterval
 from sidecar.notify.model import Receiver, Route
+from sidecar.notify.mutes import InhibitRule
 from sidecar.parse.event import OWN_PROVIDER, LogFormat
 from sidecar.parse.patterns import Pattern
 from sidecar.receivers import KINDS, shipped_templates
@@ -103,6 +105,8 @@ class Config:
     origin: Origin = field(default_factory=Origin)
     route: Route
     receivers: Mapping[str, Receiver]
+    inhibit_rules: tuple[InhibitRule, ...] = ()
+    time_intervals: Mapping[str, TimeInterval] = field(default_factory=dict)
     kinds: tuple[AnyKind, ...] = KINDS
     snapshot: FileSnapshot = field(
         default_factory=FileSnapshot, compare=False, repr=False
@@ -193,6 +197,9 @@ def _slots(kinds: Iterable[AnyKind]) -> dict[str, Declared]:
     return {one.key.global_: one for one in keys if one.key.global_}
 
 
+_NOT_OF_THE_ROOT = ("matchers", "continue", "mute_time_intervals", "active_time_intervals")
+
+
 @table
 class Settings(Table):
     """Every key of `sidecar.yaml`, in the order in which they are read."""
@@ -229,11 +236,18 @@ class Settings(Table):
         schema={"propertyNames": {"allOf": [LABEL, {"not": {"enum": ["alertname", "severity"]}}]}},
         default={},
     )
+    inhibit_rules: tuple[InhibitRule, ...] = key(
+        "Which alerts hold others back while they fire.", default=()
+    )
+    time_intervals: tuple[TimeInterval, ...] = key("Times that routes name.", default=())
     global_: Global = key("Defaults of receivers.", "global", default=Global())
     receivers: tuple[Receiver, ...] = key("Who can be told.")
     route: Route = key(
         "Alertmanager's tree: which alert goes to whom.",
-        schema={"required": ["receiver"], "properties": {"matchers": False, "continue": False}},
+        schema={
+            "required": ["receiver"],
+            "properties": dict.fromkeys(_NOT_OF_THE_ROOT, False),
+        },
     )
 
     @classmethod
@@ -243,7 +257,7 @@ class Settings(Table):
             return
         if "receiver" not in root.values:
             reading.faults.error(root.place, "`receiver` is missing")
-        for name in ("matchers", "continue"):
+        for name in _NOT_OF_THE_ROOT:
             if name in root.values:
                 message = f"the root route takes every alert and cannot have `{name}`"
                 hint = "put it into a route under `routes`"
@@ -261,6 +275,10 @@ class Settings(Table):
             hint = "name at least one log file: - path: /var/log/webhook/*.log"
             reading.error(self, "sources", "`sources` is empty", hint)
         self._check_receivers(reading)
+        intervals = Names("time interval", reading.faults)
+        for interval in self.time_intervals:
+            intervals.claim(interval.name, reading.place(interval, "name"))
+        self._check_intervals(self.route, intervals.places.keys(), reading)
         labels = reading.node(self).values.get("external_labels")
         for name, scalar in labels.values.items() if isinstance(labels, MapNode) else ():
             with reading.reporting(scalar):
@@ -298,6 +316,16 @@ class Settings(Table):
             yield self._next_of(route, known, reading)
         for child in route.routes:
             yield from self._check_routed(child, known, reading)
+
+    def _check_intervals(self, route: Route, known: Collection[str], reading: Reading) -> None:
+        for name in ("mute_time_intervals", "active_time_intervals"):
+            node = reading.node(route).values.get(name)
+            for item in node.items if isinstance(node, ListNode) else ():
+                if isinstance(item, Scalar) and item.text not in known:
+                    hint = did_you_mean(item.text, known, "name it under `time_intervals`")
+                    reading.faults.error(item.place, f"unknown time interval `{item.text}`", hint)
+        for child in route.routes:
+            self._check_intervals(child, known, reading)
 
     def _next_of(self, route: Route, known: set[str], reading: Reading) -> str | None:
         """Return who is told of what nobody acknowledges, None where that is not known."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import difflib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -18,14 +19,16 @@ from sidecar.daemon.telemetry import Telemetry
 from sidecar.matchers import Matcher, parse_matcher
 from sidecar.measure.series import EVENT_LABELS, EVENTS_TOTAL
 from sidecar.notify.model import Notice, Notification
+from sidecar.notify.mutes import Silence, silence_row
 from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
-from sidecar.rows import OutboxRow
+from sidecar.rows import OutboxRow, SilenceRow
 from sidecar.rules.alert import Alert, AlertState
 from sidecar.rules.restore import by_key
 from sidecar.rules.rule import Rule
 from sidecar.secret import printable
 from sidecar.store.store import Store
+from sidecar.web.api import SilenceRequest
 from sidecar.web.fault import Refusal
 
 _T = TypeVar("_T")
@@ -105,11 +108,43 @@ class Control:
         )
         if not alerts:
             raise Refusal(404, f"no alert fires for {', '.join(map(str, wanted))}")
-        by = {rule.name: rule.by for rule in self._config().rules}
+        return list(map(self._called, alerts))
+
+    def _called(self, alert: Alert) -> dict[str, Any]:
+        """Return by what an alert is named."""
+        by = next((rule.by for rule in self._config().rules if rule.name == alert.name), ())
+        return {"alertname": alert.name, "key": dict(zip(by, alert.key, strict=False))}
+
+    async def silences(self) -> list[dict[str, Any]]:
+        core, now = self._pump.core, self._clock.now()
+        found = await self._in_thread(lambda: core.notifier.silences(now))
         return [
-            {"alertname": one.name, "key": dict(zip(by.get(one.name, ()), one.key, strict=False))}
-            for one in alerts
+            {**_silence(one.row), "state": _state(one, now), "mutes": [*map(self._called, alerts)]}
+            for one, alerts in found
         ]
+
+    async def silence(self, asked: SilenceRequest) -> dict[str, Any]:
+        now, matchers = self._clock.now(), _parsed(asked.matchers)
+        starts_at = now if asked.starts_at is None else asked.starts_at
+        if not matchers and not asked.everything:
+            raise Refusal(400, "a silence without matchers mutes everything: say `everything`")
+        if not max(now, starts_at) < asked.ends_at < math.inf:
+            raise Refusal(400, "a silence ends after it starts, and after now")
+
+        def add(core: Core) -> SilenceRow:
+            row = silence_row(
+                matchers, starts_at, asked.ends_at, by=asked.by,
+                comment=core.redactor.text(asked.comment), now=now,
+            )  # fmt: skip
+            core.notifier.silence(row)
+            return row
+
+        return _silence(await self._between_steps(add))
+
+    async def unsilence(self, id_: str) -> None:
+        now = self._clock.now()
+        if not await self._between_steps(lambda core: core.notifier.unsilence(id_, now)):
+            raise Refusal(404, f"no silence {printable(id_)} is there that is not over")
 
     async def prune(self, matchers: Sequence[str]) -> int:
         wanted = _parsed(matchers)
@@ -282,6 +317,16 @@ def _parsed(matchers: Sequence[str]) -> list[Matcher]:
     if wrong:
         raise Refusal(400, "; ".join(wrong))
     return found
+
+
+def _silence(row: SilenceRow) -> dict[str, Any]:
+    return {**msgspec.to_builtins(row), "matchers": msgspec.json.decode(row.matchers)}
+
+
+def _state(silence: Silence, now: float) -> str:
+    if silence.active(now):
+        return "active"
+    return "expired" if silence.row.ends_at <= now else "pending"
 
 
 def _complete(rule: Rule, key: Mapping[str, str]) -> tuple[str, ...]:

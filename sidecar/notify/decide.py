@@ -1,25 +1,35 @@
 """Decides whether a group is told now, of which alerts, why, and when to decide again."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from sidecar.notify.group import Group, GroupKind
 from sidecar.notify.member import Member, Stage
 from sidecar.notify.model import CRITICAL, NoticeStatus, Reason, Route
+from sidecar.notify.mutes import Mute
 
 # When the cooldown of a member's alert at its severity is over; in the past or 0.0 if none runs.
 CooldownEnd = Callable[[Member], float]
 
 
+# What holds a member back now beside its cooldown, if something does.
+Muted = Callable[[Member], Mute | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A named reason, the members to tell now, and the unsent ones that a cooldown holds back."""
+    """A named reason, the members to tell now, and the unsent ones that a cooldown holds back.
+
+    `muted`: those that something holds back, and what; `lost`, of these, began and ended unheard.
+    """
 
     reason: Reason
     tell: tuple[Member, ...] = ()
     held: tuple[Member, ...] = ()
+    muted: tuple[tuple[Member, Mute], ...] = ()
+    lost: tuple[tuple[Member, Mute], ...] = ()
 
 
 class GroupDecision(msgspec.Struct, frozen=True):
@@ -31,20 +41,49 @@ class GroupDecision(msgspec.Struct, frozen=True):
     alerts: int
     names: tuple[str, ...]  # alert names, sorted, each once
     group: str = ""
+    by: str = ""  # what mutes, where that is the reason
 
 
-def decide(group: Group, now: float, cooldown_end: CooldownEnd) -> Choice:
+def _no_mute(_: Member) -> None:
+    """Stand in for a Muted where nothing is."""
+
+
+def decide(group: Group, now: float, cooldown_end: CooldownEnd, muted: Muted = _no_mute) -> Choice:
     """Return what a due group does at wall clock `now`.
 
     A message tells what is unsent, and what still fires and was last told `repeat_interval` ago.
     Unlike in Alertmanager it does not list all of the group, and the interval is each alert's: in a
-    busy group none is told all the time, and none never again.
+    busy group none is told all the time, and none never again. What is muted is told once nothing
+    mutes it any more, if it still fires, or was told to fire.
     """
-    members = group.members.values()
-    unsent = [member for member in members if member.unsent]
+    waits = [member for member in group.members.values() if member.unsent]
+    waits += [member for member, at in repeats(group) if at <= now]
+    mutes = [(member, muted(member)) for member in waits]
+    free = [member for member, mute in mutes if mute is None]
+    kept = [(member, mute) for member, mute in mutes if mute is not None]
+    choice = _of_free(group, free, now, cooldown_end)
+    if not kept:
+        return choice
+    silent = not (choice.tell or choice.held)
+    return replace(
+        choice,
+        reason=kept[0][1].reason if silent else choice.reason,
+        muted=tuple(pair for pair in kept if not _is_lost(pair[0])),
+        lost=tuple(pair for pair in kept if _is_lost(pair[0])),
+    )
+
+
+def _is_lost(member: Member) -> bool:
+    """Return whether a muted member needs never be told: nobody heard of it, and it is over."""
+    return member.stage is Stage.ENDED and not (member.open or member.doubted)
+
+
+def _of_free(group: Group, free: Sequence[Member], now: float, cooldown_end: CooldownEnd) -> Choice:
+    """Decide about what nothing mutes."""
+    unsent = [member for member in free if member.unsent]
     if group.kind is not GroupKind.ROUTE:
         return _digest(group.kind, unsent)
-    due = [member for member, at in repeats(group) if at <= now]
+    due = [member for member in free if not member.unsent]
     held = tuple(member for member in unsent if _free_from(member, cooldown_end) > now)
     news = tuple(member for member in unsent if _free_from(member, cooldown_end) <= now)
     again = tuple(member for member in due if cooldown_end(member) <= now)
@@ -83,6 +122,8 @@ def _reason_of_firing(group: Group, tell: Sequence[Member]) -> Reason:
         return Reason.GREW if any(member.grew for member in told) else Reason.ACKED
     if all(member.escalated_here and member.open for member in firing):
         return Reason.ESCALATED
+    if all(member.muted for member in firing):
+        return Reason.UNMUTED
     if all(member.open for member in firing):
         return Reason.FLAPPING
     if all(member.passed_on for member in firing):
@@ -128,11 +169,12 @@ def next_flush(group: Group, cooldown_end: CooldownEnd) -> float | None:
     route, told = group.route, group.told
     first = group.created if _is_full(route, members) else group.created + route.group_wait
     earliest = first if told is None else told.at + route.group_interval
-    news = [member for member in members if member.unsent]
+    news = [member for member in members if member.unsent and not member.muted]
     if group.kind is not GroupKind.ROUTE:
         return earliest if news else None
     waits = [_free_from(member, cooldown_end) for member in news]
-    waits += [max(at, cooldown_end(member)) for member, at in repeats(group)]
+    again = repeats(group, due_alone=True)
+    waits += [max(at, cooldown_end(member)) for member, at in again]
     return max(min(waits), earliest) if waits else None
 
 
@@ -151,17 +193,18 @@ def _free_from(member: Member, cooldown_end: CooldownEnd) -> float:
 
 def flush_for_repeat(group: Group) -> float | None:
     """Return when a group with nothing unsent is due: for a repeat, or never."""
-    return min((at for _, at in repeats(group)), default=None)
+    return min((at for _, at in repeats(group, due_alone=True)), default=None)
 
 
-def repeats(group: Group) -> Iterator[tuple[Member, float]]:
+def repeats(group: Group, *, due_alone: bool = False) -> Iterator[tuple[Member, float]]:
     """Yield what still fires and is to be said again, and from when on.
 
-    What was acknowledged is not, unless the route says so.
+    What was acknowledged is not, unless the route says so. `due_alone`: nor what waits for the end
+    of a mute.
     """
     route = group.route
     for member in group.members.values():
-        if _goes_on(member):
+        if _goes_on(member) and not (due_alone and member.muted):
             interval = route.repeat_when_acked if member.acked else route.repeat_interval
             if interval:
                 yield member, (member.told_at or group.created) + interval

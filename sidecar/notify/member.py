@@ -41,7 +41,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     its tenth, hundredth … event came. `doubted`: a message that was given up may have told that it
     fires. `told_at`: the wall clock at which the receiver last heard that it fires. `came`: that
     at which it fired here. `acked`: who took it; `ack_unsaid`: that this is to be told.
-    `passed_on`: it is here because nobody took it, or has gone on to others for that.
+    `passed_on`: it is here because nobody took it, or has gone on to others for that. `muted`: what
+    held it back when it was last looked at.
     """
 
     alert: Alert
@@ -62,6 +63,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     acked: Ack | None = None
     ack_unsaid: bool = False
     passed_on: bool = False
+    muted: str = ""
 
     @property
     def ident(self) -> Ident:

@@ -142,6 +142,8 @@ class Receiver(Table):
 
 
 EVERY_LABEL = "..."
+# What a route below does not inherit, as in Alertmanager.
+_OWN = ("matchers", "continue", "routes", "mute_time_intervals", "active_time_intervals")
 
 
 @table
@@ -192,6 +194,12 @@ class Route(Table):
         default=600.0,
     )
     group_limit: Count = key("So many waiting alerts end `group_wait` at once; 0: none.", default=0)
+    mute_time_intervals: tuple[Named, ...] = key(
+        "Intervals in which nobody is told; a route below does not inherit it.", default=()
+    )
+    active_time_intervals: tuple[Named, ...] = key(
+        "Intervals outside of which nobody is told; a route below does not inherit it.", default=()
+    )
     continue_: Flag = key("Go on to the next route as well.", "continue", default=False)
     routes: tuple["Route", ...] = key("Tried in order.", default=())
 
@@ -217,7 +225,7 @@ class Route(Table):
             found = {
                 one.field: getattr(parent, one.field)
                 for name, one in declared(Route).items()
-                if name not in node.values and name not in ("matchers", "continue", "routes")
+                if name not in node.values and name not in _OWN
             }
             found["id"] = f"{parent.id}/{braced}/{index}"
         whole = replace(self, **found)
@@ -245,6 +253,7 @@ class Reason(StrEnum):
     UNSEEN = "alerts no longer seen"
     ESCALATED = "alerts escalated"
     FLAPPING = "flapping"
+    UNMUTED = "no longer muted"
     UNACKED = "not acknowledged"
     ACKED = "acknowledged"
     GREW = "grew"
@@ -256,6 +265,9 @@ class Reason(StrEnum):
     COOLDOWN = "cooldown"
     RESOLVED_NOT_SENT = "resolved not sent"
     EXPIRED = "expired"
+    SILENCED = "silenced"
+    INHIBITED = "inhibited"
+    TIME_MUTED = "muted at this time"
 
 
 class Ack(msgspec.Struct, frozen=True):

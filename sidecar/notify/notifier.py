@@ -12,6 +12,7 @@ from sidecar.notify.decide import (
     Choice,
     GroupDecision,
     decide,
+    flush_for_unsent,
     next_flush,
     repeats,
 )
@@ -32,6 +33,7 @@ from sidecar.notify.member import (
 )
 from sidecar.notify.message import Current, Untold, Writer, draft, notification_of
 from sidecar.notify.model import Ack, Notification, Reason, Receiver, Route, Said
+from sidecar.notify.mutes import Mute, Mutes, Silence
 from sidecar.notify.restore import GroupRestorer
 from sidecar.notify.unacked import Unacked
 from sidecar.redact import Redactor
@@ -45,6 +47,7 @@ from sidecar.rows import (
     GroupRow,
     MemberRow,
     OutboxRow,
+    SilenceRow,
     ToldRow,
 )
 from sidecar.rules.alert import Alert, Transition
@@ -86,7 +89,11 @@ class Notifier:
         receivers: Mapping[str, Receiver],
         redactor: Redactor | None = None,
         current: Current = lambda _: None,
+        mutes: Mutes | None = None,
     ) -> None:
+        self._mutes = mutes or Mutes()
+        self._muted: dict[str, None] = {}  # groups that hold something back for it
+        self._unmuted_at: float | None = None
         self._route = route
         self._receivers = receivers
         self._groups = Groups()
@@ -109,6 +116,7 @@ class Notifier:
         now: float,
         *,
         untold: str = "{}",
+        silences: Sequence[SilenceRow] = (),
     ) -> None:
         """Go on from stored rows at wall clock `now`, before anything is taken or flushed.
 
@@ -116,7 +124,15 @@ class Notifier:
         routes; the next `drain` has the rows for that.
         """
         self._cooldowns, self._untold = Cooldowns(cooldowns), Untold(untold)
+        self._mutes.restore(silences)
         GroupRestorer(self._route, self._receivers, self._groups).restore(groups, members, told)
+        for group in self._groups.by_id.values():
+            for ident, member in group.members.items():
+                if group.kind is GroupKind.ROUTE and member.stage is Stage.FIRING:
+                    self._mutes.fires(ident, member.alert.labels)
+                if member.muted:
+                    self._muted[group.id] = None
+        self._mutes.changed = True
         self._reckon(now)
 
     def _reckon(self, now: float) -> None:
@@ -146,6 +162,7 @@ class Notifier:
     def add(self, transitions: Iterable[Transition], now: float) -> None:
         """File transitions into their groups at wall clock `now`; nothing is told yet."""
         for transition in transitions:
+            self._mutes.note(transition)
             self._grouper.add(transition, now)
 
     def flush(self, now: float, *, caught_up: bool, at_once: bool = False) -> None:
@@ -158,6 +175,7 @@ class Notifier:
             self._reckon(now)
         self._latest = now
         self._cooldowns.expire(now)
+        self._look_at_mutes(now)
         if caught_up:
             for group in self._groups.late_digests():
                 # One that was told holds what found no room, and waits its interval.
@@ -169,6 +187,44 @@ class Notifier:
             self._decide(group, now)
             for row in self._outbox[decided:] if at_once else ():
                 self.end(replace(row, outcome=SENT), now)
+        if self._muted and self._unmuted_at is None:
+            self._unmuted_at = self._mutes.next_change(now)
+
+    def _look_at_mutes(self, now: float) -> None:
+        """Have the groups that hold something back decided on again, where that may be over."""
+        if self._unmuted_at is not None and self._unmuted_at <= now:
+            self._mutes.changed = True
+        if self._mutes.changed:
+            self._mutes.changed, self._unmuted_at = False, None
+            muted, self._muted = self._muted, {}
+            for group in [self._groups.by_id[id_] for id_ in muted if id_ in self._groups.by_id]:
+                due = flush_for_unsent(group, now)
+                self._groups.schedule(group, min(due, group.next_flush or due))
+        self._mutes.forget(now)
+
+    def _mute_of(self, group: Group, now: float, member: Member) -> Mute | None:
+        """Return what holds a member back; what is in a digest belongs to its own group."""
+        homes = self._groups.places(member.ident) if group.kind is not GroupKind.ROUTE else ()
+        own = (home for home in homes if home.audience == group.audience and home is not group)
+        return self._mutes.of(next(own, group), member, now)
+
+    def _keep(self, group: Group, choice: Choice) -> None:
+        """Mark what is muted, unmark what is no longer, and drop what nobody needs to hear."""
+        for member, mute in choice.muted:
+            words = f"{mute.reason.value} by {mute.by}"
+            self._muted[group.id] = None
+            if member.muted != words:
+                waiting = member.waiting or member.unsent
+                new = replace(member, muted=words, waiting=waiting)
+                self._groups.put(group, member.ident, new)
+                self._note(group, mute.reason, [member], (), mute.by)
+        for member in (*choice.tell, *choice.held):
+            if member.muted:
+                here = group.members[member.ident]
+                self._groups.put(group, member.ident, replace(here, muted=""))
+        for member, mute in choice.lost:
+            self._groups.put(group, member.ident, None)
+            self._note(group, mute.reason, [member], (), mute.by)
 
     def end(self, row: OutboxRow, now: float) -> None:
         """Take it that a message has ended at wall clock `now`: only what is accepted is told.
@@ -206,7 +262,8 @@ class Notifier:
             return row  # unreadable, which shows when it is sent; or of an earlier version
         if group is None or group.sending != row.id:
             return None
-        choice = decide(group, now, partial(self._cooldowns.ends, group))
+        muted = partial(self._mute_of, group, now)
+        choice = decide(group, now, partial(self._cooldowns.ends, group), muted)
         told = draft(choice.tell, group.to, before.untold)
         if not told.listed:
             return None
@@ -258,7 +315,8 @@ class Notifier:
 
     def next_deadline(self) -> float | None:
         """Return the wall clock at which something is due next, or None while nothing is."""
-        due = (self._groups.next_due(), self._unacked.next_due())
+        unmuted = self._unmuted_at if self._muted else None
+        due = (self._groups.next_due(), self._unacked.next_due(), unmuted)
         return min((at for at in due if at is not None), default=None)
 
     def ack(self, matchers: Sequence[Matcher], by: str, comment: str, now: float) -> list[Alert]:
@@ -270,6 +328,25 @@ class Notifier:
             self._groups.schedule(group, due)
         return alerts
 
+    def silence(self, row: SilenceRow) -> None:
+        """Hold back from now on what the silence is about."""
+        self._mutes.add(row)
+        self._unmuted_at = None
+
+    def unsilence(self, id_: str, now: float) -> bool:
+        """End a silence now; return whether there was one that was not over."""
+        return self._mutes.expire(id_, now)
+
+    def silences(self, now: float) -> list[tuple[Silence, list[Alert]]]:
+        """Return all silences, the newest first, with the firing alerts that each mutes now."""
+        groups = (g for g in self._groups.by_id.values() if g.kind is GroupKind.ROUTE)
+        members = (m for g in groups for m in g.members.values() if m.stage is Stage.FIRING)
+        firing = list({member.ident: member.alert for member in members}.values())
+        return [
+            (one, [a for a in firing if one.active(now) and one.takes(a.labels)])
+            for one in self._mutes.silences()
+        ]
+
     def acked(self) -> dict[Ident, Ack]:
         """Return who has taken which alert."""
         return self._unacked.acked()
@@ -279,6 +356,7 @@ class Notifier:
         delta = self._groups.drain()
         delta.extend(self._cooldowns.drain())
         delta.extend(self._untold.drain())
+        delta.extend(self._mutes.drain())
         drained = NotifyDelta(delta, self._outbox, self._decisions)
         self._outbox, self._decisions = [], []
         self._claimed.clear()
@@ -287,7 +365,8 @@ class Notifier:
     def _decide(self, group: Group, now: float) -> None:
         """Decide on a due group, do it, and say when to look again."""
         cooldown_end = partial(self._cooldowns.ends, group)
-        choice = decide(group, now, cooldown_end)
+        choice = decide(group, now, cooldown_end, partial(self._mute_of, group, now))
+        self._keep(group, choice)
         if choice.tell:
             self._tell(group, choice, now)
         if held := self._wait(group, choice.held):
@@ -324,15 +403,21 @@ class Notifier:
         """
         held = [member for member in members if not member.waiting]
         for member in held:
-            self._groups.put(group, member.ident, replace(member, waiting=True))
+            here = group.members[member.ident]
+            self._groups.put(group, member.ident, replace(here, waiting=True))
         return held
 
     def _note(
-        self, group: Group, reason: Reason, members: Sequence[Member], rows: Sequence[OutboxRow]
+        self,
+        group: Group,
+        reason: Reason,
+        members: Sequence[Member],
+        rows: Sequence[OutboxRow],
+        by: str = "",
     ) -> None:
         names = tuple(sorted({member.alert.name for member in members}))
         if group.to.place:
             return  # a decision is the receiver's, whoever hears of it
         self._decisions.append(
-            GroupDecision(group.receiver, reason, bool(rows), len(members), names, group.name)
+            GroupDecision(group.receiver, reason, bool(rows), len(members), names, group.name, by)
         )

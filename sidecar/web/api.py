@@ -43,6 +43,18 @@ class Api(Protocol):
         """Let all that fires and passes the matchers be acknowledged; return what it is."""
         ...
 
+    async def silences(self) -> list[dict[str, Any]]:
+        """Return the silences, the newest first, with what each mutes now."""
+        ...
+
+    async def silence(self, asked: "SilenceRequest") -> dict[str, Any]:
+        """Add a silence; return it, once it is on disk."""
+        ...
+
+    async def unsilence(self, id_: str) -> None:
+        """End a silence now."""
+        ...
+
     async def prune(self, matchers: Sequence[str]) -> int:
         """Drop the series whose labels pass all of these; return how many there were."""
         ...
@@ -78,6 +90,24 @@ class _AckRequest(msgspec.Struct, forbid_unknown_fields=True):
     matchers: Annotated[list[str], msgspec.Meta(min_length=1)]
     by: Annotated[str, msgspec.Meta(max_length=100)] = ""
     comment: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+
+
+class SilenceRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A silence from `starts_at` (now if not given) to `ends_at`, seconds since the epoch.
+
+    Without matchers it mutes everything; then `everything` has to say that this is meant.
+    """
+
+    ends_at: float
+    matchers: list[str] = []
+    starts_at: float | None = None
+    by: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    comment: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+    everything: bool = False
+
+
+class _ExpireRequest(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
 
 
 class _PruneRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -122,6 +152,7 @@ def routes(api: Api) -> list[Route]:
         Route("/-/reload", reload, methods=["POST"]),
         Route("/api/v1/alerts/resolve", resolve, methods=["POST"]),
         Route("/api/v1/alerts/ack", ack, methods=["POST"]),
+        *_silence_routes(api),
         Route("/api/v1/metrics/prune", prune, methods=["POST"]),
     ]
 
@@ -136,6 +167,23 @@ def _showing(
         return _json({name: found} if name else found)
 
     return show
+
+
+def _silence_routes(api: Api) -> list[Route]:
+    async def silences(request: Request) -> Response:
+        if request.method == "GET":
+            return _json({"silences": await api.silences()})
+        return _json({"silence": await api.silence(await _body(request, SilenceRequest))})
+
+    async def expire(request: Request) -> Response:
+        wanted = await _body(request, _ExpireRequest)
+        await api.unsilence(wanted.id)
+        return _json({"expired": wanted.id})
+
+    return [
+        Route("/api/v1/silences", silences, methods=["GET", "POST"]),
+        Route("/api/v1/silences/expire", expire, methods=["POST"]),
+    ]
 
 
 async def refused(_request: Request, refusal: Exception) -> Response:

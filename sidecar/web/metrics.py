@@ -25,7 +25,10 @@ from sidecar.rules.alert import AlertState
 from sidecar.rules.rule import Rule
 
 # Why a decision was not to speak: a closed set, so that each exists at 0 before it first happens.
-SUPPRESSED = (Reason.NOTHING_NEW, Reason.COOLDOWN, Reason.RESOLVED_NOT_SENT)
+SUPPRESSED = (
+    Reason.NOTHING_NEW, Reason.COOLDOWN, Reason.RESOLVED_NOT_SENT, Reason.SILENCED,
+    Reason.INHIBITED, Reason.TIME_MUTED,
+)  # fmt: skip
 SHOWN_STATES = (AlertState.PENDING, AlertState.FIRING)
 COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 LATENCY_BUCKETS = (

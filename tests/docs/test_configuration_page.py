@@ -8,7 +8,9 @@ from typing import Any, get_args
 import pytest
 
 from sidecar.config.settings import Source, settings_of
+from sidecar.notify.intervals import TimeInterval, TimeSpan
 from sidecar.notify.model import Route
+from sidecar.notify.mutes import InhibitRule
 from sidecar.parse.patterns import Pattern
 from sidecar.receivers import KINDS
 from sidecar.redact import RedactPolicy
@@ -25,6 +27,9 @@ SECTIONS: dict[str, type[Table]] = {
     "redact": RedactPolicy,
     "global": declared(SETTINGS)["global"].hint,
     "route": Route,
+    "inhibit_rules": InhibitRule,
+    "time_intervals": TimeInterval,
+    "Times": TimeSpan,
     "receivers": get_args(declared(SETTINGS)["receivers"].hint)[0],
     **{kind.section: kind.config for kind in KINDS},
     "Pattern files": Pattern,

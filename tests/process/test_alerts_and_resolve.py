@@ -15,6 +15,7 @@ from sidecar.cli.alerts import alerts
 from sidecar.cli.check import check
 from sidecar.cli.healthcheck import healthcheck
 from sidecar.cli.resolve import resolve
+from sidecar.cli.silence import add, expire, list_
 from sidecar.secret import Secret
 from support.daemon import until
 from support.live import CONFIG, FAILING, Stage, staged
@@ -114,6 +115,63 @@ class TestWithDaemon:
             r"    acknowledged by ann, [\d-]+ [\d:]+ UTC: calling them\n",
             self.ask(stage, alerts).output,
         )
+
+    def test_a_silence_is_added_listed_and_ended(self, stage: Stage) -> None:
+        arguments = ("org_id=org_1", "--for", "2h", "--comment", "moving", "--by", "ann")
+        added = self.ask(stage, add, *arguments)
+        assert added.exit_code == 0
+        found = re.fullmatch(
+            r'silence (\w+) until [\d-]+ [\d:]+ UTC: org_id="org_1"\n', added.output
+        )
+        assert found is not None
+        listed = self.ask(stage, list_).output.splitlines()[1].split(maxsplit=4)
+        assert listed[:2] == [found[1], "active"]
+        assert listed[4].split() == ["ann", 'org_id="org_1"', "moving", "Failing", "org_1"]
+        assert self.ask(stage, expire, found[1]).output == f"silence {found[1]} is over\n"
+        assert self.ask(stage, list_).output == "no silences\n"
+        assert [one["state"] for one in self.silences(stage)] == ["expired"]
+
+    def silences(self, stage: Stage) -> list[dict[str, object]]:
+        output = self.ask(stage, list_, "--all", "--format", "json").output
+        return [json.loads(line) for line in output.splitlines()]
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "sentence"),
+        [
+            (("org_id", "--for", "2h"), 1, "'org_id' is not a matcher"),
+            (("a=b", "--until", "2020-01-01T00:00"), 1, "ends after it starts, and after now"),
+            (
+                ("a=b", "--from", "2099-01-02T00:00", "--until", "2099-01-01T00:00"),
+                1,
+                "ends after it starts",
+            ),
+            (("a=b",), 2, "say either --for or --until"),
+            (("a=b", "--for", "2 h"), 2, "'2 h' is not a duration"),
+            (("a=b", "--until", "noon"), 2, "'noon' is not an instant"),
+            (("--for", "2h"), 1, "This mutes every alert. Type `everything` to go on"),
+        ],
+    )
+    def test_what_is_no_silence_is_said_and_nothing_is_stored(
+        self, stage: Stage, arguments: tuple[str, ...], code: int, sentence: str
+    ) -> None:
+        before = self.silences(stage)
+        result = self.ask(stage, add, *arguments)
+        assert result.exit_code == code
+        assert sentence in result.output
+        assert self.silences(stage) == before
+
+    def test_everything_is_muted_only_by_who_says_so_again(self, stage: Stage) -> None:
+        url = f"http://127.0.0.1:{stage.daemon.port}"
+        arguments = ("--url", url, "--for", "5m")
+        made = CliRunner().invoke(add, arguments, input="everything\n")
+        assert made.output.rstrip().endswith("UTC: everything")
+        id_ = self.silences(stage)[0]["id"]
+        assert self.silences(stage)[0]["mutes"] == [
+            {"alertname": "Failing", "key": {"org_id": org}} for org in ("org_1", "org_2")
+        ]
+        assert self.ask(stage, expire, str(id_)).exit_code == 0
+        again = self.ask(stage, expire, str(id_))
+        assert (again.exit_code, "is there that is not over" in again.output) == (1, True)
 
     def test_resolving_ends_it_tells_so_and_forgets_what_led_to_it(self, stage: Stage) -> None:
         """Last in the class: it changes what the others look at."""

@@ -1,7 +1,7 @@
 """Alerts, transitions and routes for the tests of deciding and rendering, and a notifier's desk."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,10 +16,11 @@ from sidecar.notify.model import (
     Receiver,
     Route,
 )
+from sidecar.notify.mutes import Mutes
 from sidecar.notify.notifier import Notifier
 from sidecar.receivers.email.config import EmailConfig
 from sidecar.receivers.slack.config import SlackConfig
-from sidecar.rows import CooldownRow, Delta, GroupRow, MemberRow, Row, ToldRow
+from sidecar.rows import CooldownRow, Delta, GroupRow, MemberRow, Row, SilenceRow, ToldRow
 from sidecar.rules.alert import Alert, AlertState, Transition, TransitionKind
 
 if TYPE_CHECKING:
@@ -156,23 +157,30 @@ class Table:
 class Desk:
     """A notifier with its state file; `restart` forgets everything but the rows."""
 
-    def __init__(self, root: Route, receivers: Mapping[str, Receiver] | None = None) -> None:
+    def __init__(
+        self,
+        root: Route,
+        receivers: Mapping[str, Receiver] | None = None,
+        mutes: Callable[[], Mutes] = Mutes,
+    ) -> None:
         self.root = root
+        self.mutes = mutes
         self.receivers = receivers or {n: slack_receiver(n) for n in ("team", "pager")}
         self.table = Table()
-        self.notifier = Notifier(root, self.receivers)
+        self.notifier = Notifier(root, self.receivers, mutes=mutes())
         self.decisions: list[GroupDecision] = []
         self._now = 0.0
 
     def restart(self, root: Route | None = None) -> None:
         self.root = root or self.root
-        self.notifier = Notifier(self.root, self.receivers)
+        self.notifier = Notifier(self.root, self.receivers, mutes=self.mutes())
         self.notifier.restore(
             self.table.load(GroupRow),
             self.table.load(MemberRow),
             self.table.load(ToldRow),
             self.table.load(CooldownRow),
             self._now,
+            silences=self.table.load(SilenceRow),
         )
 
     def step(

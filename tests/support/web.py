@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp
 
+from sidecar.web.api import SilenceRequest
 from sidecar.web.fault import Refusal
 from sidecar.web.metrics import SelfMetrics
 from sidecar.web.server import WebState, build_app, serve
@@ -80,6 +81,16 @@ class StubApi:
     async def ack(self, matchers: Sequence[str], person: str, comment: str) -> list[dict[str, Any]]:
         self.asked.append(("ack", {"matchers": ",".join(matchers), person: comment}))
         return [{"alertname": "A", "key": {}}]
+
+    async def silences(self) -> list[dict[str, Any]]:
+        return [{"id": "1"}]
+
+    async def silence(self, asked: SilenceRequest) -> dict[str, Any]:
+        self.asked.append(("silence", {asked.by: asked.comment}))
+        return {"id": "1", "matchers": asked.matchers}
+
+    async def unsilence(self, id_: str) -> None:
+        self.asked.append(("unsilence", {"id": id_}))
 
     async def prune(self, matchers: Sequence[str]) -> int:
         self.asked.append(("prune", dict.fromkeys(matchers, "")))

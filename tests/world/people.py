@@ -38,14 +38,18 @@ class People:
     recent: list[tuple[float, str, str]] = field(default_factory=list)  # at, reader, message
     lost: set[tuple[str, Alert]] = field(default_factory=set)  # the next word need not come
     taken: dict[tuple[Alert, int, str], float] = field(default_factory=dict)  # acknowledged, when
+    silenced: list[tuple[str, float, float]] = field(default_factory=list)  # organisation, from, to
     rerouted: bool = False  # then who knows that it fires may be told of its end only
 
     def end(self, ending: Ending, at: float) -> None:
         self.ended.setdefault((ending.alert, ending.episode), at)
 
-    def hear(self, reader: str, body: str, at: float, *, clear: bool) -> None:
-        """Take a message in; what is wrong with it is seen at once."""
+    def hear(self, reader: str, body: str, at: float, *, clear: bool, clock: float) -> None:
+        """Take a message in at the wall `clock`; what is wrong with it is seen at once."""
         for said in read(body):
+            for org, begin, end in self.silenced:
+                if said.alert[1] == org and begin + STALE_SECONDS < clock < end - STALE_SECONDS:
+                    self._wrong("silenced", f"{reader} hears at {at:.0f} of {said.alert}")
             self.recent.append((at, reader, said.message))
             story = self.heard[reader][said.alert]
             self._judge(reader, story, said, at)

@@ -30,6 +30,7 @@ from sidecar.deliver.worker import Senders, Worker
 from sidecar.matchers import Matcher
 from sidecar.notify.group import match_routes
 from sidecar.notify.model import Notice, Notification
+from sidecar.notify.mutes import silence_row
 from sidecar.receivers.base import Rendered
 from sidecar.receivers.email import EMAIL
 from sidecar.receivers.email.config import EmailConfig
@@ -101,6 +102,12 @@ _PAGER = """\
     quick_retries: 3
     max_age: 2h
 """
+_INHIBIT = """\
+inhibit_rules:
+  - source_matchers: ['alertname="Broken"']
+    target_matchers: ['alertname="Failing"']
+    equal: [org]
+"""
 READERS = {"team": ("#team", "team@example.com"), "pager": ("#pager", "oncall@example.com")}
 
 
@@ -127,6 +134,7 @@ class Settings(NamedTuple):
     wait: float = GROUP_WAIT
     interval: float = GROUP_INTERVAL
     cooldown: float = COOLDOWN
+    inhibit: bool = False  # whether what is broken holds back what fails
 
 
 @cache
@@ -138,7 +146,7 @@ def _configured(settings: Settings) -> Config:
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / "world.rules.yaml").write_text(_RULES)
     path = FOLDER / "sidecar.yaml"
-    text = _CONFIG + (_PAGER if settings.paged else "")
+    text = _CONFIG + (_PAGER if settings.paged else "") + (_INHIBIT if settings.inhibit else "")
     path.write_text(text.format(folder=FOLDER, **fields))
     # The world edits by handing over values, so there is no file to watch.
     return replace(load_config(str(path), {}), path="", kinds=_KINDS)
@@ -355,6 +363,33 @@ class SimulatedDaemon(Daemon):
                     lambda core: core.notifier.ack(wanted, "ann", "", self.clock.now())
                 )
         return [((one.name, one.key[0]), one.episode, one.severity) for one in found]
+
+    async def silence(self, org: str, seconds: float) -> bool:
+        """Silence an organisation; return whether that is on disk."""
+        return await self._changed(
+            lambda core, now: core.notifier.silence(
+                silence_row(
+                    [Matcher("org", "=", org)], now, now + seconds, by="ann", comment="", now=now
+                )
+            )
+        )
+
+    async def unsilence(self) -> bool:
+        """End every silence; return whether that is on disk."""
+
+        def end(core: Core, now: float) -> None:
+            for silence, _ in core.notifier.silences(now):
+                core.notifier.unsilence(silence.row.id, now)
+
+        return await self._changed(end)
+
+    async def _changed(self, change: Callable[[Core, float], None]) -> bool:
+        if not self.running:
+            return False
+        with suppress(PumpStopped):
+            await self._pump.between_steps(lambda core: change(core, self.clock.now()))
+            return True
+        return False
 
     def firing(self) -> dict[tuple[str, str], tuple[int, str, str]]:
         """Return the alerts that fire, with episode, severity and who is told: team or pager."""

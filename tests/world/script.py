@@ -134,6 +134,18 @@ def _acked(chance: random.Random, at: float) -> list[Action]:
     return [Action(at, "ack", chance.choice(ORGS))]
 
 
+def _silenced(chance: random.Random, at: float) -> list[Action]:
+    """Somebody silences an organisation, and maybe ends that; or the operator inhibits."""
+    if chance.random() < 0.3:
+        later = at + chance.choice((3.0, 600.0, 7200.0))
+        return [Action(at, "edit", {"inhibit": True}), Action(later, "edit", {"inhibit": False})]
+    lasting = chance.choice((5.0, 600.0, 7200.0, 5 * 3600.0))
+    made = [Action(at, "silence", (chance.choice(ORGS), lasting))]
+    if chance.random() < 0.4:
+        made.append(Action(at + chance.choice((1.0, 60.0, 3600.0)), "unsilence"))
+    return made
+
+
 def _rotated(chance: random.Random, at: float) -> list[Action]:
     del chance
     return [Action(at, "rotate")]
@@ -153,4 +165,5 @@ _TROUBLES: dict[str, Callable[[random.Random, float], list[Action]]] = {
     "resolve": _resolved,
     "rotate": _rotated,
     "ack": _acked,
+    "silence": _silenced,
 }

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import quopri
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -86,6 +86,11 @@ class Weather:
         return self.chance.choice(self.fates)
 
 
+def _answer(status: int, text: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
+    """Return an answer that is still to be read, as one is that comes over a network."""
+    return httpx.Response(status, headers=headers, stream=httpx.ByteStream(text.encode()))
+
+
 class Slack(httpx.AsyncBaseTransport):
     """Slack's API and webhooks behind the real client."""
 
@@ -115,10 +120,10 @@ class Slack(httpx.AsyncBaseTransport):
         if fate.breaks:
             raise httpx.ReadError("reset", request=request)
         if not plain_ok:
-            return httpx.Response(fate.status, headers=dict(fate.headers), text=fate.body)
+            return _answer(fate.status, fate.body, dict(fate.headers))
         if refusal is not None:
-            return httpx.Response(404 if by_webhook else 200, text=refusal)
-        return httpx.Response(200, text="ok" if by_webhook else '{"ok":true,"ts":"1.2"}')
+            return _answer(404 if by_webhook else 200, refusal)
+        return _answer(200, "ok" if by_webhook else '{"ok":true,"ts":"1.2"}')
 
     def _refusal(self, request: httpx.Request, body: str) -> str | None:
         if "chat.postMessage" not in request.url.path:

@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -170,10 +170,14 @@ class World:
         await asyncio.sleep(STOP_GRACE)
         await self._until(self.down_until + POLL)
         right = self.settings._replace(
-            pager=next(iter(set(self.slack.channels) - {"#team"})), token=self.slack.token
-        )
+            pager=next(iter(set(self.slack.channels) - {"#team"})), token=self.slack.token,
+            inhibit=False,
+        )  # fmt: skip
         if right != self.settings:
             await self._edit(right)
+        while self.daemon is not None and not await self._within(self.daemon.unsilence()):
+            await self._until(self.loop.time() + 1.0)
+        self.people.silenced.clear()
         self._poll()
         await asyncio.sleep(SETTLE)
         if self.daemon is None:
@@ -307,8 +311,30 @@ class World:
             taken = await daemon.ack(org)
             self.people.taken.update(dict.fromkeys(taken, self.loop.time()))
 
+    async def silence(self, value: tuple[str, float]) -> None:
+        org, seconds = value
+        if self.daemon is not None and await self._within(self.daemon.silence(org, seconds)):
+            now = self.clock.now()
+            self.people.silenced.append((org, now, now + seconds))
+
+    async def unsilence(self, _: None = None) -> None:
+        if self.daemon is not None and await self._within(self.daemon.unsilence()):
+            self.people.silenced.clear()
+
+    async def _within(self, change: Coroutine[Any, Any, bool]) -> bool:
+        """Return whether a change of a person's came through; a kill may come first."""
+
+        async def done() -> bool:
+            with suppress(Killed):
+                return await change
+            return False
+
+        task = asyncio.create_task(done())
+        await asyncio.wait([task], timeout=5)
+        return task.done() and task.result()
+
     def _accept(self, reader: str, body: str, clear: bool) -> None:  # noqa: FBT001 - a callback
-        self.people.hear(reader, body, self.loop.time(), clear=clear)
+        self.people.hear(reader, body, self.loop.time(), clear=clear, clock=self.clock.now())
 
     def _fault(self, kind: str, sentence: str) -> None:
         self.people.faults.append(Fault(kind, sentence))
@@ -330,6 +356,8 @@ _DOINGS: dict[str, Callable[..., Awaitable[None]]] = {
     "edit": World.edit,
     "resolve": World.resolve,
     "ack": World.ack,
+    "silence": World.silence,
+    "unsilence": World.unsilence,
 }
 
 

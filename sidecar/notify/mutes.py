@@ -1,0 +1,219 @@
+"""Mutes: silences, inhibition and time intervals, and which of them holds an alert back now."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import ClassVar
+
+import msgspec
+
+from sidecar.matchers import Matcher, all_match, parse_matcher
+from sidecar.notify.group import Group
+from sidecar.notify.intervals import TimeInterval, next_change
+from sidecar.notify.member import Ident, Member
+from sidecar.notify.model import Reason, Route
+from sidecar.rows import Delta, Gone, SilenceRow
+from sidecar.rules.alert import Transition, TransitionKind
+from sidecar.syntax.table import Table, key, table
+from sidecar.syntax.values import Label, OneMatcher
+
+# For so long the list still has a silence that is over, as Alertmanager's does.
+KEEP_SECONDS = 5 * 86_400.0
+
+
+@table
+class InhibitRule(Table):
+    """While an alert of the source fires, those of the target that equal it are held back."""
+
+    hints: ClassVar[dict[str, str]] = {
+        old: f"write `{old.removesuffix('_re')}ers`, as Alertmanager does since 0.22"
+        for old in ("source_match", "source_match_re", "target_match", "target_match_re")
+    }
+
+    source_matchers: tuple[OneMatcher, ...] = key("Which alerts hold others back.", default=())
+    target_matchers: tuple[OneMatcher, ...] = key("Which alerts are held back.", default=())
+    equal: tuple[Label, ...] = key("Labels that both have to have the same of.", default=())
+
+    def same(self, labels: Mapping[str, str]) -> tuple[str, ...]:
+        return tuple(labels.get(name, "") for name in self.equal)
+
+
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """Why an alert is held back, and in words by what."""
+
+    reason: Reason
+    by: str
+
+
+class Silence:
+    """A row of `silences`, its matchers parsed. Without matchers it is about everything."""
+
+    def __init__(self, row: SilenceRow) -> None:
+        self.row = row
+        self.matchers = [parse_matcher(text) for text in msgspec.json.decode(row.matchers)]
+
+    def active(self, now: float) -> bool:
+        return self.row.starts_at <= now < self.row.ends_at
+
+    def takes(self, labels: Mapping[str, str]) -> bool:
+        return _fits(self.matchers, labels)
+
+
+def silence_row(
+    matchers: Sequence[Matcher],
+    starts_at: float,
+    ends_at: float,
+    *,
+    by: str,
+    comment: str,
+    now: float,
+) -> SilenceRow:
+    """Return a new silence; its id is the same for the same words at the same instant."""
+    texts = [str(matcher) for matcher in matchers]
+    said = msgspec.json.encode([texts, starts_at, ends_at, by, comment, now])
+    return SilenceRow(
+        id=blake2b(said, digest_size=4).hexdigest(),
+        matchers=msgspec.json.encode(texts).decode(),
+        starts_at=starts_at,
+        ends_at=ends_at,
+        created_by=by,
+        comment=comment,
+        created=now,
+    )
+
+
+@dataclass
+class _Sources:
+    """The alerts that fire and are the source of an inhibit rule, by what must be equal."""
+
+    rule: InhibitRule
+    firing: dict[tuple[str, ...], dict[Ident, bool]] = field(default_factory=dict)
+
+    def holds_back(self, ident: Ident, labels: Mapping[str, str]) -> Ident | None:
+        """Return an alert that holds this one back.
+
+        What is on both sides of the rule is held back by none that is so too: not by itself.
+        """
+        if not _fits(self.rule.target_matchers, labels):
+            return None
+        both = _fits(self.rule.source_matchers, labels)
+        found = self.firing.get(self.rule.same(labels), {})
+        return next(
+            (s for s, on_both in found.items() if s != ident and not (both and on_both)), None
+        )
+
+
+class Mutes:
+    """Answers whether an alert is held back; remembers silences and what fires.
+
+    `changed`: something may hold back less than before, so what is held back is to be looked at.
+    """
+
+    def __init__(
+        self, rules: Sequence[InhibitRule] = (), intervals: Mapping[str, TimeInterval] | None = None
+    ) -> None:
+        self._sources = [_Sources(rule) for rule in rules]
+        self._labels: dict[Ident, Mapping[str, str]] = {}
+        self._intervals = intervals or {}
+        self._silences: dict[str, Silence] = {}
+        self._dirty: dict[str, None] = {}
+        self.changed = False
+
+    def restore(self, rows: Iterable[SilenceRow]) -> None:
+        self._silences = {row.id: Silence(row) for row in rows}
+
+    def note(self, transition: Transition) -> None:
+        """Take in that an alert fires, is another one by its labels, or has ended."""
+        alert = transition.alert
+        ended = (TransitionKind.RESOLVED, TransitionKind.EXPIRED, TransitionKind.CLOSED)
+        over = transition.kind in ended
+        if self._sources and transition.kind is not TransitionKind.GREW:
+            self.fires((alert.name, alert.key), None if over else alert.labels)
+
+    def fires(self, ident: Ident, labels: Mapping[str, str] | None) -> None:
+        """Take it that an alert fires with these labels; None: that it does not."""
+        before = self._labels.pop(ident, None)
+        if labels is not None and self._sources:
+            self._labels[ident] = labels
+        for sources in self._sources:
+            rule = sources.rule
+            if before is not None and _fits(rule.source_matchers, before):
+                found = sources.firing[rule.same(before)]
+                del found[ident]
+                if not found:
+                    del sources.firing[rule.same(before)]
+                self.changed = True
+            if labels is not None and _fits(rule.source_matchers, labels):
+                found = sources.firing.setdefault(rule.same(labels), {})
+                found[ident] = _fits(rule.target_matchers, labels)
+
+    def of(self, group: Group, member: Member, now: float) -> Mute | None:
+        """Return what holds a member of a group back at wall clock `now`, None if nothing does."""
+        labels = member.alert.labels
+        for sources in self._sources:
+            if source := sources.holds_back(member.ident, labels):
+                return Mute(Reason.INHIBITED, " ".join((source[0], *source[1])))
+        if name := self._time_mute(group.route, now):
+            return Mute(Reason.TIME_MUTED, name)
+        for silence in self._silences.values():
+            if silence.active(now) and silence.takes(labels):
+                return Mute(Reason.SILENCED, silence.row.id)
+        return None
+
+    def _time_mute(self, route: Route, now: float) -> str:
+        """Return the interval that mutes a route now, or those outside of which it is."""
+        for name in route.mute_time_intervals:
+            if self._intervals[name].holds(now):
+                return name
+        active = route.active_time_intervals
+        if not active or any(self._intervals[name].holds(now) for name in active):
+            return ""
+        return f"outside of {', '.join(active)}"
+
+    def next_change(self, now: float) -> float:
+        """Return when, after `now`, a silence ends or an interval begins or ends."""
+        ends = [s.row.ends_at for s in self._silences.values() if s.row.ends_at > now]
+        return min([*ends, next_change([*self._intervals.values()], now)])
+
+    def add(self, row: SilenceRow) -> None:
+        self._silences[row.id] = Silence(row)
+        self._dirty[row.id] = None
+
+    def expire(self, id_: str, now: float) -> bool:
+        """End a silence now; return whether there was one that was not over."""
+        silence = self._silences.get(id_)
+        if silence is None or silence.row.ends_at <= now:
+            return False
+        starts_at = min(silence.row.starts_at, now)
+        row = msgspec.structs.replace(silence.row, starts_at=starts_at, ends_at=now)
+        self._silences[id_] = Silence(row)
+        self._dirty[id_] = None
+        self.changed = True
+        return True
+
+    def forget(self, now: float) -> None:
+        """Drop the silences that have been over for KEEP_SECONDS."""
+        for id_, silence in list(self._silences.items()):
+            if silence.row.ends_at + KEEP_SECONDS <= now:
+                del self._silences[id_]
+                self._dirty[id_] = None
+
+    def silences(self) -> list[Silence]:
+        """Return all silences, the newest first."""
+        return sorted(self._silences.values(), key=lambda s: s.row.created, reverse=True)
+
+    def drain(self) -> Delta:
+        """Return the rows that changed since the last call, and what is gone."""
+        delta = Delta()
+        for id_ in self._dirty:
+            if (silence := self._silences.get(id_)) is None:
+                delta.gone.append(Gone(SilenceRow, (id_,)))
+            else:
+                delta.rows.append(silence.row)
+        self._dirty = {}
+        return delta
+
+
+def _fits(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
+    return all_match(matchers, lambda name: labels.get(name, ""))
