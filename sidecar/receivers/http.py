@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from email.utils import parsedate_to_datetime
 from functools import cache
+from typing import cast
 
 import anyio
 import httpx
@@ -124,7 +125,7 @@ async def _exchange(
     answer = bytearray()
     response = await client.send(request, stream=True, follow_redirects=False)
     async with aclosing(response):
-        async for chunk in response.aiter_raw():
+        async for chunk in cast("httpx.AsyncByteStream", response.stream):
             answer += chunk
             if len(answer) > LONGEST_ANSWER:
                 break
