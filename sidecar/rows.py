@@ -230,6 +230,21 @@ class OutboxRow(Row, frozen=True):
     plain: bool = False
 
 
+class ReceivedRow(Row, frozen=True):
+    """An event that the provider itself told of, by its id: it counts once.
+
+    `at`: the wall clock of its receipt; it is forgotten 30 days later. `told` is empty, or while an
+    event is undelivered what has to be known to say that it was delivered after all.
+    """
+
+    table: ClassVar[str] = "received"
+    key: ClassVar[tuple[str, ...]] = ("source", "id")
+    source: str
+    id: str
+    at: float
+    told: str = ""
+
+
 class MetaRow(Row, frozen=True):
     """A named fact about the state file: hash key, first start, change counter and such."""
 

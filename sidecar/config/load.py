@@ -133,7 +133,8 @@ def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKin
     check_templates(settings, templates, known, reading)
     return Config(
         path=path,
-        sources=settings.sources,
+        sources=tuple(source for source in settings.sources if source.path),
+        webhooks=tuple(source.webhook for source in settings.sources if source.webhook),
         patterns=read_pattern_files(each_once(settings.pattern_files), reading),
         rules=rules,
         metrics=metrics,

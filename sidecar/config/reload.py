@@ -43,6 +43,8 @@ def kept(running: Config, loaded: Config) -> tuple[Config, list[str]]:
     fixed = {name: getattr(here, name) for name in ("listen", "metrics_listen", "admin_socket")}
     differing = ["state.path"] if running.state_path != loaded.state_path else []
     differing += [f"http.{name}" for name, own in fixed.items() if getattr(there, name) != own]
+    if {hook.listen for hook in running.webhooks} != {hook.listen for hook in loaded.webhooks}:
+        differing.append("sources: listen")
     http = replace(there, **fixed)
     return replace(loaded, state_path=running.state_path, http=http), differing
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from sidecar.config.http import Http, State, socket_beside
+from sidecar.config.sources import Source, Webhook
 from sidecar.measure.series import RETENTION, Metric
 from sidecar.notify.intervals import TimeInterval
 from sidecar.notify.model import Receiver, Route
 from sidecar.notify.mutes import InhibitRule
-from sidecar.parse.event import OWN_PROVIDER, LogFormat
+from sidecar.parse.event import OWN_PROVIDER
 from sidecar.parse.patterns import Pattern
 from sidecar.receivers import KINDS, shipped_templates
 from sidecar.receivers.base import AnyKind
@@ -24,67 +25,19 @@ from sidecar.render.trial import Trial
 from sidecar.render.view import Origin
 from sidecar.rules.rule import Rule
 from sidecar.syntax.faults import Names, Place, Wrong, did_you_mean
-from sidecar.syntax.files import FileSnapshot, absolute_glob
+from sidecar.syntax.files import FileSnapshot
 from sidecar.syntax.table import Declared, Placed, Reading, Table, declared, key, table
 from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar, is_blank, text_of
 from sidecar.syntax.values import (
     LABEL,
-    MaybeRe2,
     MaybeUrl,
     Positive,
-    SecretText,
     Text,
     check_label,
-    choice,
     string,
 )
 
 _T = TypeVar("_T", bound=Table)
-
-
-def _glob(node: Node, _: Reading) -> str:
-    scalar = text_of(node)
-    if not scalar.text or "\0" in scalar.text:
-        raise Wrong("`path` is empty")
-    return "-" if scalar.text == "-" else absolute_glob(scalar.place.file, scalar.text)
-
-
-Glob = Annotated[str, Placed(_glob, string(minLength=1))]
-Format = Annotated[LogFormat, choice(LogFormat, LogFormat)]
-StartAt = Annotated[bool, choice(("end", "beginning"), "beginning".__eq__)]
-
-
-@table
-class Source(Table):
-    """One entry of `sources`. `path` is an absolute glob, or "-" for stdin.
-
-    `from_beginning` concerns only files that exist at the very first start.
-    """
-
-    path: Glob = key("A glob; rotated siblings are found by themselves; `-` is stdin.")
-    format: Format = key(
-        "How lines are wrapped: `plain`, `docker` or `cri`; `auto` recognises each.",
-        default=LogFormat.AUTO,
-    )
-    from_beginning: StartAt = key(
-        "`end` or `beginning`: where to start in files that exist at the very first start.",
-        "start_at",
-        default=False,
-    )
-    prefix: MaybeRe2 = key(
-        "RE2, matching all that stands before an event in its line; else what loggers put there.",
-        default=None,
-    )
-    secret: SecretText = key(
-        "Takes only lines with an HMAC under it, as sidecar/host/webhook_metric.py writes them.",
-        "key",
-        default=None,
-    )
-
-    @property
-    def key(self) -> bytes:
-        """The secret under which lines have to be signed; empty where none has to."""
-        return b"" if self.secret is None else self.secret.reveal().encode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +45,8 @@ class Config:
     """Everything `sidecar.yaml` and the files it names say. `templates` maps names to sources."""
 
     path: str
-    sources: tuple[Source, ...]
+    sources: tuple[Source, ...]  # logs
+    webhooks: tuple[Webhook, ...] = ()
     patterns: tuple[Pattern, ...]
     rules: tuple[Rule, ...]
     metrics: tuple[Metric, ...]
@@ -209,7 +163,7 @@ class Settings(Table):
         "rules": "rules stand in files of their own, named under `rule_files`",
     }
 
-    sources: tuple[Source, ...] = key("The logs to read.", schema={"minItems": 1})
+    sources: tuple[Source, ...] = key("What to read and take.", schema={"minItems": 1})
     rule_files: Globs = key("Globs of rule files, relative to this file.")
     pattern_files: Globs = key("Globs of pattern files.", default=())
     template_files: Globs = key(
@@ -270,6 +224,7 @@ class Settings(Table):
                 message = "two sources have this path"
                 reading.error(source, "path", message, "each line would count twice")
             paths.add(source.path)
+        self._check_webhooks(reading)
         node = reading.node(self).values.get("sources")
         if isinstance(node, ListNode) and not node.items:
             hint = "name at least one log file: - path: /var/log/webhook/*.log"
@@ -288,6 +243,22 @@ class Settings(Table):
     @property
     def origin(self) -> Origin:
         return Origin(self.external_url or "", self.external_labels)
+
+    def _check_webhooks(self, reading: Reading) -> None:
+        taken: set[tuple[tuple[str, int], str]] = set()
+        reads_logs = any(source.path for source in self.sources)
+        for source in self.sources:
+            if (hook := source.webhook) is not None and (hook.listen, hook.path) in taken:
+                reading.error(hook, "path", "two webhooks have this address and path")
+            if hook is not None:
+                taken.add((hook.listen, hook.path))
+            if hook is not None and not hook.org_id and reads_logs:
+                message = "`org_id` falls back to the customer's id"
+                hint = (
+                    "where the log names organisations, what both say is told twice; write where "
+                    "the event's object has the organisation: [metadata.org_id]"
+                )
+                reading.faults.warning(reading.node(hook).place, message, hint)
 
     def _check_receivers(self, reading: Reading) -> None:
         names = Names("receiver", reading.faults)

@@ -10,9 +10,10 @@ import os
 import random
 import secrets
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from typing import TypeVar
 
@@ -22,13 +23,16 @@ from sidecar.batch import LogStatus, ReadBatch
 from sidecar.clock import Clock
 from sidecar.config.reload import CannotTakeOver, Reloader, kept
 from sidecar.config.settings import Config
+from sidecar.config.sources import Webhook
 from sidecar.core import HASH_KEY, Core, Step
 from sidecar.daemon.control import Control
+from sidecar.daemon.inbox import Inbox
 from sidecar.daemon.loop import Pump, PumpStopped, StoredOutbox
 from sidecar.daemon.selfwatch import Problem
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.deliver.worker import Connections, Worker, connected, connections
 from sidecar.measure.exposition import Exposition
+from sidecar.provider.listener import Listener
 from sidecar.read.follower import Follower
 from sidecar.read.waker import Waker
 from sidecar.render.renderer import Renderer
@@ -155,6 +159,28 @@ class Daemon:
             group.create_task(self._deliver(opening, stopped), name="deliver")
         await asyncio.to_thread(import_module, "sidecar.web.server")
         self._serve(group, stopped)
+        self._take_webhooks(group, stopped)
+
+    def _take_webhooks(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        """Listen for webhooks where the configuration says; each address has its own paths."""
+        from sidecar.web.server import serve  # noqa: PLC0415 - see _start_rest
+
+        def hooks(address: tuple[str, int]) -> Mapping[str, Webhook]:
+            return {hook.path: hook for hook in self.config.webhooks if hook.listen == address}
+
+        def tls(address: tuple[str, int]) -> ssl.SSLContext | None:
+            found = (hook.tls_server_config for hook in hooks(address).values())
+            return next((one.context for one in found if one is not None), None)
+
+        inbox = Inbox(self._pump, self._store, self.clock, self.telemetry)
+        for address in dict.fromkeys(hook.listen for hook in self.config.webhooks):
+            app = Listener(
+                partial(hooks, address), inbox.post, self.clock.now, self.telemetry.webhook
+            )
+            started = partial(_webhooks_listening, address[0])
+            key = "the `listen` of that source"
+            serving = serve(app, address, stop, started, key=key, tls=partial(tls, address))
+            group.create_task(serving, name="webhooks")
 
     def _make_worker(self, core: Core) -> Worker:
         return Worker(
@@ -302,6 +328,10 @@ class Daemon:
                 await self._thread(lambda: self._store.purge(self.clock.now()))
             except StoreUnavailable as failure:  # a full disk: an hour from now will do
                 self.telemetry.commit_failed(failure)
+
+
+def _webhooks_listening(host: str, port: int) -> None:
+    _log.info("webhooks_listening", host=host, port=port)
 
 
 class _StateThread:

@@ -222,17 +222,23 @@ class Pump:
             await self._in_thread(lambda: self._steps.end(clean=clean))
 
     async def between_steps(
-        self, call: Callable[[Core], _T], then: Callable[[_T], None] = lambda _result: None
+        self,
+        call: Callable[[Core], _T],
+        then: Callable[[_T], None] = lambda _result: None,
+        *,
+        first: bool = False,
     ) -> _T:
         """Run `call` on the state thread between two steps, and `then` on the event loop.
 
         Returns once the step after it is committed and published, and with it what `call` has
-        changed. Raises what `call` raises, which is the caller's failure alone; PumpStopped.
+        changed. `first`: before all that was asked for till now. Raises what `call` raises, which
+        is the caller's failure alone; PumpStopped.
         """
         if self._stopped:
             raise PumpStopped
         answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
-        self._requests.append(_Request(call, then, answer))
+        at = 0 if first else len(self._requests)
+        self._requests.insert(at, _Request(call, then, answer))
         self.wake()
         return await answer
 
@@ -244,7 +250,8 @@ class Pump:
         If that raises, all stays as it is. `installed` is called on the event loop before the
         first step of the new core. Raises PumpStopped.
         """
-        await self.between_steps(lambda _core: self._steps.rebuild(build), installed)
+        # First, or what another call has changed before the same step would be left behind.
+        await self.between_steps(lambda _core: self._steps.rebuild(build), installed, first=True)
 
     async def end(self, rows: Sequence[OutboxRow]) -> None:
         """Have the next step write how these messages ended; returns once that is committed.

@@ -27,6 +27,7 @@ from sidecar.daemon.selfwatch import Problem, SelfWatch, Subject
 from sidecar.deliver.retry import Dead
 from sidecar.deliver.worker import Attempt, Destination
 from sidecar.parse.event import Event, Foreign, Reject
+from sidecar.provider.listener import Answered
 from sidecar.receivers.base import Failed, Outcome, Sent, Verdict
 from sidecar.redact import Redactor
 from sidecar.rows import OutboxRow
@@ -147,6 +148,25 @@ class Telemetry:
         if self._commit_failing_since is None:
             self._commit_failing_since, self._commit_failure = self._clock(), str(failure)
             _log.error("state_file_not_writable", error=str(failure), reading="waits")
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether the state file cannot be written, so that nothing is taken."""
+        return self._commit_failing_since is not None
+
+    def webhook(self, answered: Answered) -> None:
+        """Note the end of one post to a webhook."""
+        path, metrics = answered.path, self.metrics
+        metrics.webhook_requests.labels(path, str(answered.code)).inc()
+        if answered.secret is not None:
+            metrics.webhook_secret.labels(path, str(answered.secret)).inc()
+        if answered.reason is not None:
+            metrics.webhook_rejects.labels(path, answered.reason.value).inc()
+        elif answered.code == 200:  # noqa: PLR2004 - HTTP's "OK"
+            metrics.webhook_last.labels(path).set(self._clock())
+            metrics.webhook_duplicates.labels(path).inc(answered.duplicate)
+            if answered.delay is not None:
+                metrics.webhook_delay.labels(path).observe(answered.delay)
 
     def broken(self, found: Iterable[Broken]) -> None:
         """Note invariants that a commit would have broken."""

@@ -16,7 +16,7 @@ that is gone for good counts its unread bytes as lost. After a week out of sight
 
 `follower` is the front door. `folder` is a `Path` in this example:
 
->>> from sidecar.config.settings import Source
+>>> from sidecar.config.sources import Source
 >>> from sidecar.read.follower import Follower
 >>> log = folder / "app.log"
 >>> size = log.write_bytes(b"one\ntwo\nthr")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from posixpath import exists
 
 from sidecar.batch import ReadBatch, Rotated, Rotation
-from sidecar.config.settings import Source
+from sidecar.config.sources import Source
 from sidecar.read.content import Content, open_content
 from sidecar.read.fingerprint import Match
 from sidecar.read.log import NO_INODE, FileState, Log, LogFile

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from msgspec.structs import replace
 
 from sidecar.batch import ReadBatch
-from sidecar.config.settings import Source
+from sidecar.config.sources import Source
 from sidecar.parse.event import Chunk
 from sidecar.read.files import LogFiles
 from sidecar.read.log import LogFile

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from posixpath import dirname
 
 from sidecar.batch import BytesLost, ReadBatch, Rotated, Rotation, Truncated
-from sidecar.config.settings import Source
+from sidecar.config.sources import Source
 from sidecar.parse.event import MAX_LINE
 from sidecar.read.content import Content
 from sidecar.read.files import Candidate, LogFiles

@@ -19,7 +19,7 @@ from stat import S_ISREG
 import msgspec
 
 from sidecar.batch import ReadBatch
-from sidecar.config.settings import Source
+from sidecar.config.sources import Source
 
 _SUFFIX = re.compile(r"(.+?)[._-](\d[\dTZ:._+-]*|old|prev|last|bak)(?:\.gz)?", re.DOTALL)
 _DATE = r"(?:19|20)\d\d[-_.]?[01]\d[\dTZ:._+-]*"

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 
 from sidecar.batch import LogStatus, OverlongLines, ReadBatch
-from sidecar.config.settings import Source
+from sidecar.config.sources import Source
 from sidecar.parse.event import MAX_LINE, Chunk
 from sidecar.read.content import HOST_NAME, frame
 

@@ -192,6 +192,13 @@ MIGRATIONS = (
     """
     ALTER TABLE series ADD COLUMN touched REAL NOT NULL DEFAULT 0;
     """,
+    """
+    CREATE TABLE received (
+        source TEXT NOT NULL, id TEXT NOT NULL, at REAL NOT NULL, told TEXT NOT NULL,
+        PRIMARY KEY (source, id)
+    ) WITHOUT ROWID;
+    CREATE INDEX received_at ON received (at);
+    """,
 )
 VERSION = len(MIGRATIONS)
 

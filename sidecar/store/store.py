@@ -14,11 +14,12 @@ from typing import Any
 import msgspec
 
 from sidecar.deliver.retry import ASKED_TO_WAIT, LONGEST_WAIT, interrupted
-from sidecar.rows import Delta, OutboxRow, Row, SeriesRow
+from sidecar.rows import Delta, OutboxRow, ReceivedRow, Row, SeriesRow
 from sidecar.store import schema as fault
 from sidecar.store.schema import APPLICATION_ID, R, StoreError, migrate, storable, table_of
 
 _KEEP_ENDED = 7 * 86_400.0
+KEEP_RECEIVED = 30 * 86_400.0  # for so long Stripe lists events
 _BUSY_SECONDS = 1.0
 # WAL and FULL: after COMMIT returns, a power cut loses nothing (sqlite.org/wal.html). The WAL
 # file is moved into the database every 4,000 pages (16 MiB), not every 1,000, which at full speed
@@ -161,13 +162,22 @@ class Store:
         with self._failures():
             return OutboxBacklog(*self._db.execute(query).fetchone())
 
+    def received(self, source: str, id_: str) -> ReceivedRow | None:
+        """Return what is remembered of an event that a provider told of."""
+        found = self._find(ReceivedRow, "WHERE source = ? AND id = ?", (source, id_))
+        return found[0] if found else None
+
     def purge(self, now: float) -> None:
-        """Delete messages that ended over 7 days ago and cooldowns that are over."""
+        """Delete what nobody asks for any more.
+
+        Messages that ended over 7 days ago, cooldowns that are over, ids that are 30 days old.
+        """
         with self._transaction():
             self._db.execute(
                 "DELETE FROM outbox WHERE outcome <> '' AND created < ?", (now - _KEEP_ENDED,)
             )
             self._db.execute("DELETE FROM cooldowns WHERE until <= ?", (now,))
+            self._db.execute("DELETE FROM received WHERE at < ?", (now - KEEP_RECEIVED,))
 
     def close(self) -> None:
         self._db.close()

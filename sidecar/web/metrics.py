@@ -20,6 +20,7 @@ from sidecar.config.settings import Config
 from sidecar.measure.series import EVENTS_TOTAL
 from sidecar.notify.model import Reason
 from sidecar.parse.event import ForeignReason, RejectReason
+from sidecar.provider.signature import RejectReason as Unaccepted
 from sidecar.receivers.base import FailureKind
 from sidecar.rules.alert import AlertState
 from sidecar.rules.rule import Rule
@@ -36,6 +37,9 @@ LATENCY_BUCKETS = (
 )  # fmt: skip
 
 
+DELAY_BUCKETS = (0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0, 259_200.0)
+
+
 class SelfMetrics:
     """What the sidecar says about itself; no organisation, event or address is ever a label.
 
@@ -49,6 +53,7 @@ class SelfMetrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._declare_reading()
+        self._declare_taking()
         self._declare_deciding()
         self._declare_telling()
         self._declare_running()
@@ -66,6 +71,8 @@ class SelfMetrics:
             for severity in _severities(rule):
                 for state in SHOWN_STATES:
                     self.alerts.labels(rule.name, severity, state.value)
+        for hook in config.webhooks:
+            self._expect_webhook(hook.path)
         for receiver in config.receivers.values():
             for integration in receiver.configs:
                 self._expect_integration(receiver.name, integration)
@@ -112,6 +119,31 @@ class SelfMetrics:
         self.open_files = self._gauge("log_open_files", "Log files held open.")
         self.catching_up = self._gauge(
             "catching_up", "1 while a log is not read to its end, 0 otherwise."
+        )
+
+    def _declare_taking(self) -> None:
+        self.webhook_requests = self._counter(
+            "webhook_requests", "Posts to a webhook of `sources`, by path and code.", "path", "code"
+        )
+        self.webhook_rejects = self._counter(
+            "webhook_rejects", "Posts that were not taken, by path and reason.", "path", "reason"
+        )
+        self.webhook_duplicates = self._counter(
+            "webhook_duplicates", "Posts of an event that was told of before.", "path"
+        )
+        self.webhook_secret = self._counter(
+            "webhook_secret_matches", "Posts, by which of the secrets has signed them.", "path",
+            "index",
+        )  # fmt: skip
+        self.webhook_last = self._gauge(
+            "webhook_last_timestamp_seconds", "When the last event was taken.", "path"
+        )
+        self.webhook_delay = Histogram(
+            "sidecar_webhook_delay_seconds",
+            "Time from an event's creation at the provider to its receipt.",
+            ("path",),
+            buckets=DELAY_BUCKETS,
+            registry=self.registry,
         )
 
     def _declare_deciding(self) -> None:
@@ -219,6 +251,13 @@ class SelfMetrics:
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"sidecar_{name}", text, labels, registry=self.registry)
+
+    def _expect_webhook(self, path: str) -> None:
+        self.webhook_requests.labels(path, "200")
+        self.webhook_duplicates.labels(path)
+        self.webhook_delay.labels(path)
+        for reason in Unaccepted:
+            self.webhook_rejects.labels(path, reason.value)
 
     def _expect_integration(self, receiver: str, integration: str) -> None:
         self.template_failures.labels(receiver)

@@ -7,7 +7,8 @@ import pytest
 
 from sidecar.config.http import read_http
 from sidecar.config.load import check_config, load_config
-from sidecar.config.settings import Config, Source
+from sidecar.config.settings import Config
+from sidecar.config.sources import Source
 from sidecar.matchers import Matcher
 from sidecar.measure.series import Metric, MetricType
 from sidecar.notify.model import Rate, Receiver, Route

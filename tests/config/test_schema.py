@@ -28,7 +28,7 @@ _EDITOR_LINE = re.compile(r"# yaml-language-server: \$schema=(\S+)\n")
 BEYOND = {
     "names that must be unique, or defined elsewhere": """
         alert-name-twice-across-files alert-name-twice group-twice metric-twice
-        metric-family-twice pattern-twice receiver-twice source-twice label-also-in-by
+        metric-family-twice pattern-twice receiver-twice source-twice label-also-in-by webhook-twice
         webhook-two-urls-of-one-name
         alertmanager-two-of-one-name
         unknown-receiver unknown-receiver-nothing-near two-template-files-of-one-name""",

@@ -7,7 +7,8 @@ from typing import Any, get_args
 
 import pytest
 
-from sidecar.config.settings import Source, settings_of
+from sidecar.config.settings import settings_of
+from sidecar.config.sources import SignedWebhook, Source, StripeWebhook
 from sidecar.notify.intervals import TimeInterval, TimeSpan
 from sidecar.notify.model import Route
 from sidecar.notify.mutes import InhibitRule
@@ -24,6 +25,8 @@ SETTINGS = settings_of(KINDS)
 SECTIONS: dict[str, type[Table]] = {
     "Top level": SETTINGS,
     "sources": Source,
+    "stripe_webhook": StripeWebhook,
+    "signed_webhook": SignedWebhook,
     "redact": RedactPolicy,
     "global": declared(SETTINGS)["global"].hint,
     "route": Route,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config.settings import Source
+from sidecar.config.sources import Source
 from sidecar.parse.event import LogFormat
 from support.read import Reader, Writer
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sidecar.config.settings import Source
+from sidecar.config.sources import Source
 from sidecar.parse.event import MAX_LINE
 from sidecar.read.follower import Follower
 

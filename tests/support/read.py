@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sidecar.batch import BytesLost, LogEvent, ReadBatch
-from sidecar.config.settings import Source
+from sidecar.config.sources import Source
 from sidecar.read.follower import Follower
 
 if TYPE_CHECKING:

@@ -1,0 +1,214 @@
+"""From what a provider sends to an event: which fields of it are kept, and its status.
+
+Fields are kept by allow-list: an address, a card or a customer's name never gets in. Both shapes
+of Stripe's API are read: since 2025-03-31 an invoice names its subscription in
+`parent.subscription_details`, and a subscription's period stands at its items.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from sidecar.parse.event import (
+    LONGEST_LABEL,
+    OWN_PREFIX,
+    Event,
+    as_text,
+    bounded,
+    field_value,
+    instant,
+)
+from sidecar.provider.signature import Refused, RejectReason, Signed
+
+STRIPE = "stripe"
+THIN = "thin"  # the status of an event that only names its object
+_LONGEST_TEXT = 1000
+_MOST_ITEMS = 20
+_LONGEST_ID = 255
+# What a type means in the words that rules know, where the object's own status says something else.
+_STATUS = {
+    "invoice.payment_failed": "payment_failure",
+    "invoice.payment_succeeded": "billing_period_paid",
+    "invoice.payment_action_required": "payment_action_required",
+    "invoice.finalization_failed": "finalization_failed",
+    "customer.subscription.trial_will_end": "trial_will_end",
+}
+_REFERENCES = ("customer", "subscription", "invoice", "charge", "payment_intent", "dispute")
+# Our name -> where an object may have it, the first that is there.
+_PLACES: dict[str, tuple[str, ...]] = {
+    "subscription_id": (
+        "parent.subscription_details.subscription", "subscription_details.subscription",
+    ),
+    "current_period_end": ("current_period_end", "items.data.0.current_period_end"),
+    "decline_code": (
+        "last_payment_error.decline_code", "outcome.decline_code", "last_setup_error.decline_code",
+    ),
+    "error_code": ("last_finalization_error.code", "last_payment_error.code"),
+    "due_by": ("evidence_details.due_by",),
+    "past_due": ("requirements.past_due",),
+    "disabled_reason": ("requirements.disabled_reason",),
+    "network_decline_code": ("outcome.network_decline_code",),
+}  # fmt: skip
+_KEPT = (
+    "actionable", "amount", "amount_due", "amount_paid", "amount_refunded", "amount_remaining",
+    "arrival_date", "attempt_count", "billing_reason", "cancel_at_period_end", "canceled_at",
+    "charges_enabled", "collection_method", "currency", "ended_at", "failure_code", "fraud_type",
+    "payment_status", "payouts_enabled", "reason", "trial_end",
+)  # fmt: skip
+_KEPT_NULL = ("next_payment_attempt",)  # null says that there is none
+
+
+class Told(msgspec.Struct, frozen=True):
+    """One event as the provider says it. `created`: its time there, in epoch seconds."""
+
+    id: str
+    provider: str
+    event_type: str
+    status: str
+    created: float | None
+    fields: dict[str, Any]
+    livemode: bool | None = None
+
+    def event(self, now: float) -> Event:
+        """Return it as if a log had said it, read at `now`."""
+        at = now if self.created is None else min(self.created, now)
+        return Event(self.provider, self.event_type, self.status, at, self.fields)
+
+
+def stripe_told(
+    body: Mapping[str, Any], org_id: Sequence[str] = (), keep: Sequence[str] = ()
+) -> Told:
+    """Return the event that Stripe's `body` is; raises Refused where it is none."""
+    id_, event_type = _label(body, "id", _LONGEST_ID), _label(body, "type", LONGEST_LABEL)
+    thing = _object(body)
+    status = _status(event_type, thing)
+    created = instant(body.get("created"))
+    livemode = body.get("livemode")
+    fields: dict[str, Any] = {
+        "webhook_provider": STRIPE, "event_type": event_type, "status": status, "event_id": id_,
+        "form": STRIPE,
+    }  # fmt: skip
+    for name in ("created", "livemode", "api_version", "account"):
+        if (value := _plain(body.get(name))) is not None:
+            fields[name] = value
+    fields = {**fields, **_of_stripe(thing), **_chosen(thing, keep), **fields}
+    if org := _organisation(thing, org_id) or str(fields.get("customer_id", "")):
+        fields["org_id"] = org
+    return Told(
+        id=id_, provider=STRIPE, event_type=event_type, status=status, created=created,
+        fields=fields, livemode=livemode if isinstance(livemode, bool) else None,
+    )  # fmt: skip
+
+
+def standard_told(
+    body: Mapping[str, Any],
+    signed: Signed,
+    provider: str,
+    org_id: Sequence[str] = (),
+    keep: Sequence[str] = (),
+) -> Told:
+    """Return the event of a Standard Webhook: type, timestamp, data. Raises Refused."""
+    if not 0 < len(signed.id) <= _LONGEST_ID:
+        raise Refused(RejectReason.BAD_HEADER)
+    event_type = _label(body, "type", LONGEST_LABEL)
+    data = body.get("data")
+    thing = data if isinstance(data, Mapping) else {}
+    status = _status(event_type, thing)
+    fields: dict[str, Any] = {
+        "webhook_provider": provider, "event_type": event_type, "status": status,
+        "event_id": signed.id, "form": "signed",
+    }  # fmt: skip
+    fields = {**fields, **_chosen(thing, keep), **fields}
+    if org := _organisation(thing, org_id) or as_text(thing.get("customer_id")):
+        fields["org_id"] = org
+    created = instant(body.get("timestamp"))
+    return Told(
+        id=signed.id, provider=provider, event_type=event_type, status=status,
+        created=signed.at if created is None else created, fields=fields,
+    )  # fmt: skip
+
+
+def _label(body: Mapping[str, Any], name: str, longest: int) -> str:
+    value = body.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= longest or not value.isprintable():
+        raise Refused(RejectReason.BAD_BODY)
+    return value
+
+
+def _object(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return `data.object`; of a thin event, what it names: `related_object`."""
+    data = body.get("data")
+    thing = data.get("object") if isinstance(data, Mapping) else None
+    return thing if isinstance(thing, Mapping) else {}
+
+
+def _status(event_type: str, thing: Mapping[str, Any]) -> str:
+    if known := _STATUS.get(event_type):
+        return known
+    if event_type == "charge.refunded" and thing:
+        return "full_refund" if thing.get("refunded") is True else "partial_refund"
+    own = thing.get("status")
+    if isinstance(own, str) and 0 < len(own) <= LONGEST_LABEL:
+        return own
+    return event_type.rpartition(".")[2] or event_type if thing else THIN
+
+
+def _of_stripe(thing: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    kind, own = thing.get("object"), _plain(thing.get("id"))
+    if isinstance(kind, str) and own is not None:
+        found[f"{kind.rpartition('.')[2][:60]}_id"] = own
+    for name in _REFERENCES:
+        value = thing.get(name)
+        if (named := value.get("id") if isinstance(value, Mapping) else value) is not None:
+            found[f"{name}_id"] = _plain(named)
+    for name, places in _PLACES.items():
+        value = next((v for at in places if (v := _at(thing, at)) is not None), None)
+        if value is not None and name not in found:
+            found[name] = value
+    found |= {name: v for name in _KEPT if (v := _plain(thing.get(name))) is not None}
+    return found | {name: _plain(thing[name]) for name in _KEPT_NULL if name in thing}
+
+
+def _chosen(thing: Mapping[str, Any], keep: Sequence[str]) -> dict[str, Any]:
+    """Return the fields that the configuration names; `metadata.plan` is `metadata_plan`."""
+    found = ((name.replace(".", "_"), _at(thing, name)) for name in keep)
+    return {
+        name: value
+        for name, value in found
+        if value is not None and not name.startswith(OWN_PREFIX)
+    }
+
+
+def _organisation(thing: Mapping[str, Any], places: Sequence[str]) -> str:
+    found = (as_text(_at(thing, place)) for place in places)
+    return next((text for text in found if text), "")
+
+
+def _at(thing: Mapping[str, Any], place: str) -> Any:
+    """Return what a dotted place leads to, as a plain value; `0` is the first of a list."""
+    if ".0." in place:
+        before, _, behind = place.partition(".0.")
+        items = field_value(thing, before)
+        first = items[0] if isinstance(items, list) and items else None
+        return _at(first, behind) if isinstance(first, Mapping) else None
+    value = field_value(thing, place)
+    if isinstance(value, Mapping):  # expanded
+        value = value.get("id")
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return a text, a number, a flag or a list of such, bounded; None for anything else."""
+    if isinstance(value, list):
+        return [one for item in value[:_MOST_ITEMS] if (one := _single(item)) is not None]
+    return _single(value)
+
+
+def _single(value: Any) -> Any:
+    if isinstance(value, str):
+        return bounded(value, _LONGEST_TEXT)
+    if isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**63):
+        return value
+    return None
