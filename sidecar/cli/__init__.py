@@ -4,9 +4,11 @@
 read logs. Exit codes: 0 fine, 1 found problems, 2 wrong usage or cannot start.
 """
 
+import difflib
 import gc
 import importlib
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,9 @@ _COMMANDS = {
     "silence": "Have alerts told to nobody for a while.",
     "resolve": "End an alert by hand.",
     "metrics": "Prune series of the running daemon.",
+    "init": "Write a first configuration, a rule and its test.",
+    "backup": "Copy the state file while the daemon runs.",
+    "completion": "Print what makes a shell complete commands.",
     "schema": "Print the JSON Schema of one kind of file.",
     "healthcheck": "Ask the daemon whether it is healthy.",
 }
@@ -74,10 +79,26 @@ class _Lazy(click.Group):
             raise TypeError(f"{module.__name__}.{cmd_name} is not a click command")
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of that name; where there is none, name the one that is nearly it."""
+        if args[0] not in _COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            hint = f"did you mean {near[0]}?" if near else "sidecar --help lists them"
+            ctx.fail(f"there is no command {args[0]}; {hint}")
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Call a command; what it complains of may quote a log, or name a file of any bytes."""
         try:
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:  # whoever reads has seen enough: `sidecar replay LOG | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
         except click.ClickException as wrong:
             lines = map(printable, wrong.message.split("\n"))
             wrong.message = "\n".join(lines)  # type: ignore[misc]  # final for its subclasses

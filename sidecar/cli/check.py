@@ -36,11 +36,20 @@ _FILE = click.Path(exists=True, readable=True, dir_okay=False, path_type=Path)
     help="Hold the rules against this log, gzipped or not; may be given again.",
 )
 @click.option(
+    "--placeholders",
+    is_flag=True,
+    help="Take variables that are not set, and files of secrets that are not there, as right.",
+)
+@click.option(
     "--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
 @click.argument("paths", nargs=-1, type=_READABLE, metavar="[PATH]...")
 def check(
-    config: Path | None, paths: tuple[Path, ...], samples: tuple[Path, ...], format_: str
+    config: Path | None,
+    paths: tuple[Path, ...],
+    samples: tuple[Path, ...],
+    placeholders: bool,  # noqa: FBT001 - click passes it by name
+    format_: str,
 ) -> None:
     """Report every fault as `file:line:col: error: …`, all of them at once.
 
@@ -57,7 +66,9 @@ def check(
             raise click.UsageError(
                 f"no -c FILE and no PATH given, and no {' or '.join(CONFIG_FILES)}"
             )
-    results = [] if config is None else [check_config(str(config), environment())]
+    results = []
+    if config is not None:
+        results.append(check_config(str(config), environment(), placeholders=placeholders))
     if paths:
         results.append(_check_paths(paths))
     found: list[Sample] = []

@@ -115,6 +115,9 @@ def summary(replay: Replay) -> Iterator[str]:
     severities = [*reversed(SEVERITIES), *sorted(total.alerts.keys() - set(SEVERITIES))]
     yield f"alerts      {_counts((name, total.alerts[name]) for name in severities)}"
     yield f"messages    {'; '.join(_receivers(replay)) or 'none'}"
+    if replay.still_due:
+        due = f"{_of(len(replay.still_due), 'message')} due"
+        yield f"still due   {due}, the first {utc(replay.still_due[0])}: see --until"
     yield f"suppressed  {_counts(total.suppressed.most_common())}"
     burst = f"{_of(total.burst, 'message')} within a minute from {utc(total.burst_at)}"
     yield f"worst burst {burst if total.burst else 'none'}"

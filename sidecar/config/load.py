@@ -53,10 +53,19 @@ def load_config(
 
 
 def check_config(
-    path: str, environ: Mapping[str, str], kinds: tuple[AnyKind, ...] = KINDS
+    path: str,
+    environ: Mapping[str, str],
+    kinds: tuple[AnyKind, ...] = KINDS,
+    *,
+    placeholders: bool = False,
 ) -> Checked:
-    """Read everything and raise nothing; variables in `path` are taken from `environ`."""
+    """Read everything and raise nothing; variables in `path` are taken from `environ`.
+
+    With `placeholders`, variables that are not set and secrets' files that are not there are taken
+    to be right: the result is to be looked at, not to be run.
+    """
     reading = Reading()
+    reading.faults.placeholders = placeholders
     settings = reading.read(settings_of(kinds), path, environ)
     if settings is None:
         return Checked(reading.faults.all, snapshot=reading.files.snapshot)

@@ -125,7 +125,7 @@ class Receiver(Table):
         if off and len(off) == len(entries):
             hint = "set a variable of theirs, or remove the receiver and what leads to it"
             message = f"receiver `{self.name}` has nobody to tell: all its entries are off"
-            reading.error(self, "name", message, hint)
+            reading.faults.missing(reading.place(self, "name"), message, hint)
         return replace(self, off=tuple(dict.fromkeys(off)))
 
     @classmethod

@@ -319,6 +319,13 @@ class Notifier:
         due = (self._groups.next_due(), self._unacked.next_due(), unmuted)
         return min((at for at in due if at is not None), default=None)
 
+    def unsent_due(self) -> list[float]:
+        """Return when groups with something to tell are due, the first first; wall clock."""
+        waiting = (
+            g for g in self._groups.by_id.values() if any(m.unsent for m in g.members.values())
+        )
+        return sorted(group.next_flush for group in waiting if group.next_flush is not None)
+
     def ack(self, matchers: Sequence[Matcher], by: str, comment: str, now: float) -> list[Alert]:
         """Let all that fires and passes the matchers be acknowledged; return which alerts."""
         alerts, touched = self._unacked.ack(matchers, Ack(by, now, comment))

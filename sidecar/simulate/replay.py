@@ -217,6 +217,7 @@ class Replay:
         self.counts = ReadCounts()
         self.first_at: float | None = None
         self.last_at: float | None = None
+        self.still_due: list[float] = []  # when messages would go out after the end
         self.config = config
         self._clock = clock
         self._since = since
@@ -241,3 +242,4 @@ class Replay:
             self.summary.add(moment, messages)
             yield from messages
         self.last_at = simulation.now
+        self.still_due = simulation.core.notifier.unsent_due()

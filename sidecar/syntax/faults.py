@@ -60,14 +60,23 @@ class ConfigError(Exception):
 
 
 class Faults:
-    """Collects faults while files are read, so that a user hears of all of them at once."""
+    """Collects faults while files are read, so that a user hears of all of them at once.
+
+    With `placeholders`, what is missing from outside of the files is none.
+    """
 
     def __init__(self) -> None:
+        self.placeholders = False
         # A node used twice through a YAML alias is read twice, but wrong once.
         self._found: set[Fault] = set()
 
     def error(self, place: Place, message: str, hint: str = "") -> None:
         self._found.add(Fault(place.file, place.line, place.column, message, hint))
+
+    def missing(self, place: Place, message: str, hint: str = "") -> None:
+        """Report what has to come from outside: a variable, a secret's file."""
+        if not self.placeholders:
+            self.error(place, message, hint)
 
     def warning(self, place: Place, message: str, hint: str = "") -> None:
         self._found.add(Fault(place.file, place.line, place.column, message, hint, "warning"))

@@ -86,7 +86,7 @@ class Files:
         try:
             value = _secret(self._read(path))
         except (OSError, ValueError) as wrong:
-            self._faults.error(place, f"secret file {path} cannot be read: {_why(wrong)}")
+            self._faults.missing(place, f"secret file {path} cannot be read: {_why(wrong)}")
             return None
         if not value:
             self._faults.error(place, f"secret file {path} is empty")

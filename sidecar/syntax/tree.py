@@ -54,16 +54,20 @@ _MARK = re.compile(
 )
 
 
+_ENVIRONMENT = "environment variable"
+
+
 class ExpansionError(ValueError):
     """A `${…}` that cannot be expanded. `offset`: where in the text; `hint`: what would help."""
 
-    def __init__(self, message: str, offset: int, hint: str) -> None:
+    def __init__(self, message: str, offset: int, hint: str, *, unset: bool = False) -> None:
         super().__init__(message)
         self.offset = offset
         self.hint = hint
+        self.unset = unset
 
 
-def expand(text: str, environ: Mapping[str, str], what: str = "environment variable") -> str:
+def expand(text: str, environ: Mapping[str, str], what: str = _ENVIRONMENT) -> str:
     """Return `text` with its variables replaced once: what a value holds is not expanded again.
 
     `$$` is a dollar, and a dollar before anything but `{` stays (regular expressions end in it).
@@ -89,7 +93,8 @@ def _value_of(mark: re.Match[str], environ: Mapping[str, str], what: str) -> str
         return value or fallback.removeprefix(":-")
     if value is None:
         hint = f"set it, or give a default: ${{{name}:-…}}"
-        raise ExpansionError(f"{what} {name} is not set", mark.start(), hint)
+        message = f"{what} {name} is not set"
+        raise ExpansionError(message, mark.start(), hint, unset=what == _ENVIRONMENT)
     return value
 
 
@@ -352,7 +357,8 @@ class _Builder:
                 where = (
                     Place(start.file, start.line, start.column + wrong.offset) if start else place
                 )
-                self._faults.error(where, str(wrong), wrong.hint)
+                report = self._faults.missing if wrong.unset else self._faults.error
+                report(where, str(wrong), wrong.hint)
         indent = self._indent(node) if node.style == "|" else None
         return Scalar(place, text, node.value, _KINDS[node.tag], start, indent, faulty)
 

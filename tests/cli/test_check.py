@@ -9,6 +9,9 @@ from sidecar.cli.check import check
 from sidecar.receivers import shipped_templates
 from support.config import RULES, SECRET, write_config
 
+NOTHING_SET = dict.fromkeys(
+    ("SLACK_WEBHOOK_URL", "SLACK_BOT_TOKEN", "ONCALL_EMAIL", "TEAM_EMAIL", "SMTP_SMARTHOST")
+)
 PATTERNS = """\
 patterns:
   - {name: gone, regex: 'org (?P<org_id>.+) gone', fields: {event_type: org, status: gone}}
@@ -49,6 +52,23 @@ def test_warnings_are_printed_and_allowed(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "warning: no route leads to receiver `nobody`" in result.output
     assert result.output.endswith(": 1 warning\n")
+
+
+def test_placeholders_stand_for_what_only_the_real_place_has(tmp_path: Path) -> None:
+    path = Path(write_config(tmp_path))
+    text = path.read_text() + "http: {token_file: /run/secrets/none, listen: '${LISTEN}'}\n"
+    path.write_text(text)
+    real, pretended = run("-c", path), run("-c", path, "--placeholders")
+    assert real.output.count("error: ") == 2
+    assert (pretended.exit_code, pretended.output.count("error")) == (0, 0)
+    path.write_text(text + "stale_after: soon\n")
+    assert run("-c", path, "--placeholders").output.count("error: ") == 1
+
+
+def test_placeholders_let_the_shipped_configuration_pass_without_an_environment() -> None:
+    shipped = Path(__file__).parents[2] / "sidecar.yaml"
+    result = CliRunner().invoke(check, ["-c", str(shipped), "--placeholders"], env=NOTHING_SET)
+    assert (result.exit_code, "error" in result.output) == (0, False)
 
 
 def test_the_environment_is_the_process_s_own(tmp_path: Path) -> None:

@@ -219,6 +219,17 @@ def test_until_and_since_bound_what_is_shown(small: Path) -> None:
     assert [row["state"] for row in late] == ["unseen"]
 
 
+def test_what_is_still_due_after_the_last_event_is_said(small: Path) -> None:
+    slow = small / "slow.yaml"
+    slow.write_text(CONFIG.replace("group_wait: 0s", "group_wait: 30s"))
+    told = run("-c", slow, small / "app.log").output
+    assert "messages    none\n" in told
+    assert "still due   1 message due, the first 2026-11-02 08:00:33 UTC: see --until\n" in told
+    waited = run("-c", slow, "--until", "2026-11-02T08:00:33Z", small / "app.log").output
+    assert "messages    team 1 (#team 1)\n" in waited
+    assert "still due" not in waited
+
+
 def test_logs_without_events_are_said_to_have_none(small: Path) -> None:
     (small / "empty.log").write_text("nothing\nof interest\n")
     result = run("-c", small / "sidecar.yaml", small / "empty.log")
