@@ -19,6 +19,8 @@ _SHAPE = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", '"': '"'}
+# A comma outside of quotes: an even number of them is ahead.
+_COMMA = re.compile(r',(?=(?:[^"\\]|\\.|"(?:[^"\\]|\\.)*")*$)')
 # A pattern of this shape names each text it can match; it is how series get to exist at 0.
 _ALTERNATION = re.compile(r"[\w:.\- ]+(?:\|[\w:.\- ]+)*")
 
@@ -89,6 +91,18 @@ def parse_matcher(text: str) -> Matcher:
     quoted = found["quoted"]
     value = found["bare"] if quoted is None else _unescape(quoted)
     return Matcher(found["name"], cast("Operator", found["op"]), value)
+
+
+def parse_matchers(text: str) -> list[Matcher]:
+    """Read one matcher, or several in braces with commas between, as Alertmanager has them.
+
+    Raises ValueError as parse_matcher does.
+    """
+    inner = text.strip()
+    if not (inner.startswith("{") and inner.endswith("}")):
+        return [parse_matcher(text)]
+    parts = _COMMA.split(inner[1:-1])
+    return [parse_matcher(part) for part in parts if part.strip()]
 
 
 def all_match(matchers: Iterable[Matcher], text_of: Callable[[str], str]) -> bool:

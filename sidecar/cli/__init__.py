@@ -43,6 +43,7 @@ _COMMANDS = {
     "render": "Show the message that a receiver would get.",
     "notify": "Send one test message to a receiver.",
     "alerts": "List the alerts that are pending or firing.",
+    "route": "Show who would be told of an alert with given labels.",
     "ack": "Say that somebody has taken what fires.",
     "silence": "Have alerts told to nobody for a while.",
     "resolve": "End an alert by hand.",

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
+from sidecar.config.routelint import warn_of_routes
 from sidecar.config.rulefiles import read_pattern_files, read_rule_files
 from sidecar.config.settings import (
     Config,
@@ -140,6 +141,9 @@ def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKin
     known = rules if reading.faults.errors == before else None
     templates = read_templates(settings, reading, kinds)
     check_templates(settings, templates, known, reading)
+    route = settings.route.below(None, reading)
+    if not reading.faults.errors:
+        warn_of_routes(reading, settings.route, route, rules)
     return Config(
         path=path,
         sources=tuple(source for source in settings.sources if source.path),
@@ -154,7 +158,7 @@ def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKin
         series_retention=settings.series_retention,
         redact=settings.redact,
         origin=settings.origin,
-        route=settings.route.below(None, reading),
+        route=route,
         receivers={receiver.name: receiver for receiver in settings.receivers},
         inhibit_rules=settings.inhibit_rules,
         time_intervals={interval.name: interval for interval in settings.time_intervals},

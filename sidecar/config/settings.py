@@ -151,7 +151,14 @@ def _slots(kinds: Iterable[AnyKind]) -> dict[str, Declared]:
     return {one.key.global_: one for one in keys if one.key.global_}
 
 
-_NOT_OF_THE_ROOT = ("matchers", "continue", "mute_time_intervals", "active_time_intervals")
+_NOT_OF_THE_ROOT = (
+    "matchers",
+    "match",
+    "match_re",
+    "continue",
+    "mute_time_intervals",
+    "active_time_intervals",
+)
 
 
 @table

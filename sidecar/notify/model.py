@@ -23,10 +23,12 @@ from sidecar.syntax.values import (  # fmt: skip
     Duration,
     Flag,
     GroupLabel,
+    LabelMatchers,
     Named,
-    OneMatcher,
     Positive,
+    Re2,
     Text,
+    older_matchers,
 )
 
 
@@ -143,7 +145,15 @@ class Receiver(Table):
 
 EVERY_LABEL = "..."
 # What a route below does not inherit, as in Alertmanager.
-_OWN = ("matchers", "continue", "routes", "mute_time_intervals", "active_time_intervals")
+_OWN = (
+    "matchers",
+    "match",
+    "match_re",
+    "continue",
+    "routes",
+    "mute_time_intervals",
+    "active_time_intervals",
+)
 
 
 @table
@@ -162,14 +172,11 @@ class Route(Table):
     `group_wait` early (0: never). `id` is its place in the tree, as in Alertmanager's group keys.
     """
 
-    hints: ClassVar[dict[str, str]] = {
-        "match": "write `matchers`, as Alertmanager does since 0.22",
-        "match_re": "write `matchers`, as Alertmanager does since 0.22",
-    }
-
     id: str = ""
     receiver: Text = key("Who is told; a route below inherits it.", default="")
-    matchers: tuple[OneMatcher, ...] = key("Tests of labels, all of which must hold.", default=())
+    matchers: LabelMatchers = key("Tests of labels, all of which must hold.", default=())
+    match: dict[str, Text] = key("Labels and their values, an older way to write it.", default={})
+    match_re: dict[str, Re2] = key("The same with RE2 patterns.", default={})
     group_by: tuple[GroupLabel, ...] = key(
         "Alerts equal in these labels are told together; `['...']`: in all, so each alone.",
         schema={"uniqueItems": True},
@@ -214,7 +221,8 @@ class Route(Table):
         if EVERY_LABEL in seen and len(seen) > 1:
             message = "'...' already groups by every label"
             reading.error(self, "group_by", message, "write ['...'] alone")
-        return self
+        older = older_matchers(self.match, self.match_re)
+        return replace(self, matchers=(*self.matchers, *older), match={}, match_re={})
 
     def below(self, parent: "Route | None", reading: Reading, index: int = 0) -> "Route":
         """Return the route with what it does not say taken from its parent, down the tree."""
@@ -237,7 +245,7 @@ class Route(Table):
                 message = "no alert comes here: the route before it takes every one"
                 reading.faults.warning(inner.place, message, f"see line {taken}")
             children.append(child.below(whole, reading, number))
-            if "matchers" not in inner.values and not child.continue_:
+            if not child.matchers and "matchers" not in inner.values and not child.continue_:
                 taken = taken or inner.place.line
         return replace(whole, routes=tuple(children))
 

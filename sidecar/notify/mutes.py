@@ -1,9 +1,8 @@
 """Mutes: silences, inhibition and time intervals, and which of them holds an alert back now."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import ClassVar
 
 import msgspec
 
@@ -14,8 +13,8 @@ from sidecar.notify.member import Ident, Member
 from sidecar.notify.model import Reason, Route
 from sidecar.rows import Delta, Gone, SilenceRow
 from sidecar.rules.alert import Transition, TransitionKind
-from sidecar.syntax.table import Table, key, table
-from sidecar.syntax.values import Label, OneMatcher
+from sidecar.syntax.table import Reading, Table, key, table
+from sidecar.syntax.values import Label, LabelMatchers, Re2, Text, older_matchers
 
 # For so long the list still has a silence that is over, as Alertmanager's does.
 KEEP_SECONDS = 5 * 86_400.0
@@ -25,14 +24,24 @@ KEEP_SECONDS = 5 * 86_400.0
 class InhibitRule(Table):
     """While an alert of the source fires, those of the target that equal it are held back."""
 
-    hints: ClassVar[dict[str, str]] = {
-        old: f"write `{old.removesuffix('_re')}ers`, as Alertmanager does since 0.22"
-        for old in ("source_match", "source_match_re", "target_match", "target_match_re")
-    }
-
-    source_matchers: tuple[OneMatcher, ...] = key("Which alerts hold others back.", default=())
-    target_matchers: tuple[OneMatcher, ...] = key("Which alerts are held back.", default=())
+    source_matchers: LabelMatchers = key("Which alerts hold others back.", default=())
+    target_matchers: LabelMatchers = key("Which alerts are held back.", default=())
+    source_match: dict[str, Text] = key("An older way to write the first.", default={})
+    source_match_re: dict[str, Re2] = key("The same with RE2 patterns.", default={})
+    target_match: dict[str, Text] = key("An older way to write the second.", default={})
+    target_match_re: dict[str, Re2] = key("The same with RE2 patterns.", default={})
     equal: tuple[Label, ...] = key("Labels that both have to have the same of.", default=())
+
+    def check(self, reading: Reading) -> "InhibitRule":
+        del reading
+        source = older_matchers(self.source_match, self.source_match_re)
+        target = older_matchers(self.target_match, self.target_match_re)
+        return replace(
+            self,
+            source_matchers=(*self.source_matchers, *source),
+            target_matchers=(*self.target_matchers, *target),
+            source_match={}, source_match_re={}, target_match={}, target_match_re={},
+        )  # fmt: skip
 
     def same(self, labels: Mapping[str, str]) -> tuple[str, ...]:
         return tuple(labels.get(name, "") for name in self.equal)

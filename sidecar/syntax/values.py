@@ -4,17 +4,23 @@ Each is a type for a field of a `Table`, such as `stale_after: Positive`.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from sidecar.durations import _SHAPE as _DURATION, parse_duration
-from sidecar.matchers import _SHAPE as _MATCHER, Matcher, compile_re2, parse_matcher
+from sidecar.matchers import (
+    _SHAPE as _MATCHER,
+    Matcher,
+    compile_re2,
+    parse_matcher,
+    parse_matchers,
+)
 from sidecar.secret import Secret
 from sidecar.syntax.faults import Reported, Wrong, did_you_mean
 from sidecar.syntax.files import absolute
 from sidecar.syntax.table import VARIABLE, Placed, Reading, Schema, SecretValue, Value
-from sidecar.syntax.tree import Node, ScalarKind, plain_of, text_of
+from sidecar.syntax.tree import ListNode, Node, ScalarKind, plain_of, text_of
 
 # Prometheus' data model: a label's name, a metric's name.
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -226,6 +232,34 @@ MaybeRe2 = Annotated[str | None, _RE2]
 OneMatcher = Annotated[
     Matcher, Value(parse_matcher, "a matcher", string(anchored(_MATCHER) + _VAR))
 ]
+
+
+def _label_matchers(node: Node, reading: Reading) -> tuple[Matcher, ...]:
+    found: list[Matcher] = []
+    for item in node.items if isinstance(node, ListNode) else [node]:
+        with reading.reporting(item):
+            found += parse_matchers(text_of(item).text)
+    return tuple(found)
+
+
+_ONE_OR_MORE = string(rf"{anchored(_MATCHER)}|^\s*\{{.*\}}\s*$" + _VAR)
+# Of an alert's labels: a list, each entry a matcher or several in braces; or one such text.
+LabelMatchers = Annotated[
+    tuple[Matcher, ...],
+    Placed(
+        _label_matchers, {"anyOf": [{"type": "array", "items": _ONE_OR_MORE}, _ONE_OR_MORE]}, ()
+    ),
+]
+
+
+def older_matchers(equal: Mapping[str, str], patterns: Mapping[str, str]) -> tuple[Matcher, ...]:
+    """Return what Alertmanager before 0.22 wrote as `match` and `match_re`."""
+    return (
+        *(Matcher(name, "=", text) for name, text in equal.items()),
+        *(Matcher(name, "=~", text) for name, text in patterns.items()),
+    )
+
+
 Field = Annotated[str, Value(shaped_field, "a field", string(anchored(_FIELD)))]
 MaybeField = Annotated[str | None, Value(shaped_field, "a field", string(anchored(_FIELD)))]
 MaybeText = Annotated[str | None, Value(str, "text", string())]
