@@ -208,7 +208,8 @@ class OutboxRow(Row, frozen=True):
 
     `outcome` is empty while it is due, then one of the above. `claimed_at`: an attempt is under
     way; found so at start, that attempt's end is unknown (`ambiguous`). `plain`: the other side
-    refused the rendered payload, so it is sent as plain text from now on.
+    refused the rendered payload, so it is sent as plain text from now on. `topic`: severity and
+    name of the alert that it tells first; those of one destination take turns by that.
     """
 
     table: ClassVar[str] = "outbox"
@@ -228,6 +229,7 @@ class OutboxRow(Row, frozen=True):
     reference: str
     payload: str
     plain: bool = False
+    topic: str = ""
 
 
 class ReceivedRow(Row, frozen=True):

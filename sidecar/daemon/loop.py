@@ -17,7 +17,7 @@ from sidecar.clock import Clock
 from sidecar.core import Core, Step
 from sidecar.daemon.pacing import SPACING_SECONDS, CrashGuard, Rests, Slice
 from sidecar.daemon.telemetry import Telemetry
-from sidecar.deliver.worker import Destination
+from sidecar.deliver.waiting import Destination
 from sidecar.notify.model import Notification
 from sidecar.parse.event import Chunk, Parsed
 from sidecar.read.follower import Follower
@@ -423,10 +423,11 @@ class StoredOutbox:
         """Return what is to be sent, claimed and as it has to read now, and what is void by now."""
         rows: list[OutboxRow] = []
         void: list[OutboxRow] = []
-        for row in self._store.outbox_due(now):
-            left = room.get(row.integration, 1)
-            if (row.integration, row.destination) in busy or left <= 0:
+        for head in self._store.queue.next(now):
+            left = room.get(head.to[0], 1)
+            if head.to in busy or left <= 0:
                 continue
+            row = self._store.message(head.id)
             new = self._pump.core.notifier.renewed(row, now)
             if new is None:
                 void.append(replace(row, outcome=WITHDRAWN))

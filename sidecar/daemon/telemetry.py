@@ -25,7 +25,8 @@ from sidecar.config.settings import Config
 from sidecar.core import Core, Step
 from sidecar.daemon.selfwatch import Problem, SelfWatch, Subject
 from sidecar.deliver.retry import Dead
-from sidecar.deliver.worker import Attempt, Destination
+from sidecar.deliver.waiting import Destination
+from sidecar.deliver.worker import Attempt
 from sidecar.parse.event import Event, Foreign, Reject
 from sidecar.provider.listener import Answered
 from sidecar.receivers.base import Failed, Outcome, Sent, Verdict

@@ -29,6 +29,7 @@ from sidecar.deliver.retry import (
     queue_pause,
     row_after,
 )
+from sidecar.deliver.waiting import Destination
 from sidecar.notify.model import Notification, Receiver, ReceiverConfig
 from sidecar.receivers.base import (
     AnyKind,
@@ -99,9 +100,6 @@ def delivery_to(
         if told.destination in config.destinations():
             return Delivery(receiver, kind, config, told)
     return Failed(FailureKind.DESTINATION, Verdict.DEAD, "no longer configured")
-
-
-Destination = tuple[str, str]  # the kind's name, and whom
 
 
 class Outbox(Protocol):

@@ -263,4 +263,11 @@ def _row(notification: Notification, group: Group, receiver: Receiver, now: floa
         detail="",
         reference="",
         payload=msgspec.json.encode(notification).decode(),
+        topic=topic_of(notification),
     )
+
+
+def topic_of(notification: Notification) -> str:
+    """Return severity and name of the alert that a message tells first: the gravest that fires."""
+    labels = notification.notices[0].labels
+    return f"{labels.get('severity', '')} {labels.get('alertname', '')}"

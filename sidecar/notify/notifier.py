@@ -31,7 +31,7 @@ from sidecar.notify.member import (
     Stage,
     said_of,
 )
-from sidecar.notify.message import Current, Untold, Writer, draft, notification_of
+from sidecar.notify.message import Current, Untold, Writer, draft, notification_of, topic_of
 from sidecar.notify.model import Ack, Notification, Reason, Receiver, Route, Said
 from sidecar.notify.mutes import Mute, Mutes, Silence
 from sidecar.notify.restore import GroupRestorer
@@ -271,7 +271,9 @@ class Notifier:
             return row
         new = self._writer.notification(group, told, choice.reason, now)
         payload = msgspec.json.encode(new).decode()
-        return replace(row, payload=payload, plain=False, destination=new.destination)
+        return replace(
+            row, payload=payload, plain=False, destination=new.destination, topic=topic_of(new)
+        )
 
     def _accept(self, group: Group, told: Notification, reference: str, now: float) -> None:
         """Mark as told what the message said, and start the cooldowns."""

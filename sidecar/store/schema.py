@@ -199,6 +199,12 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE INDEX received_at ON received (at);
     """,
+    # Which message is next is known in memory; the index is for the start.
+    """
+    ALTER TABLE outbox ADD COLUMN topic TEXT NOT NULL DEFAULT '';
+    DROP INDEX outbox_queue;
+    CREATE INDEX outbox_open ON outbox (outcome) WHERE outcome = '';
+    """,
 )
 VERSION = len(MIGRATIONS)
 

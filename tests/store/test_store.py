@@ -191,7 +191,7 @@ def test_commits_are_synced_to_the_disk_before_they_return(store: Store) -> None
 
 
 def due(store: Store, now: float) -> list[str]:
-    return [row.id for row in store.outbox_due(now)]
+    return [head.id for head in store.queue.next(now)]
 
 
 def waiting(name: str, **changes: object) -> OutboxRow:
@@ -259,7 +259,7 @@ def test_a_claim_found_at_start_is_freed_and_marked(store: Store) -> None:
 
 def test_the_backlog_counts_what_is_neither_sent_nor_dead(store: Store) -> None:
     assert store.backlog() == OutboxBacklog(0, None)
-    rows = [waiting("a", created=5.0), outbox_row("b", created=3.0), waiting("c", outcome="dead")]
+    rows = [outbox_row("b", created=3.0), waiting("a", created=5.0), waiting("c", outcome="dead")]
     store.save_outbox(rows)
     assert store.backlog() == OutboxBacklog(2, 3.0)
 

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import msgspec
 
-from sidecar.deliver.worker import Attempt, Destination, Worker, connected
+from sidecar.deliver.waiting import Destination
+from sidecar.deliver.worker import Attempt, Worker, connected
 from sidecar.notify.model import Notification, Rate, Receiver
 from sidecar.receivers.base import Rendered
 from sidecar.receivers.email import EMAIL

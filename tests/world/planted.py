@@ -53,8 +53,8 @@ PLANTED = (
     Plant(
         "waiting_rows_go_as_they_stood",
         "notify/notifier.py",
-        "choice = decide(group, now, partial(self._cooldowns.ends, group))\n",
-        "return row\n        choice = decide(group, now, partial(self._cooldowns.ends, group))\n",
+        "muted = partial(self._mute_of, group, now)\n",
+        "return row\n        muted = partial(self._mute_of, group, now)\n",
     ),
     Plant(
         "several_rows_a_group",
@@ -64,7 +64,7 @@ PLANTED = (
     ),
     Plant(
         "knowledge_is_the_routes",
-        "notify/notifier.py",
+        "notify/grouper.py",
         "if group.kind is not GroupKind.ROUTE or ident in group.members:",
         "if True:",
     ),
@@ -82,9 +82,9 @@ PLANTED = (
     ),
     Plant(
         "rows_put_off_before_a_jump_wait",
-        "store/store.py",
-        "AND (next_at <= ? OR next_at > ?)",
-        "AND (next_at <= ? OR next_at > ? + 1e12)",
+        "deliver/waiting.py",
+        "now < self.next_at <= now + LONGEST_WAIT",
+        "now < self.next_at",
     ),
     Plant(
         "an_outage_closes_the_lane_for_hours",

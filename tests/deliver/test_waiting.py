@@ -1,0 +1,66 @@
+"""Which message is next: topics take turns, and a storm about one alert holds up no other."""
+
+from msgspec.structs import replace
+
+from sidecar.deliver.waiting import Head, Waiting
+from sidecar.rows import OutboxRow
+from support.rows import outbox_row
+
+STORM, SPECIAL, MINOR = "critical Failing", "critical Special", "warning Slow"
+
+
+def row(name: str, topic: str = STORM, **changes: object) -> OutboxRow:
+    return outbox_row(name, topic=topic, **{"claimed_at": None, **changes})
+
+
+def served(waiting: Waiting, rows: list[OutboxRow]) -> list[str]:
+    """Send all there is, one after the other; return in which order."""
+    by_id = {one.id: one for one in rows}
+    order = []
+    while found := waiting.next(1000.0):
+        order.append(found[0].id)
+        taken = by_id[found[0].id]
+        waiting.note([replace(taken, claimed_at=1000.0)])
+        waiting.note([replace(taken, outcome="sent")])
+    return order
+
+
+def test_a_storm_about_one_alert_holds_up_another_by_one_message() -> None:
+    waiting = Waiting()
+    storm = [row(f"s{number}") for number in range(100)]
+    waiting.note(storm)
+    waiting.note([replace(storm[0], claimed_at=1000.0)])
+    waiting.note([replace(storm[0], outcome="sent")])
+    special = row("special", SPECIAL)
+    waiting.note([special])
+    assert served(waiting, [*storm, special])[0] == "special"
+
+
+def test_topics_take_turns_the_gravest_first() -> None:
+    rows = [row("a"), row("b"), row("m", MINOR), row("n", MINOR), row("x", SPECIAL)]
+    waiting = Waiting()
+    waiting.note(rows)
+    assert served(waiting, rows) == ["a", "x", "m", "b", "n"]
+
+
+def test_who_waits_for_another_attempt_holds_up_none_behind_it() -> None:
+    waiting = Waiting()
+    waiting.note([row("later", next_at=1100.0), row("now")])
+    assert [head.id for head in waiting.next(1000.0)] == ["now"]
+
+
+def test_a_message_that_is_for_another_destination_now_waits_there() -> None:
+    waiting = Waiting()
+    waiting.note([row("a"), row("b")])
+    waiting.note([row("a", destination="#renamed")])
+    assert {head.to[1]: head.id for head in waiting.next(1000.0)} == {
+        "#renamed": "a",
+        "#alerts": "b",
+    }
+
+
+def test_what_has_ended_is_forgotten_with_its_turn() -> None:
+    waiting = Waiting(map(Head.of, [row("a")]))
+    assert (waiting.pending, waiting.oldest) == (1, 1000.0)
+    waiting.note([row("a", outcome="sent")])
+    assert (waiting.pending, waiting.oldest, waiting.next(1000.0)) == (0, None, [])
