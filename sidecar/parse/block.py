@@ -203,9 +203,16 @@ class Splitter:
     """Splits data into a block and odd lines. Remembers which labels the log has."""
 
     def __init__(
-        self, literals: Iterable[bytes], wrappings: tuple[bytes, ...], *, every_line: bool
+        self,
+        literals: Iterable[bytes],
+        wrappings: tuple[bytes, ...],
+        *,
+        every_line: bool,
+        alike: bool = True,
     ) -> None:
         """A line with one of `literals` may hold an event, with `every_line` any line.
+
+        Without `alike` no lines are taken together.
 
         One of `wrappings` stands in each line that a container has wrapped.
         """
@@ -213,6 +220,7 @@ class Splitter:
         self._bare, self._any = Needles(texts), Needles([*texts, *wrappings])
         self._wrappings = Needles(wrappings)
         self._every_line = every_line
+        self._alike = alike and not every_line
         self._objects, self._claims = Heads(marked=True), Heads(marked=False)
 
     def split(self, data: bytes, prefix: Prefix, *, wrapped: bool) -> Split | None:
@@ -220,7 +228,7 @@ class Splitter:
 
         Raises whatever a decoder raises on one of the lines.
         """
-        if not self._every_line:
+        if self._alike:
             block = self._objects_alone(data) if data[:1] == b"{" and prefix.fits("") else None
             if block is not None:
                 return Split(block, [], len(block.sources))

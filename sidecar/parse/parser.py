@@ -281,7 +281,10 @@ class Parser:
         self._joiner = Joiner()
         self._prefixes: dict[str | None, Prefix] = {}
         self._splitter = Splitter(
-            self._patterns.literals, WRAPPINGS, every_line=self._patterns.every_line
+            self._patterns.literals,
+            WRAPPINGS,
+            every_line=self._patterns.every_line,
+            alike=not self._patterns.renames,
         )
 
     def parse(
@@ -438,7 +441,7 @@ class Parser:
     def _records(self, text: str, position: int, out: Collector) -> list[Record]:
         try:
             if records := find_records(text, out.prefix):
-                return records
+                return list(map(self._patterns.renamed, records))
         except Unreadable as wrong:
             out.reject(wrong.reason, position, text)
             if not isinstance(wrong.reason, ForeignReason):

@@ -1,9 +1,9 @@
-"""Patterns (`*.patterns.yaml`): plain text lines that state a fact become events."""
+"""Patterns (`*.patterns.yaml`): lines that are no WEBHOOK_METRIC record and state a fact."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import re2
 from ahocorasick_rs import BytesAhoCorasick
@@ -13,25 +13,48 @@ from sidecar.parse.event import OWN_PREFIX, OWN_PROVIDER, is_missing, stamp_end
 from sidecar.parse.objects import Unreadable
 from sidecar.parse.prefix import COLOUR, Prefix
 from sidecar.parse.record import Record, message_field, read_fields
-from sidecar.syntax.table import Reading, Schema, Table, key, table
-from sidecar.syntax.values import FIELD, Field, Re2, Text, is_field
+from sidecar.parse.taking import READERS, Held, Taker, Taking, literals, mapped, names_of
+from sidecar.syntax.table import Nested, Reading, Schema, Table, key, table
+from sidecar.syntax.values import FIELD, Field, Flag, Re2, Text, is_field
 
 NEEDED = ("event_type", "status")
 _GROUP_IN = re.compile(r"\{(\w+)\}")
 
 
+FORMS = ("regex", "json", "logfmt")
+
+
 def _gives(name: str) -> dict[str, Any]:
-    """Say that `name` is a fixed field or a named group."""
-    fixed = {"required": ["fields"], "properties": {"fields": {"required": [name]}}}
-    return {"anyOf": [fixed, {"properties": {"regex": {"pattern": rf"\(\?P<{name}>"}}}]}
+    """Say that `name` is a fixed field, a named group or taken; or in a record with the marker."""
+    ways = [_has("fields", {"required": [name]}), _has("marker", {"const": True})]
+    ways.append(_has("record_fields", {"contains": {"const": name}}))
+    ways.append(_has("regex", {"pattern": rf"\(\?P<{name}>"}))
+    taken = {"required": ["take"], "properties": {"take": {"required": [name]}}}
+    return {"anyOf": [*ways, _has("json", taken), _has("logfmt", taken)]}
+
+
+def _has(key: str, value: dict[str, Any]) -> dict[str, Any]:
+    return {"required": [key], "properties": {key: value}}
+
+
+_ASKED = {"required": ["where"], "properties": {"where": {"minProperties": 1}}}
+_MARKER = _has("marker", {"const": True})
+_WHERE = {
+    "if": _MARKER,
+    "then": {"required": ["json"]},
+    "else": {"properties": {"json": _ASKED, "logfmt": _ASKED}},
+}
+MaybeTaking = Annotated[Taking | None, Nested(lambda: Taking)]
 
 
 @table
 class Pattern(Table):
     """An RE2 `regex` for a line's message; its named groups and `fields` make the event's fields.
 
-    It matches from the first character of the line, or of what stands behind a logger's furniture
-    (see `sidecar.parse.prefix`): what a line quotes is nobody's fact.
+    Or what is asked of a structured line, `json` or `logfmt`, and what is taken out of it.
+
+    A regex matches from the first character of the line, or of what stands behind a logger's
+    furniture (see `sidecar.parse.prefix`): what a line quotes is nobody's fact.
 
     `fields` are fixed; a named group of the same name wins. `{name}` in one is the text of a named
     group, which is then no field itself; without that text the field is left out. The result needs
@@ -39,12 +62,23 @@ class Pattern(Table):
     """
 
     hints: ClassVar[dict[str, str]] = {"field": "write `fields`"}
-    schema: ClassVar[Schema] = {"allOf": [_gives(name) for name in NEEDED]}
+    schema: ClassVar[Schema] = {
+        "allOf": [*(_gives(name) for name in NEEDED), _WHERE],
+        "oneOf": [{"required": [form]} for form in FORMS],
+    }
 
     name: Text = key("The pattern's name, unique across all files.")
     regex: Re2 = key(
         "RE2, for lines that are no WEBHOOK_METRIC record, from the first character or from what "
-        "stands behind the logger's stamp, level and name; named groups become fields."
+        "stands behind the logger's stamp, level and name; named groups become fields.",
+        default="",
+    )
+    json: MaybeTaking = key("For lines that are a JSON object.", default=None)
+    logfmt: MaybeTaking = key("For lines of `key=value` pairs.", default=None)
+    marker: Flag = key(
+        "With `json`: for WEBHOOK_METRIC records whose fields have other names; what is taken "
+        "comes beside what they have.",
+        default=False,
     )
     fields: Mapping[str, Text] = key(
         "Fixed fields; a named group wins over one. `{name}` is replaced by the text of a named "
@@ -57,6 +91,15 @@ class Pattern(Table):
         schema={"uniqueItems": True},
         default=(),
     )
+    map: Mapping[str, Mapping[str, Text]] = key(
+        "What to put in place of a field's value, by field and value; other values stay.",
+        schema={"propertyNames": FIELD},
+        default={},
+    )
+
+    @property
+    def taking(self) -> Taking | None:
+        return self.json or self.logfmt
 
     def check(self, reading: Reading) -> "Pattern":
         for name, text in self.fields.items():
@@ -66,9 +109,38 @@ class Pattern(Table):
             elif name == "webhook_provider" and text == OWN_PROVIDER:
                 hint = "name the provider whose webhooks the line is about"
                 reading.faults.error(place, f"the provider `{text}` is the sidecar's own", hint)
+        for name, place in reading.places(self, "map").items():
+            if not is_field(name):
+                reading.faults.error(place, f"`{name}` is not a field name")
         self._check_own(reading)
-        if not self.regex:
-            return self
+        self._check_form(reading)
+        if self.regex and not self.taking:
+            self._check_regex(reading)
+        return self
+
+    def _check_form(self, reading: Reading) -> None:
+        written = [form for form in FORMS if form in reading.node(self).values]
+        if not written:
+            hint = "write `regex`, `json` or `logfmt`"
+            reading.error(self, "", "the pattern says nothing of the line", hint)
+        for form in written[1:]:
+            reading.error_at_key(self, form, f"`{form}` stands beside `{written[0]}`", "keep one")
+        if self.marker and self.json is None:
+            reading.error(self, "marker", "`marker` goes with `json`")
+        taking = self.taking
+        if taking is None or len(written) > 1:
+            return
+        form = written[0]
+        if not reading.places(taking, "where") and not self.marker:
+            reading.error_at_key(self, form, "`where` is empty: every line would be an event")
+        given = {*reading.places(taking, "take"), *self.record_fields}
+        given.update(name for name, text in self.fields.items() if text)
+        for name in () if self.marker else NEEDED:
+            if name not in given:
+                hint = f"take it: `take: {{{name}: …}}`, or set it under `fields`"
+                reading.error_at_key(self, form, f"the pattern gives no `{name}`", hint)
+
+    def _check_regex(self, reading: Reading) -> None:
         regex = compile_re2(self.regex)
         if regex.search("") is not None:
             hint = "name some text that the line must hold"
@@ -82,12 +154,12 @@ class Pattern(Table):
             if not self.fields.get(name) and name not in regex.groupindex:
                 hint = f"name a group (?P<{name}>…), or set it under `fields`"
                 reading.error(self, "regex", f"the pattern gives no `{name}`", hint)
-        return self
 
     def _check_own(self, reading: Reading) -> None:
         named = {
             "fields": self.fields,
             "record_fields": self.record_fields,
+            "map": self.map,
             "regex": compile_re2(self.regex).groupindex if self.regex else (),
         }
         for where, names in named.items():
@@ -115,6 +187,8 @@ Fits = Callable[[bytes], bool]
 _MOST_MATCHES = 20  # tried in one line
 _LEAST_LITERAL = 4  # shorter ones stand in every other line and save nothing
 _ESCAPABLE = "\"\\/<>&'"  # JSON encoders may write these, and all beyond ASCII, otherwise
+_NUMBER = re.compile(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?|-?inf|nan", re.ASCII)
+_OTHERWISE = re.compile(rf"[{re.escape(_ESCAPABLE)}]|[^ -~]")
 _TOKEN = re.compile(
     r"""(?P<group>\((?:\?P?<\w+>|\?:|(?!\?)))|(?P<close>\))
       |(?P<set>\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\])
@@ -130,8 +204,33 @@ class _Compiled(NamedTuple):
 
     pattern: Pattern
     composed: Mapping[str, Sequence[str]]
-    regex: re2._Regexp
+    regex: re2._Regexp | None
     groups: Sequence[tuple[str, int]]
+    taker: Taker | None
+
+
+def _compiled(pattern: Pattern) -> _Compiled:
+    if pattern.taking is not None:
+        return _Compiled(pattern, {}, None, (), Taker(pattern.taking))
+    regex = compile_re2(pattern.regex)
+    groups = list(regex.groupindex.items())
+    return _Compiled(pattern, _composed(pattern.fields), regex, groups, None)
+
+
+def _literals(pattern: Pattern) -> Sequence[str]:
+    """Return texts of which each line that matches has one; an empty one says that none is sure."""
+    if pattern.taking is None:
+        return [required_literal(pattern.regex)]
+    name = '"{}"' if pattern.json is not None else "{}="
+    return literals(pattern.taking, name, required_literal, plain_literal) or [""]
+
+
+def _taken(one: _Compiled, taker: Taker, record: Mapping[str, Any]) -> dict[str, Any]:
+    fields: dict[str, Any] = {**one.pattern.fields, **taker.fields(record)}
+    for name in one.pattern.record_fields:
+        if not is_missing(value := record.get(name)):
+            fields[name] = value
+    return mapped(fields, one.pattern.map)
 
 
 class TextPatterns:
@@ -142,15 +241,12 @@ class TextPatterns:
 
     def __init__(self, patterns: Sequence[Pattern]) -> None:
         """Raises ValueError with RE2's reason when a regex cannot be compiled."""
-        self._patterns = [
-            _Compiled(one, _composed(one.fields), regex, list(regex.groupindex.items()))
-            for one in patterns
-            for regex in (compile_re2(one.regex),)
-        ]
+        self._patterns = list(map(_compiled, patterns))
+        self._structured = any(one.taker for one in self._patterns)
         self._by_literal: dict[bytes, list[int]] = {}
         for number, pattern in enumerate(patterns):
-            literal = required_literal(pattern.regex).encode()
-            self._by_literal.setdefault(literal, []).append(number)
+            for literal in () if pattern.marker else _literals(pattern):
+                self._by_literal.setdefault(literal.encode(), []).append(number)
         self._always = self._by_literal.get(b"", [])
         self.literals = sorted(literal for literal in self._by_literal if literal)
         self._find = BytesAhoCorasick(self.literals).find_matches_as_indexes
@@ -158,18 +254,49 @@ class TextPatterns:
         # The fields that patterns set by themselves, whatever names a line holds.
         self.given = {name for one in patterns for name in one.fields}
         self.given.update(name for one in self._patterns for name, _ in one.groups)
+        self.given |= names_of(one.taking for one in patterns)
+        self._of_records = [one for one in self._patterns if one.pattern.marker]
+
+    @property
+    def renames(self) -> bool:
+        """Whether some pattern takes fields of WEBHOOK_METRIC records: each is looked at then."""
+        return bool(self._of_records)
+
+    def renamed(self, record: Record) -> Record:
+        """Return a WEBHOOK_METRIC record with what the first pattern takes that is for it."""
+        for one in self._of_records:
+            if one.taker and one.taker.takes(record.fields):
+                fields = {**record.fields, **_taken(one, one.taker, record.fields)}
+                return Record(fields, record.before, record.outer)
+        return record
 
     def find_record(self, text: str, prefix: Prefix) -> Record | None:
         """Return the record that the first matching pattern makes of `text`.
 
-        In a structured record the message itself is looked at before the whole line, so that
-        the record's own time is known.
+        Patterns of structured lines are asked before those of sentences. Of these, in a structured
+        record the message itself is looked at before the whole line, so that the record's own time
+        is known.
         """
+        if self._structured and (record := self._taken_of(text, prefix)) is not None:
+            return record
         if text.startswith("{"):
             record = self._in_message(text, prefix)
             if record is not None:
                 return record
         return self._record(text, prefix.fits_bytes)
+
+    def _taken_of(self, text: str, prefix: Prefix) -> Record | None:
+        held: dict[str, Held | None] = {}
+        for one in map(self._patterns.__getitem__, self._tried(text.encode())):
+            if one.taker is None:
+                continue
+            form = "logfmt" if one.pattern.json is None else "json"
+            if form not in held:
+                held[form] = READERS[form](text, prefix)
+            found = held[form]
+            if found is not None and one.taker.takes(found[0]):
+                return Record(_taken(one, one.taker, found[0]), found[1], found[0])
+        return None
 
     def _in_message(self, text: str, prefix: Prefix) -> Record | None:
         try:
@@ -189,8 +316,9 @@ class TextPatterns:
         if not text[-1:].isalnum() or _ESCAPE in text:
             text = text[:-_LONGEST_TAIL] + _TAIL.sub("", text[-_LONGEST_TAIL:])
         raw = text.encode()
-        for pattern, composed, regex, groups in map(self._patterns.__getitem__, self._tried(raw)):
-            spans = _match(regex, raw, fits)
+        for one in map(self._patterns.__getitem__, self._tried(raw)):
+            pattern, composed, regex, groups, _ = one
+            spans = None if regex is None else _match(regex, raw, fits)
             if spans is not None:
                 named = {name: _span(raw, *spans[group]) for name, group in groups}
                 fields = _fields(pattern.fields, composed, named)
@@ -198,7 +326,7 @@ class TextPatterns:
                     if not is_missing(value := outer.get(name)):
                         fields[name] = value
                 start = len(raw[: spans[0][0]].decode())
-                return Record(fields, text[: stamp_end(text, start)], outer)
+                return Record(mapped(fields, pattern.map), text[: stamp_end(text, start)], outer)
         return None
 
     def _tried(self, raw: bytes) -> Sequence[int]:
@@ -264,5 +392,19 @@ def required_literal(regex: str) -> str:
             runs.append("")
         else:
             runs[-1] += letter
+    return _longest(runs)
+
+
+def plain_literal(text: str) -> str:
+    """Return the longest part of `text` that JSON and logfmt write in one way only.
+
+    A number or an object may be written in others.
+    """
+    if _NUMBER.fullmatch(text) or text.startswith(("{", "[")):
+        return ""
+    return _longest(_OTHERWISE.split(text))
+
+
+def _longest(runs: Sequence[str]) -> str:
     longest = max(runs, key=len)
     return longest if len(longest) >= _LEAST_LITERAL else ""

@@ -39,7 +39,7 @@ _OBJECT_OR_TEXT = re.compile(r"""[{"']""")
 _OBJECTS = ('{"', "{'")
 _OBJECT_START = re.compile(r"""\[?\{\s*["'}]""")
 # PHP's monolog puts its empty context and extra behind each message.
-_CLOSED = re.compile(rf"(?:[\s\0]|\[\]|{COLOUR.pattern})*+\Z")
+CLOSED = re.compile(rf"(?:[\s\0]|\[\]|{COLOUR.pattern})*+\Z")
 # key=value with the message in quotes, and what may stand behind it.
 _MESSAGE_PAIR = re.compile(
     r"""(?<!\S)(?:event|message|msg)=("(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+')(?!\S)"""
@@ -127,7 +127,7 @@ class _Reading:
         records: list[Record] = []
         for _ in range(_MOST_RECORDS):
             found, end = self._text(text, self._prefix.fits, outer, level)
-            if found and _CLOSED.match(text, end):
+            if found and CLOSED.match(text, end):
                 return records + found
             if not found and not records:
                 return []
@@ -140,7 +140,7 @@ class _Reading:
     def _message(self, text: str, outer: Mapping[str, Any], level: int) -> list[Record]:
         """Return the record that is the whole of a record's message field."""
         found, end = self._text(text, self._prefix.fits_message, outer, level)
-        if found and not _CLOSED.match(text, end):
+        if found and not CLOSED.match(text, end):
             raise Unreadable(ForeignReason.AFTER)
         return found
 
