@@ -152,7 +152,9 @@ def _state_doubts(rule: Rule, asked: Sequence[_Asked]) -> Iterator[tuple[str, st
         )
     candidates: Sequence[float | str] = allowed or ()
     if allowed is None:
-        named = [text for part, _ in asked for text in part.values]
+        named = [text for part, _ in asked for text in part.named]
+        if not all(part.named for part, _ in asked if part.pattern is not None):
+            return  # who knows what a pattern matches
         candidates = [*_numbers(aggregate, None, asked), *named, _SOME_TEXT]
     if not never and not _passes(candidates, asked):
         yield _never(rule, asked), f"{shown(aggregate)} cannot be all of that at once"

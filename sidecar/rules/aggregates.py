@@ -26,7 +26,7 @@ from sidecar.rules.windows import (
     Window,
 )
 
-Comparator = Literal[">", ">=", "<", "<=", "==", "!=", "in"]
+Comparator = Literal[">", ">=", "<", "<=", "==", "!=", "=~", "!~", "in"]
 # What one key may have to remember is bounded by these (docs/rules.md, Windows).
 MAX_COUNT = 10_000
 MAX_DISTINCT = 256
@@ -48,7 +48,7 @@ class Drift(Enum):
     FALLS = (">", ">=")
     RISES = ("<", "<=")
     EITHER = ()
-    STAYS = (">", ">=", "<", "<=", "==", "!=", "in")
+    STAYS = (">", ">=", "<", "<=", "==", "!=", "=~", "!~", "in")
 
 
 class Reach(Enum):

@@ -100,7 +100,7 @@ class CompiledRule:
         self.span = max(rule.within or 0.0, rule.hold or 0.0) or DEFAULT_SPAN
         parts = rule.condition.comparisons
         self.aggregates = [side for part in parts for side in _sides(part)]
-        self._listed = frozenset(text for part in parts for text in part.values)
+        self._listed = frozenset(text for part in parts for text in part.named)
         self._windows = [_window(rule, part, side) for part in parts for side in _sides(part)]
         # Whether the condition is true of some windows at `t`; an empty one makes it false.
         self.holds, self._shown = _compile(rule.condition.whole, count())
@@ -364,7 +364,7 @@ def named_states(rule: Rule) -> tuple[str, ...]:
     if state is None:
         return ()
     mine = [m for m in (*rule.match, *state.left.match) if m.name == state.left.field]
-    listed = [*(text for m in mine for text in m.named_values()), *state.values]
+    listed = [*(text for m in mine for text in m.named_values()), *state.named]
     return tuple(t for t in dict.fromkeys(listed) if all(m.matches(t) for m in mine))
 
 

@@ -3,7 +3,7 @@
 condition  := both { "or" both }
 both       := part { "and" part }
 part       := "not" part | "(" condition ")" | comparison
-comparison := aggregate [ "/" aggregate ] operator literal
+comparison := aggregate [ "/" aggregate ] operator literal      =~ and !~ only with a state
             | aggregate [ "/" aggregate ] "in" "[" literal { "," literal } "]"
 aggregate  := function "(" [ field ] { "," matcher } ")"      functions: see aggregates.FUNCTIONS
 literal    := number | word | "text" | 'text'                 words and texts only with a state
@@ -17,7 +17,7 @@ from itertools import chain, islice, product
 from typing import Any, NamedTuple, NoReturn, cast
 
 from sidecar.durations import parse_duration
-from sidecar.matchers import Matcher, parse_matcher
+from sidecar.matchers import Matcher, compile_re2, parse_matcher
 from sidecar.parse.event import Event, as_number, as_text, instant, is_bad_instant, is_missing
 from sidecar.rules.aggregates import FUNCTIONS, MAX_TEXT, Comparator, Function, Shows
 
@@ -53,6 +53,18 @@ class Comparison:
     number: float | None = None
     values: tuple[str, ...] = ()
     numbers: tuple[float, ...] = ()
+
+    @property
+    def pattern(self) -> Matcher | None:
+        """The pattern that a state is held against, if it is one."""
+        if self.op not in ("=~", "!~"):
+            return None
+        return Matcher(self.left.field, self.op, self.values[0])
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The texts that it names one by one."""
+        return self.values if self.pattern is None else self.pattern.named_values()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +171,8 @@ def _state_test(part: Comparison) -> Callable[[Any], bool]:
     if part.number is not None or part.numbers:
         test = _number_test(part)
         return lambda value: (number := as_number(value)) is not None and test(number)
+    if (pattern := part.pattern) is not None:
+        return lambda value: pattern.matches(as_text(value))
     texts = frozenset(part.values)
     wanted = part.op != "!="
     return lambda value: (as_text(value) in texts) is wanted
@@ -170,7 +184,8 @@ MAX_DEPTH = 16
 MAX_WAYS = 256
 
 _EXAMPLE = "write for example max(attempt_count) >= 3"
-_COMPARATORS = (">", ">=", "<", "<=", "==", "!=")
+_COMPARATORS = (">", ">=", "<", "<=", "==", "!=", "=~", "!~")
+_PATTERNS = ("=~", "!~")
 _TOKEN = re.compile(
     r"""\s*(?:
         (?P<word>[A-Za-z_][A-Za-z0-9_.]*)
@@ -400,13 +415,21 @@ class _ConditionReader:
     def _against(self, left: Aggregate, divisor: Aggregate | None, op: Comparator) -> Comparison:
         token = self._next()
         number, text = self._literal(token)
-        if number is not None:
+        if number is not None and op not in _PATTERNS:
             return Comparison(left=left, divisor=divisor, op=op, number=number)
         if left.function.shows is not Shows.STATE:
             self._fail(f"{left.function}() is a number; compare it with one", token)
-        if op not in ("==", "!="):
-            self._fail(f"texts are compared with == or != or in, not {op}", token)
+        if op not in ("==", "!=", *_PATTERNS):
+            self._fail(f"texts are compared with == or != or =~ or in, not {op}", token)
+        if op in _PATTERNS:
+            self._pattern(text, token)
         return Comparison(left=left, divisor=divisor, op=op, values=(text,))
+
+    def _pattern(self, text: str, token: _Token) -> None:
+        try:
+            compile_re2(text)
+        except ValueError as wrong:
+            raise ConditionError(str(wrong), token.start) from wrong
 
     def _membership(self, left: Aggregate, divisor: Aggregate | None) -> Comparison:
         self._expect("[", "for example last(status) in [past_due, unpaid]")

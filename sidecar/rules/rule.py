@@ -70,7 +70,7 @@ ACondition = Annotated[
         "a condition",
         string(
             rf"^[\s(]*(not[\s(]+)*({_either(FUNCTIONS.values())})\s*"
-            r"\(.*\)\s*(>=|<=|==|!=|>|<|in\s*\[)"
+            r"\(.*\)\s*(>=|<=|==|!=|=~|!~|>|<|in\s*\[)"
         ),
         stand_in=Condition(And(()), ""),
     ),
@@ -277,7 +277,7 @@ class Rule(Table):
     )
     condition: ACondition = key(
         f"When it fires: {', '.join(f.usage for f in _WINDOWED)} over `within`, or "
-        f"{', '.join(f.usage for f in _STATES)}; compared by > >= < <= == != or in [a, b]; "
+        f"{', '.join(f.usage for f in _STATES)}; compared by > >= < <= == != =~ !~ or in [a, b]; "
         "divided; joined by `and`, `or`, `not` and parentheses.",
         default=Condition(And(()), ""),
     )

@@ -184,7 +184,7 @@ class Coverage:
         for part in rule.condition.comparisons if seen.matched else ():
             texts = seen.states.get(part.left.field, set())
             numeric = part.number is not None or part.numbers
-            for text in () if numeric or len(texts) >= _TEXTS else set(part.values) - texts:
+            for text in () if numeric or len(texts) >= _TEXTS else set(part.named) - texts:
                 said = f"alert {rule.name}: `{part.left.field}` is never `{text}` in the sample"
                 yield Doubt(rule.place, said, "", text, frozenset(texts), slip_only=True)
 

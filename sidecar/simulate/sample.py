@@ -47,7 +47,8 @@ def _over_its_life(rule: Rule) -> Iterator[dict[str, str]]:
 
 def _notice(rule: Rule, labels: dict[str, str], at: float) -> Notice:
     first = rule.condition.comparisons[0] if rule.condition.comparisons else None
-    value = None if first is None else first.values[0] if first.number is None else first.number
+    named = None if first is None else next(iter(first.named), "")
+    value = named if first is None or first.number is None else first.number
     return Notice(
         status=NoticeStatus.FIRING,
         labels=labels,

@@ -38,6 +38,8 @@ CONDITIONS = [
     "last(status) != good",
     "last(n) > 1",
     "last(status) == bad and count() >= 2",
+    'last(status) =~ "wor.*|bad"',
+    'last(status) !~ "good|pa.d" and count() >= 2',
     "avg(n) / sum(n) < 1",
     "min(n) / max(n) in [0.5, 1]",
     "distinct(n) / count() < 1",

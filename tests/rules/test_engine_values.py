@@ -77,6 +77,13 @@ def test_nothing_is_no_sample(condition: str, value: Any) -> None:
         pytest.param("last(n) in [1, 3]", 3, True, id="among numbers"),
         pytest.param("last(n) in [a, 3]", 3, True, id="among texts, as it is written"),
         pytest.param("last(n) != 3", "many", False, id="what is no number passes nothing"),
+        pytest.param("last(n) =~ 'past_due|un.*'", "unpaid", True, id="by a pattern, as a whole"),
+        pytest.param("last(n) =~ 'paid'", "unpaid", False, id="a part of it is not enough"),
+        pytest.param("last(n) !~ 'paid|active'", "unpaid", True, id="not by this pattern"),
+        pytest.param("last(n) !~ 'paid|active'", "active", False, id="but by this one"),
+        pytest.param("last(n) =~ '5..'", 503, True, id="a number by its text"),
+        pytest.param("last(n) =~ 500", 500, True, id="a pattern of digits"),
+        pytest.param("last(n) =~ '.*timeout.*'", "a\ntimeout", True, id="across lines"),
         pytest.param("last(n) in [true]", True, True, id="a boolean is its word"),
     ],
 )
