@@ -5,13 +5,21 @@ the empty text. Regular expressions are RE2, anchored at both ends, and their do
 break too, as in Prometheus 3: a traceback is one text.
 """
 
+import operator
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
 import re2
 
+# Two fields of one event, or a field and a number: `amount > limit` is the name of what that is.
+COMPARE: Mapping[str, Callable[[float, float], bool]] = {
+    ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le, "==": operator.eq,
+}  # fmt: skip
+_COMPARED = re.compile(
+    r"\s*([A-Za-z_][A-Za-z0-9_.]*)\s*(>=|<=|==|>|<)\s*([A-Za-z_][A-Za-z0-9_.]*|-?\d+(?:\.\d+)?)\s*"
+)
 Operator = Literal["=", "!=", "=~", "!~"]
 _SHAPE = re.compile(
     r"""\s*(?P<name>[A-Za-z_][A-Za-z0-9_.]*)\s*(?P<op>=~|!~|!=|=)\s*
@@ -53,6 +61,8 @@ class Matcher:
         return ()
 
     def __str__(self) -> str:
+        if " " in self.name:
+            return self.name
         escaped = self.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
         return f'{self.name}{self.op}"{escaped}"'
 
@@ -103,6 +113,15 @@ def parse_matchers(text: str) -> list[Matcher]:
         return [parse_matcher(text)]
     parts = _COMMA.split(inner[1:-1])
     return [parse_matcher(part) for part in parts if part.strip()]
+
+
+def parse_test(text: str) -> Matcher:
+    """Read a test of an event: a matcher, or fields compared as numbers, `amount > limit`.
+
+    What is compared is a field of its own, `true` or `false`. Raises ValueError, as above.
+    """
+    found = _COMPARED.fullmatch(text)
+    return parse_matcher(text) if found is None else Matcher(" ".join(found.groups()), "=", "true")
 
 
 def all_match(matchers: Iterable[Matcher], text_of: Callable[[str], str]) -> bool:

@@ -124,7 +124,7 @@ class Family:
     @property
     def needs(self) -> str | None:
         """A field without which no event matches; None: there is no such one."""
-        plain = (m.name for m in self._of_event if "." not in m.name and not m.matches(""))
+        plain = (m.name for m in self._of_event if m.name.isidentifier() and not m.matches(""))
         return next(plain, None)
 
     @property

@@ -27,7 +27,7 @@ from sidecar.syntax.values import (  # fmt: skip
     MaybeText,
     MetricName,
     Number as Bound,
-    OneMatcher,
+    OneTest,
     Text,
     check_label,
     choice,
@@ -111,7 +111,7 @@ class Metric(Table):
     name: MetricName = key("A counter's ends in _total.")
     help: Text = key("One sentence for /metrics.")
     type: Type = key("What kind of metric.", default=MetricType.COUNTER)
-    match: tuple[OneMatcher, ...] = key("Tests that an event must pass, all of them.", default=())
+    match: tuple[OneTest, ...] = key("Tests that an event must pass, all of them.", default=())
     labels: Mapping[str, Field] = key(
         "Label: the field behind it.", schema={"propertyNames": LABEL}, default={}
     )

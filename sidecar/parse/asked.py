@@ -13,6 +13,7 @@ from sidecar.parse.event import (
     OWN_PREFIX,
     STANDARD_FIELDS,
     UNKNOWN_PROVIDER,
+    compared,
     field_value,
 )
 from sidecar.parse.objects import MARKER, NOT_JSON, QUOTES, bounded_int, fraction, read_whole
@@ -164,7 +165,10 @@ class Asked:
     def __init__(self, names: Iterable[str]) -> None:
         self._names = sorted(name for name in names if not name.startswith(OWN_PREFIX))
         # A dotted name is that of a field, or leads into one.
-        own = sorted({*self._names, *(name.partition(".")[0] for name in self._names)})
+        sides = {
+            side for name in self._names for side in name.split(" ") if side[:1].isidentifier()
+        }
+        own = sorted(sides.union(name.partition(".")[0] for name in sides))
         fields = [
             (f"f{n}", Any, msgspec.field(default=msgspec.UNSET, name=name))
             for n, name in enumerate(own)
@@ -186,7 +190,17 @@ class Asked:
         else:
             found = map(self._decode, sources)
         columns = list(zip(*map(msgspec.structs.astuple, found), strict=True))
-        return {name: self._column(name, columns) for name in self._names}
+        return {name: self._of_name(name, columns) for name in self._names}
+
+    def _of_name(self, name: str, columns: Sequence[Sequence[Any]]) -> list[Any] | None:
+        if " " not in name:
+            return self._column(name, columns)
+        sides = [side for side in name.split(" ") if side in self._places]
+        found = {side: self._column(side, columns) for side in sides}
+        if None in found.values():
+            return None
+        rows = zip(*(column or () for column in found.values()), strict=True)
+        return [compared(name, dict(zip(found, row, strict=True)).get) for row in rows]
 
     def _of_one(self, source: bytes) -> Any:
         if source[1:2] != b"'":

@@ -10,13 +10,14 @@ import json
 import math
 import re
 from calendar import month_abbr
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
+from sidecar.matchers import COMPARE
 from sidecar.secret import printable
 
 # (webhook_provider, event_type, status): the three labels of webhook_events_total.
@@ -203,11 +204,10 @@ class Parsed(msgspec.Struct):
     stand in the order of the log, `places` are where their lines stand: positions in the
     file or, if `unwrapped`, as if its lines had no container's wrapping. `tallies` count the events
     of triples that the caller did not want whole. `future` events lay over ten minutes
-    ahead and took the time of reading;
-    `bad_times` events had a stamp that could not be read and took another time. `own_fields` were
-    dropped, since only the sidecar may set them.
-    `open_from` is the position where this log's oldest unfinished line (Docker, CRI pieces) of
-    this chunk's file begins, None when every line is finished.
+    ahead and took the time of reading; `bad_times` events had a stamp that could not be read and
+    took another time. `own_fields` were dropped, since only the sidecar may set them. `open_from`
+    is where this log's oldest unfinished line (Docker, CRI pieces) of this chunk's file begins,
+    None when every line is finished.
     """
 
     rows: Rows | None = None
@@ -252,6 +252,8 @@ def field_value(fields: Mapping[str, Any], name: str) -> Any:
     """
     if name in fields:
         return fields[name]
+    if " " in name:
+        return compared(name, lambda side: field_value(fields, side))
     value: Any = fields
     for part in name.split("."):
         if isinstance(value, Mapping) and part in value:
@@ -259,6 +261,13 @@ def field_value(fields: Mapping[str, Any], name: str) -> Any:
         else:
             return value is None if part == IS_NULL and value is not fields else None
     return value
+
+
+def compared(name: str, get: Callable[[str], Any]) -> bool | None:
+    """Return what `amount > limit` comes to, `get` giving fields; None where one is no number."""
+    one, sign, other = name.split(" ")
+    left, right = as_number(get(one)), as_number(get(other) if other[0].isidentifier() else other)
+    return None if left is None or right is None else COMPARE[sign](left, right)
 
 
 def is_missing(value: Any) -> bool:

@@ -17,7 +17,7 @@ from itertools import chain, islice, product
 from typing import Any, NamedTuple, NoReturn, cast
 
 from sidecar.durations import parse_duration
-from sidecar.matchers import Matcher, compile_re2, parse_matcher
+from sidecar.matchers import Matcher, compile_re2, parse_test
 from sidecar.parse.event import Event, as_number, as_text, instant, is_bad_instant, is_missing
 from sidecar.rules.aggregates import FUNCTIONS, MAX_TEXT, Comparator, Function, Shows
 
@@ -186,6 +186,7 @@ MAX_WAYS = 256
 _EXAMPLE = "write for example max(attempt_count) >= 3"
 _COMPARATORS = (">", ">=", "<", "<=", "==", "!=", "=~", "!~")
 _PATTERNS = ("=~", "!~")
+_TESTS = ("=", "!=", *_PATTERNS, ">", ">=", "<", "<=", "==")
 _TOKEN = re.compile(
     r"""\s*(?:
         (?P<word>[A-Za-z_][A-Za-z0-9_.]*)
@@ -402,13 +403,13 @@ class _ConditionReader:
 
     def _matcher(self, function: Function) -> Matcher:
         name, operator = self._next(), self._next()
-        if name.kind != "word" or operator.text not in ("=", "!=", "=~", "!~"):
+        if name.kind != "word" or operator.text not in _TESTS:
             hint = ' or a matcher, for example count(status="failed")'
             what = "expected `)`" if function.takes_field else f"{function}() takes no field"
             self._fail(what + hint, name)
         value = self._next()
         try:
-            return parse_matcher(self._text[name.start : value.end])
+            return parse_test(self._text[name.start : value.end])
         except ValueError as wrong:
             raise ConditionError(str(wrong), name.start) from wrong
 

@@ -24,7 +24,7 @@ from sidecar.syntax.values import (  # fmt: skip
     MaybeDuration,
     MaybeField,
     MaybePositive,
-    OneMatcher,
+    OneTest,
     Positive,
     Text,
     check_label,
@@ -139,7 +139,7 @@ class Escalation(Table):
 
 @table
 class Resolve(Table):
-    match: tuple[OneMatcher, ...] = key(
+    match: tuple[OneTest, ...] = key(
         "Tests of the event that ends the alert.", schema={"minItems": 1}
     )
 
@@ -175,12 +175,10 @@ class Expect(Table):
     They may be `within` seconds apart, whichever comes first.
     """
 
-    first: tuple[OneMatcher, ...] = key(
+    first: tuple[OneTest, ...] = key(
         "Tests of the event that waits for another one.", schema={"minItems": 1}
     )
-    then: tuple[OneMatcher, ...] = key(
-        "Tests of the event that is expected.", schema={"minItems": 1}
-    )
+    then: tuple[OneTest, ...] = key("Tests of the event that is expected.", schema={"minItems": 1})
     by: ByField = key("The field in which both name the same id; the label of the alert.")
     within: Positive = key("How far apart they may be, in event time, whichever comes first.")
     once_seen: Flag = key(
@@ -266,7 +264,7 @@ class Rule(Table):
 
     name: AlertName = key("The alert's name, unique across all files.", "alert")
     group: str = ""
-    match: tuple[OneMatcher, ...] = key(
+    match: tuple[OneTest, ...] = key(
         "Tests that an event must pass, all of them. Empty: every event.", default=()
     )
     by: tuple[ByField, ...] = key(

@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 
 from sidecar.durations import _SHAPE as _DURATION, parse_duration
 from sidecar.matchers import (
+    _COMPARED,
     _SHAPE as _MATCHER,
     Matcher,
     compile_re2,
     parse_matcher,
     parse_matchers,
+    parse_test,
 )
 from sidecar.secret import Secret
 from sidecar.syntax.faults import Reported, Wrong, did_you_mean
@@ -260,6 +262,8 @@ def older_matchers(equal: Mapping[str, str], patterns: Mapping[str, str]) -> tup
     )
 
 
+_TEST = {"anyOf": [string(anchored(_MATCHER) + _VAR), string(anchored(_COMPARED))]}
+OneTest = Annotated[Matcher, Value(parse_test, "a test", _TEST)]
 Field = Annotated[str, Value(shaped_field, "a field", string(anchored(_FIELD)))]
 MaybeField = Annotated[str | None, Value(shaped_field, "a field", string(anchored(_FIELD)))]
 MaybeText = Annotated[str | None, Value(str, "text", string())]

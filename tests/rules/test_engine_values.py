@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from sidecar.parse.asked import Asked, fields_of
+from sidecar.parse.event import Event
 from support.rules import DAY, Bench, event, rule
 
 MISSING = object()
@@ -225,3 +227,43 @@ def test_a_pattern_on_a_field_of_its_own_matches_across_lines(first: str) -> Non
     bench.see(event(0, error=first), event(1, org_id="b", error="a\ntimeout\nz"))
     bench.see(event(2, org_id="c", error="timeout"), event(3, org_id="d", error="a\nb"))
     assert [one.alert.key for one in bench.all] == [("a",), ("b",), ("c",)]
+
+
+@pytest.mark.parametrize(
+    ("test", "fields", "passes"),
+    [
+        ("amount > limit", {"amount": 5, "limit": 4.5}, True),
+        ("amount > limit", {"amount": 5, "limit": 5}, False),
+        ("amount >= limit", {"amount": "5", "limit": 5.0}, True),
+        ("amount < limit", {"amount": 5, "limit": 5}, False),
+        ("amount <= limit", {"amount": 5, "limit": 5}, True),
+        ("amount == limit", {"amount": 5, "limit": "5.0"}, True),
+        ("usage.tokens>quota.tokens", {"usage": {"tokens": 2}, "quota": {"tokens": 1}}, True),
+        ("amount > limit", {"amount": 5}, False),
+        ("amount > limit", {"amount": 5, "limit": "many"}, False),
+        ("amount > limit", {"amount": True, "limit": 0}, False),
+        ("amount >= -2.5", {"amount": -2.5}, True),
+        ("amount > 100", {"amount": 100}, False),
+    ],
+)
+def test_two_fields_of_one_event_compared(test: str, fields: dict[str, Any], passes: bool) -> None:  # noqa: FBT001
+    by_match = Bench(rule("count() >= 1", match=["event_type=x", test]))
+    by_part = Bench(rule(f"count({test}) >= 1"))
+    by_end = Bench(rule("count() >= 1", resolve=["status=s", test]))
+    for bench in (by_match, by_part):
+        bench.see(event(0, **fields), event(1, org_id="b", other=1))
+        assert [one.alert.key for one in bench.all] == [("a",)] * passes
+    by_end.see(event(0, "bad"), event(1, **fields))
+    assert [one.kind.value for one in by_end.all] == ["fired", "resolved"][: 1 + passes]
+
+
+def test_two_fields_compared_are_read_out_of_lines_as_of_events() -> None:
+    lines = [
+        b'{"amount": 5, "limit": 4, "a": {"b": 1}}', b"{'amount': 1, 'limit': 4}", b'{"limit": 4}',
+    ]  # fmt: skip
+    names = ["amount > limit", "a.b == 1", "amount < 2", "nothing > limit"]
+    found = Asked(names).fields_of(lines)
+    for name in names:
+        whole = [Event("p", "t", "s", 0.0, fields_of(one)).get(name) for one in lines]
+        assert found[name] == (whole if any(one is not None for one in whole) else None)
+    assert found["amount > limit"] == [True, False, None]

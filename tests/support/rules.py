@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from sidecar.matchers import Matcher, parse_matcher
+from sidecar.matchers import Matcher, parse_test
 from sidecar.parse.columns import Columns
 from sidecar.parse.event import Event
 from sidecar.rows import (
@@ -30,7 +30,7 @@ HOUR = 3_600.0
 
 
 def matchers(*texts: str) -> tuple[Matcher, ...]:
-    return tuple(parse_matcher(text) for text in texts)
+    return tuple(parse_test(text) for text in texts)
 
 
 def step(
