@@ -80,11 +80,11 @@ def test_columns_stand_under_each_other(capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("line", "column", "shown", "caret"),
     [
-        ("key: value", 6, "key: value", 5),
-        ("key: value", 11, "key: value", 10),
-        ("key: value", 99, "key: value", 10),
+        ("kay: value", 6, "kay: value", 5),
+        ("kay: value", 11, "kay: value", 10),
+        ("kay: value", 99, "kay: value", 10),
         ("    whole line", 1, "    whole line", 4),
-        ("\tkey: value", 7, "    key: value", 9),
+        ("\tkay: value", 7, "    kay: value", 9),
         ("名前: value", 5, "名前: value", 6),
         ("e\u0301: value", 5, "e\u0301: value", 3),
         ("\x1bx: y", 5, r"\u001bx: y", 9),
@@ -129,7 +129,8 @@ def test_the_line_of_a_fault_is_shown_below_it_and_never_a_secret() -> None:
                 written = source[int(found[1]) - 1].replace("\t", "    ")
                 assert below.strip("… ") in printable(written), fixture.name
                 assert caret.strip() == "^", fixture.name
-                assert caret.index("^") - 4 >= int(found[2]) - 1, fixture.name
+                cut = below.strip().startswith("…")
+                assert cut or caret.index("^") - 4 >= int(found[2]) - 1, fixture.name
                 carets += 1
     assert carets > len(FIXTURES) / 2
 

@@ -266,6 +266,8 @@ def test_nobody_but_a_kinds_own_folder_knows_it_by_name() -> None:
         place = path.relative_to(ROOT)
         if place.parts[0] == "receivers" and place.name != "base.py":
             continue
+        if place.parts[0] == "host":  # a file of its own, for other programs
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and node.value in names:
                 found.append(f"{place}:{node.lineno}: {node.value!r}")
