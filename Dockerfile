@@ -20,9 +20,21 @@ RUN /opt/build/bin/python -m pip wheel --no-deps --no-build-isolation -w /wheel 
  && /opt/sidecar/bin/python -m compileall -q -j 0 /opt/sidecar/lib
 
 FROM ${BASE_IMAGE}
+# Of the commit it is built from: --build-arg VERSION=1.2.0 --build-arg REVISION=$(git rev-parse HEAD)
+ARG BASE_IMAGE
+ARG VERSION=0.0.0
+ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+ARG SOURCE=https://github.com/example/webhook-alert-sidecar
 LABEL org.opencontainers.image.title="webhook-alert-sidecar" \
       org.opencontainers.image.description="Tails WEBHOOK_METRIC log lines, exports Prometheus series, alerts Slack and mail" \
-      org.opencontainers.image.licenses="MIT"
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.documentation="${SOURCE}/blob/main/README.md" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}"
 COPY --from=build /opt/sidecar /opt/sidecar
 COPY sidecar.yaml /etc/sidecar/sidecar.yaml
 COPY rules /etc/sidecar/rules
