@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "store": {"deliver"},
     "ahead": {"parse"},
     "host": set(),
-    "provider": {"parse", "config"},
+    "provider": {"parse", "config", "receivers"},
     "web": {*PURE, "config", "provider", "receivers"},
     "syntax": set(),
     "config": {*PURE, "syntax", "receivers"},

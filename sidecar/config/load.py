@@ -147,6 +147,7 @@ def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKin
     return Config(
         path=path,
         sources=tuple(source for source in settings.sources if source.path),
+        apis=tuple(source.stripe_api for source in settings.sources if source.stripe_api),
         webhooks=tuple(source.webhook for source in settings.sources if source.webhook),
         patterns=read_pattern_files(each_once(settings.pattern_files), reading),
         rules=rules,

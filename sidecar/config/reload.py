@@ -45,6 +45,9 @@ def kept(running: Config, loaded: Config) -> tuple[Config, list[str]]:
     differing += [f"http.{name}" for name, own in fixed.items() if getattr(there, name) != own]
     if {hook.listen for hook in running.webhooks} != {hook.listen for hook in loaded.webhooks}:
         differing.append("sources: listen")
+    if len(running.apis) != len(loaded.apis):
+        differing.append("sources: stripe_api")
+        loaded = replace(loaded, apis=running.apis)
     http = replace(there, **fixed)
     return replace(loaded, state_path=running.state_path, http=http), differing
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from sidecar.config.http import Http, State, socket_beside
-from sidecar.config.sources import Source, Webhook
+from sidecar.config.sources import Source, StripeApi, Webhook
 from sidecar.measure.series import RETENTION, Metric
 from sidecar.notify.intervals import TimeInterval
 from sidecar.notify.model import Receiver, Route
@@ -47,6 +47,7 @@ class Config:
     path: str
     sources: tuple[Source, ...]  # logs
     webhooks: tuple[Webhook, ...] = ()
+    apis: tuple[StripeApi, ...] = ()
     patterns: tuple[Pattern, ...]
     rules: tuple[Rule, ...]
     metrics: tuple[Metric, ...]
@@ -170,7 +171,7 @@ class Settings(Table):
         "rules": "rules stand in files of their own, named under `rule_files`",
     }
 
-    sources: tuple[Source, ...] = key("What to read and take.", schema={"minItems": 1})
+    sources: tuple[Source, ...] = key("What to read, take and ask for.", schema={"minItems": 1})
     rule_files: Globs = key("Globs of rule files, relative to this file.")
     pattern_files: Globs = key("Globs of pattern files.", default=())
     template_files: Globs = key(
@@ -259,13 +260,14 @@ class Settings(Table):
                 reading.error(hook, "path", "two webhooks have this address and path")
             if hook is not None:
                 taken.add((hook.listen, hook.path))
-            if hook is not None and not hook.org_id and reads_logs:
+            told = hook or source.stripe_api
+            if told is not None and not told.org_id and reads_logs:
                 message = "`org_id` falls back to the customer's id"
                 hint = (
                     "where the log names organisations, what both say is told twice; write where "
                     "the event's object has the organisation: [metadata.org_id]"
                 )
-                reading.faults.warning(reading.node(hook).place, message, hint)
+                reading.faults.warning(reading.node(told).place, message, hint)
 
     def _check_receivers(self, reading: Reading) -> None:
         names = Names("receiver", reading.faults)

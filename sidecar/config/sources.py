@@ -1,4 +1,4 @@
-"""The entries of `sources`: logs to read, and webhooks to take."""
+"""The entries of `sources`: logs to read, webhooks to take, and the provider's API to ask."""
 
 import base64
 import binascii
@@ -17,8 +17,10 @@ from sidecar.syntax.values import (
     Flag,
     Listen,
     MaybeRe2,
+    MaybeUrl,
     Positive,
     SecretText,
+    Url,
     anchored,
     choice,
     shaped,
@@ -136,7 +138,34 @@ class SignedWebhook(Webhook):
         return self
 
 
-_OTHERS = ("stripe_webhook", "signed_webhook")
+@table
+class StripeApi(Table):
+    """Stripe asked every `interval` for what it could not deliver."""
+
+    api_key: SecretText = key(
+        "A restricted key that may read events and webhook endpoints.", default=None
+    )
+    url: Url = key("Stripe's API, or a stand-in for it.", default="https://api.stripe.com")
+    interval: Positive = key("How often to ask.", default=60.0)
+    endpoint: MaybeUrl = key(
+        "The URL of the webhook endpoint whose delivery is watched.", default=None
+    )
+    org_id: Fields = key(
+        "Where an event's object has the organisation: the first that is there, else the "
+        "customer's id.",
+        default=(),
+    )
+    keep: Fields = key("Further fields of an event's object to keep, by allow-list.", default=())
+
+    def check(self, reading: Reading) -> "StripeApi":
+        if self.api_key is None:
+            reading.error(self, "", "`api_key_file` is missing")
+        if self.endpoint is None:
+            reading.error(self, "", "`endpoint` is missing")
+        return self
+
+
+_OTHERS = ("stripe_api", "stripe_webhook", "signed_webhook")
 
 
 @table
@@ -174,6 +203,9 @@ class Source(Table):
     signed_webhook: Annotated[SignedWebhook | None, Nested(lambda: SignedWebhook)] = key(
         "Webhooks that are signed by the Standard Webhooks scheme, taken in the same way.",
         default=None,
+    )
+    stripe_api: Annotated[StripeApi | None, Nested(lambda: StripeApi)] = key(
+        "What Stripe could not deliver, asked for at its API.", default=None
     )
     secret: SecretText = key(
         "Takes only lines with an HMAC under it, as sidecar/host/webhook_metric.py writes them.",

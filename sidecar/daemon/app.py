@@ -32,7 +32,6 @@ from sidecar.daemon.selfwatch import Problem
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.deliver.worker import Connections, Worker, connected, connections
 from sidecar.measure.exposition import Exposition
-from sidecar.provider.listener import Listener
 from sidecar.read.follower import Follower
 from sidecar.read.waker import Waker
 from sidecar.render.renderer import Renderer
@@ -159,10 +158,26 @@ class Daemon:
             group.create_task(self._deliver(opening, stopped), name="deliver")
         await asyncio.to_thread(import_module, "sidecar.web.server")
         self._serve(group, stopped)
-        self._take_webhooks(group, stopped)
+        inbox = Inbox(self._pump, self._store, self.clock, self.telemetry)
+        self._take_webhooks(inbox, group, stopped)
+        self._ask_stripe(inbox, group, stopped)
 
-    def _take_webhooks(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+    def _ask_stripe(self, inbox: Inbox, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        """Ask at each API that the configuration names; a reload changes how, not how many."""
+        if not self.config.apis:
+            return
+        from sidecar.provider.api import Asker  # noqa: PLC0415 - see _start_rest
+
+        for number in range(len(self.config.apis)):
+            asker = Asker(
+                partial(lambda at: self.config.apis[at], number),
+                inbox, self.clock.now, self.telemetry.asked,
+            )  # fmt: skip
+            group.create_task(asker.run(partial(self.clock.wait, stop)), name="ask Stripe")
+
+    def _take_webhooks(self, inbox: Inbox, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         """Listen for webhooks where the configuration says; each address has its own paths."""
+        from sidecar.provider.listener import Listener  # noqa: PLC0415 - see _start_rest
         from sidecar.web.server import serve  # noqa: PLC0415 - see _start_rest
 
         def hooks(address: tuple[str, int]) -> Mapping[str, Webhook]:
@@ -172,7 +187,6 @@ class Daemon:
             found = (hook.tls_server_config for hook in hooks(address).values())
             return next((one.context for one in found if one is not None), None)
 
-        inbox = Inbox(self._pump, self._store, self.clock, self.telemetry)
         for address in dict.fromkeys(hook.listen for hook in self.config.webhooks):
             app = Listener(
                 partial(hooks, address), inbox.post, self.clock.now, self.telemetry.webhook

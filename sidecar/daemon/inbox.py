@@ -5,7 +5,8 @@ committed with it, so that whoever tells of it once more, or after a crash, tell
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -15,22 +16,15 @@ from sidecar.core import Core
 from sidecar.daemon.loop import Pump, PumpStopped
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.parse.event import Chunk, LogFormat, Parsed
-from sidecar.provider.facts import Told
-from sidecar.provider.listener import Unavailable
+from sidecar.provider.facts import Arrival, Told
+from sidecar.provider.outcome import Unavailable
 from sidecar.rows import ReceivedRow
 from sidecar.store.schema import StoreUnavailable
 from sidecar.store.store import Store
 
+_T = TypeVar("_T")
 _NO_FILE = 0  # log files are numbered from 1
 _MOST_KNOWN = 4096  # ids in memory; all others are looked for in the state file
-
-
-class Arrival(msgspec.Struct, frozen=True):
-    """An event and which `source` tells of it; `open`: what to keep of it until its end is told."""
-
-    source: str
-    told: Told
-    open: str = ""
 
 
 class Inbox:
@@ -43,44 +37,56 @@ class Inbox:
         self._telemetry = telemetry
         self._known: OrderedDict[tuple[str, str], str] = OrderedDict()
 
-    async def take(self, arrivals: Iterable[Arrival]) -> int:
+    async def take(self, arrivals: Sequence[Arrival]) -> int:
         """Count and judge what is new; return how many were, once all of it is committed.
 
-        Raises PumpStopped, StoreUnavailable; then they are to be told of again.
+        Raises Unavailable.
         """
-        given = list(arrivals)
-        return await self._pump.between_steps(lambda core: self._taken(core, given))
+        return await self._done(lambda core: self._taken(core, arrivals))
 
     async def post(self, hook: Webhook, told: Told) -> bool:
         """Take one webhook; return whether it is new. Raises Unavailable."""
-        source = f"{hook.scheme}_webhook {hook.provider_name}"
+        return bool(await self.take([Arrival(f"{hook.scheme}_webhook {told.provider}", told)]))
+
+    async def open(self, source: str) -> Mapping[str, str]:
+        """Return what is kept of each event of `source` that has not ended; raises Unavailable."""
+        rows = await self._done(lambda _core: self._store.open_events(source))
+        return {row.id: row.told for row in rows}
+
+    async def _done(self, call: Callable[[Core], _T]) -> _T:
+        if self._telemetry.stands_still:
+            raise Unavailable
         try:
-            if not self._telemetry.stands_still:
-                return bool(await self.take([Arrival(source, told)]))
+            return await self._pump.between_steps(call)
         except (PumpStopped, StoreUnavailable):
-            pass
-        raise Unavailable
+            raise Unavailable from None
 
     def _taken(self, core: Core, arrivals: Iterable[Arrival]) -> int:
         now = self._clock.now()
-        new = [one for one in arrivals if self._is_new(one)]
-        for one in new:
-            event = one.told.event(now)
-            line = msgspec.json.encode(event.fields)
-            chunk = Chunk(_NO_FILE, one.told.provider, LogFormat.PLAIN, line, 0)
-            # `sidecar_source` is then the provider's name, as of a log its path: that is absolute.
-            core.take(chunk, now, Parsed(events=[event], places=[0], last_at=event.at))
-            core.once.append(ReceivedRow(one.source, one.told.id, now, one.open))
+        try:
+            new = [one for one in arrivals if self._is_new(one)]
+            for one in new:
+                self._hand_in(core, one, now)
+        except BaseException:
+            self._known.clear()  # it may say more than was handed in
+            raise
         return len(new)
 
+    def _hand_in(self, core: Core, one: Arrival, now: float) -> None:
+        event = one.told.event(now)
+        line = msgspec.json.encode(event.fields)
+        # `sidecar_source` is then the provider's name; of a log it is a path, which is absolute.
+        chunk = Chunk(_NO_FILE, one.told.provider, LogFormat.PLAIN, line, 0)
+        core.take(chunk, now, Parsed(events=[event], places=[0], last_at=event.at))
+        core.once.append(ReceivedRow(one.source, one.told.id, now, one.open))
+
     def _is_new(self, one: Arrival) -> bool:
-        """Return whether nobody told of it yet, or it ends what was open; it is known from now."""
+        """Return whether nobody told of it yet, or otherwise than now; it is known from now."""
         key = (one.source, one.told.id)
         known = self._known.pop(key, None)
         if known is None and (row := self._store.received(*key)) is not None:
             known = row.told
-        new = known is None or (known != "" and one.open == "")
-        self._known[key] = one.open if new or known is None else known
+        self._known[key] = one.open
         while len(self._known) > _MOST_KNOWN:
             self._known.popitem(last=False)
-        return new
+        return known != one.open

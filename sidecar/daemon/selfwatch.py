@@ -37,6 +37,7 @@ class Problem(StrEnum):
     TEMPLATE_FAILED = "template_failed"
     DESTINATION_DEAD = "destination_dead"
     INVARIANT_BROKEN = "invariant_broken"
+    STRIPE_SILENT = "stripe_silent"
 
     @property
     def event_type(self) -> str:
@@ -59,6 +60,7 @@ class Habit:
 
 HABITS: Mapping[Problem, Habit] = {
     Problem.LOG_UNREADABLE: Habit(("problem",), patience=120.0),
+    Problem.STRIPE_SILENT: Habit(("problem",), patience=300.0),
     Problem.LAG: Habit(("log",), patience=60.0),
     Problem.BYTES_LOST: Habit(("log",), quiet=_HOUR),
     Problem.REJECTS: Habit(("reason",), quiet=_HOUR),

@@ -28,7 +28,7 @@ from sidecar.deliver.retry import Dead
 from sidecar.deliver.waiting import Destination
 from sidecar.deliver.worker import Attempt
 from sidecar.parse.event import Event, Foreign, Reject
-from sidecar.provider.listener import Answered
+from sidecar.provider.outcome import Answered, NotAnswered
 from sidecar.receivers.base import Failed, Outcome, Sent, Verdict
 from sidecar.redact import Redactor
 from sidecar.rows import OutboxRow
@@ -58,6 +58,7 @@ class Telemetry:
         self.watch = SelfWatch()
         self._shadow = shadow
         self._clock = clock
+        self._stripe = ""  # why it does not answer
         self._redactor = Redactor(config.redact)
         self.backlog = OutboxBacklog(pending=0, oldest=None)  # the outbox table, as last looked at
         self.metrics.outbox_pending.set_function(lambda: self.backlog.pending)
@@ -168,6 +169,19 @@ class Telemetry:
             metrics.webhook_duplicates.labels(path).inc(answered.duplicate)
             if answered.delay is not None:
                 metrics.webhook_delay.labels(path).observe(answered.delay)
+
+    def asked(self, failure: NotAnswered | None) -> None:
+        """Note how asking Stripe ended: that all was answered, or what failed."""
+        now, metrics = self._clock(), self.metrics
+        metrics.stripe_asked.labels("ok" if failure is None else failure.trouble.value).inc()
+        problem = "" if failure is None else str(failure)
+        if failure is None:
+            metrics.stripe_answered.set(now)
+        if problem != self._stripe:
+            self._stripe = problem
+            log = _log.warning if problem else _log.info
+            log("stripe_not_answering" if problem else "stripe_answers_again", problem=problem)
+        self.watch.present(Problem.STRIPE_SILENT, {(problem,): {}} if problem else {}, now)
 
     def broken(self, found: Iterable[Broken]) -> None:
         """Note invariants that a commit would have broken."""

@@ -19,7 +19,8 @@ from sidecar.parse.event import (
     field_value,
     instant,
 )
-from sidecar.provider.signature import Refused, RejectReason, Signed
+from sidecar.provider.outcome import Refused, RejectReason
+from sidecar.provider.signature import Signed
 
 STRIPE = "stripe"
 THIN = "thin"  # the status of an event that only names its object
@@ -74,6 +75,14 @@ class Told(msgspec.Struct, frozen=True):
         """Return it as if a log had said it, read at `now`."""
         at = now if self.created is None else min(self.created, now)
         return Event(self.provider, self.event_type, self.status, at, self.fields)
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """An event and which `source` tells of it; `open`: what to keep of it until its end is told."""
+
+    source: str
+    told: Told
+    open: str = ""
 
 
 def stripe_told(

@@ -15,7 +15,8 @@ from starlette.types import Receive, Scope, Send
 
 from sidecar.config.sources import Webhook
 from sidecar.provider.facts import Told, standard_told, stripe_told
-from sidecar.provider.signature import VERIFIERS, Refused, RejectReason, Signed
+from sidecar.provider.outcome import Answered, Refused, RejectReason, Unavailable
+from sidecar.provider.signature import VERIFIERS, Signed
 
 MAX_BODY = 1 << 20  # bytes
 BODY_SECONDS = 9.0  # before the server ends the connection
@@ -36,25 +37,6 @@ _MORE: dict[RejectReason | None, _Headers] = {
     RejectReason.TOO_SLOW: [(b"connection", b"close")],
     RejectReason.TOO_LARGE: [(b"connection", b"close")],
 }
-
-
-class Unavailable(Exception):  # noqa: N818 - a state, which may pass
-    """What arrives cannot be committed now."""
-
-
-class Answered(msgspec.Struct, frozen=True):
-    """How one post ended, for the metrics.
-
-    `path`: empty for one that nobody configured. `delay`: seconds from the event's creation to its
-    receipt. `secret`: which of the secrets signed it.
-    """
-
-    path: str
-    code: int
-    reason: RejectReason | None = None
-    duplicate: bool = False
-    delay: float | None = None
-    secret: int | None = None
 
 
 class Listener:

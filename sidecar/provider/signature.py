@@ -11,37 +11,14 @@ import base64
 import hmac
 import re
 from collections.abc import Callable, Iterable, Sequence
-from enum import StrEnum
 
 import msgspec
+
+from sidecar.provider.outcome import Refused, RejectReason
 
 _LONGEST_HEADER = 16_384  # bytes; a hundred signatures of Stripe's are 7 KiB
 _TIME = re.compile(rb"[0-9]{1,12}")
 Headers = Iterable[tuple[bytes, bytes]]
-
-
-class RejectReason(StrEnum):
-    """Why a post is no webhook. A closed set: it is a metric label."""
-
-    NO_SIGNATURE = "no_signature"
-    BAD_HEADER = "bad_header"  # it cannot be read, or stands twice
-    BAD_SIGNATURE = "bad_signature"
-    TOO_OLD = "too_old"
-    IN_THE_FUTURE = "in_the_future"
-    BAD_BODY = "bad_body"  # no JSON, or no event
-    TOO_LARGE = "too_large"
-    TOO_SLOW = "too_slow"
-    BAD_METHOD = "bad_method"
-    OTHER_MODE = "other_mode"  # test mode where live is asked for, or the reverse
-    UNAVAILABLE = "unavailable"  # the state cannot be written, or not in time
-
-
-class Refused(Exception):  # noqa: N818 - an answer, not an accident
-    """The post is not taken; `reason` says why."""
-
-    def __init__(self, reason: RejectReason) -> None:
-        super().__init__(reason.value)
-        self.reason = reason
 
 
 class Signed(msgspec.Struct, frozen=True):

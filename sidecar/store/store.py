@@ -173,6 +173,10 @@ class Store:
         found = self._find(ReceivedRow, "WHERE source = ? AND id = ?", (source, id_))
         return found[0] if found else None
 
+    def open_events(self, source: str) -> list[ReceivedRow]:
+        """Return the events of `source` whose end was not told yet."""
+        return self._find(ReceivedRow, "WHERE source = ? AND told <> ''", (source,))
+
     def purge(self, now: float) -> None:
         """Delete what nobody asks for any more.
 

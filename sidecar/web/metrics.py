@@ -20,7 +20,7 @@ from sidecar.config.settings import Config
 from sidecar.measure.series import EVENTS_TOTAL
 from sidecar.notify.model import Reason
 from sidecar.parse.event import ForeignReason, RejectReason
-from sidecar.provider.signature import RejectReason as Unaccepted
+from sidecar.provider.outcome import RejectReason as Unaccepted, Trouble
 from sidecar.receivers.base import FailureKind
 from sidecar.rules.alert import AlertState
 from sidecar.rules.rule import Rule
@@ -71,6 +71,8 @@ class SelfMetrics:
             for severity in _severities(rule):
                 for state in SHOWN_STATES:
                     self.alerts.labels(rule.name, severity, state.value)
+        for trouble in ("ok", *Trouble) if config.apis else ():
+            self.stripe_asked.labels(str(trouble))
         for hook in config.webhooks:
             self._expect_webhook(hook.path)
         for receiver in config.receivers.values():
@@ -124,6 +126,12 @@ class SelfMetrics:
     def _declare_taking(self) -> None:
         self.webhook_requests = self._counter(
             "webhook_requests", "Posts to a webhook of `sources`, by path and code.", "path", "code"
+        )
+        self.stripe_asked = self._counter(
+            "stripe_api_asked", "Times Stripe was asked, by what came of it.", "result"
+        )
+        self.stripe_answered = self._gauge(
+            "stripe_api_last_answer_timestamp_seconds", "When Stripe last answered all."
         )
         self.webhook_rejects = self._counter(
             "webhook_rejects", "Posts that were not taken, by path and reason.", "path", "reason"

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from sidecar.config.settings import settings_of
-from sidecar.config.sources import SignedWebhook, Source, StripeWebhook
+from sidecar.config.sources import SignedWebhook, Source, StripeApi, StripeWebhook
 from sidecar.notify.intervals import TimeInterval, TimeSpan
 from sidecar.notify.model import Route
 from sidecar.notify.mutes import InhibitRule
@@ -25,6 +25,7 @@ SETTINGS = settings_of(KINDS)
 SECTIONS: dict[str, type[Table]] = {
     "Top level": SETTINGS,
     "sources": Source,
+    "stripe_api": StripeApi,
     "stripe_webhook": StripeWebhook,
     "signed_webhook": SignedWebhook,
     "redact": RedactPolicy,

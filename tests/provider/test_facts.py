@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from sidecar.provider.facts import Told, standard_told, stripe_told
-from sidecar.provider.signature import Refused, Signed
+from sidecar.provider.outcome import Refused
+from sidecar.provider.signature import Signed
 from support.stripe import event
 
 ORG = ("metadata.org_id", "client_reference_id", "parent.subscription_details.metadata.org_id")
