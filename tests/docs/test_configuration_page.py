@@ -117,3 +117,14 @@ def test_a_default_is_the_declared_one(section: str) -> None:
 
 def test_every_table_of_the_page_is_held_against_a_declaration() -> None:
     assert sum(len(rows(section)) for section in SECTIONS) == len(_ROW.findall(PAGE.read_text()))
+
+
+def test_each_key_stands_in_one_of_the_three_parts() -> None:
+    text = PAGE.read_text()
+    part = text.partition("## Which keys, when")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (?!when|-)[\w ]+ \| (.*) \|$", part, re.MULTILINE)
+    parted = [key for row in rows for key in re.findall(r"`([\w.]+)`", row)]
+    top = text.partition("## Top level")[2].partition("\n### ")[0]
+    listed = [re.sub(r"(tls_server_config)\..*", r"\1", key) for key, _, _ in _ROW.findall(top)]
+    assert len(rows) == 3
+    assert sorted(parted) == sorted(set(listed))
