@@ -44,6 +44,7 @@ from sidecar.web.fault import StartError
 # What the state file remembers of an older one that was damaged: when it was, and its name now.
 DAMAGED = "state_damaged"
 PURGE_SECONDS = 3600.0
+IDENTITY_SECONDS = 60.0
 # Without a first step for so long, what usually waits for it begins: people want to know why.
 FIRST_STEP_SECONDS = 1.0
 
@@ -148,6 +149,7 @@ class Daemon:
         group.create_task(watch_config(), name="reload")
         group.create_task(self._start_rest(group, stopped), name="start rest")
         group.create_task(self._purge(stopped), name="purge")
+        group.create_task(self._watch_state(stopped), name="watch state")
 
     async def _start_rest(self, group: asyncio.TaskGroup, stopped: asyncio.Event) -> None:
         """Start what the first step does without, so that the step need not wait for it."""
@@ -335,6 +337,16 @@ class Daemon:
         """Ready once the first step is committed; never a question of Slack or mail."""
         ready = self._stepped.is_set()
         return ready, "ready" if ready else "the first read is not finished"
+
+    async def _watch_state(self, stop: asyncio.Event) -> None:
+        """See to it, each minute, that what is written is the file of its name; else end."""
+        while not await self.clock.wait(stop, IDENTITY_SECONDS):
+            try:
+                if await self._thread(self._store.mend):
+                    self.telemetry.state_deleted(self.config.state_path)
+                    self._pump.wake()
+            except StoreUnavailable as failure:
+                self.telemetry.commit_failed(failure)
 
     async def _purge(self, stop: asyncio.Event) -> None:
         while not await self.clock.wait(stop, PURGE_SECONDS):

@@ -144,6 +144,12 @@ class Telemetry:
             Problem.COMMIT_FAILED, (), now, error=self._commit_failure, stood_still=stood
         )
 
+    def state_deleted(self, path: str) -> None:
+        """Note that somebody deleted the state file, and that it was written anew."""
+        error = f"the state file {path} was deleted; it is written anew"
+        _log.error("state_file_deleted", error=error)
+        self.watch.happened(Problem.COMMIT_FAILED, (), self._clock(), error=error, stood_still=0)
+
     def commit_failed(self, failure: StoreUnavailable) -> None:
         """Note a failed commit: reading waits, and it is tried again."""
         self.metrics.commit_failures.inc()

@@ -17,7 +17,15 @@ from sidecar.deliver.retry import ASKED_TO_WAIT, LONGEST_WAIT, interrupted
 from sidecar.deliver.waiting import Head, Waiting
 from sidecar.rows import Delta, OutboxRow, ReceivedRow, Row, SeriesRow
 from sidecar.store import schema as fault
-from sidecar.store.schema import APPLICATION_ID, R, StoreError, migrate, storable, table_of
+from sidecar.store.schema import (
+    APPLICATION_ID,
+    R,
+    StoreError,
+    StoreUnavailable,
+    migrate,
+    storable,
+    table_of,
+)
 
 _KEEP_ENDED = 7 * 86_400.0
 KEEP_RECEIVED = 30 * 86_400.0  # for so long Stripe lists events
@@ -189,6 +197,39 @@ class Store:
             self._db.execute("DELETE FROM cooldowns WHERE until <= ?", (now,))
             self._db.execute("DELETE FROM received WHERE at < ?", (now - KEEP_RECEIVED,))
 
+    def mend(self) -> bool:
+        """Write the state file anew if it was deleted in use; return whether it was.
+
+        What is written into a deleted file is gone with the process. Raises StoreError where
+        another file is in its place by now, which the next start will take; StoreUnavailable.
+        """
+        try:
+            if self._lock.is_on(self._path):
+                return False
+            if os.path.lexists(self._path):
+                raise StoreError(
+                    f"the state file {self._path} was replaced while it was in use;"
+                    " stop the sidecar before its state file is put in place"
+                )
+            self._write_anew()
+        except OSError as error:
+            raise StoreUnavailable(f"cannot write the state file anew: {error}") from error
+        return True
+
+    def _write_anew(self) -> None:
+        new = f"{self._path}.new"
+        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+        with self._failures():
+            self._db.execute("VACUUM INTO ?", (new,))
+        for end in _COMPANIONS:
+            Path(self._path + end).unlink(missing_ok=True)
+        Path(new).rename(self._path)
+        old, lock = self._db, self._lock
+        self._lock = _own(self._path)
+        self._db = _connect(self._path)
+        old.close()
+        lock.release()
+
     def close(self) -> None:
         self._db.close()
         self._lock.release()
@@ -234,9 +275,10 @@ class Store:
 
 
 class OwnerLock:
-    """Keeps a second sidecar off a state file.
+    """Keeps a second sidecar off a state file: a lock on the file itself, held until `release`.
 
-    Holds `<path>.lock` until `release`; the kernel lets go of it however the process ends.
+    The kernel lets go of it however the process ends. SQLite's own locks are of another kind; but
+    to close a handle of the file lets go of those, so this one is closed last.
     """
 
     def __init__(self, fd: int) -> None:
@@ -244,12 +286,16 @@ class OwnerLock:
 
     @classmethod
     def acquire(cls, path: str) -> "OwnerLock":
-        """Lock the state file `path`. Raises StoreError when another process has it, OSError."""
-        fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        """Lock the state file `path`, which is made if there is none, readable by this user alone.
+
+        Raises StoreError when another process has it, OSError.
+        """
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
+            os.fchmod(fd, 0o600)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            owner = _owner(fd)
             os.close(fd)
             raise StoreError(
                 f"the state file {path} is in use by another sidecar (process {owner});"
@@ -258,14 +304,27 @@ class OwnerLock:
         except OSError:
             os.close(fd)
             raise
-        # For the operator who meets the sentence above; the lock itself does not need it.
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         return cls(fd)
 
+    def is_on(self, path: str) -> bool:
+        """Tell whether what is at `path` now is the file that is locked. Raises OSError."""
+        with suppress(FileNotFoundError):
+            return os.path.samestat(Path(path).stat(), os.fstat(self._fd))
+        return False
+
     def release(self) -> None:
-        """Let go. The file stays: removing it would let two owners lock two files of one name."""
         os.close(self._fd)
+
+
+def _owner(fd: int) -> str:
+    """Return the number of the process that has a lock on a file, as Linux lists it."""
+    inode = f":{os.fstat(fd).st_ino}"
+    with suppress(OSError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            words = line.split()
+            if words[1] == "FLOCK" and words[5].endswith(inode):
+                return words[4]
+    return "unknown"
 
 
 # The database file format (sqlite.org/fileformat.html): the magic string, and at offset 68 the
@@ -320,22 +379,14 @@ def _by_type(
 
 
 def _own(path: str) -> OwnerLock:
-    """Lock the file and see that it exists, readable by this user alone."""
+    """Lock the file. Raises StoreError."""
     try:
-        lock = OwnerLock.acquire(path)
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            os.fchmod(fd, 0o600)
-            os.close(fd)
-        except OSError:
-            lock.release()
-            raise
+        return OwnerLock.acquire(path)
     except OSError as error:
         raise StoreError(
             f"cannot write the state file {path}: {error.strerror};"
             f" {Path(path).parent} must be a folder that this user may write to"
         ) from error
-    return lock
 
 
 def _connect(path: str) -> sqlite3.Connection:

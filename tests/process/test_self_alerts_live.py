@@ -113,7 +113,7 @@ def test_messages_cut_off_by_a_crash_count_as_ambiguous(tmp_path: Path) -> None:
         with closing(sqlite3.connect(tmp_path / "state.db")) as db, db:
             db.execute(
                 "INSERT INTO outbox VALUES ('1', 'slack', 'slack', '#c', 'g', 1, 0, 2, 1, 9e9, '',"
-                " '', '', '{}', 0)"
+                " '', '', '{}', 0, '')"
             )
         with running(config) as daemon:
             name = 'sidecar_notifications_ambiguous_total{integration="slack",receiver="slack"}'

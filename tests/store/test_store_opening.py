@@ -1,6 +1,7 @@
 """A state file that cannot be used is refused in one sentence: what, where, what to do."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import stat
@@ -14,7 +15,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from sidecar.rows import Delta, MetaRow
-from sidecar.store.schema import VERSION, StoreDamagedError, StoreError
+from sidecar.store.schema import VERSION, StoreDamagedError, StoreError, StoreUnavailable
 from sidecar.store.store import Store
 
 NOBODY = 65534
@@ -197,6 +198,56 @@ def test_a_refused_file_is_not_kept_locked(tmp_path: Path, make: Callable[[Path]
     opened(path)
 
 
+def rows_of(path: Path) -> list[MetaRow]:
+    store = Store.open(str(path))
+    try:
+        return store.load(MetaRow)
+    finally:
+        store.close()
+
+
+def test_a_file_deleted_in_use_is_written_anew_with_all_that_was_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    store = Store.open(str(path))
+    store.commit(Delta(rows=[ROW]))
+    assert not store.mend()
+    for name in ("state.db", "state.db-wal"):
+        (tmp_path / name).unlink()
+    later = MetaRow(name="later", value="1")
+    store.commit(Delta(rows=[later]))
+    assert store.mend()
+    with pytest.raises(StoreError, match="in use by another sidecar"):
+        Store.open(str(path))
+    last = MetaRow(name="last", value="1")
+    store.commit(Delta(rows=[last]))
+    store.close()
+    assert {ROW, later, last} <= set(rows_of(path))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["state.db"]
+
+
+def test_a_file_replaced_in_use_is_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    store = Store.open(str(path))
+    path.rename(tmp_path / "away.db")
+    filled(path)
+    with pytest.raises(StoreError, match="was replaced while it was in use"):
+        store.mend()
+    store.close()
+
+
+def test_where_it_cannot_be_written_anew_that_is_tried_again(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    store = Store.open(str(folder / "state.db"))
+    store.commit(Delta(rows=[ROW]))
+    shutil.rmtree(folder)
+    with pytest.raises(StoreUnavailable, match="anew"):
+        store.mend()
+    folder.mkdir()
+    assert store.mend()
+    store.close()
+
+
 def test_only_its_owner_may_read_the_file_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
@@ -206,7 +257,7 @@ def test_only_its_owner_may_read_the_file_whatever_the_umask(tmp_path: Path) -> 
         store.close()
     finally:
         os.umask(before)
-    names = ("state.db", "state.db-wal", "state.db-shm", "state.db.lock")
+    names = ("state.db", "state.db-wal", "state.db-shm")
     assert modes == dict.fromkeys(names, 0o600)
 
 
