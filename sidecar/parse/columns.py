@@ -43,6 +43,7 @@ class Columns:
         self.later = later
         self._own = own
         self._made: dict[int, Event] = {}
+        self._where: list[tuple[Kind, int]] | None = None
         self._columns: dict[str, Sequence[Any]] = {}
         self._keys: dict[tuple[Triple, tuple[str, ...]], Sequence[tuple[str, ...]]] = {}
 
@@ -118,6 +119,17 @@ class Columns:
                     column[number] = value
             found = self._columns[name] = column
         return found
+
+    def text(self, number: int, name: str) -> str:
+        """Return a field of one event as text, as `Event.text` gives it."""
+        if self._where is None:
+            self._where = [(self.kinds[0], 0)] * len(self)
+            for kind in self.kinds:
+                for place, event in enumerate(kind.numbers):
+                    self._where[event] = (kind, place)
+        kind, place = self._where[number]
+        column = self.values(kind, name)
+        return "" if column is None else as_text(column[place])
 
     def keys(
         self, kind: Kind, by: tuple[str, ...], kept: Callable[[str], Mapping[str, str]]

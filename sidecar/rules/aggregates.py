@@ -55,7 +55,9 @@ class Reach(Enum):
     """What one sample can do to a value; where that is not known, each is judged at once."""
 
     ITSELF = "the value passes a test, if at all, by a sample that does"
-    ONE = "it counts one"
+    MEAN = "the same of a test for more or less, but for rounding"
+    ONE = "it adds one at most"
+    AMOUNT = "it adds itself"
     UNKNOWN = "anything"
 
 
@@ -157,7 +159,7 @@ _ALL = (
         takes_field=True,
         shows=Shows.NUMBER,
         drift=Drift.EITHER,
-        reach=Reach.UNKNOWN,
+        reach=Reach.AMOUNT,
         most=math.inf,
         sample=as_number,
         window=lambda asked: partial(Buckets, asked.within, ADDED),
@@ -190,7 +192,7 @@ _ALL = (
         takes_field=True,
         shows=Shows.NUMBER,
         drift=Drift.EITHER,
-        reach=Reach.UNKNOWN,
+        reach=Reach.MEAN,
         most=math.inf,
         sample=as_number,
         window=lambda asked: partial(Buckets, asked.within, MEAN),
@@ -201,7 +203,7 @@ _ALL = (
         takes_field=True,
         shows=Shows.HOW_MANY,
         drift=Drift.FALLS,
-        reach=Reach.UNKNOWN,
+        reach=Reach.ONE,
         most=MAX_DISTINCT,
         sample=as_text,
         window=_distinct_window,

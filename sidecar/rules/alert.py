@@ -4,18 +4,17 @@
 pending or firing, private to the rules; `Alert` and `Transition` are what they hand on.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from sidecar.parse.event import Event
-from sidecar.redact import LabelsOf
 from sidecar.rules.compiled import CompiledRule, kept_text
 from sidecar.rules.condition import Instant
-from sidecar.rules.rule import Escalation, Facts, Key, label_name
+from sidecar.rules.rule import Escalation, Facts, Key, Rule, label_name
 
 # Values of one field that an alert collects, and identities that it tells apart.
 MAX_COLLECTED = 100
@@ -194,8 +193,35 @@ Redact = Callable[[Mapping[str, Any]], dict[str, Any]]
 Identity = tuple[str, ...]
 
 
-def _identity(event: Event, names: Sequence[str]) -> Identity:
-    return tuple([_digest(text) if (text := event.text(name)) else "" for name in names])
+class Told(NamedTuple):
+    """What an event says beside its samples, fit to be stored.
+
+    Digests of the fields of `same`, the kept texts of those of `collect`, the digest of its id.
+    """
+
+    identity: Identity
+    collected: tuple[str, ...]
+    id: bytes
+
+    @classmethod
+    def of(cls, text: Callable[[str], str], compiled: CompiledRule) -> "Told":
+        """Return it of an event whose fields `text` gives."""
+        rule, labels = compiled.rule, compiled.labels
+        kept = [(name, text(name)) for name in rule.collect]
+        return cls(
+            _identity(text, rule.same),
+            tuple([kept_text(labels, name, value) if value else "" for name, value in kept]),
+            id_of(text(rule.dedup_by)) if rule.dedup_by else b"",
+        )
+
+
+def id_of(text: str) -> bytes:
+    """Return what is remembered of an event's id; of none, nothing."""
+    return blake2b(text.encode("utf-8", "replace"), digest_size=8).digest() if text else b""
+
+
+def _identity(text: Callable[[str], str], names: Sequence[str]) -> Identity:
+    return tuple([_digest(value) if (value := text(name)) else "" for name in names])
 
 
 def _digest(text: str) -> str:
@@ -213,7 +239,8 @@ class OpenAlert(msgspec.Struct):
     """One alert from pending to its end; mutable, private to the rules.
 
     `turned`: when the condition became false while it fires. `instants`: per name of an instant,
-    the newest event time that carried it and the instant it named. `reached`: the places of the
+    the newest event time that carried it and the instant it named; once it fires, of those of
+    steps only. `reached`: the places of the
     steps behind it. `identities`: what its events name in the fields of `same`, up to
     MAX_COLLECTED. `event` holds the fields as logged until `redacted_event` redacts them,
     `ended_by` those of the event by which it ends, if it does, redacted.
@@ -240,16 +267,17 @@ class OpenAlert(msgspec.Struct):
     times: int = 0
     seen_at: float | None = None
 
-    def collect(self, event: Event, names: Iterable[str], labels: LabelsOf) -> None:
-        """Keep the values of these fields, redacted, each once, up to MAX_COLLECTED of a field."""
-        kept = self.collected = self.collected or {}
-        for name in names:
+    def note_told(self, told: Told, rule: Rule) -> None:
+        """Keep whom or what an event names: each once, up to MAX_COLLECTED of each field."""
+        one = told.identity
+        if one and one not in self.identities and len(self.identities) < MAX_COLLECTED:
+            self.identities = (*self.identities, one)
+        kept = {} if self.collected is None else self.collected
+        for name, value in zip(rule.collect, told.collected, strict=True):
             values = kept.setdefault(label_name(name), [])
-            text = event.text(name)
-            if text and len(values) < MAX_COLLECTED:
-                value = kept_text(labels, name, text)
-                if value not in values:
-                    values.append(value)
+            if value and len(values) < MAX_COLLECTED and value not in values:
+                values.append(value)
+        self.collected = kept or None
 
     def note_event(self, event: Event, compiled: CompiledRule) -> None:
         """Remember `event` as the last one that upheld this alert, and the instants in it."""
@@ -287,7 +315,8 @@ class OpenAlert(msgspec.Struct):
         self._note_instants(event, compiled)
 
     def _note_instants(self, event: Event, compiled: CompiledRule) -> None:
-        for one in compiled.instants:
+        waits = self.phase in (Phase.INACTIVE, Phase.PENDING)
+        for one in compiled.instants if waits else compiled.step_instants:
             named = one.base(event)
             if named is None:
                 compiled.bad_instants += bool(one.bad_field(event))
@@ -345,15 +374,9 @@ class OpenAlert(msgspec.Struct):
         known = self.instants.get(one.name)
         return None if known is None else known[1] + one.offset
 
-    def note_identity(self, event: Event, names: Sequence[str]) -> None:
-        """Remember whom or what an event of the alert names in the fields of `same`."""
-        one = _identity(event, names)
-        if one not in self.identities and len(self.identities) < MAX_COLLECTED:
-            self.identities = (*self.identities, one)
-
     def stays_open(self, event: Event, names: Sequence[str]) -> bool:
         """Take out what `event` ends; return whether something that it does not end is left."""
-        ended = _identity(event, names)
+        ended = _identity(event.text, names)
         left = tuple([one for one in self.identities if not _agree(one, ended)])
         if left:
             self.identities = left
@@ -414,6 +437,9 @@ class TransitionLog:
         self.stale = False
         self.last_change = 0
         self.transitions: list[Transition] = []
+        self.place = (0, 0)  # of the event under way and of its rule: what is told stands in order
+        self._written: list[tuple[tuple[int, int], OpenAlert]] = []  # beside each since `begin`
+        self._before = 0
         self.open_alerts: dict[tuple[str, str, str], int] = {}
 
     def start_step(self, *, now: float, stale: bool) -> None:
@@ -434,6 +460,7 @@ class TransitionLog:
         """Record a transition of `alert` at rule time `at`; `due`: when it should have come."""
         self.last_change += 1
         alert.change = self.last_change
+        self._written.append((self.place, alert))
         if kind is TransitionKind.FIRED:
             # Change numbers never repeat and rise: the first one of a firing names its episode.
             alert.episode, alert.fired_at = alert.change, at
@@ -470,6 +497,25 @@ class TransitionLog:
         found = alert.snapshot(name, key, self.redact, ended_at, unseen=unseen)
         return msgspec.structs.replace(found, rule=self.facts.get(name, Facts()))
 
+    def begin(self) -> None:
+        """Begin to take what rules make of the same events, one rule after another."""
+        self._before = len(self.transitions)
+        self._written = []
+
+    def put_in_order(self) -> None:
+        """Order what was taken by event and rule, and number it anew."""
+        places = [place for place, _ in self._written]
+        order = sorted(range(len(places)), key=places.__getitem__)
+        if order != list(range(len(places))):
+            some = [self.transitions[self._before + n] for n in order]
+            first = self.last_change - len(some) + 1
+            numbers = {one.alert.change: first + n for n, one in enumerate(some)}
+            self.transitions[self._before :] = [_renumbered(one, numbers) for one in some]
+            for alert in {id(alert): alert for _, alert in self._written}.values():
+                alert.change = numbers[alert.change]
+                alert.episode = numbers.get(alert.episode, alert.episode)
+        self._written = []
+
     def _ended(self, kind: TransitionKind, alert: OpenAlert) -> Ended:
         if kind is TransitionKind.RESOLVED:
             if self.person is not None:
@@ -496,3 +542,11 @@ class TransitionLog:
     def drain(self) -> list[Transition]:
         out, self.transitions = self.transitions, []
         return out
+
+
+def _renumbered(one: Transition, numbers: Mapping[int, int]) -> Transition:
+    alert = one.alert
+    change, episode = numbers[alert.change], numbers.get(alert.episode, alert.episode)
+    return msgspec.structs.replace(
+        one, alert=msgspec.structs.replace(alert, change=change, episode=episode)
+    )

@@ -15,7 +15,7 @@ from sidecar.parse.event import (
     bounded,
 )
 from sidecar.redact import Labels, LabelsOf, Redactor
-from sidecar.rules.aggregates import Asked, Reach, Shows
+from sidecar.rules.aggregates import COUNT, Asked, Drift, Reach, Shows
 from sidecar.rules.condition import (
     Aggregate,
     And,
@@ -29,7 +29,19 @@ from sidecar.rules.condition import (
     time_can_turn,
     value_test,
 )
-from sidecar.rules.guard import AnyOf, Guard, NoGuard, OfNumber, OfValue, Samples, Windows
+from sidecar.rules.guard import (
+    AnyOf,
+    Guard,
+    NoGuard,
+    OfAmount,
+    OfMean,
+    OfRatio,
+    OfValue,
+    OneOf,
+    Samples,
+    Windows,
+    less,
+)
 from sidecar.rules.rule import Key, Rule
 from sidecar.rules.windows import Buckets, Window
 
@@ -69,12 +81,15 @@ class CompiledRule:
         "order",
         "overflow",
         "pairs",
+        "rising",
         "rule",
         "since",
         "span",
         "states",
+        "step_instants",
         "steps_digest",
         "tallied",
+        "tells",
         "true_when_empty",
         "upholds",
         "wakes",
@@ -118,16 +133,21 @@ class CompiledRule:
         self.coarse = any(isinstance(window, Buckets) for window in self.fresh())
         self.matchers = _matchers(rule)
         self.measures = frozenset(one.field for one in self.aggregates if one.field)
-        self.instants = _instants(rule)
-        # Whether a sample can only uphold what holds, and an event says nothing more of an alert.
-        plain = not (rule.collect or rule.same or self.instants)
-        self.upholds = plain and _only_rises(rule.condition.whole)
+        self.instants, self.step_instants = _instants(rule)
+        # A sample of another place only makes the condition less true, until it leaves the window.
+        self.rising = frozenset(_rising(rule.condition.whole, count()))
+        if self.true_when_empty or self._state_places:
+            self.rising = frozenset(range(len(self.aggregates)))
+        # Whether a sample can only uphold what holds, and no event moves a deadline of the alert.
+        self.upholds = not self.step_instants and _only_rises(rule.condition.whole)
+        # Whether an event says more of an alert, or of a key, than its samples.
+        self.tells = bool(rule.same or rule.collect or rule.dedup_by)
         self.steps_digest = hashlib.sha256(repr(rule.escalate).encode()).hexdigest()[:16]
         self.tallied = self.absent and _lives_on_tallies(rule)
         self.not_numbers = 0  # values that were no number where one was needed
         self.bad_instants = 0  # values that were no instant where the rule asks for one
-        self.overflow = 0  # events of keys beyond the cap
-        self.forgotten = 0  # keys that gave way to others
+        # Events of keys beyond the cap, and keys that gave way to others.
+        self.overflow = self.forgotten = 0
         self.ids = 0  # event ids that its keys remember
 
     def samples(self, event: Event) -> Samples:
@@ -214,10 +234,14 @@ def _matchers(rule: Rule) -> tuple[Matcher, ...]:
     return (*rule.match, *(rule.resolve or ()), *inside)
 
 
-def _instants(rule: Rule) -> tuple[Instant, ...]:
-    """Return what of an event's instants matters, each once; offsets are added when it is met."""
-    asked = (*rule.until, *(step.at for step in rule.escalate if step.at.field))
-    return tuple({one.name: one for one in asked}.values())
+def _instants(rule: Rule) -> tuple[tuple[Instant, ...], tuple[Instant, ...]]:
+    """Return what of an event's instants matters, each once, and what does once an alert fires.
+
+    Offsets are added when an instant is met.
+    """
+    steps = {step.at.name: step.at for step in rule.escalate if step.at.field}
+    every = {one.name: one for one in rule.until} | steps
+    return tuple(every.values()), tuple(steps.values())
 
 
 class _KnownKeys(dict[str, Key]):
@@ -265,44 +289,83 @@ def _compile(part: Part, places: Iterator[int]) -> tuple[Test, Shown]:
             return _any([_compile(one, places) for one in part.parts])
 
 
-def _guard(part: Part, places: Iterator[int]) -> Guard | None:
-    """Return what guards `part`, None where nothing can be said of single samples."""
+def _guard(part: Part, places: Iterator[int], *, holds: bool = True) -> Guard | None:
+    """Return what guards `part` from coming to `holds`, None where nothing can be said."""
     match part:
+        case Comparison() if part.divisor is None:
+            return _guard_of_one(part, next(places), holds=holds)
         case Comparison():
-            mine = [next(places) for _ in _sides(part)]
-            return None if part.divisor else _guard_of_one(part, mine[0])
-        case And():
-            found = [_guard(one, places) for one in part.parts]
-            return max(filter(None, found), key=lambda one: one.room(None, 0.0), default=None)
-        case Or():
-            found = [_guard(one, places) for one in part.parts]
-            return None if None in found else AnyOf(list(filter(None, found)))
+            guard = _guard_of_ratio(part, next(places), next(places))
+            return guard if holds else None
         case Not():
-            _guard(part.part, places)
-            return None
+            return _guard(part.part, places, holds=not holds)
+        case And() | Or():
+            found = [_guard(one, places, holds=holds) for one in part.parts]
+            known = list(filter(None, found))
+            if isinstance(part, And) is holds:
+                return OneOf(known) if known else None
+            return AnyOf(known) if len(known) == len(found) else None
 
 
 def _only_rises(part: Part) -> bool:
     """Return whether no sample can turn `part` false; what time can, has a deadline."""
     match part:
         case Comparison():
-            return part.divisor is None and _guard_of_one(part, 0) is not None
+            more = part.op in (">", ">=") and part.left.function.drift is Drift.FALLS
+            less = part.op in ("<", "<=") and part.left.function.drift is Drift.RISES
+            return part.divisor is None and (more or less)
         case And() | Or():
             return all(map(_only_rises, part.parts))
         case Not():
             return False
 
 
-def _guard_of_one(part: Comparison, place: int) -> Guard | None:
-    function, passes = part.left.function, value_test(part)
-    if time_can_turn(part):
+def _guard_of_one(part: Comparison, place: int, *, holds: bool) -> Guard | None:
+    function, test = part.left.function, value_test(part)
+    if function.reach is Reach.ONE and test(0) is not holds:
+        few = takewhile(lambda number: test(number) is not holds, range(int(bounds(part)[-1]) + 2))
+        return OfAmount(place, max(few), ones=True)
+    if not holds:
         return None
-    if function.reach is Reach.ITSELF:
-        return OfValue(place, passes)
-    if function.reach is Reach.ONE and not passes(0):
-        few = takewhile(lambda number: not passes(number), range(int(bounds(part)[-1]) + 2))
-        return OfNumber(place, max(few))
+    if function.reach is Reach.ITSELF and not time_can_turn(part):
+        return OfValue(place, test)
+    if part.op in (">", ">=") and part.number is not None:
+        if function.reach is Reach.AMOUNT and part.number > 0:
+            return OfAmount(place, less(part.number), ones=False)
+        if function.reach is Reach.MEAN:
+            return OfMean(place, part.number)
     return None
+
+
+def _guard_of_ratio(part: Comparison, place: int, divisor: int) -> Guard | None:
+    reach = part.left.function.reach
+    counted = part.divisor is not None and part.divisor.function is COUNT
+    more = part.op in (">", ">=") and part.number is not None and part.number > 0
+    if not counted or not more or reach not in (Reach.ONE, Reach.AMOUNT):
+        return None
+    return OfRatio(place, divisor, part.number or 0.0, ones=reach is Reach.ONE)
+
+
+def _rising(part: Part, places: Iterator[int], *, holds: bool = True) -> Iterator[int]:
+    """Yield the places whose samples could bring `part` to come to `holds`."""
+    match part:
+        case Comparison() if part.divisor is None:
+            place, more = next(places), part.op in ((">", ">=") if holds else ("<", "<="))
+            less = part.op in (("<", "<=") if holds else (">", ">="))
+            counts = part.left.function.shows is Shows.HOW_MANY
+            if more or not (less and counts):
+                yield place
+        case Comparison():
+            place, divisor = next(places), next(places)
+            counts = all(side.function.shows is Shows.HOW_MANY for side in _sides(part))
+            yield place
+            if not (counts and holds and part.op in (">", ">=") and (part.number or 0) > 0):
+                yield divisor
+        case Not():
+            yield from _rising(part.part, places, holds=not holds)
+        case And() | Or():
+            for one in part.parts:
+                yield from _rising(one, places, holds=holds)
 
 
 def _any(compiled: list[tuple[Test, Shown]]) -> tuple[Test, Shown]:

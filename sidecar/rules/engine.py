@@ -1,7 +1,7 @@
 """The front door of the rules: events and time in; changed rows and alert transitions out."""
 
 from collections.abc import Iterator, Sequence
-from operator import itemgetter
+from functools import partial
 
 import msgspec
 
@@ -35,7 +35,7 @@ from sidecar.rules.keys import Keys
 from sidecar.rules.keystate import AbsentKey, KeyState
 from sidecar.rules.restore import alert_row, by_key, restore, state_row
 from sidecar.rules.rule import Key, Rule
-from sidecar.rules.verdict import Judge, Verdict
+from sidecar.rules.verdict import Judge, Run, Verdict
 from sidecar.rules.windows import NEVER
 
 MAX_KEYS = 100_000
@@ -134,19 +134,23 @@ class Engine:
 
         What cannot change a verdict only comes to wait; every other event is looked at by itself.
         """
-        closely: list[tuple[int, int, Verdict]] = []
+        log = self._transition_log
+        log.line_of = line_of
+        log.begin()
         for compiled, run in self._judge.of(columns, self._settled()).items():
-            if run.alone is not None and self._keys.take_at_once(run):
-                continue
-            waiting, room = self._keys.waiting[compiled.order], self._keys.room(compiled)
-            closely += [
-                (run.places[number], compiled.order, run.verdicts[number])
-                for number in waiting.take(run, room=room, later=columns.later)
-            ]
-        self._transition_log.line_of = line_of
-        for place, _, verdict in sorted(closely, key=itemgetter(0, 1)):
-            self._look(columns.event(place), verdict, read_at)
-        self._transition_log.line_of = no_line
+            taken = self._keys.take_at_once(run)
+            rest = run.only(range(taken, len(run.keys))) if taken else run
+            if rest.keys:
+                look = partial(self._look_at, columns, rest, read_at)
+                self._keys.waiting[compiled.order].take(rest, columns, look)
+        log.put_in_order()
+        log.line_of = no_line
+
+    def _look_at(self, columns: Columns, run: Run, read_at: float, number: int) -> None:
+        """Judge one event of a run by itself."""
+        verdict, place = run.verdicts[number], run.places[number]
+        self._transition_log.place = (place, verdict.compiled.order)
+        self._look(columns.event(place), verdict, read_at)
 
     def _settled(self) -> list[CompiledRule]:
         """Return the rules that live on tallies and have no alert: the newest event is enough."""

@@ -148,6 +148,7 @@ class RuleOfTriple:
                     own += rest
                     yield aggregate.field
             yield rule.dedup_by or ""
+            yield from (*rule.same, *rule.collect)
         yield rule.order_by or ""
         yield from (matcher.name for matcher in own)
 

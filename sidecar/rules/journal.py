@@ -9,7 +9,7 @@ it: they are written anew, and at its end the rows of before go.
 """
 
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -20,8 +20,7 @@ from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.keys import Keys
 from sidecar.rules.keystate import KeyState
 from sidecar.rules.rule import Key
-from sidecar.rules.verdict import Run
-from sidecar.rules.waiting import Taken
+from sidecar.rules.waiting import Taken, Waited
 
 # Entries up to which the newest row is written anew with more: a quiet system has few rows, too.
 _SMALL_ROW = 128
@@ -266,24 +265,31 @@ class Journal:
 
 
 def _entries(
-    runs: Iterable[Run], without: Collection[Key]
+    runs: Iterable[Waited], without: set[Key]
 ) -> tuple[list[Key], "array[float]", list[Any], list[int]]:
     """Return keys and times, the different samples, and which of them each has."""
     keys: list[Key] = []
     times: array[float] = array("d")
-    samples: dict[int, Any] = {}
+    places: dict[int, int] = {}
+    table: list[Any] = []
     which: list[int] = []
     for one in runs:
-        rest = [n for n, key in enumerate(one.keys) if key not in without] if without else None
-        run = one if rest is None else one.only(rest)
-        keys += run.keys
-        times.extend(run.times)
-        each = run.verdicts if run.alone is None else (run.alone,)
-        samples |= {id(verdict.samples): verdict.samples for verdict in each}
-        places = {one: place for place, one in enumerate(samples)}
-        mine = [places[id(verdict.samples)] for verdict in each]
-        which += mine if run.alone is None else mine * len(run.keys)
-    return keys, times, list(samples.values()), which
+        for samples in one.samples:
+            if id(samples) not in places:
+                places[id(samples)] = len(table)
+                table.append(samples)
+        mine = [places[id(samples)] for samples in one.samples]
+        mine = mine * len(one.keys) if len(mine) < len(one.keys) else mine
+        if without.isdisjoint(one.keys):
+            keys += one.keys
+            times.extend(one.times)
+            which += mine
+            continue
+        rest = [n for n, key in enumerate(one.keys) if key not in without]
+        keys += [one.keys[n] for n in rest]
+        times.extend([one.times[n] for n in rest])
+        which += [mine[n] for n in rest]
+    return keys, times, table, which
 
 
 def _read(row: JournalRow) -> list[Part] | None:

@@ -7,7 +7,7 @@ are in which state.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from heapq import heapify, heappop, heappush, nlargest
-from itertools import islice
+from itertools import islice, takewhile
 from operator import itemgetter
 
 from sidecar.rules.alert import TransitionLog
@@ -15,7 +15,7 @@ from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.keystate import AbsentKey, KeyState
 from sidecar.rules.pair import PairKey
 from sidecar.rules.rule import Key
-from sidecar.rules.verdict import Run
+from sidecar.rules.verdict import Run, Verdict
 from sidecar.rules.waiting import Waiting, pairs
 from sidecar.rules.windows import NEVER
 
@@ -144,7 +144,7 @@ class Keys:
         self.state_counts = StateCounts(compiled_rules)
         self._keys: list[dict[Key, KeyState]] = [{} for _ in compiled_rules]
         self.waiting = [
-            Waiting(compiled, states, partial(self.wake, compiled))
+            Waiting(compiled, states, partial(self.wake, compiled), max_keys)
             for compiled, states in zip(compiled_rules, self._keys, strict=True)
         ]
         self._changed: dict[tuple[int, Key], KeyState] = {}
@@ -172,28 +172,37 @@ class Keys:
         for waiting, key in list(islice(firing, most)):
             waiting.wake(key)
 
-    def take_at_once(self, run: Run) -> bool:
-        """Let the state of a single key take all of a run that changes no verdict; else nothing."""
-        keys, alone = run.keys, run.alone
-        if (
-            alone is None
-            or not alone.samples
-            or len(keys) < _MANY
-            or keys.count(keys[0]) < len(keys)
-        ):
-            return False
-        compiled, key, cost = alone.compiled, keys[0], alone.cost * len(keys)
-        known = self._keys[compiled.order].get(key)
-        if known is None and compiled.guard.room(None, 0.0) - cost < 0:
-            return False
-        if known is not None and known.alert is not None:
-            return False
-        state = self.get(compiled, key) or self.create(compiled, key, run.times[0])
-        if state is None or compiled.guard.room(state.windows, state.clock) - cost < 0:
-            return False
-        state.take(run.times, alone.samples)
-        self.after_event(state)
-        return True
+    def take_at_once(self, run: Run) -> int:
+        """Let the state of a single key take events of a run while they change no verdict.
+
+        Return how many were taken.
+        """
+        keys, verdict = run.keys, run.alone
+        single = len(keys) >= _MANY and keys.count(keys[0]) == len(keys)
+        if verdict is None or not verdict.samples or verdict.named or not single:
+            return 0
+        compiled, guard = verdict.compiled, verdict.compiled.guard
+        state, room = self._keys[compiled.order].get(keys[0]), guard.room(None, 0.0)
+        if state is None and not room - verdict.cost * len(keys) >= 0:
+            return 0
+        if state is not None and state.alert is not None:
+            return 0
+        state = self.get(compiled, keys[0]) or self.create(compiled, keys[0], run.times[0])
+        return 0 if state is None else self._take_at_once(state, run.times, verdict)
+
+    def _take_at_once(self, state: KeyState, times: Sequence[float], verdict: Verdict) -> int:
+        taken = 0
+        while taken < len(times) and state.pass_quietly(times[taken]):
+            rest = times[taken:]
+            room = verdict.compiled.guard.room(state.windows, state.clock)
+            if not room - verdict.cost * len(rest) >= 0 and not verdict.lowers:
+                break
+            if verdict.compiled.wakes and max(rest) >= state.due:
+                rest = list(takewhile(lambda at: at < state.due, rest))
+            state.take(rest, verdict.samples or ())
+            taken += len(rest)
+            self.after_event(state)
+        return taken
 
     def create(self, compiled: CompiledRule, key: Key, at: float) -> KeyState | None:
         """Return a new state for `key`, first seen at `at`.
@@ -248,8 +257,7 @@ class Keys:
 
     def room(self, compiled: CompiledRule) -> int:
         """Return how many keys more the rule may have."""
-        waiting = self.waiting[compiled.order]
-        return self._max_keys - len(self._keys[compiled.order]) - waiting.alone
+        return self.waiting[compiled.order].room_for_keys
 
     def _begin(self, compiled: CompiledRule, key: Key, at: float) -> KeyState:
         state = self.new_state(compiled, key, at)

@@ -4,8 +4,8 @@ A `KeyState` changes by an event that the rule matches, one that resolves, a dea
 What follows is looked up in `alert.TABLE`. An `AbsentKey` is one whose silence is the alert.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any
 
 from sidecar.parse.event import Event, as_number, instant
@@ -14,9 +14,11 @@ from sidecar.rules.alert import (
     TABLE,
     OpenAlert,
     Phase,
+    Told,
     TransitionKind,
     TransitionLog,
     Trigger,
+    id_of,
 )
 from sidecar.rules.compiled import DEFAULT_SPAN, CompiledRule
 from sidecar.rules.guard import Samples, Windows
@@ -32,6 +34,18 @@ def place_in_order(value: Any) -> float | None:
     """Return where a value of `order_by` stands: a number, else an instant, else None."""
     number = as_number(value)
     return instant(value) if number is None else number
+
+
+# Instead of an aggregate's place: what an event told stands before its samples.
+TOLD = -1
+
+
+def split(what: Any) -> tuple[Told | None, Samples | None]:
+    """Return what waited as what the event told, if that matters, and its samples."""
+    if not what or what[0][0] != TOLD:
+        return None, what
+    identity, collected, digest = what[0][1]
+    return Told(tuple(identity), tuple(collected), digest), what[1:]
 
 
 class KeyState:
@@ -130,31 +144,52 @@ class KeyState:
         self.clock = max(self.clock, *times)
         if is_earlier(min(times), self.floor):
             times = [at for at in times if not is_earlier(at, self.floor)]
-        windows = self.windows = self.windows or self.compiled.fresh()
-        for place, value in samples if times else ():
-            windows[place].add_all(times, value, self.clock)
+        if samples and times:
+            windows = self.windows = self.windows or self.compiled.fresh()
+            for place, value in samples:
+                windows[place].add_all(times, value, self.clock)
 
     def catch_up(self, waited: Iterable[tuple[float, Samples | None]], last: Event | None) -> None:
         """Take samples, or resolves (None), by which no verdict changes, as is known.
 
         `last` is the event of the last one, where an alert is open and that is still known.
         """
-        times = 0
-        for at, samples in waited:
-            times += 1
-            self.clock = max(self.clock, at)
-            if samples is None:
-                self.drop_samples(at)
-            elif not is_earlier(at, self.floor):
-                self._add(at, samples)
-        if self.alert is not None and times:
-            self.alert.note_waited(times, self.clock, last)
+        many = 0
+        for _, some in groupby(waited, key=lambda one: id(one[1])):
+            entries = list(some)
+            many += self._take_alike(entries[0][1], [at for at, _ in entries])
+        if self.alert is not None and many:
+            self.alert.note_waited(many, self.clock, last)
             self._measure(self.clock)
+
+    def _take_alike(self, what: Any, times: Sequence[float]) -> int:
+        """Take resolves (None) or events of the same samples; return how many events counted."""
+        told, samples = split(what)
+        if samples is None:
+            for at in times:
+                self.clock = max(self.clock, at)
+                self.drop_samples(at)
+            return 0
+        times = [at for at in times if not is_earlier(at, self.floor)]
+        if told is not None:
+            times = [at for at in times if not self._knows(told.id, at)]
+        if times:
+            self.take(times, samples)
+            if self.alert is not None and told is not None:
+                self.alert.note_told(told, self.compiled.rule)
+        return len(times)
 
     def advance(self, t: float) -> None:
         """Let this key's own deadlines up to and including `t` happen, in order."""
         while self.due <= t:
             self.meet_deadline(self.due)
+
+    def pass_quietly(self, t: float) -> bool:
+        """Let deadlines up to `t` pass at which nothing happens; return whether all were such."""
+        t = max(self.clock, t)
+        while self.due <= t and not self.holds(self.due):
+            self.due = self.due_after(self.due)
+        return self.due > t
 
     def meet_deadline(self, t: float) -> None:
         """Let the deadline `t` happen; one that a reload put into the past happens now."""
@@ -292,10 +327,8 @@ class KeyState:
             alert.note_event(event, self.compiled)
         else:
             alert.note_end(event, self.compiled, redact)
-        if rule.same:
-            alert.note_identity(event, rule.same)
-        if rule.collect:
-            alert.collect(event, rule.collect, self.compiled.labels)
+        if rule.same or rule.collect:
+            alert.note_told(Told.of(event.text, self.compiled), rule)
 
     def _is_of_another(self, event: Event) -> bool:
         """Return whether the alert is about something else, too, than this end of something."""
@@ -323,17 +356,21 @@ class KeyState:
         sent again until it succeeds keeps its id, and to end twice is to end once.
         """
         name = self.compiled.rule.dedup_by
-        text = event.text(name) if name else ""
-        if not text:
-            return False
+        return name is not None and self._knows(id_of(event.text(name)), event.at)
+
+    def has_seen(self, digest: bytes, t: float) -> bool:
+        """Return whether an id is remembered at `t`."""
+        return (self.seen or {}).get(digest, LONG_AGO) + self.compiled.span > t
+
+    def _knows(self, digest: bytes, at: float) -> bool:
+        """Return whether an event at `at` has an id that is known; if not, remember it."""
+        t = max(self.clock, at)
+        if not digest or self.has_seen(digest, t):
+            return bool(digest)
         seen = self.seen = {} if self.seen is None else self.seen
-        digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
-        t = max(self.clock, event.at)
-        if seen.get(digest, LONG_AGO) + self.compiled.span > t:
-            return True
         self.compiled.ids += seen.pop(digest, None) is None
-        seen[digest] = event.at
-        self.newest_id = max(self.newest_id, event.at)
+        seen[digest] = at
+        self.newest_id = max(self.newest_id, at)
         self._prune(seen, t)
         self.changed = True
         return False

@@ -24,13 +24,16 @@ _MOST = 10_000
 class Verdict(NamedTuple):
     """`samples` cost so much of the key's room; None: it resolves, and nothing else is to be known.
 
-    Whatever has no `samples` that may wait costs more than any key can bear.
+    Whatever has no `samples` that may wait costs more than any key can bear. `lowers`: they make
+    the condition less true, if anything. `named`: the event has an id to be remembered.
     """
 
     compiled: CompiledRule
     resolves: bool
     samples: Samples | None
     cost: float
+    lowers: bool = False
+    named: bool = False
 
 
 Verdicts = tuple[Verdict, ...]
@@ -65,7 +68,7 @@ class Judge:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._known: dict[Triple, _OfTriple] = {}
-        self._verdicts: dict[tuple[int, bool, str, float], Verdict] = {}
+        self._verdicts: dict[tuple[int, str], Verdict] = {}
 
     def of(
         self, columns: Columns, newest_only: Collection[CompiledRule] = ()
@@ -95,8 +98,8 @@ class Judge:
         """Return one object for verdicts that say the same."""
         if len(self._verdicts) >= _MOST:
             self._verdicts.clear()
-        compiled, resolves, samples, cost = verdict
-        return self._verdicts.setdefault((compiled.order, resolves, repr(samples), cost), verdict)
+        compiled, *rest = verdict
+        return self._verdicts.setdefault((compiled.order, repr(rest)), verdict)
 
 
 def _run(
@@ -188,32 +191,31 @@ class _OfTriple:
     def _judged(self, event: Event) -> Iterator[Verdict]:
         for compiled, _, resolves in self._index.concerned(event):
             whole = compiled.absent or compiled.pairs
-            if whole or _is_remembered(compiled, event, resolves=resolves):
+            if whole or _has_place(compiled, event):
                 yield Verdict(compiled, resolves, (), NEVER)
             elif resolves:
                 yield Verdict(compiled, resolves, None, NEVER)
             else:
-                samples = _samples(compiled, event)
-                cost = compiled.guard.cost(samples) if samples else NEVER
-                yield Verdict(compiled, resolves, samples, cost)
+                yield _matching(compiled, event)
 
 
-def _is_remembered(compiled: CompiledRule, event: Event, *, resolves: bool) -> bool:
-    """Return whether a key remembers more of `event` than its samples."""
-    rule = compiled.rule
-    if rule.dedup_by and event.text(rule.dedup_by) and not resolves:
-        return True
-    return rule.order_by is not None and place_in_order(event.get(rule.order_by)) is not None
+def _has_place(compiled: CompiledRule, event: Event) -> bool:
+    """Return whether a key remembers where `event` stands in an order."""
+    name = compiled.rule.order_by
+    return name is not None and place_in_order(event.get(name)) is not None
 
 
-def _samples(compiled: CompiledRule, event: Event) -> Samples:
-    """Return the samples; none where one is no number, which each such event has to count."""
+def _matching(compiled: CompiledRule, event: Event) -> Verdict:
+    """Return what an event is that the rule matches; what is no number, each one has to count."""
     before = compiled.not_numbers
     samples = compiled.samples(event)
-    if compiled.not_numbers == before:
-        return samples
-    compiled.not_numbers = before
-    return ()
+    if compiled.not_numbers > before:
+        compiled.not_numbers = before
+        return Verdict(compiled, resolves=False, samples=(), cost=NEVER)
+    lowers = all(place not in compiled.rising for place, _ in samples)
+    named = compiled.rule.dedup_by is not None and event.text(compiled.rule.dedup_by) != ""
+    cost = compiled.guard.cost(samples)
+    return Verdict(compiled, resolves=False, samples=samples, cost=cost, lowers=lowers, named=named)
 
 
 class _Field:

@@ -8,49 +8,66 @@ the key first: what waits goes into its `KeyState` in the order of arrival, as i
 waited, and then the event takes its usual way.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
+from functools import partial
 from heapq import heapify, heappop, heappush
 from itertools import islice
 from operator import le
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sidecar.parse.event import Event
+from sidecar.parse.columns import Columns
+from sidecar.rules.alert import Told, id_of
 from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.guard import Samples
-from sidecar.rules.keystate import KeyState
+from sidecar.rules.keystate import TOLD, KeyState, split
 from sidecar.rules.rule import Key
 from sidecar.rules.verdict import Run, Verdict
 from sidecar.rules.windows import BUCKETS, LONG_AGO, NEVER
 
+if TYPE_CHECKING:
+    from sidecar.parse.event import Event
+
 # The room that is left, then times and samples by turns; None instead of samples: a resolve.
 Entries = list[Any]
 _SLACK = 1_000
+# More entries than these go into the windows of a state, which take less.
+_LONGEST = 65
 
 
 class Firing:
     """An alert that fires on by what waits of its key, until `due` or so many events more.
 
     `clock`: none of them is earlier. `event` gives the last one; None: it is not known any more.
+    `ids`: of those events.
     """
 
-    __slots__ = ("clock", "due", "event", "room")
+    __slots__ = ("clock", "due", "event", "ids", "room")
 
     def __init__(self, room: int, clock: float, due: float) -> None:
         self.room = room
         self.clock = clock
         self.due = due
         self.event: Callable[[], Event] | None = None
+        self.ids: set[bytes] = set()
+
+
+class Waited(NamedTuple):
+    """Events that came to wait: their keys, times and samples, of which one may stand for all."""
+
+    keys: Sequence[Key]
+    times: Sequence[float]
+    samples: Sequence[Samples | None]
 
 
 class Taken(NamedTuple):
-    """What came to wait since the last step, in runs; and keys of which nothing is left."""
+    """What came to wait since the last step, and keys of which nothing is left."""
 
-    runs: list[Run]
+    runs: list[Waited]
     gone: list[Key]
 
 
-class _Outcome(Enum):
+class Outcome(Enum):
     """What becomes of an event: it waits, upholds an alert, is nothing, or needs a closer look."""
 
     WAITS = "waits"
@@ -67,19 +84,23 @@ class Waiting:
     """
 
     def __init__(
-        self, compiled: CompiledRule, states: dict[Key, KeyState], wake: Callable[[Key], object]
+        self,
+        compiled: CompiledRule,
+        states: dict[Key, KeyState],
+        wake: Callable[[Key], object],
+        max_keys: int,
     ) -> None:
         self.of: dict[Key, Entries] = {}
         self.floors: dict[Key, float] = {}
         self.alone = 0
         self.taken = Taken([], [])
         self.firing: dict[Key, Firing] = {}
-        self._upholds = compiled.upholds
+        self._compiled = compiled
+        self._max_keys = max_keys
         self._states = states
         self.wake = wake
         self._guard = compiled.guard
         self._most = compiled.guard.room(None, 0.0)
-        self._awake: set[Key] = set()
         self._newest_floor = LONG_AGO
         # (time, key) of keys that wait alone: none of them is over earlier.
         self._ends: list[tuple[float, Key]] = []
@@ -89,57 +110,125 @@ class Waiting:
         if compiled.coarse:
             self._lasts -= compiled.span / BUCKETS
 
-    def take(
-        self, run: Run, *, room: int, later: Callable[[int], Callable[[], Event]]
-    ) -> list[int]:
-        """Let what can wait do so; return the numbers of the others, whose keys are to be woken.
+    @property
+    def room_for_keys(self) -> int:
+        """How many keys more the rule may have."""
+        return self._max_keys - len(self._states) - self.alone
 
-        `room`: so many keys more there may be. `later` returns what makes the event at a place.
-        """
-        if run.alone is not None and run.alone.samples is None and self._raise_floors(run, room):
-            return []
-        found: dict[_Outcome, list[int]] = {outcome: [] for outcome in _Outcome}
-        get, most = self.of.get, self.alone + room
+    def take(self, run: Run, columns: Columns, look: Callable[[int], None]) -> None:
+        """Let what can wait do so; `look` closely at the others, by number, once awake."""
+        if run.alone is not None and run.alone.samples is None and self._raise_floors(run):
+            return
+        get, plain = self.of.get, not self._compiled.wakes
+        apart: dict[int, Samples | None] = {}
+        without: set[int] = set()
+        upheld: dict[Key, int] = {}
         for number, (key, at, verdict) in enumerate(
             zip(run.keys, run.times, run.verdicts, strict=True)
         ):
             entries = get(key)
-            if entries is not None and entries[0] - verdict.cost >= 0:
+            if entries and plain and not verdict.named and entries[0] - verdict.cost >= 0:
                 entries[0] -= verdict.cost
                 entries.append(at)
                 entries.append(verdict.samples)
-            else:
-                found[self._take_one(key, at, verdict, most)].append(number)
-        for number in found[_Outcome.UPHOLDS]:
-            key = run.keys[number]
+                if len(entries) > _LONGEST:
+                    self.wake(key)
+                continue
+            place = run.places[number]
+            outcome, apart[number] = self._take_one(key, at, verdict, partial(columns.text, place))
+            if outcome is Outcome.UPHOLDS:
+                upheld[key] = place
+            elif outcome is not Outcome.WAITS:
+                without.add(number)
+            if outcome is Outcome.CLOSER:
+                self.wake(key)
+                look(number)
+        for key, place in upheld.items():
             if key in self.firing:
-                self.firing[key].event = later(run.places[number])
-        self._note(run, {*found[_Outcome.CLOSER], *found[_Outcome.VOID]})
-        self._awake.clear()
-        return found[_Outcome.CLOSER]
+                self.firing[key].event = columns.later(place)
+        self._note(run, apart, without)
 
-    def _take_one(self, key: Key, at: float, verdict: Verdict, most: int) -> "_Outcome":
-        """Let one event wait that needs more than room, or leave it, and wake its key."""
-        samples, cost = verdict.samples, verdict.cost
+    def _take_one(
+        self, key: Key, at: float, verdict: Verdict, text: Callable[[str], str]
+    ) -> tuple[Outcome, Samples | None]:
+        """Let an event wait if it can; return what becomes of it, and what of it waits."""
+        samples, state = verdict.samples, self._states.get(key)
         if samples is None and key in self.floors:
-            return _Outcome.WAITS if self._raise_floor(key, at) else _Outcome.VOID
-        entries = self.of.get(key) or self._begin(key, at, verdict, most)
-        if entries is None:
-            self._awake.add(key)
-            return _Outcome.CLOSER
-        upholds = bool(samples) and entries[0] < 0 and self._fires_on(key, at)
-        if upholds or entries[0] - cost >= 0:
-            entries[0] -= 0.0 if upholds else cost
-            entries += (at, samples)
-            return _Outcome.UPHOLDS if upholds else _Outcome.WAITS
-        if samples is None and self._comes_last(key, entries, at):
+            return (Outcome.WAITS if self._raise_floor(key, at) else Outcome.VOID), None
+        known = state is not None or key in self.floors or key in self.of
+        if not known and not verdict.cost and not samples:
+            return Outcome.VOID, None
+        if state is not None and state.alert is not None:
+            return self._uphold(key, at, verdict, state, text)
+        room = self._room_of(key, verdict, state)
+        if samples is None:
+            if room is None or not self._comes_last(key, at):
+                return Outcome.CLOSER, None
             self._lay_bare(key, at)
-            return _Outcome.WAITS
-        self.wake(key)
-        self._awake.add(key)
-        return _Outcome.CLOSER
+            return Outcome.WAITS, None
+        if room is None or (state is not None and self._compiled.wakes and at >= state.due):
+            return Outcome.CLOSER, None
+        left = room - verdict.cost
+        if not left >= 0 and not (verdict.lowers and state is not None):
+            return Outcome.CLOSER, None
+        if verdict.named:
+            digest = id_of(text(self._compiled.rule.dedup_by or ""))
+            samples = [(TOLD, Told((), (), digest)), *samples]
+        self._append(key, at, samples, left if left >= 0 else room)
+        if len(self.of[key]) > _LONGEST:
+            self.wake(key)
+        return Outcome.WAITS, samples
 
-    def _raise_floors(self, run: Run, room: int) -> bool:
+    def _room_of(self, key: Key, verdict: Verdict, state: KeyState | None) -> float | None:
+        """Return the room that a key without an alert has; None: there may be no such key."""
+        if key in self.of:
+            return float(self.of[key][0])
+        if state is not None:
+            return self._guard.room(state.windows, state.clock)
+        if key in self.floors:
+            return self._most
+        may_wait = verdict.samples is None or self._most - verdict.cost >= 0
+        return self._most if may_wait and self.room_for_keys > 0 else None
+
+    def _append(self, key: Key, at: float, samples: Samples, room: float) -> None:
+        entries = self.of.get(key)
+        if entries is None:
+            floor = self.floors.pop(key, None)
+            if floor is None and key not in self._states:
+                self._add_alone(key, at)
+            entries = self.of[key] = [room] if floor is None else [room, floor, None]
+        entries[0] = room
+        entries += (at, samples)
+
+    def _add_alone(self, key: Key, at: float) -> None:
+        self.alone += 1
+        heappush(self._ends, (at + self._lasts, key))
+
+    def _uphold(
+        self, key: Key, at: float, verdict: Verdict, state: KeyState, text: Callable[[str], str]
+    ) -> tuple[Outcome, Samples | None]:
+        """Let a sample wait that leaves an alert firing as it is."""
+        samples, compiled = verdict.samples, self._compiled
+        firing = self.firing.get(key)
+        if firing is None:
+            room = state.alert.room if state.alert and compiled.upholds else 0
+            firing = Firing(room, state.clock, state.due)
+        full = not firing.room or len(self.of.get(key, ())) > _LONGEST
+        if not samples or full or not firing.clock <= at < firing.due:
+            return Outcome.CLOSER, None
+        if compiled.tells:
+            told = Told.of(text, compiled)
+            if told.id in firing.ids or state.has_seen(told.id, at):
+                return Outcome.CLOSER, None
+            firing.ids.update(filter(None, (told.id,)))
+            samples = [(TOLD, told), *samples]
+        firing.room -= 1
+        firing.clock = at
+        self.firing[key] = firing
+        self._append(key, at, samples, -1.0)
+        return Outcome.UPHOLDS, samples
+
+    def _raise_floors(self, run: Run) -> bool:
         """Take resolves of keys of which nothing else is known, if in order; else take none."""
         keys, times = run.keys, run.times
         if times[0] < self._newest_floor or not all(map(le, times, islice(times, 1, None))):
@@ -147,14 +236,13 @@ class Waiting:
         if not (self.of.keys().isdisjoint(keys) and self._states.keys().isdisjoint(keys)):
             return False
         new = set(keys).difference(self.floors)
-        if len(new) > room:
+        if len(new) > self.room_for_keys:
             return False
         for key in new:
-            heappush(self._ends, (times[0] + self._lasts, key))
-        self.alone += len(new)
+            self._add_alone(key, times[0])
         self.floors.update(zip(keys, times, strict=True))
         self._newest_floor = times[-1]
-        self.taken.runs.append(run)
+        self.taken.runs.append(Waited(keys, times, (None,)))
         return True
 
     def _raise_floor(self, key: Key, at: float) -> bool:
@@ -165,86 +253,50 @@ class Waiting:
         self._newest_floor = max(self._newest_floor, at)
         return True
 
-    def _begin(self, key: Key, at: float, verdict: Verdict, most: int) -> Entries | None:
-        """Return the entries of a key that has none yet, None where the key has to be looked at."""
-        if key in self._awake:
-            return None
-        floor = self.floors.pop(key, None)
-        if floor is not None:
-            entries = self.of[key] = [self._most, floor, None]
-            return entries
-        state = self._states.get(key)
-        if state is None:
-            may_wait = verdict.samples is None or self._most - verdict.cost >= 0
-            if self.alone >= most or not may_wait:
-                return None
-            self.alone += 1
-            heappush(self._ends, (at + self._lasts, key))
-            room = self._most
-        else:
-            room = self._guard.room(state.windows, state.clock)
-            if state.alert is not None:
-                room = -1.0
-                left = state.alert.room if self._upholds else 0
-                if not left:
-                    return None
-                self.firing[key] = Firing(left, state.clock, state.due)
-            elif room < 0:
-                return None
-        entries = self.of[key] = [room]
-        return entries
-
-    def _fires_on(self, key: Key, at: float) -> bool:
-        """Return whether a sample leaves an alert firing as it is, and let it count."""
-        firing = self.firing.get(key)
-        if firing is None or not firing.room or not firing.clock <= at < firing.due:
-            return False
-        firing.room -= 1
-        firing.clock = at
-        return True
-
-    def _comes_last(self, key: Key, entries: Entries, at: float) -> bool:
+    def _comes_last(self, key: Key, at: float) -> bool:
         """Return whether nothing is known of the key that is newer; a resolve then leaves nothing.
 
-        One that comes late, and an alert, need a closer look.
+        One that comes late, and ids, which outlive it, need a closer look.
         """
-        state = self._states.get(key)
-        if state is not None and state.alert is not None:
-            return False
+        state, entries = self._states.get(key), self.of.get(key, ())
         own = LONG_AGO if state is None else state.clock
-        return at >= own and at >= max(entries[1::2], default=LONG_AGO)
+        if at < own or at < max(entries[1::2], default=LONG_AGO):
+            return False
+        return not (self._compiled.rule.dedup_by and any(split(one)[0] for one in entries[2::2]))
 
     def _lay_bare(self, key: Key, at: float) -> None:
         """Let a resolve be all that waits of a key."""
         if key in self._states:
             self.of[key] = [self._most, at, None]
-        else:
-            self.of.pop(key, None)
-            self.floors[key] = at
-            self._newest_floor = max(self._newest_floor, at)
+            return
+        if self.of.pop(key, None) is None and key not in self.floors:
+            self._add_alone(key, at)
+        self.floors[key] = at
+        self._newest_floor = max(self._newest_floor, at)
 
-    def _note(self, run: Run, without: set[int]) -> None:
-        if without:
-            run = run.only([number for number in range(len(run.keys)) if number not in without])
-        if run.keys:
-            self.taken.runs.append(run)
+    def _note(
+        self, run: Run, apart: Mapping[int, Samples | None], without: Collection[int]
+    ) -> None:
+        """Note what came to wait: some with samples of their own, all but those `without`."""
+        if run.alone is not None and not without and not any(apart.values()):
+            self.taken.runs.append(Waited(run.keys, run.times, (run.alone.samples,)))
+            return
+        rest = [number for number in range(len(run.keys)) if number not in without]
+        samples = [apart.get(number) or run.verdicts[number].samples for number in rest]
+        if rest:
+            keys = [run.keys[number] for number in rest]
+            times = [run.times[number] for number in rest]
+            self.taken.runs.append(Waited(keys, times, samples))
 
     def put(self, key: Key, at: float, samples: Samples | None, cost: float) -> None:
         """Let an entry wait of which it is known that it may: it did so before."""
-        state, alone = self._states.get(key), key not in self.of and key not in self.floors
-        if alone and state is None:
-            self.alone += 1
-            heappush(self._ends, (at + self._lasts, key))
         if samples is None:
             self._lay_bare(key, at)
             return
-        entries = self.of.get(key)
-        if entries is None:
-            floor = self.floors.pop(key, None)
-            room = self._most if state is None else self._guard.room(state.windows, state.clock)
-            entries = self.of[key] = [room] if floor is None else [room, floor, None]
-        entries[0] -= cost
-        entries += (at, samples)
+        state = self._states.get(key)
+        room = self._most if state is None else self._guard.room(state.windows, state.clock)
+        room = self.of[key][0] if key in self.of else room
+        self._append(key, at, samples, room - cost if room - cost >= 0 else room)
 
     def entries(self, key: Key) -> Entries | None:
         """Return what waits of a key; None if nothing does."""

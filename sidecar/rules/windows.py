@@ -20,7 +20,7 @@ from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from operator import add
+from operator import add, truediv
 from typing import Any, NamedTuple, Protocol
 
 from sidecar.parse.event import as_text
@@ -62,6 +62,9 @@ class Window(Protocol):
     def judged(self, t: float) -> Any:
         """Return the value comparisons see at `t`, None when the aggregate is empty."""
 
+    def most(self, t: float) -> float:
+        """Return what `judged` is never more than from `t` on, if no sample comes; no state is."""
+
     def shown(self, t: float) -> float | str | None:
         """Return the value people see at `t`."""
 
@@ -99,6 +102,9 @@ class Last:
 
     def judged(self, t: float) -> Any:
         return self._value if self.gone_at() > t else None
+
+    def most(self, t: float) -> float:
+        return LONG_AGO if self.judged(t) is None else NEVER
 
     def shown(self, t: float) -> float | str | None:
         value = self.judged(t)
@@ -226,6 +232,15 @@ class Buckets:
         total = self._fold.total(self._values[gone:])
         return total if self._counts is None else total / sum(self._counts[gone:])
 
+    def most(self, t: float) -> float:
+        values = self._values[self._gone(t) :]
+        if self._counts is not None:
+            means = map(truediv, values, self._counts[self._gone(t) :])
+            return max(means, default=LONG_AGO)
+        if self._fold.empty is None:
+            return max(values, default=LONG_AGO)
+        return sum(value for value in values if value > 0)
+
     def shown(self, t: float) -> float | None:
         return self.judged(t)
 
@@ -306,6 +321,9 @@ class Counts:
     def judged(self, t: float) -> int:
         return min(self._need, len(self._times) - self._first(t))
 
+    def most(self, t: float) -> float:
+        return self.judged(t)
+
     def shown(self, t: float) -> float | None:
         older = None if self._older is None else self._older.judged(t)
         return len(self._times) - self._first(t) + (older or 0.0)
@@ -380,6 +398,9 @@ class Distinct:
 
     def judged(self, t: float) -> int:
         return min(self._need, len(self._inside(t)))
+
+    def most(self, t: float) -> float:
+        return self.judged(t)
 
     def shown(self, t: float) -> float:
         return float(len(self._inside(t)))
@@ -458,6 +479,10 @@ class Extremes:
     def judged(self, t: float) -> float | None:
         region = self._outermost(t)
         return None if region is None else self._sign * self._stand_in(region)
+
+    def most(self, t: float) -> float:
+        inside = [n for n, at in enumerate(self._newest) if at + self._within > t]
+        return max((self._sign * self._stand_in(n) for n in inside), default=LONG_AGO)
 
     def _outermost(self, t: float) -> int | None:
         for region in range(len(self._newest) - 1, -1, -1):

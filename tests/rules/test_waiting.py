@@ -268,8 +268,9 @@ def test_samples_below_the_bound_only_wait_and_one_that_passes_it_wakes_the_key(
         ("count() >= 3 and max(n) > 1", 9), ("max(n) > 1 or count() >= 3", 2),
         ('max(n) > 1 or count(status="s") >= 3 or count(status!="s") >= 4', 2),
         ('max(n) > 1 or count(n="2") >= 1 or count() >= 4', 3), ("count() >= 1", 0),
-        ("count() == 3", 0), ("sum(n) > 99", 0), ("not count() < 3", 0), ("max(n) == 3", 0),
-        ("count() / max(n) > 9", 0), ("distinct(n) >= 9", 0), ("last(n) > 9", 0),
+        ("count() == 3", 2), ("sum(n) > 4", 3), ("not count() < 3", 2), ("max(n) == 3", 0),
+        ("sum(n) > 99 or avg(n) > 2", 9), ("avg(n) >= 1", 0), ('count(n="2") / count() > 0.5', 9),
+        ("count() / max(n) > 9", 0), ("distinct(n) >= 5", 4), ("last(n) > 9", 0),
     ],
 )  # fmt: skip
 def test_so_many_samples_wait(condition: str, waits: int) -> None:
@@ -443,7 +444,7 @@ def test_events_that_only_count_for_one_key_cost_next_to_nothing() -> None:
     for begin, count in ((0, 500), (500, 1000), (1500, 3000)):
         seen = [event(n / 10, "ok", org_id=f"o{n}") for n in range(begin, begin + count)]
         spent.append(calls(partial(bench.engine.observe_all, Columns.of(seen), read_at=0.0)))
-    assert (spent[2] - spent[1]) / 2000 <= 1
+    assert (spent[2] - spent[1]) / 2000 <= 2
     assert not bench.engine._keys.waiting[0].of
 
 

@@ -84,10 +84,12 @@ def test_remembered_ids_are_capped_per_rule(monkeypatch: pytest.MonkeyPatch) -> 
     bench = Bench(rule("count() >= 9", dedup_by="id"))
     bench.see(*(event(i, id=str(i), org_id=org) for i in range(3) for org in "ab"))
     bench.restart()
+    bench.remembered()  # wakes what waits
     known = {s.key[0]: len(s.seen or ()) for s in bench.engine._keys}
     assert sum(known.values()) == 3
     bench.tick(9 * HOUR)
     bench.see(event(10 * HOUR, id="x"))
+    bench.remembered()
     assert [len(s.seen or ()) for s in bench.engine._keys] == [1]
     assert bench.engine._compiled_rules[0].ids == 1
 

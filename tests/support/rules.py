@@ -20,6 +20,7 @@ from sidecar.rows import (
 from sidecar.rules.alert import Transition
 from sidecar.rules.condition import Instant, parse_condition, parse_instant
 from sidecar.rules.engine import Engine
+from sidecar.rules.guard import NoGuard
 from sidecar.rules.restore import alert_row, state_row
 from sidecar.rules.rule import Escalation, Rule
 
@@ -165,6 +166,18 @@ class Bench:
     ) -> list[Transition]:
         self.engine.tick(t, now=t if now is None else now, complete=complete)
         return self.commit()
+
+
+class CloseBench(Bench):
+    """A bench whose engine lets nothing wait but what says nothing, and looks at each event."""
+
+    def load(self, *rules: Rule, now: float, recheck: bool = False) -> None:
+        super().load(*rules, now=now, recheck=recheck)
+        for compiled in self.engine._compiled_rules:
+            waiting = self.engine._keys.waiting[compiled.order]
+            compiled.guard = waiting._guard = NoGuard()
+            waiting._most = 0.0
+            compiled.upholds, compiled.rising = False, frozenset(range(99))
 
 
 def redact(fields: Mapping[str, Any]) -> dict[str, Any]:

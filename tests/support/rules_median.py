@@ -29,6 +29,11 @@ class Everything:
         inside = [value for at, value in self._samples if at + self._within > t]
         return statistics.median(inside) if inside else None
 
+    def most(self, t: float) -> float:
+        return max(
+            (value for at, value in self._samples if at + self._within > t), default=LONG_AGO
+        )
+
     def shown(self, t: float) -> float | None:
         return self.judged(t)
 
