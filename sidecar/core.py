@@ -13,11 +13,8 @@ comes out as a delta, with what may be published once that is committed:
     store.commit(step.delta)
 """
 
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import repeat
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -25,6 +22,7 @@ from msgspec.structs import replace
 from sidecar.batch import ReadBatch
 from sidecar.config.settings import Config
 from sidecar.measure.meter import Meter
+from sidecar.notify.audit import AUDIT, Trail
 from sidecar.notify.decide import GroupDecision
 from sidecar.notify.message import UNTOLD
 from sidecar.notify.mutes import Mutes
@@ -32,7 +30,8 @@ from sidecar.notify.notifier import Notifier
 from sidecar.parse.columns import Columns
 from sidecar.parse.event import Chunk, Event, Fields, Foreign, Parsed, Reject, Tally, Triple, Wanted
 from sidecar.parse.parser import Parser, line_at, source_of
-from sidecar.redact import REDACTED, Redactor
+from sidecar.redact import Redactor
+from sidecar.redact.line import without_secrets
 from sidecar.rows import (
     AlertRow,
     CooldownRow,
@@ -131,9 +130,11 @@ class Core:
         )
         self.parser = Parser(config.patterns)
         mutes = Mutes(config.inhibit_rules, config.time_intervals)
+        self._trail = Trail(self.redactor)
         self.notifier = Notifier(
-            config.route, config.receivers, self.redactor, self._current, mutes
-        )
+            config.route, config.receivers, self.redactor, self._current,
+            mutes=mutes, trail=self._trail,
+        )  # fmt: skip
         self.positions = Positions()
         self.once: list[Row] = []  # rows that go with the next step, and only with that
         self._complete = False  # the last batch left nothing unread
@@ -173,6 +174,7 @@ class Core:
             untold=meta.get(UNTOLD, "{}"),
             silences=stored.load(SilenceRow),
         )
+        self._trail.restore(meta.get(AUDIT, "0"))
         self.positions = Positions(stored.load(FileRow))
 
     def take_over(self, before: "Core") -> None:
@@ -267,12 +269,14 @@ class Core:
         """
         step.delta.rows += self._take_ends(now)
         judged = self.engine.drain()
+        self._trail.record(judged.transitions, judged.delta.rows, now)
         self.notifier.add(judged.transitions, now)
         self.notifier.flush(now, caught_up=caught_up, at_once=at_once or self._shadow)
         told = self.notifier.drain()
         step.transitions, step.decisions = judged.transitions, told.decisions
         step.delta.extend(judged.delta)
         step.delta.extend(told.delta)
+        step.delta.rows += self._trail.drain()
         if self._shadow:
             step.withheld = [replace(row, outcome=SHADOW, claimed_at=None) for row in told.outbox]
         else:
@@ -390,71 +394,6 @@ def _columns_of(chunk: Chunk, parsed: Parsed) -> Columns:
     if parsed.rows is None:
         return Columns.of(parsed.events)
     return Columns.of_rows(parsed.rows, source_of(chunk, unwrapped=parsed.unwrapped))
-
-
-_LONGEST_LINE = 1000  # of what is kept as evidence
-_MARGIN = 4096  # so that a secret at the cut is seen whole
-_SHORTEST_HIDDEN = 4  # of a value that is looked for in the line
-_NAME = re.compile(r"[\w.-]+")
-
-
-def without_secrets(line: str, fields: Mapping[str, Any], redactor: Redactor) -> str:
-    """Return the head of an event's line, with all hidden in it that is hidden in its `fields`.
-
-    A value of fewer than four characters is left: it says nothing, and to hide each `=` of a line
-    leaves nothing to read.
-    """
-    hidden = [
-        text
-        for text in set(_hidden(fields, redactor.fields(fields)))
-        if len(text) >= _SHORTEST_HIDDEN
-    ]
-    quoted = _longest_first({way for text in hidden for way in _quoted(text)})
-    bare = {*hidden, *(text[1:-1] for text in quoted)}
-    line = _head(line, _longest_first(bare))
-    # Shapes go before values: one may be what they know a secret by, such as `PASSWORD`. But what
-    # is more than a name goes first where it is a whole text: shapes may take a part or decode it.
-    for text in quoted:
-        if not _NAME.fullmatch(text[1:-1]):
-            line = line.replace(text, f"{text[0]}{REDACTED}{text[0]}")
-    changed = {redactor.secrets(text) for text in bare if text in line}
-    line = redactor.secrets(line)
-    for text in _longest_first(bare | changed):
-        line = line.replace(text, REDACTED)
-    return line if len(line) <= _LONGEST_LINE else line[: _LONGEST_LINE - 1] + "…"
-
-
-def _quoted(text: str) -> tuple[str, str, str]:
-    """Return `text` as a log may hold it: in JSON, with and without escapes, and Python's repr."""
-    return json.dumps(text), json.dumps(text, ensure_ascii=False), repr(text)
-
-
-def _longest_first(texts: Iterable[str]) -> list[str]:
-    return sorted(texts, key=len, reverse=True)
-
-
-def _head(line: str, hidden: Iterable[str]) -> str:
-    """Return the beginning of `line`, cut before what is `hidden` where that is across the cut."""
-    end = _LONGEST_LINE + _MARGIN
-    for text in hidden:
-        at = line.find(text, max(0, end - len(text) + 1), end + len(text) - 1)
-        if at >= 0:
-            return line[:at] + REDACTED
-    return line[:end]
-
-
-def _hidden(value: Any, shown: Any) -> Iterator[str]:
-    """Yield the texts and numbers in `value` of which `shown`, the same redacted, has nothing."""
-    if isinstance(value, Mapping | list | tuple):
-        whole = isinstance(shown, Mapping | list)
-        for one, other in zip(_parts(value), _parts(shown) if whole else repeat(shown)):  # noqa: B905 - one is endless
-            yield from _hidden(one, other)
-    elif str(shown).startswith(REDACTED) and value not in (None, "") and value is not shown:
-        yield str(value)
-
-
-def _parts(value: Any) -> Iterable[Any]:
-    return value.values() if isinstance(value, Mapping) else value
 
 
 class Positions:

@@ -203,6 +203,18 @@ class SilenceRow(Row, frozen=True):
     created: float
 
 
+class AuditRow(Row, frozen=True):
+    """One thing that happened to an alert; `subject`: its labels, a JSON object. Never changed."""
+
+    table: ClassVar[str] = "audit"
+    key: ClassVar[tuple[str, ...]] = ("seq",)
+    seq: int
+    at: float
+    kind: str
+    subject: str
+    detail: str
+
+
 class OutboxRow(Row, frozen=True):
     """One message for one destination. `payload` is the JSON of a Notification.
 

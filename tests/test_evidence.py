@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from sidecar.core import without_secrets
 from sidecar.redact import REDACTED, Redactor
+from sidecar.redact.line import without_secrets
 from sidecar.redact.redactor import RedactPolicy
 
 TABLE = Path(__file__).parent / "redact" / "secrets.jsonl"

@@ -4,6 +4,7 @@ import asyncio
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,21 +17,24 @@ from sidecar.config.settings import Config
 from sidecar.core import Core
 from sidecar.daemon.loop import InThread, Pump, PumpStopped
 from sidecar.daemon.telemetry import Telemetry
-from sidecar.matchers import Matcher, parse_matcher
+from sidecar.matchers import Matcher, all_match, parse_matcher
 from sidecar.measure.series import EVENT_LABELS, EVENTS_TOTAL
+from sidecar.notify.audit import message_of
 from sidecar.notify.model import Notice, Notification
 from sidecar.notify.mutes import Silence, silence_row
 from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
-from sidecar.rows import OutboxRow, SilenceRow
+from sidecar.rows import AuditRow, OutboxRow, SilenceRow
 from sidecar.rules.alert import Alert, AlertState
 from sidecar.rules.restore import by_key
-from sidecar.rules.rule import Rule
+from sidecar.rules.rule import Key, Rule
 from sidecar.secret import printable
 from sidecar.store.store import Store
 from sidecar.web.api import SilenceRequest
 from sidecar.web.fault import Refusal
 
+# Of one explanation; a screen has room for fewer.
+MOST_ENTRIES = 1000
 _T = TypeVar("_T")
 SHOWN_AT_MOST = 50
 KINDS_AT_MOST = 500  # of events, which are asked for what they say of rules
@@ -145,6 +149,25 @@ class Control:
         now = self._clock.now()
         if not await self._between_steps(lambda core: core.notifier.unsilence(id_, now)):
             raise Refusal(404, f"no silence {printable(id_)} is there that is not over")
+
+    async def explain(self, matchers: Sequence[str], since: float) -> dict[str, Any]:
+        core, wanted = self._pump.core, _parsed(matchers)
+
+        def passes(labels: Mapping[str, str]) -> bool:
+            return all_match(wanted, lambda name: labels.get(name, ""))
+
+        def found() -> tuple[list[dict[str, Any]], list[AuditRow]]:
+            stand = core.engine.standing(passes, core.rule_time or 0.0)
+            rules = [_standing(*one) for one in islice(stand, SHOWN_AT_MOST)]
+            return rules, self._store.audit(since)
+
+        rules, rows = await self._in_thread(found)
+        entries = [(row, msgspec.json.decode(row.subject)) for row in rows]
+        mine = [(row, labels) for row, labels in entries if passes(labels)][-MOST_ENTRIES:]
+        ids = [name for row, _ in mine if (name := message_of(row))]
+        sent = {row.id: row for row in await self._in_thread(lambda: self._store.messages(ids))}
+        trail = [_told(row, labels, sent.get(message_of(row))) for row, labels in mine]
+        return {"rules": rules, "trail": trail}
 
     async def prune(self, matchers: Sequence[str]) -> int:
         wanted = _parsed(matchers)
@@ -327,6 +350,24 @@ def _state(silence: Silence, now: float) -> str:
     if silence.active(now):
         return "active"
     return "expired" if silence.row.ends_at <= now else "pending"
+
+
+def _standing(rule: Rule, key: Key, phase: str, value: float | str | None) -> dict[str, Any]:
+    """Return how a rule stands to one key, and what its condition asks."""
+    return {
+        "alertname": rule.name, "key": dict(zip(rule.by, key, strict=False)), "state": phase,
+        "value": value, "condition": rule.facts.condition,
+    }  # fmt: skip
+
+
+def _told(row: AuditRow, labels: dict[str, str], sent: OutboxRow | None) -> dict[str, Any]:
+    """Return an entry of the record, with what became of the message that it speaks of."""
+    entry = {"at": row.at, "kind": row.kind, "labels": labels, "detail": row.detail}
+    if sent is not None:
+        said = sent.detail or sent.reference
+        after = f" at attempt {sent.attempt}" if sent.attempt else ""
+        entry["message"] = f"{sent.outcome or 'waits'}{after}{f': {said}' if said else ''}"
+    return entry
 
 
 def _complete(rule: Rule, key: Mapping[str, str]) -> tuple[str, ...]:

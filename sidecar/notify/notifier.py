@@ -7,6 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from sidecar.matchers import Matcher
+from sidecar.notify.audit import QUEUED, Trail, instant, queued
 from sidecar.notify.cooldowns import Cooldowns
 from sidecar.notify.decide import (
     Choice,
@@ -89,8 +90,11 @@ class Notifier:
         receivers: Mapping[str, Receiver],
         redactor: Redactor | None = None,
         current: Current = lambda _: None,
+        *,
         mutes: Mutes | None = None,
+        trail: Trail | None = None,
     ) -> None:
+        self._trail = trail or Trail(redactor)
         self._mutes = mutes or Mutes()
         self._muted: dict[str, None] = {}  # groups that hold something back for it
         self._unmuted_at: float | None = None
@@ -331,6 +335,9 @@ class Notifier:
     def ack(self, matchers: Sequence[Matcher], by: str, comment: str, now: float) -> list[Alert]:
         """Let all that fires and passes the matchers be acknowledged; return which alerts."""
         alerts, touched = self._unacked.ack(matchers, Ack(by, now, comment))
+        words = f"by {by or 'somebody'}{f': {comment}' if comment else ''}"
+        for alert in alerts:
+            self._trail.note(now, "acknowledged", alert.labels, words)
         for group in touched:
             said = any(member.only_acked for member in group.members.values())
             due = now if said else next_flush(group, partial(self._cooldowns.ends, group))
@@ -378,8 +385,9 @@ class Notifier:
         self._keep(group, choice)
         if choice.tell:
             self._tell(group, choice, now)
-        if held := self._wait(group, choice.held):
-            self._note(group, Reason.COOLDOWN, held, ())
+        for member in self._wait(group, choice.held):
+            until = instant(cooldown_end(member))
+            self._note(group, Reason.COOLDOWN, [member], (), f"until {until}")
         if group.members:
             self._groups.schedule(group, next_flush(group, cooldown_end))
 
@@ -424,9 +432,20 @@ class Notifier:
         rows: Sequence[OutboxRow],
         by: str = "",
     ) -> None:
+        kind, detail = _entry(group, reason, rows, by)
+        for member in members:
+            self._trail.note(self._latest, kind, member.alert.labels, detail)
         names = tuple(sorted({member.alert.name for member in members}))
         if group.to.place:
             return  # a decision is the receiver's, whoever hears of it
         self._decisions.append(
             GroupDecision(group.receiver, reason, bool(rows), len(members), names, group.name, by)
         )
+
+
+def _entry(group: Group, reason: Reason, rows: Sequence[OutboxRow], by: str) -> tuple[str, str]:
+    """Return kind and detail of what the record says of a decision."""
+    to = f"{group.receiver} {group.to.name}".strip()
+    if rows:
+        return QUEUED, queued(f"{reason.value}, for {to}", rows[0].id)
+    return "held back", f"{reason.value}{f' {by}' if by else ''}, for {to}"

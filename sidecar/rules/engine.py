@@ -1,6 +1,6 @@
 """The front door of the rules: events and time in; changed rows and alert transitions out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -26,6 +26,7 @@ from sidecar.rules.alert import (
     TransitionKind,
     TransitionLog,
     no_line,
+    outside,
 )
 from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.identity import signature
@@ -327,6 +328,23 @@ class Engine:
             return None
         alert = self._transition_log.snapshot(name, key, state.alert)
         return msgspec.structs.replace(alert, value=state.value_at(max(t, state.clock)))
+
+    def standing(
+        self, passes: Callable[[Mapping[str, str]], bool], t: float
+    ) -> Iterator[tuple[Rule, Key, str, float | str | None]]:
+        """Yield how rules stand at `t` for each key whose labels pass: alert's phase, and value.
+
+        The phase is empty where there is no alert. Keys without values are none of anybody.
+        """
+        for compiled in self._compiled_rules:
+            rule = compiled.rule
+            for key in self._keys.names(compiled) if compiled.by_labels else ():
+                labels = dict(zip(compiled.by_labels, key, strict=True))
+                if passes({"alertname": rule.name, **rule.labels, **labels}):
+                    state = self._keys.get(compiled, key)
+                    if state is not None:
+                        phase = outside(state.alert.phase).value if state.alert else ""
+                        yield rule, key, phase, state.value_at(max(t, state.clock))
 
     def alerts(self) -> Iterator[Alert]:
         """Yield a snapshot of each pending and firing alert."""

@@ -154,6 +154,10 @@ class Keys:
     def get(self, compiled: CompiledRule, key: Key) -> KeyState | None:
         return self.wake(compiled, key) or self._keys[compiled.order].get(key)
 
+    def names(self, compiled: CompiledRule) -> list[Key]:
+        """Return the keys of which anything is known."""
+        return [*{**self._keys[compiled.order], **self.waiting[compiled.order].of}]
+
     def wake(self, compiled: CompiledRule, key: Key) -> KeyState | None:
         """Let what waits of a key go into its state and return that; None if nothing does."""
         waiting = self.waiting[compiled.order]

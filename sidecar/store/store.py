@@ -15,7 +15,7 @@ import msgspec
 
 from sidecar.deliver.retry import ASKED_TO_WAIT, LONGEST_WAIT, interrupted
 from sidecar.deliver.waiting import Head, Waiting
-from sidecar.rows import Delta, OutboxRow, ReceivedRow, Row, SeriesRow
+from sidecar.rows import AuditRow, Delta, OutboxRow, ReceivedRow, Row, SeriesRow
 from sidecar.store import schema as fault
 from sidecar.store.schema import (
     APPLICATION_ID,
@@ -28,6 +28,7 @@ from sidecar.store.schema import (
 )
 
 _KEEP_ENDED = 7 * 86_400.0
+KEEP_AUDIT = 200_000  # entries of some 300 bytes
 KEEP_RECEIVED = 30 * 86_400.0  # for so long Stripe lists events
 _BUSY_SECONDS = 1.0
 # Of a new file. A message changes a dozen small rows, each on a page of its own that is written
@@ -185,10 +186,20 @@ class Store:
         """Return the events of `source` whose end was not told yet."""
         return self._find(ReceivedRow, "WHERE source = ? AND told <> ''", (source,))
 
+    def audit(self, since: float) -> list[AuditRow]:
+        """Return what happened to alerts since then, in order."""
+        return self._find(AuditRow, "WHERE at >= ? ORDER BY seq", (since,))
+
+    def messages(self, ids: Sequence[str]) -> list[OutboxRow]:
+        """Return those of these messages that are still known."""
+        marks = ", ".join("?" * len(ids))
+        return self._find(OutboxRow, f"WHERE id IN ({marks})", tuple(ids))
+
     def purge(self, now: float) -> None:
         """Delete what nobody asks for any more.
 
-        Messages that ended over 7 days ago, cooldowns that are over, ids that are 30 days old.
+        Messages that ended over 7 days ago, cooldowns that are over, ids that are 30 days old, and
+        of the record of decisions what is as old, or has KEEP_AUDIT entries behind it.
         """
         with self._transaction():
             self._db.execute(
@@ -196,6 +207,10 @@ class Store:
             )
             self._db.execute("DELETE FROM cooldowns WHERE until <= ?", (now,))
             self._db.execute("DELETE FROM received WHERE at < ?", (now - KEEP_RECEIVED,))
+            self._db.execute(
+                "DELETE FROM audit WHERE at < ? OR seq <= (SELECT max(seq) FROM audit) - ?",
+                (now - KEEP_RECEIVED, KEEP_AUDIT),
+            )
 
     def mend(self) -> bool:
         """Write the state file anew if it was deleted in use; return whether it was.

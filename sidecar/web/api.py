@@ -55,6 +55,10 @@ class Api(Protocol):
         """End a silence now."""
         ...
 
+    async def explain(self, matchers: Sequence[str], since: float) -> dict[str, Any]:
+        """Return how rules stand to what passes, and what happened to it since then, and why."""
+        ...
+
     async def prune(self, matchers: Sequence[str]) -> int:
         """Drop the series whose labels pass all of these; return how many there were."""
         ...
@@ -110,6 +114,11 @@ class _ExpireRequest(msgspec.Struct, forbid_unknown_fields=True):
     id: str
 
 
+class _ExplainRequest(msgspec.Struct, forbid_unknown_fields=True):
+    matchers: Annotated[list[str], msgspec.Meta(min_length=1)]
+    since: float = 0.0
+
+
 class _PruneRequest(msgspec.Struct, forbid_unknown_fields=True):
     matchers: Annotated[list[str], msgspec.Meta(min_length=1)]
 
@@ -152,7 +161,7 @@ def routes(api: Api) -> list[Route]:
         Route("/-/reload", reload, methods=["POST"]),
         Route("/api/v1/alerts/resolve", resolve, methods=["POST"]),
         Route("/api/v1/alerts/ack", ack, methods=["POST"]),
-        *_silence_routes(api),
+        *_routes_of_telling(api),
         Route("/api/v1/metrics/prune", prune, methods=["POST"]),
     ]
 
@@ -169,7 +178,7 @@ def _showing(
     return show
 
 
-def _silence_routes(api: Api) -> list[Route]:
+def _routes_of_telling(api: Api) -> list[Route]:
     async def silences(request: Request) -> Response:
         if request.method == "GET":
             return _json({"silences": await api.silences()})
@@ -180,7 +189,12 @@ def _silence_routes(api: Api) -> list[Route]:
         await api.unsilence(wanted.id)
         return _json({"expired": wanted.id})
 
+    async def explain(request: Request) -> Response:
+        wanted = await _body(request, _ExplainRequest)
+        return _json(await api.explain(wanted.matchers, wanted.since))
+
     return [
+        Route("/api/v1/explain", explain, methods=["POST"]),
         Route("/api/v1/silences", silences, methods=["GET", "POST"]),
         Route("/api/v1/silences/expire", expire, methods=["POST"]),
     ]

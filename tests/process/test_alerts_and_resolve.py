@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from sidecar.cli.ack import ack
 from sidecar.cli.alerts import alerts
 from sidecar.cli.check import check
+from sidecar.cli.explain import explain
 from sidecar.cli.healthcheck import healthcheck
 from sidecar.cli.resolve import resolve
 from sidecar.cli.silence import add, expire, list_
@@ -173,6 +174,32 @@ class TestWithDaemon:
         again = self.ask(stage, expire, str(id_))
         assert (again.exit_code, "is there that is not over" in again.output) == (1, True)
 
+    def test_why_somebody_was_told_stands_on_one_screen(self, stage: Stage) -> None:
+        stage.log("failed", "org_7")
+        until(lambda: "1; " in self.ask(stage, explain, "org_id=org_7").output, "it counts")
+        self.ask(stage, ack, "org_id=org_2", "--by", "ann", "--comment", "calling them")
+        lines = self.ask(stage, explain, "org_id=org_2").output.splitlines()
+        assert lines[0].startswith("Failing org_id=org_2: firing, 3; ")
+        assert [line[20:] for line in (lines[1], lines[2], lines[-1])] == [
+            "fired Failing org_id=org_2: value 2, severity critical",
+            "queued Failing org_id=org_2: first notification, for slack #c",
+            "acknowledged Failing org_id=org_2: by ann: calling them",
+        ]
+        assert lines[3] == "    sent at attempt 1"
+        below = self.ask(stage, explain, "org_id=org_7").output.splitlines()
+        assert below[0].startswith("Failing org_id=org_7: no alert, 1; ")
+        assert below[1] == "Nothing happened to alerts of org_id=org_7 in 2 days."
+        nobody = self.ask(stage, explain, "org_id=org_8", "--since", "1h")
+        assert nobody.output.startswith("No rule knows anything of org_id=org_8")
+
+    @pytest.mark.parametrize(
+        ("arguments", "code"), [(("org_id",), 1), (("a=b", "--since", "2 d"), 2), ((), 2)]
+    )
+    def test_what_cannot_be_explained_is_said(
+        self, stage: Stage, arguments: tuple[str, ...], code: int
+    ) -> None:
+        assert self.ask(stage, explain, *arguments).exit_code == code
+
     def test_resolving_ends_it_tells_so_and_forgets_what_led_to_it(self, stage: Stage) -> None:
         """Last in the class: it changes what the others look at."""
         result = self.ask(stage, resolve, "Failing", "org_id=org_1")
@@ -182,7 +209,8 @@ class TestWithDaemon:
         again = self.ask(stage, resolve, "Failing", "org_id=org_1")
         assert again.exit_code == 1
         stage.log("failed", "org_1")
-        stage.counted(6)
+        stage.log("failed", "org_9")
+        until(lambda: "1; " in self.ask(stage, explain, "org_id=org_9").output, "both count")
         assert "org_1" not in self.ask(stage, alerts).output
 
 

@@ -92,6 +92,10 @@ class StubApi:
     async def unsilence(self, id_: str) -> None:
         self.asked.append(("unsilence", {"id": id_}))
 
+    async def explain(self, matchers: Sequence[str], since: float) -> dict[str, Any]:
+        self.asked.append(("explain", {",".join(matchers): str(since)}))
+        return {"rules": [], "trail": []}
+
     async def prune(self, matchers: Sequence[str]) -> int:
         self.asked.append(("prune", dict.fromkeys(matchers, "")))
         return len(matchers)

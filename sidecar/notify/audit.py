@@ -1,0 +1,82 @@
+"""The record of what became of alerts, and of who was told or not, and why; `explain` reads it."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+import msgspec
+
+from sidecar.redact import Redactor
+from sidecar.rows import AlertRow, AuditRow, MetaRow, Row
+from sidecar.rules.alert import Transition
+from sidecar.rules.restore import by_key
+
+# The MetaRow with the number of the last entry.
+AUDIT = "audit"
+QUEUED = "queued"
+
+
+class Trail:
+    """Numbers and collects entries until they are committed with what they are about."""
+
+    def __init__(self, redactor: Redactor | None = None) -> None:
+        self._redactor = redactor
+        self._last = 0
+        self._rows: list[Row] = []
+
+    def restore(self, last: str) -> None:
+        """Go on behind the last entry that is stored."""
+        self._last = int(last)
+
+    def note(self, at: float, kind: str, labels: Mapping[str, str], detail: str) -> None:
+        """Add that this happened to the alert of these labels at wall clock `at`."""
+        self._last += 1
+        shown = dict(labels) if self._redactor is None else self._redactor.fields(labels)
+        subject = msgspec.json.encode(shown).decode()
+        self._rows.append(AuditRow(self._last, at, kind, subject, detail))
+
+    def record(self, transitions: Iterable[Transition], rows: Iterable[Row], now: float) -> None:
+        """Note what the rules brought up; of their `rows` those of alerts say what is due next."""
+        if not transitions:
+            return
+        alerts = (row for row in rows if isinstance(row, AlertRow))
+        due = {(row.rule, row.by_key): row.deadline for row in alerts}
+        for one in transitions:
+            alert, at = one.alert, due.get((one.alert.name, by_key(one.alert.key)))
+            said = [f"value {shown(alert.value)}"] if alert.value is not None else []
+            said += [f"{alert.times} events"] if alert.times > 1 else []
+            said += [f"severity {alert.severity}"] if alert.severity else []
+            said += [f"by {alert.ended_person}"] if alert.ended_person else []
+            said += [f"next due {instant(at)}"] if at is not None else []
+            said += ["late"] if one.stale else []
+            self.note(now, one.kind.value, alert.labels, ", ".join(said))
+
+    def drain(self) -> list[Row]:
+        """Return the rows of the entries since the last call."""
+        rows, self._rows = self._rows, []
+        return [*rows, MetaRow(AUDIT, str(self._last))] if rows else []
+
+
+def shown(value: float | str) -> str:
+    """Return what a condition came to, a whole number without a fraction."""
+    return value if isinstance(value, str) else f"{value:.15g}"
+
+
+def instant(at: float) -> str:
+    """Return an instant as entries have it: UTC, to the second."""
+    try:
+        return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (OverflowError, OSError, ValueError):
+        return f"{at:.0f} s after 1970"
+
+
+_MESSAGE = "; message "
+
+
+def queued(detail: str, message: str) -> str:
+    """Return the detail of an entry that speaks of a message of the outbox."""
+    return f"{detail}{_MESSAGE}{message}"
+
+
+def message_of(row: AuditRow) -> str:
+    """Return the id of the message that an entry speaks of, if it does."""
+    return row.detail.partition(_MESSAGE)[2] if row.kind == QUEUED else ""
