@@ -43,7 +43,7 @@ _PLACES: dict[str, tuple[str, ...]] = {
     ),
     "current_period_end": ("current_period_end", "items.data.0.current_period_end"),
     "decline_code": (
-        "last_payment_error.decline_code", "outcome.decline_code", "last_setup_error.decline_code",
+        "last_payment_error.decline_code", "last_setup_error.decline_code", "outcome.reason",
     ),
     "error_code": ("last_finalization_error.code", "last_payment_error.code"),
     "due_by": ("evidence_details.due_by",),
