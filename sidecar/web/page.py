@@ -37,6 +37,7 @@ def page_route(api: Api) -> Route:
             "alerts": await api.alerts(),
             "rules": await api.rules(),
             "notifications": await api.notifications(),
+            "silences": [one for one in await api.silences() if one["state"] != "expired"],
             **await api.events(),
         }
         html = await run_in_threadpool(render, known, asked)

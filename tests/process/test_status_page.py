@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from time import time
 from typing import Any
 
 import httpx
@@ -19,6 +20,7 @@ from support.sinks import SlackSink
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 EXAMPLE = re.compile(r"^### `GET (\S+)`\n.*?^```json\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLES = dict(EXAMPLE.findall(PAGE.read_text()))
+SHOWN = ("status", "alerts", "events", "notifications", "rules", "silences")
 HOSTILE = "<script>document.title='owned'</script>"
 
 
@@ -37,6 +39,9 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
             until(lambda: '"sent"' in started.get(said), "the answer is written down")
             odd = '"odd_lines":[{'
             until(lambda: odd in started.get("/api/v1/events"), "the line is rejected")
+            silence = {"matchers": ["org_id=org_9"], "ends_at": time() + 3600, "by": HOSTILE}
+            made = httpx.post(url(started, "/api/v1/silences"), json=silence, trust_env=False)
+            assert made.status_code == 200, made.text
             yield started
 
 
@@ -73,7 +78,7 @@ def same_shape(example: Any, answer: Any) -> bool:
 def test_there_is_an_example_of_each_path() -> None:
     assert set(EXAMPLES) == {
         "/webhook-debug",
-        *(f"/api/v1/{name}" for name in ("status", "alerts", "events", "notifications", "rules")),
+        *(f"/api/v1/{name}" for name in SHOWN),
     }
 
 
@@ -105,7 +110,7 @@ def test_webhook_debug_says_what_is_configured_and_tells_no_value(daemon: Daemon
 def test_the_page_is_answered_under_its_policy(daemon: DaemonProcess) -> None:
     page = httpx.get(url(daemon, "/"), trust_env=False)
     assert "default-src 'none'" in page.headers["content-security-policy"]
-    for text in ("Failing", "sent", "Rejected", "app.log", "failing.rules.yaml"):
+    for text in ("Failing", "sent", "Rejected", "app.log", "failing.rules.yaml", "org_9"):
         assert text in page.text
 
 

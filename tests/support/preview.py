@@ -17,8 +17,10 @@ from sidecar.render.renderer import Renderer
 from sidecar.render.view import Origin
 from sidecar.rules.alert import Evidence
 from sidecar.rules.rule import Facts
+from sidecar.web.page import render
 from support.chromium import look
 from support.notify import MINUTE, T0, mail_config, notice, notification
+from support.web import alert, known
 
 # A test's machine has no font with emoji.
 _EMOJI = re.compile(r":[a-z_]+:")
@@ -126,15 +128,50 @@ def pages(told: Notification) -> dict[str, str]:
     return {"slack": slack_page(slack), "mail": mail.html or ""}
 
 
-_HEIGHTS = {"slack": 400, "mail": 710}  # pixels
+def status_page() -> str:
+    """Return the status page about the same alert."""
+    log = "/var/log/webhook/app.log"
+    shown = known()
+    status = shown["status"]
+    status |= {"problems": [], "version": "0.1.0", "outbox": {"pending": 0, "oldest": None}}
+    status["config"] |= {"rules": 31, "last_reload": None}
+    status["logs"] = [{**status["logs"][0], "path": log, "position": 161_744, "problem": ""}]
+    line = "2026-11-02 09:05:00 - INFO - Org 13e15d2b has failed payment, attempt #3"
+    texts = {"summary": "Payment failed 3 times for Acme Inc", "description": "Call the customer."}
+    first = alert(
+        "13e15d2b", annotations=texts, evidence={"file": log, "offset": 48_211, "line": line}
+    )
+    second = alert(
+        "c7e0a4d2", alertname="SubscriptionDelinquent", severity="warning", acked=None,
+        value="past_due",
+        annotations={"summary": "Subscription of c7e0a4d2 is past_due"}, evidence=None,
+    )  # fmt: skip
+    message = {
+        **shown["notifications"][0], "receiver": "critical", "destination": "#critical-alerts",
+        "reason": "first notification", "alerts": ["PaymentFailing firing org_id=13e15d2b"],
+        "outcome": "sent", "next_at": None, "detail": "",
+    }  # fmt: skip
+    event = {
+        "provider": "stripe",
+        "event_type": "invoice.payment_failed",
+        "status": "payment_failure",
+    }
+    events = [{**shown["events"][0], **event, "count": 3}]
+    parts = {"alerts": [first, second], "notifications": [message], "events": events}
+    return render({**shown, **parts, "rules": [], "odd_lines": [], "silences": []}, "")
+
+
+_HEIGHTS = {"slack": 400, "mail": 710, "page": 900}  # pixels
+_WIDTHS = {"page": 1000}
 
 
 def main(folder: Path) -> None:
     """Write the pictures into `folder`."""
-    for name, page in pages(example()).items():
+    for name, page in {**pages(example()), "page": status_page()}.items():
+        width = _WIDTHS.get(name, 700)
         with tempfile.TemporaryDirectory() as scratch:
-            look(page, 700, dark=False, folder=Path(scratch), height=_HEIGHTS[name])
-            shutil.copy(Path(scratch) / "700-light.png", folder / f"{name}.png")
+            look(page, width, dark=False, folder=Path(scratch), height=_HEIGHTS[name])
+            shutil.copy(Path(scratch) / f"{width}-light.png", folder / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ NOW = 1_793_952_000.0
 def alert(org: str = "org_1", **more: Any) -> dict[str, Any]:
     return {
         "alertname": "PaymentFailing", "state": "firing", "severity": "critical",
-        "key": {"org_id": org}, "labels": {"alertname": "PaymentFailing", "org_id": org},
+        "key": {"org_id": org}, "labels": {"org_id": org},
         "annotations": {"summary": f"Payment failed for {org}", "description": "Call."},
         "value": 3, "since": NOW - 90, "due": NOW + 86_400, "fired_at": NOW - 60, "episode": 1,
         "collected": {}, "acked": {"by": "Ann", "at": NOW - 30, "comment": "on it"},
@@ -47,6 +47,9 @@ def known(text: str = "plain", **more: Any) -> dict[str, Any]:
         "notifications": [{"id": "1", "at": NOW, "receiver": text, "integration": "slack",
                            "destination": text, "reason": text, "alerts": [text],
                            "outcome": "waiting", "attempt": 1, "next_at": NOW + 5, "detail": text}],
+        "silences": [{"id": "1", "matchers": [text], "starts_at": NOW - 5, "ends_at": NOW + 60,
+                      "created_by": text, "comment": text, "created": NOW, "state": "active",
+                      "mutes": []}],
         "events": [{"provider": text, "event_type": text, "status": text, "count": 1, "last": NOW}],
         "odd_lines": [{"at": NOW, "kind": "line_rejected", "reason": text, "sample": text}],
         **more,
@@ -83,7 +86,8 @@ class StubApi:
         return [{"alertname": "A", "key": {}}]
 
     async def silences(self) -> list[dict[str, Any]]:
-        return [{"id": "1"}]
+        found: list[dict[str, Any]] = known()["silences"]
+        return found
 
     async def silence(self, asked: SilenceRequest) -> dict[str, Any]:
         self.asked.append(("silence", {asked.by: asked.comment}))
