@@ -162,7 +162,7 @@ class Waiting:
             return self._uphold(key, at, verdict, state, text)
         room = self._room_of(key, verdict, state)
         if samples is None:
-            if room is None or not self._comes_last(key, at):
+            if room is None or room < 0 or not self._comes_last(key, at):
                 return Outcome.CLOSER, None
             self._lay_bare(key, at)
             return Outcome.WAITS, None

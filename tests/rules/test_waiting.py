@@ -224,6 +224,14 @@ def test_two_rules_that_one_event_resolves_both_remember_it() -> None:
     assert bench.floors() == {("Rule", ("a",)): 2.0, ("Other", ("a",)): 2.0}
 
 
+def test_the_census_counts_a_key_out_whose_state_was_no_alert() -> None:
+    bench = Bench(rule("last(plan) == pro", resolve=['status="paid"']))
+    bench.see(event(0, plan="free"))
+    assert bench.engine.drain_state_counts() == {("Rule", "pro"): 0, ("Rule", "free"): 1}
+    bench.see(event(1, "paid"))
+    assert bench.engine.drain_state_counts() == {("Rule", "free"): -1}
+
+
 FLOORS = (1, [("Rule", [(["a"], 100.0, 7), (["b"], 100.0, 7), (["c"], 90.0, 6)])])
 
 
