@@ -1,9 +1,8 @@
 """Parts of an object: labels and time, the fields that somebody asks for, or all of them."""
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -16,7 +15,15 @@ from sidecar.parse.event import (
     compared,
     field_value,
 )
-from sidecar.parse.objects import MARKER, NOT_JSON, QUOTES, bounded_int, fraction, read_whole
+from sidecar.parse.objects import (
+    MARKER,
+    NOT_JSON,
+    QUOTES,
+    bounded_int,
+    fraction,
+    read_whole,
+    with_json_words,
+)
 from sidecar.parse.record import bounded
 
 _UNBOUNDED = {int, dict, list}  # what `bounded` may have to cut
@@ -51,10 +58,6 @@ def all_seconds_of(times: Sequence[datetime]) -> list[float]:
 # Of each field. A log with more has no few dozen labels, and a decoder that knows few of them
 # would only be asked in vain.
 _MOST_LABELS = 200
-_WORDS = ((b" None", b" null"), (b" True", b" true"), (b" False", b" false"))
-_CALL = re.compile(rb' (?:Decimal|UUID)\("([^"]*)"\)')
-# What replacing leaves behind in a label that held one of those, or began or ended within a call.
-_TRACE = re.compile(r" null| true| false| \[$|^\]", re.MULTILINE)
 
 
 class Head(msgspec.Struct, gc=False):
@@ -64,6 +67,14 @@ class Head(msgspec.Struct, gc=False):
     event_type: str
     status: str
     timestamp: datetime
+
+
+class Singly(NamedTuple):
+    """Heads of objects, the objects as JSON, and the places of those that have no head."""
+
+    heads: list[Head]
+    texts: list[bytes]
+    odd: list[int]
 
 
 NO_HEAD = Head("", "", "", datetime.min)  # noqa: DTZ901 - never looked at
@@ -88,42 +99,35 @@ class Heads:
         self._learn(heads)
         return heads
 
-    def read_singly(self, sources: Sequence[bytes]) -> tuple[list[Head], list[int]]:
-        """Return the head of each object, JSON or repr, and the places of those that have none.
-
-        A call for each, so that an odd one costs only itself.
-        """
-        heads: list[Head] = []
-        odd: list[int] = []
+    def read_singly(self, sources: Sequence[bytes]) -> "Singly":
+        """Read the head of each object, JSON or repr, so that an odd one costs only itself."""
+        texts = [one.translate(QUOTES) if one[1:2] == b"'" else one for one in sources]
+        found = Singly([], texts, [])
         new: list[Head] = []
-        for source in sources:
-            text = source.translate(QUOTES) if source[1:2] == b"'" else source
+        known = map(self._known, texts)
+        while len(found.heads) < len(texts):
             try:
-                heads.append(self._known(text))
+                found.heads.extend(known)  # as far as it goes; then it goes on behind the odd one
             except NOT_JSON:
-                head = self._among_words(text)
+                number = len(found.heads)
+                head = self._read_closely(found, number, sources[number])
                 if head is None:
-                    odd.append(len(heads))
+                    found.odd.append(number)
                 else:
                     new.append(head)
-                heads.append(head or NO_HEAD)
+                found.heads.append(head or NO_HEAD)
         self._learn(new)
-        return heads, odd
+        return found
 
-    def _among_words(self, text: bytes) -> Head | None:
-        """Return the head of a repr, JSON's quotes given, that holds None, True, UUID or Decimal.
-
-        They are replaced wherever they stand, also inside of texts. A call becomes a list, which
-        is no label; a label that shows a trace of being changed is not taken.
-        """
-        for word, plain in _WORDS:
-            text = text.replace(word, plain)
+    def _read_closely(self, found: "Singly", number: int, source: bytes) -> Head | None:
+        """Return the head of an object with labels that are new, or Python's words as a repr."""
+        text = found.texts[number]
         try:
-            head = self._any(_CALL.sub(rb' ["\1"]', text))
+            if text is not source:
+                text = found.texts[number] = with_json_words(text)
+            return self._any(text)
         except NOT_JSON:
             return None
-        labels = f"{head.webhook_provider}\n{head.event_type}\n{head.status}"
-        return None if _TRACE.search(labels) else head
 
     def _learn(self, heads: Iterable[Head]) -> None:
         """Let the decoder know the labels of `heads`, unless they are too many."""
@@ -175,20 +179,16 @@ class Asked:
         ]
         wanted = msgspec.defstruct("Asked", fields, gc=False)
         self._decode = msgspec.json.Decoder(wanted, float_hook=fraction).decode
-        self._decode_again = msgspec.json.Decoder(wanted).decode
         self._places = {name: place for place, name in enumerate(own)}
 
     def fields_of(self, sources: Sequence[bytes]) -> dict[str, list[Any] | None]:
-        """Return the values of each name, as `Event.get` gives them. Raises one of NOT_JSON.
+        """Return the values of each name in JSON objects, as `Event.get` gives them.
 
-        None stands for those of a name of which no object holds anything.
+        None stands for those of a name of which no object holds anything. Raises one of NOT_JSON.
         """
         if not self._names:
             return {}
-        if any(source[1:2] == b"'" for source in sources):
-            found = map(self._of_one, sources)
-        else:
-            found = map(self._decode, sources)
+        found = map(self._decode, sources)
         columns = list(zip(*map(msgspec.structs.astuple, found), strict=True))
         return {name: self._of_name(name, columns) for name in self._names}
 
@@ -201,17 +201,6 @@ class Asked:
             return None
         rows = zip(*(column or () for column in found.values()), strict=True)
         return [compared(name, dict(zip(found, row, strict=True)).get) for row in rows]
-
-    def _of_one(self, source: bytes) -> Any:
-        if source[1:2] != b"'":
-            return self._decode(source)
-        try:
-            # Without those two, quotes are all that a repr of texts and numbers has of its own.
-            if b'"' not in source and b"\\" not in source:
-                return self._decode(source.translate(QUOTES))
-        except NOT_JSON:
-            pass
-        return self._decode_again(msgspec.json.encode(fields_of(source)))
 
     def _column(self, name: str, columns: Sequence[Sequence[Any]]) -> list[Any] | None:
         column = columns[self._places[name]]

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 from ahocorasick_rs import BytesAhoCorasick, MatchKind
 
-from sidecar.parse.asked import Asked, Head, Heads, all_seconds_of, fields_of, seconds_of
+from sidecar.parse.asked import Asked, Head, Heads, Singly, all_seconds_of, fields_of, seconds_of
 from sidecar.parse.event import (
     MAX_LINE,
     OWN_PREFIX,
@@ -75,8 +75,9 @@ _NO_LINE = b"\n\n"  # that no piece ends with and has it as its last line
 class Block(msgspec.Struct, gc=False):
     """Events of alike lines: labels, times and their objects' bytes.
 
-    `places`, in the chunk's data, are there where other lines stand between these. Else each source
-    stands behind one of `pieces`, with `gap` bytes in front of it, and `lead` more of the first.
+    `sources` are the objects as JSON. `places`, in the chunk's data, are there where other lines
+    stand between these. Else each object stands behind one of `pieces`, with `gap` bytes in front
+    of it, and `lead` more of the first.
     `own_fields` counts the fields that `events_of` or `rows_of` dropped.
     """
 
@@ -274,14 +275,14 @@ class Splitter:
             fits = data.startswith(_OBJECTS, begin) and end - begin <= MAX_LINE
             (mine if fits else odd).append((begin, end))
         sources = [data[begin:end] for begin, end in mine]
-        heads, headless = self._objects.read_singly(sources)
+        heads, texts, headless = self._objects.read_singly(sources)
         odd = sorted(odd + [mine[n] for n in headless])
         left = set(headless)
         good = [n for n in range(len(mine)) if n not in left]
         if not good:
             return None
         places = [mine[n][0] for n in good]
-        block = _block([sources[n] for n in good], [heads[n] for n in good], places)
+        block = _block([texts[n] for n in good], [heads[n] for n in good], places)
         return Split(block, odd, count_lines(data))
 
     def _with_claims(self, data: bytes, prefix: Prefix, *, wrapped: bool) -> Split | None:
@@ -295,7 +296,7 @@ class Splitter:
             return None
         parts = [piece.partition(b"\n") for piece in islice(pieces, 1, None)]
         # Behind each object: lines without the marker, and the prefix of the next object.
-        objects, newlines, behind = zip(*parts, strict=True)
+        objects, newlines, behind = map(list, zip(*parts, strict=True))
         if len(data) > MAX_LINE and max(map(len, data.split(b"\n"))) > MAX_LINE:
             return None
         glued = [n for n, newline in enumerate(newlines) if not newline]  # two in one line
@@ -309,31 +310,34 @@ class Splitter:
             misfits = [n for n, piece in enumerate(between[:-1]) if not prefix.fit_all({piece})]
         if len(misfits) == len(objects):  # messages of records
             return None
-        heads, headless = self._heads(objects)
+        heads, texts, headless = self._heads(objects)
         odd = {*misfits, *headless, *glued, *(n + 1 for n in glued)}
         lines = rest.count(b"\n") - len(glued)  # there is one behind each other object, too
         if not strangers and not odd:
-            whole = _block(objects, heads, pieces=pieces[:-1], gap=len(_CLAIM))
+            whole = _block(texts, heads, pieces=pieces[:-1], gap=len(_CLAIM))
             return Split(whole, [], lines)
-        block, other = _Claims(data, pieces, objects, heads).without(odd, between, strangers)
+        block, other = _Claims(data, pieces, objects, texts, heads).without(odd, between, strangers)
         return Split(block, other, lines)
 
-    def _heads(self, objects: Sequence[bytes]) -> tuple[list[Head], list[int]]:
-        """Return the head of each object, JSON or repr, and the places of those that have none."""
+    def _heads(self, objects: list[bytes]) -> Singly:
         if objects[0][1:2] != b"'":
             try:
-                return self._claims.read(objects), []
+                return Singly(self._claims.read(objects), objects, [])
             except NOT_JSON:
                 pass
         return self._claims.read_singly(objects)
 
 
 class _Claims(msgspec.Struct, gc=False):
-    """Lines with a prefix, the marker and an object; `pieces` is `data` without the markers."""
+    """Lines with a prefix, the marker and an object, which as JSON is one of `texts`.
+
+    `pieces` is `data` without the markers.
+    """
 
     data: bytes
     pieces: Sequence[bytes]
     objects: Sequence[bytes]
+    texts: Sequence[bytes]
     heads: Sequence[Head]
 
     def without(
@@ -358,7 +362,7 @@ class _Claims(msgspec.Struct, gc=False):
         places += [starts[number] for number in odd]
         good = [number for number in range(len(starts)) if number not in odd]
         block = _block(
-            [self.objects[number] for number in good],
+            [self.texts[number] for number in good],
             [self.heads[number] for number in good],
             [starts[number] for number in good],
         )

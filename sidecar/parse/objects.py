@@ -196,10 +196,10 @@ def read_whole(source: bytes) -> Any:
     except NOT_JSON:
         if not any(word in plain for word in _WORDS):
             raise
-        return _decode_any(_with_json_words(plain))
+        return _decode_any(with_json_words(plain))
 
 
-def _with_json_words(plain: bytes) -> bytes:
+def with_json_words(plain: bytes) -> bytes:
     """Write None, True, False, UUID('…') and Decimal('…') as JSON does.
 
     Every other part between the quotes is structure; in it, a NUL stands for each text. A
@@ -239,11 +239,12 @@ _ENTRY = re.compile(
 
 
 class Unreadable(Exception):  # noqa: N818 - it names what the text is
-    """A text that claims to be an event and is none; `reason` says why."""
+    """A text that claims to be an event and is none; `reason` says why, `field` of what field."""
 
-    def __init__(self, reason: RejectReason | ForeignReason) -> None:
+    def __init__(self, reason: RejectReason | ForeignReason, field: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.field = field
 
 
 def read_object(text: str, start: int = 0) -> tuple[dict[str, Any], int]:

@@ -35,7 +35,7 @@ def test_labels_that_are_new_are_read_beside_known_ones() -> None:
     for _ in range(2):
         assert statuses(heads.read([source(), source("open")])) == ["paid", "open"]
         assert statuses(heads.read([source("void"), source()])) == ["void", "paid"]
-        found, odd = heads.read_singly([source("draft"), source("open"), b"{'status': 'x'}"])
+        found, _, odd = heads.read_singly([source("draft"), source("open"), b"{'status': 'x'}"])
         assert (statuses(found), odd) == (["draft", "open", ""], [2])
 
 

@@ -173,10 +173,10 @@ WRITTEN: dict[str, Any] = {
 
 @pytest.mark.parametrize(("text", "value"), WRITTEN.items(), ids=WRITTEN)
 def test_a_number_that_would_lose_something_as_one_stays_text(text: str, value: Any) -> None:
-    asked = Asked(["a"]).fields_of([f'{{"a": {text}}}'.encode(), f"{{'a': {text}}}".encode()])
+    asked = Asked(["a"]).fields_of([f'{{"a": {text}}}'.encode()])
     by_json = fields_of(f'{{"a": {text}}}'.encode())["a"]
     by_repr = fields_of(f"{{'a': {text}}}".encode())["a"]
-    assert [value_of(text), by_json, by_repr, *(asked["a"] or ())] == [value] * 5
+    assert [value_of(text), by_json, by_repr, *(asked["a"] or ())] == [value] * 4
     assert as_number(value) == float(text)
 
 
