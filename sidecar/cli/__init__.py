@@ -39,6 +39,7 @@ _COMMANDS = {
     "demo": "Show the whole job with a pretend host and local sinks.",
     "check": "Report every fault of a configuration and its rules.",
     "test": "Run the tests of rules.",
+    "parse": "Say of each line of a log what is read from it, or why nothing.",
     "replay": "Show what would have been sent for the history in logs.",
     "render": "Show the message that a receiver would get.",
     "notify": "Send one test message to a receiver.",

@@ -275,7 +275,10 @@ class Telemetry:
         self.odd_lines += [(now, event, one.reason.value, one.sample) for one in lines[-20:]]
         if lines and now - self._sampled_at.get(event, -REJECT_LOG_SECONDS) >= REJECT_LOG_SECONDS:
             self._sampled_at[event] = now
-            _log.warning(event, reason=lines[0].reason.value, sample=lines[0].sample, **more)
+            first = lines[0]
+            if isinstance(first, Reject) and first.field:
+                more["field"] = first.field
+            _log.warning(event, reason=first.reason.value, sample=first.sample, **more)
 
     def _happened(self, event: LogEvent, now: float) -> None:
         metrics = self.metrics

@@ -85,6 +85,13 @@ def unwrap_all(data: bytes, form: LogFormat) -> bytes | None:
     return None
 
 
+def form_of(line: bytes) -> LogFormat | None:
+    """Return which container runtime has wrapped a line, None if none has."""
+    if line[:1] == b"{" and b'"log"' in line and _docker_line(line) is not None:
+        return LogFormat.DOCKER
+    return LogFormat.CRI if _CRI.match(line) else None
+
+
 class Joiner:
     """Holds the unfinished lines of every log, per stream, across chunks and rotated files."""
 

@@ -144,11 +144,15 @@ class RejectReason(StrEnum):
 
 
 class Reject(msgspec.Struct, frozen=True):
-    """A line that carries the marker and is no event. `sample` is its head, not yet redacted."""
+    """A line that carries the marker and is no event. `sample` is its head, not yet redacted.
+
+    `field` is the name of the one that is missing or cannot be read, where that is the reason.
+    """
 
     reason: RejectReason
     position: int
     sample: str
+    field: str = ""
 
 
 class ForeignReason(StrEnum):

@@ -151,12 +151,14 @@ class Collector:
         except TypeError:  # one of its fields is a list or an object
             return False
 
-    def reject(self, reason: RejectReason | ForeignReason, position: int, text: str) -> None:
+    def reject(
+        self, reason: RejectReason | ForeignReason, position: int, text: str, field: str = ""
+    ) -> None:
         sample = text[:_MAX_SAMPLE]
         if isinstance(reason, ForeignReason):
             self._parsed.foreign.append(Foreign(reason, position, sample))
         else:
-            self._parsed.rejects.append(Reject(reason, position, sample))
+            self._parsed.rejects.append(Reject(reason, position, sample, field))
 
     def finish(self, lines: int) -> Parsed:
         parsed = self._parsed
@@ -251,9 +253,9 @@ def _provider(fields: dict[str, Any]) -> str:
 def _label(fields: dict[str, Any], name: str) -> str:
     value = fields.get(name)
     if is_missing(value):
-        raise Unreadable(RejectReason.MISSING_FIELD)
+        raise Unreadable(RejectReason.MISSING_FIELD, name)
     if not isinstance(value, str) or len(value) > LONGEST_LABEL:
-        raise Unreadable(RejectReason.BAD_FIELD)
+        raise Unreadable(RejectReason.BAD_FIELD, name)
     return value
 
 
@@ -434,7 +436,7 @@ class Parser:
                 try:
                     out.add(record, stamp, position)
                 except Unreadable as wrong:
-                    out.reject(wrong.reason, position, text)
+                    out.reject(wrong.reason, position, text, wrong.field)
         except Exception:  # noqa: BLE001 - whatever it is, it is this line's and not the process's
             out.reject(RejectReason.POISON, position, text)
 

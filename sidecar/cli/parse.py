@@ -1,0 +1,183 @@
+"""`sidecar parse`: what is read from each line of a log, or why nothing is."""
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import click
+import msgspec
+from msgspec.structs import replace
+
+from sidecar.cli.client import CANNOT
+from sidecar.cli.configured import config_option
+from sidecar.cli.logfiles import UnreadableLogError, read_chunks
+from sidecar.cli.output import paint, say, say_faults
+from sidecar.clock import SystemClock
+from sidecar.config.load import check_config, unrouted
+from sidecar.config.settings import Config
+from sidecar.parse.container import form_of
+from sidecar.parse.event import Chunk, Event, LogFormat, Parsed
+from sidecar.parse.objects import MARKER_BYTES
+from sidecar.parse.parser import Parser
+from sidecar.receivers.base import rfc3339
+from sidecar.redact import Redactor
+from sidecar.syntax.files import environment
+
+_LINE = re.compile(rb"[^\n]*\n|[^\n]+\Z")
+EVENTS, REJECTS, FOREIGN, PIECES, IGNORED = "events", "rejects", "foreign", "pieces", "ignored"
+OUTCOMES = (EVENTS, REJECTS, FOREIGN, PIECES, IGNORED)
+_COLOURS = {EVENTS: "green", REJECTS: "red", FOREIGN: "yellow"}
+
+
+class Told(msgspec.Struct):
+    """One line of a log. `container`: whose wrapping it has; `why`: of what is no event."""
+
+    line: int
+    position: int
+    outcome: str
+    container: str = ""
+    why: str = ""
+    field: str = ""
+    pattern: str = ""
+    events: list[dict[str, Any]] = []
+
+
+class LineReader:
+    """Reads lines one by one as the daemon does, and says what became of each."""
+
+    def __init__(self, config: Config, now: float) -> None:
+        """`now` is the wall clock, in epoch seconds."""
+        self._parser = Parser(config.patterns)
+        self._bare = Parser()
+        # Patterns of structured lines are asked before those of sentences.
+        ordered = sorted(config.patterns, key=lambda one: one.taking is None)
+        self._each = [(one.name, Parser([one])) for one in ordered if not one.marker]
+        self._redactor = Redactor(config.redact)
+        self._now = now
+        self._lines = 0
+
+    def read(self, chunk: Chunk) -> Iterator[Told]:
+        position = chunk.start
+        for line in _LINE.findall(chunk.data):
+            self._lines += 1
+            yield self._told(replace(chunk, data=line, start=position), line)
+            position += len(line)
+
+    def _told(self, chunk: Chunk, line: bytes) -> Told:
+        parsed = self._parse(self._parser, chunk)
+        form = None if chunk.format is LogFormat.PLAIN else form_of(line.rstrip(b"\n"))
+        told = Told(self._lines, chunk.start, IGNORED, form or "")
+        if parsed.events:
+            told.outcome = EVENTS
+            told.events = [self._shown(event) for event in parsed.events]
+            told.pattern = self._pattern_of(chunk, parsed.events[0])
+        elif parsed.rejects:
+            told.outcome, told.why = REJECTS, parsed.rejects[0].reason.value
+            told.field = parsed.rejects[0].field
+        elif parsed.foreign:
+            told.outcome, told.why = FOREIGN, parsed.foreign[0].reason.value
+        elif parsed.open_from is not None and form:
+            told.outcome, told.why = PIECES, "a piece of a line that goes on"
+        else:
+            marked = "the marker is only mentioned" if MARKER_BYTES in line else "no marker"
+            told.why = f"{marked}, and no pattern matches"
+        return told
+
+    def _parse(self, parser: Parser, chunk: Chunk) -> Parsed:
+        return parser.parse(chunk, now=self._now, wanted=lambda _: True)
+
+    def _pattern_of(self, chunk: Chunk, event: Event) -> str:
+        """Return the name of the pattern that alone makes the same event; empty for a record."""
+        if self._parse(self._bare, chunk).events:
+            return ""
+        for name, parser in self._each:
+            found = self._parse(parser, chunk).events
+            if found and found[0].triple == event.triple:
+                return name
+        return ""
+
+    def _shown(self, event: Event) -> dict[str, Any]:
+        return {"at": rfc3339(event.at), "fields": self._redactor.fields(event.fields)}
+
+
+def _show(told: Told) -> None:
+    word = paint(f"{told.outcome.removesuffix('s'):<8}", _COLOURS.get(told.outcome))
+    place = f"{told.line:>6}  "
+    more = [f"wrapped by {told.container}"] if told.container else []
+    more += [f"pattern {told.pattern}"] if told.pattern else []
+    if not told.events:
+        why = f"{told.why}: {told.field}" if told.field else told.why
+        say(place, word, "  ".join([why, *more]))
+    for event in told.events:
+        fields = (f"{name}={_text(value)}" for name, value in event["fields"].items())
+        say(place, word, "  ".join([event["at"], *more, *fields]))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _summary(counts: Counter[str], whys: Counter[str]) -> Iterator[str]:
+    yield f"{counts.total():,} lines"
+    for outcome in OUTCOMES:
+        yield f"{outcome:<8} {counts[outcome]:,}"
+    for why, count in whys.most_common():
+        yield f"  {why} {count:,}"
+
+
+def _patterns_of(path: str) -> Config:
+    """Return the configuration; of one that is wrong, its patterns: nobody has to be told here."""
+    checked = check_config(path, environment())
+    if checked.config is None:
+        say_faults(checked.faults, err=True)
+    return checked.config or unrouted(checked.rules, checked.metrics, checked.patterns)
+
+
+def _stdin() -> Iterator[Chunk]:
+    start = 0
+    while lines := sys.stdin.buffer.readlines(1 << 18):
+        data = b"".join(lines)
+        yield Chunk(0, "stdin", LogFormat.AUTO, data, start)
+        start += len(data)
+
+
+def _chunks(path: str, config: Config) -> Iterable[Chunk]:
+    if path == "-":
+        return _stdin()
+    pinned = config.pinned(path)
+    return (replace(chunk, **pinned) for chunk in read_chunks(path, 0, lambda _: None))
+
+
+@click.command()
+@config_option("Whose patterns and sources are asked.")
+@click.option("--only", type=click.Choice(OUTCOMES), help="Show only lines of this outcome.")
+@click.option(
+    "--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+@click.argument("log", default="-", metavar="[LOG|-]")
+def parse(config: str, only: str | None, format_: str, log: str) -> None:
+    """Say of each line of LOG, or of stdin, what is read from it, or why nothing is.
+
+    An event is shown with its time, its fields (redacted) and the pattern that took it; a reject
+    with its reason and the field that is missing or cannot be read. Faults of the configuration are
+    told on stderr, and what could be read of it is used. Exits 0 also where no line is an event, 2
+    if the log cannot be read.
+    """
+    reader = LineReader(whole := _patterns_of(config), SystemClock().now())
+    counts, whys = Counter[str](), Counter[str]()
+    try:
+        for told in (told for chunk in _chunks(log, whole) for told in reader.read(chunk)):
+            counts[told.outcome] += 1
+            if told.why:
+                whys[f"{told.why}: {told.field}" if told.field else told.why] += 1
+            if only in (None, told.outcome):
+                _show(told) if format_ == "text" else say(msgspec.json.encode(told).decode())
+    except UnreadableLogError as wrong:
+        say(f"sidecar: {wrong}", err=True)
+        sys.exit(CANNOT)
+    if format_ == "text":
+        say("")
+        for line in _summary(counts, whys):
+            say(line)

@@ -1,0 +1,127 @@
+"""`sidecar parse`: what becomes of each line, and why nothing of it does."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sidecar.cli import main
+
+PATTERNS = """\
+patterns:
+  - name: lost
+    regex: 'order (?P<order>\\d+) is lost$'
+    fields: {event_type: order, status: lost}
+  - name: paddle
+    json: {where: {msg: webhook failed}, take: {event_type: event, status: level}}
+"""
+RECORD = 'WEBHOOK_METRIC: {"event_type": "a", "status": "b", "token": "hunter2", "n": 7}'
+LINES = {
+    f"2026-11-02 08:01:16 - INFO - {RECORD}": ("events", "", "", ""),
+    "2026-11-02 08:01:16 - INFO - order 7 is lost": ("events", "", "", "lost"),
+    '{"event": "past_due", "level": "error", "msg": "webhook failed"}': (
+        "events",
+        "",
+        "",
+        "paddle",
+    ),
+    'WEBHOOK_METRIC: {"event_type": "a"}': ("rejects", "missing_field", "status", ""),
+    'WEBHOOK_METRIC: {"event_type": 5, "status": "b"}': ("rejects", "bad_field", "event_type", ""),
+    '{"event": "past_due", "msg": "webhook failed"}': ("rejects", "missing_field", "status", ""),
+    'WEBHOOK_METRIC: {"event_type": "a", ': ("rejects", "truncated", "", ""),
+    f"somebody typed {RECORD}": ("foreign", "before", "", ""),
+    "WEBHOOK_METRIC comes here": (
+        "ignored",
+        "the marker is only mentioned, and no pattern matches",
+        "",
+        "",
+    ),
+    "somebody says that order 7 is lost": ("ignored", "no marker, and no pattern matches", "", ""),
+    "2026-11-02T08:01:16Z stdout P order 7": ("pieces", "a piece of a line that goes on", "", ""),
+    "2026-11-02T08:01:16Z stdout F  is lost": ("events", "", "", ""),
+}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "a.patterns.yaml").write_text(PATTERNS)
+    path = tmp_path / "sidecar.yaml"
+    path.write_text(
+        "sources: [{path: '*.log'}]\npattern_files: [a.patterns.yaml]\n"
+        "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
+    )
+    return path
+
+
+def parse(config: Path, *arguments: str, stdin: str = "") -> Result:
+    return CliRunner().invoke(main, ["parse", "-c", str(config), *arguments], input=stdin)
+
+
+def told(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_every_line_is_accounted_for(config: Path) -> None:
+    result = parse(config, "-", "--format", "json", stdin="".join(f"{one}\n" for one in LINES))
+    keys = ("outcome", "why", "field", "pattern")
+    assert [tuple(one[key] for key in keys) for one in told(result)] == list(LINES.values())
+    assert [one["line"] for one in told(result)] == list(range(1, len(LINES) + 1))
+    assert result.exit_code == 0
+
+
+def test_an_event_is_shown_with_its_time_and_what_may_be_shown_of_its_fields(config: Path) -> None:
+    (one,) = told(parse(config, "-", "--format", "json", stdin=next(iter(LINES))))
+    (event,) = one["events"]
+    assert event["at"] == "2026-11-02T08:01:16.000Z"
+    assert (event["fields"]["n"], event["fields"]["event_type"]) == (7, "a")
+    assert "hunter2" not in json.dumps(one)
+
+
+def test_a_file_is_summed_up_and_one_outcome_shown_alone(config: Path) -> None:
+    log = config.parent / "a.log"
+    log.write_text("".join(f"{one}\n" for one in LINES))
+    lines = parse(config, str(log), "--only", "rejects").stdout.splitlines()
+    assert lines[:4] == [
+        "     4  reject  missing_field: status",
+        "     5  reject  bad_field: event_type",
+        "     6  reject  missing_field: status",
+        "     7  reject  truncated",
+    ]
+    assert lines[5:11] == [
+        "12 lines",
+        "events   4",
+        "rejects  4",
+        "foreign  1",
+        "pieces   1",
+        "ignored  2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "container"),
+    [
+        (
+            '{"log": "order 7 is lost\\n", "stream": "stdout", "time": "2026-11-02T08:00:00Z"}',
+            "docker",
+        ),
+        ("2026-11-02T08:01:16Z stdout F order 7 is lost", "cri"),
+        ("order 7 is lost", ""),
+    ],
+)
+def test_a_containers_wrapping_is_named(config: Path, line: str, container: str) -> None:
+    (one,) = told(parse(config, "--format", "json", stdin=line + "\n"))
+    assert (one["outcome"], one["pattern"], one["container"]) == ("events", "lost", container)
+
+
+def test_a_log_that_cannot_be_read_is_2(config: Path) -> None:
+    result = parse(config, str(config.parent / "none.log"))
+    assert (result.exit_code, "none.log cannot be read" in result.stderr) == (2, True)
+
+
+def test_a_faulty_route_is_told_and_the_patterns_are_used(config: Path) -> None:
+    config.write_text(config.read_text().replace("receiver: nobody", "receiver: somebody"))
+    result = parse(config, "-", stdin="order 7 is lost\n")
+    assert (result.exit_code, "somebody" in result.stderr) == (0, True)
+    assert "pattern lost" in result.stdout
