@@ -13,14 +13,17 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import delivery, footprint, judging, latency, scale, soak, stalls, throughput
+from bench import delivery, footprint, judging, latency, scale, signed, soak, stalls, throughput
 from bench.daemon import ROOT
 from bench.peers import PACKAGES, missing, version
 from bench.table import Row, render
 
 _DOCUMENT = ROOT / "docs" / "benchmarks.md"
 _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
-PARTS = ("throughput", "judging", "latency", "scale", "footprint", "stalls", "soak", "delivery")
+PARTS = (
+    "throughput", "judging", "latency", "scale", "footprint", "stalls", "soak", "delivery",
+    "signed",
+)  # fmt: skip
 
 
 def machine() -> str:
@@ -60,6 +63,8 @@ def measured(folder: Path, options: argparse.Namespace) -> list[Row]:
         rows += _shown(soak.measure(folder, 15.0 if quick else 90.0))
     if "delivery" in wanted:
         rows += _shown(delivery.measure(folder))
+    if "signed" in wanted:
+        rows += _shown(signed.measure(folder, 1_000 if quick else 5_000, count // 20))
     return rows
 
 
