@@ -202,5 +202,6 @@ _NONE = "no number passes all of its comparisons"
 
 def shown(aggregate: Aggregate) -> str:
     """Return an aggregate as a user would write it."""
-    inner = ", ".join(filter(None, (aggregate.field, *map(str, aggregate.match))))
+    number = f"{aggregate.number:g}" if aggregate.function.takes_number else ""
+    inner = ", ".join(filter(None, (aggregate.field, number, *map(str, aggregate.match))))
     return f"{aggregate.function}({inner})"

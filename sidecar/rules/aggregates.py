@@ -13,11 +13,15 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from sidecar.parse.event import as_number, as_text, bounded
+from sidecar.rules.firsts import MAX_VALUES, Changes, News
+from sidecar.rules.quantile import Percentile
 from sidecar.rules.windows import (
     ADDED,
     GREATEST,
     LEAST,
+    LONG_AGO,
     MEAN,
+    NEVER,
     Buckets,
     Counts,
     Distinct,
@@ -65,12 +69,15 @@ class Asked(NamedTuple):
     """What a comparison needs to know: seconds, and the numbers it compares with, ascending.
 
     `within` is 0 for a state, which has no window. `divided`: it is one side of a ratio.
+    `remember`: for how long a value that was seen is known; `number`: the function's own.
     """
 
     within: float
     hold: float | None
     bounds: tuple[float, ...]
     divided: bool
+    remember: float = 0.0
+    number: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,18 +88,21 @@ class Function:
     compared with. `sample`: makes of a field's value, which is never None, what the window keeps;
     None for a value of which nothing can be made, which is counted. It is given 1 where the
     function takes no field. `reach`: what a sample can do to a comparison that time alone never
-    makes true. `window`: returns what makes an empty window for a key.
+    makes true. `window`: returns what makes an empty window for a key. `memory`: for how many
+    seconds after its newest event a key is kept for what it remembers, given the rule's `remember`.
     """
 
     name: str
     gives: str
     takes_field: bool
+    takes_number: bool
     shows: Shows
     drift: Drift
     reach: Reach
     most: float
     sample: Callable[[Any], Any]
     window: Callable[[Asked], Callable[[], Window]]
+    memory: Callable[[float], float]
 
     def __str__(self) -> str:
         return self.name
@@ -100,7 +110,8 @@ class Function:
     @property
     def usage(self) -> str:
         """How it is written: `max(f)`, `count()`."""
-        return f"{self.name}({'f' if self.takes_field else ''})"
+        number = ", 95" if self.takes_number else ""
+        return f"{self.name}({'f' if self.takes_field else ''}{number})"
 
 
 def _storable(raw: Any) -> Any:
@@ -115,6 +126,11 @@ def _storable(raw: Any) -> Any:
 def _enough(bounds: tuple[float, ...]) -> int:
     """Return the least count that lies above every bound."""
     return max(1, math.floor(bounds[-1]) + 1)
+
+
+def _need(asked: Asked, most: int) -> int:
+    """Return the count up to which a window has to tell counts apart."""
+    return most if asked.divided else _enough(asked.bounds)
 
 
 def _count_window(asked: Asked) -> Callable[[], Window]:
@@ -140,16 +156,23 @@ def _max_window(asked: Asked) -> Callable[[], Window]:
     return partial(Extremes, asked.within, asked.bounds, 1)
 
 
+def no_memory(remember: float) -> float:
+    del remember
+    return LONG_AGO
+
+
 COUNT = Function(
     name="count",
     gives="how many events",
     takes_field=False,
+    takes_number=False,
     shows=Shows.HOW_MANY,
     drift=Drift.FALLS,
     reach=Reach.ONE,
     most=MAX_COUNT,
     sample=float,
     window=_count_window,
+    memory=no_memory,
 )
 _ALL = (
     COUNT,
@@ -157,67 +180,118 @@ _ALL = (
         name="sum",
         gives="the sum of the numbers",
         takes_field=True,
+        takes_number=False,
         shows=Shows.NUMBER,
         drift=Drift.EITHER,
         reach=Reach.AMOUNT,
         most=math.inf,
         sample=as_number,
         window=lambda asked: partial(Buckets, asked.within, ADDED),
+        memory=no_memory,
     ),
     Function(
         name="min",
         gives="the least number",
         takes_field=True,
+        takes_number=False,
         shows=Shows.NUMBER,
         drift=Drift.RISES,
         reach=Reach.ITSELF,
         most=math.inf,
         sample=as_number,
         window=_min_window,
+        memory=no_memory,
     ),
     Function(
         name="max",
         gives="the greatest number",
         takes_field=True,
+        takes_number=False,
         shows=Shows.NUMBER,
         drift=Drift.FALLS,
         reach=Reach.ITSELF,
         most=math.inf,
         sample=as_number,
         window=_max_window,
+        memory=no_memory,
     ),
     Function(
         name="avg",
         gives="the mean of the numbers",
         takes_field=True,
+        takes_number=False,
         shows=Shows.NUMBER,
         drift=Drift.EITHER,
         reach=Reach.MEAN,
         most=math.inf,
         sample=as_number,
         window=lambda asked: partial(Buckets, asked.within, MEAN),
+        memory=no_memory,
     ),
     Function(
         name="distinct",
         gives="how many different texts",
         takes_field=True,
+        takes_number=False,
         shows=Shows.HOW_MANY,
         drift=Drift.FALLS,
         reach=Reach.ONE,
         most=MAX_DISTINCT,
         sample=as_text,
         window=_distinct_window,
+        memory=no_memory,
+    ),
+    Function(
+        name="changed",
+        gives="how often the value differed from the one before",
+        takes_field=True,
+        takes_number=False,
+        shows=Shows.HOW_MANY,
+        drift=Drift.FALLS,
+        reach=Reach.UNKNOWN,
+        most=MAX_COUNT,
+        sample=lambda raw: bounded(as_text(raw), MAX_TEXT + 20),
+        window=lambda asked: partial(Changes, asked.within, _need(asked, MAX_COUNT)),
+        memory=lambda _: NEVER,
+    ),
+    Function(
+        name="new",
+        gives="how many values were seen for the first time",
+        takes_field=True,
+        takes_number=False,
+        shows=Shows.HOW_MANY,
+        drift=Drift.FALLS,
+        reach=Reach.UNKNOWN,
+        most=MAX_VALUES,
+        sample=as_text,
+        window=lambda asked: partial(News, asked.within, _need(asked, MAX_VALUES), asked.remember),
+        memory=lambda remember: remember,
+    ),
+    Function(
+        name="percentile",
+        gives="the number below which so many per cent lie",
+        takes_field=True,
+        takes_number=True,
+        shows=Shows.NUMBER,
+        drift=Drift.EITHER,
+        reach=Reach.UNKNOWN,
+        most=math.inf,
+        sample=as_number,
+        window=lambda asked: partial(Percentile, asked.within, asked.number),
+        memory=no_memory,
     ),
     Function(
         name="last",
         gives="the newest value",
         takes_field=True,
+        takes_number=False,
         shows=Shows.STATE,
         drift=Drift.STAYS,
         reach=Reach.UNKNOWN,
         most=math.inf,
         sample=_storable,
         window=lambda asked: partial(Last, asked.hold),
+        memory=no_memory,
     ),
 )
 FUNCTIONS: Mapping[str, Function] = {function.name: function for function in _ALL}

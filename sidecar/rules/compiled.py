@@ -42,8 +42,9 @@ from sidecar.rules.guard import (
     Windows,
     less,
 )
+from sidecar.rules.quantile import Percentile
 from sidecar.rules.rule import Key, Rule
-from sidecar.rules.windows import Buckets, Window
+from sidecar.rules.windows import LONG_AGO, Buckets, Window
 
 # How long a key remembers its last `resolve` and its event ids under a rule without a span.
 DEFAULT_SPAN = 30 * 86_400.0
@@ -77,6 +78,7 @@ class CompiledRule:
         "latching",
         "matchers",
         "measures",
+        "memory",
         "not_numbers",
         "order",
         "overflow",
@@ -115,6 +117,7 @@ class CompiledRule:
         self.span = max(rule.within or 0.0, rule.hold or 0.0) or DEFAULT_SPAN
         parts = rule.condition.comparisons
         self.aggregates = [side for part in parts for side in _sides(part)]
+        self.memory: float = max(one.function.memory(rule.remember) for one in self.aggregates)
         self._listed = frozenset(text for part in parts for text in part.named)
         self._windows = [_window(rule, part, side) for part in parts for side in _sides(part)]
         # Whether the condition is true of some windows at `t`; an empty one makes it false.
@@ -127,16 +130,18 @@ class CompiledRule:
         self.wakes = rule.hold is not None or time_can_turn(rule.condition.whole)
         self.true_when_empty = self.holds(self.fresh(), 0.0)
         # What a key is in is counted key by key, so that no sample of a state may wait.
-        guard = None if self._state_places else _guard(rule.condition.whole, count())
+        # No more may one of which a key remembers more than the window holds.
+        whole = self._state_places or self.memory > LONG_AGO
+        guard = None if whole else _guard(rule.condition.whole, count())
         self.guard: Guard = guard or NoGuard()
         # Samples leave by the bucket: earlier than after the whole window, by less than its width.
-        self.coarse = any(isinstance(window, Buckets) for window in self.fresh())
+        self.coarse = any(isinstance(one, Buckets | Percentile) for one in self.fresh())
         self.matchers = _matchers(rule)
         self.measures = frozenset(one.field for one in self.aggregates if one.field)
         self.instants, self.step_instants = _instants(rule)
         # A sample of another place only makes the condition less true, until it leaves the window.
         self.rising = frozenset(_rising(rule.condition.whole, count()))
-        if self.true_when_empty or self._state_places:
+        if self.true_when_empty or whole:
             self.rising = frozenset(range(len(self.aggregates)))
         # Whether a sample can only uphold what holds, and no event moves a deadline of the alert.
         self.upholds = not self.step_instants and _only_rises(rule.condition.whole)
@@ -144,11 +149,9 @@ class CompiledRule:
         self.tells = bool(rule.same or rule.collect or rule.dedup_by)
         self.steps_digest = hashlib.sha256(repr(rule.escalate).encode()).hexdigest()[:16]
         self.tallied = self.absent and _lives_on_tallies(rule)
-        self.not_numbers = 0  # values that were no number where one was needed
-        self.bad_instants = 0  # values that were no instant where the rule asks for one
-        # Events of keys beyond the cap, and keys that gave way to others.
-        self.overflow = self.forgotten = 0
-        self.ids = 0  # event ids that its keys remember
+        # Values that were no number or no instant where the rule asks for one; events of keys
+        # beyond the cap, and keys that gave way to others; event ids that its keys remember.
+        self.not_numbers = self.bad_instants = self.overflow = self.forgotten = self.ids = 0
 
     def samples(self, event: Event) -> Samples:
         """Return what `event` gives to which window."""
@@ -416,7 +419,8 @@ def _window(rule: Rule, part: Comparison, aggregate: Aggregate) -> Callable[[], 
     function = aggregate.function
     if rule.within is None and function.shows is not Shows.STATE:
         raise ValueError(f"{rule.name}: {function}() needs `within`")
-    asked = Asked(rule.within or 0.0, rule.hold, bounds(part), part.divisor is not None)
+    divided, within = part.divisor is not None, rule.within or 0.0
+    asked = Asked(within, rule.hold, bounds(part), divided, rule.remember, aggregate.number)
     return function.window(asked)
 
 

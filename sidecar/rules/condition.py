@@ -5,7 +5,7 @@ both       := part { "and" part }
 part       := "not" part | "(" condition ")" | comparison
 comparison := aggregate [ "/" aggregate ] operator literal      =~ and !~ only with a state
             | aggregate [ "/" aggregate ] "in" "[" literal { "," literal } "]"
-aggregate  := function "(" [ field ] { "," matcher } ")"      functions: see aggregates.FUNCTIONS
+aggregate  := function "(" [ field [ "," number ] ] { "," matcher } ")"     see aggregates.FUNCTIONS
 literal    := number | word | "text" | 'text'                 words and texts only with a state
 """
 
@@ -38,6 +38,7 @@ class Aggregate:
     function: Function
     field: str = ""
     match: tuple[Matcher, ...] = ()
+    number: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -387,13 +388,22 @@ class _ConditionReader:
             self._fail(f"{name.text!r} is not one of {known}; {_EXAMPLE}", name)
         self._expect("(")
         field = self._field(function) if function.takes_field else ""
+        number = self._percent(function) if function.takes_number else 0.0
         matchers: list[Matcher] = []
         while self._peek().text != ")":
             if field or matchers:
                 self._expect(",")
             matchers.append(self._matcher(function))
         self._expect(")")
-        return Aggregate(function, field, tuple(matchers))
+        return Aggregate(function, field, tuple(matchers), number)
+
+    def _percent(self, function: Function) -> float:
+        self._expect(",", f"for example {function}(duration, 95)")
+        token = self._next()
+        number = float(token.text) if token.kind == "number" else -1.0
+        if not 0 <= number <= 100:  # noqa: PLR2004 - per cent
+            self._fail(f"{function}() needs a number from 0 to 100", token)
+        return number
 
     def _field(self, function: Function) -> str:
         token = self._next()

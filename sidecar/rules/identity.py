@@ -79,4 +79,5 @@ def _comparison(part: Comparison) -> _Meaning:
 
 
 def _aggregate(one: Aggregate) -> _Meaning:
-    return (one.function.name, one.field, _matchers(one.match))
+    number = (one.number,) if one.function.takes_number else ()
+    return (one.function.name, one.field, _matchers(one.match), *number)

@@ -430,7 +430,8 @@ class KeyState:
     def gone_at(self) -> float:
         """Return when nothing remembered here can matter any more."""
         known = max(self.floor, self.newest_id) if self.order is None else self.clock
-        return max(self.samples_gone_at(), known + self.compiled.span)
+        memory = self.clock + self.compiled.memory
+        return max(self.samples_gone_at(), known + self.compiled.span, memory)
 
     def is_gone(self, t: float) -> bool:
         """Return whether nothing is left to remember at `t`, for which `due` was just found."""

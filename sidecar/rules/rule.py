@@ -298,6 +298,9 @@ class Rule(Table):
     hold: MaybePositive = key(
         "For last(): a state unconfirmed for so long is dropped.", default=None
     )
+    remember: Positive = key(
+        "For new(): how long a value that was seen is known.", default=90 * 86_400.0
+    )
     resolve: ResolveMatch = key(
         "Events that end the alert and forget what led to it.", default=None
     )

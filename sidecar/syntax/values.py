@@ -14,7 +14,6 @@ from sidecar.matchers import (
     _SHAPE as _MATCHER,
     Matcher,
     compile_re2,
-    parse_matcher,
     parse_matchers,
     parse_test,
 )
@@ -231,9 +230,6 @@ MaybeListen = Annotated[tuple[str, int] | None, _LISTEN]
 _RE2 = Value(lambda text: (compile_re2(text), text)[1], "an RE2 pattern", string())
 Re2 = Annotated[str, _RE2]
 MaybeRe2 = Annotated[str | None, _RE2]
-OneMatcher = Annotated[
-    Matcher, Value(parse_matcher, "a matcher", string(anchored(_MATCHER) + _VAR))
-]
 
 
 def _label_matchers(node: Node, reading: Reading) -> tuple[Matcher, ...]:

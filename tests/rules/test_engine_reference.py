@@ -40,6 +40,12 @@ CONDITIONS = [
     "last(n) > 1",
     "last(status) == bad and count() >= 2",
     'last(status) =~ "wor.*|bad"',
+    "changed(n) >= 1",
+    "changed(status) >= 2 and count() >= 3",
+    "new(n) >= 1",
+    'new(n, status="bad") >= 2 or new(id) > 2',
+    "percentile(n, 50) >= 3",
+    'percentile(n, 90, status="bad") > 2 and count() < 5',
     'last(status) !~ "good|pa.d" and count() >= 2',
     "avg(n) / sum(n) < 1",
     "min(n) / max(n) in [0.5, 1]",
@@ -82,6 +88,7 @@ def rules(draw: st.DrawFn) -> Rule:
     more: dict[str, Any] = {
         "within": 60.0,
         "hold": draw(st.sampled_from([None, 40.0])) if "last(" in condition else None,
+        "remember": draw(st.sampled_from([70.0, 200.0])),
         "for_": draw(st.sampled_from([0.0, 0.0, 7.0])),
         "keep_firing_for": draw(st.sampled_from([0.0, 0.0, 9.0])),
         "dedup_by": draw(st.sampled_from([None, None, "id"])),
@@ -288,7 +295,8 @@ def test_a_quiet_end_leaves_only_states_that_nothing_drops(
             bench.see(subject)
     bench.tick(1e9)
     silence = is_absence(tested.condition) and not tested.by
-    kept = silence or ("last(" in tested.condition.text and tested.hold is None)
+    lasts = "last(" in tested.condition.text and tested.hold is None
+    kept = silence or lasts or "changed(" in tested.condition.text
     assert kept or {type(row).__name__ for row in bench.file.rows.values()} <= {
         "RuleRow",
         "MetaRow",

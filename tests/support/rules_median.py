@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sidecar.parse.event import as_number
-from sidecar.rules.aggregates import FUNCTIONS, Drift, Function, Reach, Shows
+from sidecar.rules.aggregates import FUNCTIONS, Drift, Function, Reach, Shows, no_memory
 from sidecar.rules.windows import LONG_AGO, NEVER
 
 
@@ -58,11 +58,13 @@ MEDIAN = Function(
     name="median",
     gives="the middle number",
     takes_field=True,
+    takes_number=False,
     shows=Shows.NUMBER,
     drift=Drift.EITHER,
     reach=Reach.UNKNOWN,
     most=math.inf,
     sample=as_number,
     window=lambda asked: lambda: Everything(asked.within),
+    memory=no_memory,
 )
 WITH_MEDIAN = {**FUNCTIONS, "median": MEDIAN}

@@ -19,6 +19,7 @@ from sidecar.rules.condition import (
     value_test,
 )
 from sidecar.rules.identity import signature
+from sidecar.rules.quantile import bin_of, value_of
 from sidecar.rules.rule import Escalation, Rule
 
 Told = tuple[str, float, dict[str, str], float, bool]  # kind, at, labels, since, stale
@@ -37,6 +38,37 @@ class Model(NamedTuple):
     value: Callable[[list[Any]], Any]
     coarse: Literal["never", "in ratios", "always"]
     lasts: bool = False
+    over: Callable[[list[tuple[float, Any, bool]], Aggregate, Rule], Any] | None = None
+
+
+def changes(all_: list[tuple[float, Any, bool]], _: Aggregate, __: Rule) -> float:
+    """Count the samples inside that differ from the newest that had come before them."""
+    found, newest = 0, (-FAR, None)
+    for at, value, inside in all_:
+        if at >= newest[0]:
+            found += inside and newest[1] is not None and newest[1] != value
+            newest = (at, value)
+    return float(found)
+
+
+def news(all_: list[tuple[float, Any, bool]], _: Aggregate, rule: Rule) -> float:
+    """Count the samples inside whose value had not come, or too long before."""
+    found, known = 0, dict[Any, float]()
+    for at, value, inside in all_:
+        before = known.get(value, -FAR)
+        found += inside and before + rule.remember <= at
+        known[value] = max(before, at)
+    return float(found)
+
+
+def percentile(all_: list[tuple[float, Any, bool]], aggregate: Aggregate, _: Rule) -> float | None:
+    """Return what stands for the value at the rank, by the bins that its sketch has."""
+    values = sorted(value for _, value, inside in all_ if inside)
+    return (
+        value_of(bin_of(values[int(aggregate.number / 100 * (len(values) - 1))]))
+        if values
+        else None
+    )
 
 
 MODELS: Mapping[str, Model] = {
@@ -46,6 +78,9 @@ MODELS: Mapping[str, Model] = {
     "max": Model(as_number, lambda all_: max(all_, default=None), "in ratios"),
     "avg": Model(as_number, lambda all_: sum(all_) / len(all_) if all_ else None, "always"),
     "distinct": Model(as_text, lambda all_: float(len(set(all_))), "never"),
+    "changed": Model(as_text, len, "never", over=changes),
+    "new": Model(as_text, len, "never", over=news),
+    "percentile": Model(as_number, len, "always", over=percentile),
     "last": Model(lambda raw: raw, lambda all_: all_[-1] if all_ else None, "never", lasts=True),
 }
 
@@ -70,6 +105,7 @@ class Open:
 @dataclass
 class Known:
     samples: list[Event] = field(default_factory=list)  # in order of arrival
+    history: list[Event] = field(default_factory=list)  # the same, with what an end dropped
     ids: dict[str, float] = field(default_factory=dict)
     clock: float = -FAR
     cursor: float = -FAR
@@ -142,6 +178,7 @@ class Reference:
         else:
             known.clock = t
             known.samples.append(event)
+            known.history.append(event)
             if known.alert:
                 known.alert.events.append(event)
             self._judge(key, known, t, event)
@@ -221,7 +258,8 @@ class Reference:
         ]
         ordered = [] if known.order is None else [known.clock + self.span]
         ids = [at + self.span for at in known.ids.values()]
-        gone = max([known.floor + self.span, *ids, *ordered, *leaving])
+        memory = max(a.function.memory(self.rule.remember) for a in self._aggregates())
+        gone = max([known.floor + self.span, *ids, *ordered, *leaving, known.clock + memory])
         if known.alert is None and gone <= t:
             del self.keys[key]
 
@@ -245,6 +283,12 @@ class Reference:
         return None if raw is None else self._model(aggregate).sample(raw)
 
     def value(self, aggregate: Aggregate, part: Comparison, known: Known, t: float) -> Any:
+        model = self._model(aggregate)
+        if model.over is not None:
+            within = {id(s) for s in known.samples if self._leaves(aggregate, part, s) > t}
+            given = ((s, self._sample(aggregate, s)) for s in known.history)
+            kept = [(s.at, value, id(s) in within) for s, value in given if value is not None]
+            return model.over(kept, aggregate, self.rule)
         inside = [s for s in known.samples if self._leaves(aggregate, part, s) > t]
         samples = [self._sample(aggregate, s) for s in sorted(inside, key=lambda s: s.at)]
         return self._model(aggregate).value([one for one in samples if one is not None])

@@ -1,0 +1,112 @@
+"""Percentiles of a window by DDSketch (Masson, Rim and Lee, VLDB 2019): off by at most 1 %.
+
+A value falls into the bin of its logarithm, so that a bin knows its values to within 1 %. Each of
+the window's 60 buckets keeps how many fell into which bin.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from sidecar.rules.windows import BUCKETS, LONG_AGO, NEVER
+
+ERROR = 0.01
+# Bins of one bucket: a factor of 160 between the least and the greatest of either sign. Beyond that
+# the least ones become one.
+MAX_BINS = 256
+_GAMMA = (1 + ERROR) / (1 - ERROR)
+_LOG = math.log(_GAMMA)
+_LEAST = 1e-9  # nearer to nothing is nothing
+_OFFSET = 1 << 20  # between the bins of either sign
+
+
+def bin_of(value: float) -> int:
+    """Return the bin of a value; bins rise as their values do, and nothing is in bin 0."""
+    if abs(value) < _LEAST:
+        return 0
+    place = math.ceil(math.log(abs(value)) / _LOG) + _OFFSET
+    return place if value > 0 else -place
+
+
+def value_of(place: int) -> float:
+    """Return the value that stands for a bin."""
+    if place == 0:
+        return 0.0
+    value: float = 2 * _GAMMA ** (abs(place) - _OFFSET) / (_GAMMA + 1)
+    return value if place > 0 else -value
+
+
+def at_rank(bins: dict[int, int], percent: float) -> float | None:
+    """Return the value below which `percent` of what the bins hold lies; None of nothing."""
+    rank = percent / 100 * (sum(bins.values()) - 1)
+    seen = 0
+    for place in sorted(bins):
+        seen += bins[place]
+        if seen > rank:
+            return value_of(place)
+    return None
+
+
+class Percentile:
+    """Bins in the 60 aligned buckets of a window; a bucket leaves it as a whole."""
+
+    __slots__ = ("_buckets", "_percent", "_width", "_within")
+
+    def __init__(self, within: float, percent: float) -> None:
+        self._within = within
+        self._width = within / BUCKETS
+        self._percent = percent
+        self._buckets: dict[int, Counter[int]] = {}
+
+    def add(self, at: float, value: Any, clock: float) -> None:
+        self.add_all([at], value, clock)
+
+    def add_all(self, times: Sequence[float], value: Any, clock: float) -> None:
+        place = bin_of(value)
+        for bucket in list(self._buckets):
+            if self._leaves(bucket) <= clock:
+                del self._buckets[bucket]
+        for at in times:
+            bucket = int(at // self._width)
+            if self._leaves(bucket) > clock:
+                bins = self._buckets.setdefault(bucket, Counter())
+                bins[place] += 1
+                if len(bins) > MAX_BINS:
+                    least, next_least = sorted(bins)[:2]
+                    bins[next_least] += bins.pop(least)
+
+    def _leaves(self, bucket: int) -> float:
+        return (bucket + BUCKETS) * self._width
+
+    def judged(self, t: float) -> float | None:
+        whole: Counter[int] = Counter()
+        for bucket, bins in self._buckets.items():
+            if self._leaves(bucket) > t:
+                whole.update(bins)
+        return at_rank(whole, self._percent)
+
+    def most(self, t: float) -> float:
+        del t
+        return NEVER
+
+    def shown(self, t: float) -> float | None:
+        return self.judged(t)
+
+    def changes_after(self, t: float) -> float:
+        leaving = map(self._leaves, self._buckets)
+        return min((at for at in leaving if at > t), default=NEVER)
+
+    def gone_at(self) -> float:
+        return self._leaves(max(self._buckets)) if self._buckets else LONG_AGO
+
+    def drop_before(self, until: float) -> None:
+        last = math.ceil(until / self._width) - 1
+        for bucket in [one for one in self._buckets if one <= last]:
+            del self._buckets[bucket]
+
+    def pack(self) -> Any:
+        return [[bucket, list(bins.items())] for bucket, bins in self._buckets.items()]
+
+    def load(self, packed: Any) -> None:
+        self._buckets = {int(bucket): Counter(dict(bins)) for bucket, bins in packed}
