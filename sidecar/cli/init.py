@@ -102,7 +102,7 @@ def configuration(tell: str, log: str) -> str:
         "rule_files: [rules/*.rules.yaml]",
         "state: {path: state.db}",
         'http: {listen: "127.0.0.1:9787"}   # the page, the API and /metrics',
-        "route: {receiver: team}",
+        "route: {receiver: team, group_wait: 0s}",
         "receivers:",
         "  - name: team",
         *_TOLD[tell],

@@ -20,9 +20,11 @@ from starlette.routing import Route
 
 from sidecar.render.words import duration, plain, utc
 from sidecar.web.api import Api
+from sidecar.web.fault import Refusal
 
 ALERTS_AT_MOST = 200
 LONGEST_QUESTION = 200
+EXPLAINED_SECONDS = 7 * 86_400.0
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
 _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
@@ -32,18 +34,31 @@ def page_route(api: Api) -> Route:
 
     async def page(request: Request) -> Response:
         asked = request.query_params.get("q", "")[:LONGEST_QUESTION].strip()
+        status = await api.status()
         known = {
-            "status": await api.status(),
+            "status": status,
             "alerts": await api.alerts(),
             "rules": await api.rules(),
             "notifications": await api.notifications(),
             "silences": [one for one in await api.silences() if one["state"] != "expired"],
+            "explained": await _explained(api, asked, status["now"]),
             **await api.events(),
         }
         html = await run_in_threadpool(render, known, asked)
         return HTMLResponse(html, headers=_headers())
 
     return Route("/", page)
+
+
+async def _explained(api: Api, asked: str, now: float) -> dict[str, Any]:
+    """Return what is known of why, if there are matchers such as `org_id=org_1` in a search."""
+    matchers = [word for word in asked.split() if "=" in word]
+    if not matchers:
+        return {}
+    try:
+        return await api.explain(matchers, now - EXPLAINED_SECONDS)
+    except Refusal as refusal:
+        return {"rules": [], "trail": [], "fault": str(refusal)}
 
 
 def render(known: Mapping[str, Any], asked: str) -> str:

@@ -71,8 +71,7 @@ def test_the_daemon_runs_on_it_and_tells(tmp_path: Path, monkeypatch: pytest.Mon
         answers = ("--tell", "slack", "--log", str(log), "--provider", "stripe")
         assert sidecar("init", str(tmp_path), *answers)[0] == 0
         config = tmp_path / "sidecar.yaml"
-        text = config.read_text().replace("127.0.0.1:9787", "127.0.0.1:0")
-        config.write_text(text.replace("{receiver: team}", "{receiver: team, group_wait: 0s}"))
+        config.write_text(config.read_text().replace("127.0.0.1:9787", "127.0.0.1:0"))
         with running(config) as daemon:
             until(lambda: daemon.get("/-/ready") == "ready\n", "the first step")
             undated = {k: v for k, v in record("payment_failure").items() if k != "timestamp"}

@@ -30,11 +30,11 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
     write_rule(folder)
     with SlackSink() as slack:
         config = configure(folder, slack_to(slack.url))
-        append(folder / "app.log", *(record("failed", HOSTILE) for _ in range(2)))
+        append(folder / "app.log", *(record("failed", org) for org in (HOSTILE, "org_7") * 2))
         with (folder / "app.log").open("a") as log:
             log.write("WEBHOOK_METRIC: {'event_type': <x>}\n")
         with running(config) as started:
-            slack.wait_for(1)
+            slack.wait_for(2)
             said = "/api/v1/notifications"
             until(lambda: '"sent"' in started.get(said), "the answer is written down")
             odd = '"odd_lines":[{'
@@ -104,7 +104,7 @@ def test_webhook_debug_says_what_is_configured_and_tells_no_value(daemon: Daemon
     assert found["configured"]["slack"] is True
     assert found["configured"]["email"] is False
     assert found["configured"]["webhook_secret"] is None
-    assert found["alerts"] == {"firing": 1, "pending": 0, "by_severity": {"critical": 1}}
+    assert found["alerts"] == {"firing": 2, "pending": 0, "by_severity": {"critical": 2}}
 
 
 def test_the_page_is_answered_under_its_policy(daemon: DaemonProcess) -> None:
@@ -112,6 +112,15 @@ def test_the_page_is_answered_under_its_policy(daemon: DaemonProcess) -> None:
     assert "default-src 'none'" in page.headers["content-security-policy"]
     for text in ("Failing", "sent", "Rejected", "app.log", "failing.rules.yaml", "org_9"):
         assert text in page.text
+
+
+def test_a_search_for_an_organisation_explains(daemon: DaemonProcess) -> None:
+    found = httpx.get(url(daemon, "/?q=org_id%3Dorg_7"), trust_env=False).text
+    assert "<h2>Why</h2>" in found
+    assert "count() &gt;= 2" in found
+    assert "first notification" in found
+    assert "No rule knows anything of it" not in found
+    assert "is not a matcher" in httpx.get(url(daemon, "/?q=%3Dx"), trust_env=False).text
 
 
 def test_a_search_finds_the_message_too(daemon: DaemonProcess) -> None:

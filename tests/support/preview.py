@@ -158,7 +158,9 @@ def status_page() -> str:
     }
     events = [{**shown["events"][0], **event, "count": 3}]
     parts = {"alerts": [first, second], "notifications": [message], "events": events}
-    return render({**shown, **parts, "rules": [], "odd_lines": [], "silences": []}, "")
+    return render(
+        {**shown, **parts, "rules": [], "odd_lines": [], "silences": [], "explained": {}}, ""
+    )
 
 
 _HEIGHTS = {"slack": 400, "mail": 710, "page": 900}  # pixels

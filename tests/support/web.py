@@ -50,6 +50,13 @@ def known(text: str = "plain", **more: Any) -> dict[str, Any]:
         "silences": [{"id": "1", "matchers": [text], "starts_at": NOW - 5, "ends_at": NOW + 60,
                       "created_by": text, "comment": text, "created": NOW, "state": "active",
                       "mutes": []}],
+        "explained": {
+            "rules": [{"alertname": text, "key": {text: text}, "state": text, "value": text,
+                       "condition": text}],
+            "trail": [{"at": NOW, "kind": text, "labels": {"alertname": text}, "detail": text,
+                       "message": text}],
+            "fault": text,
+        },
         "events": [{"provider": text, "event_type": text, "status": text, "count": 1, "last": NOW}],
         "odd_lines": [{"at": NOW, "kind": "line_rejected", "reason": text, "sample": text}],
         **more,
