@@ -94,7 +94,8 @@ def _of_free(group: Group, free: Sequence[Member], now: float, cooldown_end: Coo
 
 def _digest(kind: GroupKind, unsent: Sequence[Member]) -> Choice:
     """Digests tell whatever they hold, cooldown or not: each alert is told only once."""
-    reason = Reason.LATE_DIGEST if kind is GroupKind.LATE else Reason.RULE_CHANGED
+    reasons = {GroupKind.LATE: Reason.LATE_DIGEST, GroupKind.STORM: Reason.STORM}
+    reason = reasons.get(kind, Reason.RULE_CHANGED)
     return Choice(reason, tuple(unsent)) if unsent else Choice(Reason.NOTHING_NEW)
 
 

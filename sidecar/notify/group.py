@@ -66,7 +66,8 @@ class Destination:
     """One of those a receiver tells, at its `place` among them.
 
     `index` is its config's place in the kind's section. `threads`: what is said later of an alert
-    belongs to the message that told it first.
+    belongs to the message that told it first. `burst`: with so many messages on their way, what
+    else there is to tell is folded into one; 0: never.
     """
 
     place: int
@@ -75,6 +76,7 @@ class Destination:
     name: str
     send_resolved: bool
     threads: bool = False
+    burst: int = 0
 
     def takes(self, member: Member) -> bool:
         return (self.send_resolved or not member.only_ends) and not member.goes_unsaid
@@ -100,8 +102,10 @@ def _places(receiver: Receiver) -> Iterator[Destination]:
     for kind, configs in receiver.configs.items():
         for index, config in enumerate(configs):
             for name in config.destinations():
-                to = Destination(place, kind, index, name, config.send_resolved, config.threads)
-                yield to
+                burst = config.rate.burst if config.folds else 0
+                yield Destination(
+                    place, kind, index, name, config.send_resolved, config.threads, burst
+                )
                 place += 1
 
 
@@ -130,25 +134,36 @@ def _suffix(labels: Mapping[str, str]) -> str:
 
 
 class GroupKind(Enum):
-    """What brought a group's alerts together: a route, or one of the two digests per receiver."""
+    """What brought a group's alerts together: a route, or one of the digests per receiver."""
 
     ROUTE = ""
     LATE = "late"
     CLOSED = "closed"
+    STORM = "storm"
+
+    @property
+    def defers(self) -> bool:
+        """Whether its alerts wait in their own groups until it is told."""
+        return self in (GroupKind.LATE, GroupKind.STORM)
+
+
+STORM_SECONDS = 20.0
 
 
 def digest_route(kind: GroupKind, root: Route, receiver: str) -> Route:
     """Return the route that a receiver's digest of this kind stands under.
 
     A late digest goes out when all logs are read to their end, `group_interval` after its first
-    alert at the latest; closed alerts all come at one reload and are told at once.
+    alert at the latest; closed alerts all come at one reload and are told at once; what exceeds a
+    rate is told every STORM_SECONDS.
     """
+    storm = kind is GroupKind.STORM
     return Route(
         id=kind.value,
         receiver=receiver,
         group_by=("receiver",),
-        group_wait=root.group_interval if kind is GroupKind.LATE else 0.0,
-        group_interval=root.group_interval,
+        group_wait=STORM_SECONDS if storm else root.group_interval if kind.defers else 0.0,
+        group_interval=STORM_SECONDS if storm else root.group_interval,
         cooldown=root.cooldown,
     )
 
@@ -314,7 +329,7 @@ class Groups:
 
     def end_wait(self, digest: Group, ident: Ident, now: float) -> None:
         """Let an alert that a late digest told at `now` go on in the groups that waited for it."""
-        for group in self.places(ident) if digest.kind is GroupKind.LATE else ():
+        for group in self.places(ident) if digest.kind.defers else ():
             member = group.members[ident]
             if group.audience == digest.audience and member.waiting and not member.unsent:
                 self.put(group, ident, msgspec.structs.replace(member, waiting=False, told_at=now))

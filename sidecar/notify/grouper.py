@@ -1,6 +1,6 @@
 """Files alert transitions into the groups that their alerts belong to."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec.structs import replace
 
@@ -124,7 +124,7 @@ class Grouper:
         Else the digest would come after what is news now, and speak of the past.
         """
         for place in self._groups.places(ident):
-            if place.kind is GroupKind.LATE and place.audience == group.audience:
+            if place.kind.defers and place.audience == group.audience:
                 member = place.members[ident]
                 self._groups.put(place, ident, None)
                 return replace(member, waiting=True)
@@ -177,12 +177,22 @@ class Grouper:
 
     def _tell_late(self, group: Group, ident: Ident, change: Change, now: float) -> None:
         """Let the receiver's late digest tell what was untold in `group`, and this on top."""
-        digest = self._digest(group, GroupKind.LATE, now)
+        waits = self._late_digest_with(group, ident)
+        digest = waits or self._digest(group, GroupKind.LATE, now)
         story = late_story(digest.members.get(ident), group.members.get(ident), change)
         self.file(digest, ident, replace(story, unsent=True, waiting=False), now)
         here = sent(story, now)
         # It waits for the digest: until that is told there is nothing to repeat.
         self.file(group, ident, here and replace(here, waiting=True), now)
+
+    def fold(self, group: Group, members: Iterable[Member], now: float) -> None:
+        """Let the receiver's storm digest tell what there is to tell of members of a group."""
+        digest = self._digest(group, GroupKind.STORM, now)
+        for member in members:
+            story = late_story(digest.members.get(member.ident), member, _always(member))
+            self.file(digest, member.ident, replace(story, unsent=True, waiting=False), now)
+            here = sent(member, now)
+            self.file(group, member.ident, here and replace(here, waiting=True), now)
 
     def _open_places(self, ident: Ident) -> list[Group]:
         """Return the groups under routes where the alert has not ended."""
@@ -195,7 +205,7 @@ class Grouper:
     def _late_digest_with(self, group: Group, ident: Ident) -> Group | None:
         """Return the receiver's late digest if it is still to tell of the alert, not yet ended."""
         for place in self._groups.places(ident):
-            late = place.kind is GroupKind.LATE and place.audience == group.audience
+            late = place.kind.defers and place.audience == group.audience
             if late and place.members[ident].stage is not Stage.ENDED:
                 return place
         return None
@@ -203,3 +213,8 @@ class Grouper:
     def _digest(self, group: Group, kind: GroupKind, now: float) -> Group:
         route = digest_route(kind, self._root, group.receiver)
         return self._groups.open(route, {"receiver": group.receiver}, group.to, now, kind)
+
+
+def _always(member: Member) -> Change:
+    """Return the change that makes this of whatever there was."""
+    return lambda _: member

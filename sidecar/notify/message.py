@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from sidecar.notify.group import Destination, Group, GroupKind
+from sidecar.notify.group import Group, GroupKind
 from sidecar.notify.member import Ident, Member, Stage, said_of, stands
 from sidecar.notify.model import (
     Notice,
@@ -24,6 +24,9 @@ from sidecar.rules.rule import Key
 
 # Past this many alerts nobody reads on, and Slack's limits are near; the rest is told next.
 MAX_NOTICES = 50
+# Of more than this no further message lists them: the one there is tells the rest by number.
+MOST_LISTED = 4 * MAX_NOTICES
+_TOP = 10
 # Nobody reads what is only to be kept alive; but neither is it rendered in one go.
 MAX_STANDING = 200
 _ID_BYTES = 16
@@ -36,29 +39,36 @@ class Draft:
     """What a destination hears of a choice: `listed` has room in this message, `rest` has not.
 
     `unheard` are ends that it does not want to hear of. `untold`: so many ended before, which it
-    never heard of.
+    never heard of. `whole`: the rest is told as well, by number.
     """
 
     listed: tuple[Member, ...]
     rest: tuple[Member, ...]
     unheard: tuple[Member, ...]
     untold: int = 0
+    whole: bool = False
+
+    @property
+    def told(self) -> tuple[Member, ...]:
+        """What counts as told by the message."""
+        return (*self.listed, *self.rest) if self.whole else self.listed
 
     @property
     def left(self) -> tuple[Member, ...]:
         """What of the rest is for the group's next message. A repeat leaves nothing: that was told
         before and goes on.
         """
-        return tuple(member for member in self.rest if member.unsent)
+        return () if self.whole else tuple(member for member in self.rest if member.unsent)
 
 
-def draft(tell: Iterable[Member], to: Destination, untold: int = 0) -> Draft:
+def draft(tell: Iterable[Member], group: Group, untold: int = 0) -> Draft:
     """Divide what is to be told. What fires stands first, so that it finds room before all else."""
-    in_order = _in_order(tell)
+    in_order, to = _in_order(tell), group.to
     heard = [member for member in in_order if to.takes(member)]
     unheard = [member for member in in_order if not to.takes(member)]
     listed, rest = heard[:MAX_NOTICES], heard[MAX_NOTICES:]
-    return Draft(tuple(listed), tuple(rest), tuple(unheard), untold)
+    whole = to.burst > 0 and (group.kind is GroupKind.STORM or len(heard) > MOST_LISTED)
+    return Draft(tuple(listed), tuple(rest), tuple(unheard), untold, whole)
 
 
 # Returns an open alert as it is now, None where none is open.
@@ -131,7 +141,8 @@ class Writer:
         everyone = (*told.listed, *told.rest)
         change = max((m.change for m in group.members.values() if m.unsent), default=0)
         first = told.listed[0].status
-        still = _still_firing(group, (*told.listed, *told.left))
+        still = _still_firing(group, (*told.told, *told.left))
+        unlisted = len(told.told) - len(told.listed)
         return Notification(
             id=_digest(*_sent_to(group), change, now),
             receiver=group.receiver,
@@ -152,10 +163,16 @@ class Writer:
             names=self._names(m for m in everyone if m.status is first),
             change=max(change, group.told.change if group.told else 0),
             untold=told.untold,
-            said=list(map(said_of, told.listed)),
+            said=list(map(said_of, told.told)),
+            unlisted=unlisted,
+            top=self._top(told.told) if unlisted else [],
             thread=_digest(*group.audience, group.id, group.created),
             beside=self._beside(told.listed, still) if group.to.threads else [],
         )
+
+    def _top(self, told: Iterable[Member]) -> list[tuple[str, int]]:
+        counts = Counter(member.alert.name for member in told).most_common(_TOP)
+        return [(self._labels({"alertname": name})["alertname"], n) for name, n in counts]
 
     def _beside(self, told: Iterable[Member], still: Iterable[Member]) -> list[Notice]:
         roots = {member.reference for member in told} - {""}

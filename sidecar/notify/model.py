@@ -59,6 +59,11 @@ class ReceiverConfig(Table, ABC):
         """Whether its messages have names, by which what is told later can refer to them."""
         return False
 
+    @property
+    def folds(self) -> bool:
+        """Whether people read it: what is too much for them is told by number."""
+        return False
+
     def again_after(self) -> float:
         """Return after how many seconds it has to hear again of what fires; 0.0: it remembers."""
         return 0.0
@@ -267,6 +272,7 @@ class Reason(StrEnum):
     GREW = "grew"
     REPEAT = "repeat interval elapsed"
     LATE_DIGEST = "late digest"
+    STORM = "more than the rate allows"
     RULE_CHANGED = "rule changed"
     # and why not
     NOTHING_NEW = "nothing new"
@@ -405,6 +411,8 @@ class Notification(msgspec.Struct, frozen=True):
     names: list[str] = []
     thread: str = ""  # empty in what was written before there were threads
     beside: list[Notice] = []
+    unlisted: int = 0  # of what it tells, told by number only
+    top: list[tuple[str, int]] = []  # then: the alert names with most, and how many
 
     def reference_of(self, notice: Notice, accepted: str) -> str:
         """Return the message that an alert belongs to once this one was `accepted` as that.
@@ -451,8 +459,9 @@ class Notification(msgspec.Struct, frozen=True):
 
         They are those of name and key; where it is not known who is told of, those of the labels.
         """
-        if len(self.said) == len(self.notices):
-            return [_digest([said.name, *said.key]) for said in self.said]
+        if len(self.said) >= len(self.notices):
+            said = self.said[: len(self.notices)]
+            return [_digest([one.name, *one.key]) for one in said]
         return [_digest(sorted(notice.labels.items())) for notice in self.notices]
 
 

@@ -1,7 +1,9 @@
 """The front door of deciding: alert transitions in, messages for the outbox out."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from itertools import zip_longest
 
 import msgspec
 from msgspec.structs import replace
@@ -52,6 +54,16 @@ from sidecar.rows import (
     ToldRow,
 )
 from sidecar.rules.alert import Alert, Transition
+
+# Of more groups than this that are due at once, what is rare goes first.
+_MUCH = 5
+# So long after it was too much, a rule's alerts are told by digest.
+_FLOOD_SECONDS = 60.0
+
+
+def _rule_of(group: Group) -> str:
+    """Return the name of an alert that the group has to tell of."""
+    return next((m.alert.name for m in group.members.values() if m.unsent), "")
 
 
 class NotifyDelta(msgspec.Struct):
@@ -109,6 +121,8 @@ class Notifier:
         self._latest = 0.0  # the last `now`
         self._outbox: list[OutboxRow] = []
         self._claimed: set[tuple[str, str]] = set()
+        self._under_way: Counter[tuple[str, str, str]] = Counter()
+        self._floods: dict[tuple[str, str, str], dict[str, float]] = {}
         self._decisions: list[GroupDecision] = []
 
     def restore(
@@ -186,13 +200,42 @@ class Notifier:
                 if group.told is None and not group.refused:
                     self._groups.schedule(group, now)
         self._unacked.pass_on(now, self._grouper.file)
-        for group in self._groups.due(now):
+        for group in self._in_turn(self._groups.due(now)):
             decided = len(self._outbox)
             self._decide(group, now)
             for row in self._outbox[decided:] if at_once else ():
                 self.end(replace(row, outcome=SENT), now)
         if self._muted and self._unmuted_at is None:
             self._unmuted_at = self._mutes.next_change(now)
+
+    def _in_turn(self, due: list[Group]) -> list[Group]:
+        """Put what is rare first where much is due, so that a flood of one kind hides no other.
+
+        And count what is on its way to whom.
+        """
+        if due:
+            groups = self._groups.by_id.values()
+            self._under_way = Counter(group.audience for group in groups if group.sending)
+        if len(due) <= _MUCH:
+            return due
+        numbers = Counter(map(_rule_of, due))
+        return sorted(due, key=lambda group: numbers[_rule_of(group)])
+
+    def _exceeds(self, group: Group, choice: Choice, now: float) -> bool:
+        """Return whether there is more to tell than the receiver's rate allows.
+
+        What was too much of goes on to be for a while, so that the rest of a flood, which comes
+        message by message, is not told so.
+        """
+        if group.kind is not GroupKind.ROUTE or not group.to.burst:
+            return False
+        floods = self._floods.setdefault(group.audience, {})
+        names = {member.alert.name for member in choice.tell}
+        full = self._under_way[group.audience] >= group.to.burst
+        if not full and not any(floods.get(name, 0.0) > now for name in names):
+            return False
+        floods.update(dict.fromkeys(names, now + _FLOOD_SECONDS))
+        return True
 
     def _look_at_mutes(self, now: float) -> None:
         """Have the groups that hold something back decided on again, where that may be over."""
@@ -245,6 +288,7 @@ class Notifier:
                 self._groups.accept_by(said, now, partial(heard_of, row, self._receivers))
             return
         group.sending = ""
+        self._under_way[group.audience] -= 1
         self._groups.touch(group)
         if row.outcome == SENT and told is not None:
             self._accept(group, told, row.reference, now)
@@ -268,10 +312,10 @@ class Notifier:
             return None
         muted = partial(self._mute_of, group, now)
         choice = decide(group, now, partial(self._cooldowns.ends, group), muted)
-        told = draft(choice.tell, group.to, before.untold)
+        told = draft(choice.tell, group, before.untold)
         if not told.listed:
             return None
-        if [said_of(member) for member in told.listed] == before.said:
+        if [said_of(member) for member in told.told] == before.said:
             return row
         new = self._writer.notification(group, told, choice.reason, now)
         payload = msgspec.json.encode(new).decode()
@@ -281,10 +325,11 @@ class Notifier:
 
     def _accept(self, group: Group, told: Notification, reference: str, now: float) -> None:
         """Mark as told what the message said, and start the cooldowns."""
-        for said, notice in zip(told.said, told.notices, strict=False):
+        for said, notice in zip_longest(told.said, told.notices):
             self._groups.accept(group, said, now)
             if group.to.threads and reference:
-                self._groups.refer(group, said, told.reference_of(notice, reference))
+                belongs = told.reference_of(notice, reference) if notice else reference
+                self._groups.refer(group, said, belongs)
             self._cooldowns.start(group, said, now)
             self._groups.end_wait(group, (said.name, said.key), now)
         if any(notice.repeated for notice in told.notices):
@@ -383,7 +428,9 @@ class Notifier:
         cooldown_end = partial(self._cooldowns.ends, group)
         choice = decide(group, now, cooldown_end, partial(self._mute_of, group, now))
         self._keep(group, choice)
-        if choice.tell:
+        if choice.tell and self._exceeds(group, choice, now):
+            self._grouper.fold(group, choice.tell, now)
+        elif choice.tell:
             self._tell(group, choice, now)
         for member in self._wait(group, choice.held):
             until = instant(cooldown_end(member))
@@ -394,24 +441,25 @@ class Notifier:
     def _tell(self, group: Group, choice: Choice, now: float) -> None:
         """Send the choice on its way; what nobody hears counts as told at once."""
         receiver = self._receivers[group.receiver]
-        told = draft(choice.tell, group.to)
+        told = draft(choice.tell, group)
         rows: list[OutboxRow] = []
         if told.listed and group.to is not NOWHERE:
             untold = self._untold.take(group.receiver, (group.to.integration, group.to.name))
-            told = draft(choice.tell, group.to, untold)
+            told = draft(choice.tell, group, untold)
             row = self._writer.row(group, told, receiver, choice.reason, now)
             # One at a time goes to a destination: what waits behind it is not under way.
             under_way = (row.integration, row.destination) in self._claimed
             rows = [replace(row, claimed_at=None) if under_way else row]
             self._claimed.add((row.integration, row.destination))
             group.sending = rows[0].id
+            self._under_way[group.audience] += 1
             self._groups.touch(group)
             self._outbox += rows
         for member in choice.tell if group.to is NOWHERE else told.unheard:
             self._groups.mark_sent(group, member.ident, now)
         silent = not told.listed
         reason = Reason.RESOLVED_NOT_SENT if silent else choice.reason
-        self._note(group, reason, (*told.listed, *told.unheard), rows)
+        self._note(group, reason, (*told.told, *told.unheard), rows)
 
     def _wait(self, group: Group, members: Sequence[Member]) -> list[Member]:
         """Mark news that is not told with the rest, so that the told number does not swallow it.

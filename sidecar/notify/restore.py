@@ -90,7 +90,7 @@ class GroupRestorer:
         labels: dict[str, str],
         to: Destination,
     ) -> Group:
-        digest = route_id in (GroupKind.LATE.value, GroupKind.CLOSED.value)
+        digest = route_id in {kind.value for kind in GroupKind if kind is not GroupKind.ROUTE}
         kind = GroupKind(route_id) if digest else GroupKind.ROUTE
         route = self._routes.get(route_id)
         if digest:
@@ -209,7 +209,7 @@ class GroupRestorer:
 
     def _unite(self, group: Group) -> None:
         """Let what an audience knows stand where it is told from here on, and only there."""
-        late = group.kind is GroupKind.LATE
+        late = group.kind.defers
         for ident, member in list(group.members.items()):
             away = late or (group.kind is GroupKind.ROUTE and member.stage is not Stage.FIRING)
             for home in self._groups.places(ident) if away else ():

@@ -88,7 +88,7 @@ def notification_view(
         "colour": _colour(notification, status, _severity(first)),
         "counts": {status.value: count for status, count in counts.items()},
         "tally": _tally(counts),
-        "rest": "\n".join(_rest(notification)),
+        "rest": "\n".join(_rest(notification, redactor, origin)),
         "reason": notification.reason.value,
         "late": notification.late,
         "receiver": notification.receiver,
@@ -364,8 +364,12 @@ def _others(notices: Iterable[dict[str, Any]]) -> Iterator[str]:
         yield f"{len(names)} more {status}: {', '.join(names)}"
 
 
-def _rest(notification: Notification) -> Iterator[str]:
+def _rest(notification: Notification, redactor: Redactor, origin: Origin) -> Iterator[str]:
     """Yield what there is beside the alerts of the message."""
+    if unlisted := notification.unlisted:
+        top = ", ".join(f"{one_line(redactor.text(name))} {n}" for name, n in notification.top)
+        where = f"sidecar alerts, {origin.url}" if origin.url else "sidecar alerts"
+        yield f"and {unlisted} more, told by number; in all {top}: see {where}"
     if more := notification.more:
         when = ", told in the next message" if notification.counts else " not listed here"
         yield f"and {more} more{when}"

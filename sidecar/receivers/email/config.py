@@ -173,6 +173,10 @@ class EmailConfig(ReceiverConfig):
         "What the mail server takes; the rest waits.", default=Rate(per_second=5.0, burst=20)
     )
 
+    @property
+    def folds(self) -> bool:
+        return True
+
     def destinations(self) -> tuple[str, ...]:
         return self.to
 

@@ -71,6 +71,10 @@ class SlackConfig(ReceiverConfig):
     rate: Rate = key("What Slack takes; the rest waits.", default=Rate())
 
     @property
+    def folds(self) -> bool:
+        return True
+
+    @property
     def threads(self) -> bool:
         """A webhook gives no name for its messages; neither may a stand-in for the API."""
         return self.thread and self.app_token is not None and self.app_url.endswith(_POST)
