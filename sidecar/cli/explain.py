@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from sidecar.cli import as_utf8
+from sidecar.cli import as_utf8, default_config
 from sidecar.cli.client import Client, options
+from sidecar.cli.configured import loaded
 from sidecar.cli.output import by_word, paint, say
 from sidecar.durations import parse_duration
 from sidecar.notify.audit import shown
@@ -24,17 +25,28 @@ def _duration(_: click.Context, __: click.Parameter, text: str) -> float:
 
 @click.command()
 @options
-@click.argument("matchers", nargs=-1, required=True, metavar="MATCHER...")
+@click.argument("matchers", nargs=-1, metavar="MATCHER...")
 @click.option("--since", default="2d", callback=_duration, show_default=True, help="How far back.")
-def explain(
+@click.option(
+    "--line", metavar="LINE|FILE:N", help="Show how this line of a log stands to each rule."
+)
+def explain(  # noqa: PLR0917 - click passes them by name
     url: str | None, path: str | None, token_file: str | None, matchers: tuple[str, ...],
-    since: float,
+    since: float, line: str | None,
 ) -> None:  # fmt: skip
     """Show how the rules stand to all that passes every MATCHER, such as org_id=org_1.
 
     And what happened to its alerts: fired, escalated, ended, for whom a message was made and what
-    became of that, what was held back and why, who took it.
+    became of that, what was held back and why, who took it. With --line no daemon is asked: each
+    test of each rule is shown, passed or failed, with the value that it saw.
     """
+    if line is not None:
+        from sidecar.cli.standing import say_standing  # noqa: PLC0415 - imports the parser
+
+        say_standing(loaded(path or default_config()), line)
+        return
+    if not matchers:
+        raise click.UsageError("name a MATCHER such as org_id=org_1, or --line")
     asked = {"matchers": list(map(as_utf8, matchers)), "since": time.time() - since}
     found = Client(url, path, token_file).post("/api/v1/explain", asked)
     about = " ".join(map(as_utf8, matchers))

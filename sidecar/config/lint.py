@@ -105,11 +105,12 @@ def _way_doubts(rule: Rule, way: Sequence[_Asked]) -> Iterator[tuple[str, str]]:
 def _never(rule: Rule, asked: Sequence[_Asked]) -> str:
     if len(alternatives(rule.condition.whole)) == 1:
         return "the condition can never be true"
-    written = (f"{'' if holds else 'not '}{_written(part)}" for part, holds in asked)
-    return f"`{' and '.join(written)}` can never be true"
+    parts = (f"{'' if holds else 'not '}{written(part)}" for part, holds in asked)
+    return f"`{' and '.join(parts)}` can never be true"
 
 
-def _written(part: Comparison) -> str:
+def written(part: Comparison) -> str:
+    """Return a comparison as a user would write it."""
     left = shown(part.left) + (f" / {shown(part.divisor)}" if part.divisor else "")
     if part.op == "in":
         return f"{left} in [{', '.join(part.values)}]"
