@@ -50,10 +50,12 @@ class Time:
 class Bench:
     """A pump with everything real around it but time, threads and the durability of `fails`."""
 
-    def __init__(self, folder: Path, waits: int, *, fails: int = 0) -> None:
+    def __init__(
+        self, folder: Path, waits: int, *, fails: int = 0, time: Time | None = None
+    ) -> None:
         path = configure(folder, logs="*.log", rules=RULES / "billing.rules.yaml")
         config = load_config(str(path), {})
-        self.time = Time(waits)
+        self.time = time or Time(waits)
         self.store, _ = open_store(config.state_path, self.time.now())
         start = restore(config, self.store, self.time.now(), shadow=False, aside="")
         self.core = start.core
