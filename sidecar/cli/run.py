@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import platform
 import signal
@@ -19,6 +20,7 @@ from sidecar.clock import Clock, SystemClock
 from sidecar.config.load import check_config
 from sidecar.config.settings import Config
 from sidecar.daemon import app
+from sidecar.daemon.lines import is_debug
 from sidecar.daemon.telemetry import configure_log
 from sidecar.redact import Redactor
 from sidecar.store.schema import StoreError, StoreUnavailable
@@ -44,7 +46,14 @@ _log = structlog.get_logger()
     is_flag=True,
     help="Decide and record everything, send nothing; best with a state.path of its own.",
 )
-def run(path: str, *, shadow: bool) -> None:
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info"]),
+    default="info",
+    show_default=True,
+    help="With debug: what is made of each line, twenty a second, redacted.",
+)
+def run(path: str, *, shadow: bool, log_level: str) -> None:
     """Run the daemon until SIGTERM or Ctrl-C; then read on to the end and stop.
 
     The configuration is read anew when one of its files changes, on SIGHUP, and on POST /-/reload.
@@ -54,7 +63,7 @@ def run(path: str, *, shadow: bool) -> None:
         for fault in checked.errors:
             say(str(fault), err=True)
         sys.exit(PROBLEMS if os.access(path, os.R_OK) else CANNOT_START)
-    _log_by(config)
+    _log_by(config, logging.getLevelNamesMapping()[log_level.upper()])
     up = partial(_warn, list(map(str, checked.faults)))
     sys.exit(run_daemon(config, SystemClock(), shadow=shadow, up=up))
 
@@ -153,6 +162,7 @@ def _replaced(config: Config) -> None:
     gc.freeze()
 
 
-def _log_by(config: Config) -> None:
-    """Let our own log hide what `config` says is to be hidden."""
-    configure_log(redact=Redactor(config.redact).text)
+def _log_by(config: Config, level: int | None = None) -> None:
+    """Let our own log hide what `config` says is to be hidden; its level stays unless given."""
+    kept = logging.DEBUG if is_debug() else logging.INFO
+    configure_log(redact=Redactor(config.redact).text, level=kept if level is None else level)

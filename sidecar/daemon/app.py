@@ -27,6 +27,7 @@ from sidecar.config.sources import Webhook
 from sidecar.core import HASH_KEY, Core, Step
 from sidecar.daemon.control import Control
 from sidecar.daemon.inbox import Inbox
+from sidecar.daemon.lines import LineLog, is_debug
 from sidecar.daemon.loop import Pump, PumpStopped, StoredOutbox
 from sidecar.daemon.selfwatch import Problem
 from sidecar.daemon.telemetry import Telemetry
@@ -211,7 +212,7 @@ class Daemon:
         )
 
     def _make_pump(self, core: Core) -> Pump:
-        return Pump(
+        pump = Pump(
             follower=self._follower,
             core=core,
             store=self._store,
@@ -223,6 +224,9 @@ class Daemon:
             commit_failed=self.telemetry.commit_failed,
             broken=self.telemetry.broken,
         )
+        if is_debug():
+            pump.tell_lines(LineLog(self.config, self.clock.monotonic))
+        return pump
 
     def _publish(self, batch: ReadBatch, step: Step, took: float) -> None:
         """Show a committed step to the world: series, self metrics, deliveries."""
@@ -261,6 +265,8 @@ class Daemon:
             renderer = Renderer(config.templates, core.redactor, config.origin)
             self._worker.reconfigure(config.receivers, renderer)
             self.telemetry.installed(core, config, self.clock.now())
+            if is_debug():
+                self._pump.tell_lines(LineLog(config, self.clock.monotonic))
             if self._on_config is not None:
                 self._on_config(config)
 

@@ -59,6 +59,7 @@ class _Steps:
         self.broken: list[Broken] = []
         self.in_doubt = False  # whether the last commit was made
         self.stepped_at = 0.0  # wall clock
+        self.tell_line: Callable[[Chunk, float], None] | None = None
         self._follower = follower
         self._store = store
         self._clock = clock
@@ -82,6 +83,8 @@ class _Steps:
         self.core.resume(read.resume)
         for chunk, parsed in self._chunks(read, now, quick=quick):
             self.core.take(chunk, now, parsed)
+            if self.tell_line is not None:
+                self.tell_line(chunk, now)
         step = self.core.finish(read, now)
         self._guard.after(read, step)
         step.seconds = self._clock.monotonic() - started
@@ -203,6 +206,10 @@ class Pump:
     def streams(self) -> bool:
         """Tell whether lines come so steadily that being woken is of no use."""
         return self._rests.streams(self._clock.monotonic())
+
+    def tell_lines(self, to: Callable[[Chunk, float], None]) -> None:
+        """Hand each chunk that was taken to `to` as well, on the state thread."""
+        self._steps.tell_line = to
 
     def wake(self) -> None:
         """End the present rest early; called on the event loop."""

@@ -1,0 +1,66 @@
+"""What is made of each line, for who asks by `--log-level debug`."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from msgspec.structs import replace
+
+from sidecar.config.settings import Config
+from sidecar.parse.event import Chunk, Parsed
+from sidecar.parse.parser import Parser
+
+LINES_A_SECOND = 20
+_SHOWN = 500
+_log = structlog.get_logger()
+
+
+def is_debug() -> bool:
+    """Return whether the log is to say all that it can."""
+    enabled: bool = _log.is_enabled_for(logging.DEBUG)
+    return enabled
+
+
+class LineLog:
+    """Logs of lines what they are read as, at most twenty a second; of the rest, how many.
+
+    Each is parsed once more, by itself, so that the reading proper stays as it is.
+    """
+
+    def __init__(self, config: Config, monotonic: Callable[[], float]) -> None:
+        self._patterns = config.patterns
+        self._monotonic = monotonic
+        self._since = monotonic()
+        self._room = LINES_A_SECOND
+        self._passed = 0
+
+    def __call__(self, chunk: Chunk, now: float) -> None:
+        for line in chunk.data.splitlines(keepends=True):
+            if self._may():
+                parser = Parser(self._patterns)
+                parsed = parser.parse(replace(chunk, data=line), now=now, wanted=lambda _: False)
+                text = line[:_SHOWN].decode(errors="replace").rstrip("\n")
+                _log.debug("line", log=chunk.log, line=text, **made(parsed))
+
+    def _may(self) -> bool:
+        if (at := self._monotonic()) - self._since >= 1.0:
+            if self._passed:
+                _log.debug("lines_not_shown", lines=self._passed)
+            self._since, self._room, self._passed = at, LINES_A_SECOND, 0
+        self._room -= 1
+        self._passed += self._room < 0
+        return self._room >= 0
+
+
+def made(parsed: Parsed) -> dict[str, Any]:
+    """Return in words what a line was read as."""
+    for provider, event_type, status in parsed.tallies:
+        return {"read_as": "event", "event_type": event_type, "status": status, "of": provider}
+    if parsed.rejects:
+        return {"read_as": "rejected", "reason": parsed.rejects[0].reason.value}
+    if parsed.foreign:
+        return {"read_as": "foreign", "reason": parsed.foreign[0].reason.value}
+    if parsed.open_from is not None:
+        return {"read_as": "a piece of a line"}
+    return {"read_as": "no event"}
