@@ -5,7 +5,7 @@ import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -30,12 +30,14 @@ from sidecar.rules.restore import by_key
 from sidecar.rules.rule import Key, Rule
 from sidecar.secret import printable
 from sidecar.store.store import Store
-from sidecar.web.api import SilenceRequest
 from sidecar.web.fault import Refusal
 
 # Of one explanation; a screen has room for fewer.
 MOST_ENTRIES = 1000
 _T = TypeVar("_T")
+if TYPE_CHECKING:  # a web server is imported once the first step is made
+    from sidecar.web.api import SilenceRequest
+
 SHOWN_AT_MOST = 50
 KINDS_AT_MOST = 500  # of events, which are asked for what they say of rules
 # What a host logs where it has no secret to check signatures by, and only where it has one.
@@ -127,7 +129,7 @@ class Control:
             for one, alerts in found
         ]
 
-    async def silence(self, asked: SilenceRequest) -> dict[str, Any]:
+    async def silence(self, asked: "SilenceRequest") -> dict[str, Any]:
         now, matchers = self._clock.now(), _parsed(asked.matchers)
         starts_at = now if asked.starts_at is None else asked.starts_at
         if not matchers and not asked.everything:
