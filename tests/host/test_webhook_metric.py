@@ -1,5 +1,6 @@
 """The host's helper: what it writes, and that nothing of it ever reaches the host as a failure."""
 
+import ast
 import asyncio
 import json
 import os
@@ -291,3 +292,13 @@ def test_the_page_about_the_host_shows_what_works(log: Path) -> None:
     host = f"import sys; sys.path.append({str(HELPER.parent)!r})\n{shown}"
     subprocess.run([sys.executable, "-I", "-c", host], check=True)
     assert [line["status"] for line in lines(log)] == ["payment_failure", "received", "processed"]
+
+
+def test_it_needs_nothing_but_an_old_python() -> None:
+    tree = ast.parse(HELPER.read_text(), feature_version=(3, 9))
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    imported |= {
+        a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names
+    }
+    roots = {str(name).partition(".")[0] for name in imported}
+    assert roots <= set(sys.stdlib_module_names)

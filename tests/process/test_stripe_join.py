@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from sidecar.host.webhook_metric import configure
+from sidecar.host.webhook_metric import configure, metric
 from support.daemon import RULES, DaemonProcess, running, until
 from support.stripe import SECRET, StripeApiSink, encoded, event, free_port, signed
 from support.stripe_host import Host
@@ -145,4 +145,43 @@ def test_a_host_that_fails_says_so_and_is_asked_again(tmp_path: Path) -> None:
         }
         until(lambda: daemon.events() == said, "all of it is counted")
         until(lambda: "WebhookProcessingError" in alerts(daemon), "the failure is told")
+    configure()
+
+
+def test_a_fact_that_both_tell_of_counts_and_alerts_once(tmp_path: Path) -> None:
+    (tmp_path / "secrets").write_text(SECRET)
+    configure(tmp_path / "metrics.log")
+    port = free_port()
+    (tmp_path / "sidecar.yaml").write_text(
+        CONFIG.format(key="k", api="http://127.0.0.1:1", url=URL, port=port, rules=RULES)
+    )
+    failed = [(1, "org_1", 3), (2, "org_2", 1), (3, "org_2", 2)]
+    with running(tmp_path / "sidecar.yaml") as daemon:
+        until(lambda: any("webhooks_listening" in line for line in daemon.log), "it listens")
+        for number, org, attempt in failed:
+            body = encoded(
+                event(
+                    number, "invoice.payment_failed", created=int(time.time()),
+                    metadata={"org_id": org}, attempt_count=attempt, next_payment_attempt=1,
+                )
+            )  # fmt: skip
+            httpx.post(
+                f"http://127.0.0.1:{port}/stripe", content=body, headers=signed(body, SECRET),
+                trust_env=False,
+            ).raise_for_status()  # fmt: skip
+            metric(
+                "invoice.payment_failed", "payment_failure", org_id=org, attempt_count=attempt,
+                event_id=f"evt_{number}", invoice_id=f"in_{number}",
+            )  # fmt: skip
+        said = {("stripe", "invoice.payment_failed", "payment_failure"): 6.0}
+        until(lambda: daemon.events() == said, "both tell of three")
+        samples = daemon.samples()
+        for form in ("", "stripe"):
+            series = f'webhook_payment_failures_total{{provider="stripe",form="{form}"}}'
+            assert samples[series] == 3
+        firing = json.loads(daemon.get("/api/v1/alerts"))["alerts"]
+        keys = [one["key"] for one in firing if one["alertname"] == "PaymentFailing"]
+        assert keys == [{"org_id": "org_1"}]
+        fired = [li for li in daemon.log if "alert_fired" in li and "PaymentFailing" in li]
+        assert len(fired) == 1
     configure()

@@ -3,6 +3,7 @@
 import random
 import re
 import signal
+import ssl
 import threading
 import time
 from collections import Counter
@@ -12,10 +13,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import httpx
+import pytest
 
 from support.daemon import DaemonProcess, running, until
 from support.setup import EACH, slack_to
-from support.sinks import SlackSink
+from support.sinks import CERTIFICATE, SlackSink
 from support.stripe import encoded, event, free_port, signed
 
 EVENTS, ORGS = 1_000, 50
@@ -144,3 +146,31 @@ def _is_right(daemon: DaemonProcess, slack: SlackSink) -> None:
     until(lambda: daemon.samples()["sidecar_outbox_pending"] == 0, "all is told")
     told = {org for post in slack.requests for org in ORG.findall(post.body.decode())}
     assert told == firing
+
+
+def test_webhooks_come_by_tls_and_a_new_secret_without_a_restart(tmp_path: Path) -> None:
+    (tmp_path / "secrets").write_text(OLD)
+    (tmp_path / "a.rules.yaml").write_text(RULES)
+    port = free_port()
+    tls = f"{{cert_file: {CERTIFICATE}, key_file: {CERTIFICATE.with_suffix('.key')}}}"
+    config = CONFIG.format(port=port, each=EACH, slack="slack_configs: []")
+    config = config.replace(", slack_configs: []", "")
+    config = config.replace("path: /stripe", f"path: /stripe\n      tls_server_config: {tls}")
+    (tmp_path / "sidecar.yaml").write_text(config)
+    body = encoded(event(1, created=int(time.time())))
+    trusting = ssl.create_default_context(cafile=CERTIFICATE)
+    with (
+        running(tmp_path / "sidecar.yaml") as daemon,
+        httpx.Client(verify=trusting, trust_env=False) as client,
+    ):
+        until(lambda: any("webhooks_listening" in line for line in daemon.log), "it listens")
+        url = f"https://localhost:{port}/stripe"
+        assert client.post(url, content=body, headers=signed(body, NEW)).text == "bad_signature\n"
+        (tmp_path / "secrets").write_text(f"{OLD}\n{NEW}\n")
+        until(
+            lambda: client.post(url, content=body, headers=signed(body, NEW)).is_success, "rolled"
+        )
+        matched = 'sidecar_webhook_secret_matches_total{index="1",path="/stripe"}'
+        assert daemon.samples()[matched] == 1
+        with pytest.raises(httpx.TransportError):
+            httpx.post(f"http://127.0.0.1:{port}/stripe", content=body, trust_env=False)
