@@ -141,12 +141,18 @@ class Waiting:
             elif outcome is not Outcome.WAITS:
                 without.add(number)
             if outcome is Outcome.CLOSER:
+                self._note_last(key, upheld, columns)
                 self.wake(key)
                 look(number)
-        for key, place in upheld.items():
-            if key in self.firing:
-                self.firing[key].event = columns.later(place)
+        for key in list(upheld):
+            self._note_last(key, upheld, columns)
         self._note(run, apart, without)
+
+    def _note_last(self, key: Key, upheld: dict[Key, int], columns: Columns) -> None:
+        """Let an alert know the last event of a block that upheld it, if one did."""
+        place = upheld.pop(key, None)
+        if place is not None and key in self.firing:
+            self.firing[key].event = columns.later(place)
 
     def _take_one(
         self, key: Key, at: float, verdict: Verdict, text: Callable[[str], str]

@@ -224,6 +224,13 @@ def test_two_rules_that_one_event_resolves_both_remember_it() -> None:
     assert bench.floors() == {("Rule", ("a",)): 2.0, ("Other", ("a",)): 2.0}
 
 
+def test_a_duplicate_does_not_hide_the_last_event_that_upheld_an_alert() -> None:
+    bench = Bench(rule("count() >= 1", dedup_by="id"))
+    bench.see_together(*(event(at, id=id_) for at, id_ in enumerate("abcc")), read_at=9.0)
+    (alert,) = bench.engine.alerts()
+    assert (alert.event["id"], alert.times, alert.seen_at) == ("c", 3, 2.0)
+
+
 def test_the_census_counts_a_key_out_whose_state_was_no_alert() -> None:
     bench = Bench(rule("last(plan) == pro", resolve=['status="paid"']))
     bench.see(event(0, plan="free"))
