@@ -45,6 +45,7 @@ _COMMANDS = {
     "notify": "Send one test message to a receiver.",
     "alerts": "List the alerts that are pending or firing.",
     "route": "Show who would be told of an alert with given labels.",
+    "rules": "List the rules and how each stands.",
     "explain": "Show why something was told, or was not.",
     "ack": "Say that somebody has taken what fires.",
     "silence": "Have alerts told to nobody for a while.",

@@ -204,9 +204,21 @@ class Control:
 
     async def rules(self) -> list[dict[str, Any]]:
         core = self._pump.core
-        counts, series = await self._in_thread(lambda: (core.engine.counts(), self._kinds()))
+        counts, series, matched, extents = await self._in_thread(
+            lambda: (
+                core.engine.counts(),
+                self._kinds(),
+                core.engine.last_matches,
+                core.engine.extents(),
+            )
+        )
         rules = self._config().rules
-        return await asyncio.to_thread(lambda: [_shown_rule(one, counts, series) for one in rules])
+        shown = await asyncio.to_thread(lambda: [_shown_rule(o, counts, series) for o in rules])
+        for view in shown:
+            name = view["alertname"]
+            view["keys"], view["next_deadline"] = extents.get(name, (0, None))
+            view["last_match"] = matched.get(name)
+        return shown
 
     async def events(self) -> dict[str, Any]:
         kinds = await self._in_thread(self._kinds)

@@ -329,6 +329,8 @@ class Telemetry:
         metrics.rule_seconds.inc(step.seconds)
         if core.rule_time is not None:
             metrics.rule_time.set(core.rule_time)
+        for name, at in core.engine.last_matches.items():
+            metrics.rule_last_match.labels(name).set(at)
         if step.transitions:
             for labels, number in core.engine.counts().items():
                 metrics.alerts.labels(*labels).set(number)

@@ -75,6 +75,7 @@ class CompiledRule:
         "keeps_bare_keys",
         "key_of",
         "labels",
+        "last_match",
         "latching",
         "matchers",
         "measures",
@@ -105,7 +106,7 @@ class CompiledRule:
         self.key_of = _key_of(rule.by, labels)
         self.by_labels = rule.by_labels
         self.annotations = dict(rule.annotations)
-        self.since = 0.0
+        self.since, self.last_match = 0.0, LONG_AGO  # the newest event that it matched
         self.absent = is_absence(rule.condition)
         self.pairs = rule.expect is not None
         # An absence is over when an event comes, so nothing is left for `resolve` to hold open.

@@ -37,7 +37,7 @@ from sidecar.rules.keystate import AbsentKey, KeyState
 from sidecar.rules.restore import alert_row, by_key, restore, state_row
 from sidecar.rules.rule import Key, Rule
 from sidecar.rules.verdict import Judge, Run, Verdict
-from sidecar.rules.windows import NEVER
+from sidecar.rules.windows import LONG_AGO, NEVER
 
 MAX_KEYS = 100_000
 # Alerts that fire on and whose rows a step writes in their turn: each costs a redaction.
@@ -139,6 +139,7 @@ class Engine:
         log.line_of = line_of
         log.begin()
         for compiled, run in self._judge.of(columns, self._settled()).items():
+            compiled.last_match = max(compiled.last_match, run.last_match())
             taken = self._keys.take_at_once(run)
             rest = run.only(range(taken, len(run.keys))) if taken else run
             if rest.keys:
@@ -207,6 +208,7 @@ class Engine:
         event = Event(*triple, at=last_at, fields={})
         for compiled in self._index.tallied(triple):
             state = self._keys.get(compiled, ())
+            compiled.last_match = max(compiled.last_match, last_at)
             if isinstance(state, AbsentKey):
                 state.count(last_at, compiled.samples(event))
                 self._keys.after_event(state)
@@ -303,6 +305,16 @@ class Engine:
     def bad_instants(self) -> dict[str, int]:
         """Values that were no instant where an open alert's step escalates at one, by rule."""
         return {p.rule.name: p.bad_instants for p in self._compiled_rules if p.bad_instants}
+
+    @property
+    def last_matches(self) -> dict[str, float]:
+        """When the newest event was that a rule matched, by rule, since this engine began."""
+        matched = (one for one in self._compiled_rules if one.last_match > LONG_AGO)
+        return {one.rule.name: one.last_match for one in matched}
+
+    def extents(self) -> dict[str, tuple[int, float | None]]:
+        """Return how many keys each rule knows, and the rule time of its next deadline."""
+        return {one.rule.name: self._keys.extent(one) for one in self._compiled_rules}
 
     @property
     def damaged_rows(self) -> int:

@@ -371,6 +371,12 @@ class Keys:
         for (order, key), state in changed.items():
             yield state, self._keys[order].get(key) is state
 
+    def extent(self, compiled: CompiledRule) -> tuple[int, float | None]:
+        """Return how many keys a rule knows, and when the next of them has to be looked at."""
+        states, alone = self._keys[compiled.order], self.waiting[compiled.order].alone
+        due = min((state.due for state in states.values()), default=NEVER)
+        return len(states) + alone, None if due == NEVER else due
+
     def __len__(self) -> int:
         """How many keys are known, whether they have a state or wait without one."""
         return sum(map(len, self._keys)) + sum(waiting.alone for waiting in self.waiting)

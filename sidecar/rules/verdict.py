@@ -15,7 +15,7 @@ from sidecar.rules.guard import Samples
 from sidecar.rules.index import Index
 from sidecar.rules.keystate import place_in_order
 from sidecar.rules.rule import Key
-from sidecar.rules.windows import NEVER
+from sidecar.rules.windows import LONG_AGO, NEVER
 
 # Values come from the log: remember only so many of them at a time.
 _MOST = 10_000
@@ -50,6 +50,13 @@ class Run(NamedTuple):
     times: Sequence[float]
     verdicts: Sequence[Verdict]
     alone: Verdict | None
+
+    def last_match(self) -> float:
+        """Return the time of the newest that the rule matches, and that ends nothing."""
+        if self.alone is not None:
+            return LONG_AGO if self.alone.resolves else max(self.times, default=LONG_AGO)
+        matched = zip(self.times, self.verdicts, strict=True)
+        return max((at for at, verdict in matched if not verdict.resolves), default=LONG_AGO)
 
     def only(self, numbers: Sequence[int]) -> "Run":
         """Return those of the events."""

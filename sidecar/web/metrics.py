@@ -187,6 +187,11 @@ class SelfMetrics:
         self.rule_bad_values = self._counter(
             "rule_bad_values", "Values that were no number where a rule needs one.", "alertname"
         )
+        self.rule_last_match = self._gauge(
+            "rule_last_match_timestamp_seconds",
+            "The time of the newest event that a rule matched, since this start.",
+            "alertname",
+        )
         self.rule_bad_instants = self._counter(
             "rule_bad_instants", "Values that were no instant where a rule escalates at one.",
             "alertname",

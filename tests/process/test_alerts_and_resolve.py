@@ -16,6 +16,7 @@ from sidecar.cli.check import check
 from sidecar.cli.explain import explain
 from sidecar.cli.healthcheck import healthcheck
 from sidecar.cli.resolve import resolve
+from sidecar.cli.rules import rules
 from sidecar.cli.silence import add, expire, list_
 from sidecar.secret import Secret
 from support.daemon import until
@@ -61,6 +62,17 @@ class TestWithDaemon:
     def test_collected_ids_come_one_a_line(self, stage: Stage) -> None:
         result = self.ask(stage, alerts, "--ids")
         assert (result.exit_code, result.output) == (0, "evt_3\nevt_4\nevt_1\n")
+
+    def test_the_rules_are_listed_with_how_they_stand(self, stage: Stage) -> None:
+        result = self.ask(stage, rules, "--format", "json")
+        (rule,) = [json.loads(line) for line in result.output.splitlines()]
+        assert (rule["alertname"], rule["firing"], rule["keys"]) == ("Failing", 2, 2)
+        assert rule["last_match"] is not None
+        head, row = self.ask(stage, rules).output.splitlines()
+        assert head.startswith("ALERT")
+        assert row.split()[:5] == ["Failing", "critical", "2", "-", "2"]
+        name = 'sidecar_rule_last_match_timestamp_seconds{alertname="Failing"}'
+        assert stage.daemon.samples()[name] == pytest.approx(rule["last_match"])
 
     def test_json_is_an_object_a_line(self, stage: Stage) -> None:
         result = self.ask(stage, alerts, "--format", "json")

@@ -259,7 +259,7 @@ def test_two_fields_of_one_event_compared(test: str, fields: dict[str, Any], pas
 
 def test_two_fields_compared_are_read_out_of_lines_as_of_events() -> None:
     lines = [
-        b'{"amount": 5, "limit": 4, "a": {"b": 1}}', b"{'amount': 1, 'limit': 4}", b'{"limit": 4}',
+        b'{"amount": 5, "limit": 4, "a": {"b": 1}}', b'{"amount": 1, "limit": 4}', b'{"limit": 4}',
     ]  # fmt: skip
     names = ["amount > limit", "a.b == 1", "amount < 2", "nothing > limit"]
     found = Asked(names).fields_of(lines)
@@ -267,3 +267,17 @@ def test_two_fields_compared_are_read_out_of_lines_as_of_events() -> None:
         whole = [Event("p", "t", "s", 0.0, fields_of(one)).get(name) for one in lines]
         assert found[name] == (whole if any(one is not None for one in whole) else None)
     assert found["amount > limit"] == [True, False, None]
+
+
+def test_the_newest_match_of_each_rule_is_known_with_its_keys_and_next_deadline() -> None:
+    one = rule("count() >= 3", resolve=["status=paid"])
+    watch = rule("count() < 1", match=["status=s"], by=(), name="Silence")
+    bench = Bench(one, watch)
+    assert bench.engine.last_matches == {}
+    bench.see(event(5), event(3, org_id="b"), event(9, "paid"))
+    assert bench.engine.last_matches == {"Rule": 5, "Silence": 5}
+    bench.see_together(event(20, org_id="c"), event(30, "paid"), event(25), read_at=30)
+    assert bench.engine.last_matches == {"Rule": 25, "Silence": 25}
+    keys, _ = bench.engine.extents()["Rule"]
+    assert keys == 3
+    assert bench.engine.extents()["Silence"] == (1, 25 + 3600)

@@ -1,0 +1,59 @@
+"""`sidecar rules`: every rule of a running daemon, and how it stands."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import msgspec
+
+from sidecar.cli.client import Client, options
+from sidecar.cli.output import Part, by_word, say, say_row, widths
+
+_HEAD = (
+    "ALERT",
+    "SEVERITY",
+    "FIRING",
+    "PENDING",
+    "KEYS",
+    "LAST MATCH (UTC)",
+    "NEXT DEADLINE (UTC)",
+)
+
+
+@click.command()
+@options
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="json: one object a line.",
+)
+def rules(url: str | None, path: str | None, token_file: str | None, form: str) -> None:
+    """List the rules: alerts and keys of each, its newest match and what it waits for next."""
+    found: list[dict[str, Any]] = Client(url, path, token_file).get("/api/v1/rules")["rules"]
+    if form == "json":
+        for rule in found:
+            say(msgspec.json.encode(rule).decode())
+        return
+    rows = [_HEAD, *map(_row, found)]
+    wide = widths(rows)
+    for row in rows:
+        say_row(row, wide)
+
+
+def _row(rule: dict[str, Any]) -> tuple[Part, ...]:
+    return (
+        rule["alertname"],
+        by_word(rule["severity"]),
+        f"{rule['firing'] or '-'}",
+        f"{rule['pending'] or '-'}",
+        f"{rule['keys']:,}",
+        _utc(rule["last_match"]),
+        _utc(rule["next_deadline"]),
+    )
+
+
+def _utc(at: float | None) -> str:
+    return "-" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"
