@@ -20,6 +20,7 @@ from sidecar.rows import (
 )
 from sidecar.rules.alert import (
     Alert,
+    AlertState,
     LineOf,
     Redact,
     Transition,
@@ -114,8 +115,24 @@ class Engine:
         self._delta.extend(found.delta)
         for name, key, alert in found.closed:
             self._transition_log.write(TransitionKind.CLOSED, name, key, alert, now)
+        for regraded in found.regraded:
+            self._regrade(regraded, now)
         for key_state in self._keys:
             self._transition_log.count_open(key_state.alert, 1)
+
+    def _regrade(self, state: KeyState, now: float) -> None:
+        """Give an open alert the labels that its rule has today; one that fires is routed anew."""
+        if (alert := state.alert) is None:
+            return
+        before = alert.labels
+        alert.lay_labels(state.compiled, state.key)
+        state.changed = True
+        if outside(alert.phase) is AlertState.FIRING:
+            name = state.compiled.rule.name
+            self._transition_log.write(
+                TransitionKind.ESCALATED, name, state.key, alert, now, before=before
+            )
+        self._keys.after_event(state)
 
     def looks_at(self, triple: Triple) -> frozenset[str]:
         """Return the fields that say what events of `triple` are to rules, and those of keys."""

@@ -152,9 +152,13 @@ _DAMAGED = (msgspec.MsgspecError, ValueError, TypeError)
 
 
 class Restored(msgspec.Struct):
-    """`delta`: rows that no longer hold or are new. `closed`: firing alerts without their rule."""
+    """`delta`: rows that no longer hold or are new. `closed`: firing alerts without their rule.
+
+    `regraded`: those whose alert has another severity now, because its rule was edited.
+    """
 
     delta: Delta = msgspec.field(default_factory=Delta)
+    regraded: list[KeyState] = msgspec.field(default_factory=list)
     closed: list[tuple[str, Key, OpenAlert]] = msgspec.field(default_factory=list)
 
 
@@ -184,7 +188,7 @@ def restore(
         if not known or not _restore_state(kept, keys, row, steps):
             out.delta.gone.append(Gone(RuleStateRow, (row.rule, row.by_key)))
     for alert in alerts:
-        if not _restore_alert(kept, keys, alert):
+        if not _restore_alert(kept, keys, alert, out.regraded):
             out.delta.gone.append(Gone(AlertRow, (alert.rule, alert.by_key)))
             out.closed += _closing(alert)
     journal.restore(journal_rows, kept, steps, last_step)
@@ -269,7 +273,9 @@ def _restore_state(
     return True
 
 
-def _restore_alert(kept: Mapping[str, CompiledRule], keys: Keys, row: AlertRow) -> bool:
+def _restore_alert(
+    kept: Mapping[str, CompiledRule], keys: Keys, row: AlertRow, regraded: list[KeyState]
+) -> bool:
     compiled = kept.get(row.rule)
     state = _state_of(compiled, keys, row) if compiled else None
     if compiled is None or state is None:
@@ -281,8 +287,18 @@ def _restore_alert(kept: Mapping[str, CompiledRule], keys: Keys, row: AlertRow) 
     if alert.steps != compiled.steps_digest:
         # Steps were edited: their places mean something else now. Reached ones are reached anew.
         alert.reached, alert.steps = (), compiled.steps_digest
+    elif severity_of(compiled, alert) != alert.labels.get("severity", ""):
+        regraded.append(state)
     state.alert, state.stored_alert = alert, True
     return True
+
+
+def severity_of(compiled: CompiledRule, alert: OpenAlert) -> str:
+    """Return the severity that an alert has by its rule and the steps it has reached."""
+    steps = (step for place, step in enumerate(compiled.rule.escalate) if place in alert.reached)
+    laid = [compiled.rule.labels, *(step.labels for step in steps)]
+    own = alert.labels.get("severity", "") if "severity" in compiled.by_labels else ""
+    return next((one["severity"] for one in reversed(laid) if "severity" in one), own)
 
 
 def _state_of(compiled: CompiledRule, keys: Keys, row: AlertRow) -> KeyState | None:
