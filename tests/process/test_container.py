@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+import yaml
 
 from support.daemon import RULES, until
 from support.sinks import SlackSink
@@ -138,3 +139,41 @@ def test_the_image_carries_bytecode_a_healthcheck_and_no_root(image: str) -> Non
                  "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024",
                  image, "-c", look)  # fmt: skip
     assert ran.stdout.strip() == "True", ran.stderr
+
+
+def test_compose_s_host_and_sidecar_work_together(
+    image: str, tmp_path: Path, slack: SlackSink
+) -> None:
+    """Both as compose.yaml has them, on a shared volume; the image's own configuration."""
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    shell, flag, script = services["webhooks"]["command"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        listen = f"127.0.0.1:{free.getsockname()[1]}"
+    for folder in ("log", "state", "secrets"):
+        (tmp_path / folder).mkdir()
+    os.chown(tmp_path / "state", USER, USER)
+    (tmp_path / "secrets" / "slack_webhook_url").write_text(slack.url)
+    environment = {**services["sidecar"]["environment"], "SIDECAR_LISTEN": listen}
+    told = {k: "" if v.startswith("$") else v for k, v in environment.items()}
+    common = ("run", "-d", "--network=host", "--ulimit", "nofile=1024:1024",
+              "--ulimit", "nproc=1024:1024")  # fmt: skip
+    host = podman(
+        *common, "--name", f"{NAME}-host", "-v", f"{tmp_path}/log:/var/log/webhook",
+        BASE, shell, flag, script.replace("$$", "$").replace("sleep 10", "sleep 1"),
+    )  # fmt: skip
+    sidecar = podman(
+        *common, "--name", f"{NAME}-sidecar", "--read-only", "--cap-drop=all",
+        "-v", f"{tmp_path}/log:/var/log/webhook:ro", "-v", f"{tmp_path}/state:/var/lib/sidecar",
+        "-v", f"{tmp_path}/secrets:/run/secrets:ro",
+        *(word for name, value in told.items() for word in ("-e", f"{name}={value}")), image,
+    )  # fmt: skip
+    try:
+        assert (host.returncode, sidecar.returncode) == (0, 0), host.stderr + sidecar.stderr
+        until(lambda: len(slack.requests) > 0, "the first alert", timeout=60)
+        assert b"PaymentFailing" in slack.requests[0].body
+    except AssertionError:
+        print(podman("logs", f"{NAME}-sidecar").stderr)  # noqa: T201 - shown with the failure
+        raise
+    finally:
+        podman("rm", "-f", "-t", "2", f"{NAME}-host", f"{NAME}-sidecar")
