@@ -16,8 +16,10 @@ from sidecar.config.load import check_config
 ROOT = Path(__file__).parents[2]
 SCHEMAS = Path(__file__).parent / "schemas"
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
-KUBERNETES = list(yaml.safe_load_all((ROOT / "deploy" / "kubernetes" / "sidecar.yaml").read_text()))
-UNIT = ROOT / "deploy" / "webhook-alert-sidecar.service"
+KUBERNETES = list(
+    yaml.safe_load_all((ROOT / "docs" / "deploy" / "kubernetes" / "sidecar.yaml").read_text())
+)
+UNIT = ROOT / "docs" / "deploy" / "webhook-alert-sidecar.service"
 
 
 def faults(schema: str, document: Any, definition: str = "") -> list[str]:
@@ -78,7 +80,9 @@ def test_the_pod_s_parts_belong_together() -> None:
     containers = [*pod["initContainers"], *pod["containers"]]
     assert {mount["name"] for one in containers for mount in one["volumeMounts"]} == volumes
     assert not any("subPath" in mount for one in containers for mount in one["volumeMounts"])
-    monitor = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "podmonitor.yaml").read_text())
+    monitor = yaml.safe_load(
+        (ROOT / "docs" / "deploy" / "kubernetes" / "podmonitor.yaml").read_text()
+    )
     labels = KUBERNETES[-1]["spec"]["template"]["metadata"]["labels"]
     assert monitor["spec"]["selector"]["matchLabels"] == labels
     [endpoint] = monitor["spec"]["podMetricsEndpoints"]
@@ -101,7 +105,7 @@ def test_compose_s_prometheus_would_start() -> None:
     if (promtool := shutil.which("promtool")) is None:
         pytest.skip("install Debian's package prometheus")
     found = subprocess.run(
-        [promtool, "check", "config", "--syntax-only", "deploy/prometheus/prometheus.yml"],
+        [promtool, "check", "config", "--syntax-only", "docs/deploy/prometheus/prometheus.yml"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr

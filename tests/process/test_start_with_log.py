@@ -1,4 +1,4 @@
-"""deploy/start-with-log.sh: lines at once, signals and exit code kept, rotation by size."""
+"""docs/deploy/start-with-log.sh: lines at once, signals and exit code kept, rotation by size."""
 
 import shutil
 import signal
@@ -12,7 +12,7 @@ import pytest
 
 from support.daemon import until
 
-SCRIPT = Path(__file__).parents[2] / "deploy" / "start-with-log.sh"
+SCRIPT = Path(__file__).parents[2] / "docs" / "deploy" / "start-with-log.sh"
 SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
 # Prints, waits for a signal, and says which one came.
 HOST = """
