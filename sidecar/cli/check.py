@@ -10,6 +10,7 @@ import msgspec
 from sidecar.cli import CONFIG_FILES, default_config
 from sidecar.cli.logfiles import UnreadableLogError
 from sidecar.cli.output import paint, say, say_faults
+from sidecar.cli.reports import FORMATS, say_report
 from sidecar.clock import SystemClock
 from sidecar.config.load import Checked, check_config, check_files
 from sidecar.syntax.faults import Fault
@@ -41,7 +42,11 @@ _FILE = click.Path(exists=True, readable=True, dir_okay=False, path_type=Path)
     help="Take variables that are not set, and files of secrets that are not there, as right.",
 )
 @click.option(
-    "--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True
+    "--format",
+    "format_",
+    type=click.Choice(["text", "json", *FORMATS]),
+    default="text",
+    show_default=True,
 )
 @click.argument("paths", nargs=-1, type=_READABLE, metavar="[PATH]...")
 def check(
@@ -75,7 +80,9 @@ def check(
     if samples and not any(result.errors for result in results):  # they come first
         faults, found = _sampled(results, samples)
         results.append(Checked(faults))
-    if format_ == "json":
+    if format_ in FORMATS:
+        say_report(format_, _all_faults(results))
+    elif format_ == "json":
         _print_json(results, found)
     else:
         _print(results, found)

@@ -10,10 +10,11 @@ from pathlib import Path
 import click
 
 from sidecar.cli.output import paint, room, say, say_faults, say_row
+from sidecar.cli.reports import FORMATS, say_report
 from sidecar.render.words import utc
 from sidecar.ruletest.cases import Suite, load_tests
 from sidecar.ruletest.judge import CaseResult, Failure, judge
-from sidecar.syntax.faults import ConfigError, did_you_mean
+from sidecar.syntax.faults import ConfigError, Fault, did_you_mean
 
 _TESTS = (".test.yaml", ".test.yml")
 _READABLE = click.Path(exists=True, readable=True, path_type=Path)
@@ -27,27 +28,34 @@ _MARKS = {_DIFFERENT: "red", _ONLY_EXPECTED: "red", _ONLY_GOT: "red"}
     "--run", "only", metavar="NAME", help="Run only the cases of this name; * is any text."
 )
 @click.option("--require-cases", is_flag=True, help="Fail for each rule that no case asks about.")
-def test(paths: tuple[Path, ...], only: str | None, require_cases: bool) -> None:  # noqa: FBT001 - click's way
+@click.option(
+    "--format", "form", type=click.Choice(["text", *FORMATS]), default="text", show_default=True
+)
+def test(paths: tuple[Path, ...], only: str | None, require_cases: bool, form: str) -> None:  # noqa: FBT001 - click's way
     """Run the rule tests in each FILE, or in each *.test.yaml of a directory.
 
     Every case is run. Where one fails, what was expected stands beside what was got. Exits 0 if
     all is well, 1 if a case fails or a file is wrong, 2 if the call is.
     """
     cases = failed = faulty = 0
-    suites = []
+    suites, faults, passed = [], list[Fault](), list[tuple[str, str]]()
     for path in _files(paths):
         try:
             suite = load_tests(str(path))
         except ConfigError as wrong:
             faulty += 1
-            say_faults(wrong.faults)
+            faults += wrong.faults
+            if form == "text":
+                say_faults(wrong.faults)
             continue
         suites.append(suite)
         chosen = [one for one in suite.cases if only is None or fnmatchcase(one.name, only)]
         verdicts = [judge(case, suite.config) for case in chosen]
         cases += len(verdicts)
         failed += sum(bool(verdict.failures) for verdict in verdicts)
-        for verdict in verdicts:
+        faults += [_fault(v.case.name, one) for v in verdicts for one in v.failures]
+        passed += [(str(path), v.case.name) for v in verdicts if not v.failures]
+        for verdict in verdicts if form == "text" else ():
             _report(verdict)
     if only is not None and not cases:
         names = (case.name for suite in suites for case in suite.cases)
@@ -55,26 +63,38 @@ def test(paths: tuple[Path, ...], only: str | None, require_cases: bool) -> None
             f"no case is called {only}; {did_you_mean(only, names)}".rstrip("; ")
         )
     untested = sorted(_untested(suites)) if require_cases else []
-    for place, name in untested:
-        say(
-            paint(place, bold=True),
-            ": ",
-            paint("FAIL", "red", bold=True),
-            f" no case asks about {name}",
-        )
-    wrong_at_all = failed or faulty or untested
-    say(paint(_summary(cases, failed, faulty), "red" if wrong_at_all else "green"))
-    if wrong_at_all:
+    faults += untested
+    if form == "text":
+        _say_end(untested, _summary(cases, failed, faulty), good=not faults)
+    else:
+        say_report(form, faults, passed)
+    if faults:
         raise click.exceptions.Exit(1)
 
 
-def _untested(suites: Sequence[Suite]) -> set[tuple[str, str]]:
-    """Return place and name of each rule of these suites that none of their cases asks about."""
+def _say_end(untested: Sequence[Fault], summary: str, *, good: bool) -> None:
+    for fault in untested:
+        place = paint(f"{fault.file}:{fault.line}", bold=True)
+        say(place, ": ", paint("FAIL", "red", bold=True), f" {fault.message}")
+    say(paint(summary, "green" if good else "red"))
+
+
+def _fault(name: str, failure: Failure) -> Fault:
+    """Return a failure as a finding at its line."""
+    file, line, column = failure.place.rsplit(":", 2)
+    expected, got = ("\n".join(side) for side in (failure.expected, failure.got))
+    message = f"{name}: {failure.asked} at {utc(failure.at)}\nexpected:\n{expected}\ngot:\n{got}"
+    return Fault(file, int(line), int(column), message)
+
+
+def _untested(suites: Sequence[Suite]) -> set[Fault]:
+    """Return a finding for each rule of these suites that none of their cases asks about."""
     asked = {
         test.alertname for suite in suites for case in suite.cases for test in case.alert_tests
     }
     rules = (rule for suite in suites for rule in suite.config.rules)
-    return {(rule.place, rule.name) for rule in rules if rule.name not in asked}
+    bare = {(*rule.place.rsplit(":", 1), rule.name) for rule in rules if rule.name not in asked}
+    return {Fault(file, int(line), 1, f"no case asks about {name}") for file, line, name in bare}
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:

@@ -136,3 +136,13 @@ def test_wrong_usage_exits_2_and_says_why(
     result = run(*args)
     assert result.exit_code == 2
     assert said in " ".join(result.output.split())
+
+
+def test_faults_are_annotations_on_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "a%, b.rules.yaml"
+    path.write_text("groups:\n  - {name: g, rulez: []}\n")
+    result = run(path, "--format", "github")
+    assert result.exit_code == 1
+    where = str(tmp_path / "a%25%2C b.rules.yaml")
+    first = result.output.splitlines()[0]
+    assert first.startswith(f"::error file={where},line=2,col=5::`rules` is missing")

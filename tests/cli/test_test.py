@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from click.testing import CliRunner, Result
@@ -239,6 +240,42 @@ def test_rules_without_a_case_fail_where_cases_are_required(folder: Path) -> Non
     rules = folder / "a.rules.yaml"
     assert f"{rules}:12: FAIL no case asks about Untested" in result.output
     assert run(path).exit_code == 0
+
+
+def _one_of_two(folder: Path) -> Path:
+    path = folder / "a.test.yaml"
+    test = "    alert_rule_test:\n      - {eval_time: 7m, alertname: Fires, exp_alerts: []}\n"
+    path.write_text(f"{HEAD}  - name: quiet\n{test}  - name: loud\n{INPUT}{test}")
+    return path
+
+
+def test_a_failure_is_an_annotation_on_its_line(folder: Path) -> None:
+    path = _one_of_two(folder)
+    result = run(path, "--format", "github")
+    (line,) = result.output.splitlines()
+    assert result.exit_code == 1
+    assert line.startswith(f"::error file={path},line=11,col=9::loud: alert Fires at ")
+    assert "%0Aexpected:%0Ano alert%0Agot:%0A1 alert%0Afiring" in line
+
+
+def test_failures_are_a_table_of_markdown(folder: Path) -> None:
+    path = _one_of_two(folder)
+    result = run(path, "--format", "markdown")
+    head, _, row = result.output.splitlines()
+    assert head == "| where | what |"
+    assert row.startswith(f"| {path}:11 | **error** loud: alert Fires at ")
+    assert "<br>got:<br>1 alert" in row
+    assert run(path, "--run", "quiet", "--format", "markdown").output == "Nothing found.\n"
+
+
+def test_cases_are_those_of_junit(folder: Path) -> None:
+    path = _one_of_two(folder)
+    suite = ET.fromstring(run(path, "--format", "junit").output)  # noqa: S314 - our own
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    quiet, loud = suite
+    assert (quiet.get("classname"), quiet.get("name"), len(quiet)) == (str(path), "quiet", 0)
+    assert (loud[0].get("message") or "").startswith("loud: alert Fires at ")
+    assert "got:\n1 alert\n" in (loud[0].text or "")
 
 
 def test_every_case_is_run_however_many_fail(folder: Path) -> None:
