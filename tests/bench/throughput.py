@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench import lines
-from bench.daemon import Spent, counted, running, write_config
+from bench.daemon import Daemon, Spent, counted, rest, running, write_config
 from bench.peers import missing, mtail_seconds
 from bench.table import Row, faster, skipped
 
@@ -65,10 +65,21 @@ def sidecar_seconds(log: Path, expected: int, rule_files: list[Path] | None = No
         config = write_config(folder, log, rule_files=rule_files)
         with running(config, listening=False) as daemon:
             spent = Spent(daemon.wait_read(log.stat().st_size), daemon.cpu_seconds())
-            found = counted(daemon.metrics())
+            found = _settled(daemon, expected)
     if found != expected:
         raise SystemExit(f"the sidecar counted {found} of {expected}")
     return spent
+
+
+def _settled(daemon: Daemon, expected: int) -> int:
+    """Return how many events are counted; what is committed is shown a moment later."""
+    found = counted(daemon.metrics())
+    for _ in range(50):
+        if found == expected:
+            break
+        rest(0.1)
+        found = counted(daemon.metrics())
+    return found
 
 
 @dataclass(frozen=True)
