@@ -321,12 +321,9 @@ class Parser:
         odd among them, where the log has no unfinished one.
         """
         bare = _bare(chunk)
-        data = chunk.data if bare is None else bare
-        refused: list[tuple[int, bytes]] = []
-        if chunk.key:
-            if bare is None and self._is_wrapped(chunk):
-                return None
-            data, refused = signed_only(data, chunk.key)
+        if chunk.key and bare is None and self._is_wrapped(chunk):
+            return None
+        data, refused = signed_only(chunk.data if bare is None else bare, chunk.key)
         out = self._collector(chunk, now, wanted, data)
         may_be_wrapped = bare is None and chunk.format is not LogFormat.PLAIN
         split = self._add_block(data, chunk.start, out, wrapped=may_be_wrapped)
@@ -334,7 +331,7 @@ class Parser:
         if split is None or (split.odd and bare is not None):
             return None
         for begin, line in refused:
-            out.reject(ForeignReason.UNSIGNED, chunk.start + begin, _text(line[:_MAX_SAMPLE]))
+            out.reject(ForeignReason.UNSIGNED, chunk.start + begin, _text(line))
         for begin, end in split.odd:
             self._read(Line(data[begin:end], chunk.start + begin), out)
         parsed = out.finish(split.lines)
@@ -356,9 +353,7 @@ class Parser:
         for line in self._whole_lines(chunk, out):
             if chunk.key and not is_signed(line.text, chunk.key):
                 if MARKER_BYTES in line.text:
-                    out.reject(
-                        ForeignReason.UNSIGNED, line.position, _text(line.text[:_MAX_SAMPLE])
-                    )
+                    out.reject(ForeignReason.UNSIGNED, line.position, _text(line.text))
             elif line.too_long or self._splitter.may_hold_event(line.text):
                 self._read(line, out)
         return out.finish(count_lines(chunk.data))

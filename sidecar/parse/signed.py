@@ -21,8 +21,10 @@ def is_signed(line: bytes, key: bytes) -> bool:
 def signed_only(data: bytes, key: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
     """Return `data` with each other line blanked, so that all that is left stands where it stood.
 
-    And those of the other lines that hold the marker, with where they begin.
+    And those of the others that hold the marker, with where they begin. Without a key all stays.
     """
+    if not key:
+        return data, []
     kept, refused, at = [], [], 0
     for line in data.split(b"\n"):
         if line and not is_signed(line, key):
