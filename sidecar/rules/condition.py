@@ -331,8 +331,7 @@ class _ConditionReader:
 
     def condition(self) -> Condition:
         whole = self._either(1)
-        token = self._peek()
-        if token.kind != "end":
+        if (token := self._peek()).kind != "end":
             self._fail(f"expected `and` or `or` before {token.text!r}", token)
         return Condition(whole, self._text.strip())
 
@@ -375,14 +374,13 @@ class _ConditionReader:
         elif operator.text in _COMPARATORS:
             part = self._against(left, divisor, cast("Comparator", operator.text))
         else:
-            shown = operator.text or "the end"
-            self._fail(f"expected {', '.join(_COMPARATORS)} or in, not {shown!r}", operator)
+            signs = ", ".join(_COMPARATORS)
+            self._fail(f"expected {signs} or in, not {operator.text or 'the end'!r}", operator)
         self._check_bounds(part, start)
         return part
 
     def _aggregate(self) -> Aggregate:
-        name = self._next()
-        function = self._functions.get(name.text)
+        function = self._functions.get((name := self._next()).text)
         if function is None:
             known = ", ".join(f"{one}()" for one in self._functions)
             self._fail(f"{name.text!r} is not one of {known}; {_EXAMPLE}", name)
@@ -469,8 +467,7 @@ class _ConditionReader:
         elif token.kind == "word":
             text = token.text
         else:
-            shown = token.text or "the end"
-            self._fail(f"expected a number or a text, not {shown!r}", token)
+            self._fail(f"expected a number or a text, not {token.text or 'the end'!r}", token)
         if len(text) > MAX_TEXT:
             self._fail(f"a text may have {MAX_TEXT} characters", token)
         return None, text
@@ -497,8 +494,7 @@ class _ConditionReader:
     def _expect(self, sign: str, hint: str = _EXAMPLE) -> None:
         token = self._next()
         if token.text != sign:
-            shown = token.text or "the end"
-            self._fail(f"expected {sign!r}, not {shown!r}; {hint}", token)
+            self._fail(f"expected {sign!r}, not {token.text or 'the end'!r}; {hint}", token)
 
     def _fail(self, message: str, token: _Token) -> NoReturn:
         raise ConditionError(message, token.start)
