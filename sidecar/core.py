@@ -28,8 +28,9 @@ from sidecar.notify.message import UNTOLD
 from sidecar.notify.mutes import Mutes
 from sidecar.notify.notifier import Notifier
 from sidecar.parse.columns import Columns
+from sidecar.parse.container import line_at, source_of
 from sidecar.parse.event import Chunk, Event, Fields, Foreign, Parsed, Reject, Tally, Triple, Wanted
-from sidecar.parse.parser import Parser, line_at, source_of
+from sidecar.parse.parser import Parser
 from sidecar.redact import Redactor
 from sidecar.redact.line import without_secrets
 from sidecar.rows import (

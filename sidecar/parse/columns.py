@@ -10,16 +10,21 @@ from typing import Any, TypeVar
 
 from sidecar.parse.asked import fields_of
 from sidecar.parse.event import (
+    HOST,
     LONGEST_LABEL,
+    SOURCE,
     STANDARD_FIELDS,
+    Chunk,
     Event,
     Kind,
+    Parsed,
     Rows,
     Triple,
     as_text,
     bounded,
     drop_own,
 )
+from sidecar.secret import printable
 
 T = TypeVar("T")
 
@@ -170,6 +175,18 @@ def _made_of(
     except Exception:  # noqa: BLE001 - it was read once already; what was asked for is known
         fields = asked
     return Event(*triple, at, {**fields, **own})
+
+
+def set_own(parsed: Parsed, chunk: Chunk) -> None:
+    """Set what only the sidecar may: the log that an event was read from, and the host's name."""
+    said = {SOURCE: printable(chunk.log), HOST: chunk.host}
+    own = {name: text for name, text in said.items() if text}
+    whole = parsed.events
+    if parsed.rows is not None:
+        parsed.rows.own = own
+        whole = [*parsed.rows.whole.values()]
+    for event in whole if own else ():
+        event.fields.update(own)
 
 
 def _kinds_of(events: Sequence[Event]) -> dict[Triple, Kind]:

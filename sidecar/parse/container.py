@@ -5,6 +5,7 @@ long one into pieces. The pieces of one line may lie in two files, with a rotati
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,6 +84,43 @@ def unwrap_all(data: bytes, form: LogFormat) -> bytes | None:
     if form is not LogFormat.CRI and data[:1] == b"{" and b'"log"' in data[: data.find(b"\n")]:
         return _docker_lines(data)
     return None
+
+
+def source_of(chunk: Chunk, *, unwrapped: bool) -> Callable[[int], bytes]:
+    """Return what gives the object that begins at one of the places of `Parsed.rows`."""
+    data = (unwrapped and bare_lines(chunk)) or chunk.data
+
+    def source(place: int) -> bytes:
+        begin = place - chunk.start
+        end = data.find(b"\n", begin)
+        return data[begin : len(data) if end < 0 else end]
+
+    return source
+
+
+def line_at(chunk: Chunk, place: int, *, unwrapped: bool) -> tuple[int, bytes] | None:
+    """Return the line of `chunk` that holds one of `Parsed.places`: its position, and itself.
+
+    None where it begins in a chunk before.
+    """
+    data = chunk.data
+    at = place - chunk.start
+    if unwrapped and (bare := bare_lines(chunk)) is not None:
+        number = bare.count(b"\n", 0, at)  # each line there is one line here
+        at = sum(len(line) + 1 for line in data.split(b"\n")[:number])
+    if not 0 <= at < len(data):
+        return None
+    begin = data.rfind(b"\n", 0, at) + 1
+    end = data.find(b"\n", at)
+    return chunk.start + begin, data[begin : len(data) if end < 0 else end].removesuffix(b"\r")
+
+
+def bare_lines(chunk: Chunk) -> bytes | None:
+    """Return the lines of `chunk` without their wrapping, if all are whole lines of one kind."""
+    try:
+        return unwrap_all(chunk.data, chunk.format)
+    except Exception:  # noqa: BLE001 - one of its lines; read singly, it is found
+        return None
 
 
 def form_of(line: bytes) -> LogFormat | None:

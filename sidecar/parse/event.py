@@ -18,7 +18,6 @@ from typing import Any
 import msgspec
 
 from sidecar.matchers import COMPARE
-from sidecar.secret import printable
 
 # (webhook_provider, event_type, status): the three labels of webhook_events_total.
 Triple = tuple[str, str, str]
@@ -227,18 +226,6 @@ class Parsed(msgspec.Struct):
     own_fields: int = 0
     last_at: float | None = None
     open_from: int | None = None
-
-
-def set_own(parsed: Parsed, chunk: Chunk) -> None:
-    """Set what only the sidecar may: the log that an event was read from, and the host's name."""
-    said = {SOURCE: printable(chunk.log), HOST: chunk.host}
-    own = {name: text for name, text in said.items() if text}
-    whole = parsed.events
-    if parsed.rows is not None:
-        parsed.rows.own = own
-        whole = [*parsed.rows.whole.values()]
-    for event in whole if own else ():
-        event.fields.update(own)
 
 
 def drop_own(fields: dict[str, Any]) -> int:

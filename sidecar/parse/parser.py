@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from sidecar.parse.asked import Asked
 from sidecar.parse.block import Block, Split, Splitter, count_lines
-from sidecar.parse.columns import with_events
-from sidecar.parse.container import WRAPPINGS, Joiner, Line, may_be_wrapped, unwrap_all
+from sidecar.parse.columns import set_own, with_events
+from sidecar.parse.container import WRAPPINGS, Joiner, Line, bare_lines, may_be_wrapped
 from sidecar.parse.event import (
     HOST,
     LONGEST_LABEL,
@@ -38,7 +38,6 @@ from sidecar.parse.event import (
     drop_own,
     instant,
     is_missing,
-    set_own,
 )
 from sidecar.parse.objects import MARKER_BYTES, Unreadable
 from sidecar.parse.patterns import Pattern, TextPatterns
@@ -320,7 +319,7 @@ class Parser:
         That is so of lines that no container has wrapped, and of whole wrapped lines with nothing
         odd among them, where the log has no unfinished one.
         """
-        bare = _bare(chunk)
+        bare = bare_lines(chunk)
         if chunk.key and bare is None and self._is_wrapped(chunk):
             return None
         data, refused = signed_only(chunk.data if bare is None else bare, chunk.key)
@@ -454,43 +453,6 @@ def _is_text(data: bytes) -> bool:
         return data.isascii() or bool(data.decode())
     except UnicodeDecodeError:
         return False
-
-
-def source_of(chunk: Chunk, *, unwrapped: bool) -> Callable[[int], bytes]:
-    """Return what gives the object that begins at one of the places of `Parsed.rows`."""
-    data = (unwrapped and _bare(chunk)) or chunk.data
-
-    def source(place: int) -> bytes:
-        begin = place - chunk.start
-        end = data.find(b"\n", begin)
-        return data[begin : len(data) if end < 0 else end]
-
-    return source
-
-
-def line_at(chunk: Chunk, place: int, *, unwrapped: bool) -> tuple[int, bytes] | None:
-    """Return the line of `chunk` that holds one of `Parsed.places`: its position, and itself.
-
-    None where it begins in a chunk before.
-    """
-    data = chunk.data
-    at = place - chunk.start
-    if unwrapped and (bare := _bare(chunk)) is not None:
-        number = bare.count(b"\n", 0, at)  # each line there is one line here
-        at = sum(len(line) + 1 for line in data.split(b"\n")[:number])
-    if not 0 <= at < len(data):
-        return None
-    begin = data.rfind(b"\n", 0, at) + 1
-    end = data.find(b"\n", at)
-    return chunk.start + begin, data[begin : len(data) if end < 0 else end].removesuffix(b"\r")
-
-
-def _bare(chunk: Chunk) -> bytes | None:
-    """Return the lines of `chunk` without their wrapping, if all are whole lines of one kind."""
-    try:
-        return unwrap_all(chunk.data, chunk.format)
-    except Exception:  # noqa: BLE001 - one of its lines; read singly, it is found
-        return None
 
 
 def _text(line: bytes) -> str:

@@ -7,8 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.parse.columns import Columns
+from sidecar.parse.container import source_of
 from sidecar.parse.event import OWN_PROVIDER, Chunk, Fields, Parsed, RejectReason, Triple, Wanted
-from sidecar.parse.parser import Parser, source_of
+from sidecar.parse.parser import Parser
 from sidecar.parse.patterns import Pattern
 from sidecar.redact import Redactor
 from support.parse import NOW, chunk_of, everything, nothing

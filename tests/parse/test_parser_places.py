@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.parse.container import line_at
 from sidecar.parse.event import Chunk, Event, LogFormat, Parsed
-from sidecar.parse.parser import Parser, line_at
+from sidecar.parse.parser import Parser
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 NOW = 1793606400.0

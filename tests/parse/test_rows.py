@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from sidecar.parse.columns import Columns
+from sidecar.parse.container import source_of
 from sidecar.parse.event import Chunk, Event, Fields, LogFormat, Parsed
-from sidecar.parse.parser import Parser, source_of
+from sidecar.parse.parser import Parser
 from support.calls import calls
 
 SAMPLES = sorted((Path(__file__).parents[1] / "samples").glob("*.log"))
