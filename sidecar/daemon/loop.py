@@ -5,7 +5,7 @@ thread, one call at a time; the event loop stays free for deliveries and scrapes
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -17,7 +17,7 @@ from sidecar.clock import Clock
 from sidecar.core import Core, Step
 from sidecar.daemon.pacing import SPACING_SECONDS, CrashGuard, Rests, Slice
 from sidecar.daemon.telemetry import Telemetry
-from sidecar.deliver.waiting import Destination
+from sidecar.deliver.waiting import Destination, Road, addressee
 from sidecar.notify.model import Notification
 from sidecar.parse.event import Chunk, Parsed
 from sidecar.read.follower import Follower
@@ -382,12 +382,10 @@ class StoredOutbox:
         self._telemetry = telemetry
         self._broken: list[Broken] = []
 
-    async def claim(
-        self, now: float, busy: Collection[Destination], room: Mapping[str, int]
-    ) -> list[OutboxRow]:
+    async def claim(self, now: float, road: Road) -> list[OutboxRow]:
         while True:
             try:
-                found = await self._in_thread(lambda: self._claimed(now, busy, dict(room)))
+                found = await self._in_thread(lambda: self._claimed(now, road))
             except StoreUnavailable as failure:
                 self._telemetry.commit_failed(failure)
                 return []
@@ -405,7 +403,7 @@ class StoredOutbox:
                 return rows
 
     def _claimed(
-        self, now: float, busy: Collection[Destination], room: dict[str, int]
+        self, now: float, road: Road
     ) -> tuple[list[OutboxRow], list[OutboxRow], bool, OutboxBacklog] | None:
         """Look and write the claims in one turn on the state thread, where a step may be before.
 
@@ -415,7 +413,7 @@ class StoredOutbox:
         if self._pump.in_doubt:
             return None
         backlog = self._store.backlog()
-        rows, void = self._due(now, busy, room)
+        rows, void = self._due(now, road)
         rows = self._checked(rows)
         try:
             if rows:
@@ -424,22 +422,19 @@ class StoredOutbox:
             return rows, void, False, backlog
         return rows, void, True, backlog
 
-    def _due(
-        self, now: float, busy: Collection[Destination], room: dict[str, int]
-    ) -> tuple[list[OutboxRow], list[OutboxRow]]:
+    def _due(self, now: float, road: Road) -> tuple[list[OutboxRow], list[OutboxRow]]:
         """Return what is to be sent, claimed and as it has to read now, and what is void by now."""
         rows: list[OutboxRow] = []
         void: list[OutboxRow] = []
         for head in self._store.queue.next(now):
-            left = room.get(head.to[0], 1)
-            if head.to in busy or left <= 0:
+            if not road.is_open(road.lane(head.to)):
                 continue
             row = self._store.message(head.id)
             new = self._pump.core.notifier.renewed(row, now)
             if new is None:
                 void.append(replace(row, outcome=WITHDRAWN))
-            else:
-                room[row.integration] = left - 1
+            elif road.is_open(lane := road.lane(addressee(new))):  # it may have been renamed
+                road = road.without(lane)
                 rows.append(replace(new, claimed_at=now))
         return rows, void
 

@@ -5,23 +5,80 @@ Pure: rows and time are arguments.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
+from operator import itemgetter
 from typing import NamedTuple
 
 from sidecar.deliver.retry import LONGEST_WAIT
-from sidecar.notify.model import severity_rank
+from sidecar.notify.model import Receiver, severity_rank
 from sidecar.rows import OutboxRow
 
 Destination = tuple[str, str]  # the kind's name, and whom
+Addressee = tuple[str, str, str]  # the receiver's name, the kind's, and whom
+
+
+class Lane(NamedTuple):
+    """Those who are told one message at a time: by what kind, through which account, who."""
+
+    kind: str
+    server: str
+    login: str
+    name: str
+
+    @property
+    def slots(self) -> tuple[str, str]:
+        """Whose attempts under way are counted together."""
+        return (self.kind, self.server)
+
+
+def lanes(receivers: Iterable[Receiver]) -> dict[Addressee, Lane]:
+    """Return the lane of each whom a receiver tells; the first of its entries for a name counts."""
+    found: dict[Addressee, Lane] = {}
+    for receiver in receivers:
+        for kind, configs in receiver.configs.items():
+            for config in configs:
+                with suppress(Exception):  # an unreadable secret: told when it is sent to
+                    for name in config.destinations():
+                        lane = Lane(kind, *config.account(), name)
+                        found.setdefault((receiver.name, kind, name), lane)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Road:
+    """Where messages may go now: not to a `busy` lane; each server takes so many as it has room.
+
+    A lane that is not in `known` has no configuration.
+    """
+
+    known: Mapping[Addressee, Lane]
+    busy: frozenset[Lane]
+    under_way: Mapping[tuple[str, str], int]
+    at_once: Mapping[str, int]
+
+    def lane(self, to: Addressee) -> Lane:
+        return self.known.get(to) or Lane(to[1], "", "", to[2])
+
+    def room(self, lane: Lane) -> int:
+        return self.at_once.get(lane.kind, 1) - self.under_way.get(lane.slots, 0)
+
+    def is_open(self, lane: Lane) -> bool:
+        return lane not in self.busy and self.room(lane) > 0
+
+    def without(self, lane: Lane) -> "Road":
+        """Return it once a message goes to `lane`."""
+        under_way = {**self.under_way, lane.slots: self.under_way.get(lane.slots, 0) + 1}
+        return replace(self, busy=self.busy | {lane}, under_way=under_way)
 
 
 class Head(NamedTuple):
     """What of a message says when it is sent. `topic`: what it is about, as in its row."""
 
     id: str
-    to: Destination
+    to: Addressee
     topic: str
     created: float
     next_at: float
@@ -29,8 +86,9 @@ class Head(NamedTuple):
 
     @classmethod
     def of(cls, row: OutboxRow) -> "Head":
-        to = (row.integration, row.destination)
-        return cls(row.id, to, row.topic, row.created, row.next_at, row.claimed_at is not None)
+        return cls(
+            row.id, addressee(row), row.topic, row.created, row.next_at, row.claimed_at is not None
+        )
 
     def due(self, now: float) -> bool:
         """Say whether it may be sent at `now`.
@@ -42,21 +100,26 @@ class Head(NamedTuple):
 
 @dataclass(slots=True)
 class _Line:
-    """What waits for one destination, by topic; and at which turn each topic was last served."""
+    """What waits for somebody, by topic; and at which turn each topic was last served."""
 
     topics: dict[str, dict[str, None]] = field(default_factory=dict)
     turns: dict[str, int] = field(default_factory=dict)
 
 
-class Waiting:
-    """The messages that have not ended, by destination and topic, in the order of their arrival.
+def addressee(row: OutboxRow) -> Addressee:
+    return (row.receiver, row.integration, row.destination)
 
-    The topics of a destination take turns: thousands of messages about one alert hold up no other.
+
+class Waiting:
+    """The messages that have not ended, by addressee and topic, in the order of their arrival.
+
+    The topics of each take turns, and so do the addressees: thousands of messages about one alert,
+    or to one receiver, hold up no other.
     """
 
     def __init__(self, heads: Iterable[Head] = ()) -> None:
         self._heads: dict[str, Head] = {}
-        self._lines: dict[Destination, _Line] = {}
+        self._lines: dict[Addressee, _Line] = {}
         self._turn = 0
         for head in heads:
             self._put(head)
@@ -86,15 +149,18 @@ class Waiting:
             self._heads[id_] = head._replace(next_at=min(head.next_at, now))
 
     def next(self, now: float) -> list[Head]:
-        """Return for each destination its next message that is due, who waits longest first.
+        """Return for each addressee the next message that is due, in the order of their turns.
 
-        Whose topic was served longest ago comes first, then the gravest, then who came first.
+        What was served longest ago comes first, then the gravest, then who came first.
         """
-        found = []
+        found: list[tuple[tuple[int, int, float], Head]] = []
         for line in self._lines.values():
             heads = [head for ids in line.topics.values() for head in self._first_due(ids, now)]
-            found += sorted(heads, key=partial(_order, line.turns))[:1]
-        return sorted(found, key=lambda head: (head.next_at, head.created))
+            if heads:
+                head = min(heads, key=partial(_order, line.turns))
+                served = max(line.turns.values(), default=0)
+                found.append(((served, -_gravity(head), head.next_at), head))
+        return [head for _, head in sorted(found, key=itemgetter(0))]
 
     def _first_due(self, ids: Iterable[str], now: float) -> Iterable[Head]:
         heads = map(self._heads.__getitem__, ids)
@@ -119,4 +185,8 @@ class Waiting:
 
 
 def _order(turns: Mapping[str, int], head: Head) -> tuple[int, int]:
-    return (turns.get(head.topic, 0), -severity_rank(head.topic.partition(" ")[0]))
+    return (turns.get(head.topic, 0), -_gravity(head))
+
+
+def _gravity(head: Head) -> int:
+    return severity_rank(head.topic.partition(" ")[0])

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import (
     AsyncIterator,
     Callable,
-    Collection,
     Coroutine,
     Iterable,
     Mapping,
@@ -29,7 +28,7 @@ from sidecar.deliver.retry import (
     queue_pause,
     row_after,
 )
-from sidecar.deliver.waiting import Destination
+from sidecar.deliver.waiting import Destination, Lane, Road, addressee, lanes
 from sidecar.notify.model import Notification, Receiver, ReceiverConfig
 from sidecar.receivers.base import (
     AnyKind,
@@ -105,12 +104,10 @@ def delivery_to(
 class Outbox(Protocol):
     """The outbox table, as the worker sees it."""
 
-    async def claim(
-        self, now: float, busy: Collection[Destination], room: Mapping[str, int]
-    ) -> list[OutboxRow]:
-        """Claim for each destination that is not `busy` the first row due by `now`; return these.
+    async def claim(self, now: float, road: Road) -> list[OutboxRow]:
+        """Claim for each lane that is open the next row due by `now`; return these.
 
-        At most `room` for each kind. None when it cannot look or write.
+        None when it cannot look or write.
         """
         ...
 
@@ -191,9 +188,10 @@ class Worker:
         self._again = again
         self._look_every = look_every
         self._started = clock.monotonic()
-        self._queues: dict[Destination, SendQueue] = {}
-        self._tasks: dict[Destination, asyncio.Task[None]] = {}
-        self._alive_at: dict[Destination, float] = {}  # when what fires is to be sent again
+        self._lanes = lanes(receivers.values())
+        self._queues: dict[Lane, SendQueue] = {}
+        self._tasks: dict[Lane, asyncio.Task[None]] = {}
+        self._alive_at: dict[Lane, float] = {}  # when what fires is to be sent again
         self._offered: list[OutboxRow] = []
         self._looks: list[float] = [0.0]
         self._looked_at = 0.0
@@ -203,6 +201,7 @@ class Worker:
     def reconfigure(self, receivers: Mapping[str, Receiver], renderer: Renderer) -> None:
         """Send from now on as these say, and at once; attempts under way end as they are."""
         self._receivers = receivers
+        self._lanes = lanes(receivers.values())
         self._renderer = renderer
         for queue in self._queues.values():
             queue.opens_at = 0.0
@@ -233,8 +232,9 @@ class Worker:
         self._senders = senders
         self._stop = stop
         pauses = await self._outbox.pauses(self._clock.now())
-        for key, seconds in pauses.items():
-            self._queue(key).opens_at = self._clock.monotonic() + seconds
+        for lane in set(self._lanes.values()):
+            if seconds := pauses.get((lane.kind, lane.name)):
+                self._queue(lane).opens_at = self._clock.monotonic() + seconds
         async with asyncio.TaskGroup() as self._group:
             self._group.create_task(self._wake_on_stop())
             while not stop.is_set():
@@ -257,13 +257,13 @@ class Worker:
         for row in offered:
             if row.claimed_at is None:
                 self._look_in(0.0)
-            elif self._seconds(_key(row)) or not self._room().get(row.integration, 1):
+            elif self._seconds(lane := self._lane(row)) or self._road().room(lane) <= 0:
                 back.append(msgspec.structs.replace(row, claimed_at=None))
             else:
                 self._start(row)
         if back:
             await self._outbox.save(back)
-            self._look_in(min(self._seconds(_key(row)) for row in back))
+            self._look_in(min(self._seconds(self._lane(row)) for row in back))
 
     async def _look(self) -> None:
         """Claim what is due, when it is time to look, and send it."""
@@ -274,32 +274,37 @@ class Worker:
             heapq.heappop(self._looks)
         self._drop_idle_queues(now)
         self._keep_alive(now)
-        waits = {key: seconds for key in self._queues if (seconds := self._seconds(key))}
-        for row in await self._outbox.claim(
-            self._clock.now(), {*waits, *self._tasks}, self._room()
-        ):
+        waits = {lane: seconds for lane in self._queues if (seconds := self._seconds(lane))}
+        for row in await self._outbox.claim(self._clock.now(), self._road(waits)):
             self._start(row)
         if waits:
             self._look_in(min(waits.values()))
 
-    def _seconds(self, key: Destination) -> float:
-        """Return how long it is until a destination can be sent to, as far as is known now."""
-        if key in self._tasks:
+    def _seconds(self, lane: Lane) -> float:
+        """Return how long it is until a lane is open, as far as is known now."""
+        if lane in self._tasks:
             return self._look_every  # its end makes for a look
-        return self._queue(key).seconds(self._clock.monotonic())
+        return self._queue(lane).seconds(self._clock.monotonic())
 
-    def _room(self) -> dict[str, int]:
-        """Return how many more attempts each kind may make at once.
+    def _road(self, waits: Iterable[Lane] = ()) -> Road:
+        """Return where messages may go now, but for the lanes that wait.
 
-        Apart for each kind: a silent mail server never holds up another kind.
+        Slots are apart for each server: one that is silent never holds up another.
         """
-        under_way = Counter(kind for kind, _ in self._tasks)
-        return {name: kind.at_once - under_way[name] for name, kind in self._kinds.items()}
+        return Road(
+            known=self._lanes,
+            busy=frozenset((*waits, *self._tasks)),
+            under_way=Counter(lane.slots for lane in self._tasks),
+            at_once={name: kind.at_once for name, kind in self._kinds.items()},
+        )
 
-    def _queue(self, key: Destination) -> SendQueue:
-        if key not in self._queues:
-            self._queues[key] = SendQueue(self._started)
-        return self._queues[key]
+    def _lane(self, row: OutboxRow) -> Lane:
+        return self._road().lane(addressee(row))
+
+    def _queue(self, lane: Lane) -> SendQueue:
+        if lane not in self._queues:
+            self._queues[lane] = SendQueue(self._started)
+        return self._queues[lane]
 
     def _look_in(self, seconds: float) -> None:
         """See to it that the table is looked into so many seconds from now."""
@@ -316,21 +321,21 @@ class Worker:
     def _drop_idle_queues(self, now: float) -> None:
         if len(self._queues) > _MANY_QUEUES:
             queues = self._queues.items()
-            for key in [k for k, queue in queues if k not in self._tasks and queue.idle(now)]:
-                del self._queues[key]
+            for lane in [k for k, queue in queues if k not in self._tasks and queue.idle(now)]:
+                del self._queues[lane]
 
     # Sending it
 
     def _start(self, row: OutboxRow) -> None:
-        key = _key(row)
-        self._run(key, self._send(self._queue(key), row))
+        lane = self._lane(row)
+        self._run(lane, self._send(self._queue(lane), row))
 
-    def _run(self, key: Destination, sending: Coroutine[Any, Any, None]) -> None:
-        self._tasks[key] = task = self._group.create_task(sending)
-        task.add_done_callback(lambda _: self._sent(key))
+    def _run(self, lane: Lane, sending: Coroutine[Any, Any, None]) -> None:
+        self._tasks[lane] = task = self._group.create_task(sending)
+        task.add_done_callback(lambda _: self._sent(lane))
 
-    def _sent(self, key: Destination) -> None:
-        del self._tasks[key]
+    def _sent(self, lane: Lane) -> None:
+        del self._tasks[lane]
         self._look_in(0.0)
         if not self._tasks:
             self._idle.set()
@@ -344,11 +349,11 @@ class Worker:
         forgetful = ((k, c) for k, configs in all_ for c in configs if c.again_after())
         for kind, config in forgetful:
             seconds = config.again_after()
-            for key in ((kind, name) for name in config.destinations()):
-                if self._alive_at.get(key, now) <= now and key not in self._tasks:
-                    self._alive_at[key] = now + seconds
+            for lane in (Lane(kind, *config.account(), name) for name in config.destinations()):
+                if self._alive_at.get(lane, now) <= now and lane not in self._tasks:
+                    self._alive_at[lane] = now + seconds
                     self._look_in(seconds)
-                    self._run(key, self._send_again(key))
+                    self._run(lane, self._send_again((lane.kind, lane.name)))
 
     async def _send_again(self, key: Destination) -> None:
         """Send what stands; nothing is recorded of it, the next time makes good what fails."""
@@ -432,7 +437,3 @@ class Worker:
         rest = [row for row in self._offered if row.claimed_at is not None]
         if rest:
             await self._outbox.save([msgspec.structs.replace(r, claimed_at=None) for r in rest])
-
-
-def _key(row: OutboxRow) -> Destination:
-    return (row.integration, row.destination)

@@ -54,6 +54,13 @@ class ReceiverConfig(Table, ABC):
     def destinations(self) -> tuple[str, ...]:
         """Return whom it tells, each by a name that is logged, stored and shown: never a secret."""
 
+    def account(self) -> tuple[str, str]:
+        """Return the server that takes its messages, and who it takes them for: maybe a secret.
+
+        A name alone does not tell whom: two workspaces have a channel of one name.
+        """
+        return ("", "")
+
     @property
     def threads(self) -> bool:
         """Whether its messages have names, by which what is told later can refer to them."""

@@ -2,8 +2,12 @@
 
 from msgspec.structs import replace
 
-from sidecar.deliver.waiting import Head, Waiting
+from sidecar.deliver.waiting import Head, Road, Waiting, lanes
+from sidecar.notify.model import Receiver
+from sidecar.receivers.email.config import EmailConfig
+from sidecar.receivers.slack.config import SlackConfig
 from sidecar.rows import OutboxRow
+from sidecar.secret import Secret
 from support.rows import outbox_row
 
 STORM, SPECIAL, MINOR = "critical Failing", "critical Special", "warning Slow"
@@ -53,7 +57,7 @@ def test_a_message_that_is_for_another_destination_now_waits_there() -> None:
     waiting = Waiting()
     waiting.note([row("a"), row("b")])
     waiting.note([row("a", destination="#renamed")])
-    assert {head.to[1]: head.id for head in waiting.next(1000.0)} == {
+    assert {head.to[2]: head.id for head in waiting.next(1000.0)} == {
         "#renamed": "a",
         "#alerts": "b",
     }
@@ -64,3 +68,37 @@ def test_what_has_ended_is_forgotten_with_its_turn() -> None:
     assert (waiting.pending, waiting.oldest) == (1, 1000.0)
     waiting.note([row("a", outcome="sent")])
     assert (waiting.pending, waiting.oldest, waiting.next(1000.0)) == (0, None, [])
+
+
+def slack(url: str, receiver: str) -> Receiver:
+    config = SlackConfig(channel="#alerts", api_url=Secret(url))
+    return Receiver(name=receiver, configs={"slack": (config,)})
+
+
+def test_two_workspaces_with_a_channel_of_one_name_are_two_lanes_of_one_server() -> None:
+    known = lanes([slack("https://hooks.test/T1", "team"), slack("https://hooks.test/T2", "ops")])
+    one, other = known.values()
+    assert one != other
+    assert one.slots == other.slots == ("slack", "hooks.test")
+
+
+def test_a_mailbox_behind_two_smarthosts_has_the_slots_of_each() -> None:
+    receivers = [
+        Receiver(
+            name=host, configs={"email": (EmailConfig(to=("a@b.example",), smarthost=(host, 25)),)}
+        )
+        for host in ("hangs", "well")
+    ]
+    known = lanes(receivers)
+    hangs, well = (known[host, "email", "a@b.example"] for host in ("hangs", "well"))
+    road = Road(known, frozenset([hangs]), {hangs.slots: 8}, {"email": 8})
+    assert not road.is_open(hangs)
+    assert road.is_open(well)
+    assert not road.without(well).is_open(well)
+
+
+def test_receivers_of_one_lane_take_turns() -> None:
+    rows = [row("a"), row("b"), row("c"), row("x", receiver="ops")]
+    waiting = Waiting()
+    waiting.note(rows)
+    assert served(waiting, rows) == ["a", "x", "b", "c"]

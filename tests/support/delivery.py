@@ -1,7 +1,7 @@
 """The worker's surroundings in memory: a clock that a test moves, an outbox, a plain renderer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from sidecar.deliver.waiting import Destination
+from sidecar.deliver.waiting import Destination, Road, addressee
 from sidecar.deliver.worker import Attempt, Worker, connected
 from sidecar.notify.model import Notification, Rate, Receiver
 from sidecar.receivers.base import Rendered
@@ -88,23 +88,14 @@ class MemoryOutbox:
         self.asked: dict[Destination, float] = {}
         self.stands: list[Notification] = []
 
-    async def claim(
-        self, now: float, busy: Collection[Destination], room: Mapping[str, int]
-    ) -> list[OutboxRow]:
+    async def claim(self, now: float, road: Road) -> list[OutboxRow]:
         self.looks += 1
-        first: dict[Destination, OutboxRow] = {}
+        rows = []
         for row in self.rows.values():
-            key = (row.integration, row.destination)
-            if not row.outcome and row.claimed_at is None and row.next_at <= now:
-                first.setdefault(key, row)
-        free = [
-            msgspec.structs.replace(r, claimed_at=now) for k, r in first.items() if k not in busy
-        ]
-        left, rows = dict(room), []
-        for row in free:
-            left[row.integration] = left.get(row.integration, 1) - 1
-            if left[row.integration] >= 0:
-                rows.append(row)
+            due = not row.outcome and row.claimed_at is None and row.next_at <= now
+            if due and road.is_open(lane := road.lane(addressee(row))):
+                rows.append(msgspec.structs.replace(row, claimed_at=now))
+                road = road.without(lane)
         if rows:
             await self.save(rows)
         return rows

@@ -180,6 +180,10 @@ class EmailConfig(ReceiverConfig):
     def destinations(self) -> tuple[str, ...]:
         return self.to
 
+    def account(self) -> tuple[str, str]:
+        host, port = self.smarthost
+        return (f"{host}:{port}", self.auth_username)
+
     @classmethod
     def prepare(cls, values: dict[str, Node], reading: Reading) -> None:
         cls.leave_out_if_off(values, reading)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from typing import Annotated, ClassVar, Self
+from urllib.parse import urlsplit
 
 from sidecar.notify.model import Rate, ReceiverConfig
 from sidecar.render.check import Template
@@ -85,6 +86,13 @@ class SlackConfig(ReceiverConfig):
 
     def destinations(self) -> tuple[str, ...]:
         return (self.channel or _ITS_OWN,)
+
+    def account(self) -> tuple[str, str]:
+        if self.api_url is not None:
+            url = self.api_url.reveal()
+            return (urlsplit(url).netloc, url)
+        token = self.app_token.reveal() if self.app_token else ""
+        return (urlsplit(self.app_url).netloc, token)
 
     @classmethod
     def check_global(cls, table: Table, reading: Reading) -> None:

@@ -60,6 +60,9 @@ class WebhookConfig(ReceiverConfig):
     def destinations(self) -> tuple[str, ...]:
         return (self.name,)
 
+    def account(self) -> tuple[str, str]:
+        return (urlsplit(self.url.reveal()).netloc if self.url else "", "")
+
     @classmethod
     def check_together(cls, configs: Iterable[Self], reading: Reading) -> None:
         urls: dict[str, str] = {}
