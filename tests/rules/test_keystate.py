@@ -109,7 +109,7 @@ def test_a_vanished_rule_closes_and_leaves_no_row() -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        rule("max(n) >= 3", labels={"severity": "info"}),
+        rule("max(n) >= 3", labels={"severity": "warning", "team": "x"}),
         rule("max(n) >= 3", for_=60.0),
         rule("max(n) >= 3", keep_firing_for=60.0),
         rule("max(n) >= 3", annotations={"summary": "other"}),
