@@ -124,7 +124,7 @@ class Core:
             retention=config.series_retention,
         )
         self.engine = Engine(
-            config.rules,
+            config.judged,
             redact=self.redactor.kept,
             labels=self.redactor.labels,
             stale_after=config.stale_after,

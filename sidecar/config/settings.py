@@ -15,7 +15,7 @@ from sidecar.measure.series import RETENTION, Metric
 from sidecar.notify.intervals import TimeInterval
 from sidecar.notify.model import Receiver, Route
 from sidecar.notify.mutes import InhibitRule
-from sidecar.parse.event import OWN_PROVIDER
+from sidecar.parse.event import OWN_PROVIDER, SOURCE
 from sidecar.parse.patterns import Pattern
 from sidecar.receivers import KINDS, shipped_templates
 from sidecar.receivers.base import AnyKind
@@ -37,6 +37,7 @@ from sidecar.syntax.values import (
     string,
 )
 
+_OF_LOGS = ("/", "-")  # so begins what the sidecar calls a log: its path, or stdin
 _T = TypeVar("_T", bound=Table)
 
 
@@ -80,6 +81,18 @@ class Config:
         return {}
 
     @property
+    def judged(self) -> tuple[Rule, ...]:
+        """The rules without those of pairs that begin with what no source of ours brings.
+
+        The host's halves of them would be kept for nothing. A rule test names no sources.
+        """
+        if not self.sources:
+            return self.rules
+        ours = {source.webhook.provider_name for source in self.sources if source.webhook}
+        ours |= {"stripe" for source in self.sources if source.stripe_api}
+        return tuple(rule for rule in self.rules if _begins_among(rule, ours))
+
+    @property
     def off(self) -> str:
         """What is switched off, for the log: an empty text, or `critical: email_configs, …`."""
         found = (f"{one.name}: {name}" for one in self.receivers.values() for name in one.off)
@@ -97,6 +110,13 @@ class Config:
         ]
         known = dict.fromkeys(name for name in (*fixed, *matched) if name)
         return [name for name in known if name != OWN_PROVIDER]
+
+
+def _begins_among(rule: Rule, sources: set[str]) -> bool:
+    """Return whether a pair can begin with events that are read from a log, or from `sources`."""
+    tests = () if rule.expect is None else rule.expect.first
+    named = [text for test in tests if test.name == SOURCE for text in test.named_values()]
+    return not named or any(name in sources or name.startswith(_OF_LOGS) for name in named)
 
 
 def _files(node: Node, reading: Reading) -> tuple[str, ...]:

@@ -157,8 +157,9 @@ class Engine:
         log.begin()
         for compiled, run in self._judge.of(columns, self._settled()).items():
             compiled.last_match = max(compiled.last_match, run.last_match())
-            taken = self._keys.take_at_once(run)
-            rest = run.only(range(taken, len(run.keys))) if taken else run
+            rest = self._keys.unpaired(compiled, run)
+            if taken := self._keys.take_at_once(rest):
+                rest = rest.only(range(taken, len(rest.keys)))
             if rest.keys:
                 look = partial(self._look_at, columns, rest, read_at)
                 self._keys.waiting[compiled.order].take(rest, columns, look)

@@ -13,7 +13,7 @@ from operator import itemgetter
 from sidecar.rules.alert import TransitionLog
 from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.keystate import AbsentKey, KeyState
-from sidecar.rules.pair import PairKey
+from sidecar.rules.pair import PairKey, unpaired
 from sidecar.rules.rule import Key
 from sidecar.rules.verdict import Run, Verdict
 from sidecar.rules.waiting import Waiting, pairs
@@ -175,6 +175,12 @@ class Keys:
         firing = ((w, key) for w in self.waiting for key in w.firing if len(w.of[key]) > 1)
         for waiting, key in list(islice(firing, most)):
             waiting.wake(key)
+
+    def unpaired(self, compiled: CompiledRule, run: Run) -> Run:
+        """Return a run without the pairs that are whole within it; all while none is judged."""
+        if not compiled.pairs or compiled.since == NEVER:
+            return run
+        return unpaired(run, self._keys[compiled.order], compiled.span)
 
     def take_at_once(self, run: Run) -> int:
         """Let the state of a single key take events of a run while they change no verdict.

@@ -7,6 +7,7 @@ only once every log is read to its end.
 """
 
 import json
+from collections.abc import Container, Sequence
 from typing import Any, NamedTuple
 
 from sidecar.parse.event import Event
@@ -15,6 +16,7 @@ from sidecar.rules.compiled import DEFAULT_SPAN, CompiledRule
 from sidecar.rules.guard import Samples
 from sidecar.rules.keystate import KeyState
 from sidecar.rules.rule import Key
+from sidecar.rules.verdict import Run
 from sidecar.rules.windows import NEVER
 
 
@@ -23,6 +25,31 @@ class Half(NamedTuple):
 
     at: float
     event: Event | None
+
+
+def unpaired(run: Run, known: Container[Key], span: float) -> Run:
+    """Return what of `run` has to be looked at one by one: all but pairs that are whole within it.
+
+    `known`: ids of which a half, or an alert, is there already; `span`: how far the halves of a
+    pair may be apart, in seconds. Where a log is caught up with, nearly all are whole.
+    """
+    numbers: dict[Key, list[int]] = {}
+    for number, key in enumerate(run.keys):
+        numbers.setdefault(key, []).append(number)
+    left = [
+        number
+        for key, some in numbers.items()
+        if key[0] and (key in known or not _is_whole(run, some, span))
+        for number in some
+    ]
+    return run.only(sorted(left))
+
+
+def _is_whole(run: Run, numbers: Sequence[int], span: float) -> bool:
+    """Return whether these are one half each, as `PairKey` takes them."""
+    first = [run.times[number] for number in numbers if not run.verdicts[number].resolves]
+    then = [run.times[number] for number in numbers if run.verdicts[number].resolves]
+    return len(first) == len(then) == 1 and then[0] >= first[0] - span
 
 
 class PairKey(KeyState):

@@ -4,7 +4,7 @@ import json
 import random
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import cycle, islice
+from itertools import count as counted, cycle, islice
 from pathlib import Path
 
 _KINDS = [
@@ -50,15 +50,20 @@ def event(at: datetime, kind: str, status: str, **fields: object) -> Record:
 
 
 def records(count: int) -> Iterator[tuple[datetime, Record]]:
-    """Yield `count` everyday webhook records, a millisecond apart."""
-    pick = random.Random(11)
+    """Yield `count` everyday webhook records, a millisecond apart: what a host logs of one event
+    after the other, from its receipt to its end.
+    """
+    return islice(_webhooks(random.Random(11)), count)
+
+
+def _webhooks(pick: random.Random) -> Iterator[tuple[datetime, Record]]:
     at = start()
-    for number in range(count):
+    for number in counted():
         kind, statuses = _KINDS[pick.randrange(len(_KINDS))]
-        status = statuses[number % len(statuses)]
         org = f"org_{pick.randrange(ORGANISATIONS):012x}"
-        yield at, event(at, kind, status, event_id=f"evt_{number:012x}", org_id=org)
-        at += timedelta(microseconds=pick.randrange(500, 1500))
+        for status in statuses:
+            yield at, event(at, kind, status, event_id=f"evt_{number:012x}", org_id=org)
+            at += timedelta(microseconds=pick.randrange(500, 1500))
 
 
 def write(path: Path, events: Iterable[Record]) -> None:

@@ -310,3 +310,29 @@ receivers:
     entries = result.config.receivers["team"].configs["email"]
     assert [one.destinations() for one in entries] == [("a@example.com",), ("c@example.com",)]
     assert result.config.off == ""
+
+
+@pytest.mark.parametrize(
+    ("source", "judged"),
+    [
+        ("{path: /var/log/a.log}", False),
+        ("{stripe_api: {api_key: k, endpoint: 'https://a.example/b'}}", True),
+        (
+            "{stripe_webhook: {listen: '127.0.0.1:9788', path: /stripe, secrets_file: secrets}}",
+            True,
+        ),
+    ],
+)
+def test_pairs_that_begin_at_stripe_are_judged_where_stripe_is_a_source(
+    tmp_path: Path, source: str, *, judged: bool
+) -> None:
+    (tmp_path / "secrets").write_text("whsec_a\n")
+    path = tmp_path / "sidecar.yaml"
+    path.write_text(
+        f"sources: [{source}]\nrule_files: ['{ROOT}/rules/*.rules.yaml']\n"
+        "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
+    )
+    config = load_config(str(path), {})
+    names = [rule.name for rule in config.judged]
+    assert ("WebhookNeverReachedHost" in names) == judged
+    assert set(names) >= {rule.name for rule in config.rules} - {"WebhookNeverReachedHost"}

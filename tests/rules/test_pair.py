@@ -3,15 +3,19 @@
 import itertools
 import random
 from collections.abc import Iterator, Sequence
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import pytest
 
 from sidecar.matchers import all_match
+from sidecar.parse.columns import Columns
 from sidecar.parse.event import Event
 from sidecar.rows import AlertRow, RuleStateRow
 from sidecar.rules.alert import Ended
 from sidecar.rules.rule import Expect, Rule
+from support.calls import calls
 from support.rules import DAY, Bench, event, matchers, rule, step
 
 WITHIN = 600.0
@@ -201,6 +205,15 @@ def test_what_pairs_up_leaves_nothing_behind() -> None:
     assert not drained.delta
 
 
+def test_pairs_that_are_whole_within_a_chunk_are_never_made() -> None:
+    bench = Bench(expecting())
+    events = [half(float(at), f"e{at}") for at in range(100) for half in (first, then)]
+    lone = [then(100.0, "open"), first(101.0, ""), then(102.0, "")]
+    spent = calls(partial(bench.engine.observe_all, Columns.of(events + lone), read_at=0.0))
+    assert len(bench.engine._keys) == 1
+    assert spent / len(events) <= 25
+
+
 class Reference:
     """The same by the plain words of docs/rules.md: all events are kept, and looked at again."""
 
@@ -270,19 +283,27 @@ def program(seed: int) -> list[tuple[str, Any]]:
     return [*out, ("tick", 20_000.0), ("tick", 20_000.0 + 2 * GIVEN_UP)]
 
 
-def run(bench: Bench, steps: Sequence[tuple[str, Any]]) -> list[tuple[str, str, float]]:
-    for what, subject in steps:
-        if what == "event":
-            bench.see(subject)
-        elif what == "restart":
-            bench.restart(subject)
-        else:
-            tick(bench, subject, complete=what == "tick")
+def run(
+    bench: Bench, steps: Sequence[tuple[str, Any]], *, together: bool = False
+) -> list[tuple[str, str, float]]:
+    """Return what is told; `together`: events with nothing between them are of one chunk."""
+    for what, some in itertools.groupby(steps, key=itemgetter(0)):
+        subjects = [subject for _, subject in some]
+        if what == "event" and together:
+            bench.see_together(*subjects, read_at=0.0)
+        for subject in subjects:
+            if what == "event" and not together:
+                bench.see(subject)
+            elif what == "restart":
+                bench.restart(subject)
+            elif what != "event":
+                tick(bench, subject, complete=what == "tick")
     return told(bench)
 
 
+@pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("seed", range(150))
-def test_it_does_what_the_reference_does(seed: int) -> None:
+def test_it_does_what_the_reference_does(seed: int, *, together: bool) -> None:
     steps = program(seed)
     reference = Reference(expecting())
     for what, subject in steps:
@@ -291,7 +312,7 @@ def test_it_does_what_the_reference_does(seed: int) -> None:
         elif what != "restart":
             reference.tick(subject, complete=what == "tick")
     bench = Bench(expecting())
-    assert sorted(run(bench, steps)) == sorted(reference.told)
+    assert sorted(run(bench, steps, together=together)) == sorted(reference.told)
     assert list(bench.engine.alerts()) == []
     assert [*bench.file.of(RuleStateRow), *bench.file.of(AlertRow)] == []
 
