@@ -250,10 +250,14 @@ def _say_alerts(sample: Sample) -> None:
         _say_wrapped(paint("  fire by silence     ", "yellow"), said)
     if never := by.get("never"):
         say("  no line of this log can raise")
-        wide = max(len(one.name) for one in never)
+        names: dict[str, list[str]] = {}  # of those alerts that cannot be raised for one reason
         for one in never:
-            why = one.why.replace("no event has", "this host never prints")
-            _say_wrapped(f"    {one.name:{wide}}  ", why)
+            names.setdefault(one.why, []).append(one.name)
+        wide = max(map(len, chain.from_iterable(names.values())))
+        for why, (name, *others) in names.items():
+            said = why.replace("no event has", "this host never prints")
+            more = f" (nor {counted(len(others), 'more alert')})" if others else ""
+            _say_wrapped(f"    {name:{wide}}  ", said + more)
 
 
 def _say_wrapped(before: Part, text: str) -> None:
