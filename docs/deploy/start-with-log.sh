@@ -50,16 +50,19 @@ rm -r "$folder"
 PYTHONUNBUFFERED=${PYTHONUNBUFFERED:-1} "$@" >&3 2>&1 3>&- &
 host=$!
 exec 3>&-
-trap 'kill -TERM "$host" 2>/dev/null' TERM INT
-trap 'kill -HUP "$host" 2>/dev/null' HUP
-trap 'kill -USR1 "$host" 2>/dev/null' USR1
-trap 'kill -USR2 "$host" 2>/dev/null' USR2
+caught=
+trap 'caught=1; kill -TERM "$host" 2>/dev/null' TERM INT
+trap 'caught=1; kill -HUP "$host" 2>/dev/null' HUP
+trap 'caught=1; kill -USR1 "$host" 2>/dev/null' USR1
+trap 'caught=1; kill -USR2 "$host" 2>/dev/null' USR2
 wait "$host"
 code=$?
-# A signal ends `wait`, not the host: its code is that of the last wait.
-while kill -0 "$host" 2>/dev/null; do
+# A signal ends `wait`, not the host: its code is that of the last wait. 127: that was the one before.
+while [ -n "$caught" ]; do
+  caught=
   wait "$host"
-  code=$?
+  last=$?
+  [ "$last" -eq 127 ] || code=$last
 done
 wait "$writer"
 exit "$code"
