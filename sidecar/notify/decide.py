@@ -159,22 +159,23 @@ def _is_full(route: Route, members: Iterable[Member]) -> bool:
     return sum(member.unsent for member in members) >= route.group_limit
 
 
-def next_flush(group: Group, cooldown_end: CooldownEnd) -> float | None:
+def next_flush(group: Group, cooldown_end: CooldownEnd, muted: Muted = _no_mute) -> float | None:
     """Return when a group is to be looked at again, or None: worked out from what it is now.
 
     That is when the first cooldown ends under which news waits, or when what fires is to be
     repeated; but `group_interval` after the last message, `group_wait` after its creation if there
-    was none.
+    was none. What was muted counts from the end of that on.
     """
     members = group.members.values()
     route, told = group.route, group.told
     first = group.created if _is_full(route, members) else group.created + route.group_wait
     earliest = first if told is None else told.at + route.group_interval
-    news = [member for member in members if member.unsent and not member.muted]
+    kept = {member.ident for member in members if member.muted and muted(member)}
+    news = [member for member in members if member.unsent and member.ident not in kept]
     if group.kind is not GroupKind.ROUTE:
         return earliest if news else None
     waits = [_free_from(member, cooldown_end) for member in news]
-    again = repeats(group, due_alone=True)
+    again = [(member, at) for member, at in repeats(group) if member.ident not in kept]
     waits += [max(at, cooldown_end(member)) for member, at in again]
     return max(min(waits), earliest) if waits else None
 
@@ -194,18 +195,17 @@ def _free_from(member: Member, cooldown_end: CooldownEnd) -> float:
 
 def flush_for_repeat(group: Group) -> float | None:
     """Return when a group with nothing unsent is due: for a repeat, or never."""
-    return min((at for _, at in repeats(group, due_alone=True)), default=None)
+    return min((at for _, at in repeats(group)), default=None)
 
 
-def repeats(group: Group, *, due_alone: bool = False) -> Iterator[tuple[Member, float]]:
+def repeats(group: Group) -> Iterator[tuple[Member, float]]:
     """Yield what still fires and is to be said again, and from when on.
 
-    What was acknowledged is not, unless the route says so. `due_alone`: nor what waits for the end
-    of a mute.
+    What was acknowledged is not, unless the route says so.
     """
     route = group.route
     for member in group.members.values():
-        if _goes_on(member) and not (due_alone and member.muted):
+        if _goes_on(member):
             interval = route.repeat_when_acked if member.acked else route.repeat_interval
             if interval:
                 yield member, (member.told_at or group.created) + interval

@@ -13,27 +13,17 @@ from sidecar.notify.audit import QUEUED, Trail, instant, queued
 from sidecar.notify.cooldowns import Cooldowns
 from sidecar.notify.decide import (
     Choice,
+    CooldownEnd,
     GroupDecision,
+    Muted,
     decide,
     flush_for_unsent,
     next_flush,
     repeats,
 )
-from sidecar.notify.group import (
-    NOWHERE,
-    Group,
-    GroupKind,
-    Groups,
-    Told,
-    heard_of,
-)
+from sidecar.notify.group import NOWHERE, Group, GroupKind, Groups, Told, heard_of
 from sidecar.notify.grouper import Grouper
-from sidecar.notify.member import (
-    Ident,
-    Member,
-    Stage,
-    said_of,
-)
+from sidecar.notify.member import Ident, Member, Stage, said_of
 from sidecar.notify.message import Current, Untold, Writer, draft, notification_of, topic_of
 from sidecar.notify.model import Ack, Notification, Reason, Receiver, Route, Said
 from sidecar.notify.mutes import Mute, Mutes, Silence
@@ -171,7 +161,7 @@ class Notifier:
                 if max(member.told_at, member.came) > now:
                     told_at, came = min(member.told_at, now), min(member.came, now)
                     self._groups.put(group, ident, replace(member, told_at=told_at, came=came))
-            due = next_flush(group, partial(self._cooldowns.ends, group))
+            due = next_flush(group, *self._holds(group, now))
             stored = group.next_flush if any(m.unsent for m in group.members.values()) else None
             self._groups.schedule(
                 group, min((t for t in (due, stored) if t is not None), default=None)
@@ -243,8 +233,9 @@ class Notifier:
             self._mutes.changed = True
         if self._mutes.changed:
             self._mutes.changed, self._unmuted_at = False, None
-            muted, self._muted = self._muted, {}
-            for group in [self._groups.by_id[id_] for id_ in muted if id_ in self._groups.by_id]:
+            # Each stays until it is decided on: a message on its way, or an ack, may come first.
+            self._muted = {id_: None for id_ in self._muted if id_ in self._groups.by_id}
+            for group in [self._groups.by_id[id_] for id_ in self._muted]:
                 due = flush_for_unsent(group, now)
                 self._groups.schedule(group, min(due, group.next_flush or due))
         self._mutes.forget(now)
@@ -257,6 +248,7 @@ class Notifier:
 
     def _keep(self, group: Group, choice: Choice) -> None:
         """Mark what is muted, unmark what is no longer, and drop what nobody needs to hear."""
+        self._muted.pop(group.id, None)
         for member, mute in choice.muted:
             words = f"{mute.reason.value} by {mute.by}"
             self._muted[group.id] = None
@@ -296,7 +288,7 @@ class Notifier:
             group.refused = True
             self._unheard(group, row, told.said if told else ())
         if group.members:
-            due = next_flush(group, partial(self._cooldowns.ends, group))
+            due = next_flush(group, *self._holds(group, now))
             wait = 0.0 if row.outcome in (EXPIRED, WITHDRAWN) else group.route.group_interval
             self._groups.schedule(group, due if not group.refused else now + wait)
         else:
@@ -310,8 +302,7 @@ class Notifier:
             return row  # unreadable, which shows when it is sent; or of an earlier version
         if group is None or group.sending != row.id:
             return None
-        muted = partial(self._mute_of, group, now)
-        choice = decide(group, now, partial(self._cooldowns.ends, group), muted)
+        choice = decide(group, now, *self._holds(group, now))
         told = draft(choice.tell, group, before.untold)
         if not told.listed:
             return None
@@ -385,7 +376,7 @@ class Notifier:
             self._trail.note(now, "acknowledged", alert.labels, words)
         for group in touched:
             said = any(member.only_acked for member in group.members.values())
-            due = now if said else next_flush(group, partial(self._cooldowns.ends, group))
+            due = now if said else next_flush(group, *self._holds(group, now))
             self._groups.schedule(group, due)
         return alerts
 
@@ -425,18 +416,20 @@ class Notifier:
 
     def _decide(self, group: Group, now: float) -> None:
         """Decide on a due group, do it, and say when to look again."""
-        cooldown_end = partial(self._cooldowns.ends, group)
-        choice = decide(group, now, cooldown_end, partial(self._mute_of, group, now))
+        choice = decide(group, now, *self._holds(group, now))
         self._keep(group, choice)
         if choice.tell and self._exceeds(group, choice, now):
             self._grouper.fold(group, choice.tell, now)
         elif choice.tell:
             self._tell(group, choice, now)
         for member in self._wait(group, choice.held):
-            until = instant(cooldown_end(member))
+            until = instant(self._cooldowns.ends(group, member))
             self._note(group, Reason.COOLDOWN, [member], (), f"until {until}")
         if group.members:
-            self._groups.schedule(group, next_flush(group, cooldown_end))
+            self._groups.schedule(group, next_flush(group, *self._holds(group, now)))
+
+    def _holds(self, group: Group, now: float) -> tuple[CooldownEnd, Muted]:
+        return partial(self._cooldowns.ends, group), partial(self._mute_of, group, now)
 
     def _tell(self, group: Group, choice: Choice, now: float) -> None:
         """Send the choice on its way; what nobody hears counts as told at once."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from sidecar.matchers import Matcher, parse_matcher
 from sidecar.notify.intervals import TimeInterval, TimeRange, TimeSpan
 from sidecar.notify.model import Reason, Route
 from sidecar.notify.mutes import KEEP_SECONDS, InhibitRule, Mutes, silence_row
-from sidecar.rows import GroupRow, MemberRow, SilenceRow
+from sidecar.rows import SENT, GroupRow, MemberRow, SilenceRow
 from support.notify import HOUR, MINUTE, T0, Desk, World, route, told
 
 
@@ -113,6 +115,26 @@ class TestSilence:
         silence(desk, "org=z", now=T0 + 2 * HOUR + KEEP_SECONDS)
         desk.step(T0 + 2 * HOUR + KEEP_SECONDS)
         assert [row.matchers for row in desk.table.load(SilenceRow)] == ['["org=\\"z\\""]']
+
+    def test_that_ends_soon_after_a_reload_and_an_ack_is_told_of(self) -> None:
+        desk, world = Desk(route("{}", "team", group_by=())), World()
+        silence(desk, "org=a", hours=4 / 60)
+        desk.step(T0, world.fire("a"), world.fire("b"))
+        desk.restart()
+        assert desk.step(T0 + MINUTE) == []
+        desk.notifier.ack(matchers("org=b"), "ann", "", T0 + 2 * MINUTE)
+        (message,) = desk.step(T0 + 5 * MINUTE)
+        assert told([message]) == [("team", "a", "firing")]
+
+    def test_that_ends_while_a_message_is_on_its_way_is_told_of_after_it(self) -> None:
+        desk, world = Desk(route("{}", "team", group_by=())), World()
+        silence(desk, "org=a", hours=4 / 60)
+        desk.notifier.add([world.fire("a"), world.fire("b")], T0)
+        desk.notifier.flush(T0, caught_up=True)
+        (row,) = desk.notifier.drain().outbox
+        assert desk.step(T0 + 6 * MINUTE) == []
+        desk.notifier.end(replace(row, outcome=SENT), T0 + 7 * MINUTE)
+        assert told(desk.step(T0 + 12 * MINUTE)) == [("team", "a", "firing")]
 
     def test_holds_back_what_a_late_digest_would_tell(self) -> None:
         desk, world = self.desk()
