@@ -4,9 +4,9 @@ A rule file is read into a `Rule` (`rule`; its condition in `condition`, the fun
 in `aggregates`) and made ready to run as a `CompiledRule`. The `Engine` asks its `Index` which
 rules an event concerns, and finds in `Keys` the `KeyState` of the event's `by` values. That has a
 window of samples for each aggregate (`windows`) and at most one open alert (`alert`), which an
-event, a deadline or a person takes from phase to phase. Each change is a `Transition`, numbered,
-and goes to the notifier; what changed in the state file goes out as rows, and `restore` takes them
-up.
+event, a deadline or a person takes from phase to phase; where silence is the alert it is an
+`AbsentKey` (`absence`). Each change is a `Transition`, numbered (`transitions`), and goes to the
+notifier; what changed in the state file goes out as rows, and `restore` takes them up.
 
 Everything here is pure: time is an argument, and the engine says when it next wants to be asked.
 

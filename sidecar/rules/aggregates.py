@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from sidecar.parse.event import as_number, as_text, bounded
+from sidecar.rules.extremes import Extremes
 from sidecar.rules.firsts import MAX_VALUES, Changes, News
 from sidecar.rules.quantile import Percentile
 from sidecar.rules.windows import (
@@ -25,7 +26,6 @@ from sidecar.rules.windows import (
     Buckets,
     Counts,
     Distinct,
-    Extremes,
     Last,
     Window,
 )

@@ -130,6 +130,20 @@ class CompiledRule:
         # its state is dropped.
         self.wakes = rule.hold is not None or time_can_turn(rule.condition.whole)
         self.true_when_empty = self.holds(self.fresh(), 0.0)
+        self.matchers = _matchers(rule)
+        self.measures = frozenset(one.field for one in self.aggregates if one.field)
+        self.instants, self.step_instants = _instants(rule)
+        # Whether an event says more of an alert, or of a key, than its samples.
+        self.tells = bool(rule.same or rule.collect or rule.dedup_by)
+        self.steps_digest = hashlib.sha256(repr(rule.escalate).encode()).hexdigest()[:16]
+        self._weigh_samples()
+        # Values that were no number or no instant where the rule asks for one; events of keys
+        # beyond the cap, and keys that gave way to others; event ids that its keys remember.
+        self.not_numbers = self.bad_instants = self.overflow = self.forgotten = self.ids = 0
+
+    def _weigh_samples(self) -> None:
+        """Set what says which samples can change no verdict, so that they may wait."""
+        rule = self.rule
         # What a key is in is counted key by key, so that no sample of a state may wait.
         # No more may one of which a key remembers more than the window holds.
         whole = self._state_places or self.memory > LONG_AGO
@@ -137,22 +151,13 @@ class CompiledRule:
         self.guard: Guard = guard or NoGuard()
         # Samples leave by the bucket: earlier than after the whole window, by less than its width.
         self.coarse = any(isinstance(one, Buckets | Percentile) for one in self.fresh())
-        self.matchers = _matchers(rule)
-        self.measures = frozenset(one.field for one in self.aggregates if one.field)
-        self.instants, self.step_instants = _instants(rule)
         # A sample of another place only makes the condition less true, until it leaves the window.
         self.rising = frozenset(_rising(rule.condition.whole, count()))
         if self.true_when_empty or whole:
             self.rising = frozenset(range(len(self.aggregates)))
         # Whether a sample can only uphold what holds, and no event moves a deadline of the alert.
         self.upholds = not self.step_instants and _only_rises(rule.condition.whole)
-        # Whether an event says more of an alert, or of a key, than its samples.
-        self.tells = bool(rule.same or rule.collect or rule.dedup_by)
-        self.steps_digest = hashlib.sha256(repr(rule.escalate).encode()).hexdigest()[:16]
         self.tallied = self.absent and _lives_on_tallies(rule)
-        # Values that were no number or no instant where the rule asks for one; events of keys
-        # beyond the cap, and keys that gave way to others; event ids that its keys remember.
-        self.not_numbers = self.bad_instants = self.overflow = self.forgotten = self.ids = 0
 
     def samples(self, event: Event) -> Samples:
         """Return what `event` gives to which window."""

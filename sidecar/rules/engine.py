@@ -18,6 +18,7 @@ from sidecar.rows import (
     RuleRow,
     RuleStateRow,
 )
+from sidecar.rules.absence import AbsentKey
 from sidecar.rules.alert import (
     Alert,
     AlertState,
@@ -25,8 +26,6 @@ from sidecar.rules.alert import (
     Redact,
     Transition,
     TransitionKind,
-    TransitionLog,
-    no_line,
     outside,
 )
 from sidecar.rules.compiled import CompiledRule
@@ -34,9 +33,10 @@ from sidecar.rules.identity import signature
 from sidecar.rules.index import Index
 from sidecar.rules.journal import Journal
 from sidecar.rules.keys import Keys
-from sidecar.rules.keystate import AbsentKey, KeyState
+from sidecar.rules.keystate import KeyState
 from sidecar.rules.restore import alert_row, by_key, restore, state_row
 from sidecar.rules.rule import Key, Rule
+from sidecar.rules.transitions import TransitionLog, no_line
 from sidecar.rules.verdict import Judge, Run, Verdict
 from sidecar.rules.windows import LONG_AGO, NEVER
 

@@ -10,11 +10,12 @@ from heapq import heapify, heappop, heappush, nlargest
 from itertools import islice, takewhile
 from operator import itemgetter
 
-from sidecar.rules.alert import TransitionLog
+from sidecar.rules.absence import AbsentKey
 from sidecar.rules.compiled import CompiledRule
-from sidecar.rules.keystate import AbsentKey, KeyState
+from sidecar.rules.keystate import KeyState
 from sidecar.rules.pair import PairKey, unpaired
 from sidecar.rules.rule import Key
+from sidecar.rules.transitions import TransitionLog
 from sidecar.rules.verdict import Run, Verdict
 from sidecar.rules.waiting import Waiting, pairs
 from sidecar.rules.windows import NEVER

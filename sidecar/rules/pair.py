@@ -11,11 +11,12 @@ from collections.abc import Container, Sequence
 from typing import Any, NamedTuple
 
 from sidecar.parse.event import Event
-from sidecar.rules.alert import OpenAlert, TransitionLog, Trigger
+from sidecar.rules.alert import OpenAlert, Trigger
 from sidecar.rules.compiled import DEFAULT_SPAN, CompiledRule
 from sidecar.rules.guard import Samples
 from sidecar.rules.keystate import KeyState
 from sidecar.rules.rule import Key
+from sidecar.rules.transitions import TransitionLog
 from sidecar.rules.verdict import Run
 from sidecar.rules.windows import NEVER
 
