@@ -320,6 +320,16 @@ class Groups:
         for home in homes[:1]:
             self.put(home, ident, accepted(home.members[ident], said, at))
 
+    def doubt(self, ident: Ident, group: Group) -> None:
+        """Note that those whom a group is for may have heard that an alert fires.
+
+        What there is to tell of it may be in a digest by now.
+        """
+        for home in self.places(ident):
+            member = home.members[ident]
+            if home.audience == group.audience and not member.open:
+                self.put(home, ident, msgspec.structs.replace(member, doubted=True))
+
     def refer(self, group: Group, said: Said, reference: str) -> None:
         """Note by which name the other side knows the message that an alert belongs to."""
         ident = (said.name, said.key)

@@ -338,13 +338,14 @@ class Notifier:
         """Drop what nobody heard of and is not to be told: moved away, or ended and expired."""
         doubt = row.detail.startswith(AMBIGUOUS)
         for one in said:
-            member = group.members.get((one.name, one.key))
-            if member is None or member.open:
+            ident = (one.name, one.key)
+            if doubt:
+                self._groups.doubt(ident, group)
+            member = group.members.get(ident)
+            if member is None or member.open or member.doubted:
                 continue
             over = member.stage is Stage.ENDED and row.outcome == EXPIRED
-            if doubt or member.doubted:
-                self._groups.put(group, member.ident, replace(member, doubted=True))
-            elif over or member.stage is Stage.MOVED:
+            if over or member.stage is Stage.MOVED:
                 self._groups.put(group, member.ident, None)
                 if over:
                     self._untold.add(row.receiver, (row.integration, row.destination), 1)

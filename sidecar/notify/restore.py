@@ -164,7 +164,7 @@ class GroupRestorer:
                 elif member.stage is Stage.FIRING and route.receiver != old.receiver:
                     news = replace(member, open=False, unsent=True, fired=1, escalated_here=False)
                     self._place(self._groups.open(route, labels, to, old.created), ident, news)
-        if not heirs and (member.open or old.sending):
+        if not heirs and (member.open or member.doubted or old.sending):
             self._leave(old, ident, member)
 
     def _pass_on(self, old: Group, ident: Ident, member: Member) -> None:

@@ -219,6 +219,30 @@ def test_a_message_that_may_have_arrived_has_its_end_told_even_after_max_age() -
     assert said(once_more) == [("a", "fired and resolved")]
 
 
+def test_one_that_may_have_arrived_has_its_end_told_though_a_digest_tells_it_too_late() -> None:
+    world, post = World(), Post(route("{}", "team"))
+    (row,) = post.step(T0, world.fire())
+    (digest,) = post.step(T0 + HOUR, world.end(stale=True))
+    post.end(msgspec.structs.replace(row, detail="ambiguous: timeout"), T0 + HOUR, "expired")
+    (again,) = post.end(digest, T0 + 2 * HOUR, "expired") or post.step(T0 + 3 * HOUR)
+    assert said(again) == [("a", "fired and resolved")]
+
+
+def test_one_that_may_have_arrived_has_its_end_told_over_two_edits_of_the_routes() -> None:
+    receivers = {name: slack_receiver(name) for name in ("team", "pager")}
+    world, post = World(), Post(route("{}", "team"), receivers)
+    (row,) = post.step(T0, world.fire())
+    (pager,) = post.restart(route("{}", "pager"), T0 + 1, receivers)
+    post.end(msgspec.structs.replace(row, detail="ambiguous: timeout"), T0 + 2, "dead")
+    post.end(pager, T0 + 2)
+    post.restart(route("{}", "pager"), T0 + 3, receivers)
+    ends = post.step(T0 + HOUR, world.end())
+    assert [(end.receiver, said(end)) for end in ends] == [
+        ("pager", [("a", "resolved")]),
+        ("team", [("a", "fired and resolved")]),
+    ]
+
+
 def test_a_message_accepted_after_its_alert_moved_to_another_receiver_is_followed_by_its_end() -> (
     None
 ):
