@@ -194,11 +194,11 @@ def back(member: Member) -> Member:
 def knowing(member: Member, elsewhere: Member) -> Member:
     """Return it with what its audience knows of it from another group, or of its last end."""
     same = elsewhere.stage is Stage.MOVED and elsewhere.alert.labels == member.alert.labels
-    unsent = member.unsent and not (elsewhere.open and same)
+    unsent = member.unsent and not (_heard(elsewhere) and same)
     before = elsewhere.fired if elsewhere.stage is Stage.ENDED else 0
     return replace(
         member,
-        open=member.open or elsewhere.open,
+        open=member.open or _heard(elsewhere),
         unsent=unsent,
         waiting=unsent,
         fired=member.fired + before,
@@ -243,7 +243,12 @@ def accepted(member: Member, said: Said, at: float) -> Member | None:
 
 def stands(member: Member) -> bool:
     """Tell whether it fires and its receiver knows; not while a late digest is to say so."""
-    return member.open and member.stage is Stage.FIRING and (member.unsent or not member.waiting)
+    return _heard(member) and member.stage is Stage.FIRING
+
+
+def _heard(member: Member) -> bool:
+    """Tell whether its receiver knows that it fired; not while a late digest is to say so."""
+    return member.open and (member.unsent or not member.waiting)
 
 
 def said_of(member: Member) -> Said:

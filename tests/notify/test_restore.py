@@ -158,6 +158,15 @@ def test_a_digest_of_what_fires_is_told_before_its_end_though_the_routes_have_ch
     assert ("pager", "a", "resolved") in told(desk.step(T0 + HOUR, world.end()))
 
 
+def test_what_a_digest_was_still_to_tell_is_not_known_though_the_routes_have_changed() -> None:
+    desk, world = Desk(tiers()), World()
+    desk.step(T0, world.fire(stale=True), world.escalate(stale=True), caught_up=False)
+    desk.receivers = {"team": slack_receiver("team")}
+    critical = route("{}/critical", "team", 'severity="critical"')
+    desk.restart(replace(route("{}", "team"), routes=(critical,)))
+    assert told(desk.step(T0 + 1, world.end())) == [("team", "a", "fired and resolved")]
+
+
 def test_the_old_rows_of_alerts_that_moved_are_gone() -> None:
     desk, world = Desk(tiers()), World()
     desk.step(T0, world.fire(severity="critical"))
