@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx
 
+from sidecar.notify.mutes import KEEP_SECONDS
 from sidecar.store.schema import StoreUnavailable
 from world.disk import Disk, Killed
 from world.loop import BEGINNING, SimulatedClock, SimulatedLoop, Spins, Stuck
@@ -43,7 +44,8 @@ from world.servers import Mail, Slack, Weather
 
 # From calm on, everybody knows within this: a row that failed is tried again within 5 minutes, and
 # from then on a cooldown may hold back what came since.
-SETTLE = 300.0 + max(GROUP_WAIT + GROUP_INTERVAL, COOLDOWN) + 60.0
+RETRIED = 300.0
+SETTLE = RETRIED + max(GROUP_WAIT + GROUP_INTERVAL, COOLDOWN) + 60.0
 # What an edit changes of who is told.
 _ROUTING = ("critical", "team", "paged", "group_by")
 # So long a look at all that a poll would have found may take.
@@ -179,7 +181,11 @@ class World:
             await self._until(self.loop.time() + 1.0)
         self.people.silenced.clear()
         self._poll()
-        await asyncio.sleep(SETTLE)
+        # A daemon that has just begun finds at its next look what is due later; the real one looks
+        # every few seconds.
+        await asyncio.sleep(RETRIED)
+        self._poll()
+        await asyncio.sleep(SETTLE - RETRIED)
         if self.daemon is None:
             self._fault("crash", "the daemon is down at rest")
             return
@@ -256,6 +262,9 @@ class World:
 
     async def set_clock(self, seconds: float) -> None:
         self.clock.offset += seconds
+        # A year ahead a silence is long over, and forgotten: it does not come back with the clock.
+        now = self.clock.now()
+        self.people.silenced = [one for one in self.people.silenced if one[2] + KEEP_SECONDS > now]
         self.loop.call_later(POLL, self._poll)
 
     def _poll(self) -> None:
