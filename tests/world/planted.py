@@ -53,8 +53,8 @@ PLANTED = (
     Plant(
         "waiting_rows_go_as_they_stood",
         "notify/notifier.py",
-        "muted = partial(self._mute_of, group, now)\n",
-        "return row\n        muted = partial(self._mute_of, group, now)\n",
+        "            return None\n        choice = decide(",
+        "            return None\n        return row\n        choice = decide(",
     ),
     Plant(
         "several_rows_a_group",
@@ -109,13 +109,13 @@ PLANTED = (
     Plant(
         "a_message_in_doubt_is_dropped",
         "notify/notifier.py",
-        "if doubt or member.doubted:",
-        "if False:",
+        "            if doubt:\n",
+        "            if False:\n",
     ),
     Plant(
         "who_is_no_longer_told_hears_no_end",
         "notify/restore.py",
-        "if not heirs and (member.open or old.sending):",
+        "if not heirs and (member.open or member.doubted or old.sending):",
         "if False:",
     ),
     Plant(

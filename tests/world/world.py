@@ -20,7 +20,6 @@ from typing import Any
 
 import httpx
 
-from sidecar.notify.mutes import KEEP_SECONDS
 from sidecar.store.schema import StoreUnavailable
 from world.disk import Disk, Killed
 from world.loop import BEGINNING, SimulatedClock, SimulatedLoop, Spins, Stuck
@@ -262,9 +261,10 @@ class World:
 
     async def set_clock(self, seconds: float) -> None:
         self.clock.offset += seconds
-        # A year ahead a silence is long over, and forgotten: it does not come back with the clock.
-        now = self.clock.now()
-        self.people.silenced = [one for one in self.people.silenced if one[2] + KEEP_SECONDS > now]
+        # A silence is of the wall clock: out of its time messages are made, and after some days it
+        # is forgotten. Nobody may count on it once the clock comes back.
+        silenced, now = self.people.silenced, self.clock.now()
+        self.people.silenced = [one for one in silenced if one[1] <= now < one[2]]
         self.loop.call_later(POLL, self._poll)
 
     def _poll(self) -> None:
