@@ -99,7 +99,8 @@ class Unacked:
             for member in some:
                 alerts[member.ident] = member.alert
                 known = member.open or bool(group.sending)
-                new = taken(member, ack, tells=group.to.threads and known)
+                told = group.to.threads and known and member.stage is Stage.FIRING
+                new = taken(member, ack, tells=told)
                 self._groups.put(group, member.ident, new)
             touched += [group] if some else []
         return list(alerts.values()), touched
@@ -111,6 +112,7 @@ class Unacked:
 
 
 def _passes(group: Group, member: Member, matchers: Sequence[Matcher]) -> bool:
-    if group.kind is not GroupKind.ROUTE or member.stage is not Stage.FIRING:
+    fires = member.stage in (Stage.FIRING, Stage.MOVED)  # what moved may come back
+    if group.kind is not GroupKind.ROUTE or not fires:
         return False
     return all_match(matchers, lambda name: member.alert.labels.get(name, ""))

@@ -34,6 +34,15 @@ class TestAcknowledged:
         assert desk.notifier.next_deadline() is None
         assert desk.step(T0 + 99 * HOUR) == []
 
+    def test_it_is_not_repeated_to_whom_the_routes_left_and_came_back_to(self) -> None:
+        desk, _ = self.desk()
+        desk.restart(route("{}", "pager", repeat_interval=HOUR))
+        desk.step(T0 + MINUTE)
+        assert ack(desk, "org=a", now=T0 + 2 * MINUTE) == ["a"]
+        desk.step(T0 + 2 * MINUTE)
+        desk.restart(route("{}", "team", repeat_interval=HOUR))
+        assert desk.step(T0 + 3 * MINUTE) + desk.step(T0 + 9 * HOUR) == []
+
     def test_it_is_repeated_as_the_route_says(self) -> None:
         desk, _ = self.desk(repeat_when_acked=12 * HOUR)
         ack(desk, "org=a", now=T0 + MINUTE)
