@@ -105,6 +105,12 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
         return fires and self.ack_unsaid and not (self.fired or self.escalated_here or self.grew)
 
     @property
+    def only_repeats(self) -> bool:
+        """Whether it was told that it fires, and there is nothing new to tell."""
+        fires = self.open and self.stage is Stage.FIRING
+        return fires and not (self.fired or self.escalated_here or self.grew or self.ack_unsaid)
+
+    @property
     def held(self) -> int:
         """Firings that no message told, beyond the one that its notice tells."""
         return self.fired if self.open else max(0, self.fired - 1)

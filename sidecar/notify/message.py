@@ -206,7 +206,7 @@ class Writer:
             late_by=member.late_by,
             escalated_to=member.escalated_to,
             grew=member.only_grew,
-            repeated=not member.unsent,
+            repeated=not member.unsent or member.only_repeats,
             acked=member.acked,
             reference=member.reference,
         )

@@ -91,6 +91,16 @@ def test_what_exceeds_it_is_one_digest_with_count_and_names() -> None:
     assert len(channel.heard) == 6
 
 
+def test_repeats_that_exceed_it_are_marked_as_such_in_the_digest() -> None:
+    channel, world = Channel(route("{}", "team", repeat_interval=HOUR)), World()
+    channel.second(T0, *(world.fire(str(n)) for n in range(9)))
+    for second in (*range(20, 30), *range(int(HOUR) + 30, int(HOUR) + 90)):
+        channel.second(T0 + second)
+    first, again = [one for _, one in channel.heard if one.reason is Reason.STORM]
+    assert [notice.repeated for notice in first.notices] == [False] * 4
+    assert [notice.repeated for notice in again.notices] == [True] * 4
+
+
 def storm(channel: Channel, world: World, *, restart: int = -1) -> None:
     """Let 5,000 organisations fail in a minute, and something else in the middle."""
     for second in range(121):
