@@ -86,10 +86,9 @@ class Config:
 
         The host's halves of them would be kept for nothing. A rule test names no sources.
         """
-        if not self.sources:
+        if not (self.sources or self.webhooks or self.apis):
             return self.rules
-        ours = {source.webhook.provider_name for source in self.sources if source.webhook}
-        ours |= {"stripe" for source in self.sources if source.stripe_api}
+        ours = {hook.provider_name for hook in self.webhooks} | {"stripe" for _ in self.apis}
         return tuple(rule for rule in self.rules if _begins_among(rule, ours))
 
     @property

@@ -329,7 +329,7 @@ def test_pairs_that_begin_at_stripe_are_judged_where_stripe_is_a_source(
     (tmp_path / "secrets").write_text("whsec_a\n")
     path = tmp_path / "sidecar.yaml"
     path.write_text(
-        f"sources: [{source}]\nrule_files: ['{ROOT}/rules/*.rules.yaml']\n"
+        f"sources: [{{path: /b.log}}, {source}]\nrule_files: ['{ROOT}/rules/*.rules.yaml']\n"
         "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
     )
     config = load_config(str(path), {})
