@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from sidecar.cli.client import Client, options
+from sidecar.cli.client import Client, options, table_or_json
 from sidecar.cli.output import Part, by_word, paint, say, say_row, widths
 
 _HEAD = ("STATE", "SEVERITY", "SINCE (UTC)", "ALERT", "KEY", "SUMMARY")
@@ -15,14 +15,7 @@ _HEAD = ("STATE", "SEVERITY", "SINCE (UTC)", "ALERT", "KEY", "SUMMARY")
 
 @click.command()
 @options
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="json: one object a line.",
-)
+@table_or_json
 @click.option(
     "--ids",
     is_flag=True,

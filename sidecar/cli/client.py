@@ -50,6 +50,18 @@ def options(command: _Command) -> _Command:
     return command
 
 
+def table_or_json(command: _Command) -> _Command:
+    """Give a command that lists things the option that says in which form."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help="json: one object a line.",
+    )(command)
+
+
 def user() -> str:
     """Return who asks, as the system knows them; messages say so."""
     try:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 import msgspec
 
-from sidecar.cli.client import Client, options
+from sidecar.cli.client import Client, options, table_or_json
 from sidecar.cli.output import Part, by_word, say, say_row, widths
 
 _HEAD = (
@@ -22,14 +22,7 @@ _HEAD = (
 
 @click.command()
 @options
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="json: one object a line.",
-)
+@table_or_json
 def rules(url: str | None, path: str | None, token_file: str | None, form: str) -> None:
     """List the rules: alerts and keys of each, its newest match and what it waits for next."""
     found: list[dict[str, Any]] = Client(url, path, token_file).get("/api/v1/rules")["rules"]

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from sidecar.cli import as_utf8
-from sidecar.cli.client import Client, options, user
+from sidecar.cli.client import Client, options, table_or_json, user
 from sidecar.cli.output import by_word, say, say_row, widths
 from sidecar.durations import parse_duration
 
@@ -79,10 +79,7 @@ def add(
 @silence.command("list")
 @options
 @click.option("--all", "every", is_flag=True, help="Also those that are over.")
-@click.option(
-    "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True,
-    help="json: one object a line.",
-)  # fmt: skip
+@table_or_json
 def list_(
     url: str | None, path: str | None, token_file: str | None, *, every: bool, form: str
 ) -> None:

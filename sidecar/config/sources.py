@@ -71,6 +71,12 @@ Provider = Annotated[
 Fields = tuple[Field, ...]
 
 
+_ORG_ID = (
+    "Where an event's object has the organisation: the first that is there, else the customer's id."
+)
+_KEEP = "Further fields of an event's object to keep, by allow-list."
+
+
 @table
 class Webhook(Table):
     """What both kinds of webhooks have in common. `scheme`: how they are signed."""
@@ -87,12 +93,8 @@ class Webhook(Table):
     livemode: Flag = key(
         "Events of the other mode are answered with 200, counted and dropped.", default=True
     )
-    org_id: Fields = key(
-        "Where an event's object has the organisation: the first that is there, else the "
-        "customer's id.",
-        default=(),
-    )
-    keep: Fields = key("Further fields of an event's object to keep, by allow-list.", default=())
+    org_id: Fields = key(_ORG_ID, default=())
+    keep: Fields = key(_KEEP, default=())
     tls_server_config: Annotated[TlsServerConfig | None, Nested(lambda: TlsServerConfig)] = key(
         "TLS, as of `http`; without it, plain behind a proxy that ends TLS.", default=None
     )
@@ -150,12 +152,8 @@ class StripeApi(Table):
     endpoint: MaybeUrl = key(
         "The URL of the webhook endpoint whose delivery is watched.", default=None
     )
-    org_id: Fields = key(
-        "Where an event's object has the organisation: the first that is there, else the "
-        "customer's id.",
-        default=(),
-    )
-    keep: Fields = key("Further fields of an event's object to keep, by allow-list.", default=())
+    org_id: Fields = key(_ORG_ID, default=())
+    keep: Fields = key(_KEEP, default=())
 
     def check(self, reading: Reading) -> "StripeApi":
         if self.api_key is None:
