@@ -17,7 +17,7 @@ from sidecar.cli.output import by_word, say, say_row, widths
 from sidecar.clock import SystemClock
 from sidecar.config.settings import Config
 from sidecar.notify.model import SEVERITIES, NoticeStatus, Reason
-from sidecar.parse.event import instant
+from sidecar.parse.instants import instant
 from sidecar.render.words import one_line, utc
 from sidecar.simulate.messages import Change, Message, ToldAlert, condensed, difference
 from sidecar.simulate.replay import Replay, ReplayedLog

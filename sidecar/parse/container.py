@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from sidecar.parse.block import Needles
-from sidecar.parse.event import MAX_LINE, Chunk, LogFormat, instant
+from sidecar.parse.event import MAX_LINE, Chunk, LogFormat
+from sidecar.parse.instants import instant
 from sidecar.parse.objects import MARKER, MARKER_BYTES, NOT_JSON
 
 # https://kubernetes.io/docs/concepts/cluster-administration/logging/ and the CRI log format:

@@ -36,9 +36,9 @@ from sidecar.parse.event import (
     Triple,
     Wanted,
     drop_own,
-    instant,
     is_missing,
 )
+from sidecar.parse.instants import instant
 from sidecar.parse.objects import MARKER_BYTES, Unreadable
 from sidecar.parse.patterns import Pattern, TextPatterns
 from sidecar.parse.prefix import Prefix

@@ -9,7 +9,8 @@ import re2
 from ahocorasick_rs import BytesAhoCorasick
 
 from sidecar.matchers import compile_re2, spans_in
-from sidecar.parse.event import OWN_PREFIX, OWN_PROVIDER, is_missing, stamp_end
+from sidecar.parse.event import OWN_PREFIX, OWN_PROVIDER, is_missing
+from sidecar.parse.instants import stamp_end
 from sidecar.parse.objects import Unreadable
 from sidecar.parse.prefix import COLOUR, Prefix
 from sidecar.parse.record import Record, message_field, read_fields

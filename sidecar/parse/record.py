@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from sidecar.parse.event import ForeignReason, RejectReason, instant, is_missing, stamp_in
+from sidecar.parse.event import ForeignReason, RejectReason, is_missing
+from sidecar.parse.instants import instant, stamp_in
 from sidecar.parse.objects import (
     MARKER,
     MAX_DEPTH,

@@ -10,15 +10,8 @@ from typing import Any
 
 import msgspec
 
-from sidecar.parse.event import (
-    LONGEST_LABEL,
-    OWN_PREFIX,
-    Event,
-    as_text,
-    bounded,
-    field_value,
-    instant,
-)
+from sidecar.parse.event import LONGEST_LABEL, OWN_PREFIX, Event, as_text, bounded, field_value
+from sidecar.parse.instants import instant
 from sidecar.provider.outcome import Refused, RejectReason
 from sidecar.provider.signature import Signed
 

@@ -1,8 +1,7 @@
 """Conditions and escalation instants: their grammar, and what a comparison tests.
 
 condition  := both { "or" both }
-both       := part { "and" part }
-part       := "not" part | "(" condition ")" | comparison
+both       := part { "and" part };  part := "not" part | "(" condition ")" | comparison
 comparison := aggregate [ "/" aggregate ] operator literal      =~ and !~ only with a state
             | aggregate [ "/" aggregate ] "in" "[" literal { "," literal } "]"
 aggregate  := function "(" [ field [ "," number ] ] { "," matcher } ")"     see aggregates.FUNCTIONS
@@ -18,7 +17,8 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 from sidecar.durations import parse_duration
 from sidecar.matchers import Matcher, compile_re2, parse_test
-from sidecar.parse.event import Event, as_number, as_text, instant, is_bad_instant, is_missing
+from sidecar.parse.event import Event, as_number, as_text, is_missing
+from sidecar.parse.instants import instant, is_bad_instant
 from sidecar.rules.aggregates import FUNCTIONS, MAX_TEXT, Comparator, Function, Shows
 
 _TEST: dict[str, Callable[[float, float], bool]] = {

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
-from sidecar.parse.event import Event, as_number, instant
+from sidecar.parse.event import Event, as_number
+from sidecar.parse.instants import instant
 from sidecar.rules.alert import (
     ENDING,
     TABLE,

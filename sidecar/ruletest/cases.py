@@ -14,7 +14,7 @@ from sidecar.config.rulefiles import read_pattern_files, read_rule_files
 from sidecar.config.settings import Config, Globs, each_once, gathered
 from sidecar.durations import parse_duration
 from sidecar.notify.model import NoticeStatus, Reason
-from sidecar.parse.event import instant
+from sidecar.parse.instants import instant
 from sidecar.parse.patterns import NEEDED
 from sidecar.receivers import KINDS
 from sidecar.rules.alert import AlertState

@@ -15,9 +15,8 @@ from sidecar.parse.event import (
     ForeignReason,
     LogFormat,
     RejectReason,
-    instant,
-    is_bad_instant,
 )
+from sidecar.parse.instants import instant, is_bad_instant
 from sidecar.parse.parser import Parser
 from sidecar.parse.patterns import Pattern
 from sidecar.rules.alert import Alert, AlertState

@@ -8,7 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from sidecar.parse.event import Chunk, Event, stamps_in, without_stamps
+from sidecar.parse.event import Chunk, Event
+from sidecar.parse.instants import stamps_in, without_stamps
 from sidecar.parse.objects import MARKER
 from sidecar.parse.parser import Parser
 from sidecar.parse.patterns import Pattern

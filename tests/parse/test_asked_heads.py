@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from sidecar.parse.asked import Head, Heads, seconds_of
-from sidecar.parse.event import instant
+from sidecar.parse.instants import instant
 from sidecar.parse.objects import NOT_JSON
 
 STAMP = "2026-11-02T08:01:16.000001"

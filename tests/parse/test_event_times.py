@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from sidecar.parse.event import instant, stamp_in
+from sidecar.parse.instants import instant, stamp_in
 
 SECOND = 1_793_606_476.0  # 2026-11-02T08:01:16Z
 

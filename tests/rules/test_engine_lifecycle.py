@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from sidecar.parse.event import Event, instant
+from sidecar.parse.event import Event
+from sidecar.parse.instants import instant
 from sidecar.rules.alert import Ended
 from sidecar.rules.condition import parse_instant
 from sidecar.rules.rule import End, Escalation, Facts

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from sidecar.matchers import all_match
-from sidecar.parse.event import Event, as_number, as_text, instant
+from sidecar.parse.event import Event, as_number, as_text
+from sidecar.parse.instants import instant
 from sidecar.rules.condition import (
     Aggregate,
     And,
