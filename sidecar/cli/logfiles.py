@@ -1,11 +1,12 @@
-"""Opens log files for a replay: whole lines in chunks, plain or gzipped, with progress."""
+"""Opens log files for a replay: whole lines in chunks, plain or compressed, with progress."""
 
 from collections.abc import Callable, Iterator
 
 from sidecar.parse.event import Chunk, LogFormat
-from sidecar.read.content import HOST_NAME, Gzipped, frame, open_content
+from sidecar.read.content import HOST_NAME, Compressed, frame, open_content
 
 _BLOCK = 1 << 18
+_PROGRAMS = {".gz": "gzip", ".xz": "xz", ".bz2": "bzip2", ".zst": "zstd"}
 
 
 class UnreadableLogError(Exception):
@@ -16,7 +17,8 @@ def read_chunks(path: str, number: int, progress: Callable[[int], None]) -> Iter
     """Yield the whole lines of one file; `number` tells its chunks from other files'.
 
     `progress` hears how many bytes of the file, as it lies on disk, are read so far. Raises
-    UnreadableLogError, also at the damage of a gzip file: half a history is not the asked one.
+    UnreadableLogError, also at the damage of a compressed file: half a history is not what was
+    asked for.
     """
     try:
         yield from _chunks(path, number, progress)
@@ -40,15 +42,16 @@ def _chunks(path: str, number: int, progress: Callable[[int], None]) -> Iterator
             if framed.data:
                 where = (number, path, LogFormat.AUTO, framed.data, framed.start)
                 yield Chunk(*where, host=HOST_NAME)
-            progress(content.taken if isinstance(content, Gzipped) else position)
-        if isinstance(content, Gzipped) and (content.unreadable or not content.complete):
+            progress(content.taken if isinstance(content, Compressed) else position)
+        if isinstance(content, Compressed) and (content.unreadable or not content.complete):
             raise UnreadableLogError(_damage(path, position, content))
     finally:
         content.close()
 
 
-def _damage(path: str, position: int, content: Gzipped) -> str:
+def _damage(path: str, position: int, content: Compressed) -> str:
+    kind = _PROGRAMS[content.form.ending]
     if not position and content.unreadable:
-        return f"{path} is no gzip file, as its name says; rename it, or gzip it"
+        return f"{path} is no {kind} file, as its name says; rename it, or {kind} it"
     where = "is damaged" if content.unreadable else "ends too early"
-    return f"{path} {where}: of the gzip file {position:,} bytes can be read; take a whole copy"
+    return f"{path} {where}: of the {kind} file {position:,} bytes can be read; take a whole copy"

@@ -4,10 +4,14 @@ Only `frame` knows what a line is. A line ends with a newline; a carriage return
 left to the parser.
 """
 
+import bz2
+import errno
+import lzma
 import os
 import re
 import socket
 import zlib
+from collections.abc import Callable
 from stat import S_ISREG
 from typing import Protocol
 
@@ -18,9 +22,7 @@ from sidecar.parse.event import MAX_LINE
 HOST_NAME = socket.gethostname()  # of the machine that reads
 BOM = b"\xef\xbb\xbf"
 _NULS = re.compile(rb"\0+")
-_GZIP_MAGIC = b"\x1f\x8b"
 _STEP = 1 << 17
-_GZIP = 31  # zlib's window bits for "with a gzip header"
 _PEEK = 2048  # most lines are shorter
 
 
@@ -129,22 +131,124 @@ class Plain:
         os.close(self._fd)
 
 
-class Gzipped:
-    """A gzip file by decompressed position; reading backwards starts over.
+class Decoder(Protocol):
+    """Takes one compressed stream apart, piece by piece."""
 
-    One that is still being written simply ends early, a damaged one at the damage.
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def hungry(self) -> bool:
+        """Tell whether it needs more of the file before it can give more."""
+        ...
+
+    def take(self, data: bytes, most: int) -> tuple[bytes, bytes]:
+        """Return about `most` bytes of content, and what of `data` is to be handed in again."""
+        ...
+
+
+class _Gzip:
+    hungry = True
+
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(31)  # window bits for "with a gzip header"
+
+    @property
+    def eof(self) -> bool:
+        return self._inflate.eof
+
+    def take(self, data: bytes, most: int) -> tuple[bytes, bytes]:
+        out = self._inflate.decompress(data, most)
+        return out, self._inflate.unconsumed_tail or self._inflate.unused_data
+
+
+class _Buffering:
+    """The decoders of bz2 and lzma keep what they are handed and give it out bit by bit."""
+
+    def __init__(self, inner: bz2.BZ2Decompressor | lzma.LZMADecompressor) -> None:
+        self._inner = inner
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def hungry(self) -> bool:
+        return self._inner.eof or self._inner.needs_input
+
+    def take(self, data: bytes, most: int) -> tuple[bytes, bytes]:
+        out = self._inner.decompress(data, most)
+        return out, self._inner.unused_data if self._inner.eof else b""
+
+
+class _Zstd:
+    """What it gives out at once has no bound but that of what it is handed: so that is little."""
+
+    hungry = True
+    _PIECE = 64  # at most 16 blocks of 128 KiB each, by RFC 8878
+
+    def __init__(self) -> None:
+        try:
+            import zstandard  # noqa: PLC0415 - an extra, and most logs need none
+        except ImportError:
+            need = "it takes the package zstandard (pip install webhook-alert-sidecar[zstd])"
+            raise OSError(errno.ENOTSUP, need) from None
+        self._inner = zstandard.ZstdDecompressor().decompressobj()
+        self._wrong = zstandard.ZstdError
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    def take(self, data: bytes, most: int) -> tuple[bytes, bytes]:
+        found, at = [], 0
+        while at < len(data) and most > 0 and not self._inner.eof:
+            try:
+                found.append(self._inner.decompress(data[at : at + self._PIECE]))
+            except self._wrong as error:
+                raise ValueError(str(error)) from error
+            at += self._PIECE
+            most -= len(found[-1])
+        unused = self._inner.unused_data if self._inner.eof else b""
+        return b"".join(found), unused + data[at:]
+
+
+class Form(msgspec.Struct, frozen=True):
+    """A way of compressing: how its files are called and begin, and who takes them apart."""
+
+    ending: str
+    magic: bytes
+    decoder: Callable[[], Decoder]
+
+
+# RFC 1952; xz-file-format 2.1.1.1; bzip2's header with its first block; RFC 8878.
+FORMS = (
+    Form(".gz", b"\x1f\x8b", _Gzip),
+    Form(".xz", b"\xfd7zXZ\0", lambda: _Buffering(lzma.LZMADecompressor(lzma.FORMAT_XZ))),
+    Form(".bz2", b"BZh", lambda: _Buffering(bz2.BZ2Decompressor())),
+    Form(".zst", b"\x28\xb5\x2f\xfd", _Zstd),
+)
+_LONGEST_MAGIC = 10
+_BZIP2 = re.compile(rb"BZh[1-9]1AY&SY")
+
+
+class Compressed:
+    """A compressed file by decompressed position; reading backwards starts over.
+
+    One that is still being written simply ends early, a damaged one at the damage. Raises OSError
+    where nothing is installed that takes it apart.
     """
 
     compressed = True
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, form: Form) -> None:
         self._fd = fd
+        self.form = form
         self._buffer = b""
         self._rewind()
 
     @property
     def complete(self) -> bool:
-        return self._damaged or (self._inflate.eof and not self._more_members())
+        return self._damaged or (self._decoder.eof and not self._more_members())
 
     @property
     def unreadable(self) -> int:
@@ -180,35 +284,35 @@ class Gzipped:
         self._rest = b""  # compressed bytes not yet taken
         self._base = 0  # decompressed position of the buffer
         self._buffer = b""
-        self._inflate = zlib.decompressobj(_GZIP)
+        self._decoder = self.form.decoder()
 
     def _fill(self) -> bool:
-        """Decompress one more piece, at most `_STEP` bytes; return False when there is none."""
-        if self._damaged or (self._inflate.eof and not self._next_member()):
+        """Decompress one more piece, about `_STEP` bytes; return False when there is none."""
+        if self._damaged or (self._decoder.eof and not self._next_member()):
             return False
         self._top_up()
         try:
-            out = self._inflate.decompress(self._rest, _STEP)
-        except zlib.error:
+            out, rest = self._decoder.take(self._rest, _STEP)
+        except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError):
             self._damaged = True
             return False
-        took = bool(self._rest)
-        self._rest = self._inflate.unconsumed_tail or self._inflate.unused_data
+        took = len(rest) < len(self._rest)
+        self._rest = rest
         self._buffer += out
         return took or bool(out)
 
     def _next_member(self) -> bool:
         if self._more_members():
-            self._inflate = zlib.decompressobj(_GZIP)
+            self._decoder = self.form.decoder()
             return True
         return False
 
     def _more_members(self) -> bool:
         self._top_up()
-        return self._rest.startswith(_GZIP_MAGIC[:1])
+        return self._rest.startswith(self.form.magic[:1])
 
     def _top_up(self) -> None:
-        if not self._rest:
+        if not self._rest and self._decoder.hungry:
             self._rest = os.pread(self._fd, _STEP, self._raw)
             self._raw += len(self._rest)
 
@@ -220,14 +324,20 @@ def open_content(path: str) -> Content:
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        zipped = _is_gzip(path, fd)
+        form = _form_of(path, fd)
+        return Plain(fd) if form is None else Compressed(fd, form)
     except OSError:
         os.close(fd)
         raise
-    return Gzipped(fd) if zipped else Plain(fd)
 
 
-def _is_gzip(path: str, fd: int) -> bool:
+def _form_of(path: str, fd: int) -> Form | None:
     if not S_ISREG(os.fstat(fd).st_mode):
         raise FileNotFoundError(path)
-    return path.endswith(".gz") or os.pread(fd, 2, 0) == _GZIP_MAGIC
+    named = next((form for form in FORMS if path.endswith(form.ending)), None)
+    if named is not None:
+        return named
+    begins = os.pread(fd, _LONGEST_MAGIC, 0)
+    found = next((form for form in FORMS if begins.startswith(form.magic)), None)
+    # "BZh" is text as well.
+    return None if found is FORMS[2] and not _BZIP2.match(begins) else found
