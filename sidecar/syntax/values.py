@@ -203,6 +203,7 @@ shaped_field = shaped(_FIELD, "a field name", _FIELD_HINT)
 Text = Annotated[str, Value(str, "text", string())]
 Named = Annotated[str, Value(_named, "text", string(minLength=1))]
 Flag = Annotated[bool, Placed(_flag, or_variable({"type": "boolean"}))]
+MaybeFlag = Annotated[bool | None, Placed(_flag, or_variable({"type": "boolean"}), None)]
 Duration = Annotated[
     float, Value(parse_duration, "a duration", or_variable(DURATION), ScalarKind.FLAG)
 ]

@@ -312,7 +312,7 @@ global:
         EmailConfig(
             to=("a@example.com",),
             from_="Alerts <alerts@example.com>",
-            smarthost=("mail.example.com", 587),
+            smarthost=(("mail.example.com", 587),),
             hello="sidecar.example.com",
             auth_username="bot",
             auth_password=Secret(SECRET),
@@ -343,7 +343,7 @@ def test_everything_mail_can_say(tmp_path: Path) -> None:
         EmailConfig(
             to=('"Doe, Jane" <jane@example.com>', "ops@example.com"),
             from_="alerts@example.com",
-            smarthost=("::1", 25),
+            smarthost=(("::1", 25),),
             hello="me",
             auth_username="bot",
             auth_password=Secret(SECRET),
@@ -364,6 +364,13 @@ def test_mail_recipients_may_stand_in_one_text_as_in_alertmanager(tmp_path: Path
     text = "    email_configs: [{to: 'a@example.com, B <b@example.com>, a@example.com'}]\n"
     mail = mail_of(receiver(tmp_path, text, globals_))
     assert mail.to == ("a@example.com", "B <b@example.com>")
+
+
+@pytest.mark.parametrize("written", ["'a:25, [::1]:587'", "[a:25, '[::1]:587', a:25]"])
+def test_mail_servers_may_stand_in_one_text_or_in_a_list(tmp_path: Path, written: str) -> None:
+    globals_ = f"global: {{smtp_smarthost: {written}, smtp_from: a@example.com}}"
+    mail = mail_of(receiver(tmp_path, "    email_configs: [{to: a@example.com}]\n", globals_))
+    assert mail.smarthost == (("a", 25), ("::1", 587))
 
 
 def test_a_login_that_expands_to_nothing_is_no_login(tmp_path: Path) -> None:

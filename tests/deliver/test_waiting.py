@@ -85,7 +85,8 @@ def test_two_workspaces_with_a_channel_of_one_name_are_two_lanes_of_one_server()
 def test_a_mailbox_behind_two_smarthosts_has_the_slots_of_each() -> None:
     receivers = [
         Receiver(
-            name=host, configs={"email": (EmailConfig(to=("a@b.example",), smarthost=(host, 25)),)}
+            name=host,
+            configs={"email": (EmailConfig(to=("a@b.example",), smarthost=((host, 25),)),)},
         )
         for host in ("hangs", "well")
     ]

@@ -17,7 +17,7 @@ from sidecar.receivers.alertmanager.config import AlertmanagerConfig
 from sidecar.receivers.alertmanager.send import send as alertmanager_send
 from sidecar.receivers.base import Outcome, Sent, Verdict
 from sidecar.receivers.email import send as email
-from sidecar.receivers.email.config import EmailConfig
+from sidecar.receivers.email.config import EmailConfig, TlsConfig
 from sidecar.receivers.email.message import build
 from sidecar.receivers.pagerduty.config import PagerdutyConfig
 from sidecar.receivers.pagerduty.send import send as pagerduty_send
@@ -27,7 +27,7 @@ from sidecar.receivers.webhook.config import WebhookConfig
 from sidecar.receivers.webhook.send import send as webhook_send
 from sidecar.secret import Secret
 from support.rows import MAIL, notification, outbox_row
-from support.sinks import Answer, Ending, Hangup, SlackSink, SmtpSink
+from support.sinks import CERTIFICATE, Answer, Ending, Hangup, SlackSink, SmtpSink
 
 NOW = 1000.0
 TO = "oncall@example.com"
@@ -238,7 +238,7 @@ def server() -> Iterator[SmtpSink]:
 
 def mailer(server: SmtpSink, **changes: Any) -> EmailConfig:
     plain = EmailConfig(
-        to=(TO,), from_="alerts@example.com", smarthost=("127.0.0.1", server.port),
+        to=(TO,), from_="alerts@example.com", smarthost=(("127.0.0.1", server.port),),
         require_tls=False,
     )  # fmt: skip
     return replace(plain, **changes)
@@ -266,6 +266,24 @@ async def test_mail_without_the_login_that_is_configured(server: SmtpSink) -> No
 async def test_mail_without_the_starttls_that_is_configured(server: SmtpSink) -> None:
     outcome = what_follows(await mailed(mailer(server, require_tls=True)))
     assert outcome == ("tls", "retry", False, 2.0)
+
+
+async def test_a_server_that_knows_no_ehlo_takes_mail_but_no_login(server: SmtpSink) -> None:
+    server.reply("EHLO", *["502 5.5.1 not implemented"] * 2)
+    assert what_follows(await mailed(mailer(server)))[0] == "sent"
+    config = mailer(server, auth_username="sidecar", auth_password=Secret("secret"))
+    assert what_follows(await mailed(config)) == ("auth", "park", False, 15.0)
+
+
+async def test_a_server_that_begins_with_tls_and_one_that_does_not(server: SmtpSink) -> None:
+    unasked = mailer(server, force_implicit_tls=True)
+    assert what_follows(await mailed(unasked)) == ("tls", "retry", False, 2.0)
+    with SmtpSink(implicit_tls=True) as secure:
+        tls = TlsConfig(ca_file=str(CERTIFICATE))
+        asked = mailer(secure, force_implicit_tls=True, tls_config=tls)
+        assert what_follows(await mailed(asked))[0] == "sent"
+        asked = mailer(secure, force_implicit_tls=True)
+        assert what_follows(await mailed(asked)) == ("tls", "retry", False, 2.0)
 
 
 async def test_a_login_that_is_refused() -> None:

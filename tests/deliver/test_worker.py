@@ -453,7 +453,7 @@ def on_call(port: int) -> dict[str, Receiver]:
     mail = EmailConfig(
         to=("on@call.test",),
         from_="a@b.test",
-        smarthost=("127.0.0.1", port),
+        smarthost=(("127.0.0.1", port),),
         require_tls=False,
         rate=FAST,
     )

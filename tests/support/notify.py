@@ -37,7 +37,7 @@ def mail_config(*to: str, send_resolved: bool = True, timezone: str = "UTC") -> 
     return EmailConfig(
         to=to,
         from_="alerts@example.com",
-        smarthost=("mail", 25),
+        smarthost=(("mail", 25),),
         send_resolved=send_resolved,
         timezone=timezone,
     )

@@ -37,7 +37,9 @@ TEAM = Receiver(
     name="team",
     configs={
         "slack": (SlackConfig(channel="#team"),),
-        "email": (EmailConfig(to=("a@example.com",), from_="s@example.com", smarthost=("m", 25)),),
+        "email": (
+            EmailConfig(to=("a@example.com",), from_="s@example.com", smarthost=(("m", 25),)),
+        ),
     },
 )
 

@@ -66,7 +66,7 @@ class SmtpSink:
     """Takes mail. `starttls` offers it, `implicit_tls` begins with it, `login` demands it.
 
     `reply("RCPT", "450 4.2.1 busy")` answers the next RCPT so. The verbs are CONNECT, EHLO,
-    STARTTLS, AUTH, MAIL, RCPT, DATA (before the mail), END (after its final dot) and QUIT.
+    HELO, STARTTLS, AUTH, MAIL, RCPT, DATA (before the mail), END (after its final dot) and QUIT.
     `said` lists those a client used.
     """
 
@@ -189,6 +189,10 @@ class _SmtpSession(SMTP):
     async def smtp_EHLO(self, arg: str) -> None:
         if not await self._scripted("EHLO"):
             await super().smtp_EHLO(arg)
+
+    async def smtp_HELO(self, hostname: str) -> None:
+        if not await self._scripted("HELO"):
+            await super().smtp_HELO(hostname)
 
     async def smtp_STARTTLS(self, arg: str) -> None:
         if not await self._scripted("STARTTLS"):

@@ -45,7 +45,7 @@ CONFIG = Config(
             name="team",
             configs={
                 "slack": (SlackConfig(channel="#team"),),
-                "email": (EmailConfig(to=("a@b.c",), from_="d@e.f", smarthost=("mail", 25)),),
+                "email": (EmailConfig(to=("a@b.c",), from_="d@e.f", smarthost=(("mail", 25),)),),
             },
         ),
         "quiet": Receiver(name="quiet"),

@@ -35,7 +35,7 @@ from sidecar.receivers.base import Rendered
 from sidecar.receivers.email import EMAIL
 from sidecar.receivers.email.config import EmailConfig
 from sidecar.receivers.email.message import MailText
-from sidecar.receivers.email.send import build_and_send
+from sidecar.receivers.email.send import Servers, build_and_send
 from sidecar.receivers.slack import SLACK
 from sidecar.receivers.slack.config import SlackConfig
 from sidecar.receivers.slack.send import send as post
@@ -301,7 +301,8 @@ class SimulatedDaemon(Daemon):
 
         group.create_task(read())
         group.create_task(end_rest())
-        senders: Senders = {SLACK.name: partial(post, self._client), EMAIL.name: build_and_send}
+        mailing = partial(build_and_send, Servers())
+        senders: Senders = {SLACK.name: partial(post, self._client), EMAIL.name: mailing}
         group.create_task(self._worker.run(senders, stopped))
         group.create_task(self._purge(stopped))
 

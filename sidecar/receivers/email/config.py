@@ -9,10 +9,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from sidecar.notify.model import Rate, ReceiverConfig
 from sidecar.render.check import Template, TemplateText
 from sidecar.syntax.faults import Wrong
-from sidecar.syntax.table import Reading, Schema, Table, Value, key, table
+from sidecar.syntax.table import Placed, Reading, Schema, Table, Value, key, table
 from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar, ScalarKind, text_of
 from sidecar.syntax.values import (
     Flag,
+    MaybeFlag,
     ReadableFile,
     SecretText,
     Text,
@@ -21,6 +22,7 @@ from sidecar.syntax.values import (
     string_or_variable,
 )
 
+IMPLICIT_TLS_PORT = 465
 # The HTML standard's e-mail grammar, and RFC 5322's display name before it.
 _LETTERS = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -85,9 +87,32 @@ _MAILBOXES: Schema = {
 }
 Mailbox = Annotated[str, Value(parse_mailbox, "a mail address", _A_MAILBOX)]
 Zone = Annotated[str, Value(_zone, "a time zone", string_or_variable(r"^\S+$"))]
-HostPort = Annotated[
-    tuple[str, int], Value(_smarthost, "host:port", string_or_variable(r"^[^\s]+:\d{1,5}$"))
-]
+
+
+def _smarthosts(node: Node, reading: Reading) -> tuple[tuple[str, int], ...]:
+    """Return the mail servers that are written in one text with commas, or in a list."""
+    items = node.items if isinstance(node, ListNode) else _parts(text_of(node))
+    found = []
+    for item in items:
+        with reading.reporting(item):
+            found.append(_smarthost(text_of(item).text))
+    if not items:
+        raise Wrong("`smarthost` is empty", "name at least one mail server")
+    return tuple(dict.fromkeys(found))
+
+
+def _parts(scalar: Scalar) -> tuple[Scalar, ...]:
+    return tuple(map(scalar.part, split_mailboxes(scalar.text)))
+
+
+_ONE = r"[^\s,]+:\d{1,5}"
+_HOST_PORTS: Schema = {
+    "anyOf": [
+        string_or_variable(rf"^{_ONE}(?:\s*,\s*{_ONE})*$"),
+        {"type": "array", "items": string_or_variable(f"^{_ONE}$"), "minItems": 1},
+    ]
+}
+Smarthosts = Annotated[tuple[tuple[str, int], ...], Placed(_smarthosts, _HOST_PORTS, ())]
 
 
 def is_reserved(header: str) -> bool:
@@ -141,8 +166,11 @@ class EmailConfig(ReceiverConfig):
     from_: Mailbox = key(
         "The sender's mailbox.", "from", global_="smtp_from", needed=True, default=""
     )
-    smarthost: HostPort = key(
-        "The mail server, host:port.", global_="smtp_smarthost", needed=True, default=("", 0)
+    smarthost: Smarthosts = key(
+        "The mail server, host:port, or several: the next is tried where one is out of order.",
+        global_="smtp_smarthost",
+        needed=True,
+        default=(),
     )
     hello: Text = key(
         "The name that greets the mail server.", global_="smtp_hello", default="localhost"
@@ -154,9 +182,14 @@ class EmailConfig(ReceiverConfig):
         "Password of the login.", global_="smtp_auth_password", default=None
     )
     require_tls: Flag = key(
-        "STARTTLS, or no mail at all; port 465 speaks TLS from the start.",
+        "STARTTLS, or no mail at all; false: neither mail nor login are encrypted.",
         global_="smtp_require_tls",
         default=True,
+    )
+    force_implicit_tls: MaybeFlag = key(
+        "Whether the server speaks TLS from the start; not written: on port 465.",
+        global_="smtp_force_implicit_tls",
+        default=None,
     )
     tls_config: TlsConfig = key("How the mail server proves who it is.", default=TlsConfig())
     send_resolved: Flag = key("Also tell when alerts end.", default=True)
@@ -181,16 +214,20 @@ class EmailConfig(ReceiverConfig):
         return self.to
 
     def account(self) -> tuple[str, str]:
-        host, port = self.smarthost
-        return (f"{host}:{port}", self.auth_username)
+        return (",".join(f"{host}:{port}" for host, port in self.smarthost), self.auth_username)
+
+    def begins_with_tls(self, port: int) -> bool:
+        """Tell whether the server at `port` speaks TLS before anything else."""
+        if self.force_implicit_tls is None:
+            return port == IMPLICIT_TLS_PORT
+        return self.force_implicit_tls
 
     @classmethod
     def prepare(cls, values: dict[str, Node], reading: Reading) -> None:
         cls.leave_out_if_off(values, reading)
         to, headers = values.get("to"), values.get("headers")
         if isinstance(to, Scalar) and to.kind is ScalarKind.TEXT and not to.faulty:
-            parts = tuple(map(to.part, split_mailboxes(to.text)))
-            values["to"] = to = ListNode(to.place, parts)
+            values["to"] = to = ListNode(to.place, _parts(to))
         if isinstance(to, ListNode) and not to.items:
             reading.faults.error(to.place, "`to` is empty", "name at least one mail address")
         if not isinstance(headers, MapNode):
@@ -212,4 +249,14 @@ class EmailConfig(ReceiverConfig):
             message = f"`{there}` is set, but `{gone}` is not"
             hint = f"set `{gone}` here, or `smtp_{gone}` in `global`"
             reading.error(self, "", message, hint)
+        open_ones = [host for host, port in self.smarthost if not self.begins_with_tls(port)]
+        if self.auth_username and not self.require_tls and any(map(_is_elsewhere, open_ones)):
+            message = "the login goes to the mail server unencrypted"
+            hint = "without `require_tls: false` it is encrypted, or nothing is sent"
+            reading.faults.warning(reading.place(self, "require_tls"), message, hint)
         return replace(self, to=tuple(dict.fromkeys(self.to)))
+
+
+def _is_elsewhere(host: str) -> bool:
+    """Tell whether what is sent to `host` leaves this machine."""
+    return host != "localhost" and not host.startswith("127.") and host != "::1"

@@ -1,8 +1,10 @@
 """Hands a mail to the mail server."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from functools import partial
 
 import aiosmtplib
 
@@ -21,27 +23,46 @@ from sidecar.receivers.email.config import EmailConfig, mailbox_parts
 from sidecar.receivers.email.message import MailText, build
 from sidecar.receivers.email.reply import SmtpPhase, failure
 
-IMPLICIT_TLS_PORT = 465
 # RFC 5321 section 4.5.3.2 asks for minutes of patience. A relay that needs them for an alert is as
 # good as down, and a second copy folds with the first by its Message-ID.
 COMMAND_TIMEOUT = 20.0
 TOTAL_TIMEOUT = 90.0
 _QUIT_TIMEOUT = 2.0
+# A server that was out of order is asked after the others for so long.
+LAST_SECONDS = 300.0
+
+Server = tuple[str, int]
+
+
+class Servers:
+    """The mail servers in the order in which they are asked: those out of order of late last."""
+
+    def __init__(self) -> None:
+        self._last_until: dict[Server, float] = {}
+
+    def in_order(self, servers: Iterable[Server], now: float) -> list[Server]:
+        """Return `servers` as they are to be asked at `now`, a clock that never jumps."""
+        return sorted(servers, key=lambda server: self._last_until.get(server, now) > now)
+
+    def failed(self, server: Server, now: float) -> None:
+        self._last_until[server] = now + LAST_SECONDS
 
 
 @asynccontextmanager
 async def connected() -> AsyncIterator[Send[EmailConfig, MailText]]:
     """Give a sender; each mail has a session of its own."""
-    yield build_and_send
+    yield partial(build_and_send, Servers())
 
 
-async def build_and_send(config: EmailConfig, mail: MailText, told: Notification, /) -> Outcome:
+async def build_and_send(
+    servers: Servers, config: EmailConfig, mail: MailText, told: Notification, /
+) -> Outcome:
     try:
         message = build(config, mail, told)
     except ValueError:
         detail = "not an address that SMTP can carry"
         return Failed(FailureKind.DESTINATION, Verdict.DEAD, detail)
-    return await send(config, message, told.destination)
+    return await send(config, message, told.destination, servers=servers)
 
 
 async def send(
@@ -49,27 +70,51 @@ async def send(
     message: bytes,
     to: str,
     *,
+    servers: Servers | None = None,
     timeout: float = COMMAND_TIMEOUT,  # noqa: ASYNC109 - per command, the client's own
 ) -> Outcome:
-    """Hand the mail to the smarthost for `to`.
+    """Hand the mail for `to` to the first of the smarthosts that is in order.
 
-    When the login is refused and the password's file has a new one, once more. Never raises for
-    what the other side does, and nothing it returns holds a credential or an address.
+    What the mail, the login or the mailbox is refused for is refused by all; nor is a mail handed
+    to another that may have been accepted. When the login is refused and the password's file has a
+    new one, once more. Never raises for what the other side does, and nothing it returns holds a
+    credential or an address.
     """
-    return await with_new_secret(
-        lambda: _attempt(config, message, to, timeout), config.auth_password
-    )
+    now, servers = asyncio.get_running_loop().time, servers or Servers()
+    failures: list[tuple[Server, Failed]] = []
+    for server in servers.in_order(config.smarthost, now()):
+        outcome = await with_new_secret(
+            partial(_attempt, config, server, message, to, timeout), config.auth_password
+        )
+        if not isinstance(outcome, Failed) or not _is_out_of_order(outcome):
+            return outcome
+        servers.failed(server, now())
+        failures.append((server, outcome))
+    return _together(failures)
+
+
+def _is_out_of_order(failed: Failed) -> bool:
+    return failed.verdict is Verdict.RETRY and not failed.ambiguous
+
+
+def _together(failures: list[tuple[Server, Failed]]) -> Failed:
+    """Return what it means that no server took the mail; each one's reason is told."""
+    _, last = failures[-1]
+    if len(failures) == 1:
+        return last
+    told = "; ".join(f"{host}:{port}: {one.detail}" for (host, port), one in failures)
+    return replace(last, detail=told)
 
 
 class _Dialogue:
     """One SMTP session; `phase` says how far it came."""
 
-    def __init__(self, config: EmailConfig, timeout: float) -> None:
+    def __init__(self, config: EmailConfig, server: Server, timeout: float) -> None:
         self.phase = SmtpPhase.CONNECT
         self._transport: asyncio.BaseTransport | None = None
         self._config = config
-        host, port = config.smarthost
-        self._implicit_tls = port == IMPLICIT_TLS_PORT
+        host, port = server
+        self._implicit_tls = config.begins_with_tls(port)
         self._client = aiosmtplib.SMTP(
             hostname=host,
             port=port,
@@ -87,7 +132,7 @@ class _Dialogue:
         await client.connect()
         self._transport = client.transport
         self.phase = SmtpPhase.HELLO
-        await client.ehlo()
+        await self._greet()
         if config.require_tls and not self._implicit_tls:
             self.phase = SmtpPhase.TLS
             await client.starttls()
@@ -103,6 +148,15 @@ class _Dialogue:
         self.phase = SmtpPhase.DATA
         return (await client.data(message)).message
 
+    async def _greet(self) -> None:
+        """Say EHLO, or HELO to a server that knows no other (RFC 5321 section 3.2)."""
+        try:
+            await self._client.ehlo()
+        except aiosmtplib.SMTPHeloError as refused:
+            if refused.code // 100 != 5 or not self._client.is_connected:  # noqa: PLR2004 - 5yz
+                raise
+            await self._client.helo()
+
     async def end(self) -> None:
         """Part politely; what was accepted stays so, whatever comes of it."""
         with suppress(aiosmtplib.SMTPException, OSError):
@@ -117,6 +171,7 @@ class _Dialogue:
 
 async def _attempt(
     config: EmailConfig,
+    server: Server,
     message: bytes,
     to: str,
     timeout: float,  # noqa: ASYNC109 - as above
@@ -124,7 +179,7 @@ async def _attempt(
     password = config.auth_password.reveal() if config.auth_password else ""
     secrets = (password, config.auth_username, to)
     try:
-        dialogue = _Dialogue(config, timeout)
+        dialogue = _Dialogue(config, server, timeout)
     except ValueError as error:
         return failure(SmtpPhase.HELLO, error, secrets)
     try:

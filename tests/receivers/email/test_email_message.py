@@ -19,7 +19,7 @@ from support.rows import MAIL, notification
 
 def config(**changes: Any) -> EmailConfig:
     values = {"to": ("ops@example.com",), "from_": "Alerts <alerts@example.com>", **changes}
-    return EmailConfig(smarthost=("127.0.0.1", 25), **values)
+    return EmailConfig(smarthost=(("127.0.0.1", 25),), **values)
 
 
 def built(

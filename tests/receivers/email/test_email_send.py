@@ -1,9 +1,11 @@
 """Mail through a real SMTP server: what arrives, how each trouble ends, what never leaks."""
 
+import asyncio
 import base64
 import logging
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,7 @@ def starttls() -> Iterator[SmtpSink]:
 
 
 def config(port: int, **changes: Any) -> EmailConfig:
-    values = {"require_tls": False, "smarthost": ("127.0.0.1", port), **changes}
+    values = {"require_tls": False, "smarthost": (("127.0.0.1", port),), **changes}
     return EmailConfig(to=(TO,), from_="Alerts <alerts@example.com>", **values)
 
 
@@ -96,11 +98,83 @@ async def test_starttls_comes_before_login_and_login_before_the_mail(starttls: S
     assert starttls.said[:6] == ["CONNECT", "EHLO", "STARTTLS", "EHLO", "AUTH", "MAIL"]
 
 
-async def test_port_465_begins_with_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_any_port_can_begin_with_tls() -> None:
     with SmtpSink(implicit_tls=True, login=(USER, PASSWORD)) as sink:
-        monkeypatch.setattr(email, "IMPLICIT_TLS_PORT", sink.port)
-        assert isinstance(await sent(secure(sink)), Sent)
+        settings = replace(secure(sink), force_implicit_tls=True)
+        assert isinstance(await sent(settings), Sent)
     assert (sink.messages[0].tls, sink.said[:2]) == (True, ["CONNECT", "EHLO"])
+
+
+def test_port_465_begins_with_tls_unless_it_is_said_not_to() -> None:
+    assert [config(25).begins_with_tls(port) for port in (465, 587, 2465)] == [True, False, False]
+    assert not config(25, force_implicit_tls=False).begins_with_tls(465)
+
+
+async def test_a_server_that_knows_no_ehlo_is_told_helo(sink: SmtpSink) -> None:
+    sink.reply("EHLO", "502 5.5.1 command not implemented")
+    assert isinstance(await sent(config(sink.port)), Sent)
+    assert sink.said[:4] == ["CONNECT", "EHLO", "HELO", "MAIL"]
+
+
+async def test_a_server_that_offers_nothing_after_helo_gets_no_login_in_the_clear(
+    starttls: SmtpSink,
+) -> None:
+    starttls.reply("EHLO", "502 5.5.1 command not implemented")
+    assert failed(await sent(secure(starttls))).kind is FailureKind.TLS
+    assert "AUTH" not in starttls.said
+
+
+@pytest.mark.parametrize(
+    ("verb", "reply"),
+    [
+        ("CONNECT", "421 4.3.2 shutting down"), ("EHLO", Hangup.DROP), ("EHLO", Hangup.HANG),
+        ("RCPT", "451 4.3.0 later"), ("END", "452 4.3.1 disk full"),
+    ],
+)  # fmt: skip
+async def test_where_one_server_is_out_of_order_the_next_is_tried(
+    sink: SmtpSink, verb: str, reply: str | Hangup
+) -> None:
+    sink.reply(verb, reply, reply)
+    with SmtpSink() as other:
+        both = config(0, smarthost=(("127.0.0.1", sink.port), ("127.0.0.1", other.port)))
+        assert isinstance(await sent(both, patience=0.5), Sent)
+        assert (len(sink.messages), len(other.messages)) == (0, 1)
+
+
+async def test_a_server_out_of_order_is_asked_last_for_a_while(sink: SmtpSink) -> None:
+    sink.reply("CONNECT", "421 4.3.2 shutting down")
+    servers = email.Servers()
+    with SmtpSink() as other:
+        both = config(0, smarthost=(("127.0.0.1", sink.port), ("127.0.0.1", other.port)))
+        for _ in range(2):
+            assert isinstance(await send(both, mail(both), TO, servers=servers), Sent)
+        assert (sink.said, len(other.messages)) == (["CONNECT"], 2)
+    order = servers.in_order(both.smarthost, asyncio.get_running_loop().time() + 301)
+    assert order == list(both.smarthost)
+
+
+@pytest.mark.parametrize(("verb", "reply"), [("RCPT", "550 5.1.1 unknown"), ("END", Hangup.DROP)])
+async def test_what_a_server_refuses_for_good_or_may_have_taken_is_handed_to_no_other(
+    sink: SmtpSink, verb: str, reply: str | Hangup
+) -> None:
+    sink.reply(verb, reply)
+    with SmtpSink() as other:
+        both = config(0, smarthost=(("127.0.0.1", sink.port), ("127.0.0.1", other.port)))
+        failed(await sent(both))
+        assert other.said == []
+
+
+async def test_of_servers_that_are_all_out_of_order_each_says_why(sink: SmtpSink) -> None:
+    sink.reply("CONNECT", "421 4.3.2 shutting down")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        nobody = unused.getsockname()[1]
+        both = config(0, smarthost=(("127.0.0.1", sink.port), ("127.0.0.1", nobody)))
+        outcome = failed(await sent(both))
+    assert outcome.detail == (
+        f"127.0.0.1:{sink.port}: SMTP 421 4.3.2 shutting down (connecting); "
+        f"127.0.0.1:{nobody}: connection refused (connecting)"
+    )
 
 
 async def test_login_works_where_only_login_is_offered(starttls: SmtpSink) -> None:
