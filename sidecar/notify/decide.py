@@ -163,21 +163,31 @@ def next_flush(group: Group, cooldown_end: CooldownEnd, muted: Muted = _no_mute)
     """Return when a group is to be looked at again, or None: worked out from what it is now.
 
     That is when the first cooldown ends under which news waits, or when what fires is to be
-    repeated; but `group_interval` after the last message, `group_wait` after its creation if there
-    was none. What was muted counts from the end of that on.
+    repeated; but `group_interval` after the last message, `group_wait` after its first news if
+    there was none. What was muted counts from the end of that on.
     """
     members = group.members.values()
-    route, told = group.route, group.told
-    first = group.created if _is_full(route, members) else group.created + route.group_wait
-    earliest = first if told is None else told.at + route.group_interval
     kept = {member.ident for member in members if member.muted and muted(member)}
     news = [member for member in members if member.unsent and member.ident not in kept]
+    earliest = _earliest_of(group, news)
     if group.kind is not GroupKind.ROUTE:
         return earliest if news else None
     waits = [_free_from(member, cooldown_end) for member in news]
     again = [(member, at) for member, at in repeats(group) if member.ident not in kept]
     waits += [max(at, cooldown_end(member)) for member, at in again]
     return max(min(waits), earliest) if waits else None
+
+
+def _earliest_of(group: Group, news: Sequence[Member]) -> float:
+    """Return before when a group with this news says nothing.
+
+    A group may be older than its news: it waited for a digest, or for what escalated.
+    """
+    route, told = group.route, group.told
+    if told is not None:
+        return told.at + route.group_interval
+    began = min((max(member.came, group.created) for member in news), default=group.created)
+    return began if _is_full(route, group.members.values()) else began + route.group_wait
 
 
 def _free_from(member: Member, cooldown_end: CooldownEnd) -> float:

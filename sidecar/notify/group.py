@@ -2,7 +2,7 @@
 
 import heapq
 import json
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -213,10 +213,19 @@ class Group:
         return (self.receiver, self.to.integration, self.to.name)
 
 
-def heard_of(row: OutboxRow, receivers: Container[str], group: Group) -> bool:
-    """Return whether those whom a message went to are a group's; a receiver may be renamed."""
-    same = (group.to.integration, group.to.name) == (row.integration, row.destination)
-    return same and (group.receiver == row.receiver or row.receiver not in receivers)
+def heard_of(row: OutboxRow, receivers: Mapping[str, Receiver], group: Group) -> bool:
+    """Return whether those whom a message went to are a group's.
+
+    A receiver may be renamed; and what stands where a name stood that is no more is a channel or
+    address with another name.
+    """
+    to = (row.integration, row.destination)
+    if (group.to.integration, group.to.name) == to:
+        return group.receiver == row.receiver or row.receiver not in receivers
+    stood = row.group_id.removesuffix("/".join(("", *to))).endswith(f"@{group.to.place}")
+    if not stood or group.to.integration != row.integration or group.receiver != row.receiver:
+        return False
+    return all((d.integration, d.name) != to for d in destinations(receivers[row.receiver]))
 
 
 class Groups:
@@ -337,16 +346,20 @@ class Groups:
         if member is not None and member.reference != reference:
             self.put(group, ident, msgspec.structs.replace(member, reference=reference))
 
-    def end_wait(self, digest: Group, ident: Ident, now: float) -> None:
-        """Let an alert that a late digest told at `now` go on in the groups that waited for it."""
+    def end_wait(self, digest: Group, ident: Ident, now: float) -> list[Group]:
+        """Let an alert that a digest told at `now` go on in the groups that waited for it.
+
+        Return these: they count as told, so when they are due has to be worked out anew.
+        """
+        waited = []
         for group in self.places(ident) if digest.kind.defers else ():
             member = group.members[ident]
             if group.audience == digest.audience and member.waiting and not member.unsent:
                 self.put(group, ident, msgspec.structs.replace(member, waiting=False, told_at=now))
                 group.told = Told(group.told.change if group.told else -1, now)
                 self.touch(group)
-                if group.next_flush is None and not group.sending:
-                    self.schedule(group, now + group.route.repeat_interval)
+                waited.append(group)
+        return waited
 
     def drop(self, row: GroupRow, idents: Iterable[Ident]) -> None:
         """Have the rows of a group that is not taken in deleted."""

@@ -161,11 +161,13 @@ class Notifier:
                 if max(member.told_at, member.came) > now:
                     told_at, came = min(member.told_at, now), min(member.came, now)
                     self._groups.put(group, ident, replace(member, told_at=told_at, came=came))
-            due = next_flush(group, *self._holds(group, now))
             stored = group.next_flush if any(m.unsent for m in group.members.values()) else None
-            self._groups.schedule(
-                group, min((t for t in (due, stored) if t is not None), default=None)
-            )
+            self._schedule_no_later(group, stored, now)
+
+    def _schedule_no_later(self, group: Group, than: float | None, now: float) -> None:
+        """Have a group looked at when what it holds is due, or earlier; None: whenever that is."""
+        due = (next_flush(group, *self._holds(group, now)), than)
+        self._groups.schedule(group, min((at for at in due if at is not None), default=None))
 
     def add(self, transitions: Iterable[Transition], now: float) -> None:
         """File transitions into their groups at wall clock `now`; nothing is told yet."""
@@ -322,7 +324,8 @@ class Notifier:
                 belongs = told.reference_of(notice, reference) if notice else reference
                 self._groups.refer(group, said, belongs)
             self._cooldowns.start(group, said, now)
-            self._groups.end_wait(group, (said.name, said.key), now)
+            for home in self._groups.end_wait(group, (said.name, said.key), now):
+                self._schedule_no_later(home, home.next_flush, now)
         if any(notice.repeated for notice in told.notices):
             self._repeat_rest(group, now)
         change = max(told.change, group.told.change if group.told else 0)

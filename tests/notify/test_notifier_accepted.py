@@ -281,6 +281,15 @@ def test_a_message_accepted_under_a_receivers_old_name_is_known_under_its_new_on
     assert (end.receiver, said(end)) == ("crew", [("a", "resolved")])
 
 
+def test_a_message_accepted_after_its_channel_was_renamed_is_known_under_the_new_name() -> None:
+    post, world = Post(root()), World()
+    (row,) = post.step(T0, world.fire())
+    renamed = {"team": Receiver(name="team", configs={"slack": (SlackConfig(channel="#new"),)})}
+    (again,) = post.restart(root(), T0 + 1, renamed)
+    post.end(row, T0 + 2)
+    assert post.waiting(again, T0 + 3) is None
+
+
 def test_a_group_that_was_emptied_and_filled_again_still_waits_for_its_message() -> None:
     world, post = World(), Post(route("{}", "team"))
     (row,) = post.step(T0, world.fire())

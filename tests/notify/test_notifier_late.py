@@ -1,5 +1,7 @@
 """Stale transitions: one digest per receiver, and the alert's own group knows of it."""
 
+import pytest
+
 from sidecar.notify.model import Reason
 from sidecar.rows import GroupRow
 from sidecar.rules.alert import TransitionKind
@@ -128,3 +130,27 @@ def test_two_groups_of_one_receiver_make_one_notice() -> None:
         [("team", "a", "fired and resolved")],
         0,
     )
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_news_beside_a_waiting_digest_has_its_own_group_wait(*, restarts: bool) -> None:
+    root = route("{}", "team", group_by=(), group_wait=30.0, group_interval=5 * MINUTE)
+    desk, world = Desk(root), World()
+    desk.step(T0, world.fire("a", stale=True), caught_up=False)
+    desk.step(T0 + 20, world.fire("b", T0 + 20), caught_up=False)
+    if restarts:
+        desk.restart()
+    assert desk.step(T0 + 49, caught_up=False) == []
+    assert told(desk.step(T0 + 50, caught_up=False)) == [("team", "b", "firing")]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_once_the_digest_is_told_its_group_counts_as_told(*, restarts: bool) -> None:
+    root = route("{}", "team", group_by=(), group_wait=30.0, group_interval=1.0)
+    desk, world = Desk(root), World()
+    desk.step(T0, world.fire("a", stale=True), caught_up=False)
+    digest = desk.step(T0 + 1, world.fire("b", T0 + 1), caught_up=False)
+    assert told(digest) == [("team", "a", "firing")]
+    if restarts:
+        desk.restart()
+    assert told(desk.step(T0 + 2, caught_up=False)) == [("team", "b", "firing")]
