@@ -1,6 +1,8 @@
 """From `sidecar.yaml` and the files it names to the frozen Config, or every fault at once."""
 
+import ssl
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -19,9 +21,10 @@ from sidecar.notify.model import Receiver, Route
 from sidecar.parse.patterns import Pattern
 from sidecar.receivers import KINDS
 from sidecar.receivers.base import AnyKind
+from sidecar.receivers.proxy import HttpConfig, in_force
 from sidecar.render.check import check_template_file
 from sidecar.rules.rule import Rule
-from sidecar.syntax.faults import ConfigError, Fault
+from sidecar.syntax.faults import ConfigError, Fault, Place
 from sidecar.syntax.files import FileSnapshot, mounted_alone, mountinfo
 from sidecar.syntax.table import Reading
 
@@ -134,6 +137,25 @@ def _warn_of_mounts(settings: Settings, reading: Reading) -> None:
             reading.faults.warning(place, message, "mount the folder that it lies in")
 
 
+def _check_trust(path: str, reading: Reading) -> None:
+    """Report where the environment names certificates that nobody can read."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        if written := reading.environ.get(name):
+            file, folder = (written, None) if name.endswith("FILE") else (None, written)
+            try:
+                Path(written).stat()
+                ssl.create_default_context(cafile=file, capath=folder)
+            except (OSError, ValueError) as wrong:
+                why = getattr(wrong, "strerror", None) or "it holds no certificates"
+                message = f"{name} in the environment cannot be used: {written}: {why}"
+                reading.faults.error(Place(path), message, "mend or unset it")
+
+
+def _all_http(settings: Settings, by: HttpConfig) -> Iterable[HttpConfig]:
+    entries = (e for one in settings.receivers for found in one.configs.values() for e in found)
+    return [by, *(e.http_config for e in entries if hasattr(e, "http_config"))]
+
+
 def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKind, ...]) -> Config:
     before = reading.faults.errors
     _warn_of_mounts(settings, reading)
@@ -141,6 +163,8 @@ def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKin
     known = rules if reading.faults.errors == before else None
     templates = read_templates(settings, reading, kinds)
     check_templates(settings, templates, known, reading)
+    _check_trust(path, reading)
+    by = reading.globals.get("http_config") or HttpConfig()
     route = settings.route.below(None, reading)
     if not reading.faults.errors:
         warn_of_routes(reading, settings.route, route, rules)
@@ -162,6 +186,8 @@ def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKin
         route=route,
         receivers={receiver.name: receiver for receiver in settings.receivers},
         inhibit_rules=settings.inhibit_rules,
+        http_config=by,
+        proxy=in_force(_all_http(settings, by), reading.environ),
         time_intervals={interval.name: interval for interval in settings.time_intervals},
         kinds=kinds,
         snapshot=reading.files.snapshot,

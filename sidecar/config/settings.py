@@ -19,6 +19,7 @@ from sidecar.parse.event import OWN_PROVIDER, SOURCE
 from sidecar.parse.patterns import Pattern
 from sidecar.receivers import KINDS, shipped_templates
 from sidecar.receivers.base import AnyKind
+from sidecar.receivers.proxy import HttpConfig
 from sidecar.redact import RedactPolicy
 from sidecar.render.check import check_message, check_template_file, templates_of
 from sidecar.render.trial import Trial
@@ -63,6 +64,8 @@ class Config:
     receivers: Mapping[str, Receiver]
     inhibit_rules: tuple[InhibitRule, ...] = ()
     time_intervals: Mapping[str, TimeInterval] = field(default_factory=dict)
+    http_config: HttpConfig = field(default_factory=HttpConfig)
+    proxy: str = ""  # what is in force, for the log
     kinds: tuple[AnyKind, ...] = KINDS
     snapshot: FileSnapshot = field(
         default_factory=FileSnapshot, compare=False, repr=False

@@ -174,7 +174,7 @@ class Daemon:
         for number in range(len(self.config.apis)):
             asker = Asker(
                 partial(lambda at: self.config.apis[at], number),
-                inbox, self.clock.now, self.telemetry.asked,
+                inbox, self.clock.now, self.telemetry.asked, lambda: self.config.http_config,
             )  # fmt: skip
             group.create_task(asker.run(partial(self.clock.wait, stop)), name="ask Stripe")
 
@@ -334,8 +334,9 @@ class Daemon:
         return None if found is None else found.context
 
     def _listening(self, port: int) -> None:
-        off = {"off": self.config.off} if self.config.off else {}
-        _log.info("listening", host=self.config.http.listen[0], port=port, **off)
+        said = {"off": self.config.off, "proxy": self.config.proxy}
+        more = {name: text for name, text in said.items() if text}
+        _log.info("listening", host=self.config.http.listen[0], port=port, **more)
         if self._on_listen is not None:
             self._on_listen(port)
 

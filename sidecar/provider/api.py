@@ -7,7 +7,6 @@ time is told once, and once more when it is listed no longer, because it was del
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
@@ -17,7 +16,8 @@ import msgspec
 from sidecar.config.sources import StripeApi
 from sidecar.provider.facts import STRIPE, Arrival, Told, stripe_told
 from sidecar.provider.outcome import NotAnswered, Refused, Trouble, Unavailable
-from sidecar.receivers.http import client, retry_after
+from sidecar.receivers.http import STRAIGHT, client, exchange, retry_after, via
+from sidecar.receivers.proxy import HttpConfig
 
 VERSION = "2026-10-28.endive"  # of the answers, whatever the account's is
 HORIZON_SECONDS = 30 * 86_400.0  # so far back Stripe lists events
@@ -139,7 +139,7 @@ Report = Callable[[NotAnswered | None], None]
 
 
 class Asker:
-    """Asks every `interval`, and longer after a failure; `config` is asked each time."""
+    """Asks every `interval`, longer after a failure; `config` and `by` are asked each time."""
 
     def __init__(
         self,
@@ -147,11 +147,13 @@ class Asker:
         desk: Desk,
         now: Callable[[], float],
         report: Report,
+        by: Callable[[], HttpConfig] = lambda: STRAIGHT,
     ) -> None:
         self._config = config
         self._desk = desk
         self._now = now
         self._report = report
+        self._by = by
 
     async def run(self, wait: Callable[[float], Awaitable[bool]]) -> None:
         """Ask until `wait`, which gets the seconds to the next time, returns True."""
@@ -179,7 +181,7 @@ class Asker:
         since = int(self._now() - HORIZON_SECONDS)
         asked = {"delivery_success": "false", "created[gte]": str(since)}
         listed: dict[str, Told] = {}
-        async for item in items(http, config, "events", asked):
+        async for item in items(http, config, self._by(), "events", asked):
             try:
                 told = stripe_told(item, config.org_id, config.keep)
             except Refused:
@@ -191,7 +193,8 @@ class Asker:
 
     async def _endpoints(self, http: httpx.AsyncClient, config: StripeApi) -> None:
         url = config.endpoint or ""
-        listed = [item async for item in items(http, config, "webhook_endpoints", {})]
+        found = items(http, config, self._by(), "webhook_endpoints", {})
+        listed = [item async for item in found]
         kept = (await self._desk.open(ENDPOINT)).get(url)
         before = None if kept is None else msgspec.json.decode(kept, type=Endpoint)
         if news := endpoint_news(listed, url, before, self._now()):
@@ -199,13 +202,13 @@ class Asker:
 
 
 async def items(
-    http: httpx.AsyncClient, config: StripeApi, what: str, asked: Mapping[str, str]
+    http: httpx.AsyncClient, config: StripeApi, by: HttpConfig, what: str, asked: Mapping[str, str]
 ) -> AsyncIterator[Mapping[str, Any]]:
     """Yield the objects of a list of Stripe's, page by page; raises NotAnswered."""
     after: dict[str, str] = {}
     for _ in range(_MOST_PAGES):
         query = urlencode({**asked, "limit": "100", **after})
-        page = await _page(http, config, what, query)
+        page = await _page(http, config, by, what, query)
         found = page.get("data")
         if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
             raise NotAnswered(Trouble.BAD_ANSWER, what)
@@ -218,25 +221,22 @@ async def items(
 
 
 async def _page(
-    http: httpx.AsyncClient, config: StripeApi, what: str, query: str
+    http: httpx.AsyncClient, config: StripeApi, by: HttpConfig, what: str, query: str
 ) -> Mapping[str, Any]:
     key = config.api_key.reveal() if config.api_key else ""
     headers = {"Authorization": f"Bearer {key}", "Stripe-Version": VERSION}
+    headers["Accept-Encoding"] = "gzip"
     address = f"{config.url.rstrip('/')}/v1/{what}?{query}"
-    body = bytearray()
     try:
         async with asyncio.timeout(_ASK_SECONDS):
-            request = http.build_request("GET", address, headers=headers)
-            answer = await http.send(request, stream=True)
-            async with aclosing(answer):
-                async for part in answer.aiter_bytes():
-                    body += part
-                    if len(body) > _LARGEST_PAGE:
-                        raise NotAnswered(Trouble.BAD_ANSWER, what)
+            request = http.build_request(
+                "GET", address, headers=headers, extensions=via(by, address)
+            )
+            code, answered, body = await exchange(http, request, _LARGEST_PAGE)
     except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, UnicodeError):
         # Nothing of what was raised is repeated: it may hold the request.
         raise NotAnswered(Trouble.NO_ANSWER, what) from None
-    _check(answer, what)
+    _check(code, answered, what)
     try:
         page = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -246,10 +246,9 @@ async def _page(
     return page
 
 
-def _check(answer: httpx.Response, what: str) -> None:
-    code = answer.status_code
+def _check(code: int, headers: Mapping[str, str], what: str) -> None:
     if code == httpx.codes.OK:
         return
     fails = httpx.codes.is_server_error(code)
     trouble = _BY_CODE.get(code, Trouble.SERVER_ERROR if fails else Trouble.BAD_ANSWER)
-    raise NotAnswered(trouble, what.replace("_", " "), retry_after(answer.headers))
+    raise NotAnswered(trouble, what.replace("_", " "), retry_after(headers))

@@ -27,7 +27,9 @@ from sidecar.receivers.base import (
     Verdict,
     is_tls,
     network_reason,
+    scrub,
 )
+from sidecar.receivers.proxy import HttpConfig
 
 # Who is well answers in well under a second; whoever waits longer holds up the other messages.
 TIMEOUT = httpx.Timeout(connect=5.0, read=10.0, write=10.0, pool=10.0)
@@ -36,12 +38,15 @@ TOTAL_TIMEOUT = 30.0
 LONGEST_ANSWER = 65_536
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _LAST_PORT = 65_535
+_VIA = "sidecar.via"  # in a request's extensions: its proxy
+STRAIGHT = HttpConfig()
 
 _BY_STATUS = {
     400: FailureKind.PAYLOAD,
     401: FailureKind.AUTH,
     403: FailureKind.AUTH,
     404: FailureKind.DESTINATION,
+    407: FailureKind.AUTH,  # of a proxy, which wants to know who asks
     408: FailureKind.TIMEOUT,
     410: FailureKind.DESTINATION,
     413: FailureKind.PAYLOAD,
@@ -65,14 +70,43 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 
 
 def _client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(verify=_trusted(), timeout=TIMEOUT, follow_redirects=False)
+    transport = _ByProxy(_trusted())
+    return httpx.AsyncClient(
+        transport=transport, timeout=TIMEOUT, follow_redirects=False, trust_env=False
+    )
+
+
+class _ByProxy(httpx.AsyncBaseTransport):
+    """Sends each request straight on, or through the proxy that it names in its extensions."""
+
+    def __init__(self, trusted: ssl.SSLContext) -> None:
+        self._trusted = trusted
+        self._ways: dict[str | None, httpx.AsyncHTTPTransport] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        proxy = request.extensions.get(_VIA)
+        if proxy not in self._ways:
+            self._ways[proxy] = self._way(proxy)
+        return await self._ways[proxy].handle_async_request(request)
+
+    def _way(self, proxy: str | None) -> httpx.AsyncHTTPTransport:
+        context = self._trusted if proxy and proxy.startswith("https:") else None
+        by = None if proxy is None else httpx.Proxy(proxy, ssl_context=context)
+        return httpx.AsyncHTTPTransport(verify=self._trusted, trust_env=False, proxy=by)
+
+    async def aclose(self) -> None:
+        for way in self._ways.values():
+            await way.aclose()
 
 
 @cache
 def _trusted() -> ssl.SSLContext:
     # anyio loads its parts when httpx first connects: the first alert would wait for them.
     anyio.run(_try_connecting)
-    return httpx.create_ssl_context()
+    try:
+        return httpx.create_ssl_context()
+    except OSError:  # the file of SSL_CERT_FILE is gone since it was checked: nobody is trusted
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 async def _try_connecting() -> None:
@@ -85,6 +119,7 @@ async def post(
     url: str,
     body: bytes,
     *,
+    by: HttpConfig = STRAIGHT,
     headers: Mapping[str, str] = _NO_HEADERS,
     judge: Judge | None = None,
     timeout: httpx.Timeout = TIMEOUT,  # noqa: ASYNC109 - one per phase, the client's own
@@ -98,14 +133,22 @@ async def post(
     }  # fmt: skip
     try:
         request = client.build_request(
-            "POST", _url(url), content=body, headers=whole, timeout=timeout
+            "POST", _url(url), content=body, headers=whole, timeout=timeout, extensions=via(by, url)
         )
         async with asyncio.timeout(TOTAL_TIMEOUT):
-            return (judge or judged)(*await _exchange(client, request))
+            return (judge or judged)(*await exchange(client, request))
     except TimeoutError:
         return _unknown(FailureKind.TIMEOUT, "the answer did not end in time")
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         return _unanswered(error)
+
+
+def via(by: HttpConfig, url: str) -> dict[str, str | None]:
+    """Return what has a client of ours send a request to `url` as `by` says."""
+    try:
+        return {_VIA: by.proxy_for(url)}
+    except ValueError:  # no URL: httpx has its own word for that
+        return {}
 
 
 def _url(url: str) -> httpx.URL:
@@ -115,25 +158,25 @@ def _url(url: str) -> httpx.URL:
     return target
 
 
-async def _exchange(
-    client: httpx.AsyncClient, request: httpx.Request
+async def exchange(
+    client: httpx.AsyncClient, request: httpx.Request, most: int = LONGEST_ANSWER
 ) -> tuple[int, Mapping[str, str], bytes]:
-    """Return status, headers and body of the answer, the body in bounded length.
+    """Return status, headers and body of the answer, of the body at most so many bytes.
 
-    A redirect is an answer: nothing follows it.
+    A redirect is an answer: nothing follows it. Raises httpx.HTTPError.
     """
     answer = bytearray()
     response = await client.send(request, stream=True, follow_redirects=False)
     async with aclosing(response):
         async for chunk in cast("httpx.AsyncByteStream", response.stream):
             answer += chunk
-            if len(answer) > LONGEST_ANSWER:
+            if len(answer) > most:
                 break
     coding = response.headers.get("content-encoding", "identity")
-    return response.status_code, response.headers, _plain(bytes(answer[:LONGEST_ANSWER]), coding)
+    return response.status_code, response.headers, _plain(bytes(answer[:most]), coding, most)
 
 
-def _plain(answer: bytes, coding: str) -> bytes:
+def _plain(answer: bytes, coding: str, most: int) -> bytes:
     """Return an answer that was compressed though nobody asked for that, in bounded length.
 
     httpx would unpack all of it: two kilobytes become gigabytes. Empty if it cannot be read.
@@ -141,7 +184,7 @@ def _plain(answer: bytes, coding: str) -> bytes:
     if coding == "identity":
         return answer
     try:
-        unpacked = zlib.decompressobj(_GZIP_OR_ZLIB).decompress(answer, LONGEST_ANSWER)
+        unpacked = zlib.decompressobj(_GZIP_OR_ZLIB).decompress(answer, most)
     except zlib.error:
         return b""
     return unpacked if coding in ("gzip", "x-gzip", "deflate") else b""
@@ -200,7 +243,10 @@ def _unanswered(error: Exception) -> Failed:
             return Failed(FailureKind.TIMEOUT, Verdict.RETRY, "sending timed out")
         case httpx.ReadTimeout():
             return _unknown(FailureKind.TIMEOUT, "no answer in time")
-        case httpx.ConnectError() | httpx.ProxyError():
+        case httpx.ProxyError():
+            detail = scrub(f"the proxy refuses: {error}")
+            return Failed(FailureKind.CONNECT, Verdict.RETRY, detail)
+        case httpx.ConnectError():
             kind = FailureKind.TLS if is_tls(error) else FailureKind.CONNECT
             return Failed(kind, Verdict.RETRY, network_reason(error))
         case httpx.NetworkError() | httpx.RemoteProtocolError() | httpx.DecodingError():

@@ -82,6 +82,7 @@ class Reading:
         self.files = Files(self.faults)
         self.globals: dict[str, Any] = {}
         self.off: list[Node] = []
+        self.environ: Mapping[str, str] = {}
         self.empty_globals: dict[str, Place] = {}  # those whose variables expand to nothing
         self._nodes: dict[int, tuple[object, MapNode]] = {}
 
@@ -92,7 +93,7 @@ class Reading:
 
     def tree(self, path: str, environ: Mapping[str, str] | None = None) -> Node | None:
         """Return a file as a tree, its variables expanded from `environ` if there is one."""
-        text = self.files.text(path)
+        text, self.environ = self.files.text(path), environ or self.environ
         expanded = None if environ is None else lambda text: expand(text, environ)
         return None if text is None else compose(text, path, self.faults, expanded)
 

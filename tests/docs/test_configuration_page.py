@@ -14,6 +14,7 @@ from sidecar.notify.model import Route
 from sidecar.notify.mutes import InhibitRule
 from sidecar.parse.patterns import Pattern
 from sidecar.receivers import KINDS
+from sidecar.receivers.proxy import HttpConfig
 from sidecar.redact import RedactPolicy
 from sidecar.syntax.table import Declared, ListOf, Nested, Reading, Table, declared
 from sidecar.syntax.tree import compose
@@ -36,6 +37,7 @@ SECTIONS: dict[str, type[Table]] = {
     "Times": TimeSpan,
     "receivers": get_args(declared(SETTINGS)["receivers"].hint)[0],
     **{kind.section: kind.config for kind in KINDS},
+    "http_config": HttpConfig,
     "Pattern files": Pattern,
 }
 WORDS: dict[str, tuple[Any, ...]] = {

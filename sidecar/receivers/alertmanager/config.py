@@ -6,6 +6,7 @@ from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
 from sidecar.notify.model import Rate, ReceiverConfig
+from sidecar.receivers.proxy import HttpConfig
 from sidecar.syntax.table import Reading, key, table
 from sidecar.syntax.tree import ListNode
 from sidecar.syntax.values import Flag, Positive, SecretText, Text, Url
@@ -32,6 +33,9 @@ class AlertmanagerConfig(ReceiverConfig):
     keep_alive: Positive = key(
         "How often what fires is sent again; it ends there when that stays out four times.",
         default=60.0,
+    )
+    http_config: HttpConfig = key(
+        "The proxy to go through.", global_="http_config", default=HttpConfig()
     )
     send_resolved: Flag = key("Also tell when alerts end.", default=True)
     rate: Rate = key(

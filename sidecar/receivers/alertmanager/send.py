@@ -56,7 +56,8 @@ async def _post(
     async def attempt() -> Outcome:
         secret = config.credentials
         headers = {"Authorization": f"Bearer {secret.reveal()}"} if secret else {}
-        return await post(client, url.rstrip("/") + _PATH, body, headers=headers)
+        address = url.rstrip("/") + _PATH
+        return await post(client, address, body, by=config.http_config, headers=headers)
 
     return await with_new_secret(attempt, config.credentials)
 

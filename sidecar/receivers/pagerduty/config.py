@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import ClassVar, Self
 
 from sidecar.notify.model import Rate, ReceiverConfig
+from sidecar.receivers.proxy import HttpConfig
 from sidecar.syntax.table import Reading, key, table
 from sidecar.syntax.values import Flag, Named, SecretText, Url
 
@@ -21,6 +22,9 @@ class PagerdutyConfig(ReceiverConfig):
         "The integration key of the service's Events API v2 integration.", default=None
     )
     url: Url = key("The Events API v2, or a stand-in.", global_="pagerduty_url", default=EVENTS_URL)
+    http_config: HttpConfig = key(
+        "The proxy to go through.", global_="http_config", default=HttpConfig()
+    )
     send_resolved: Flag = key("Also tell when alerts end.", default=True)
     rate: Rate = key(
         "What PagerDuty takes; the rest waits.", default=Rate(per_second=1.0, burst=20)

@@ -77,7 +77,8 @@ async def _post(
 ) -> Outcome:
     key = config.routing_key.reveal() if config.routing_key else ""
     body = json.dumps({**event, "routing_key": key}).encode()
-    return await post(client, config.url, body, judge=partial(classify, secret=key))
+    judge = partial(classify, secret=key)
+    return await post(client, config.url, body, by=config.http_config, judge=judge)
 
 
 def classify(status: int, headers: Mapping[str, str], body: bytes, *, secret: str = "") -> Outcome:

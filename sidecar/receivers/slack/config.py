@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Self
 from urllib.parse import urlsplit
 
 from sidecar.notify.model import Rate, ReceiverConfig
+from sidecar.receivers.proxy import HttpConfig
 from sidecar.render.check import Template
 from sidecar.syntax.table import Reading, Schema, Table, Value, key, table
 from sidecar.syntax.values import Flag, SecretText, SecretUrl, Url, string_or_variable
@@ -61,6 +62,9 @@ class SlackConfig(ReceiverConfig):
     icon_emoji: Template = key(
         "Jinja2 source: an emoji beside the name, such as `:rotating_light:`; allowed as that is.",
         default=None,
+    )
+    http_config: HttpConfig = key(
+        "The proxy to go through.", global_="http_config", default=HttpConfig()
     )
     send_resolved: Flag = key("Also tell when alerts end.", default=True)
     title: Template = key(_TEMPLATE, default=None)

@@ -186,13 +186,14 @@ async def _post(
     timeout: httpx.Timeout,  # noqa: ASYNC109 - as above
 ) -> Outcome:
     body = json.dumps(payload).encode()
+    by = config.http_config
     if config.api_url is not None:
         url = config.api_url.reveal()
-        return await post(client, url, body, judge=classify, timeout=timeout)
+        return await post(client, url, body, by=by, judge=classify, timeout=timeout)
     token = config.app_token.reveal() if config.app_token else ""
     headers = {"Authorization": f"Bearer {token}"}
     url = config.api(method) if method else config.app_url
-    return await post(client, url, body, headers=headers, judge=classify, timeout=timeout)
+    return await post(client, url, body, by=by, headers=headers, judge=classify, timeout=timeout)
 
 
 def _answer(body: bytes) -> dict[str, Any] | str:

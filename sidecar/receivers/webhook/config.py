@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Self
 from urllib.parse import urlsplit
 
 from sidecar.notify.model import Rate, ReceiverConfig
+from sidecar.receivers.proxy import HttpConfig
 from sidecar.secret import Secret
 from sidecar.syntax.faults import Wrong
 from sidecar.syntax.table import Reading, SecretValue, key, table
@@ -51,6 +52,9 @@ class WebhookConfig(ReceiverConfig):
     )
     signing_secret: SigningSecret = key(
         "`whsec_…`: signs each post by the Standard Webhooks scheme.", default=None
+    )
+    http_config: HttpConfig = key(
+        "The proxy to go through.", global_="http_config", default=HttpConfig()
     )
     send_resolved: Flag = key("Also tell when alerts end.", default=True)
     rate: Rate = key(

@@ -42,7 +42,7 @@ async def send(
             detail = "the signing secret cannot be used as it is written"
             return Failed(FailureKind.AUTH, Verdict.PARK, detail)
         url = config.url.reveal() if config.url else ""
-        return await post(client, url, body, headers=headers)
+        return await post(client, url, body, by=config.http_config, headers=headers)
 
     return await with_new_secret(attempt, config.url, config.signing_secret)
 
