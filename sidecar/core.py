@@ -29,7 +29,18 @@ from sidecar.notify.mutes import Mutes
 from sidecar.notify.notifier import Notifier
 from sidecar.parse.columns import Columns
 from sidecar.parse.container import line_at, source_of
-from sidecar.parse.event import Chunk, Event, Fields, Foreign, Parsed, Reject, Tally, Triple, Wanted
+from sidecar.parse.event import (
+    Chunk,
+    Event,
+    Fields,
+    Foreign,
+    Obscure,
+    Parsed,
+    Reject,
+    Tally,
+    Triple,
+    Wanted,
+)
 from sidecar.parse.parser import Parser
 from sidecar.redact import Redactor
 from sidecar.redact.line import without_secrets
@@ -62,7 +73,7 @@ REDACTION = "redaction"  # the MetaRow that names what the rows of keys were red
 HASH_KEY = "hash_key"  # the MetaRow with the secret, in hex, under which texts are digested
 _MOST_TRIPLES = 10_000  # remembered
 _R = TypeVar("_R", bound=Row)
-_Sampled = TypeVar("_Sampled", Reject, Foreign)
+_Sampled = TypeVar("_Sampled", Reject, Foreign, Obscure)
 
 
 class Stored(Protocol):
@@ -97,7 +108,11 @@ class Step(msgspec.Struct):
     decisions: list[GroupDecision] = msgspec.field(default_factory=list)
     rejects: list[Reject] = msgspec.field(default_factory=list)  # samples are redacted
     foreign: list[Foreign] = msgspec.field(default_factory=list)  # same
+    obscure: list[Obscure] = msgspec.field(default_factory=list)  # same
     lines: int = 0
+    event_lines: int = 0
+    pieces: int = 0
+    ignored: int = 0
     bytes: int = 0
     events: int = 0
     future: int = 0
@@ -346,6 +361,9 @@ class Core:
             self._reached[chunk.log] = max(parsed.last_at, self._reached.get(chunk.log, 0.0))
         step.events += len(columns)
         step.lines += parsed.lines
+        step.event_lines += parsed.event_lines
+        step.pieces += parsed.pieces
+        step.ignored += parsed.ignored
         step.bytes += len(chunk.data)
         step.read_to[chunk.file] = chunk.start + len(chunk.data)
         step.future += parsed.future
@@ -353,6 +371,7 @@ class Core:
         step.own_fields += parsed.own_fields
         step.rejects += [self._redacted(reject) for reject in parsed.rejects]
         step.foreign += [self._redacted(foreign) for foreign in parsed.foreign]
+        step.obscure += [self._redacted(obscure) for obscure in parsed.obscure]
         self.positions.note(chunk, parsed.open_from)
 
     def _line_of(self, chunk: Chunk, parsed: Parsed, columns: Columns) -> LineOf:

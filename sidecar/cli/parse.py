@@ -18,8 +18,7 @@ from sidecar.clock import SystemClock
 from sidecar.config.load import check_config, unrouted
 from sidecar.config.settings import Config
 from sidecar.parse.container import form_of
-from sidecar.parse.event import Chunk, Event, LogFormat, Parsed
-from sidecar.parse.objects import MARKER_BYTES
+from sidecar.parse.event import Chunk, Event, LogFormat, ObscureReason, Parsed
 from sidecar.parse.parser import Parser
 from sidecar.receivers.base import rfc3339
 from sidecar.redact import Redactor
@@ -27,8 +26,14 @@ from sidecar.syntax.files import environment
 
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+\Z")
 EVENTS, REJECTS, FOREIGN, PIECES, IGNORED = "events", "rejects", "foreign", "pieces", "ignored"
-OUTCOMES = (EVENTS, REJECTS, FOREIGN, PIECES, IGNORED)
-_COLOURS = {EVENTS: "green", REJECTS: "red", FOREIGN: "yellow"}
+OBSCURE = "not_understood"
+OUTCOMES = (EVENTS, REJECTS, FOREIGN, OBSCURE, PIECES, IGNORED)
+_COLOURS = {EVENTS: "green", REJECTS: "red", FOREIGN: "yellow", OBSCURE: "yellow"}
+_UNCLEAR = {
+    ObscureReason.MENTIONED: "the marker is only mentioned, and no pattern matches",
+    ObscureReason.OTHER_FORM: "the marker stands in a form that is not known",
+    ObscureReason.UTF16: "the log is in UTF-16: let its writer use UTF-8",
+}
 
 
 class Told(msgspec.Struct):
@@ -73,16 +78,17 @@ class LineReader:
             told.outcome = EVENTS
             told.events = [self._shown(event) for event in parsed.events]
             told.pattern = self._pattern_of(chunk, parsed.events[0])
-        elif parsed.rejects:
+        if parsed.rejects:
             told.outcome, told.why = REJECTS, parsed.rejects[0].reason.value
             told.field = parsed.rejects[0].field
         elif parsed.foreign:
             told.outcome, told.why = FOREIGN, parsed.foreign[0].reason.value
-        elif parsed.open_from is not None and form:
+        elif parsed.obscure:
+            told.outcome, told.why = OBSCURE, _UNCLEAR[parsed.obscure[0].reason]
+        elif parsed.pieces:
             told.outcome, told.why = PIECES, "a piece of a line that goes on"
-        else:
-            marked = "the marker is only mentioned" if MARKER_BYTES in line else "no marker"
-            told.why = f"{marked}, and no pattern matches"
+        elif not parsed.events:
+            told.why = "no marker, and no pattern matches"
         return told
 
     def _parse(self, parser: Parser, chunk: Chunk) -> Parsed:
@@ -107,7 +113,7 @@ def _show(told: Told) -> None:
     place = f"{told.line:>6}  "
     more = [f"wrapped by {told.container}"] if told.container else []
     more += [f"pattern {told.pattern}"] if told.pattern else []
-    if not told.events:
+    if told.why:
         why = f"{told.why}: {told.field}" if told.field else told.why
         say(place, word, "  ".join([why, *more]))
     for event in told.events:

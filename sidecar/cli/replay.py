@@ -127,6 +127,9 @@ def summary(replay: Replay) -> Iterator[str]:
     if counts.foreign:
         foreign = sorted((reason.value, count) for reason, count in counts.foreign.items())
         yield f"foreign     {_counts(foreign)}"
+    if counts.obscure:
+        obscure = sorted((reason.value, count) for reason, count in counts.obscure.items())
+        yield f"not understood {_counts(obscure)}"
     if counts.future:
         yield f"future      {_of(counts.future, 'event')} dated ahead of the clock"
     if counts.bad_times:

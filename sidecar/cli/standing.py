@@ -42,8 +42,8 @@ def say_standing(config: Config, line: str) -> None:
     for event in parsed.events:
         _say_event(config, event)
     if not parsed.events:
-        reasons = [one.reason.value for one in parsed.rejects]
-        why = ", ".join(reasons + [one.reason.value for one in parsed.foreign])
+        lines = (parsed.rejects, parsed.foreign, parsed.obscure)
+        why = ", ".join(str(one.reason) for some in lines for one in some)
         end(f"the line is no event: {why or 'it says nothing that is one'}", PROBLEM)
 
 

@@ -61,6 +61,8 @@ def made(parsed: Parsed) -> dict[str, Any]:
         return {"read_as": "rejected", "reason": parsed.rejects[0].reason.value}
     if parsed.foreign:
         return {"read_as": "foreign", "reason": parsed.foreign[0].reason.value}
+    if parsed.obscure:
+        return {"read_as": "not understood", "reason": parsed.obscure[0].reason.value}
     if parsed.open_from is not None:
         return {"read_as": "a piece of a line"}
     return {"read_as": "no event"}

@@ -27,7 +27,7 @@ from sidecar.daemon.selfwatch import Problem, SelfWatch, Subject
 from sidecar.deliver.retry import Dead
 from sidecar.deliver.waiting import Destination
 from sidecar.deliver.worker import Attempt
-from sidecar.parse.event import Event, Foreign, Reject
+from sidecar.parse.event import Event, Foreign, Obscure, Reject
 from sidecar.provider.outcome import Answered, NotAnswered
 from sidecar.receivers.base import Failed, Outcome, Sent, Verdict
 from sidecar.redact import Redactor
@@ -249,6 +249,9 @@ class Telemetry:
         metrics = self.metrics
         metrics.read_bytes.inc(step.bytes)
         metrics.read_lines.inc(step.lines)
+        metrics.event_lines.inc(step.event_lines)
+        metrics.piece_lines.inc(step.pieces)
+        metrics.ignored_lines.inc(step.ignored)
         metrics.future_events.inc(step.future)
         metrics.bad_timestamps.inc(step.bad_times)
         metrics.own_fields.inc(step.own_fields)
@@ -257,6 +260,9 @@ class Telemetry:
             self.watch.happened(Problem.REJECTS, (reject.reason.value,), now, sample=reject.sample)
         for foreign in step.foreign:
             metrics.foreign.labels(foreign.reason.value).inc()
+        for obscure in step.obscure:
+            metrics.not_understood.labels(obscure.reason.value).inc()
+        self._log_sample("marker_not_understood", step.obscure, now, see="docs/formats.md")
         self._log_sample("line_rejected", step.rejects, now)
         self._log_sample("foreign_marker", step.foreign, now, see="docs/security.md")
         for event in batch.events:
@@ -269,7 +275,7 @@ class Telemetry:
         self.watch.present(Problem.LOG_UNREADABLE, {(problem,): {} for problem in problems}, now)
 
     def _log_sample(
-        self, event: str, lines: Sequence[Reject | Foreign], now: float, **more: str
+        self, event: str, lines: Sequence[Reject | Foreign | Obscure], now: float, **more: str
     ) -> None:
         """Keep the last of `lines` for who asks, and log the first, unless one was just logged."""
         self.odd_lines += [(now, event, one.reason.value, one.sample) for one in lines[-20:]]
@@ -294,6 +300,7 @@ class Telemetry:
                 self.watch.happened(Problem.BYTES_LOST, (name,), now, bytes=amount)
             case OverlongLines(log=log, lines=lines):
                 metrics.overlong_lines.inc(lines)
+                metrics.read_lines.inc(lines)
                 metrics.rejects.labels("too_long").inc(lines)
                 self.watch.happened(Problem.REJECTS, ("too_long",), now, log=printable(log))
             case LookFailed():

@@ -67,6 +67,7 @@ class Needles:
 # Below so many events in a block the set-up costs more than it saves.
 LEAST = 8
 _CLAIM = MARKER_BYTES + b": "
+_UTF16 = MARKER_BYTES.decode().encode("utf-16-le")[:-1]  # of either byte order
 _SHORT = 64  # bytes
 _OBJECTS = (b'{"', b"{'")
 _NO_LINE = b"\n\n"  # that no piece ends with and has it as its last line
@@ -398,6 +399,17 @@ def _spans(data: bytes, places: Iterable[int]) -> list[Span]:
             end = len(data) if end < 0 else end
             spans.append((begin, end))
     return spans
+
+
+def utf16_lines(data: bytes) -> list[tuple[int, bytes]]:
+    """Return the lines that have the marker in UTF-16, with where they begin."""
+    if b"\0" not in data:
+        return []
+    places, at = [], data.find(_UTF16)
+    while at >= 0:
+        places.append(at)
+        at = data.find(_UTF16, at + 1)
+    return [(begin, data[begin:end]) for begin, end in _spans(data, places)]
 
 
 def _all_spans(data: bytes) -> list[Span]:

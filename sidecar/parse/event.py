@@ -172,6 +172,22 @@ class Foreign(msgspec.Struct, frozen=True):
     sample: str
 
 
+class ObscureReason(StrEnum):
+    """Why a line with the marker is neither event, nor reject, nor foreign. A metric label."""
+
+    MENTIONED = "mentioned"  # nothing stands in it that could be an event
+    OTHER_FORM = "other_form"  # something does, in no form that is known
+    UTF16 = "utf16"  # its file is not in UTF-8
+
+
+class Obscure(msgspec.Struct, frozen=True):
+    """A line with the marker of which nothing was understood. `sample` is its head, as it is."""
+
+    reason: ObscureReason
+    position: int
+    sample: str
+
+
 class Kind(msgspec.Struct):
     """Events of one triple: their numbers among all, rising, and the fields asked for, by name.
 
@@ -209,6 +225,9 @@ class Parsed(msgspec.Struct):
     took another time. `own_fields` were dropped, since only the sidecar may set them. `open_from`
     is where this log's oldest unfinished line (Docker, CRI pieces) of this chunk's file begins,
     None when every line is finished.
+
+    Each of `lines` is one of `event_lines`, or in `rejects`, `foreign` or `obscure`, or one of
+    `pieces` of a line that ends in another, or `ignored`.
     """
 
     rows: Rows | None = None
@@ -218,12 +237,22 @@ class Parsed(msgspec.Struct):
     tallies: dict[Triple, Tally] = msgspec.field(default_factory=dict)
     rejects: list[Reject] = msgspec.field(default_factory=list)
     foreign: list[Foreign] = msgspec.field(default_factory=list)
+    obscure: list[Obscure] = msgspec.field(default_factory=list)
     lines: int = 0
+    event_lines: int = 0
+    pieces: int = 0
     future: int = 0
     bad_times: int = 0
     own_fields: int = 0
     last_at: float | None = None
     open_from: int | None = None
+
+    @property
+    def ignored(self) -> int:
+        """How many lines said nothing that is looked for."""
+        told = self.event_lines + self.pieces
+        told += len(self.rejects) + len(self.foreign) + len(self.obscure)
+        return self.lines - told
 
 
 def drop_own(fields: dict[str, Any]) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from sidecar.parse.asked import Asked
-from sidecar.parse.block import Block, Split, Splitter, count_lines
+from sidecar.parse.block import Block, Split, Splitter, count_lines, utf16_lines
 from sidecar.parse.columns import set_own, with_events
 from sidecar.parse.container import WRAPPINGS, Joiner, Line, bare_lines, may_be_wrapped
 from sidecar.parse.event import (
@@ -28,6 +28,8 @@ from sidecar.parse.event import (
     Foreign,
     ForeignReason,
     LogFormat,
+    Obscure,
+    ObscureReason,
     Parsed,
     Reject,
     RejectReason,
@@ -42,7 +44,7 @@ from sidecar.parse.instants import instant
 from sidecar.parse.objects import MARKER_BYTES, Unreadable
 from sidecar.parse.patterns import Pattern, TextPatterns
 from sidecar.parse.prefix import Prefix
-from sidecar.parse.record import STAMP_NAMES, Record, find_records
+from sidecar.parse.record import STAMP_NAMES, Record, find_records, mention
 from sidecar.parse.signed import is_signed, signed_only
 
 _MAX_SAMPLE = 4096  # long enough for every secret in it to be seen whole; cut once that is hidden
@@ -85,6 +87,7 @@ class Collector:
         self._asked: dict[Triple, tuple[str, ...]] = {}  # of those in `_whole` wanted as rows
         self._events: list[tuple[int, Event]] = []  # with the places of their lines
         self._in_order = True  # by that place, or as they were completed
+        self._of_line = [0, 0]  # events, and what was said against it
 
     def add_block(self, block: Block, data: bytes, start: int) -> bool:
         """Add every event of `block`; False, with nothing added, when one needs a closer look.
@@ -108,6 +111,7 @@ class Collector:
         except Exception:  # noqa: BLE001 - same
             return False
         self._parsed.own_fields += block.own_fields
+        self._parsed.event_lines += len(block.triples)
         self._in_order = block.places is None
         for triple, (count, latest) in found.items():
             if triple not in self._whole:
@@ -142,6 +146,7 @@ class Collector:
             self._events.append((position, Event(*triple, self._not_ahead(at), fields)))
         else:
             self._count(tally, at)
+        self._of_line[0] += 1
 
     def _is_known(self, triple: Triple) -> bool:
         """Return whether an event of the triple came before: then it is a right one."""
@@ -153,11 +158,34 @@ class Collector:
     def reject(
         self, reason: RejectReason | ForeignReason, position: int, text: str, field: str = ""
     ) -> None:
+        """Say what is wrong with a line; of several things, the first."""
+        self._of_line[1] += 1
+        if self._of_line[1] > 1:
+            return
         sample = text[:_MAX_SAMPLE]
         if isinstance(reason, ForeignReason):
             self._parsed.foreign.append(Foreign(reason, position, sample))
         else:
             self._parsed.rejects.append(Reject(reason, position, sample, field))
+
+    def obscure(self, reason: ObscureReason, position: int, text: str) -> None:
+        self._parsed.obscure.append(Obscure(reason, position, text[:_MAX_SAMPLE]))
+
+    def end_line(self, line: bytes = b"", position: int = 0) -> None:
+        """Note that all was said of a line: with the marker and without any word, it is obscure."""
+        events, wrong = self._of_line
+        self._of_line = [0, 0]
+        if wrong:
+            return
+        if events:
+            self._parsed.event_lines += 1
+        elif MARKER_BYTES in line:
+            text = _text(line)
+            self.obscure(mention(text), position, text)
+
+    def add_piece(self) -> None:
+        """Note a line that is a part of one that ends in another."""
+        self._parsed.pieces += 1
 
     def finish(self, lines: int) -> Parsed:
         parsed = self._parsed
@@ -331,8 +359,11 @@ class Parser:
             return None
         for begin, line in refused:
             out.reject(ForeignReason.UNSIGNED, chunk.start + begin, _text(line))
+            out.end_line()
         for begin, end in split.odd:
             self._read(Line(data[begin:end], chunk.start + begin), out)
+        for begin, line in utf16_lines(data):
+            out.obscure(ObscureReason.UTF16, chunk.start + begin, _text(line))
         parsed = out.finish(split.lines)
         parsed.unwrapped = bare is not None
         return parsed
@@ -353,6 +384,7 @@ class Parser:
             if chunk.key and not is_signed(line.text, chunk.key):
                 if MARKER_BYTES in line.text:
                     out.reject(ForeignReason.UNSIGNED, line.position, _text(line.text))
+                    out.end_line()
             elif line.too_long or self._splitter.may_hold_event(line.text):
                 self._read(line, out)
         return out.finish(count_lines(chunk.data))
@@ -386,6 +418,10 @@ class Parser:
                 line = None
                 if out is not None:
                     out.reject(RejectReason.POISON, position, _text(raw[:_SAMPLE]))
+                    out.end_line()
+            else:
+                if out is not None and line is None:
+                    out.add_piece()
             if line is not None:
                 yield line
             position += len(raw) + 1
@@ -410,6 +446,10 @@ class Parser:
 
     def _read(self, line: Line, out: Collector) -> None:
         """Read one line with all care: its record, else what a pattern makes of it."""
+        self._read_parts(line, out)
+        out.end_line(line.text, line.position)
+
+    def _read_parts(self, line: Line, out: Collector) -> None:
         if line.too_long or len(line.text) > MAX_LINE:
             if line.too_long or MARKER_BYTES in line.text:
                 out.reject(RejectReason.TOO_LONG, line.position, _text(line.text[:_SAMPLE]))

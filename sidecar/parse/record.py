@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from sidecar.parse.event import ForeignReason, RejectReason, is_missing
+from sidecar.parse.event import ForeignReason, ObscureReason, RejectReason, is_missing
 from sidecar.parse.instants import instant, stamp_in
 from sidecar.parse.objects import (
     MARKER,
@@ -37,6 +37,7 @@ _KEYED = re.compile(
     rf"""(?:metric_type|{"|".join(_MESSAGE_FIELDS)})\\*["']\s*:\s*\\*["']{MARKER}\b""", re.ASCII
 )
 _OBJECT_OR_TEXT = re.compile(r"""[{"']""")
+_VALUES = re.compile(r"""[{"'=]""")  # whatever comes with values
 _OBJECTS = ('{"', "{'")
 _OBJECT_START = re.compile(r"""\[?\{\s*["'}]""")
 # PHP's monolog puts its empty context and extra behind each message.
@@ -103,6 +104,12 @@ def find_records(text: str, prefix: Prefix) -> list[Record]:
 def _only_mentions(text: str) -> bool:
     """Return whether nothing in `text` can be an object, a pair in quotes or a claim."""
     return _OBJECT_OR_TEXT.search(text) is None and _CLAIM.search(text) is None
+
+
+def mention(text: str) -> ObscureReason:
+    """Return why a line with the marker says nothing that `find_records` understands."""
+    behind = text.partition(MARKER)[2]
+    return ObscureReason.OTHER_FORM if _VALUES.search(behind) else ObscureReason.MENTIONED
 
 
 def read_fields(text: str, start: int = 0) -> tuple[dict[str, Any], int]:

@@ -15,7 +15,7 @@ from operator import attrgetter
 import msgspec
 
 from sidecar.config.settings import Config
-from sidecar.parse.event import Chunk, Event, ForeignReason, RejectReason, Triple
+from sidecar.parse.event import Chunk, Event, ForeignReason, ObscureReason, RejectReason, Triple
 from sidecar.parse.parser import Parser
 from sidecar.rules.alert import TransitionKind
 from sidecar.simulate.messages import Message, MessageRenderer
@@ -48,6 +48,7 @@ class ReadCounts(msgspec.Struct):
     undated: int = 0
     rejects: dict[RejectReason, int] = msgspec.field(default_factory=dict)
     foreign: dict[ForeignReason, int] = msgspec.field(default_factory=dict)
+    obscure: dict[ObscureReason, int] = msgspec.field(default_factory=dict)
     # The first line of each, not redacted.
     foreign_samples: dict[ForeignReason, str] = msgspec.field(default_factory=dict)
 
@@ -123,6 +124,8 @@ class History:
             for line in parsed.foreign:
                 counts.foreign[line.reason] = counts.foreign.get(line.reason, 0) + 1
                 counts.foreign_samples.setdefault(line.reason, line.sample)
+            for one in parsed.obscure:
+                counts.obscure[one.reason] = counts.obscure.get(one.reason, 0) + 1
             times = [event.at for event in parsed.events if event.at < self._clock]
             counts.undated += len(parsed.events) - len(times) - parsed.future
             if times:

@@ -19,7 +19,7 @@ from sidecar.batch import Rotation
 from sidecar.config.settings import Config
 from sidecar.measure.series import EVENTS_TOTAL
 from sidecar.notify.model import Reason
-from sidecar.parse.event import ForeignReason, RejectReason
+from sidecar.parse.event import ForeignReason, ObscureReason, RejectReason
 from sidecar.provider.outcome import RejectReason as Unaccepted, Trouble
 from sidecar.receivers.base import FailureKind
 from sidecar.rules.alert import AlertState
@@ -53,6 +53,7 @@ class SelfMetrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._declare_reading()
+        self._declare_logs()
         self._declare_taking()
         self._declare_deciding()
         self._declare_telling()
@@ -86,6 +87,20 @@ class SelfMetrics:
     def _declare_reading(self) -> None:
         self.read_bytes = self._counter("read_bytes", "Bytes of log read, decompressed.")
         self.read_lines = self._counter("read_lines", "Lines of log read.")
+        self.event_lines = self._counter("event_lines", "Lines that held events, and no fault.")
+        self.piece_lines = self._counter(
+            "piece_lines", "Lines that are a part of one that ends in another."
+        )
+        self.ignored_lines = self._counter(
+            "ignored_lines", "Lines that said nothing that is looked for."
+        )
+        self.not_understood = self._counter(
+            "not_understood",
+            "Lines with the WEBHOOK_METRIC marker of which nothing was understood.",
+            "reason",
+        )
+        for unclear in ObscureReason:
+            self.not_understood.labels(unclear.value)
         self.rejects = self._counter(
             "rejects", "Lines with the WEBHOOK_METRIC marker that held no event.", "reason"
         )
@@ -96,6 +111,8 @@ class SelfMetrics:
         )
         for where in ForeignReason:
             self.foreign.labels(where.value)
+
+    def _declare_logs(self) -> None:
         self.position = self._gauge(
             "log_position_bytes", "Where reading stands in the newest file of a log.", "log"
         )

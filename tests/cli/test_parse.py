@@ -33,7 +33,7 @@ LINES = {
     'WEBHOOK_METRIC: {"event_type": "a", ': ("rejects", "truncated", "", ""),
     f"somebody typed {RECORD}": ("foreign", "before", "", ""),
     "WEBHOOK_METRIC comes here": (
-        "ignored",
+        "not_understood",
         "the marker is only mentioned, and no pattern matches",
         "",
         "",
@@ -89,13 +89,14 @@ def test_a_file_is_summed_up_and_one_outcome_shown_alone(config: Path) -> None:
         "     6  reject  missing_field: status",
         "     7  reject  truncated",
     ]
-    assert lines[5:11] == [
+    assert lines[5:12] == [
         "12 lines",
         "events   4",
         "rejects  4",
         "foreign  1",
+        "not_understood 1",
         "pieces   1",
-        "ignored  2",
+        "ignored  1",
     ]
 
 

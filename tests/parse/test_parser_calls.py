@@ -72,7 +72,7 @@ def ready(text: str) -> tuple[Parser, Chunk]:
         pytest.param(between_others, nothing, 8, id="objects, and a line that mentions the marker"),
         pytest.param(two_in_a_line, nothing, 9, id="reprs, of which two share a line"),
         pytest.param(host, nothing, 28, id="the real host's log, a line in four odd or a sentence"),
-        pytest.param(lambda: NOISE * 222, nothing, 0.03, id="noise"),
+        pytest.param(lambda: NOISE * 222, nothing, 0.04, id="noise"),
     ],
 )
 def test_calls_for_each_line(
