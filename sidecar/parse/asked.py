@@ -1,7 +1,8 @@
 """Parts of an object: labels and time, the fields that somebody asks for, or all of them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -58,6 +59,8 @@ def all_seconds_of(times: Sequence[datetime]) -> list[float]:
 # Of each field. A log with more has no few dozen labels, and a decoder that knows few of them
 # would only be asked in vain.
 _MOST_LABELS = 200
+_HEAD = ("metric_type", *STANDARD_FIELDS, "timestamp")
+_MOST_MORE = 64  # fields; each is looked for in every object
 
 
 class Head(msgspec.Struct, gc=False):
@@ -67,6 +70,16 @@ class Head(msgspec.Struct, gc=False):
     event_type: str
     status: str
     timestamp: datetime
+
+
+class HeadColumns(NamedTuple):
+    """Heads in columns, and other fields by name; None where no object has one."""
+
+    providers: Sequence[str]
+    types: Sequence[str]
+    statuses: Sequence[str]
+    times: Sequence[datetime]
+    more: Mapping[str, Sequence[Any] | None]
 
 
 class Singly(NamedTuple):
@@ -87,8 +100,25 @@ class Heads:
     def __init__(self, *, marked: bool) -> None:
         self._marked = marked
         self._labels: dict[str, set[str]] = {name: {""} for name in STANDARD_FIELDS}
-        self._any = _decoder(dict.fromkeys(STANDARD_FIELDS, str), marked=marked)
+        self._more: tuple[str, ...] = ()
+        self._any = self._decoder(dict.fromkeys(STANDARD_FIELDS, str))
         self._known = self._decoder_of_known()
+
+    def look_for(self, names: Collection[str]) -> None:
+        """Decode these fields as well, if they are not too many; for good."""
+        more = {*self._more, *names}.difference(_HEAD)
+        if len(self._more) < len(more) <= _MOST_MORE:
+            self._more = tuple(sorted(more))
+            only_any = self._known is self._any
+            self._any = self._decoder(dict.fromkeys(STANDARD_FIELDS, str))
+            self._known = self._any if only_any else self._decoder_of_known()
+
+    def columns(self, heads: Sequence[Head]) -> HeadColumns:
+        """Return what `heads`, one or more that were read since `look_for`, say, in columns."""
+        columns = list(zip(*map(msgspec.structs.astuple, heads), strict=True))
+        providers, types, statuses, times, *more = columns[self._marked :]
+        named = zip(self._more, map(_unless_absent, more), strict=True)
+        return HeadColumns(providers, types, statuses, times, dict(named))
 
     def read(self, sources: Sequence[bytes]) -> list[Head]:
         """Return the head of each JSON object. Raises one of NOT_JSON where one has none."""
@@ -145,26 +175,40 @@ class Heads:
             self._known = self._decoder_of_known()
 
     def _decoder_of_known(self) -> _Decode:
-        types = {name: Literal[tuple(known)] for name, known in self._labels.items()}
-        return _decoder(types, marked=self._marked)
+        return self._decoder({name: Literal[tuple(known)] for name, known in self._labels.items()})
+
+    def _decoder(self, labels: Mapping[str, Any]) -> _Decode:
+        """Return a decoder of heads whose labels have these types, in the order of most logs."""
+        marker = ("metric_type", Literal[MARKER])
+        fields: list[Any] = [
+            *([marker] if self._marked else []),
+            ("webhook_provider", labels["webhook_provider"], UNKNOWN_PROVIDER),
+            ("event_type", labels["event_type"]),
+            ("status", labels["status"]),
+            ("timestamp", datetime),
+            *_any_of(self._more),
+        ]
+        head: type[Any] = msgspec.defstruct("Head", fields, gc=False, kw_only=True)
+        return msgspec.json.Decoder(head, float_hook=fraction).decode
 
 
-def _decoder(labels: dict[str, Any], *, marked: bool) -> _Decode:
-    """Return a decoder of heads whose labels have these types."""
-    fields: list[Any] = [
-        ("event_type", labels["event_type"]),
-        ("status", labels["status"]),
-        ("timestamp", datetime),
-        ("webhook_provider", labels["webhook_provider"], UNKNOWN_PROVIDER),
+def _any_of(names: Iterable[str]) -> list[Any]:
+    """Return fields for a struct, each with any value or none."""
+    return [
+        (f"f{n}", Any, msgspec.field(default=msgspec.UNSET, name=name))
+        for n, name in enumerate(names)
     ]
-    if marked:
-        fields.insert(0, ("metric_type", Literal[MARKER]))
-    head: type[Any] = msgspec.defstruct("Head", fields, gc=False)
-    return msgspec.json.Decoder(head).decode
+
+
+def _unless_absent(column: Sequence[Any]) -> Sequence[Any] | None:
+    return None if column.count(msgspec.UNSET) == len(column) else column
 
 
 class Asked:
-    """Takes the fields of some names out of objects, without making anything of the others."""
+    """Takes the fields of some names out of objects, without making anything of the others.
+
+    `sides` are the fields of an object that any of these names needs.
+    """
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = sorted(name for name in names if not name.startswith(OWN_PREFIX))
@@ -173,13 +217,9 @@ class Asked:
             side for name in self._names for side in name.split(" ") if side[:1].isidentifier()
         }
         own = sorted(sides.union(name.partition(".")[0] for name in sides))
-        fields = [
-            (f"f{n}", Any, msgspec.field(default=msgspec.UNSET, name=name))
-            for n, name in enumerate(own)
-        ]
-        wanted = msgspec.defstruct("Asked", fields, gc=False)
+        self.sides = frozenset(own)
+        wanted = msgspec.defstruct("Asked", _any_of(own), gc=False)
         self._decode = msgspec.json.Decoder(wanted, float_hook=fraction).decode
-        self._places = {name: place for place, name in enumerate(own)}
 
     def fields_of(self, sources: Sequence[bytes]) -> dict[str, list[Any] | None]:
         """Return the values of each name in JSON objects, as `Event.get` gives them.
@@ -188,35 +228,50 @@ class Asked:
         """
         if not self._names:
             return {}
-        found = map(self._decode, sources)
-        columns = list(zip(*map(msgspec.structs.astuple, found), strict=True))
+        rows = map(msgspec.structs.astuple, map(self._decode, sources))
+        columns = map(_unless_absent, zip(*rows, strict=True))
+        return self.of_columns(dict(zip(sorted(self.sides), columns, strict=True)))
+
+    def of_columns(
+        self, columns: Mapping[str, Sequence[Any] | None]
+    ) -> dict[str, list[Any] | None]:
+        """Return the same of the columns of `sides`; None where no object has that field."""
         return {name: self._of_name(name, columns) for name in self._names}
 
-    def _of_name(self, name: str, columns: Sequence[Sequence[Any]]) -> list[Any] | None:
+    def _of_name(self, name: str, columns: Mapping[str, Sequence[Any] | None]) -> list[Any] | None:
         if " " not in name:
-            return self._column(name, columns)
-        sides = [side for side in name.split(" ") if side in self._places]
-        found = {side: self._column(side, columns) for side in sides}
+            return _column(name, columns)
+        sides = [side for side in name.split(" ") if side in self.sides]
+        found = {side: _column(side, columns) for side in sides}
         if None in found.values():
             return None
         rows = zip(*(column or () for column in found.values()), strict=True)
         return [compared(name, dict(zip(found, row, strict=True)).get) for row in rows]
 
-    def _column(self, name: str, columns: Sequence[Sequence[Any]]) -> list[Any] | None:
-        column = columns[self._places[name]]
-        top, dot, rest = name.partition(".")
-        absent = column.count(msgspec.UNSET) == len(column)
-        if absent and not dot:
-            return None
-        if dot:
-            own = columns[self._places[top]]
-            if absent and _FLAT.issuperset(map(type, own)):
-                return _of_flat(rest, own)
-            return [_led_to(name, *one) for one in zip(column, own, strict=True)]
-        kinds = set(map(type, column))
-        if kinds == {int}:
-            return list(map(bounded_int, column))
-        return list(column) if kinds <= _PLAIN else list(map(_plain, column))
+
+def _column(name: str, columns: Mapping[str, Sequence[Any] | None]) -> list[Any] | None:
+    column = columns[name]
+    top, dot, rest = name.partition(".")
+    if dot:
+        return _of_dotted(name, column, columns[top], rest)
+    if column is None:
+        return None
+    kinds = set(map(type, column))
+    if kinds == {int}:
+        return list(map(bounded_int, column))
+    return list(column) if kinds <= _PLAIN else list(map(_plain, column))
+
+
+def _of_dotted(
+    name: str, column: Sequence[Any] | None, own: Sequence[Any] | None, rest: str
+) -> list[Any] | None:
+    """Return what a dotted name gives: fields of that name, or what leads to it from its top."""
+    if column is None and own is None:
+        return None
+    if column is None and own is not None and _FLAT.issuperset(map(type, own)):
+        return _of_flat(rest, own)
+    both = zip(column or repeat(msgspec.UNSET), own or repeat(msgspec.UNSET), strict=False)
+    return [_led_to(name, *one) for one in both]
 
 
 _PLAIN = {str, float, bool, type(None)}

@@ -12,8 +12,8 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from itertools import accumulate, islice
-from operator import attrgetter, itemgetter
+from itertools import accumulate, chain, islice
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -76,20 +76,24 @@ _NO_LINE = b"\n\n"  # that no piece ends with and has it as its last line
 class Block(msgspec.Struct, gc=False):
     """Events of alike lines: labels, times and their objects' bytes.
 
-    `sources` are the objects as JSON. `places`, in the chunk's data, are there where other lines
+    `sources` are the objects as JSON, `more` the columns of fields that were decoded with the
+    labels; None where no object has one. `places`, in the chunk's data, are there where other lines
     stand between these. Else each object stands behind one of `pieces`, with `gap` bytes in front
     of it, and `lead` more of the first.
-    `own_fields` counts the fields that `events_of` or `rows_of` dropped.
+    `own_fields` counts the fields that `events_of` or `rows_of` dropped; `looked_for` are those
+    that `rows_of` had to look for once more, and that most of the events are asked for.
     """
 
-    triples: list[Triple]
-    times: list[datetime]
+    triples: Sequence[Triple]
+    times: Sequence[datetime]
     sources: Sequence[bytes]
+    more: Mapping[str, Sequence[Any] | None]
     places: Sequence[int] | None = None
     pieces: Sequence[bytes] = ()
     gap: int = 0
     lead: int = 0
     own_fields: int = 0
+    looked_for: Collection[str] = ()
 
     def tallies(self) -> dict[Triple, tuple[int, float]] | None:
         """Return how many events each triple has, and the newest one's instant.
@@ -117,42 +121,67 @@ class Block(msgspec.Struct, gc=False):
 
         `start` is where the data begins in it. Raises one of NOT_JSON.
         """
-        numbers = self._numbers_of(triples)
+        numbers = [n for n, triple in enumerate(self.triples) if triple in triples]
         events = [
             Event(*self.triples[n], seconds_of(self.times[n]), self._fields(self.sources[n]))
             for n in numbers
         ]
         return list(zip(self._places_of(numbers, start), events, strict=True))
 
-    def rows_of(self, asked: Mapping[Triple, Asked], start: int) -> Rows:
-        """Return the events of these triples as rows of what is asked. Raises one of NOT_JSON."""
-        numbers = self._numbers_of(asked.keys())
-        mine: dict[Triple, list[int]] = {}
-        for row, number in enumerate(numbers):
-            mine.setdefault(self.triples[number], []).append(row)
-        sources = [self.sources[n] for n in numbers]
-        for source in sources:
-            if _OWN in source or b"\\" in source:
-                self._fields(source)  # counts what is dropped
+    def rows_of(self, asked: Mapping[Triple, Asked], data: bytes, start: int) -> Rows:
+        """Return the events of these triples as rows of what is asked. Raises one of NOT_JSON.
+
+        `data`, which begins at `start` in the file, is what the block was read from.
+        """
+        mine = self._kinds_of(asked.keys())
+        numbers: Sequence[int] = range(len(self.times))
+        rows = mine
+        if sum(map(len, mine.values())) < len(numbers):
+            numbers = sorted(chain.from_iterable(mine.values()))
+            row_of = {number: row for row, number in enumerate(numbers)}
+            rows = {triple: [row_of[n] for n in some] for triple, some in mine.items()}
+        for number in numbers if _may_have_own(data) else ():
+            if _may_have_own(self.sources[number]):
+                self._fields(self.sources[number])  # counts what is dropped
+        kinds = [
+            Kind(triple, rows[triple], self._asked_of(asked[triple], some))
+            for triple, some in mine.items()
+        ]
+        if len(numbers) * 2 >= len(self.times):
+            names = {name for triple in mine for name in asked[triple].sides}
+            self.looked_for = names.difference(self.more)
+        times = self.times if mine is rows else [self.times[n] for n in numbers]
         return Rows(
-            times=all_seconds_of([self.times[n] for n in numbers]),
-            places=self._places_of(numbers, start),
-            kinds=[
-                Kind(triple, some, asked[triple].fields_of([sources[row] for row in some]))
-                for triple, some in mine.items()
-            ],
+            times=all_seconds_of(times), places=self._places_of(numbers, start), kinds=kinds
         )
+
+    def _kinds_of(self, triples: Collection[Triple]) -> dict[Triple, list[int]]:
+        """Return the numbers of the events of each of `triples`."""
+        first = self.triples[0]
+        if first in triples and self.triples.count(first) == len(self.triples):
+            return {first: list(range(len(self.triples)))}
+        found: dict[Triple, list[int]] = {triple: [] for triple in triples}
+        for number, triple in enumerate(self.triples):
+            if triple in found:
+                found[triple].append(number)
+        return {triple: some for triple, some in found.items() if some}
+
+    def _asked_of(self, asked: Asked, some: Sequence[int]) -> dict[str, list[Any] | None]:
+        if not self.more.keys() >= asked.sides:
+            return asked.fields_of([self.sources[n] for n in some])
+        columns = {name: self.more[name] for name in asked.sides}
+        if len(some) < len(self.times):
+            columns = {
+                name: None if column is None else [column[n] for n in some]
+                for name, column in columns.items()
+            }
+        return asked.of_columns(columns)
 
     def _fields(self, source: bytes) -> dict[str, Any]:
         fields = fields_of(source)
-        if _OWN in source or b"\\" in source:  # a name may be escaped
+        if _OWN in source or b"\\" in source:  # as `_may_have_own` says
             self.own_fields += drop_own(fields)
         return fields
-
-    def _numbers_of(self, triples: Collection[Triple]) -> Sequence[int]:
-        if triples and len(triples) == len(set(self.triples)):
-            return range(len(self.triples))
-        return [n for n, triple in enumerate(self.triples) if triple in triples] if triples else []
 
     def _places_of(self, numbers: Sequence[int], start: int) -> list[int]:
         if not numbers:
@@ -164,8 +193,11 @@ class Block(msgspec.Struct, gc=False):
 
 
 _OWN = OWN_PREFIX.encode()
-_triple = attrgetter("webhook_provider", "event_type", "status")
-_time = attrgetter("timestamp")
+
+
+def _may_have_own(data: bytes) -> bool:
+    """Return whether objects in `data` may have a field that only the sidecar sets."""
+    return _OWN in data or b"\\" in data  # a name may be escaped
 
 
 def _by_time(triples: Sequence[Triple], times: Sequence[datetime]) -> list[Triple]:
@@ -176,15 +208,18 @@ def _by_time(triples: Sequence[Triple], times: Sequence[datetime]) -> list[Tripl
 
 def _block(
     sources: Sequence[bytes],
-    heads: Sequence[Head],
+    heads: Heads,
+    found: Sequence[Head],
     places: Sequence[int] | None = None,
     *,
     pieces: Sequence[bytes] = (),
     gap: int = 0,
     lead: int = 0,
 ) -> Block:
-    times = list(map(_time, heads))
-    return Block(list(map(_triple, heads)), times, sources, places, pieces, gap, lead)
+    """Return a block of `found`, one or more heads that `heads` has read."""
+    providers, types, statuses, times, more = heads.columns(found)
+    triples = list(zip(providers, types, statuses, strict=True))
+    return Block(triples, list(times), sources, more, places, pieces, gap, lead)
 
 
 Span = tuple[int, int]  # begin and end of a line in the data, without its newline
@@ -249,6 +284,11 @@ class Splitter:
             return Split(None, _all_spans(data), count_lines(data))
         return Split(None, _spans(data, self._bare.places(data)), count_lines(data))
 
+    def look_for(self, names: Collection[str]) -> None:
+        """Decode these fields with the labels from now on."""
+        self._objects.look_for(names)
+        self._claims.look_for(names)
+
     def may_hold_event(self, line: bytes) -> bool:
         return self._every_line or self._bare.within(line)
 
@@ -262,7 +302,7 @@ class Splitter:
         try:
             # The first stands behind nothing, each other one behind a line and its newline.
             heads = self._objects.read(lines)
-            return _block(lines, heads, pieces=[b"", *lines[:-1]], gap=1, lead=-1)
+            return _block(lines, self._objects, heads, pieces=[b"", *lines[:-1]], gap=1, lead=-1)
         except NOT_JSON:
             return None
 
@@ -283,7 +323,7 @@ class Splitter:
         if not good:
             return None
         places = [mine[n][0] for n in good]
-        block = _block([texts[n] for n in good], [heads[n] for n in good], places)
+        block = _block([texts[n] for n in good], self._objects, [heads[n] for n in good], places)
         return Split(block, odd, count_lines(data))
 
     def _with_claims(self, data: bytes, prefix: Prefix, *, wrapped: bool) -> Split | None:
@@ -315,9 +355,13 @@ class Splitter:
         odd = {*misfits, *headless, *glued, *(n + 1 for n in glued)}
         lines = rest.count(b"\n") - len(glued)  # there is one behind each other object, too
         if not strangers and not odd:
-            whole = _block(texts, heads, pieces=pieces[:-1], gap=len(_CLAIM))
+            whole = _block(texts, self._claims, heads, pieces=pieces[:-1], gap=len(_CLAIM))
             return Split(whole, [], lines)
-        block, other = _Claims(data, pieces, objects, texts, heads).without(odd, between, strangers)
+        good, places, other = _Claims(data, pieces, objects).without(odd, between, strangers)
+        block = None
+        if good:
+            mine = [heads[n] for n in good]
+            block = _block([texts[n] for n in good], self._claims, mine, places)
         return Split(block, other, lines)
 
     def _heads(self, objects: list[bytes]) -> Singly:
@@ -330,21 +374,16 @@ class Splitter:
 
 
 class _Claims(msgspec.Struct, gc=False):
-    """Lines with a prefix, the marker and an object, which as JSON is one of `texts`.
-
-    `pieces` is `data` without the markers.
-    """
+    """Lines with a prefix, the marker and an object; `pieces` is `data` without the markers."""
 
     data: bytes
     pieces: Sequence[bytes]
     objects: Sequence[bytes]
-    texts: Sequence[bytes]
-    heads: Sequence[Head]
 
     def without(
         self, odd: set[int], between: Sequence[bytes], strangers: Iterable[int]
-    ) -> tuple[Block | None, list[Span]]:
-        """Return the block of all but the objects that are `odd`, and all other lines.
+    ) -> tuple[list[int], list[int], list[Span]]:
+        """Return all but the objects that are `odd`, their places, and all other lines.
 
         `strangers` are places in the joined pieces `between`, which stand around the objects.
         """
@@ -362,12 +401,8 @@ class _Claims(msgspec.Struct, gc=False):
                 places.append(before + offset)
         places += [starts[number] for number in odd]
         good = [number for number in range(len(starts)) if number not in odd]
-        block = _block(
-            [self.texts[number] for number in good],
-            [self.heads[number] for number in good],
-            [starts[number] for number in good],
-        )
-        return block if good else None, _spans(self.data, sorted(places))
+        spans = _spans(self.data, sorted(places))
+        return good, [starts[number] for number in good], spans
 
 
 def _prefixes(pieces: Sequence[bytes], size: int) -> set[bytes]:
@@ -420,3 +455,11 @@ def _all_spans(data: bytes) -> list[Span]:
 
 def count_lines(data: bytes) -> int:
     return data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
+
+
+def is_text(data: bytes) -> bool:
+    """Return whether every byte is UTF-8; what nobody decodes could hide that one is not."""
+    try:
+        return data.isascii() or bool(data.decode())
+    except UnicodeDecodeError:
+        return False

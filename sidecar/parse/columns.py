@@ -24,6 +24,7 @@ from sidecar.parse.event import (
     bounded,
     drop_own,
 )
+from sidecar.redact import Labels
 from sidecar.secret import printable
 
 T = TypeVar("T")
@@ -137,7 +138,7 @@ class Columns:
         return "" if column is None else as_text(column[place])
 
     def keys(
-        self, kind: Kind, by: tuple[str, ...], kept: Callable[[str], Mapping[str, str]]
+        self, kind: Kind, by: tuple[str, ...], kept: Callable[[str], Labels]
     ) -> Sequence[tuple[str, ...]]:
         """Return these fields of the events of a kind as labels: the keys of rules.
 
@@ -154,7 +155,7 @@ class Columns:
             self._keys[kind.triple, by] = found
         return found
 
-    def _labels_of(self, kind: Kind, name: str, kept: Mapping[str, str]) -> Sequence[str]:
+    def _labels_of(self, kind: Kind, name: str, kept: Labels) -> Sequence[str]:
         """Return a field's label in each event of a kind; a text that is the one of all."""
         values = self.values(kind, name)
         if values is None:
@@ -162,7 +163,7 @@ class Columns:
         if name in STANDARD_FIELDS:
             return bounded(kept[values[0]])
         if _plain(values):
-            return list(map(kept.__getitem__, values))
+            return kept.of_all(values)
         return [bounded(kept[as_text(value)]) for value in values]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from sidecar.parse.asked import Asked
-from sidecar.parse.block import Block, Split, Splitter, count_lines, utf16_lines
+from sidecar.parse.block import Block, Split, Splitter, count_lines, is_text, utf16_lines
 from sidecar.parse.columns import set_own, with_events
 from sidecar.parse.container import WRAPPINGS, Joiner, Line, bare_lines, may_be_wrapped
 from sidecar.parse.event import (
@@ -122,9 +122,9 @@ class Collector:
 
     def _add_whole(self, block: Block, whole: set[Triple], data: bytes, start: int) -> None:
         asked = whole & self._asked.keys()
-        if asked and _is_text(data):
+        if asked and is_text(data):
             readers = {triple: self._readers(self._asked[triple]) for triple in asked}
-            rows = block.rows_of(readers, start)
+            rows = block.rows_of(readers, data, start)
             rows.times = [min(at, self._now) for at in rows.times]
             self._rows = rows
             whole = whole - asked
@@ -376,6 +376,8 @@ class Parser:
             split = self._splitter.split_off_all(data, wrapped=wrapped)
         if split is not None and split.block and not out.add_block(split.block, data, start):
             split = self._splitter.split_off_all(data, wrapped=wrapped)
+        elif split is not None and split.block and split.block.looked_for:
+            self._splitter.look_for(split.block.looked_for)
         return split
 
     def _parse_wrapped(self, chunk: Chunk, out: Collector) -> Parsed:
@@ -485,14 +487,6 @@ class Parser:
         # Whatever a line quotes, its own sentence counts: else a stranger could silence it.
         record = self._patterns.find_record(text, out.prefix)
         return [] if record is None else [record]
-
-
-def _is_text(data: bytes) -> bool:
-    """Return whether every byte is UTF-8; what nobody decodes could hide that one is not."""
-    try:
-        return data.isascii() or bool(data.decode())
-    except UnicodeDecodeError:
-        return False
 
 
 def _text(line: bytes) -> str:

@@ -1,13 +1,19 @@
 """Redaction of values: what leaves the process or is stored goes through here first."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 from sidecar.matchers import compile_re2
 from sidecar.redact.names import REDACTED, is_hidden, is_plain, is_state, plain_name, secret_name
-from sidecar.redact.shapes import PATTERNS, SecretShape, hide_secrets, well_formed
+from sidecar.redact.shapes import (
+    PATTERNS,
+    SecretShape,
+    hide_secrets,
+    may_hold_secrets,
+    well_formed,
+)
 from sidecar.syntax.table import Table, key, table
 from sidecar.syntax.values import Cut, Re2, Text
 
@@ -36,6 +42,7 @@ _PARENTS = ("session", "tokens")
 _LONGEST_NAME = 64
 _LONGEST_SHOWN = 200  # of a label that was changed
 _LONGEST_KNOWN, _MOST_KNOWN = 256, 16_384
+_SEPARATOR = "\n\0\n"  # no part of any word, number or name
 _MAX_NAMES = 4096
 _MOST_OF_PAIR = 8  # HAR and AWS put a comment or a type beside the two
 
@@ -44,12 +51,16 @@ class Labels(dict[str, str]):
     """What the texts of one field become where they are kept; made once for those that repeat.
 
     `hides` redacts a text, given its length is bounded; `digest` tells hidden ones apart.
+    `plainly`: texts without a shape that everybody hides stay as they are.
     """
 
-    def __init__(self, hides: Callable[[str], str], digest: Callable[[str], str]) -> None:
+    def __init__(
+        self, hides: Callable[[str], str], digest: Callable[[str], str], *, plainly: bool
+    ) -> None:
         super().__init__()
         self._hides = hides
         self._digest = digest
+        self._plainly = plainly
 
     def __missing__(self, text: str) -> str:
         if len(text) > _LONGEST_KNOWN:
@@ -58,6 +69,21 @@ class Labels(dict[str, str]):
             self.clear()
         made = self[text] = self._made(text)
         return made
+
+    def of_all(self, texts: Sequence[str]) -> list[str]:
+        """Return what each of `texts` becomes; those that are new are searched all at once.
+
+        What has a secret's shape alone has it among others as well: nothing there asks for the
+        beginning of a text, or for its end alone.
+        """
+        new = {text for text in texts if text not in self}
+        if self._plainly and len(new) > 1 and max(map(len, new)) <= _LONGEST_KNOWN:
+            joined = _SEPARATOR.join(new)
+            if joined.isascii() and not may_hold_secrets(joined):
+                if len(self) + len(new) > _MOST_KNOWN:
+                    self.clear()
+                self.update(zip(new, new, strict=True))
+        return list(map(self.__getitem__, texts))
 
     def _made(self, text: str) -> str:
         head = well_formed(text[: _LONGEST_SHOWN + _MARGIN])
@@ -117,7 +143,9 @@ class Redactor:
         """
         found = self._labels.get(name)
         if found is None:
-            found = self._labels[name] = Labels(self._hiding(name), self._digest)
+            hides = self._hiding(name)
+            plainly = hides == self.secrets and not self._own
+            found = self._labels[name] = Labels(hides, self._digest, plainly=plainly)
         return found
 
     def _hiding(self, name: str) -> Callable[[str], str]:

@@ -239,6 +239,11 @@ _ANY_SHAPE = _any_shape()
 _ENCODED, _NAMED, _ESCAPED = range(len(SHAPES), len(SHAPES) + 3)
 
 
+def may_hold_secrets(text: str) -> bool:
+    """Return whether some part of well-formed `text` may be a secret; if not, nothing is hidden."""
+    return bool(_ANY_SHAPE.Match(text))
+
+
 def hide_secrets(text: str, layers: int = _LAYERS) -> str:
     """Return well-formed `text` without secrets; unescaped where only that shows one."""
     found = _ANY_SHAPE.Match(text)

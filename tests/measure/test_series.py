@@ -100,7 +100,7 @@ def test_a_histogram_with_other_buckets_starts_anew() -> None:
 
 def test_a_label_that_an_earlier_version_stored_with_a_secret_goes_on_redacted() -> None:
     secret = event(org_id="olga@example.com", v=1)
-    earlier = Meter([COUNTER], labels=lambda _: Labels(str, str))
+    earlier = Meter([COUNTER], labels=lambda _: Labels(str, str, plainly=False))
     earlier.add(secret, NOW)
     stored = earlier.drain()
     meter, exposition = Meter([COUNTER]), Exposition([COUNTER])

@@ -204,6 +204,25 @@ def test_a_label_holds_no_secret_and_twice_is_once(around: str, secret: str, nam
     assert len(once) <= 256
 
 
+_WORDS = st.sampled_from(
+    [*SECRETS, "org_1", "", "olga@example.com", "1234567", "90123456", "-----BEGIN X-----",
+     "a" * 300, "café", "\ud800", "bearer", "abcdef123", "api_key", ": hunter2hunter2", "iban"]
+)  # fmt: skip
+
+
+@given(
+    st.lists(_WORDS | st.text(max_size=30), max_size=20),
+    st.sampled_from(["org_id", "api_key"]),
+    st.sampled_from([(), ("^org_.$",), ("[a-z]{3}_",)]),
+)
+def test_labels_made_together_are_those_made_singly(
+    texts: list[str], name: str, patterns: tuple[str, ...]
+) -> None:
+    policy = RedactPolicy(patterns=patterns)
+    labels = Redactor(policy).labels(name)
+    assert Redactor(policy).labels(name).of_all(texts) == [labels[text] for text in texts]
+
+
 def test_what_redaction_leaves_alone_is_the_very_label() -> None:
     labels = REDACTOR.labels("org_id")
     assert [labels[text] for text in ("org_1", "", "x" * 5000)] == ["org_1", "", "x" * 5000]
@@ -225,6 +244,9 @@ def test_the_texts_remembered_are_bounded() -> None:
     assert labels["y" * 1000] == "y" * 1000
     assert len(labels) <= 16_384
     assert "y" * 1000 not in labels
+    for n in range(0, 40_000, 100):
+        assert labels.of_all([f"new_{m}" for m in range(n, n + 100)])[-1] == f"new_{n + 99}"
+    assert len(labels) <= 16_384
 
 
 @pytest.mark.parametrize(

@@ -245,7 +245,7 @@ def test_a_windowed_rule_without_within_is_refused() -> None:
 
 
 def test_a_key_that_an_earlier_version_stored_with_a_secret_is_closed_and_fires_anew() -> None:
-    as_logged = Labels(str, str)
+    as_logged = Labels(str, str, plainly=False)
     bench = Bench(rule("count() >= 1", by=("who",)), labels=lambda _: as_logged)
     bench.see(event(0, who="olga@example.com"), event(0, who="plain"))
     bench._more = {}  # the version of today
