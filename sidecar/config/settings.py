@@ -39,6 +39,7 @@ from sidecar.syntax.values import (
 )
 
 _OF_LOGS = ("/", "-")  # so begins what the sidecar calls a log: its path, or stdin
+_RULES = "rules/*.rules.yaml"  # whose files are read where a configuration names none
 _T = TypeVar("_T", bound=Table)
 
 
@@ -184,6 +185,19 @@ _NOT_OF_THE_ROOT = (
 )
 
 
+def _fill_in(values: dict[str, Node]) -> None:
+    """Give what is not written: the rules in `rules/`, and a route to the first receiver."""
+    if (told := values.get("receivers")) is None:
+        return
+    rules = Scalar(told.place, _RULES, f"without `rule_files`, {_RULES}")
+    values.setdefault("rule_files", ListNode(told.place, (rules,)))
+    first = told.items[0] if isinstance(told, ListNode) and told.items else None
+    name = first.values.get("name") if isinstance(first, MapNode) else None
+    if name is not None:
+        root = MapNode(told.place, {"receiver": name}, {"receiver": name.place})
+        values.setdefault("route", root)
+
+
 @table
 class Settings(Table):
     """Every key of `sidecar.yaml`, in the order in which they are read."""
@@ -194,7 +208,9 @@ class Settings(Table):
     }
 
     sources: tuple[Source, ...] = key("What to read, take and ask for.", schema={"minItems": 1})
-    rule_files: Globs = key("Globs of rule files, relative to this file.")
+    rule_files: Globs = key(
+        "Globs of rule files, relative to this file; else `rules/*.rules.yaml`.", default=()
+    )
     pattern_files: Globs = key("Globs of pattern files.", default=())
     template_files: Globs = key(
         "Globs of Jinja2 files; one named like a shipped template replaces it.", default=()
@@ -227,15 +243,17 @@ class Settings(Table):
     global_: Global = key("Defaults of receivers.", "global", default=Global())
     receivers: tuple[Receiver, ...] = key("Who can be told.")
     route: Route = key(
-        "Alertmanager's tree: which alert goes to whom.",
+        "Alertmanager's tree: which alert goes to whom; else all to the first receiver.",
         schema={
             "required": ["receiver"],
             "properties": dict.fromkeys(_NOT_OF_THE_ROOT, False),
         },
+        default=Route(receiver=""),
     )
 
     @classmethod
     def prepare(cls, values: dict[str, Node], reading: Reading) -> None:
+        _fill_in(values)
         root = values.get("route")
         if not isinstance(root, MapNode):
             return

@@ -578,3 +578,20 @@ def test_of_a_secret_and_its_file_one_may_be_a_variable_that_is_empty(
     path.write_text("http: {token: '${VALUE:-}', token_file: '${FILE:-}'}\n")
     token = read_http(str(path), {"VALUE": value, "FILE": file}, "token").token
     assert (token and token.reveal()) == secret
+
+
+def test_two_keys_are_a_configuration(tmp_path: Path) -> None:
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules/a.rules.yaml").write_text(RULES)
+    path = tmp_path / "sidecar.yaml"
+    path.write_text("sources: [{path: app.log}]\nreceivers: [{name: team}, {name: others}]\n")
+    config = load_config(str(path), {})
+    assert config.route.receiver == "team"
+    assert [rule.name for rule in config.rules] == ["PaymentFailing"]
+
+
+def test_rules_that_are_named_nowhere_and_not_there_are_missed(tmp_path: Path) -> None:
+    path = tmp_path / "sidecar.yaml"
+    path.write_text("sources: [{path: app.log}]\nreceivers: [{name: team}]\n")
+    (fault,) = check_config(str(path), {}).errors
+    assert fault.message == "without `rule_files`, rules/*.rules.yaml matches no file"

@@ -43,6 +43,7 @@ SECTIONS: dict[str, type[Table]] = {
 WORDS: dict[str, tuple[Any, ...]] = {
     "none": (None, "", (), {}, ("", 0)),
     "shipped template": (None,),
+    "those in `rules/`": ((),),
 }
 FALLBACKS = {
     one.key.global_: one
