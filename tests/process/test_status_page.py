@@ -5,9 +5,11 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from time import time
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -20,6 +22,12 @@ from support.sinks import SlackSink
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 EXAMPLE = re.compile(r"^### `GET (\S+)`\n.*?^```json\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLES = dict(EXAMPLE.findall(PAGE.read_text()))
+OPERATING = PAGE.with_name("operating.md").read_text()
+# What ends the alert that the others are about comes last.
+TAKEN = sorted(
+    re.findall(r"^\| `POST (\S+)` \| takes `(\{.*?\})`", OPERATING, re.MULTILINE),
+    key=lambda row: row[0].endswith("resolve"),
+)
 SHOWN = ("status", "alerts", "events", "notifications", "rules", "silences")
 HOSTILE = "<script>document.title='owned'</script>"
 
@@ -76,6 +84,7 @@ def same_shape(example: Any, answer: Any) -> bool:
 
 
 def test_there_is_an_example_of_each_path() -> None:
+    assert len(TAKEN) == OPERATING.count("| `POST /api/v1/") == 6
     assert set(EXAMPLES) == {
         "/webhook-debug",
         *(f"/api/v1/{name}" for name in SHOWN),
@@ -153,6 +162,53 @@ def test_a_browser_runs_the_page_s_own_script_and_no_other(
     assert "<title>Webhook alert sidecar</title>" in done.stdout
     assert "&lt;script&gt;document.title" in done.stdout
     assert "Content Security Policy" not in done.stderr
+
+
+class Pages(BaseHTTPRequestHandler):
+    """Answers with one page after the other, the last of them for ever."""
+
+    pages: ClassVar[list[tuple[str, str]]] = []
+
+    def do_GET(self) -> None:
+        policy, text = self.pages.pop(0) if len(self.pages) > 1 else self.pages[0]
+        self.send_response(200)
+        self.send_header("content-type", "text/html; charset=utf-8")
+        self.send_header("content-security-policy", policy)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+        """Say nothing."""
+
+
+def test_an_open_page_renews_itself(daemon: DaemonProcess, tmp_path: Path) -> None:
+    need_chromium()
+    answer = httpx.get(url(daemon, "/"), trust_env=False)
+    policy = answer.headers["content-security-policy"]
+    Pages.pages = [(policy, answer.text), (policy, answer.text.replace("org_7", "org_of_later"))]
+    assert "org_7" in answer.text
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        command = [
+            BROWSER, "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
+            "--virtual-time-budget=15000", "--dump-dom", f"http://127.0.0.1:{server.server_port}/",
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+        server.shutdown()
+    assert "org_of_later" in done.stdout
+    assert "org_7" not in done.stdout
+
+
+@pytest.mark.parametrize(("path", "body"), TAKEN, ids=[path for path, _ in TAKEN])
+def test_a_path_takes_what_its_example_shows(daemon: DaemonProcess, path: str, body: str) -> None:
+    taken = json.loads(body.replace("\\|", "|").replace("PaymentFailing", "Failing"))
+    made = httpx.get(url(daemon, "/api/v1/silences"), trust_env=False).json()["silences"]
+    real = {"id": made[0]["id"], "ends_at": time() + 3600, "key": {"org_id": "org_7"}}
+    if "matchers" in taken:
+        real["matchers"] = [one.replace("org_1", "org_7") for one in taken["matchers"]]
+    taken |= {name: value for name, value in real.items() if name in taken}
+    answer = httpx.post(url(daemon, path), json=taken, trust_env=False)
+    assert answer.status_code == 200, answer.text
 
 
 def need_chromium() -> None:
