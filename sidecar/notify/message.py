@@ -18,7 +18,7 @@ from sidecar.notify.model import (
     severity_rank,
 )
 from sidecar.redact import Redactor
-from sidecar.rows import Delta, MetaRow, OutboxRow
+from sidecar.rows import AMBIGUOUS, Delta, MetaRow, OutboxRow
 from sidecar.rules.alert import Alert
 from sidecar.rules.rule import Key
 
@@ -116,6 +116,23 @@ def notification_of(row: OutboxRow) -> Notification | None:
         return msgspec.json.decode(row.payload, type=Notification)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
+
+
+def rewritten(row: OutboxRow, before: Notification, now: Notification) -> OutboxRow:
+    """Return a waiting message, which said `before`, with what it says `now`.
+
+    What it may have told, and does not say now, stays in doubt.
+    """
+    told = {(one.name, one.key) for one in now.said}
+    maybe = (*before.doubted, *(before.said if row.detail.startswith(AMBIGUOUS) else ()))
+    doubted = [one for one in maybe if (one.name, one.key) not in told]
+    return msgspec.structs.replace(
+        row,
+        payload=msgspec.json.encode(msgspec.structs.replace(now, doubted=doubted)).decode(),
+        plain=False,
+        destination=now.destination,
+        topic=topic_of(now),
+    )
 
 
 class Writer:

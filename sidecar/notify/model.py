@@ -392,7 +392,8 @@ class Notification(msgspec.Struct, frozen=True):
     alert names of those of the first status in `counts`. `still_firing` of the group were told
     before and go on, the gravest at `still_severity`; those that belong to the same messages as
     what it tells are `beside`, where the receiver has threads. `untold` ended before, while nothing
-    could be delivered. `route`: the tests of labels that led there. Written before there were
+    could be delivered. `doubted`: what an earlier form of it said and may have told, of which it
+    says nothing any more. `route`: the tests of labels that led there. Written before there were
     counts, `more` alerts count as told by it.
     """
 
@@ -414,6 +415,7 @@ class Notification(msgspec.Struct, frozen=True):
     untold: int = 0
     change: int = 0
     said: list[Said] = []
+    doubted: list[Said] = []
     counts: dict[NoticeStatus, int] = {}
     names: list[str] = []
     thread: str = ""  # empty in what was written before there were threads

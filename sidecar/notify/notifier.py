@@ -24,7 +24,7 @@ from sidecar.notify.decide import (
 from sidecar.notify.group import NOWHERE, Group, GroupKind, Groups, Told, heard_of
 from sidecar.notify.grouper import Grouper
 from sidecar.notify.member import Ident, Member, Stage, said_of
-from sidecar.notify.message import Current, Untold, Writer, draft, notification_of, topic_of
+from sidecar.notify.message import Current, Untold, Writer, draft, notification_of, rewritten
 from sidecar.notify.model import Ack, Notification, Reason, Receiver, Route, Said
 from sidecar.notify.mutes import Mute, Mutes, Silence
 from sidecar.notify.restore import GroupRestorer
@@ -284,6 +284,8 @@ class Notifier:
         group.sending = ""
         self._under_way[group.audience] -= 1
         self._groups.touch(group)
+        for one in told.doubted if told else ():
+            self._groups.doubt((one.name, one.key), group)
         if row.outcome == SENT and told is not None:
             self._accept(group, told, row.reference, now)
         else:
@@ -311,10 +313,7 @@ class Notifier:
         if [said_of(member) for member in told.told] == before.said:
             return row
         new = self._writer.notification(group, told, choice.reason, now)
-        payload = msgspec.json.encode(new).decode()
-        return replace(
-            row, payload=payload, plain=False, destination=new.destination, topic=topic_of(new)
-        )
+        return rewritten(row, before, new)
 
     def _accept(self, group: Group, told: Notification, reference: str, now: float) -> None:
         """Mark as told what the message said, and start the cooldowns."""

@@ -6,11 +6,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from sidecar.matchers import Matcher
 from sidecar.notify.message import UNTOLD
 from sidecar.notify.model import Notification, Receiver, Route
+from sidecar.notify.mutes import silence_row
 from sidecar.notify.notifier import Notifier
 from sidecar.receivers.slack.config import SlackConfig
-from sidecar.rows import CooldownRow, GroupRow, MemberRow, MetaRow, OutboxRow, ToldRow
+from sidecar.rows import AMBIGUOUS, CooldownRow, GroupRow, MemberRow, MetaRow, OutboxRow, ToldRow
 from sidecar.rules.alert import Transition
 from support.notify import HOUR, MINUTE, T0, Table, World, mail_config, route, slack_receiver
 
@@ -217,6 +219,23 @@ def test_a_message_that_may_have_arrived_has_its_end_told_even_after_max_age() -
     assert said(again) == [("a", "fired and resolved")]
     (once_more,) = post.end(again, T0 + 2 * HOUR, "expired")
     assert said(once_more) == [("a", "fired and resolved")]
+
+
+def test_what_a_message_may_have_told_before_it_was_muted_has_its_end_told() -> None:
+    post, world = Post(root(group_by=())), World()
+    (row,) = post.step(T0, world.fire("a"), world.fire("b"))
+    doubtful = msgspec.structs.replace(row, detail=f"{AMBIGUOUS}timeout")
+    post.step(T0 + 1, world.end("b"))
+    silence = silence_row(
+        [Matcher("org", "=", "b")], T0, T0 + HOUR, by="ann", comment="", now=T0 + 2
+    )
+    post.notifier.silence(silence)
+    now_said = post.notifier.renewed(doubtful, T0 + 2)
+    assert now_said is not None
+    assert said(now_said) == [("a", "firing")]
+    assert post.end(now_said, T0 + 3) == []
+    (end,) = post.step(T0 + 2 * HOUR)
+    assert said(end) == [("b", "fired and resolved")]
 
 
 def test_one_that_may_have_arrived_has_its_end_told_though_a_digest_tells_it_too_late() -> None:
