@@ -39,9 +39,10 @@ class Disk:
 class FaultyConnection:
     """What the store calls on a connection, with the faults of `disk` before each statement."""
 
-    def __init__(self, db: sqlite3.Connection, disk: Disk) -> None:
+    def __init__(self, db: sqlite3.Connection, disk: Disk, closed: Callable[[], None]) -> None:
         self._db = db
         self._disk = disk
+        self._closed = closed
 
     def execute(self, statement: str, values: Any = ()) -> sqlite3.Cursor:
         self._disk.touch()
@@ -56,7 +57,7 @@ class FaultyConnection:
         return self._db.executemany(statement, values)
 
     def close(self) -> None:
-        self._db.close()
+        self._closed()
 
 
 def _error(text: str, code: int) -> sqlite3.OperationalError:

@@ -271,11 +271,8 @@ class SimulatedDaemon(Daemon):
         self._ended = ended
         self.changed_at = 0.0
         self._log_waker = _Quiet()  # type: ignore[assignment]
-        self._raw: sqlite3.Connection = self._store._db
-        # A kill of the world is a rollback: nothing has to outlive this process.
-        self._raw.execute("PRAGMA journal_mode = MEMORY")
-        self._raw.execute("PRAGMA synchronous = OFF")
-        self._store._db = FaultyConnection(self._raw, disk)  # type: ignore[assignment]
+        self._raw = _in_memory(self._store._db)
+        self._store._db = FaultyConnection(self._raw, disk, self._keep)  # type: ignore[assignment]
 
     def _note(self, step: Step) -> None:
         if step.transitions:
@@ -407,13 +404,32 @@ class SimulatedDaemon(Daemon):
         found = next(iter(self.telemetry.metrics.broken.collect())).samples
         return {s.labels["invariant"]: s.value for s in found if s.value}
 
+    def _keep(self) -> None:
+        """Let the file hold what is committed, unless it does since the store was closed."""
+        with suppress(sqlite3.ProgrammingError):
+            _STATE.write_bytes(self._raw.serialize())
+        self._raw.close()
+
     def vanish(self) -> None:
         """Let the process end as SIGKILL does: what is not committed is gone."""
         with suppress(sqlite3.Error):
             self._raw.rollback()
-        self._raw.close()
+        self._keep()
         with suppress(OSError):
             self._store._lock.release()
+
+
+def _in_memory(db: sqlite3.Connection) -> sqlite3.Connection:
+    """Return what a state file holds in memory; `db` is closed.
+
+    A kill of the world is a rollback: nothing has to outlive this process, and a real file is half
+    of what a seed costs.
+    """
+    db.execute("PRAGMA journal_mode = MEMORY")
+    raw = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    raw.deserialize(db.serialize())
+    db.close()
+    return raw
 
 
 def counted() -> Counter[str]:
