@@ -42,6 +42,7 @@ _PARENTS = ("session", "tokens")
 _LONGEST_NAME = 64
 _LONGEST_SHOWN = 200  # of a label that was changed
 _LONGEST_KNOWN, _MOST_KNOWN = 256, 16_384
+_TOGETHER = 16  # texts searched at once: of more, one often is worth a closer look
 _SEPARATOR = "\n\0\n"  # no part of any word, number or name
 _MAX_NAMES = 4096
 _MOST_OF_PAIR = 8  # HAR and AWS put a comment or a type beside the two
@@ -71,18 +72,20 @@ class Labels(dict[str, str]):
         return made
 
     def of_all(self, texts: Sequence[str]) -> list[str]:
-        """Return what each of `texts` becomes; those that are new are searched all at once.
+        """Return what each of `texts` becomes; those that are new are searched some at once.
 
         What has a secret's shape alone has it among others as well: nothing there asks for the
         beginning of a text, or for its end alone.
         """
-        new = {text for text in texts if text not in self}
-        if self._plainly and len(new) > 1 and max(map(len, new)) <= _LONGEST_KNOWN:
-            joined = _SEPARATOR.join(new)
-            if joined.isascii() and not may_hold_secrets(joined):
-                if len(self) + len(new) > _MOST_KNOWN:
-                    self.clear()
-                self.update(zip(new, new, strict=True))
+        new = [*set(texts).difference(self)] if self._plainly else []
+        if len(self) + len(new) > _MOST_KNOWN:
+            self.clear()
+        for start in range(0, len(new), _TOGETHER):
+            some = new[start : start + _TOGETHER]
+            joined = _SEPARATOR.join(some)
+            short = max(map(len, some)) <= _LONGEST_KNOWN
+            if short and joined.isascii() and not may_hold_secrets(joined):
+                self.update(zip(some, some, strict=True))
         return list(map(self.__getitem__, texts))
 
     def _made(self, text: str) -> str:

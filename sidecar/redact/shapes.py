@@ -48,10 +48,11 @@ def _decoded(encoded: str) -> str:
     encoded = encoded.rstrip("=").replace("-", "+").replace("_", "/")
     whole = len(encoded) - (len(encoded) % 4 == 1)
     try:
-        text = b64decode(encoded[:whole] + "=" * (-whole % 4)).decode()
+        raw = b64decode(encoded[:whole] + "=" * (-whole % 4))
     except (binascii.Error, ValueError):
         return ""
-    return text if text.isprintable() else ""
+    text = raw.decode(errors="replace")  # what is no text is far too common to be an exception
+    return text if text.isprintable() and text.encode() == raw else ""
 
 
 def _hide_basic(found: re.Match[str]) -> str:
@@ -216,6 +217,7 @@ SHAPES = (
     _MAIL_ADDRESS,
 )
 _BASE64 = compile_re2(r"[A-Za-z0-9+/_-]{20,}={0,2}")
+_RUNS = re.compile(_BASE64.pattern)  # to find them all, this is quicker
 
 
 _ESCAPE = r"%[0-9a-fA-F]{2}|\\u00[2-7][0-9a-fA-F]"
@@ -224,8 +226,12 @@ PATTERNS = (*(shape.regex.pattern for shape in SHAPES), _BASE64.pattern, SOME_NA
 
 
 def _any_shape() -> re2.Set:
+    """Return all of them as one set, behind them a pattern that every text has.
+
+    RE2 says nothing where a set outgrows its memory: then even that one is missing.
+    """
     shapes = re2.Set.SearchSet()
-    for pattern in PATTERNS:
+    for pattern in (*PATTERNS, ""):
         shapes.Add(pattern)
     shapes.Compile()
     return shapes
@@ -236,19 +242,23 @@ _LAYERS = 4
 _UNICODE_ESCAPE = re.compile(r"\\+u00([2-7][0-9a-fA-F])")
 # Most texts hold nothing of interest, and one scan for all shapes at once says so.
 _ANY_SHAPE = _any_shape()
-_ENCODED, _NAMED, _ESCAPED = range(len(SHAPES), len(SHAPES) + 3)
+_ENCODED, _NAMED, _ESCAPED, _ALWAYS = range(len(SHAPES), len(SHAPES) + 4)
 
 
 def may_hold_secrets(text: str) -> bool:
     """Return whether some part of well-formed `text` may be a secret; if not, nothing is hidden."""
-    return bool(_ANY_SHAPE.Match(text))
+    found = _ANY_SHAPE.Match(text)
+    if found and set(found) == {_ENCODED, _ALWAYS}:
+        return any(map(_decoded, _RUNS.findall(text)))
+    return bool(found != [_ALWAYS])
 
 
 def hide_secrets(text: str, layers: int = _LAYERS) -> str:
     """Return well-formed `text` without secrets; unescaped where only that shows one."""
     found = _ANY_SHAPE.Match(text)
-    if not found:
+    if found == [_ALWAYS]:
         return text
+    found = found or range(_ALWAYS)
     for index in sorted(found):
         if index < len(SHAPES):
             text = SHAPES[index].hide(text)

@@ -34,10 +34,11 @@ from sidecar.rules.index import Index
 from sidecar.rules.journal import Journal
 from sidecar.rules.keys import Keys
 from sidecar.rules.keystate import KeyState
+from sidecar.rules.pair import Halves
 from sidecar.rules.restore import alert_row, by_key, restore, state_row
 from sidecar.rules.rule import Key, Rule
 from sidecar.rules.transitions import TransitionLog, no_line
-from sidecar.rules.verdict import Judge, Run, Verdict
+from sidecar.rules.verdict import Judge, Run, Verdict, together
 from sidecar.rules.windows import LONG_AGO, NEVER
 
 MAX_KEYS = 100_000
@@ -155,20 +156,36 @@ class Engine:
         log = self._transition_log
         log.line_of = line_of
         log.begin()
-        for compiled, run in self._judge.of(columns, self._settled()).items():
-            compiled.last_match = max(compiled.last_match, run.last_match())
-            rest = self._keys.unpaired(compiled, run)
-            if taken := self._keys.take_at_once(rest):
-                rest = rest.only(range(taken, len(rest.keys)))
-            if rest.keys:
-                look = partial(self._look_at, columns, rest, read_at)
-                self._keys.waiting[compiled.order].take(rest, columns, look)
+        look = partial(self._look_at, columns, read_at)
+        for compiled, runs in self._judge.of(columns, self._settled()).items():
+            compiled.last_match = max(compiled.last_match, *(run.last_match() for run in runs))
+            waiting = self._keys.waiting[compiled.order]
+            if isinstance(waiting, Halves):
+                self._note_first_end(compiled, runs)
+                waiting.pair_up(runs, columns, look)
+                continue
+            run = together(runs)
+            if taken := self._keys.take_at_once(run):
+                run = run.only(range(taken, len(run.keys)))
+            if run.keys:
+                waiting.take(run, columns, look)
         log.put_in_order()
         log.line_of = no_line
 
-    def _look_at(self, columns: Columns, run: Run, read_at: float, number: int) -> None:
-        """Judge one event of a run by itself."""
-        verdict, place = run.verdicts[number], run.places[number]
+    def _note_first_end(self, compiled: CompiledRule, runs: Sequence[Run]) -> None:
+        """Note the first end of all: what lacks one is judged from then on."""
+        if compiled.since < NEVER:
+            return
+        run = together(runs)
+        each = zip(run.keys, run.times, run.verdicts, strict=True)
+        at = next((at for key, at, verdict in each if verdict.resolves and any(key)), None)
+        if at is not None:
+            compiled.since = at
+            mine = signature(compiled.rule)
+            self._delta.rows.append(RuleRow(rule=compiled.rule.name, signature=mine, since=at))
+
+    def _look_at(self, columns: Columns, read_at: float, place: int, verdict: Verdict) -> None:
+        """Judge one event by itself."""
         self._transition_log.place = (place, verdict.compiled.order)
         self._look(columns.event(place), verdict, read_at)
 
@@ -207,12 +224,6 @@ class Engine:
             state = self._keys.create(compiled, key, event.at)
         if state is None:
             return None
-        if compiled.since == NEVER and any(key):  # the first end of all: what lacks one is judged
-            compiled.since = event.at
-            row = RuleRow(
-                rule=compiled.rule.name, signature=signature(compiled.rule), since=event.at
-            )
-            self._delta.rows.append(row)
         state.resolve(event)
         if compiled.keeps_bare_keys and state.is_bare():
             self._keys.lay_bare(state)
@@ -239,7 +250,7 @@ class Engine:
         """
         self._transition_log.start_step(now=now, stale=now - t > self._stale_after)
         for waiting in self._keys.waiting:
-            waiting.expire(t)
+            waiting.expire(t, complete=complete)
         while (due := self._keys.next_due(complete=complete)) <= t:
             state = self._keys.pop(complete=complete)
             if state is not None:
@@ -248,8 +259,8 @@ class Engine:
 
     def next_deadline(self, *, complete: bool = True) -> float | None:
         """Return the rule time of the next thing to do; without `complete`, absences aside."""
-        ends = min((waiting.next_end() for waiting in self._keys.waiting), default=NEVER)
-        due = min(self._keys.next_due(complete=complete), ends)
+        ends = [waiting.next_end(complete=complete) for waiting in self._keys.waiting]
+        due = min(self._keys.next_due(complete=complete), *ends)
         return None if due == NEVER else due
 
     def end(self, name: str, key: Key, *, at: float, now: float, person: str = "") -> bool:
@@ -271,8 +282,8 @@ class Engine:
     def drain(self) -> EngineDelta:
         """Return the rows changed and the transitions made since the last drain."""
         delta, self._delta = self._delta, Delta()
+        self._keys.settle(_MOST_IN_TURN)
         self._journal.look_back()
-        self._keys.wake_firing(_MOST_IN_TURN)
         changed = list(self._keys.drain_changed())
         for state, lives in changed:
             self._write(state, delta, lives=lives)
@@ -372,9 +383,9 @@ class Engine:
                 labels = dict(zip(compiled.by_labels, key, strict=True))
                 if passes({"alertname": rule.name, **rule.labels, **labels}):
                     state = self._keys.get(compiled, key)
-                    if state is not None:
-                        phase = outside(state.alert.phase).value if state.alert else ""
-                        yield rule, key, phase, state.value_at(max(t, state.clock))
+                    phase = outside(state.alert.phase).value if state and state.alert else ""
+                    value = state.value_at(max(t, state.clock)) if state else None
+                    yield rule, key, phase, value
 
     def alerts(self) -> Iterator[Alert]:
         """Yield a snapshot of each pending and firing alert."""

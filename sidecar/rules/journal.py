@@ -243,7 +243,7 @@ class Journal:
 
     def _replay(self, compiled: CompiledRule, step: int, columns: Columns) -> None:
         waiting = self._keys.waiting[compiled.order]
-        costs = [0.0 if one is None else compiled.guard.cost(one) for one in columns.samples]
+        costs = list(map(waiting.cost, columns.samples))
         for key, at, which in zip(
             columns.keys, array("d", columns.times), columns.which, strict=True
         ):
@@ -256,8 +256,7 @@ class Journal:
             if self._is_older(compiled, key, step):
                 waiting.end(key)
                 for at, samples in zip(entries[::2], entries[1::2], strict=True):
-                    cost = 0.0 if samples is None else compiled.guard.cost(samples)
-                    waiting.put(key, at, samples, cost)
+                    waiting.put(key, at, samples, waiting.cost(samples))
 
     def _is_older(self, compiled: CompiledRule, key: Key, step: int) -> bool:
         """Return whether the key's own row was written before `step`, or there is none."""

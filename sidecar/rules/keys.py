@@ -13,7 +13,7 @@ from operator import itemgetter
 from sidecar.rules.absence import AbsentKey
 from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.keystate import KeyState
-from sidecar.rules.pair import PairKey, unpaired
+from sidecar.rules.pair import Halves, PairKey
 from sidecar.rules.rule import Key
 from sidecar.rules.transitions import TransitionLog
 from sidecar.rules.verdict import Run, Verdict
@@ -145,15 +145,23 @@ class Keys:
         self.state_counts = StateCounts(compiled_rules)
         self._keys: list[dict[Key, KeyState]] = [{} for _ in compiled_rules]
         self.waiting = [
-            Waiting(compiled, states, partial(self.wake, compiled), max_keys)
+            self._waiting(compiled, states)
             for compiled, states in zip(compiled_rules, self._keys, strict=True)
         ]
         self._changed: dict[tuple[int, Key], KeyState] = {}
         self._ordinary = Deadlines(self.find)
         self._absences = Deadlines(self.find)
 
+    def _waiting(self, compiled: CompiledRule, states: dict[Key, KeyState]) -> Waiting:
+        wake, most = partial(self.wake, compiled), self._max_keys
+        if compiled.pairs:
+            return Halves(compiled, states, wake, most, partial(self.make_room, compiled))
+        return Waiting(compiled, states, wake, most)
+
     def get(self, compiled: CompiledRule, key: Key) -> KeyState | None:
-        return self.wake(compiled, key) or self._keys[compiled.order].get(key)
+        """Return the state of a key, which has taken all that waits; a half has none."""
+        woken = None if compiled.pairs else self.wake(compiled, key)
+        return woken or self._keys[compiled.order].get(key)
 
     def names(self, compiled: CompiledRule) -> list[Key]:
         """Return the keys of which anything is known."""
@@ -162,26 +170,26 @@ class Keys:
     def wake(self, compiled: CompiledRule, key: Key) -> KeyState | None:
         """Let what waits of a key go into its state and return that; None if nothing does."""
         waiting = self.waiting[compiled.order]
-        entries = waiting.end(key)
-        if entries is None:
+        if waiting.entries(key) is None:
             return None
+        last, entries = waiting.event_of(key), waiting.end(key) or []
         state = self._keys[compiled.order].get(key) or self._begin(compiled, key, entries[1])
-        firing = waiting.firing.pop(key, None)
-        state.catch_up(pairs(entries), firing.event() if firing and firing.event else None)
+        state.catch_up(pairs(entries), last)
         self.after_event(state)
         return state
+
+    def settle(self, most: int) -> None:
+        """Let a step write what it may: of halves, and of keys whose alert fires on, some."""
+        for waiting in self.waiting:
+            if isinstance(waiting, Halves):
+                waiting.settle(self._transition_log.redact, most)
+        self.wake_firing(most)
 
     def wake_firing(self, most: int | None = None) -> None:
         """Wake keys whose alert fires on, those first that have waited for longest."""
         firing = ((w, key) for w in self.waiting for key in w.firing if len(w.of[key]) > 1)
         for waiting, key in list(islice(firing, most)):
             waiting.wake(key)
-
-    def unpaired(self, compiled: CompiledRule, run: Run) -> Run:
-        """Return a run without the pairs that are whole within it; all while none is judged."""
-        if not compiled.pairs or compiled.since == NEVER:
-            return run
-        return unpaired(run, self._keys[compiled.order], compiled.span)
 
     def take_at_once(self, run: Run) -> int:
         """Let the state of a single key take events of a run while they change no verdict.
@@ -249,8 +257,8 @@ class Keys:
                 yield self._room_of(compiled, state), -state.clock, key
 
     def _room_of(self, compiled: CompiledRule, state: KeyState) -> float:
-        if compiled.absent or compiled.pairs:
-            return state.due if state.waits_for_all else NEVER
+        if compiled.absent:
+            return state.due
         waiting = self.waiting[compiled.order]
         if state.key in waiting.of:
             return waiting.room(state.key)
@@ -294,6 +302,7 @@ class Keys:
 
     def add(self, state: KeyState) -> None:
         self._keys[state.compiled.order][state.key] = state
+        self.waiting[state.compiled.order].note(state.key)
 
     def after_event(self, state: KeyState) -> None:
         """Note what an event changed in `state` and when it next wants to be looked at."""
@@ -313,10 +322,7 @@ class Keys:
                 state.due = state.due_after_event()
                 if self._lives(state, state.clock):
                     waiting.append(state)
-            if waiting and waiting[0].compiled.pairs:
-                for state in waiting:
-                    self._queue(state).schedule(state)
-            elif waiting:  # the keys of any other rule all wait in one queue
+            if waiting:  # the keys of a rule all wait in one queue
                 self._queue(waiting[0]).schedule_all(waiting)
             for state in waiting:
                 if state.alert is not None:
@@ -338,8 +344,6 @@ class Keys:
     def _drop(self, state: KeyState) -> None:
         del self._keys[state.compiled.order][state.key]
         self._changed[state.compiled.order, state.key] = state
-        if state.compiled.pairs and not (state.stored or state.stored_alert):
-            del self._changed[state.compiled.order, state.key]  # of one step: nobody will know
 
     def _queue(self, state: KeyState) -> Deadlines:
         return self._absences if state.waits_for_all else self._ordinary
@@ -382,6 +386,8 @@ class Keys:
         """Return how many keys a rule knows, and when the next of them has to be looked at."""
         states, alone = self._keys[compiled.order], self.waiting[compiled.order].alone
         due = min((state.due for state in states.values()), default=NEVER)
+        if compiled.pairs:
+            due = min(due, self.waiting[compiled.order].next_end(complete=True))
         return len(states) + alone, None if due == NEVER else due
 
     def __len__(self) -> int:

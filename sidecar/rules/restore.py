@@ -17,7 +17,6 @@ from sidecar.rules.identity import former_signature, signature
 from sidecar.rules.journal import Journal
 from sidecar.rules.keys import Keys
 from sidecar.rules.keystate import KeyState
-from sidecar.rules.pair import PairKey
 from sidecar.rules.rule import Key
 from sidecar.rules.windows import NEVER
 
@@ -72,23 +71,19 @@ def state_row(state: KeyState, step: int) -> RuleStateRow:
 
 
 def _waits(state: KeyState) -> list[Any] | None:
-    """Return the windows of a key, or the half that it waits with, as plain values."""
-    if isinstance(state, PairKey):
-        return state.pack()
+    """Return the windows of a key as plain values."""
     return None if state.windows is None else [window.pack() for window in state.windows]
 
 
-def load_state(state: KeyState, row: RuleStateRow) -> int:
-    """Fill an empty `state` from its row and return the step that wrote it.
+def load_state(state: KeyState, row: RuleStateRow) -> PackedState:
+    """Fill an empty `state` from its row and return what that holds.
 
     Raises msgspec.MsgspecError or ValueError on damage.
     """
     packed = _STATE.decode(row.packed)
     _check(packed.version)
     state.clock, state.floor, state.order = packed.clock, packed.floor, packed.order
-    if isinstance(state, PairKey):
-        state.load(packed.windows or [])
-    elif packed.windows is not None:
+    if packed.windows is not None and not state.compiled.pairs:
         windows = state.compiled.fresh()
         for window, one in zip(windows, packed.windows, strict=True):
             window.load(one)
@@ -97,7 +92,7 @@ def load_state(state: KeyState, row: RuleStateRow) -> int:
         state.seen = dict(packed.seen)
         state.compiled.ids += len(packed.seen)
         state.newest_id = max(at for _, at in packed.seen)
-    return packed.step
+    return packed
 
 
 def alert_row(state: KeyState, alert: OpenAlert, redact: Redact) -> AlertRow:
@@ -185,7 +180,7 @@ def restore(
     steps: dict[tuple[int, Key], int] = {}
     for row in state:
         known = not recheck or _is_redacted(kept, row)
-        if not known or not _restore_state(kept, keys, row, steps):
+        if not known or not _restore_state(kept, keys, row, steps, journal):
             out.delta.gone.append(Gone(RuleStateRow, (row.rule, row.by_key)))
     for alert in alerts:
         if not _restore_alert(kept, keys, alert, out.regraded):
@@ -258,6 +253,7 @@ def _restore_state(
     keys: Keys,
     row: RuleStateRow,
     steps: dict[tuple[int, Key], int],
+    journal: Journal,
 ) -> bool:
     compiled = kept.get(row.rule)
     if compiled is None:
@@ -265,7 +261,14 @@ def _restore_state(
     try:
         key = key_of(row.by_key)
         empty = keys.new_state(compiled, key, compiled.since)
-        steps[compiled.order, key] = load_state(empty, row)
+        packed = load_state(empty, row)
+        steps[compiled.order, key] = packed.step
+        if compiled.pairs and packed.windows:  # a half, as an earlier version stored it
+            at, *begun = packed.windows
+            samples = [*begun, packed.clock] if begun else None
+            keys.waiting[compiled.order].put(key, float(at), samples, 0.0)
+            journal.rewrite(compiled, key)
+            return False
     except _DAMAGED:
         return False
     empty.stored = True

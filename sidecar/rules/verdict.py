@@ -79,8 +79,10 @@ class Judge:
 
     def of(
         self, columns: Columns, newest_only: Collection[CompiledRule] = ()
-    ) -> dict[CompiledRule, Run]:
+    ) -> dict[CompiledRule, list[Run]]:
         """Return for each rule that is concerned which events concern it, and what they are to it.
+
+        Those of one triple are one run.
 
         To a rule of `newest_only` a triple's newest event stands for all.
         """
@@ -91,7 +93,7 @@ class Judge:
                 if compiled in newest_only:
                     run = run.only([max(range(len(run.times)), key=run.times.__getitem__)])
                 found.setdefault(compiled, []).append(run)
-        return {compiled: _together(runs) for compiled, runs in found.items()}
+        return found
 
     def _of_triple(self, triple: Triple) -> "_OfTriple":
         known = self._known.get(triple)
@@ -118,7 +120,11 @@ def _run(
 ) -> Run:
     """Return those of a kind's events as a run; `some` None: all of them."""
     places: Sequence[int] = kind.numbers
-    keys = columns.keys(kind, compiled.by, compiled.labels)
+    keys = (
+        _texts(columns, kind, compiled)
+        if compiled.pairs
+        else columns.keys(kind, compiled.by, compiled.labels)
+    )
     if some is not None:
         places, keys = [places[n] for n in some], [keys[n] for n in some]
     whole = len(places) == len(columns)
@@ -127,7 +133,15 @@ def _run(
     return Run(places, keys, times, [alone] * len(places) if alone else verdicts, alone)
 
 
-def _together(runs: Sequence[Run]) -> Run:
+def _texts(columns: Columns, kind: Kind, compiled: CompiledRule) -> list[Key]:
+    """Return ids as logged: of most there is nothing to be kept."""
+    values = columns.values(kind, compiled.by[0])
+    if values is None:
+        return [("",)] * len(kind.numbers)
+    return [(value if type(value) is str else as_text(value),) for value in values]
+
+
+def together(runs: Sequence[Run]) -> Run:
     """Return the events of several kinds in their order."""
     if len(runs) == 1:
         return runs[0]

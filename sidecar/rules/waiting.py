@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # The room that is left, then times and samples by turns; None instead of samples: a resolve.
 Entries = list[Any]
-_SLACK = 1_000
+SLACK = 1_000
 # More entries than these go into the windows of a state, which take less.
 _LONGEST = 65
 
@@ -115,8 +115,8 @@ class Waiting:
         """How many keys more the rule may have."""
         return self._max_keys - len(self._states) - self.alone
 
-    def take(self, run: Run, columns: Columns, look: Callable[[int], None]) -> None:
-        """Let what can wait do so; `look` closely at the others, by number, once awake."""
+    def take(self, run: Run, columns: Columns, look: Callable[[int, Verdict], None]) -> None:
+        """Let what can wait do so; `look` closely at the others, by their places, once awake."""
         if run.alone is not None and run.alone.samples is None and self._raise_floors(run):
             return
         get, plain = self.of.get, not self._compiled.wakes
@@ -143,7 +143,7 @@ class Waiting:
             if outcome is Outcome.CLOSER:
                 self._note_last(key, upheld, columns)
                 self.wake(key)
-                look(number)
+                look(place, verdict)
         for key in list(upheld):
             self._note_last(key, upheld, columns)
         self._note(run, apart, without)
@@ -304,6 +304,18 @@ class Waiting:
         room = self.of[key][0] if key in self.of else room
         self._append(key, at, samples, room - cost if room - cost >= 0 else room)
 
+    def cost(self, samples: Samples | None) -> float:
+        """Return what it costs to put such an entry."""
+        return 0.0 if samples is None else self._guard.cost(samples)
+
+    def event_of(self, key: Key) -> "Event | None":
+        """Return the last event of a key that fires on, if that is known, which waits no longer."""
+        firing = self.firing.pop(key, None)
+        return firing.event() if firing and firing.event else None
+
+    def note(self, key: Key) -> None:
+        """Know that a key has a state."""
+
     def entries(self, key: Key) -> Entries | None:
         """Return what waits of a key; None if nothing does."""
         floor = self.floors.get(key)
@@ -343,13 +355,14 @@ class Waiting:
             self.end(key)
             self.taken.gone.append(key)
 
-    def next_end(self) -> float:
-        """Return an instant before which no key that waits alone is over."""
+    def next_end(self, *, complete: bool) -> float:
+        """Return an instant before which no key that waits alone is over; `complete`: of a tick."""
+        del complete
         return self._ends[0][0] if self._ends else NEVER
 
-    def expire(self, t: float) -> None:
-        """Let those keys go that rule time `t` leaves behind."""
-        while self.next_end() <= t:
+    def expire(self, t: float, *, complete: bool) -> None:
+        """Let those keys go that rule time `t` leaves behind; `complete` as for a tick."""
+        while self.next_end(complete=complete) <= t:
             _, key = heappop(self._ends)
             entries = self.entries(key)
             if entries is None or key in self._states:
@@ -362,7 +375,7 @@ class Waiting:
                 self.taken.gone.append(key)
             else:
                 self.wake(key)
-        if len(self._ends) > 2 * self.alone + _SLACK:
+        if len(self._ends) > 2 * self.alone + SLACK:
             self._throw_out()
 
     def _throw_out(self) -> None:

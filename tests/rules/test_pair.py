@@ -1,20 +1,24 @@
 """Rules with `expect`: an event without the one that belongs to it, by a shared id."""
 
 import itertools
+import json
 import random
 from collections.abc import Iterator, Sequence
 from functools import partial
 from operator import itemgetter
 from typing import Any
 
+import msgspec
 import pytest
 
 from sidecar.matchers import all_match
 from sidecar.parse.columns import Columns
 from sidecar.parse.event import Event
-from sidecar.rows import AlertRow, RuleStateRow
+from sidecar.rows import AlertRow, Delta, JournalRow, RuleStateRow
 from sidecar.rules.alert import Ended
+from sidecar.rules.restore import PackedState, by_key
 from sidecar.rules.rule import Expect, Rule
+from sidecar.rules.windows import LONG_AGO
 from support.calls import calls
 from support.rules import DAY, Bench, event, matchers, rule, step
 
@@ -161,7 +165,10 @@ def test_what_waits_outlives_a_restart_redacted() -> None:
     bench = Bench(expecting())
     bench.see(first(100, secret="hunter2", big=2**70), then(100, "e2"))
     bench.restart(200)
-    assert b"hunter2" not in b"".join(row.packed for row in bench.file.of(RuleStateRow))
+    assert bench.file.of(RuleStateRow) == []
+    (row,) = bench.file.of(JournalRow)
+    assert b"hunter2" not in row.packed
+    assert b'"secret": "***"' in row.packed
     bench.see(first(300, "e2"))
     tick(bench, 700)
     assert told(bench) == [("fired", "e1", 700)]
@@ -169,6 +176,55 @@ def test_what_waits_outlives_a_restart_redacted() -> None:
     bench.restart(800)
     bench.see(then(900))
     assert told(bench)[1:] == [("resolved", "e1", 900)]
+
+
+def test_of_many_halves_in_one_step_the_fields_are_stored_in_turn() -> None:
+    bench = Bench(expecting())
+    bench.see_together(*(first(100, f"e{n}", n=n) for n in range(60)), read_at=100)
+    (row,) = bench.file.of(JournalRow)
+    assert b'"n"' not in row.packed
+    bench.commit()
+    bench.restart()
+    tick(bench, 700)
+    assert [(one.at, one.alert.labels["id"]) for one in bench.all] == [
+        (700, f"e{n}") for n in sorted(range(60), key=str)
+    ]
+    stored = [n for one in bench.all if (n := one.alert.event.get("n")) is not None]
+    assert sorted(stored) == list(range(50))  # 25 in each of two steps
+    assert {one.alert.event["id"] for one in bench.all} == {f"e{n}" for n in range(60)}
+    bench.restart()
+    assert len(list(bench.engine.alerts())) == 60
+
+
+def test_halves_as_the_version_before_stored_them_are_taken_over() -> None:
+    bench = Bench(expecting())
+    fields = json.dumps({"id": "e1", "big": 2**70})
+    for key, windows, clock in (
+        ("e1", [100.0, "stripe", "x", "received", fields], 150.0),
+        ("e2", [100.0], 100.0),
+    ):
+        packed = PackedState(2, clock, LONG_AGO, windows, [], step=3)
+        row = RuleStateRow("Rule", by_key((key,)), msgspec.msgpack.encode(packed))
+        bench.file.commit(Delta(rows=[row]))
+    for _ in range(2):
+        bench.restart()
+        assert bench.file.of(RuleStateRow) == []
+    bench.see(first(300, "e2"))
+    tick(bench, 700)
+    assert told(bench) == [("fired", "e1", 700)]
+    assert bench.all[0].alert.event["big"] == 2**70
+
+
+def test_ids_that_redaction_changes_pair_up_over_chunks_and_restarts() -> None:
+    bench = Bench(expecting())
+    mail, other = "olga@example.com", "ole@example.com"
+    bench.see_together(first(0, mail), first(1, other), first(2, "plain"), read_at=0)
+    bench.restart()
+    more = [first(3, mail), then(4, mail), first(5, "new"), then(6, "new")]
+    bench.see_together(*more, read_at=6)
+    tick(bench, 5000)
+    told_of = [one.alert.key[0] for one in bench.all]
+    assert [text.split("~")[0] for text in told_of] == ["o***@example.com", "plain"]
 
 
 def test_once_seen_nothing_is_judged_before_the_first_end() -> None:
@@ -211,7 +267,20 @@ def test_pairs_that_are_whole_within_a_chunk_are_never_made() -> None:
     lone = [then(100.0, "open"), first(101.0, ""), then(102.0, "")]
     spent = calls(partial(bench.engine.observe_all, Columns.of(events + lone), read_at=0.0))
     assert len(bench.engine._keys) == 1
-    assert spent / len(events) <= 25
+    assert spent / len(events) <= 8
+
+
+def test_a_half_that_finds_no_other_one_in_its_chunk_costs_few_calls() -> None:
+    bench = Bench(expecting())
+    some = [[half(float(at), f"e{at}") for at in range(300)] for half in (first, then)]
+    opened = calls(partial(bench.engine.observe_all, Columns.of(some[0]), read_at=0.0))
+    assert len(bench.engine._keys) == 300
+    stored = calls(bench.commit)
+    closed = calls(partial(bench.engine.observe_all, Columns.of(some[1]), read_at=0.0))
+    assert len(bench.engine._keys) == 0
+    assert opened <= 30 * 300
+    assert stored <= 10 * 300
+    assert closed <= 20 * 300
 
 
 class Reference:
