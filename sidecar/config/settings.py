@@ -317,7 +317,9 @@ class Settings(Table):
             entries = (e for one in self.receivers for e in one.configs.get(kind.name, ()))
             kind.config.check_together(entries, reading)
         known = set(names.places)
+        nexts = self._check_fallbacks(known, reading)
         used = [*self._check_routed(self.route, known, reading)]
+        used += [name for one in used for name in _following(one, nexts)]
         if used and None not in used:
             for name in known - set(used):
                 message = f"no route leads to receiver `{name}`"
@@ -329,9 +331,7 @@ class Settings(Table):
             yield route.receiver or None
         if isinstance(node, Scalar) and route.receiver and route.receiver not in known:
             yield None
-            otherwise = "known receivers: " + (", ".join(sorted(known)) or "none")
-            hint = did_you_mean(node.written, known, otherwise)
-            reading.faults.error(node.place, f"unknown receiver `{node.written}`", hint)
+            reading.faults.error(node.place, *_unknown(node.written, known))
         if route.escalate_unacked is not None:
             yield self._next_of(route, known, reading)
         for child in route.routes:
@@ -354,10 +354,41 @@ class Settings(Table):
             return None
         if step.receiver in known:
             return step.receiver
-        otherwise = "known receivers: " + (", ".join(sorted(known)) or "none")
-        message = f"unknown receiver `{step.receiver}`"
-        reading.error(step, "receiver", message, did_you_mean(step.receiver, known, otherwise))
+        reading.error(step, "receiver", *_unknown(step.receiver, known))
         return None
+
+    def _check_fallbacks(self, known: set[str], reading: Reading) -> dict[str, str]:
+        """Return the fallback of each receiver that has one; report those that lead nowhere."""
+        nexts = {one.name: one.fallback for one in self.receivers if one.fallback}
+        circle: set[str] = set()
+        for receiver in (one for one in self.receivers if one.name in nexts):
+            name, fallback = receiver.name, receiver.fallback
+            way = _following(name, nexts)
+            if fallback not in known:
+                reading.error(receiver, "fallback", *_unknown(fallback, known))
+            elif name in way and name not in circle:
+                circle.update(way)
+                through = ", ".join(f"`{one}`" for one in way)
+                message = f"the fallback of `{name}` leads back to it"
+                hint = f"by {through}" if len(way) > 1 else "name another receiver"
+                reading.error(receiver, "fallback", message, hint)
+        return nexts
+
+
+def _unknown(name: str, known: Collection[str]) -> tuple[str, str]:
+    """Return message and hint on a receiver that nobody declares."""
+    otherwise = "known receivers: " + (", ".join(sorted(known)) or "none")
+    return f"unknown receiver `{name}`", did_you_mean(name, known, otherwise)
+
+
+def _following(name: str | None, nexts: Mapping[str, str]) -> list[str]:
+    """Return who is told in the place of whom, one after the other, each once."""
+    found: list[str] = []
+    following = nexts.get(name or "")
+    while following and following not in found:
+        found.append(following)
+        following = nexts.get(following)
+    return found
 
 
 def extended(base: type[_T], keys: Mapping[str, tuple[Any, Any]], **attributes: Any) -> type[_T]:

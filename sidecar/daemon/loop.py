@@ -6,6 +6,7 @@ thread, one call at a time; the event loop stays free for deliveries and scrapes
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -437,6 +438,13 @@ class StoredOutbox:
                 road = road.without(lane)
                 rows.append(replace(new, claimed_at=now))
         return rows, void
+
+    async def fall_back(self, row: OutboxRow, reason: str) -> None:
+        now = self._clock.now()
+        with suppress(PumpStopped):
+            await self._pump.between_steps(
+                lambda core: core.notifier.fallback.take(row, reason, now)
+            )
 
     async def standing(self, to: Destination, now: float) -> list[Notification]:
         return await self._in_thread(lambda: self._pump.core.notifier.standing(to, now))

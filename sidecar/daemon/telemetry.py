@@ -226,7 +226,7 @@ class Telemetry:
                 log(event, reason=outcome.kind.value, detail=outcome.detail, **facts)
                 if dead:
                     self.metrics.dead.labels(*where).inc()
-                if dead or outcome.verdict is Verdict.PARK:
+                if dead or attempt.fell_back or outcome.verdict is Verdict.PARK:
                     self.watch.happened(
                         Problem.DESTINATION_DEAD, subject, attempt.ended,
                         reason=outcome.kind.value, detail=outcome.detail,

@@ -129,6 +129,22 @@ def is_outage(outcome: Outcome) -> bool:
     )
 
 
+def is_out_of_reach(
+    outcome: Outcome, step: NextStep, after: OutboxRow, failures: int, receiver: Receiver
+) -> bool:
+    """Say whether those behind a destination are to be told by another way.
+
+    `after` is the row after the attempt, `failures` the last failures in a row of its destination,
+    whatever they were about. A rate limit is none.
+    """
+    if not isinstance(outcome, Failed) or isinstance(step, Repair):
+        return False
+    if outcome.kind is FailureKind.RATE_LIMITED:
+        return False
+    dead = outcome.verdict in (Verdict.PARK, Verdict.DEAD) or isinstance(step, Dead)
+    return dead or max(after.attempt, failures) > receiver.quick_retries
+
+
 def row_after(row: OutboxRow, outcome: Outcome, step: NextStep, *, now: float) -> OutboxRow:
     """Return the row as `step` leaves it after an attempt that ended at `now`.
 

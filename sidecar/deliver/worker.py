@@ -23,6 +23,7 @@ from sidecar.deliver.retry import (
     NextStep,
     RetryAt,
     expire,
+    is_out_of_reach,
     is_outage,
     next_step,
     queue_pause,
@@ -119,6 +120,10 @@ class Outbox(Protocol):
         """
         ...
 
+    async def fall_back(self, row: OutboxRow, reason: str) -> None:
+        """Let others be told what waits for the destination of `row`, which cannot be."""
+        ...
+
     async def standing(self, to: Destination, now: float) -> list[Notification]:
         """Return what a destination was told that fires, and that still does."""
         ...
@@ -133,7 +138,8 @@ class Attempt:
     """One attempt at delivery, for the log and the metrics.
 
     `row` is the row before it, `after` what became of it, `step` what follows. `notification` is
-    None when the stored message could not be read. `fault` is what went wrong in a template.
+    None when the stored message could not be read. `fault` is what went wrong in a template,
+    `fell_back` says that others are told instead.
     """
 
     row: OutboxRow
@@ -144,6 +150,7 @@ class Attempt:
     started: float
     ended: float
     fault: str | None = None
+    fell_back: bool = False
 
 
 # The outbox table is the truth; what retries, or was left by an earlier run, is found by looking.
@@ -385,8 +392,12 @@ class Worker:
         step = next_step(row, outcome, now=ended, receiver=receiver, jitter=jitter)
         after = row_after(row, outcome, step, now=ended)
         told = delivery.notification if isinstance(delivery, Delivery) else None
-        self._report(Attempt(row, after, told, outcome, step, started, ended, fault))
         queue.failures = queue.failures + 1 if is_outage(outcome) else 0
+        lost = is_out_of_reach(outcome, step, after, queue.failures, receiver)
+        back = lost and bool(receiver.fallback)
+        self._report(Attempt(row, after, told, outcome, step, started, ended, fault, back))
+        if back and isinstance(outcome, Failed):
+            await self._outbox.fall_back(after, outcome.detail)
         if isinstance(outcome, Failed) and queue.failures:
             seconds = queue_pause(outcome, queue.failures, jitter=jitter)
             queue.opens_at = self._clock.monotonic() + seconds

@@ -45,13 +45,32 @@ def unacked_route(route: Route) -> Route | None:
     )  # fmt: skip
 
 
-def every_route(route: Route) -> Iterator[Route]:
-    """Yield `route`, those below it, and those of what nobody acknowledges."""
-    yield route
+def fallback_route(route: Route, receivers: Mapping[str, Receiver]) -> Route | None:
+    """Return the route of what the receiver of `route` cannot be told, if it has a fallback."""
+    of = receivers.get(route.receiver)
+    if of is None or of.fallback not in receivers:
+        return None
+    return replace(
+        route, id=f"{route.id}/fallback", receiver=of.fallback, group_wait=0.0, routes=(),
+        escalate_unacked=None,
+    )  # fmt: skip
+
+
+def passed_routes(route: Route, receivers: Mapping[str, Receiver]) -> Iterator[Route]:
+    """Yield `route` and those to which its alerts are passed on."""
     if (unacked := unacked_route(route)) is not None:
-        yield unacked
+        yield from passed_routes(unacked, receivers)
+    following: Route | None = route
+    while following is not None:
+        yield following
+        following = fallback_route(following, receivers)
+
+
+def every_route(route: Route, receivers: Mapping[str, Receiver]) -> Iterator[Route]:
+    """Yield `route`, those below it, and those to which their alerts are passed on."""
+    yield from passed_routes(route, receivers)
     for child in route.routes:
-        yield from every_route(child)
+        yield from every_route(child, receivers)
 
 
 def group_labels(route: Route, labels: Mapping[str, str]) -> dict[str, str]:

@@ -42,7 +42,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     fires. `told_at`: the wall clock at which the receiver last heard that it fires. `came`: that
     at which it fired here. `acked`: who took it; `ack_unsaid`: that this is to be told.
     `passed_on`: it is here because nobody took it, or has gone on to others for that. `muted`: what
-    held it back when it was last looked at.
+    held it back when it was last looked at. `passed_by`: it could not be told, and others were told
+    instead; with those `instead_of` says of whom, and why.
     """
 
     alert: Alert
@@ -64,6 +65,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     ack_unsaid: bool = False
     passed_on: bool = False
     muted: str = ""
+    passed_by: bool = False
+    instead_of: str = ""
 
     @property
     def ident(self) -> Ident:
@@ -298,7 +301,13 @@ def unpack(packed: bytes, told: int, at: float) -> Member | None:
 
 
 # Of one that fires anew, or graver: whoever took the alert before has not taken this.
-_UNTAKEN: dict[str, Any] = {"acked": None, "ack_unsaid": False, "came": 0.0, "passed_on": False}
+_UNTAKEN: dict[str, Any] = {
+    "acked": None,
+    "ack_unsaid": False,
+    "came": 0.0,
+    "passed_on": False,
+    "passed_by": False,
+}
 
 
 def _changed(member: Member, transition: Transition, alert: Alert) -> Member:

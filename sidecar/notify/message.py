@@ -182,6 +182,7 @@ class Writer:
             untold=told.untold,
             said=list(map(said_of, told.told)),
             unlisted=unlisted,
+            instead_of=self._instead_of(told.listed),
             top=self._top(told.told) if unlisted else [],
             thread=_digest(*group.audience, group.id, group.created),
             beside=self._beside(told.listed, still) if group.to.threads else [],
@@ -190,6 +191,11 @@ class Writer:
     def _top(self, told: Iterable[Member]) -> list[tuple[str, int]]:
         counts = Counter(member.alert.name for member in told).most_common(_TOP)
         return [(self._labels({"alertname": name})["alertname"], n) for name, n in counts]
+
+    def _instead_of(self, told: Iterable[Member]) -> str:
+        """Return whom it is told in the place of; once that was said it is said no more."""
+        words = next((m.instead_of for m in told if m.instead_of and not m.told_at), "")
+        return words if self._redactor is None else self._redactor.text(words)
 
     def _beside(self, told: Iterable[Member], still: Iterable[Member]) -> list[Notice]:
         roots = {member.reference for member in told} - {""}

@@ -129,6 +129,7 @@ class Receiver(Table):
     name: Named = key("The receiver's name.")
     max_age: Positive = key("How long delivery of a message is tried.", default=6 * 3600.0)
     quick_retries: Count = key("Further tries within seconds, before a failure counts.", default=1)
+    fallback: Text = key("The receiver that is told what this one cannot be told.", default="")
     configs: Mapping[str, tuple[ReceiverConfig, ...]] = field(default_factory=dict)
     off: tuple[str, ...] = ()  # sections of which an entry is off
 
@@ -275,6 +276,7 @@ class Reason(StrEnum):
     FLAPPING = "flapping"
     UNMUTED = "no longer muted"
     UNACKED = "not acknowledged"
+    FALLBACK = "told instead of somebody who cannot be told"
     ACKED = "acknowledged"
     GREW = "grew"
     REPEAT = "repeat interval elapsed"
@@ -422,6 +424,7 @@ class Notification(msgspec.Struct, frozen=True):
     beside: list[Notice] = []
     unlisted: int = 0  # of what it tells, told by number only
     top: list[tuple[str, int]] = []  # then: the alert names with most, and how many
+    instead_of: str = ""  # who could not be told, and why
 
     def reference_of(self, notice: Notice, accepted: str) -> str:
         """Return the message that an alert belongs to once this one was `accepted` as that.

@@ -21,6 +21,7 @@ from sidecar.notify.decide import (
     next_flush,
     repeats,
 )
+from sidecar.notify.fallback import Fallback
 from sidecar.notify.group import NOWHERE, Group, GroupKind, Groups, Told, heard_of
 from sidecar.notify.grouper import Grouper
 from sidecar.notify.member import Ident, Member, Stage, said_of
@@ -105,6 +106,7 @@ class Notifier:
         self._groups = Groups()
         self._unacked = Unacked(receivers, self._groups)
         self._grouper = Grouper(route, receivers, self._groups, self._unacked)
+        self.fallback = Fallback(receivers, self._groups, self._grouper, self._trail)
         self._cooldowns = Cooldowns()
         self._untold = Untold()
         self._writer = Writer(redactor, current)

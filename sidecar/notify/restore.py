@@ -19,7 +19,7 @@ from sidecar.notify.group import (
     group_labels,
     match_routes,
     parts_of,
-    unacked_route,
+    passed_routes,
 )
 from sidecar.notify.member import (
     Ident,
@@ -46,8 +46,9 @@ class GroupRestorer:
 
     def __init__(self, root: Route, receivers: Mapping[str, Receiver], groups: Groups) -> None:
         self._root = root
+        self._receivers = receivers
         self._groups = groups
-        self._routes = {route.id: route for route in every_route(root)}
+        self._routes = {route.id: route for route in every_route(root, receivers)}
         names = {route.receiver for route in self._routes.values()}
         self._all = {name: list(destinations(one)) for name, one in receivers.items()}
         self._places = {name: self._all[name] for name in names}
@@ -144,8 +145,8 @@ class GroupRestorer:
     def _takes(self, group: Group, member: Member) -> bool:
         labels = member.alert.labels
         routes = match_routes(self._root, labels)
-        if member.passed_on:
-            routes += [passed for route in routes if (passed := unacked_route(route))]
+        if member.passed_on or member.instead_of:
+            routes = [one for route in routes for one in passed_routes(route, self._receivers)]
         return any(group_id(r, group_labels(r, labels), group.to) == group.id for r in routes)
 
     def _move(self, old: Group, ident: Ident, member: Member) -> None:

@@ -61,6 +61,11 @@ class Origin:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+def _reason(told: Notification) -> str:
+    """Return why a message comes, and in the place of whom."""
+    return f"{told.reason.value} ({told.instead_of})" if told.instead_of else told.reason.value
+
+
 def notification_view(
     notification: Notification, redactor: Redactor, fill: Fill, origin: Origin
 ) -> dict[str, Any]:
@@ -89,7 +94,7 @@ def notification_view(
         "counts": {status.value: count for status, count in counts.items()},
         "tally": _tally(counts),
         "rest": "\n".join(_rest(notification, redactor, origin)),
-        "reason": notification.reason.value,
+        "reason": _reason(notification),
         "late": notification.late,
         "receiver": notification.receiver,
         "destination": notification.destination,

@@ -1,5 +1,7 @@
 """After an attempt: sent, again at a certain instant, once more as plain text, or never."""
 
+from dataclasses import replace
+
 import pytest
 
 from sidecar.deliver.retry import (
@@ -10,6 +12,7 @@ from sidecar.deliver.retry import (
     RetryAt,
     expire,
     interrupted,
+    is_out_of_reach,
     is_outage,
     next_step,
     pause,
@@ -212,3 +215,28 @@ def test_an_expired_row_dies_without_counting_an_attempt() -> None:
 )
 def test_only_troubles_of_the_road_are_an_outage(outcome: Outcome, outage: bool) -> None:  # noqa: FBT001 - a table
     assert is_outage(outcome) == outage
+
+
+@pytest.mark.parametrize(
+    ("outcome", "attempt", "failures", "out"),
+    [
+        (Sent("1"), 9, 9, False),
+        (LIMITED, 9, 9, False),
+        (BAD, 0, 0, False),  # once more as plain text
+        (DOWN, 0, 1, False),
+        (DOWN, 1, 1, True),  # the quick retry has failed as well
+        (DOWN, 0, 2, True),  # this is its first, and another message had one before
+        (replace(GONE, verdict=Verdict.PARK), 0, 0, True),
+        (GONE, 0, 0, True),
+    ],
+)
+def test_who_is_out_of_reach_after_the_quick_retries_or_at_once(
+    outcome: Outcome,
+    attempt: int,
+    failures: int,
+    out: bool,  # noqa: FBT001 - a table
+) -> None:
+    row, receiver = outbox_row(attempt=attempt), Receiver(name="team", quick_retries=1)
+    step = next_step(row, outcome, now=NOW, receiver=receiver, jitter=0.0)
+    found = row_after(row, outcome, step, now=NOW)
+    assert is_out_of_reach(outcome, step, found, failures, receiver) == out

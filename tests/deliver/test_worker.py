@@ -482,3 +482,23 @@ async def test_an_address_that_is_none_dies_without_a_connection() -> None:
             await settle()
             assert bench.outbox.of("dead") == ["a"]
     assert sink.said == []
+
+
+async def test_who_is_out_of_reach_has_a_fallback_that_hears_why() -> None:
+    receivers = {"team": replace(team(quick_retries=1), fallback="boss")}
+    async with Bench(receivers=receivers).running() as bench:
+        bench.slack.answers = [down(), down()]
+        bench.offer(outbox_row("a"))
+        await settle()
+        assert (bench.outbox.fallen, bench.attempts[0].fell_back) == ([], False)
+        await bench.clock.advance(2.0)
+        assert bench.outbox.fallen == [("a", "HTTP 503")]
+        assert [attempt.fell_back for attempt in bench.attempts] == [False, True]
+
+
+async def test_without_a_fallback_nobody_is_told_instead() -> None:
+    async with Bench().running() as bench:
+        bench.slack.answers = [httpx.Response(404, text="channel_not_found")]
+        bench.offer(outbox_row("a"))
+        await settle()
+        assert (bench.outbox.fallen, bench.attempts[0].fell_back) == ([], False)

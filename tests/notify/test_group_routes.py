@@ -50,7 +50,7 @@ def test_the_tree_picks(labels: dict[str, str], expected: list[str]) -> None:
 
 
 def test_every_route_is_listed_from_the_root_down() -> None:
-    ids = [found.id for found in every_route(TREE)]
+    ids = [found.id for found in every_route(TREE, {})]
     assert ids == ["root", "audit", "critical", "night", "error"]
 
 

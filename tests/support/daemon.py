@@ -1,7 +1,6 @@
 """The daemon as a process of its own: started, asked, killed."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -80,7 +79,6 @@ def running(
             *(["--shadow"] if shadow else []),
         ],
         stderr=subprocess.PIPE,
-        env={**os.environ, "NO_PROXY": "*"},
     )
     daemon = DaemonProcess(process)
     assert process.stderr is not None

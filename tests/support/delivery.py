@@ -85,6 +85,7 @@ class MemoryOutbox:
         self.rows = {row.id: row for row in rows}
         self.saves: list[list[OutboxRow]] = []
         self.looks = 0
+        self.fallen: list[tuple[str, str]] = []
         self.asked: dict[Destination, float] = {}
         self.stands: list[Notification] = []
 
@@ -103,6 +104,9 @@ class MemoryOutbox:
     async def standing(self, to: Destination, now: float) -> list[Notification]:
         del now
         return [one for one in self.stands if (one.integration, one.destination) == to]
+
+    async def fall_back(self, row: OutboxRow, reason: str) -> None:
+        self.fallen.append((row.id, reason))
 
     async def pauses(self, now: float) -> Mapping[Destination, float]:
         del now

@@ -1,0 +1,84 @@
+"""Who is told instead where a receiver cannot be: the `fallback` of its receiver."""
+
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from sidecar.notify.audit import Trail
+from sidecar.notify.group import (
+    Group,
+    GroupKind,
+    Groups,
+    destinations,
+    fallback_route,
+    group_labels,
+)
+from sidecar.notify.grouper import Grouper
+from sidecar.notify.member import Member, Stage, knowing
+from sidecar.notify.model import Receiver
+from sidecar.rows import OutboxRow
+
+
+class Fallback:
+    """Files what is on its way to those who cannot be told with those who are told instead.
+
+    What follows of an alert reaches them as well; whoever could not be told hears it too once that
+    works again.
+    """
+
+    def __init__(
+        self, receivers: Mapping[str, Receiver], groups: Groups, grouper: Grouper, trail: Trail
+    ) -> None:
+        self._receivers = receivers
+        self._groups = groups
+        self._grouper = grouper
+        self._trail = trail
+
+    def take(self, row: OutboxRow, reason: str, now: float) -> None:
+        """Pass on, at wall clock `now`, all that waits for those whom `row` could not reach."""
+        audience = (row.receiver, row.integration, row.destination)
+        why = f"{row.receiver} {row.destination}: {reason}"
+        mine = [group for group in self._groups.by_id.values() if group.audience == audience]
+        digests = [group for group in mine if group.kind is not GroupKind.ROUTE and group.sending]
+        digested = {ident for group in digests for ident in group.members}
+        for group in mine:
+            for ident, member in list(group.members.items()):
+                waits = bool(group.sending) and member.unsent
+                if group.kind is GroupKind.ROUTE and (waits or ident in digested):
+                    self._pass_on(group, member, why, now)
+
+    def _pass_on(self, group: Group, member: Member, why: str, now: float) -> None:
+        speaks = member.stage in (Stage.FIRING, Stage.ENDED) and not member.passed_by
+        if not speaks or not group.to.takes(member):
+            return
+        others = self._next_of(group, member, now)
+        if not others:
+            return
+        self._groups.put(group, member.ident, replace(member, passed_by=True))
+        new = Member(
+            alert=member.alert, change=member.change, stage=member.stage, open=member.open,
+            fired=member.fired, instead_of=why,
+        )  # fmt: skip
+        if member.stage is Stage.FIRING:
+            new = replace(new, open=False, fired=max(1, member.fired))
+        for other in others:
+            here = other.members.get(member.ident)
+            self._grouper.file(
+                other, member.ident, new if here is None else knowing(new, here), now
+            )
+        self._trail.note(now, "passed on", member.alert.labels, f"to {others[0].receiver}, {why}")
+
+    def _next_of(self, group: Group, member: Member, now: float) -> list[Group]:
+        """Return the groups that are told instead: of those who do not know it already."""
+        route = fallback_route(group.route, self._receivers)
+        if route is None:
+            return []
+        known = {
+            place.audience
+            for place in self._groups.places(member.ident)
+            if place.members[member.ident].stage is member.stage
+        }
+        labels = group_labels(route, member.alert.labels)
+        found = destinations(self._receivers[route.receiver])
+        new = [to for to in found if (route.receiver, to.integration, to.name) not in known]
+        return [self._groups.open(route, labels, to, now) for to in new]

@@ -1,0 +1,151 @@
+"""Who is told instead where a receiver cannot be, and what of."""
+
+from dataclasses import replace as changed
+
+from msgspec.structs import replace
+
+from sidecar.notify.message import notification_of
+from sidecar.notify.model import Notification, Reason
+from sidecar.redact import Redactor
+from sidecar.render.renderer import Renderer
+from sidecar.rows import DEAD, SENT, Delta, OutboxRow
+from support.notify import HOUR, MINUTE, T0, Desk, World, route, slack_receiver, told
+
+RECEIVERS = {
+    "team": changed(slack_receiver("team"), fallback="pager"),
+    "pager": changed(slack_receiver("pager"), fallback="boss"),
+    "boss": slack_receiver("boss"),
+}
+WHY = "HTTP 200 token_revoked"
+
+
+class Failing:
+    """A desk whose messages arrive only where `arrives` says; the others wait."""
+
+    def __init__(self) -> None:
+        self.desk = Desk(route("{}", "team"), RECEIVERS)
+        self.world = World()
+        self.waiting: list[OutboxRow] = []
+
+    def step(
+        self, now: float, *transitions: object, to: tuple[str, ...] = ()
+    ) -> list[Notification]:
+        """Take a step; what goes `to` these is accepted. Return what there was to send."""
+        self.desk._now = now
+        notifier = self.desk.notifier
+        notifier.add(transitions, now)  # type: ignore[arg-type]  # transitions
+        notifier.flush(now, caught_up=True)
+        rows = notifier.drain()
+        for row in rows.outbox:
+            if row.receiver in to:
+                notifier.end(replace(row, outcome=SENT), now)
+            else:
+                self.waiting.append(row)
+        self.desk.table.commit(rows.delta)
+        self.desk.table.commit(notifier.drain().delta)
+        return [one for row in rows.outbox if (one := notification_of(row))]
+
+    def fail(self, now: float) -> None:
+        """Let each waiting message fail for good once more."""
+        for row in self.waiting:
+            self.desk.notifier.fallback.take(row, WHY, now)
+        self.desk.table.commit(self.desk.notifier.drain().delta)
+
+
+def begun() -> Failing:
+    desk = Failing()
+    desk.step(T0, desk.world.fire())
+    desk.fail(T0 + 1)
+    return desk
+
+
+def test_the_fallback_hears_what_fires_with_the_reason_and_once() -> None:
+    desk = begun()
+    (message,) = desk.step(T0 + 1, to=("pager",))
+    assert told([message]) == [("pager", "a", "firing")]
+    assert message.reason is Reason.FALLBACK
+    assert message.instead_of == f"team #team: {WHY}"
+    view = Renderer({}, Redactor()).rendering(message).view
+    assert view["reason"] == f"told instead of somebody who cannot be told (team #team: {WHY})"
+    desk.fail(T0 + MINUTE)
+    assert desk.step(T0 + MINUTE) == []
+
+
+def test_it_hears_the_end_also_after_a_restart() -> None:
+    desk = begun()
+    desk.step(T0 + 1, to=("pager",))
+    desk.desk.restart()
+    (end,) = desk.step(T0 + HOUR, desk.world.end(), to=("pager",))
+    assert told([end]) == [("pager", "a", "resolved")]
+    desk.fail(T0 + 2 * HOUR)
+    assert desk.step(T0 + 2 * HOUR) == []
+
+
+def test_what_waits_to_be_told_there_outlives_a_restart() -> None:
+    desk = begun()
+    desk.desk.restart()
+    (message,) = desk.step(T0 + 2, to=("pager",))
+    assert (message.receiver, message.instead_of) == ("pager", f"team #team: {WHY}")
+
+
+def test_what_fired_and_ended_unheard_is_told_as_both() -> None:
+    desk = Failing()
+    desk.step(T0, desk.world.fire())
+    desk.step(T0 + 1, desk.world.end())
+    desk.fail(T0 + 2)
+    (message,) = desk.step(T0 + 2, to=("pager",))
+    assert told([message]) == [("pager", "a", "fired and resolved")]
+    desk.fail(T0 + HOUR)
+    assert desk.step(T0 + HOUR) == []
+
+
+def test_an_end_that_cannot_be_told_reaches_the_fallback() -> None:
+    desk = Failing()
+    desk.step(T0, desk.world.fire(), to=("team",))
+    desk.step(T0 + HOUR, desk.world.end())
+    desk.fail(T0 + HOUR)
+    (message,) = desk.step(T0 + HOUR, to=("pager",))
+    assert told([message]) == [("pager", "a", "resolved")]
+
+
+def test_what_fires_anew_is_told_anew() -> None:
+    desk = begun()
+    desk.step(T0 + 1, to=("pager",))
+    desk.step(T0 + HOUR, desk.world.end(), to=("pager",))
+    desk.step(T0 + 2 * HOUR, desk.world.fire())
+    desk.fail(T0 + 2 * HOUR)
+    assert told(desk.step(T0 + 2 * HOUR, to=("pager",))) == [("pager", "a", "firing")]
+
+
+def test_all_that_waits_is_passed_on_at_the_first_failure() -> None:
+    desk = Failing()
+    desk.step(T0, *(desk.world.fire(org) for org in "abc"))
+    del desk.waiting[1:]
+    desk.fail(T0 + 1)
+    messages = desk.step(T0 + 1, to=("pager",))
+    assert sorted(org for _, org, _ in told(messages)) == ["a", "b", "c"]
+
+
+def test_a_fallback_has_one_of_its_own() -> None:
+    desk = begun()
+    desk.step(T0 + 1)
+    desk.fail(T0 + 2)
+    (message,) = desk.step(T0 + 2, to=("boss",))
+    assert (message.receiver, message.instead_of) == ("boss", f"pager #pager: {WHY}")
+
+
+def test_who_was_out_of_reach_hears_it_as_well_in_the_end() -> None:
+    desk = begun()
+    desk.step(T0 + 1, to=("pager",))
+    (row,) = desk.waiting
+    desk.desk.notifier.end(replace(row, outcome=SENT), T0 + MINUTE)
+    ends = desk.step(T0 + HOUR, desk.world.end(), to=("team", "pager"))
+    assert sorted(told(ends)) == [("pager", "a", "resolved"), ("team", "a", "resolved")]
+
+
+def test_what_is_given_up_has_been_passed_on_before() -> None:
+    desk = begun()
+    (row,) = desk.waiting
+    desk.desk.notifier.end(replace(row, outcome=DEAD), T0 + 1)
+    desk.desk.table.commit(Delta(rows=[*desk.desk.notifier.drain().outbox]))
+    assert [one.receiver for one in desk.step(T0 + 1, to=("pager",))] == ["pager"]
