@@ -15,8 +15,8 @@ from sidecar.matchers import Matcher
 from sidecar.parse.event import Chunk, Event, LogFormat, as_text, field_value
 from sidecar.parse.parser import Parser
 from sidecar.redact import Redactor
-from sidecar.rules.compiled import CompiledRule, divided
-from sidecar.rules.condition import value_test
+from sidecar.rules.compiled import CompiledRule
+from sidecar.rules.condition import test_of, worked_out
 from sidecar.secret import printable
 
 _NUMBERED = re.compile(r"(.+):(\d+)", re.DOTALL)
@@ -108,11 +108,10 @@ def _of_condition(compiled: CompiledRule, event: Event) -> list[Tried]:
 def _comparisons(compiled: CompiledRule, values: Sequence[float | str | None]) -> Iterator[Tried]:
     given = iter(values)
     for part in compiled.rule.condition.comparisons:
-        value = next(given)
-        if part.divisor is not None:
-            below = next(given)
-            plain = not isinstance(value, str) and not isinstance(below, str)
-            value = divided(value, below) if plain else None  # type: ignore[arg-type] # plain says
-        saw = f"{value:g}" if isinstance(value, float) else as_text(value)
-        passed = value is not None and value_test(part)(value)
-        yield Tried(written(part), passed, f"{saw or 'nothing'} by this event alone")
+        mine = [next(given) for _ in part.aggregates]
+        plain = iter([None if isinstance(value, str) else value for value in mine])
+        left = mine[0] if part.alone is not None else worked_out(part.left, plain)
+        right = None if part.right is None else worked_out(part.right, plain)
+        saw = (f"{left:g}" if isinstance(left, float) else as_text(left)) or "nothing"
+        saw += "" if right is None else f" against {right:g}"
+        yield Tried(written(part), test_of(part)(left, right), f"{saw} by this event alone")

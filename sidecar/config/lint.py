@@ -4,11 +4,15 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from sidecar.durations import write_duration
 from sidecar.matchers import Matcher
 from sidecar.rules.aggregates import COUNT, Shows
 from sidecar.rules.condition import (
     Aggregate,
+    Amount,
     Comparison,
+    Measured,
+    Reckoned,
     alternatives,
     bounds,
     is_absence,
@@ -76,7 +80,7 @@ def _listed(matcher: Matcher) -> tuple[str, ...]:
 def _condition_doubts(rule: Rule) -> Iterator[tuple[str, str]]:
     """Yield message and hint of each part of the condition that cannot be meant."""
     for part in rule.condition.comparisons:
-        for aggregate in filter(None, (part.left, part.divisor)):
+        for aggregate in part.aggregates:
             if excluded := contradiction((*rule.match, *aggregate.match)):
                 yield f"{shown(aggregate)} has nothing to count: {excluded}", ""
     ways = alternatives(rule.condition.whole)
@@ -90,16 +94,17 @@ _Asked = tuple[Comparison, bool]
 
 def _way_doubts(rule: Rule, way: Sequence[_Asked]) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with one way in which a condition comes true: aggregate by aggregate."""
-    seen: dict[tuple[Aggregate, Aggregate | None], list[_Asked]] = {}
+    seen: dict[Measured, list[_Asked]] = {}
     for part, holds in way:
-        seen.setdefault((part.left, part.divisor), []).append((part, holds))
-    for (left, divisor), asked in seen.items():
+        if part.right is None:
+            seen.setdefault(part.left, []).append((part, holds))
+    for left, asked in seen.items():
         if not any(holds for _, holds in asked):
             continue  # so it is of nothing at all
-        if left.function.shows is Shows.STATE:
-            yield from _state_doubts(rule, asked)
-        elif not _passes(_numbers(left, divisor, asked), asked):
-            yield _never(rule, asked), _why(left, divisor)
+        if (state := asked[0][0].state) is not None:
+            yield from _state_doubts(rule, state, asked)
+        elif not _passes(_numbers(left, asked), asked):
+            yield _never(rule, asked), _why(left)
 
 
 def _never(rule: Rule, asked: Sequence[_Asked]) -> str:
@@ -111,30 +116,48 @@ def _never(rule: Rule, asked: Sequence[_Asked]) -> str:
 
 def written(part: Comparison) -> str:
     """Return a comparison as a user would write it."""
-    left = shown(part.left) + (f" / {shown(part.divisor)}" if part.divisor else "")
+    left = shown(part.left)
     if part.op == "in":
         return f"{left} in [{', '.join(part.values)}]"
+    if part.right is not None:
+        return f"{left} {part.op} {shown(part.right)}"
     return f"{left} {part.op} {part.values[0] if part.number is None else f'{part.number:g}'}"
 
 
 def _unguarded(way: Sequence[_Asked]) -> Iterator[tuple[str, str]]:
-    """Yield the ratios beside which nothing asks for a least number."""
-    if any(part.divisor is None and _asks_for_more(part, holds=holds) for part, holds in way):
+    """Yield the ratios, and factors of earlier windows, beside which no least number is asked."""
+    single = [isinstance(part.left, Aggregate) and part.right is None for part, _ in way]
+    more = [_asks_for_more(part, holds=holds) for part, holds in way]
+    if any(map(all, zip(single, more, strict=True))):
         return
-    for part, _ in way:
-        if part.divisor is not None:
-            ratio = f"{shown(part.left)} / {shown(part.divisor)}"
-            message = f"{ratio} has no guard against small numbers"
+    for part in (part for (part, _), one in zip(way, single, strict=True) if not one):
+        said = next((one for one in (part.left, part.right) if _scales(one)), None)
+        if said is not None:
+            message = f"{shown(said)} has no guard against small numbers"
             yield message, "one event can decide it; write for example `and count() >= 10`"
+
+
+def _scales(amount: Measured | None) -> bool:
+    """Return whether what is small may come out large: a ratio, or a factor of what was."""
+    match amount:
+        case Aggregate():
+            return amount.offset > 0
+        case Reckoned():
+            return amount.sign == "/" or any(
+                _scales(one) for one in (amount.left, amount.right) if not isinstance(one, float)
+            )
+        case None:
+            return False
 
 
 def _asks_for_more(part: Comparison, *, holds: bool) -> bool:
     return part.op in ((">", ">=") if holds else ("<", "<="))
 
 
-def _state_doubts(rule: Rule, asked: Sequence[_Asked]) -> Iterator[tuple[str, str]]:
+def _state_doubts(
+    rule: Rule, aggregate: Aggregate, asked: Sequence[_Asked]
+) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with comparisons of one `last()`: `match` may exclude their texts."""
-    aggregate = asked[0][0].left
     name, matchers = aggregate.field, (*rule.match, *aggregate.match)
     mine = [matcher for matcher in matchers if matcher.name == name]
     allowed = allowed_texts(matchers, name)
@@ -156,7 +179,7 @@ def _state_doubts(rule: Rule, asked: Sequence[_Asked]) -> Iterator[tuple[str, st
         named = [text for part, _ in asked for text in part.named]
         if not all(part.named for part, _ in asked if part.pattern is not None):
             return  # who knows what a pattern matches
-        candidates = [*_numbers(aggregate, None, asked), *named, _SOME_TEXT]
+        candidates = [*_numbers(aggregate, asked), *named, _SOME_TEXT]
     if not never and not _passes(candidates, asked):
         yield _never(rule, asked), f"{shown(aggregate)} cannot be all of that at once"
 
@@ -166,43 +189,63 @@ def _passes(candidates: Sequence[float | str], asked: Sequence[_Asked]) -> bool:
     return any(all(test(one) is holds for test, holds in tests) for one in candidates)
 
 
-def _numbers(left: Aggregate, divisor: Aggregate | None, asked: Sequence[_Asked]) -> list[float]:
-    """Return numbers of which one passes if any number that the aggregate can have does."""
+def _numbers(left: Measured, asked: Sequence[_Asked]) -> list[float]:
+    """Return numbers of which one passes if any number that `left` can have does."""
     edges = sorted({0.0, 1.0, *(bound for part, _ in asked for bound in bounds(part))})
-    if divisor is None and _is_whole(left):
+    if _is_whole(left):
         near = {math.floor(edge) + step for edge in edges for step in (-1, 0, 1)}
         return [float(number) for number in sorted(near) if number >= 0]
     between = [(low + high) / 2 for low, high in pairwise(edges)]
-    least, most = _range(left, divisor)
+    least, most = _range(left)
     numbers = [edges[0] - 1, *edges, *between, edges[-1] + 1]
     return [number for number in numbers if least <= number <= most]
 
 
-def _range(left: Aggregate, divisor: Aggregate | None) -> tuple[float, float]:
-    if divisor is None or not _is_whole(left) or not _is_whole(divisor):
-        return -math.inf, math.inf
-    part_of = divisor.function is COUNT and set(divisor.match) <= set(left.match)
-    return 0.0, 1.0 if part_of else math.inf
+def _range(left: Measured) -> tuple[float, float]:
+    sides = (left.left, left.right) if isinstance(left, Reckoned) and left.sign == "/" else ()
+    match sides:
+        case (Aggregate() as above, Aggregate() as below) if _is_whole(above) and _is_whole(below):
+            part_of = below.function is COUNT and set(below.match) <= set(above.match)
+            return 0.0, 1.0 if part_of and above.offset == below.offset else math.inf
+        case _:
+            return -math.inf, math.inf
 
 
-def _is_whole(aggregate: Aggregate) -> bool:
-    return aggregate.function.shows is Shows.HOW_MANY
+def _is_whole(amount: Measured) -> bool:
+    return isinstance(amount, Aggregate) and amount.function.shows is Shows.HOW_MANY
 
 
-def _why(left: Aggregate, divisor: Aggregate | None) -> str:
-    if divisor is not None:
-        least, most = _range(left, divisor)
-        if most == 1:
-            return f"{shown(left)} / {shown(divisor)} lies between 0 and 1"
-        return f"{shown(left)} / {shown(divisor)} is never below 0" if least == 0 else _NONE
+def _why(left: Measured) -> str:
+    least, most = _range(left)
+    if most == 1:
+        return f"{shown(left)} lies between 0 and 1"
+    if least == 0:
+        return f"{shown(left)} is never below 0"
     return f"{shown(left)} is a whole number from 0 up" if _is_whole(left) else _NONE
 
 
 _NONE = "no number passes all of its comparisons"
 
 
-def shown(aggregate: Aggregate) -> str:
-    """Return an aggregate as a user would write it."""
-    number = f"{aggregate.number:g}" if aggregate.function.takes_number else ""
-    inner = ", ".join(filter(None, (aggregate.field, number, *map(str, aggregate.match))))
-    return f"{aggregate.function}({inner})"
+def shown(amount: Amount) -> str:
+    """Return an amount as a user would write it."""
+    match amount:
+        case Aggregate():
+            number = f"{amount.number:g}" if amount.function.takes_number else ""
+            inner = ", ".join(filter(None, (amount.field, number, *map(str, amount.match))))
+            offset = f" offset {write_duration(amount.offset)}" if amount.offset else ""
+            return f"{amount.function}({inner}){offset}"
+        case Reckoned():
+            left = _side(amount.left, _BINDS[amount.sign])
+            return f"{left} {amount.sign} {_side(amount.right, _BINDS[amount.sign] + 1)}"
+        case _:
+            return f"{amount:g}"
+
+
+_BINDS = {"+": 1, "-": 1, "*": 3, "/": 3}
+
+
+def _side(amount: Amount, least: int) -> str:
+    """Return one side of a reckoning, in parentheses where it binds less close than `least`."""
+    loose = isinstance(amount, Reckoned) and _BINDS[amount.sign] < least
+    return f"({shown(amount)})" if loose else shown(amount)

@@ -307,10 +307,7 @@ def _check_by(rule: Rule, reading: Reading) -> tuple[str, ...]:
 
 def _functions(rule: Rule) -> set[Function]:
     return {
-        aggregate.function
-        for part in rule.condition.comparisons
-        for aggregate in (part.left, part.divisor)
-        if aggregate is not None
+        aggregate.function for part in rule.condition.comparisons for aggregate in part.aggregates
     }
 
 

@@ -12,7 +12,7 @@ Everything here is pure: time is an argument, and the engine says when it next w
 
 >>> from sidecar.matchers import parse_matcher
 >>> from sidecar.parse.event import Event
->>> from sidecar.rules.condition import parse_condition
+>>> from sidecar.rules.grammar import parse_condition
 >>> from sidecar.rules.engine import Engine
 >>> from sidecar.rules.rule import Rule
 >>> rule = Rule(

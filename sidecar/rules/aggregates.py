@@ -26,6 +26,7 @@ from sidecar.rules.windows import (
     Buckets,
     Counts,
     Distinct,
+    Fold,
     Last,
     Window,
 )
@@ -35,6 +36,8 @@ Comparator = Literal[">", ">=", "<", "<=", "==", "!=", "=~", "!~", "in"]
 MAX_COUNT = 10_000
 MAX_DISTINCT = 256
 MAX_TEXT = 1_000
+# How far back `offset` may shift a window, in seconds.
+MAX_OFFSET = 30 * 86_400.0
 _LARGEST_INT = 2**63 - 1
 
 
@@ -68,14 +71,15 @@ class Reach(Enum):
 class Asked(NamedTuple):
     """What a comparison needs to know: seconds, and the numbers it compares with, ascending.
 
-    `within` is 0 for a state, which has no window. `divided`: it is one side of a ratio.
+    `within` is 0 for a state, which has no window. `reckoned`: it is only a part of what is
+    compared, so that its value itself has to be known.
     `remember`: for how long a value that was seen is known; `number`: the function's own.
     """
 
     within: float
     hold: float | None
     bounds: tuple[float, ...]
-    divided: bool
+    reckoned: bool
     remember: float = 0.0
     number: float = 0.0
 
@@ -87,8 +91,10 @@ class Function:
     `gives`: what it measures, as docs/rules.md says it. `most`: the greatest number it may be
     compared with. `sample`: makes of a field's value, which is never None, what the window keeps;
     None for a value of which nothing can be made, which is counted. It is given 1 where the
-    function takes no field. `reach`: what a sample can do to a comparison that time alone never
-    makes true. `window`: returns what makes an empty window for a key. `memory`: for how many
+    function takes no field. `fold`: how samples become one value, None where they cannot; then
+    there is no `offset`. `reach`: what a sample can do to a comparison that time alone never
+    makes true. `window`: returns what makes an empty window for a key, which those with a `fold`
+    need only where nothing is reckoned with. `memory`: for how many
     seconds after its newest event a key is kept for what it remembers, given the rule's `remember`.
     """
 
@@ -101,6 +107,7 @@ class Function:
     reach: Reach
     most: float
     sample: Callable[[Any], Any]
+    fold: Fold | None
     window: Callable[[Asked], Callable[[], Window]]
     memory: Callable[[float], float]
 
@@ -130,30 +137,11 @@ def _enough(bounds: tuple[float, ...]) -> int:
 
 def _need(asked: Asked, most: int) -> int:
     """Return the count up to which a window has to tell counts apart."""
-    return most if asked.divided else _enough(asked.bounds)
-
-
-def _count_window(asked: Asked) -> Callable[[], Window]:
-    if asked.divided:
-        return partial(Buckets, asked.within, ADDED)
-    return partial(Counts, asked.within, _enough(asked.bounds))
+    return most if asked.reckoned else _enough(asked.bounds)
 
 
 def _distinct_window(asked: Asked) -> Callable[[], Window]:
-    need = MAX_DISTINCT + 1 if asked.divided else _enough(asked.bounds)
-    return partial(Distinct, asked.within, need)
-
-
-def _min_window(asked: Asked) -> Callable[[], Window]:
-    if asked.divided:
-        return partial(Buckets, asked.within, LEAST)
-    return partial(Extremes, asked.within, asked.bounds, -1)
-
-
-def _max_window(asked: Asked) -> Callable[[], Window]:
-    if asked.divided:
-        return partial(Buckets, asked.within, GREATEST)
-    return partial(Extremes, asked.within, asked.bounds, 1)
+    return partial(Distinct, asked.within, _need(asked, MAX_DISTINCT + 1))
 
 
 def no_memory(remember: float) -> float:
@@ -171,7 +159,8 @@ COUNT = Function(
     reach=Reach.ONE,
     most=MAX_COUNT,
     sample=float,
-    window=_count_window,
+    fold=ADDED,
+    window=lambda asked: partial(Counts, asked.within, _enough(asked.bounds)),
     memory=no_memory,
 )
 _ALL = (
@@ -186,6 +175,7 @@ _ALL = (
         reach=Reach.AMOUNT,
         most=math.inf,
         sample=as_number,
+        fold=ADDED,
         window=lambda asked: partial(Buckets, asked.within, ADDED),
         memory=no_memory,
     ),
@@ -199,7 +189,8 @@ _ALL = (
         reach=Reach.ITSELF,
         most=math.inf,
         sample=as_number,
-        window=_min_window,
+        fold=LEAST,
+        window=lambda asked: partial(Extremes, asked.within, asked.bounds, -1),
         memory=no_memory,
     ),
     Function(
@@ -212,7 +203,8 @@ _ALL = (
         reach=Reach.ITSELF,
         most=math.inf,
         sample=as_number,
-        window=_max_window,
+        fold=GREATEST,
+        window=lambda asked: partial(Extremes, asked.within, asked.bounds, 1),
         memory=no_memory,
     ),
     Function(
@@ -225,6 +217,7 @@ _ALL = (
         reach=Reach.MEAN,
         most=math.inf,
         sample=as_number,
+        fold=MEAN,
         window=lambda asked: partial(Buckets, asked.within, MEAN),
         memory=no_memory,
     ),
@@ -238,6 +231,7 @@ _ALL = (
         reach=Reach.ONE,
         most=MAX_DISTINCT,
         sample=as_text,
+        fold=None,
         window=_distinct_window,
         memory=no_memory,
     ),
@@ -251,6 +245,7 @@ _ALL = (
         reach=Reach.UNKNOWN,
         most=MAX_COUNT,
         sample=lambda raw: bounded(as_text(raw), MAX_TEXT + 20),
+        fold=None,
         window=lambda asked: partial(Changes, asked.within, _need(asked, MAX_COUNT)),
         memory=lambda _: NEVER,
     ),
@@ -264,6 +259,7 @@ _ALL = (
         reach=Reach.UNKNOWN,
         most=MAX_VALUES,
         sample=as_text,
+        fold=None,
         window=lambda asked: partial(News, asked.within, _need(asked, MAX_VALUES), asked.remember),
         memory=lambda remember: remember,
     ),
@@ -277,6 +273,7 @@ _ALL = (
         reach=Reach.UNKNOWN,
         most=math.inf,
         sample=as_number,
+        fold=None,
         window=lambda asked: partial(Percentile, asked.within, asked.number),
         memory=no_memory,
     ),
@@ -290,6 +287,7 @@ _ALL = (
         reach=Reach.UNKNOWN,
         most=math.inf,
         sample=_storable,
+        fold=None,
         window=lambda asked: partial(Last, asked.hold),
         memory=no_memory,
     ),

@@ -2,9 +2,10 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import count, takewhile
-from typing import Any
+from typing import Any, cast
 
 from sidecar.matchers import Matcher, all_match
 from sidecar.parse.event import (
@@ -15,7 +16,7 @@ from sidecar.parse.event import (
     bounded,
 )
 from sidecar.redact import Labels, LabelsOf, Redactor
-from sidecar.rules.aggregates import COUNT, Asked, Drift, Reach, Shows
+from sidecar.rules.aggregates import COUNT, Asked, Drift, Function, Reach, Shows
 from sidecar.rules.condition import (
     Aggregate,
     And,
@@ -26,8 +27,10 @@ from sidecar.rules.condition import (
     Part,
     bounds,
     is_absence,
+    test_of,
     time_can_turn,
     value_test,
+    worked_out,
 )
 from sidecar.rules.guard import (
     AnyOf,
@@ -44,6 +47,7 @@ from sidecar.rules.guard import (
 )
 from sidecar.rules.quantile import Percentile
 from sidecar.rules.rule import Key, Rule
+from sidecar.rules.shifted import Shifted
 from sidecar.rules.windows import LONG_AGO, Buckets, Window
 
 # How long a key remembers its last `resolve` and its event ids under a rule without a span.
@@ -81,6 +85,7 @@ class CompiledRule:
         "measures",
         "memory",
         "not_numbers",
+        "offset",
         "order",
         "overflow",
         "pairs",
@@ -95,6 +100,7 @@ class CompiledRule:
         "tells",
         "true_when_empty",
         "upholds",
+        "waits_for_all",
         "wakes",
     )
 
@@ -115,12 +121,16 @@ class CompiledRule:
         # Whether a key that was resolved can be remembered as a mere floor; the latest place in an
         # order needs a state.
         self.keeps_bare_keys = self.latching and rule.order_by is None
-        self.span = max(rule.within or 0.0, rule.hold or 0.0) or DEFAULT_SPAN
         parts = rule.condition.comparisons
-        self.aggregates = [side for part in parts for side in _sides(part)]
+        self.aggregates = [one for part in parts for one in part.aggregates]
+        # How far back the windows reach: what time alone makes of a rule that looks back so far is
+        # known only once every log is read to its end, as with an absence.
+        self.offset = max((one.offset for one in self.aggregates), default=0.0)
+        self.waits_for_all = self.absent or self.offset > 0
+        self.span = max((rule.within or 0.0) + self.offset, rule.hold or 0.0) or DEFAULT_SPAN
         self.memory: float = max(one.function.memory(rule.remember) for one in self.aggregates)
         self._listed = frozenset(text for part in parts for text in part.named)
-        self._windows = [_window(rule, part, side) for part in parts for side in _sides(part)]
+        self._windows = [_window(rule, part, one) for part in parts for one in part.aggregates]
         # Whether the condition is true of some windows at `t`; an empty one makes it false.
         self.holds, self._shown = _compile(rule.condition.whole, count())
         shown = [aggregate.function.shows for aggregate in self.aggregates]
@@ -150,7 +160,7 @@ class CompiledRule:
         guard = None if whole else _guard(rule.condition.whole, count())
         self.guard: Guard = guard or NoGuard()
         # Samples leave by the bucket: earlier than after the whole window, by less than its width.
-        self.coarse = any(isinstance(one, Buckets | Percentile) for one in self.fresh())
+        self.coarse = any(isinstance(one, Buckets | Percentile | Shifted) for one in self.fresh())
         # A sample of another place only makes the condition less true, until it leaves the window.
         self.rising = frozenset(_rising(rule.condition.whole, count()))
         if self.true_when_empty or whole:
@@ -179,6 +189,12 @@ class CompiledRule:
             else:
                 out.append((place, value))
         return out
+
+    @property
+    def shifted_bytes(self) -> int:
+        """What the windows of a key that look back take at most, in bytes; 0 without any."""
+        kept = (one for one in self.fresh() if isinstance(one, Shifted))
+        return sum(one.most_bytes for one in kept)
 
     def kept(self, key: Key) -> Key:
         """Return a key given by hand, or by an earlier version's rows, as events make it."""
@@ -238,7 +254,7 @@ def _key_of(by: tuple[str, ...], labels: LabelsOf) -> Callable[[Event], Key]:
 
 def _matchers(rule: Rule) -> tuple[Matcher, ...]:
     """Return every test of an event's fields: those of `match`, `resolve` and the condition."""
-    aggregates = [side for part in rule.condition.comparisons for side in _sides(part)]
+    aggregates = [one for part in rule.condition.comparisons for one in part.aggregates]
     inside = [matcher for one in aggregates for matcher in one.match]
     return (*rule.match, *(rule.resolve or ()), *inside)
 
@@ -270,10 +286,6 @@ class _KnownKeys(dict[str, Key]):
         return key
 
 
-def _sides(part: Comparison) -> tuple[Aggregate, ...]:
-    return (part.left,) if part.divisor is None else (part.left, part.divisor)
-
-
 Test = Callable[[Windows, float], bool]
 Shown = Callable[[Windows, float], float | str | None]
 
@@ -284,10 +296,10 @@ def _compile(part: Part, places: Iterator[int]) -> tuple[Test, Shown]:
     `places` gives those of its aggregates among the windows.
     """
     match part:
-        case Comparison() if part.divisor is None:
+        case Comparison() if part.alone is not None:
             return _plain(next(places), value_test(part))
         case Comparison():
-            return _ratio(next(places), next(places), value_test(part))
+            return _reckoned(part, [next(places) for _ in part.aggregates])
         case Not():
             test, shown = _compile(part.part, places)
             return lambda windows, t: not test(windows, t), shown
@@ -301,10 +313,11 @@ def _compile(part: Part, places: Iterator[int]) -> tuple[Test, Shown]:
 def _guard(part: Part, places: Iterator[int], *, holds: bool = True) -> Guard | None:
     """Return what guards `part` from coming to `holds`, None where nothing can be said."""
     match part:
-        case Comparison() if part.divisor is None:
-            return _guard_of_one(part, next(places), holds=holds)
         case Comparison():
-            guard = _guard_of_ratio(part, next(places), next(places))
+            mine = [next(places) for _ in part.aggregates]
+            if part.function is not None:
+                return _guard_of_one(part, part.function, mine[0], holds=holds)
+            guard = part.ratio and _guard_of_ratio(part, *part.ratio, *mine)
             return guard if holds else None
         case Not():
             return _guard(part.part, places, holds=not holds)
@@ -320,17 +333,17 @@ def _only_rises(part: Part) -> bool:
     """Return whether no sample can turn `part` false; what time can, has a deadline."""
     match part:
         case Comparison():
-            more = part.op in (">", ">=") and part.left.function.drift is Drift.FALLS
-            less = part.op in ("<", "<=") and part.left.function.drift is Drift.RISES
-            return part.divisor is None and (more or less)
+            drift = None if part.function is None else part.function.drift
+            more = part.op in (">", ">=") and drift is Drift.FALLS
+            return more or (part.op in ("<", "<=") and drift is Drift.RISES)
         case And() | Or():
             return all(map(_only_rises, part.parts))
         case Not():
             return False
 
 
-def _guard_of_one(part: Comparison, place: int, *, holds: bool) -> Guard | None:
-    function, test = part.left.function, value_test(part)
+def _guard_of_one(part: Comparison, function: Function, place: int, *, holds: bool) -> Guard | None:
+    test = value_test(part)
     if function.reach is Reach.ONE and test(0) is not holds:
         few = takewhile(lambda number: test(number) is not holds, range(int(bounds(part)[-1]) + 2))
         return OfAmount(place, max(few), ones=True)
@@ -346,9 +359,10 @@ def _guard_of_one(part: Comparison, place: int, *, holds: bool) -> Guard | None:
     return None
 
 
-def _guard_of_ratio(part: Comparison, place: int, divisor: int) -> Guard | None:
-    reach = part.left.function.reach
-    counted = part.divisor is not None and part.divisor.function is COUNT
+def _guard_of_ratio(
+    part: Comparison, above: Aggregate, below: Aggregate, place: int, divisor: int
+) -> Guard | None:
+    reach, counted = above.function.reach, below.function is COUNT
     more = part.op in (">", ">=") and part.number is not None and part.number > 0
     if not counted or not more or reach not in (Reach.ONE, Reach.AMOUNT):
         return None
@@ -358,18 +372,17 @@ def _guard_of_ratio(part: Comparison, place: int, divisor: int) -> Guard | None:
 def _rising(part: Part, places: Iterator[int], *, holds: bool = True) -> Iterator[int]:
     """Yield the places whose samples could bring `part` to come to `holds`."""
     match part:
-        case Comparison() if part.divisor is None:
-            place, more = next(places), part.op in ((">", ">=") if holds else ("<", "<="))
-            less = part.op in (("<", "<=") if holds else (">", ">="))
-            counts = part.left.function.shows is Shows.HOW_MANY
-            if more or not (less and counts):
-                yield place
         case Comparison():
-            place, divisor = next(places), next(places)
-            counts = all(side.function.shows is Shows.HOW_MANY for side in _sides(part))
-            yield place
-            if not (counts and holds and part.op in (">", ">=") and (part.number or 0) > 0):
-                yield divisor
+            mine = [next(places) for _ in part.aggregates]
+            whole = [one.function.shows is Shows.HOW_MANY for one in part.aggregates]
+            more = part.op in ((">", ">=") if holds else ("<", "<="))
+            less = part.op in (("<", "<=") if holds else (">", ">="))
+            if part.alone is not None:
+                yield from () if less and not more and whole[0] else mine
+            elif part.ratio and all(whole) and holds and more and (part.number or 0) > 0:
+                yield mine[0]
+            else:
+                yield from mine
         case Not():
             yield from _rising(part.part, places, holds=not holds)
         case And() | Or():
@@ -396,55 +409,52 @@ def _plain(place: int, passes: Callable[[Any], bool]) -> tuple[Test, Shown]:
     return test, lambda windows, t: windows[place].shown(t)
 
 
-def _ratio(place: int, other: int, passes: Callable[[Any], bool]) -> tuple[Test, Shown]:
+def _reckoned(part: Comparison, places: Sequence[int]) -> tuple[Test, Shown]:
+    right, passes = part.right, test_of(part)
+
     def test(windows: Windows, t: float) -> bool:
-        ratio = divided(windows[place].judged(t), windows[other].judged(t))
-        return ratio is not None and passes(ratio)
+        values = iter([windows[place].judged(t) for place in places])
+        value = worked_out(part.left, values)
+        return passes(value, None if right is None else worked_out(right, values))
 
     def shown(windows: Windows, t: float) -> float | str | None:
-        above, below = windows[place].shown(t), windows[other].shown(t)
-        if isinstance(above, str) or isinstance(below, str):
-            return None
-        ratio = divided(above, below)
-        return ratio if ratio is None or math.isfinite(ratio) else f"{ratio:+}".title()
+        values = [windows[place].shown(t) for place in places]
+        value = worked_out(part.left, iter(cast("list[float | None]", values)))
+        return value if value is None or math.isfinite(value) else f"{value:+}".title()
 
     return test, shown
 
 
-def divided(above: float | None, below: float | None) -> float | None:
-    """Return the ratio; infinite where something is divided by nothing, None of nothing."""
-    if above is None:
-        return None
-    if below:
-        return above / below
-    return math.copysign(math.inf, above) if above else None
-
-
-def _window(rule: Rule, part: Comparison, aggregate: Aggregate) -> Callable[[], Window]:
+def _window(rule: Rule, part: Comparison, one: Aggregate) -> Callable[[], Window]:
     """Return what makes the windows of an aggregate, a new one for each key."""
-    function = aggregate.function
+    function, within = one.function, rule.within or 0.0
     if rule.within is None and function.shows is not Shows.STATE:
         raise ValueError(f"{rule.name}: {function}() needs `within`")
-    divided, within = part.divisor is not None, rule.within or 0.0
-    asked = Asked(within, rule.hold, bounds(part), divided, rule.remember, aggregate.number)
+    if function.fold is not None and any(other.offset for other in part.aggregates):
+        return partial(Shifted, within, one.offset, function.fold)
+    if function.fold is not None and part.alone is None:
+        return partial(Buckets, within, function.fold)
+    asked = Asked(within, rule.hold, bounds(part), part.alone is None, rule.remember, one.number)
     return function.window(asked)
 
 
 def named_states(rule: Rule) -> tuple[str, ...]:
     """Return the states of a `last()` rule that its `match` and condition name one by one."""
     parts = rule.condition.comparisons
-    state = next((part for part in parts if part.left.function.shows is Shows.STATE), None)
-    if state is None:
+    found = next(((part, part.state) for part in parts if part.state is not None), None)
+    if found is None:
         return ()
-    mine = [m for m in (*rule.match, *state.left.match) if m.name == state.left.field]
-    listed = [*(text for m in mine for text in m.named_values()), *state.named]
+    part, state = found
+    mine = [m for m in (*rule.match, *state.match) if m.name == state.field]
+    listed = [*(text for m in mine for text in m.named_values()), *part.named]
     return tuple(t for t in dict.fromkeys(listed) if all(m.matches(t) for m in mine))
 
 
 def _lives_on_tallies(rule: Rule) -> bool:
     """Return whether the newest event time is all the rule needs: one place, `count() < 1`."""
     parts = rule.condition.comparisons
-    matchers = [*rule.match, *(m for part in parts for m in part.left.match)]
+    aggregates = [one for part in parts for one in part.aggregates]
+    matchers = [*rule.match, *(m for one in aggregates for m in one.match)]
     return (
         not rule.by
         and rule.resolve is None
@@ -452,7 +462,7 @@ def _lives_on_tallies(rule: Rule) -> bool:
         and not rule.collect
         and not rule.until
         and not any(step.at.field for step in rule.escalate)
-        and not any(part.left.field for part in parts)
+        and not any(one.field for one in aggregates)
         and all(m.name in STANDARD_FIELDS for m in matchers)
         and all(value_test(part)(0) and not value_test(part)(1) for part in parts)
     )

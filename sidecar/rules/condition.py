@@ -1,25 +1,17 @@
-"""Conditions and escalation instants: their grammar, and what a comparison tests.
-
-condition  := both { "or" both }
-both       := part { "and" part };  part := "not" part | "(" condition ")" | comparison
-comparison := aggregate [ "/" aggregate ] operator literal      =~ and !~ only with a state
-            | aggregate [ "/" aggregate ] "in" "[" literal { "," literal } "]"
-aggregate  := function "(" [ field [ "," number ] ] { "," matcher } ")"     see aggregates.FUNCTIONS
-literal    := number | word | "text" | 'text'                 words and texts only with a state
-"""
+"""What a condition says, and the instants that escalation asks for; `grammar` reads conditions."""
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice, product
-from typing import Any, NamedTuple, NoReturn, cast
+from typing import Any, Literal, NamedTuple
 
 from sidecar.durations import parse_duration
-from sidecar.matchers import Matcher, compile_re2, parse_test
+from sidecar.matchers import Matcher
 from sidecar.parse.event import Event, as_number, as_text, is_missing
 from sidecar.parse.instants import instant, is_bad_instant
-from sidecar.rules.aggregates import FUNCTIONS, MAX_TEXT, Comparator, Function, Shows
+from sidecar.rules.aggregates import Comparator, Function, Shows
 
 _TEST: dict[str, Callable[[float, float], bool]] = {
     ">": lambda value, bound: value > bound,
@@ -29,43 +21,139 @@ _TEST: dict[str, Callable[[float, float], bool]] = {
     "==": lambda value, bound: value == bound,
     "!=": lambda value, bound: value != bound,
 }
+# In how many ways that a condition can come true `check` looks at.
+MAX_WAYS = 256
+Sign = Literal["+", "-", "*", "/"]
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """`function(field)` over the window, of the events that also meet `match`."""
+    """`function(field)` over the window, of the events that also meet `match`.
+
+    `offset`: of the window that ended so many seconds ago.
+    """
 
     function: Function
     field: str = ""
     match: tuple[Matcher, ...] = ()
     number: float = 0.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reckoned:
+    """Two amounts added, subtracted, multiplied or divided."""
+
+    sign: Sign
+    left: "Amount"
+    right: "Amount"
+
+
+Measured = Aggregate | Reckoned
+Amount = Measured | float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """`left` (divided by `divisor`, if any) held against a number, a text, or a list.
+    """`left` held against a number, a text, a list, or another amount, `right`.
 
     A list (`in`) is in `values` as text and, when all of it was written as numbers, in `numbers`.
     """
 
-    left: Aggregate
-    divisor: Aggregate | None = None
+    left: Measured
     op: Comparator
     number: float | None = None
     values: tuple[str, ...] = ()
     numbers: tuple[float, ...] = ()
+    right: Measured | None = None
+
+    @property
+    def aggregates(self) -> tuple[Aggregate, ...]:
+        """All that it asks for, as written from left to right."""
+        return tuple(chain.from_iterable(map(_terms, (self.left, self.right))))
+
+    @property
+    def alone(self) -> Aggregate | None:
+        """The one aggregate of the window of now that it holds against what is written."""
+        left = self.left
+        plain = isinstance(left, Aggregate) and not left.offset and self.right is None
+        return left if plain else None  # type: ignore[return-value] # plain says
+
+    @property
+    def function(self) -> Function | None:
+        """That of the one aggregate."""
+        return None if self.alone is None else self.alone.function
+
+    @property
+    def ratio(self) -> tuple[Aggregate, Aggregate] | None:
+        """The two aggregates of the window of now, if one divided by the other is all there is."""
+        left = self.left
+        if self.right is not None or not isinstance(left, Reckoned) or left.sign != "/":
+            return None
+        above, below = left.left, left.right
+        if isinstance(above, Aggregate) and isinstance(below, Aggregate):
+            return None if above.offset or below.offset else (above, below)
+        return None
+
+    @property
+    def state(self) -> Aggregate | None:
+        """The state that it is about, if it is about one."""
+        one = self.alone
+        return one if one is not None and one.function.shows is Shows.STATE else None
 
     @property
     def pattern(self) -> Matcher | None:
         """The pattern that a state is held against, if it is one."""
-        if self.op not in ("=~", "!~"):
+        if self.state is None or self.op not in ("=~", "!~"):
             return None
-        return Matcher(self.left.field, self.op, self.values[0])
+        return Matcher(self.state.field, self.op, self.values[0])
 
     @property
     def named(self) -> tuple[str, ...]:
         """The texts that it names one by one."""
         return self.values if self.pattern is None else self.pattern.named_values()
+
+
+def _terms(amount: Amount | None) -> Iterator[Aggregate]:
+    if isinstance(amount, Aggregate):
+        yield amount
+    elif isinstance(amount, Reckoned):
+        yield from _terms(amount.left)
+        yield from _terms(amount.right)
+
+
+def worked_out(amount: Amount, values: Iterator[float | None]) -> float | None:
+    """Return what `amount` comes to; `values` are those of its aggregates in their order.
+
+    None where one of them is of nothing, or the whole is no number.
+    """
+    if isinstance(amount, Aggregate):
+        return next(values)
+    if not isinstance(amount, Reckoned):
+        return amount
+    left, right = worked_out(amount.left, values), worked_out(amount.right, values)
+    if amount.sign == "/":
+        return divided(left, right)
+    if left is None or right is None:
+        return None
+    found = reckon(amount.sign, left, right)
+    return None if math.isnan(found) else found
+
+
+def reckon(sign: Sign, left: float, right: float) -> float:
+    """Return the sum, the difference or the product of two numbers."""
+    if sign == "*":
+        return left * right
+    return left + right if sign == "+" else left - right
+
+
+def divided(above: float | None, below: float | None) -> float | None:
+    """Return the ratio; infinite where something is divided by nothing, None of nothing."""
+    if above is None:
+        return None
+    if below:
+        return None if math.isinf(above) and math.isinf(below) else above / below
+    return math.copysign(math.inf, above) if above else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +226,16 @@ def bounds(part: Comparison) -> tuple[float, ...]:
 
 def value_test(part: Comparison) -> Callable[[Any], bool]:
     """Return the test of a value that `part` stands for; of states, texts are compared as texts."""
-    if part.left.function.shows is Shows.STATE:
-        return _state_test(part)
-    return _number_test(part)
+    return _number_test(part) if part.state is None else _state_test(part)
+
+
+def test_of(part: Comparison) -> Callable[[Any, float | None], bool]:
+    """Return the test of what `left` and `right` come to, which None never passes."""
+    if part.right is None:
+        passes = value_test(part)
+        return lambda value, _: value is not None and passes(value)
+    test = _TEST[part.op]
+    return lambda value, other: value is not None and other is not None and test(value, other)
 
 
 def time_can_turn(part: Part, *, to: bool = True) -> bool:
@@ -149,10 +244,10 @@ def time_can_turn(part: Part, *, to: bool = True) -> bool:
     What `hold` drops is not looked at.
     """
     match part:
-        case Comparison() if part.divisor is not None or not to:
-            return part.left.function.shows is not Shows.STATE
         case Comparison():
-            return part.op not in part.left.function.drift.value
+            if part.function is None:
+                return True
+            return part.op not in part.function.drift.value if to else part.state is None
         case Not():
             return time_can_turn(part.part, to=not to)
         case And() | Or():
@@ -164,7 +259,7 @@ def _number_test(part: Comparison) -> Callable[[float], bool]:
         return frozenset(part.numbers).__contains__
     test, bound = _TEST[part.op], part.number
     if bound is None:
-        raise ValueError(f"{part.left.function}() is a number and needs one to compare with")
+        raise ValueError("a number needs one to compare with")
     return lambda value: test(value, bound)
 
 
@@ -179,46 +274,29 @@ def _state_test(part: Comparison) -> Callable[[Any], bool]:
     return lambda value: (as_text(value) in texts) is wanted
 
 
-# What one condition may hold; `check` looks at so many ways in which it can come true.
-MAX_COMPARISONS = 32
-MAX_DEPTH = 16
-MAX_WAYS = 256
-
-_EXAMPLE = "write for example max(attempt_count) >= 3"
-_COMPARATORS = (">", ">=", "<", "<=", "==", "!=", "=~", "!~")
-_PATTERNS = ("=~", "!~")
-_TESTS = ("=", "!=", *_PATTERNS, ">", ">=", "<", "<=", "==")
-_TOKEN = re.compile(
-    r"""\s*(?:
-        (?P<word>[A-Za-z_][A-Za-z0-9_.]*)
-      | (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
-      | (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
-      | (?P<sign>=~|!~|!=|==|>=|<=|[><=()\[\],/])
-      | (?P<end>$)
-    )""",
-    re.VERBOSE,
-)
+def is_absence(condition: Condition) -> bool:
+    """Return whether all that `condition` asks for is little: `count() < n` and the like."""
+    return _asks_for_little(condition.whole, holds=True)
 
 
-class ConditionError(ValueError):
-    """A condition that cannot be read; `offset` is the place in its text, counted from 0."""
-
-    def __init__(self, message: str, offset: int) -> None:
-        super().__init__(message)
-        self.message = message
-        self.offset = offset
-
-
-class _Token(NamedTuple):
-    kind: str
-    text: str
-    start: int
-    end: int
+def _asks_for_little(part: Part, *, holds: bool) -> bool:
+    match part:
+        case Comparison():
+            return part.alone is not None and _is_little(part, part.alone, holds=holds)
+        case Not():
+            return _asks_for_little(part.part, holds=not holds)
+        case And() | Or():
+            return all(_asks_for_little(one, holds=holds) for one in part.parts)
 
 
-def parse_condition(text: str, functions: Mapping[str, Function] = FUNCTIONS) -> Condition:
-    """Read a condition such as `max(attempt_count) >= 3`; raises ConditionError."""
-    return _ConditionReader(text, functions).condition()
+def _is_little(part: Comparison, one: Aggregate, *, holds: bool) -> bool:
+    shows = one.function.shows
+    if holds and part.op in ("<", "<="):
+        return shows is not Shows.STATE
+    # The opposite of "more" is "less" only where there is a number of nothing, too.
+    opposite = not holds and part.op in (">", ">=")
+    none = part.op == ("==" if holds else "!=") and part.number == 0
+    return shows is Shows.HOW_MANY and (opposite or none)
 
 
 # Instead of a field in an instant: the time of the event itself.
@@ -278,223 +356,3 @@ def parse_instant(text: str) -> Instant:
     name, days, sign, offset = found.groups()
     seconds = parse_duration(offset) if offset else 0.0
     return Instant(name, -seconds if sign == "-" else seconds, days or "")
-
-
-def is_absence(condition: Condition) -> bool:
-    """Return whether all that `condition` asks for is little: `count() < n` and the like."""
-    return _asks_for_little(condition.whole, holds=True)
-
-
-def _asks_for_little(part: Part, *, holds: bool) -> bool:
-    match part:
-        case Comparison():
-            return part.divisor is None and _is_little(part, holds=holds)
-        case Not():
-            return _asks_for_little(part.part, holds=not holds)
-        case And() | Or():
-            return all(_asks_for_little(one, holds=holds) for one in part.parts)
-
-
-def _is_little(part: Comparison, *, holds: bool) -> bool:
-    shows = part.left.function.shows
-    if holds and part.op in ("<", "<="):
-        return shows is not Shows.STATE
-    # The opposite of "more" is "less" only where there is a number of nothing, too.
-    opposite = not holds and part.op in (">", ">=")
-    none = part.op == ("==" if holds else "!=") and part.number == 0
-    return shows is Shows.HOW_MANY and (opposite or none)
-
-
-def _tokens(text: str) -> list[_Token]:
-    out: list[_Token] = []
-    at = 0
-    while not out or out[-1].kind != "end":
-        found = _TOKEN.match(text, at)
-        if found is None:
-            at = len(text) - len(text[at:].lstrip())
-            raise ConditionError(f"unexpected {text[at]!r}; {_EXAMPLE}", at)
-        kind = cast("str", found.lastgroup)
-        out.append(_Token(kind, found[kind], found.start(kind), found.end(kind)))
-        at = found.end()
-    return out
-
-
-class _ConditionReader:
-    """Recursive descent over the tokens of one condition."""
-
-    def __init__(self, text: str, functions: Mapping[str, Function]) -> None:
-        self._text = text
-        self._functions = functions
-        self._tokens = _tokens(text)
-        self._at = 0
-        self._comparisons = 0
-
-    def condition(self) -> Condition:
-        whole = self._either(1)
-        if (token := self._peek()).kind != "end":
-            self._fail(f"expected `and` or `or` before {token.text!r}", token)
-        return Condition(whole, self._text.strip())
-
-    def _either(self, depth: int) -> Part:
-        parts = [self._both(depth)]
-        while self._accept("or"):
-            parts.append(self._both(depth))
-        return parts[0] if len(parts) == 1 else Or(tuple(parts))
-
-    def _both(self, depth: int) -> Part:
-        parts = [self._part(depth)]
-        while self._accept("and"):
-            parts.append(self._part(depth))
-        return parts[0] if len(parts) == 1 else And(tuple(parts))
-
-    def _part(self, depth: int) -> Part:
-        if depth > MAX_DEPTH:
-            self._fail(f"`not` and parentheses may stand {MAX_DEPTH} deep", self._peek())
-        if self._accept("not"):
-            return Not(self._part(depth + 1))
-        if not self._accept("("):
-            return self._comparison()
-        part = self._either(depth + 1)
-        self._expect(")", "each parenthesis is closed")
-        return part
-
-    def _comparison(self) -> Comparison:
-        start = self._peek()
-        self._comparisons += 1
-        if self._comparisons > MAX_COMPARISONS:
-            self._fail(f"a condition may have {MAX_COMPARISONS} comparisons", start)
-        left = self._aggregate()
-        divisor = self._aggregate() if self._accept("/") else None
-        for one in (left, divisor) if divisor else ():
-            if one.function.shows is Shows.STATE:
-                self._fail(f"{one.function}() is a state, not a number to divide", start)
-        operator = self._next()
-        if operator.text == "in":
-            part = self._membership(left, divisor)
-        elif operator.text in _COMPARATORS:
-            part = self._against(left, divisor, cast("Comparator", operator.text))
-        else:
-            signs = ", ".join(_COMPARATORS)
-            self._fail(f"expected {signs} or in, not {operator.text or 'the end'!r}", operator)
-        self._check_bounds(part, start)
-        return part
-
-    def _aggregate(self) -> Aggregate:
-        function = self._functions.get((name := self._next()).text)
-        if function is None:
-            known = ", ".join(f"{one}()" for one in self._functions)
-            self._fail(f"{name.text!r} is not one of {known}; {_EXAMPLE}", name)
-        self._expect("(")
-        field = self._field(function) if function.takes_field else ""
-        number = self._percent(function) if function.takes_number else 0.0
-        matchers: list[Matcher] = []
-        while self._peek().text != ")":
-            if field or matchers:
-                self._expect(",")
-            matchers.append(self._matcher(function))
-        self._expect(")")
-        return Aggregate(function, field, tuple(matchers), number)
-
-    def _percent(self, function: Function) -> float:
-        self._expect(",", f"for example {function}(duration, 95)")
-        token = self._next()
-        number = float(token.text) if token.kind == "number" else -1.0
-        if not 0 <= number <= 100:  # noqa: PLR2004 - per cent
-            self._fail(f"{function}() needs a number from 0 to 100", token)
-        return number
-
-    def _field(self, function: Function) -> str:
-        token = self._next()
-        if token.kind != "word":
-            self._fail(f"{function}() needs a field, for example {function}(attempt_count)", token)
-        return token.text
-
-    def _matcher(self, function: Function) -> Matcher:
-        name, operator = self._next(), self._next()
-        if name.kind != "word" or operator.text not in _TESTS:
-            hint = ' or a matcher, for example count(status="failed")'
-            what = "expected `)`" if function.takes_field else f"{function}() takes no field"
-            self._fail(what + hint, name)
-        value = self._next()
-        try:
-            return parse_test(self._text[name.start : value.end])
-        except ValueError as wrong:
-            raise ConditionError(str(wrong), name.start) from wrong
-
-    def _against(self, left: Aggregate, divisor: Aggregate | None, op: Comparator) -> Comparison:
-        token = self._next()
-        number, text = self._literal(token)
-        if number is not None and op not in _PATTERNS:
-            return Comparison(left=left, divisor=divisor, op=op, number=number)
-        if left.function.shows is not Shows.STATE:
-            self._fail(f"{left.function}() is a number; compare it with one", token)
-        if op not in ("==", "!=", *_PATTERNS):
-            self._fail(f"texts are compared with == or != or =~ or in, not {op}", token)
-        if op in _PATTERNS:
-            self._pattern(text, token)
-        return Comparison(left=left, divisor=divisor, op=op, values=(text,))
-
-    def _pattern(self, text: str, token: _Token) -> None:
-        try:
-            compile_re2(text)
-        except ValueError as wrong:
-            raise ConditionError(str(wrong), token.start) from wrong
-
-    def _membership(self, left: Aggregate, divisor: Aggregate | None) -> Comparison:
-        self._expect("[", "for example last(status) in [past_due, unpaid]")
-        first = self._peek()
-        numbers: list[float | None] = []
-        texts: list[str] = []
-        while not texts or self._accept(","):
-            number, text = self._literal(self._next())
-            numbers.append(number)
-            texts.append(text)
-        self._expect("]")
-        known = tuple(number for number in numbers if number is not None)
-        if left.function.shows is not Shows.STATE and len(known) < len(texts):
-            self._fail(f"{left.function}() is a number; compare it with numbers", first)
-        every = known if len(known) == len(texts) else ()
-        return Comparison(left=left, divisor=divisor, op="in", values=tuple(texts), numbers=every)
-
-    def _literal(self, token: _Token) -> tuple[float | None, str]:
-        if token.kind == "number":
-            number = float(token.text)
-            if not math.isfinite(number):
-                self._fail(f"{token.text} is too large", token)
-            return number, token.text
-        if token.kind == "text":
-            text = re.sub(r"\\(.)", r"\1", token.text[1:-1], flags=re.DOTALL)
-        elif token.kind == "word":
-            text = token.text
-        else:
-            self._fail(f"expected a number or a text, not {token.text or 'the end'!r}", token)
-        if len(text) > MAX_TEXT:
-            self._fail(f"a text may have {MAX_TEXT} characters", token)
-        return None, text
-
-    def _check_bounds(self, part: Comparison, start: _Token) -> None:
-        function = part.left.function
-        if part.divisor is None and any(bound > function.most for bound in bounds(part)):
-            self._fail(f"{function}() can be compared with at most {function.most:,}", start)
-
-    def _peek(self) -> _Token:
-        return self._tokens[self._at]
-
-    def _next(self) -> _Token:
-        token = self._tokens[self._at]
-        self._at = min(self._at + 1, len(self._tokens) - 1)
-        return token
-
-    def _accept(self, sign: str) -> bool:
-        if self._peek().text != sign or self._peek().kind == "text":
-            return False
-        self._next()
-        return True
-
-    def _expect(self, sign: str, hint: str = _EXAMPLE) -> None:
-        token = self._next()
-        if token.text != sign:
-            self._fail(f"expected {sign!r}, not {token.text or 'the end'!r}; {hint}", token)
-
-    def _fail(self, message: str, token: _Token) -> NoReturn:
-        raise ConditionError(message, token.start)

@@ -9,7 +9,16 @@ import re
 from typing import Any
 
 from sidecar.matchers import Matcher
-from sidecar.rules.condition import Aggregate, And, Comparison, Not, Or, Part
+from sidecar.rules.condition import (
+    Aggregate,
+    Amount,
+    And,
+    Comparison,
+    Not,
+    Or,
+    Part,
+    Reckoned,
+)
 from sidecar.rules.rule import Rule
 
 # Patterns that name the texts they match, and no more: without a dot, which stands for any letter.
@@ -71,13 +80,29 @@ def _part(part: Part) -> _Meaning:
 
 
 def _comparison(part: Comparison) -> _Meaning:
-    divisor = None if part.divisor is None else _aggregate(part.divisor)
+    left, below = part.ratio or (part.left, None)
+    divisor = None if below is None else _aggregate(below)
     numbers = part.numbers if part.number is None else (part.number,)
     texts = () if numbers else tuple(sorted(set(part.values)))
-    op = "in" if part.op == "==" else part.op
-    return ("comparison", _aggregate(part.left), divisor, op, tuple(sorted(set(numbers))), texts)
+    op = "in" if part.op == "==" and part.right is None else part.op
+    right = () if part.right is None else (_amount(part.right),)
+    return (
+        "comparison", _amount(left), divisor, op, tuple(sorted(set(numbers))), texts, *right
+    )  # fmt: skip
+
+
+def _amount(one: Amount) -> _Meaning:
+    match one:
+        case Aggregate():
+            return _aggregate(one)
+        case Reckoned():
+            sides = (_amount(one.left), _amount(one.right))
+            return (one.sign, *(sorted(sides, key=repr) if one.sign in "+*" else sides))
+        case _:
+            return (one,)
 
 
 def _aggregate(one: Aggregate) -> _Meaning:
     number = (one.number,) if one.function.takes_number else ()
-    return (one.function.name, one.field, _matchers(one.match), *number)
+    offset = ("offset", one.offset) if one.offset else ()
+    return (one.function.name, one.field, _matchers(one.match), *number, *offset)

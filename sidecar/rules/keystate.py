@@ -100,7 +100,7 @@ class KeyState:
     @property
     def waits_for_all(self) -> bool:
         """Whether time may judge it only once every log is read to its end."""
-        return self.compiled.absent
+        return self.compiled.waits_for_all
 
     # What can come from outside: an event that matches, one that resolves, time, a person.
 

@@ -11,7 +11,8 @@ from sidecar.durations import write_duration
 from sidecar.matchers import Matcher
 from sidecar.parse.event import OWN_PROVIDER
 from sidecar.rules.aggregates import FUNCTIONS, Shows
-from sidecar.rules.condition import And, Condition, Instant, parse_condition, parse_instant
+from sidecar.rules.condition import And, Condition, Instant, parse_instant
+from sidecar.rules.grammar import parse_condition
 from sidecar.syntax.faults import Wrong
 from sidecar.syntax.table import Nested, Reading, Schema, Table, Value, key, table
 from sidecar.syntax.tree import ListNode
@@ -69,8 +70,8 @@ ACondition = Annotated[
         parse_condition,
         "a condition",
         string(
-            rf"^[\s(]*(not[\s(]+)*({_either(FUNCTIONS.values())})\s*"
-            r"\(.*\)\s*(>=|<=|==|!=|=~|!~|>|<|in\s*\[)"
+            rf"^[\s(]*(not[\s(]+)*([\d.]+[\s*+/(-]+)*({_either(FUNCTIONS.values())})\s*"
+            r"\(.*\).*(>=|<=|==|!=|=~|!~|>|<|in\s*\[)"
         ),
         stand_in=Condition(And(()), ""),
     ),
@@ -276,7 +277,7 @@ class Rule(Table):
     condition: ACondition = key(
         f"When it fires: {', '.join(f.usage for f in _WINDOWED)} over `within`, or "
         f"{', '.join(f.usage for f in _STATES)}; compared by > >= < <= == != =~ !~ or in [a, b]; "
-        "divided; joined by `and`, `or`, `not` and parentheses.",
+        "reckoned with by + - * / and `offset 1d`; joined by `and`, `or`, `not` and parentheses.",
         default=Condition(And(()), ""),
     )
     expect: MaybeExpect = key(

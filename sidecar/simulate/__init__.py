@@ -7,7 +7,7 @@ against in rules and metrics.
 
 >>> from sidecar.config.load import unrouted
 >>> from sidecar.parse.event import Event
->>> from sidecar.rules.condition import parse_condition
+>>> from sidecar.rules.grammar import parse_condition
 >>> from sidecar.rules.rule import Rule
 >>> from sidecar.simulate.simulation import Simulation
 >>> condition = parse_condition("last(status) == failed")

@@ -182,10 +182,11 @@ class Coverage:
             elif texts and len(texts) < _TEXTS and not any(map(matcher.matches, texts)):
                 yield Doubt(rule.place, said, "", matcher.value, frozenset(texts), slip_only=True)
         for part in rule.condition.comparisons if seen.matched else ():
-            texts = seen.states.get(part.left.field, set())
+            field = "" if part.state is None else part.state.field
+            texts = seen.states.get(field, set())
             numeric = part.number is not None or part.numbers
             for text in () if numeric or len(texts) >= _TEXTS else set(part.named) - texts:
-                said = f"alert {rule.name}: `{part.left.field}` is never `{text}` in the sample"
+                said = f"alert {rule.name}: `{field}` is never `{text}` in the sample"
                 yield Doubt(rule.place, said, "", text, frozenset(texts), slip_only=True)
 
     def _unending(self, rule: Rule, seen: _SeenByRule) -> Iterator[Doubt]:
@@ -262,7 +263,7 @@ def _fields(rule: Rule) -> Iterator[str]:
 
 def _aggregates(rule: Rule) -> Iterator[Aggregate]:
     for part in rule.condition.comparisons:
-        yield from filter(None, (part.left, part.divisor))
+        yield from part.aggregates
 
 
 def _numberless(compiled: CompiledRule, seen: _SeenByRule) -> Iterator[Doubt]:
@@ -310,13 +311,13 @@ def _moments(seen: _SeenByRule) -> Iterator[tuple[Event, Event | None]]:
 
 def _values(rule: Rule, event: Event, end: Event | None, redactor: Redactor) -> dict[str, Any]:
     """Return what an annotation would be given if `event` raised the alert, and `end` ended it."""
-    first = rule.condition.comparisons[0].left
+    first = rule.condition.comparisons[0].state
     labels = {"alertname": rule.name, **rule.labels}
     for step in rule.escalate:
         labels.update(step.labels)
     keys = (event.text(name) for name in rule.by)
     labels.update(zip(rule.by_labels, keys, strict=True))
-    state = event.text(first.field) if first.function.shows is Shows.STATE else 1.0
+    state = 1.0 if first is None else event.text(first.field)
     collected = {label_name(name): [event.text(name)] for name in rule.collect}
     return {
         "value": state,

@@ -17,7 +17,8 @@ groups:
       - alert: PaymentFailing
         match: ['event_type="invoice.payment_failed"', 'error!~".*test.*"', amount > limit]
         by: [org_id]
-        condition: max(attempt_count) >= 3 and count(status=bad) / count() > 0.5
+        condition: max(attempt_count) >= 3 and count(status=bad) / count() > 0.5 and
+          count() > 3 * count() offset 1d - (1 - count())
         within: 1h
         resolve: {match: [status=paid]}
         labels: {severity: error}
@@ -52,6 +53,8 @@ def test_each_test_of_each_rule_is_shown_with_what_it_saw(tmp_path: Path) -> Non
         "  passed amount > limit: 5 and 4\n"
         "  failed max(attempt_count) >= 3: 2 by this event alone\n"
         '  passed count(status="bad") / count() > 0.5: 1 by this event alone\n'
+        "  passed count() > 3 * count() offset 1d - (1 - count()): "
+        "1 against 0 by this event alone\n"
         "Stuck: matches id=\n"
         '  passed status="bad": bad\n'
     )

@@ -48,6 +48,10 @@ def of(tmp_path: Path, condition: str, match: str = "") -> list[str]:
             "count(a=b) / count() > 1",
             'count(a="b") / count() lies between 0 and 1',
         ),
+        (
+            "count(a=b) offset 1d / count() offset 1d > 1",
+            'count(a="b") offset 1d / count() offset 1d lies between 0 and 1',
+        ),
         ("distinct(a) / count() > 1", "distinct(a) / count() lies between 0 and 1"),
         (
             "count(a=b) / count(a=c) < 0",

@@ -17,7 +17,8 @@ from sidecar.parse.patterns import Pattern
 from sidecar.receivers.email.config import EmailConfig, TlsConfig
 from sidecar.receivers.slack.config import SlackConfig
 from sidecar.redact import RedactPolicy
-from sidecar.rules.condition import Instant, parse_condition
+from sidecar.rules.condition import Instant
+from sidecar.rules.grammar import parse_condition
 from sidecar.rules.rule import Escalation, Rule
 from sidecar.secret import Secret
 from sidecar.syntax.faults import ConfigError

@@ -27,19 +27,19 @@ FIRES: list[tuple[list[tuple[int, Fields]], int]] = [
     ([(7, {"error": "timeout"}), (90, {"error": "timeout"})], 7),
     ([(0, {"org_id": "a"}), (1, {"org_id": "b"}), (2, {"org_id": "a"}), (3, {"org_id": "c"})], 3),
     ([(0, OK), (1, BAD), (2, BAD)], 2),
+    ([(0, BAD), (61, BAD), (62, BAD), (63, BAD), (64, BAD)], 64),
     ([(0, {"plan": "pro"}), (1, {"plan": "lost"})], 1),
     ([(0, {"amount": 6}), (1, {"amount": 9, "org_id": "b"}), (2, {"amount": 5})], 2),
     ([(0, {"amount": 8}), (1, {"amount": 9})], 1),
     ([(0, {"amount": 1}), (1, {"amount": 3}), (2, {"amount": 5})], 2),
+    ([(0, OK), (10, OK), (20, OK), (1439, OK)], 1460),
     ([(0, OK), (10, OK)], 70),
     ([(0, {"error": "a timeout\nof b"}), (1, {"error": "no"}), (2, {"error": "timeout"})], 2),
     ([(0, {"amount": 1, "limit": 2}), (1, {"amount": 3, "limit": 2})], 1),
-    ([(0, OK), (1, BAD)], 1),
     ([(0, BAD), (1, BAD), (2, {"org_id": "b"}), (3, BAD)], 3),
     ([(0, {"id": 1, **BAD}), (1, {"id": 2, **BAD}), (5, {"id": 1, **OK})], 11),
     ([(0, {"id": 1})], 0),
     ([(0, {"amount": 6}), (9, {"amount": 7})], 10),
-    ([(0, {"plan": "active"}), (1, {"plan": "unpaid"})], 1),
 ]
 
 

@@ -2,21 +2,21 @@
 
 import pytest
 
-from sidecar.rules.aggregates import FUNCTIONS
+from sidecar.rules.aggregates import COUNT, FUNCTIONS
 from sidecar.rules.condition import (
     MAX_WAYS,
     Aggregate,
     And,
     Comparison,
-    ConditionError,
     Instant,
     Not,
     Or,
+    Reckoned,
     alternatives,
     is_absence,
-    parse_condition,
     parse_instant,
 )
+from sidecar.rules.grammar import ConditionError, parse_condition
 from support.rules import matchers
 
 
@@ -60,8 +60,11 @@ from support.rules import matchers
             'count(status="processing_error") / count() > 0.05',
             [
                 Comparison(
-                    left=Aggregate(FUNCTIONS["count"], "", matchers('status="processing_error"')),
-                    divisor=Aggregate(FUNCTIONS["count"]),
+                    left=Reckoned(
+                        "/",
+                        Aggregate(COUNT, "", matchers('status="processing_error"')),
+                        Aggregate(COUNT),
+                    ),
                     op=">",
                     number=0.05,
                 )
@@ -86,6 +89,47 @@ from support.rules import matchers
             "last( status )==unpaid",
             [Comparison(left=Aggregate(FUNCTIONS["last"], "status"), op="==", values=("unpaid",))],
             id="spaces do not matter",
+        ),
+        pytest.param(
+            "count() > 3 * count() offset 1d",
+            [
+                Comparison(
+                    left=Aggregate(COUNT),
+                    op=">",
+                    right=Reckoned("*", 3.0, Aggregate(COUNT, offset=86_400.0)),
+                )
+            ],
+            id="an earlier window",
+        ),
+        pytest.param(
+            "(count() -1) * 2 + count() offset 1h30m - 3 >= -4 + 2*3",
+            [
+                Comparison(
+                    left=Reckoned(
+                        "-",
+                        Reckoned(
+                            "+",
+                            Reckoned("*", Reckoned("-", Aggregate(COUNT), 1.0), 2.0),
+                            Aggregate(COUNT, offset=5_400.0),
+                        ),
+                        3.0,
+                    ),
+                    op=">=",
+                    number=2.0,
+                )
+            ],
+            id="products before sums, parentheses first, signs with and without blanks",
+        ),
+        pytest.param(
+            "count() - (count() - 2) > count() / (count() * 2)",
+            [
+                Comparison(
+                    left=Reckoned("-", Aggregate(COUNT), Reckoned("-", Aggregate(COUNT), 2.0)),
+                    op=">",
+                    right=Reckoned("/", Aggregate(COUNT), Reckoned("*", Aggregate(COUNT), 2.0)),
+                )
+            ],
+            id="parentheses on either side",
         ),
     ],
 )
@@ -126,7 +170,7 @@ def test_the_ways_in_which_a_condition_comes_true() -> None:
         ("last(x) > high", 10, "== or != or =~ or in, not >"),
         ("last(x) in past_due", 11, "expected '['"),
         ("last(x) in []", 12, "expected a number or a text"),
-        ("last(x) / count() > 1", 0, "not a number to divide"),
+        ("last(x) / count() > 1", 0, "not a number to reckon with"),
         ("count() > 1 xor count() < 3", 12, "expected `and` or `or` before 'xor'"),
         ("count() > 10_000", 12, "expected `and` or `or` before '_000'"),
         ("count() > 1 and", 15, "is not one of count()"),
@@ -143,6 +187,22 @@ def test_the_ways_in_which_a_condition_comes_true() -> None:
         ('count(status=~"(") > 1', 6, "not an RE2 pattern"),
         ("last(x) == '" + "y" * 1001 + "'", 11, "1000 characters"),
         ("max(x) > 1e999", 9, "too large"),
+        ("count() > 2 * count() offset 31d", 29, "31d lies further back than what is kept, 30d"),
+        ("count() offset 0s > 2", 15, "needs a duration"),
+        ("count() offset > 2", 15, "needs a duration"),
+        ("distinct(x) offset 1d > 2", 19, "distinct() has no `offset`; count(), sum()"),
+        ("last(x) offset 1d == a", 15, "last() has no `offset`"),
+        ("last(x) + 1 > 2", 0, "not a number to reckon with"),
+        ("count() > 2 * last(x)", 10, "not a number to reckon with"),
+        ("count() > last(x)", 10, "last() is a state; compare it with what it can be"),
+        ("3 < count()", 0, "a comparison begins with what is measured"),
+        ("count() / 0 > 1", 0, "nothing can be divided by 0"),
+        ("count() > 1e308 * 1e308", 10, "too large"),
+        ("count() + 1 > x", 14, "that is a number; compare it with one"),
+        ("count() + 1 in [x]", 16, "that is a number; compare it with numbers"),
+        ("count() > (1 + 2", 16, "each parenthesis is closed"),
+        ("count() > " + "(" * 50 + "1", 26, "may stand 16 deep"),
+        (" + ".join(["count()"] * 65) + " > 1", 640, "may have 64 aggregates"),
     ],
 )
 def test_a_faulty_condition_says_where_and_why(text: str, offset: int, says: str) -> None:

@@ -11,7 +11,8 @@ from hypothesis import given, settings, strategies as st
 from sidecar.parse.event import Event, as_number
 from sidecar.rows import AlertRow, Row
 from sidecar.rules.aggregates import FUNCTIONS, Function
-from sidecar.rules.condition import is_absence, parse_condition, parse_instant
+from sidecar.rules.condition import is_absence, parse_instant
+from sidecar.rules.grammar import parse_condition
 from sidecar.rules.rule import End, Rule
 from support.rules import Bench, CloseBench, iso, rule, step
 from support.rules_absence import AbsenceReference
@@ -57,7 +58,18 @@ CONDITIONS = [
     "not (count() < 3 or max(n) >= 3) and count() < 5",
     "last(status) == worse or not (last(status) != bad or count() < 2)",
     "avg(n) > 2 or not sum(n) / distinct(n) < 3 or min(n) == 0",
+    "count() > 2 * count() offset 90s and count() >= 2",
+    "count() < 0.5 * count() offset 70s",
+    "count() offset 30s >= 2",
+    "count() < 1 and count() offset 61s >= 1",
+    'sum(n, status="bad") - sum(n) offset 20s >= 2 or changed(n) >= 3',
+    "max(n) - min(n) > 2",
+    'count(status="bad") + 2 * count(status="worse") >= 4',
+    "avg(n) >= 1.5 * avg(n) offset 45s",
+    "not (max(n) offset 25s - 1 <= (min(n) offset 50s + count()) * 2)",
+    "distinct(n) * 2 > count() offset 10s + 1",
 ]
+SHIFTED = [text for text in CONDITIONS if "offset" in text]
 ABSENCES = [
     "count() < 1",
     "count() < 2",
@@ -84,7 +96,7 @@ UNTIL = [
 
 @st.composite
 def rules(draw: st.DrawFn) -> Rule:
-    condition = draw(st.sampled_from([*CONDITIONS, *ABSENCES, *ABSENCES]))
+    condition = draw(st.sampled_from([*CONDITIONS, *SHIFTED, *ABSENCES, *ABSENCES]))
     more: dict[str, Any] = {
         "within": 60.0,
         "hold": draw(st.sampled_from([None, 40.0])) if "last(" in condition else None,

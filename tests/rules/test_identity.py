@@ -73,6 +73,9 @@ def test_states_are_equal_in_any_order_and_with_one_text_in_a_list() -> None:
     assert of("last(n) in [3.0, 4]") == of("last(n) in [4, 3]")
     assert of("last(n) in [3, a]") != of("last(n) in [3.0, a]")  # two texts
     assert of("last(s) != a") != of("last(s) == a")
+    assert of("count() > 3 * count() offset 24h") == of("count() > count() offset 1d * 3.0")
+    assert of("count() > 3 * count() offset 1d") != of("count() > 3 * count() offset 2d")
+    assert of("count() - sum(n) > 3") != of("sum(n) - count() > 3")
 
 
 def test_a_dot_in_a_pattern_is_any_letter_and_so_no_text() -> None:

@@ -11,6 +11,8 @@ from sidecar.rows import RuleStateRow
 from sidecar.rules import index as gates
 from sidecar.rules.engine import Engine
 from sidecar.rules.index import PatternSet
+from sidecar.rules.shifted import Shifted
+from sidecar.rules.windows import MEAN, NEVER
 from support.calls import calls
 from support.rules import DAY, HOUR, Bench, event, kinds, redact, rule
 
@@ -221,3 +223,23 @@ def test_each_rule_has_a_cap_of_its_own() -> None:
     bench.see(*(event(0, org_id=str(i), plan="pro") for i in range(50)))
     assert bench.engine.forgotten == {"Rule": 40}
     assert {t.alert.name for t in bench.all} == {"Quiet"}
+
+
+@pytest.mark.parametrize(("many", "width"), [(9_000, 0.0), (12_000, 10.0)])
+def test_beyond_ten_thousand_instants_an_earlier_window_is_kept_by_the_sixtieth(
+    many: int, width: float
+) -> None:
+    window = Shifted(600.0, DAY, MEAN)
+    samples = [(number * 7.0, float(number % 11)) for number in range(many)]
+    for at, value in samples:
+        window.add(at, value, at)
+    stored = window.pack()
+    assert sum(map(len, stored[1:])) <= window.most_bytes == 20 * 10_000
+    window = Shifted(600.0, DAY, MEAN)
+    window.load(stored)
+    starts = [(at // width * width if width else at, value) for at, value in samples]
+    for t in (0.0, 3.0, 6.9, 7.0, 599.9, 600.0, 50_001.0, 7.0 * many + 592.0, 7.0 * many + 600.0):
+        inside = [value for start, value in starts if start <= t < start + 600.0]
+        assert window.judged(t + DAY) == (sum(inside) / len(inside) if inside else None)
+        edges = [edge for start, _ in starts for edge in (start, start + 600.0) if edge > t]
+        assert window.changes_after(t + DAY) == min(edges, default=NEVER - DAY) + DAY

@@ -18,8 +18,9 @@ from sidecar.rows import (
     RuleStateRow,
 )
 from sidecar.rules.alert import Transition
-from sidecar.rules.condition import Instant, parse_condition, parse_instant
+from sidecar.rules.condition import Instant, parse_instant
 from sidecar.rules.engine import Engine
+from sidecar.rules.grammar import parse_condition
 from sidecar.rules.guard import NoGuard
 from sidecar.rules.restore import alert_row, state_row
 from sidecar.rules.rule import Escalation, Rule

@@ -37,7 +37,7 @@ class AbsenceReference(Reference):
         if not resolves and not all_match(rule.match, event.text):
             return
         key = tuple(event.text(name) for name in rule.by)
-        gives = any(self._gives(a, event) for a in self._aggregates())
+        gives = any(self._gives(a, event) for a, _ in self._aggregates())
         if key not in self.keys:
             if resolves or not gives:
                 return
@@ -104,7 +104,7 @@ class AbsenceReference(Reference):
         giving = [
             self._leaves(aggregate, part, sample)
             for sample in known.samples
-            for aggregate, part in self._aggregates().items()
+            for aggregate, part in self._aggregates()
             if self._gives(aggregate, sample)
         ]
         return max(
@@ -113,7 +113,7 @@ class AbsenceReference(Reference):
 
     def _leavings(self, known: Known) -> Iterator[float]:
         for sample in known.samples:
-            for aggregate, part in self._aggregates().items():
+            for aggregate, part in self._aggregates():
                 yield self._leaves(aggregate, part, sample)
 
     def _turns(self, known: Known) -> Iterator[float]:

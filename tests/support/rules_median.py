@@ -64,6 +64,7 @@ MEDIAN = Function(
     reach=Reach.UNKNOWN,
     most=math.inf,
     sample=as_number,
+    fold=None,
     window=lambda asked: lambda: Everything(asked.within),
     memory=no_memory,
 )

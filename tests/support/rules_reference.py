@@ -17,7 +17,8 @@ from sidecar.rules.condition import (
     Or,
     Part,
     is_absence,
-    value_test,
+    test_of,
+    worked_out,
 )
 from sidecar.rules.identity import signature
 from sidecar.rules.quantile import bin_of, value_of
@@ -137,7 +138,8 @@ class Reference:
         self.rule = rule
         self.absent = is_absence(rule.condition)
         self.latching = rule.resolve is not None and not self.absent
-        self.span = max(rule.within or 0, rule.hold or 0) or 30 * DAY
+        self.offset = max(aggregate.offset for aggregate, _ in self._aggregates())
+        self.span = max((rule.within or 0) + self.offset, rule.hold or 0) or 30 * DAY
 
     # From outside.
 
@@ -164,7 +166,7 @@ class Reference:
         if not matches and not resolves:
             return
         key = tuple(event.text(name) for name in rule.by)
-        gives = any(self._gives(a, event) for a in self._aggregates())
+        gives = any(self._gives(a, event) for a, _ in self._aggregates())
         if key not in self.keys and not gives and not resolves:
             return
         known = self.keys.setdefault(key, Known())
@@ -187,7 +189,8 @@ class Reference:
         self._drop_if_gone(key, known, known.clock)
 
     def tick(self, t: float, now: float, *, complete: bool = True) -> None:
-        del complete  # what is there is judged even where more is to come
+        if self.offset and not complete:  # else what is there is judged even where more is to come
+            return
         self.stale = now - t > self.stale_after
         while True:
             due = [
@@ -222,7 +225,8 @@ class Reference:
 
     def _all_instants(self, known: Known) -> Iterator[float]:
         for sample in known.samples:
-            for aggregate, part in self._aggregates().items():
+            for aggregate, part in self._aggregates():
+                yield self._enters(aggregate, sample)
                 yield self._leaves(aggregate, part, sample)
         yield known.floor + self.span
         for at in known.ids.values():
@@ -241,11 +245,19 @@ class Reference:
         within = self.rule.within or 0.0
         if self._coarse(aggregate, part):
             return (sample.at // (within / 60) + 60) * (within / 60)
-        return sample.at + within
+        return sample.at + aggregate.offset + within
+
+    def _enters(self, aggregate: Aggregate, sample: Event) -> float:
+        return sample.at + aggregate.offset
+
+    def _inside(self, aggregate: Aggregate, part: Comparison, sample: Event, t: float) -> bool:
+        return self._enters(aggregate, sample) <= t < self._leaves(aggregate, part, sample)
 
     def _coarse(self, aggregate: Aggregate, part: Comparison) -> bool:
         coarse = self._model(aggregate).coarse
-        return coarse == "always" or (coarse == "in ratios" and part.divisor is not None)
+        if any(one.offset for one in part.aggregates):
+            return coarse == "always" and aggregate.function.fold is None
+        return coarse == "always" or (coarse == "in ratios" and part.alone is None)
 
     def _model(self, aggregate: Aggregate) -> Model:
         return self.models[aggregate.function.name]
@@ -254,25 +266,21 @@ class Reference:
         leaving = [
             self._leaves(aggregate, part, sample)
             for sample in known.samples
-            for aggregate, part in self._aggregates().items()
+            for aggregate, part in self._aggregates()
             if self._gives(aggregate, sample)
         ]
         ordered = [] if known.order is None else [known.clock + self.span]
         ids = [at + self.span for at in known.ids.values()]
-        memory = max(a.function.memory(self.rule.remember) for a in self._aggregates())
+        memory = max(a.function.memory(self.rule.remember) for a, _ in self._aggregates())
         gone = max([known.floor + self.span, *ids, *ordered, *leaving, known.clock + memory])
         if known.alert is None and gone <= t:
             del self.keys[key]
 
     # The condition.
 
-    def _aggregates(self) -> dict[Aggregate, Comparison]:
-        return {
-            aggregate: part
-            for part in self.rule.condition.comparisons
-            for aggregate in (part.left, part.divisor)
-            if aggregate is not None
-        }
+    def _aggregates(self) -> list[tuple[Aggregate, Comparison]]:
+        parts = self.rule.condition.comparisons
+        return [(aggregate, part) for part in parts for aggregate in part.aggregates]
 
     def _gives(self, aggregate: Aggregate, event: Event) -> bool:
         return self._sample(aggregate, event) is not None
@@ -286,18 +294,18 @@ class Reference:
     def value(self, aggregate: Aggregate, part: Comparison, known: Known, t: float) -> Any:
         model = self._model(aggregate)
         if model.over is not None:
-            within = {id(s) for s in known.samples if self._leaves(aggregate, part, s) > t}
+            within = {id(s) for s in known.samples if self._inside(aggregate, part, s, t)}
             given = ((s, self._sample(aggregate, s)) for s in known.history)
             kept = [(s.at, value, id(s) in within) for s, value in given if value is not None]
             return model.over(kept, aggregate, self.rule)
-        inside = [s for s in known.samples if self._leaves(aggregate, part, s) > t]
+        inside = [s for s in known.samples if self._inside(aggregate, part, s, t)]
         samples = [self._sample(aggregate, s) for s in sorted(inside, key=lambda s: s.at)]
         return self._model(aggregate).value([one for one in samples if one is not None])
 
     def holds(self, known: Known, t: float) -> bool:
         alive = any(
             self._gives(a, s) and self._leaves(a, part, s) > t
-            for a, part in self._aggregates().items()
+            for a, part in self._aggregates()
             for s in known.samples
         )
         return alive and self._true(self.rule.condition.whole, known, t)
@@ -309,13 +317,10 @@ class Reference:
             return all(self._true(one, known, t) for one in part.parts)
         if isinstance(part, Not):
             return not self._true(part.part, known, t)
-        value = self.value(part.left, part, known, t)
-        if part.divisor is not None and value is not None:
-            below = self.value(part.divisor, part, known, t)
-            if not below and not value:
-                return False
-            value = value / below if below else math.copysign(FAR, value)
-        return value is not None and value_test(part)(value)
+        values = iter([self.value(one, part, known, t) for one in part.aggregates])
+        left = next(values) if part.alone is not None else worked_out(part.left, values)
+        right = None if part.right is None else worked_out(part.right, values)
+        return test_of(part)(left, right)
 
     # The alert.
 
@@ -360,11 +365,11 @@ class Reference:
         else:
             dropped = rule.hold is not None and any(
                 self._model(a).lasts and self.value(a, part, known, t) is None
-                for a, part in self._aggregates().items()
+                for a, part in self._aggregates()
             )
             left = any(
                 self._leaves(a, part, s) > t and self._gives(a, s)
-                for a, part in self._aggregates().items()
+                for a, part in self._aggregates()
                 for s in known.samples
             )
             if alert.phase == "latched" and left and not dropped:
@@ -405,7 +410,7 @@ class Reference:
             known.alert = None
 
     def _forgotten(self, sample: Event, until: float) -> bool:
-        if not any(self._coarse(a, part) for a, part in self._aggregates().items()):
+        if not any(self._coarse(a, part) for a, part in self._aggregates()):
             return math.floor(sample.at) <= math.floor(until)
         width = (self.rule.within or 0.0) / 60
         return sample.at // width * width < math.floor(until) + 1
