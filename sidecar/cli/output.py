@@ -203,7 +203,9 @@ def _is_secret(key: "re.Match[str]", *, begins: bool = False) -> bool:
     name = plain_name(key[1])
     value = key.string[key.end() :].lstrip(" \"'")
     return (begins or value[:1] not in ("", ",", "}", "]", "#")) and (
-        is_secret_name(name) or name in ("url", "key") or name.endswith(("api_url", "routing_key"))
+        is_secret_name(name)
+        or name in ("url", "key")
+        or name.endswith(("api_url", "proxy_url", "routing_key"))
     )
 
 

@@ -65,9 +65,26 @@ def chunks() -> list[Chunk]:
     return made
 
 
+def said(parsed: Parsed) -> Parsed:
+    """Return what was found without how: of a field that no event has may be a column of None."""
+    if parsed.rows is None:
+        return parsed
+    kinds = [
+        msgspec.structs.replace(
+            kind,
+            fields={
+                name: column if column and any(one is not None for one in column) else None
+                for name, column in kind.fields.items()
+            },
+        )
+        for kind in sorted(parsed.rows.kinds, key=lambda kind: kind.triple)
+    ]
+    return msgspec.structs.replace(parsed, rows=msgspec.structs.replace(parsed.rows, kinds=kinds))
+
+
 def alone(some_chunks: Sequence[Chunk]) -> list[Parsed]:
     parser = Parser(PATTERNS)
-    return [parser.parse(chunk, now=NOW, wanted=some) for chunk in some_chunks]
+    return [said(parser.parse(chunk, now=NOW, wanted=some)) for chunk in some_chunks]
 
 
 def together(assistant: Assistant, some_chunks: Sequence[Chunk]) -> list[Parsed]:
@@ -77,7 +94,7 @@ def together(assistant: Assistant, some_chunks: Sequence[Chunk]) -> list[Parsed]
         return parser.parse_alone(chunk, now=NOW, wanted=some)
 
     return [
-        parser.parse(chunk, now=NOW, wanted=some, alone=parsed)
+        said(parser.parse(chunk, now=NOW, wanted=some, alone=parsed))
         for chunk, parsed in assistant.ahead(some_chunks, parse, NOW)
     ]
 
