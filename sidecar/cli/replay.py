@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import click
 import msgspec
@@ -14,13 +14,16 @@ import msgspec
 from sidecar.cli.configured import LOG_FILE, config_option, loaded
 from sidecar.cli.logfiles import UnreadableLogError, read_chunks
 from sidecar.cli.output import by_word, say, say_row, widths
+from sidecar.cli.reports import FORMATS, say_report
 from sidecar.clock import SystemClock
 from sidecar.config.settings import Config
 from sidecar.notify.model import SEVERITIES, NoticeStatus, Reason
 from sidecar.parse.instants import instant
-from sidecar.render.words import one_line, utc
-from sidecar.simulate.messages import Change, Message, ToldAlert, condensed, difference
+from sidecar.render.words import duration, one_line, utc
+from sidecar.rules.rule import Rule
+from sidecar.simulate.messages import Change, Message, ToldAlert, condensed, difference, whole
 from sidecar.simulate.replay import Replay, ReplayedLog
+from sidecar.syntax.faults import Fault, Severity
 
 _KEYS = ("alert", "labels", "state", "severity", "receiver", "reason", "late")
 _UNLABELLED = ("alertname", "severity")
@@ -182,7 +185,12 @@ def _instant(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     help="Leave out later events, let time run on to here.",
 )
 @click.option(
-    "--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json", *FORMATS]),
+    default="table",
+    show_default=True,
+    help="With --against also a report for a pull request: github, markdown or junit.",
 )
 @click.option("--no-progress", is_flag=True, help="Show no progress bar, also on a terminal.")
 @click.argument("logs", nargs=-1, required=True, type=LOG_FILE, metavar="LOG...")
@@ -201,6 +209,8 @@ def replay(  # noqa: PLR0917 - click passes them by name
     clock of their own. Nothing is sent and nothing is written. Exits 0 also where --against
     finds differences, 1 if a configuration is wrong, 2 if a file cannot be read.
     """
+    if format_ in FORMATS and against is None:
+        raise click.UsageError(f"--format {format_} reports what a change does: give --against")
     after = loaded(config)
     before = None if against is None else loaded(against)
     passes = 1 if before is None else 2
@@ -278,6 +288,10 @@ def _compare(before: Replay, after: Replay, progress: _Progress, format_: str) -
     then = [condensed(message) for message in before.messages(progress.logs())]
     now = [condensed(message) for message in after.messages(progress.logs())]
     changes = difference(then, now)
+    if format_ in FORMATS:
+        progress.__exit__()
+        _report(_Compared(before, after, then, now, changes), format_)
+        return
     table = _AlertTable(after.config)
     for change in changes:
         if format_ == "table":
@@ -288,6 +302,72 @@ def _compare(before: Replay, after: Replay, progress: _Progress, format_: str) -
     _summary(after, progress, format_)
     found = ", ".join(f"{counts[kind]} {kind}" for kind in ("added", "removed", "changed"))
     say(f"difference  {found}", err=format_ == "json")
+
+
+class _Compared(NamedTuple):
+    """Two replays of one history, what each told, and what is told otherwise."""
+
+    before: Replay
+    after: Replay
+    then: list[Message]
+    now: list[Message]
+    changes: list[Change]
+
+
+def _report(compared: _Compared, form: str) -> None:
+    """Print what a change would have done, at the line of each rule that it is about."""
+    changed: dict[str, list[Change]] = {}
+    for change in compared.changes:
+        changed.setdefault(change.told.alert, []).append(change)
+    rules = {
+        rule.name: rule for rule in (*compared.before.config.rules, *compared.after.config.rules)
+    }
+    # To JUnit only what fails is worth a look.
+    severity: Severity = "error" if form == "junit" else "warning"
+    faults = [_finding(rules.get(name), name, of, severity) for name, of in sorted(changed.items())]
+    same = (rule for name, rule in rules.items() if name not in changed)
+    said = _sentence(compared)
+    if form == "github":
+        say(f"::notice::{said}")
+    elif form == "markdown":
+        say(said)
+        say()
+    say_report(form, faults, [(rule.place.rpartition(":")[0], rule.name) for rule in same])
+    if form == "junit":
+        say(said, err=True)
+
+
+def _finding(rule: Rule | None, name: str, changes: list[Change], severity: Severity) -> Fault:
+    counts = Counter(change.kind for change in changes)
+    fields = sorted({field for change in changes for field in change.fields})
+    parts = [f"{counts[kind]} {kind}" for kind in ("added", "removed", "changed") if counts[kind]]
+    what = f"alert {name}: {', '.join(parts)}" + (f" ({', '.join(fields)})" if fields else "")
+    hint = f"the first at {utc(min(change.told.at for change in changes))}"
+    file, _, number = ("", "", "1") if rule is None else rule.place.rpartition(":")
+    return Fault(file, int(number), 1, what, hint, severity)
+
+
+def _sentence(compared: _Compared) -> str:
+    """Return what a change would have done, in one sentence."""
+    fewer, more = whole(compared.then, compared.changes), whole(compared.now, compared.changes)
+    first, last = compared.after.first_at, compared.after.last_at
+    if first is None or last is None:
+        return "No events: the logs say nothing of this change."
+    urgent = [sum(_is_critical(one) for one in some) for some in (fewer, more)]
+    critical = f" (critical: {urgent[0]:,} fewer, {urgent[1]:,} more)" if any(urgent) else ""
+    return (
+        f"This change would have sent {_of(len(fewer), 'message')} fewer and {len(more):,} more"
+        f"{critical} in these {_span(last - first)}."
+    )
+
+
+def _is_critical(message: Message) -> bool:
+    return any(told.severity == "critical" for told in message.told)
+
+
+def _span(seconds: float) -> str:
+    days = round(seconds / 86_400)
+    return _of(days, "day") if days > 1 else duration(seconds)
 
 
 def _summary(replay: Replay, progress: _Progress, format_: str) -> None:

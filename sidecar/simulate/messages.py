@@ -188,6 +188,12 @@ class _ToldText:
     text: tuple[tuple[str, str, str], ...]
 
 
+def whole(messages: Sequence[Message], changes: Iterable[Change]) -> list[Message]:
+    """Return the messages of one side of which nothing is on the other side."""
+    news = {id(change.told) for change in changes if change.kind != "changed"}
+    return [one for one in messages if one.told and all(id(told) in news for told in one.told)]
+
+
 def _by_subject(messages: Iterable[Message]) -> dict[_Subject, list[_ToldText]]:
     found: dict[_Subject, list[_ToldText]] = {}
     for message in messages:

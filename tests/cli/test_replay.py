@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,50 @@ def test_against_as_json_says_what_changed_and_what_it_was(small: Path) -> None:
     assert list(row) == ["change", "fields", *KEYS, "before"]
     assert (row["change"], row["fields"]) == ("changed", ["annotations"])
     assert row["before"] == {key: row[key] for key in KEYS}
+
+
+def report(folder: Path, form: str, old: str = "max(n) >= 3", new: str = "max(n) == 2") -> Result:
+    other = changed(folder, old, new)
+    more = ("--against", folder / "sidecar.yaml", "--format", form, folder / "app.log")
+    result = run("-c", other, *more)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+WOULD = "This change would have sent 1 message fewer and 1 more"
+
+
+def test_against_as_annotations_stands_at_the_line_of_the_rule(small: Path) -> None:
+    result = report(small, "github")
+    assert result.stdout == (
+        f"::notice::{WOULD} (critical: 1 fewer, 1 more) in these 2s.\n"
+        f"::warning file={small}/changed/a.rules.yaml,line=4,col=1::"
+        "alert Fires: 1 added, 1 removed; the first at 2026-11-02 08:00:02 UTC\n"
+    )
+
+
+def test_against_as_markdown_begins_with_what_would_have_been_sent(small: Path) -> None:
+    said, _, *table = report(
+        small, "markdown", "severity: critical", "severity: info"
+    ).stdout.splitlines()
+    assert said == "This change would have sent 0 messages fewer and 0 more in these 2s."
+    assert table[2].endswith(
+        "| **warning** alert Fires: 1 changed (severity); the first at 2026-11-02 08:00:03 UTC |"
+    )
+
+
+def test_against_as_junit_fails_the_rules_that_tell_otherwise(small: Path) -> None:
+    more = RULES + RULES.partition("rules:\n")[2].replace("Fires", "Other").replace(">= 3", ">= 9")
+    (small / "a.rules.yaml").write_text(more)
+    suite = ET.fromstring(report(small, "junit").stdout)  # noqa: S314 - our own
+    names = {case.get("name"): [part.tag for part in case] for case in suite}
+    assert names == {"Other": [], "alert Fires: 1 added, 1 removed": ["failure"]}
+
+
+def test_a_report_needs_something_to_hold_against(small: Path) -> None:
+    result = run("-c", small / "sidecar.yaml", "--format", "github", small / "app.log")
+    assert result.exit_code == 2
+    assert "--format github reports what a change does: give --against" in result.stderr
 
 
 def test_the_shipped_payment_rule_against_a_stricter_one(tmp_path: Path) -> None:
