@@ -353,7 +353,7 @@ class Core:
             if total is not tally:
                 total.count += tally.count
                 total.last_at = max(total.last_at, tally.last_at)
-        columns = _columns_of(chunk, parsed)
+        columns = self._columns_of(chunk, parsed)
         self.meter.add_all(columns, now)
         line_of = self._line_of(chunk, parsed, columns)
         self.engine.observe_all(columns, read_at=now, line_of=line_of)
@@ -373,6 +373,12 @@ class Core:
         step.foreign += [self._redacted(foreign) for foreign in parsed.foreign]
         step.obscure += [self._redacted(obscure) for obscure in parsed.obscure]
         self.positions.note(chunk, parsed.open_from)
+
+    def _columns_of(self, chunk: Chunk, parsed: Parsed) -> Columns:
+        if parsed.rows is None:
+            return Columns.of(parsed.events)
+        source = source_of(chunk, unwrapped=parsed.unwrapped)
+        return Columns.of_rows(parsed.rows, source, self.parser.fields_of(chunk))
 
     def _line_of(self, chunk: Chunk, parsed: Parsed, columns: Columns) -> LineOf:
         """Return what finds the line of each of the events; little is done until it is asked."""
@@ -408,12 +414,6 @@ class Core:
 
     def _redacted(self, line: _Sampled) -> _Sampled:
         return replace(line, sample=self.redactor.sample(line.sample))
-
-
-def _columns_of(chunk: Chunk, parsed: Parsed) -> Columns:
-    if parsed.rows is None:
-        return Columns.of(parsed.events)
-    return Columns.of_rows(parsed.rows, source_of(chunk, unwrapped=parsed.unwrapped))
 
 
 class Positions:

@@ -212,9 +212,12 @@ class Asked:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = sorted(name for name in names if not name.startswith(OWN_PREFIX))
-        # A dotted name is that of a field, or leads into one.
+        # A dotted name is that of a field, or leads into one; in a comparison may be numbers.
         sides = {
-            side for name in self._names for side in name.split(" ") if side[:1].isidentifier()
+            side
+            for name in self._names
+            for side in name.split(" ")
+            if " " not in name or side[:1].isidentifier()
         }
         own = sorted(sides.union(name.partition(".")[0] for name in sides))
         self.sides = frozenset(own)
@@ -270,6 +273,9 @@ def _of_dotted(
         return None
     if column is None and own is not None and _FLAT.issuperset(map(type, own)):
         return _of_flat(rest, own)
+    if column is None and own is not None and "." not in rest and rest != IS_NULL:
+        led = [one.get(rest) if type(one) is dict else None for one in own]
+        return led if _PLAIN.issuperset(map(type, led)) else [_plain(value, 2) for value in led]
     both = zip(column or repeat(msgspec.UNSET), own or repeat(msgspec.UNSET), strict=False)
     return [_led_to(name, *one) for one in both]
 
@@ -286,14 +292,17 @@ def _of_flat(rest: str, values: Sequence[Any]) -> list[Any] | None:
     return [None if value is msgspec.UNSET else value is None for value in values]
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, depth: int = 1) -> Any:
+    """Return a value that lies so deep in its record as `bounded` leaves it there."""
     if value is msgspec.UNSET:
         return None
-    return bounded([value])[0] if type(value) in _UNBOUNDED else value
+    return bounded([value], depth)[0] if type(value) in _UNBOUNDED else value
 
 
 def _led_to(name: str, value: Any, of_top: Any) -> Any:
     """Return what a dotted name gives: the field of that name, or what it leads to."""
+    if value is not msgspec.UNSET:
+        return _plain(value)
     top = name.partition(".")[0]
     fields = {} if of_top is msgspec.UNSET else {top: of_top}
-    return field_value(fields, name) if value is msgspec.UNSET else _plain(value)
+    return _plain(field_value(fields, name), name.count(".") + 1)

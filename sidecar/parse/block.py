@@ -10,7 +10,7 @@ What is done here in C costs a fraction of a microsecond a line; docs/benchmarks
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate, chain, islice
 from operator import itemgetter
@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 from ahocorasick_rs import BytesAhoCorasick, MatchKind
 
-from sidecar.parse.asked import Asked, Head, Heads, Singly, all_seconds_of, fields_of, seconds_of
+from sidecar.parse.asked import Asked, Head, Heads, Singly, all_seconds_of, fields_of
 from sidecar.parse.event import (
     MAX_LINE,
     OWN_PREFIX,
@@ -32,8 +32,10 @@ from sidecar.parse.event import (
 from sidecar.parse.objects import (
     MARKER_BYTES,
     NOT_JSON,
+    is_text,
 )
 from sidecar.parse.prefix import Prefix
+from sidecar.parse.taking import Taken
 
 # No text in UTF-8 has these bytes. With texts of one to three different first bytes the library
 # looks for these bytes one by one, at a tenth of the speed where they are frequent.
@@ -79,19 +81,21 @@ class Block(msgspec.Struct, gc=False):
     `sources` are the objects as JSON, `more` the columns of fields that were decoded with the
     labels; None where no object has one. `places`, in the chunk's data, are there where other lines
     stand between these. Else each object stands behind one of `pieces`, with `gap` bytes in front
-    of it, and `lead` more of the first.
+    of it, and `lead` more of the first. `whole`: `times` are instants, `more` are all fields, with
+    UNSET where an event has none of that name, and there are no `sources`.
     `own_fields` counts the fields that `events_of` or `rows_of` dropped; `looked_for` are those
     that `rows_of` had to look for once more, and that most of the events are asked for.
     """
 
     triples: Sequence[Triple]
-    times: Sequence[datetime]
+    times: Sequence[Any]
     sources: Sequence[bytes]
     more: Mapping[str, Sequence[Any] | None]
     places: Sequence[int] | None = None
     pieces: Sequence[bytes] = ()
     gap: int = 0
     lead: int = 0
+    whole: bool = False
     own_fields: int = 0
     looked_for: Collection[str] = ()
 
@@ -104,17 +108,16 @@ class Block(msgspec.Struct, gc=False):
             ordered = sorted(self.times)
         except TypeError:
             return None
-        if seconds_of(ordered[0]) < 0:
+        if self._seconds(ordered[:1])[0] < 0:
             return None
         # The newest of a triple is its last one, and that is never far from the end.
         latest_first = self.triples[::-1]
         if ordered != self.times:
             latest_first = _by_time(self.triples, self.times)
         ordered.reverse()
-        return {
-            triple: (count, seconds_of(ordered[latest_first.index(triple)]))
-            for triple, count in Counter(self.triples).items()
-        }
+        counts = Counter(self.triples)
+        newest = self._seconds([ordered[latest_first.index(triple)] for triple in counts])
+        return dict(zip(counts, zip(counts.values(), newest, strict=True), strict=True))
 
     def events_of(self, triples: Collection[Triple], start: int) -> list[tuple[int, Event]]:
         """Return the events of `triples` whole, each with its place in the file.
@@ -122,10 +125,13 @@ class Block(msgspec.Struct, gc=False):
         `start` is where the data begins in it. Raises one of NOT_JSON.
         """
         numbers = [n for n, triple in enumerate(self.triples) if triple in triples]
-        events = [
-            Event(*self.triples[n], seconds_of(self.times[n]), self._fields(self.sources[n]))
-            for n in numbers
-        ]
+        times = self._seconds([self.times[n] for n in numbers])
+        if self.whole:
+            fields = list(map(self._whole_fields, numbers))
+        else:
+            fields = [self._fields(self.sources[n]) for n in numbers]
+        each = zip(numbers, times, fields, strict=True)
+        events = [Event(*self.triples[n], at, own) for n, at, own in each]
         return list(zip(self._places_of(numbers, start), events, strict=True))
 
     def rows_of(self, asked: Mapping[Triple, Asked], data: bytes, start: int) -> Rows:
@@ -140,7 +146,7 @@ class Block(msgspec.Struct, gc=False):
             numbers = sorted(chain.from_iterable(mine.values()))
             row_of = {number: row for row, number in enumerate(numbers)}
             rows = {triple: [row_of[n] for n in some] for triple, some in mine.items()}
-        for number in numbers if _may_have_own(data) else ():
+        for number in numbers if not self.whole and _may_have_own(data) else ():
             if _may_have_own(self.sources[number]):
                 self._fields(self.sources[number])  # counts what is dropped
         kinds = [
@@ -151,9 +157,11 @@ class Block(msgspec.Struct, gc=False):
             names = {name for triple in mine for name in asked[triple].sides}
             self.looked_for = names.difference(self.more)
         times = self.times if mine is rows else [self.times[n] for n in numbers]
-        return Rows(
-            times=all_seconds_of(times), places=self._places_of(numbers, start), kinds=kinds
-        )
+        places = self._places_of(numbers, start)
+        return Rows(times=self._seconds(times), places=places, kinds=kinds, taken=self.whole)
+
+    def _seconds(self, times: Sequence[Any]) -> list[float]:
+        return list(times) if self.whole else all_seconds_of(times)
 
     def _kinds_of(self, triples: Collection[Triple]) -> dict[Triple, list[int]]:
         """Return the numbers of the events of each of `triples`."""
@@ -167,15 +175,19 @@ class Block(msgspec.Struct, gc=False):
         return {triple: some for triple, some in found.items() if some}
 
     def _asked_of(self, asked: Asked, some: Sequence[int]) -> dict[str, list[Any] | None]:
-        if not self.more.keys() >= asked.sides:
+        if not self.whole and not self.more.keys() >= asked.sides:
             return asked.fields_of([self.sources[n] for n in some])
-        columns = {name: self.more[name] for name in asked.sides}
+        columns = {name: self.more.get(name) for name in asked.sides}
         if len(some) < len(self.times):
             columns = {
                 name: None if column is None else [column[n] for n in some]
                 for name, column in columns.items()
             }
         return asked.of_columns(columns)
+
+    def _whole_fields(self, number: int) -> dict[str, Any]:
+        each = ((name, column[number]) for name, column in self.more.items() if column is not None)
+        return {name: value for name, value in each if value is not msgspec.UNSET}
 
     def _fields(self, source: bytes) -> dict[str, Any]:
         fields = fields_of(source)
@@ -225,6 +237,9 @@ def _block(
 Span = tuple[int, int]  # begin and end of a line in the data, without its newline
 
 
+TakeAll = Callable[[Sequence[bytes], Prefix], Taken | None]
+
+
 class Split(msgspec.Struct, gc=False):
     """The lines of some data that may hold events: those of a block, and the odd ones.
 
@@ -246,10 +261,12 @@ class Splitter:
         *,
         every_line: bool,
         alike: bool = True,
+        take_all: TakeAll | None = None,
     ) -> None:
         """A line with one of `literals` may hold an event, with `every_line` any line.
 
-        Without `alike` no lines are taken together.
+        Without `alike` no lines are taken together. `take_all` gives the events that patterns
+        take of lines without the marker.
 
         One of `wrappings` stands in each line that a container has wrapped.
         """
@@ -258,6 +275,7 @@ class Splitter:
         self._wrappings = Needles(wrappings)
         self._every_line = every_line
         self._alike = alike and not every_line
+        self._take_all = take_all
         self._objects, self._claims = Heads(marked=True), Heads(marked=False)
 
     def split(self, data: bytes, prefix: Prefix, *, wrapped: bool) -> Split | None:
@@ -271,7 +289,8 @@ class Splitter:
                 return Split(block, [], len(block.sources))
             split = self._with_claims(data, prefix, wrapped=wrapped)
             if split is None and prefix.fits(""):
-                split = self._objects_among(data, wrapped=wrapped)
+                split = self._taken_among(data, prefix, wrapped=wrapped)
+                split = split or self._objects_among(data, wrapped=wrapped)
             if split is not None:
                 return split
         return self.split_off_all(data, wrapped=wrapped)
@@ -324,6 +343,28 @@ class Splitter:
             return None
         places = [mine[n][0] for n in good]
         block = _block([texts[n] for n in good], self._objects, [heads[n] for n in good], places)
+        return Split(block, odd, count_lines(data))
+
+    def _taken_among(self, data: bytes, prefix: Prefix, *, wrapped: bool) -> Split | None:
+        """Return a split whose block is of the lines of which patterns take an ordinary event.
+
+        None where others may hold events as often.
+        """
+        if self._take_all is None or (wrapped and self._wrappings.within(data)):
+            return None
+        spans = _spans(data, self._bare.places(data))
+        lines = [data[begin:end] for begin, end in spans]
+        mine = [n for n, line in enumerate(lines) if MARKER_BYTES not in line and b"\r" not in line]
+        if len(mine) < LEAST or len(mine) * 2 < len(lines) or not is_text(data):
+            return None
+        taken = self._take_all([lines[n] for n in mine], prefix)
+        if taken is None or max(map(len, lines)) > MAX_LINE:
+            return None
+        numbers = [mine[n] for n in taken.numbers]
+        left = set(numbers)
+        odd = [span for n, span in enumerate(spans) if n not in left]
+        places = [spans[n][0] for n in numbers]
+        block = Block(taken.triples, taken.times, (), taken.fields, places, whole=True)
         return Split(block, odd, count_lines(data))
 
     def _with_claims(self, data: bytes, prefix: Prefix, *, wrapped: bool) -> Split | None:
@@ -455,11 +496,3 @@ def _all_spans(data: bytes) -> list[Span]:
 
 def count_lines(data: bytes) -> int:
     return data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
-
-
-def is_text(data: bytes) -> bool:
-    """Return whether every byte is UTF-8; what nobody decodes could hide that one is not."""
-    try:
-        return data.isascii() or bool(data.decode())
-    except UnicodeDecodeError:
-        return False

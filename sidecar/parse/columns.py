@@ -62,8 +62,13 @@ class Columns:
         return cls(list(_kinds_of(events).values()), [event.at for event in events], later)
 
     @classmethod
-    def of_rows(cls, rows: Rows, source: Callable[[int], bytes]) -> "Columns":
-        """`source` gives the object that begins at a place."""
+    def of_rows(
+        cls,
+        rows: Rows,
+        source: Callable[[int], bytes],
+        fields: Callable[[bytes], dict[str, Any]] = fields_of,
+    ) -> "Columns":
+        """`source` gives the object that begins at a place, `fields` what that one says."""
         made: dict[int, tuple[Kind, int]] = {}
 
         def later(number: int) -> Callable[[], Event]:
@@ -74,7 +79,7 @@ class Columns:
                 made.update((n, (one, i)) for one in rows.kinds for i, n in enumerate(one.numbers))
             kind, i = made[number]
             asked = {name: column[i] for name, column in kind.fields.items() if column is not None}
-            read = source(rows.places[number])
+            read = partial(fields, source(rows.places[number]))
             return partial(_made_of, kind.triple, rows.times[number], read, asked, rows.own)
 
         return cls(rows.kinds, rows.times, later, rows.own)
@@ -168,10 +173,14 @@ class Columns:
 
 
 def _made_of(
-    triple: Triple, at: float, source: bytes, asked: dict[str, Any], own: Mapping[str, str]
+    triple: Triple,
+    at: float,
+    read: Callable[[], dict[str, Any]],
+    asked: dict[str, Any],
+    own: Mapping[str, str],
 ) -> Event:
     try:
-        fields = fields_of(source)
+        fields = read()
         drop_own(fields)
     except Exception:  # noqa: BLE001 - it was read once already; what was asked for is known
         fields = asked
@@ -231,6 +240,7 @@ def with_events(
         kinds=list(kinds.values()),
         whole=dict(zip(numbers, whole, strict=True)),
         own=rows.own,
+        taken=rows.taken,
     )
 
 

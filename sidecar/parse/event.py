@@ -204,7 +204,7 @@ class Rows(msgspec.Struct):
 
     The time of each, the place where its object begins, and the `kinds` they are of. `whole`: those
     that were read singly, by their number among all. `own`: the fields that the sidecar sets, alike
-    in all.
+    in all. `taken`: what stands at a place may be a line of which a pattern takes the event.
     """
 
     times: list[float] = []
@@ -212,6 +212,7 @@ class Rows(msgspec.Struct):
     kinds: list[Kind] = []
     whole: dict[int, Event] = {}
     own: dict[str, str] = {}
+    taken: bool = False
 
 
 class Parsed(msgspec.Struct):

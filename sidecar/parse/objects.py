@@ -465,3 +465,11 @@ def _raise_unless_malformed(wrong: Unreadable) -> None:
     """A value in an unknown shape is kept as text; an unfinished or endless one is no value."""
     if wrong.reason is not RejectReason.MALFORMED:
         raise wrong
+
+
+def is_text(data: bytes) -> bool:
+    """Return whether every byte is UTF-8; what nobody decodes could hide that one is not."""
+    try:
+        return data.isascii() or bool(data.decode())
+    except UnicodeDecodeError:
+        return False

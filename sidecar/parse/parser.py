@@ -5,14 +5,14 @@ the odd ones are read singly. Whatever reading one line raises is that line's re
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import itemgetter
 from typing import Any
 
 from msgspec.structs import replace
 
 from sidecar.parse.asked import Asked
-from sidecar.parse.block import Block, Split, Splitter, count_lines, is_text, utf16_lines
+from sidecar.parse.block import Block, Split, Splitter, count_lines, utf16_lines
 from sidecar.parse.columns import set_own, with_events
 from sidecar.parse.container import WRAPPINGS, Joiner, Line, bare_lines, may_be_wrapped
 from sidecar.parse.event import (
@@ -41,7 +41,7 @@ from sidecar.parse.event import (
     is_missing,
 )
 from sidecar.parse.instants import instant
-from sidecar.parse.objects import MARKER_BYTES, Unreadable
+from sidecar.parse.objects import MARKER_BYTES, Unreadable, is_text
 from sidecar.parse.patterns import Pattern, TextPatterns
 from sidecar.parse.prefix import Prefix
 from sidecar.parse.record import STAMP_NAMES, Record, find_records, mention
@@ -314,6 +314,7 @@ class Parser:
             WRAPPINGS,
             every_line=self._patterns.every_line,
             alike=not self._patterns.renames,
+            take_all=self._patterns.take_all if self._patterns.takes_many else None,
         )
 
     def parse(
@@ -390,6 +391,10 @@ class Parser:
             elif line.too_long or self._splitter.may_hold_event(line.text):
                 self._read(line, out)
         return out.finish(count_lines(chunk.data))
+
+    def fields_of(self, chunk: Chunk) -> Callable[[bytes], dict[str, Any]]:
+        """Return what reads the fields of an event at one of the places of `rows`."""
+        return partial(self._patterns.fields_at, self._prefix_of(chunk))
 
     def resume(self, chunk: Chunk) -> None:
         """Read the bytes [open_from, offset) of a file once more, after a restart.

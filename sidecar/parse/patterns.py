@@ -9,12 +9,24 @@ import re2
 from ahocorasick_rs import BytesAhoCorasick
 
 from sidecar.matchers import compile_re2, spans_in
-from sidecar.parse.event import OWN_PREFIX, OWN_PROVIDER, is_missing
+from sidecar.parse.asked import fields_of
+from sidecar.parse.event import OWN_PREFIX, OWN_PROVIDER, UNKNOWN_PROVIDER, is_missing
 from sidecar.parse.instants import stamp_end
-from sidecar.parse.objects import Unreadable
+from sidecar.parse.objects import MARKER_BYTES, Unreadable
 from sidecar.parse.prefix import COLOUR, Prefix
 from sidecar.parse.record import Record, message_field, read_fields
-from sidecar.parse.taking import READERS, Held, Taker, Taking, literals, mapped, names_of
+from sidecar.parse.taking import (
+    READERS,
+    Held,
+    Taken,
+    Taker,
+    Taking,
+    literals,
+    mapped,
+    names_of,
+    read_logfmt,
+    together,
+)
 from sidecar.syntax.table import Nested, Reading, Schema, Table, key, table
 from sidecar.syntax.values import FIELD, Field, Flag, Re2, Text, is_field
 
@@ -212,7 +224,8 @@ class _Compiled(NamedTuple):
 
 def _compiled(pattern: Pattern) -> _Compiled:
     if pattern.taking is not None:
-        return _Compiled(pattern, {}, None, (), Taker(pattern.taking))
+        taker = Taker(pattern.taking, pattern.fields, pattern.record_fields, pattern.map)
+        return _Compiled(pattern, {}, None, (), taker)
     regex = compile_re2(pattern.regex)
     groups = list(regex.groupindex.items())
     return _Compiled(pattern, _composed(pattern.fields), regex, groups, None)
@@ -226,12 +239,19 @@ def _literals(pattern: Pattern) -> Sequence[str]:
     return literals(pattern.taking, name, required_literal, plain_literal) or [""]
 
 
-def _taken(one: _Compiled, taker: Taker, record: Mapping[str, Any]) -> dict[str, Any]:
-    fields: dict[str, Any] = {**one.pattern.fields, **taker.fields(record)}
-    for name in one.pattern.record_fields:
-        if not is_missing(value := record.get(name)):
-            fields[name] = value
-    return mapped(fields, one.pattern.map)
+def _objects(lines: Sequence[bytes], prefix: Prefix) -> dict[int, bytes]:
+    """Return what may be an object of those lines that are one, behind nothing but furniture."""
+    found = {}
+    for number, line in enumerate(lines):
+        start = line.find(b"{")
+        if start == 0 or (start > 0 and prefix.fits_bytes(line[:start])):
+            found[number] = line[start:]
+    return found
+
+
+def _pairs(lines: Sequence[bytes], prefix: Prefix) -> dict[int, Mapping[str, Any]]:
+    records = ((number, read_logfmt(line.decode(), prefix)) for number, line in enumerate(lines))
+    return {number: record[0] for number, record in records if record is not None}
 
 
 class TextPatterns:
@@ -243,7 +263,11 @@ class TextPatterns:
     def __init__(self, patterns: Sequence[Pattern]) -> None:
         """Raises ValueError with RE2's reason when a regex cannot be compiled."""
         self._patterns = list(map(_compiled, patterns))
-        self._structured = any(one.taker for one in self._patterns)
+        self._takers = [
+            (one.pattern, one.taker)
+            for one in self._patterns
+            if one.taker is not None and not one.pattern.marker
+        ]
         self._by_literal: dict[bytes, list[int]] = {}
         for number, pattern in enumerate(patterns):
             for literal in () if pattern.marker else _literals(pattern):
@@ -266,9 +290,8 @@ class TextPatterns:
     def renamed(self, record: Record) -> Record:
         """Return a WEBHOOK_METRIC record with what the first pattern takes that is for it."""
         for one in self._of_records:
-            if one.taker and one.taker.takes(record.fields):
-                fields = {**record.fields, **_taken(one, one.taker, record.fields)}
-                return Record(fields, record.before, record.outer)
+            if one.taker and (fields := one.taker.take(record.fields)) is not None:
+                return Record({**record.fields, **fields}, record.before, record.outer)
         return record
 
     def find_record(self, text: str, prefix: Prefix) -> Record | None:
@@ -278,13 +301,50 @@ class TextPatterns:
         record the message itself is looked at before the whole line, so that the record's own time
         is known.
         """
-        if self._structured and (record := self._taken_of(text, prefix)) is not None:
+        if self._takers and (record := self._taken_of(text, prefix)) is not None:
             return record
         if text.startswith("{"):
             record = self._in_message(text, prefix)
             if record is not None:
                 return record
         return self._record(text, prefix.fits_bytes)
+
+    @property
+    def takes_many(self) -> bool:
+        """Whether there are patterns of structured lines, and all can take many at once."""
+        return bool(self._takers) and all(taker.takes_many for _, taker in self._takers)
+
+    def fields_at(self, prefix: Prefix, line: bytes) -> dict[str, Any]:
+        """Return the fields of a line that begins with a record's object, or of which one is taken.
+
+        Raises one of NOT_JSON.
+        """
+        record = None
+        if self._takers and MARKER_BYTES not in line:
+            record = self._taken_of(line.decode().removesuffix("\r"), prefix)
+        if record is None:
+            return fields_of(line)
+        record.fields.setdefault("webhook_provider", UNKNOWN_PROVIDER)
+        return record.fields
+
+    def take_all(self, lines: Sequence[bytes], prefix: Prefix) -> Taken | None:
+        """Return the events that patterns of structured lines take of many, which are text.
+
+        None where there are none. Every other line is to be read by itself.
+        """
+        objects = _objects(lines, prefix)
+        pairs = _pairs(lines, prefix) if any(one.logfmt for one, _ in self._takers) else {}
+        parts: list[Taken] = []
+        for pattern, taker in self._takers:
+            found = (
+                taker.take_records(pairs) if pattern.json is None else taker.take_objects(objects)
+            )
+            for number in found.numbers:
+                objects.pop(number, None)
+                pairs.pop(number, None)
+            parts.append(found)
+        parts = [one for one in parts if one.numbers]
+        return together(parts) if parts else None
 
     def _taken_of(self, text: str, prefix: Prefix) -> Record | None:
         held: dict[str, Held | None] = {}
@@ -295,8 +355,8 @@ class TextPatterns:
             if form not in held:
                 held[form] = READERS[form](text, prefix)
             found = held[form]
-            if found is not None and one.taker.takes(found[0]):
-                return Record(_taken(one, one.taker, found[0]), found[1], found[0])
+            if found is not None and (fields := one.taker.take(found[0])) is not None:
+                return Record(fields, found[1], found[0])
         return None
 
     def _in_message(self, text: str, prefix: Prefix) -> Record | None:

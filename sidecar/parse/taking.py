@@ -1,14 +1,27 @@
 """Events out of structured lines whose fields have other names: JSON objects and logfmt pairs."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from sidecar.matchers import compile_re2
-from sidecar.parse.event import OWN_PREFIX, STANDARD_FIELDS, as_text, field_value, is_missing
-from sidecar.parse.objects import Unreadable
+from sidecar.parse.asked import Asked, all_seconds_of
+from sidecar.parse.event import (
+    LONGEST_LABEL,
+    OWN_PREFIX,
+    OWN_PROVIDER,
+    STANDARD_FIELDS,
+    UNKNOWN_PROVIDER,
+    Triple,
+    as_text,
+    field_value,
+    is_missing,
+)
+from sidecar.parse.instants import instant
+from sidecar.parse.objects import NOT_JSON, Unreadable
 from sidecar.parse.prefix import Prefix
 from sidecar.parse.record import CLOSED, read_fields
 from sidecar.syntax.faults import Wrong
@@ -86,25 +99,189 @@ class Taking(Table):
         return self
 
 
-class Taker:
-    """A `Taking` ready to run."""
+class Taken(NamedTuple):
+    """Events of some of many lines: their numbers, labels, instants, and all fields in columns.
 
-    def __init__(self, taking: Taking) -> None:
+    UNSET stands in a column where an event has no such field.
+    """
+
+    numbers: list[int]
+    triples: list[Triple]
+    times: list[float]
+    fields: dict[str, list[Any]]
+
+
+class Taker:
+    """A `Taking` ready to run, with what its pattern sets and maps besides."""
+
+    def __init__(
+        self,
+        taking: Taking,
+        fixed: Mapping[str, str],
+        record_fields: Sequence[str],
+        tables: Mapping[str, Mapping[str, str]],
+    ) -> None:
         self._tests = [(path, _test(texts)) for path, texts in taking.where.items()]
         self._take = [*taking.take.items()]
+        self._fixed = fixed
+        self._record_fields = record_fields
+        self._tables = tables
+        self._paths = {*taking.where, *taking.take.values(), *record_fields}
+        self._asked = Asked(self._paths)
+        # A name that begins so is never asked for, and one with dots leads nowhere among these.
+        own = any(path.startswith(OWN_PREFIX) for path in self._paths)
+        self.takes_many = not own and not any("." in name for name in record_fields)
 
-    def takes(self, record: Mapping[str, Any]) -> bool:
-        return all(test(as_text(field_value(record, path))) for path, test in self._tests)
+    def take(self, record: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the fields of the event that a record is; those that become labels as texts.
 
-    def fields(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the fields that the record has, those that become labels as texts."""
-        fields: dict[str, Any] = {}
+        None where it is none.
+        """
+        if not all(test(as_text(field_value(record, path))) for path, test in self._tests):
+            return None
+        fields: dict[str, Any] = {**self._fixed}
         for name, path in self._take:
             value = field_value(record, path)
             if not is_missing(value):
                 is_label = name in STANDARD_FIELDS and isinstance(value, int | float)
                 fields[name] = as_text(value) if is_label else value
-        return fields
+        for name in self._record_fields:
+            if not is_missing(value := record.get(name)):
+                fields[name] = value
+        return mapped(fields, self._tables)
+
+    def take_objects(self, objects: Mapping[int, bytes]) -> Taken:
+        """Do the same with JSON objects by the numbers of their lines, field by field.
+
+        Left out is what is no event, or none with an ordinary time and labels.
+        """
+        try:
+            columns = self._asked.fields_of([*objects.values()])
+        except NOT_JSON:
+            objects = {number: one for number, one in objects.items() if self._is_object(one)}
+            columns = self._asked.fields_of([*objects.values()])
+        return self._take_all(columns, [*objects])
+
+    def take_records(self, records: Mapping[int, Mapping[str, Any]]) -> Taken:
+        """Do the same with records."""
+        columns: dict[str, list[Any] | None] = {
+            path: [field_value(one, path) for one in records.values()] for path in self._paths
+        }
+        return self._take_all(columns, [*records])
+
+    def _is_object(self, source: bytes) -> bool:
+        try:
+            self._asked.fields_of([source])
+        except NOT_JSON:
+            return False
+        return True
+
+    def _take_all(self, columns: Mapping[str, list[Any] | None], lines: list[int]) -> Taken:
+        nothing = [None] * len(lines)
+        numbers = list(range(len(lines)))
+        for path, test in self._tests:
+            texts = _as_texts(columns[path] or nothing)
+            good = {text for text in set(texts) if test(text)}
+            numbers = [n for n in numbers if texts[n] in good]
+        fields = {name: [value] * len(numbers) for name, value in self._fixed.items()}
+        for name, path in self._take:
+            if (column := columns[path]) is not None:
+                mine = [column[n] for n in numbers]
+                mine = _labels(mine) if name in STANDARD_FIELDS else mine
+                fields[name] = _over(fields.get(name) or nothing, mine)
+        for name in self._record_fields:
+            if (column := columns[name]) is not None:
+                mine = [column[n] for n in numbers]
+                fields[name] = _over(fields.get(name) or nothing, mine)
+        for name, to in self._tables.items():
+            values: Sequence[Any] = fields.get(name) or nothing[: len(numbers)]
+            fields[name] = [to.get(as_text(value), value) for value in values]
+        return _ordinary([lines[n] for n in numbers], fields)
+
+
+def together(parts: Sequence[Taken]) -> Taken:
+    """Return the events of several patterns in the order of their lines."""
+    if len(parts) == 1:
+        return parts[0]
+    order = sorted((number, part, row) for part, one in enumerate(parts)
+                   for row, number in enumerate(one.numbers))  # fmt: skip
+    names = {name for one in parts for name in one.fields}
+    unset = [[msgspec.UNSET] * len(one.numbers) for one in parts]
+    columns = {name: [one.fields.get(name, unset[n]) for n, one in enumerate(parts)]
+               for name in names}  # fmt: skip
+    return Taken(
+        [number for number, _, _ in order],
+        [parts[part].triples[row] for _, part, row in order],
+        [parts[part].times[row] for _, part, row in order],
+        {name: [column[part][row] for _, part, row in order] for name, column in columns.items()},
+    )
+
+
+def _over(before: Sequence[Any], values: Sequence[Any]) -> list[Any]:
+    """Return `values`, and those of before where one is missing."""
+    if None not in values and "" not in values:
+        return list(values)
+    both = zip(values, before, strict=False)
+    return [old if is_missing(value) else value for value, old in both]
+
+
+def _as_texts(values: Sequence[Any]) -> Sequence[str]:
+    return values if set(map(type, values)) == {str} else list(map(as_text, values))
+
+
+def _labels(values: list[Any]) -> list[Any]:
+    if set(map(type, values)) == {str}:
+        return values
+    return [as_text(value) if isinstance(value, int | float) else value for value in values]
+
+
+def _ordinary(numbers: list[int], fields: dict[str, list[Any]]) -> Taken:
+    """Return those with labels and a time of their own."""
+    nothing = [None] * len(numbers)
+    provider, event_type, status = STANDARD_FIELDS
+    named = [UNKNOWN_PROVIDER if is_missing(v) else v for v in fields.get(provider) or nothing]
+    fields[provider] = named
+    each = zip(named, fields.get(event_type) or nothing, fields.get(status) or nothing, strict=True)
+    triples: list[Any] = list(each)
+    instants = _instants(fields.get("timestamp") or nothing)
+    fit = _fitting(triples)
+    good = [n for n, at in enumerate(instants) if at is not None and triples[n] in fit]
+    if len(good) < len(numbers):
+        fields = {name: [values[n] for n in good] for name, values in fields.items()}
+    return Taken(
+        [numbers[n] for n in good],
+        [triples[n] for n in good],
+        [at for at in map(instants.__getitem__, good) if at is not None],
+        {name: _unset_for_none(values) for name, values in fields.items()},
+    )
+
+
+def _fitting(triples: Sequence[tuple[Any, ...]]) -> Collection[tuple[Any, ...]]:
+    """Return those that are labels of an event."""
+    try:
+        distinct: Iterable[tuple[Any, ...]] = set(triples)
+    except TypeError:  # some field is a list or an object
+        distinct = triples
+    fit = [one for one in distinct if _are_labels(one)]
+    return fit if distinct is triples else set(fit)
+
+
+def _are_labels(triple: tuple[Any, ...]) -> bool:
+    fit = all(type(one) is str and 0 < len(one) <= LONGEST_LABEL for one in triple)
+    return fit and triple[0] != OWN_PROVIDER
+
+
+def _instants(values: Sequence[Any]) -> Sequence[float | None]:
+    try:
+        return all_seconds_of(msgspec.convert(values, list[datetime]))
+    except msgspec.ValidationError:
+        return list(map(instant, values))
+
+
+def _unset_for_none(values: list[Any]) -> list[Any]:
+    if None not in values:
+        return values
+    return [msgspec.UNSET if value is None else value for value in values]
 
 
 def _test(texts: Sequence[str]) -> Callable[[str], bool]:

@@ -2,31 +2,32 @@
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from sidecar.parse.event import Event, Parsed, as_text
+from sidecar.parse.columns import Columns
+from sidecar.parse.container import source_of
+from sidecar.parse.event import Event, Fields, Parsed, Triple, Wanted, as_text
 from sidecar.parse.parser import Parser
 from sidecar.parse.patterns import Pattern
 from sidecar.parse.taking import Taking
+from support.calls import calls
 from support.parse import NOW, chunk_of, chunks_of_lines, event_in, everything
 
+TAKES = {
+    "event_type": "event",
+    "status": "level",
+    "webhook_provider": "provider",
+    "timestamp": "ts",
+    "org_id": "customer.id",
+}
 PADDLE = Pattern(
     name="paddle",
-    json=Taking(
-        where={"msg": ("webhook failed",)},
-        take={
-            "event_type": "event",
-            "status": "level",
-            "webhook_provider": "provider",
-            "timestamp": "ts",
-            "org_id": "customer.id",
-        },
-    ),
+    json=Taking(where={"msg": ("webhook failed",)}, take=TAKES),
     map={"status": {"error": "processing_error"}},
 )
 LOGFMT = Pattern(
@@ -233,3 +234,113 @@ def test_taken_lines_between_blocks_are_what_they_are_by_themselves(texts: list[
     single = [parser.parse(c, now=NOW, wanted=everything) for c in chunks_of_lines(data, [1])]
     assert together.events == [event for parsed in single for event in parsed.events]
     assert together.rejects == [reject for parsed in single for reject in parsed.rejects]
+
+
+def asked_of(pattern: Pattern, **more: str) -> Taking:
+    taking = pattern.taking
+    assert taking is not None
+    return replace(taking, take={**taking.take, **more})
+
+
+TAKEN = replace(
+    PADDLE,
+    json=Taking(
+        where={"msg": ("webhook failed", "=~failed .*")},
+        take={**TAKES, "cost": "n", "who": "customer", "metric_type": "kind"},
+    ),
+    record_fields=("level",),
+)
+stamps = st.sampled_from(
+    ["2026-11-02T08:01:16Z", "2026-11-02T08:01:16.123456789+02:00", "2026-11-02 08:01", "soon", "",
+     1_793_606_476, 1_793_606_476_123, 1_793_606_476.25, 1_793_606_476_123_456_789, 1, True, None]
+)  # fmt: skip
+costs = st.sampled_from(
+    [0.5, 1e16, 1e-7, 10**30, -0.0, True, None, "1", {"x": 1e300}, [0.1, "\x00"]]
+)
+records_of = st.fixed_dictionaries(
+    {"msg": st.sampled_from(["webhook failed", "failed twice", "webhook failed, not"])},
+    optional={
+        "ts": stamps,
+        "n": costs,
+        "level": st.sampled_from(["error", "warn", 5, ""]),
+        "event": st.sampled_from(["a.b", "c", 7, None]),
+        "provider": st.sampled_from(["paddle", "", None, "sidecar", "x" * 300]),
+        "customer": st.sampled_from([{"id": "é"}, {"id": 7}, {}, "olga"]),
+        "kind": st.just("mine"),
+        "sidecar_source": st.just("forged"),
+    },
+)
+lines_of = st.one_of(
+    st.builds(json.dumps, records_of, ensure_ascii=st.booleans()),
+    st.builds(lambda one: json.dumps(one)[:-1], records_of),
+    st.sampled_from(
+        [
+            json.dumps({**LINE, "msg": "WEBHOOK_METRIC"}),
+            json.dumps({**LINE, "metric_type": "WEBHOOK_METRIC", "event_type": "x", "status": "y"}),
+            json.dumps({"msg": "webhook failed", "metric_type": "WEBHOOK_METRIC"}).replace(
+                "K_", "K\\u005f"
+            ),
+            json.dumps(LINE) + "\r",
+            json.dumps(LINE).replace(", ", ",\r", 1),
+            json.dumps(LINE) + " trailing",
+            'level=error ts=2026-11-02T08:01:16Z msg="webhook failed" event=a.b customer.id=7',
+            '2026-11-02 08:01:16 INFO msg="webhook failed" event=a.b',
+        ]
+    ),
+)
+
+
+@given(st.lists(lines_of | others, min_size=1, max_size=30))
+@settings(max_examples=300, deadline=None)
+def test_rows_of_what_patterns_take_are_what_each_line_is_by_itself(texts: list[str]) -> None:
+    patterns = [TAKEN, replace(LOGFMT, logfmt=asked_of(LOGFMT, timestamp="ts"))]
+    chunk = chunk_of(("\n".join(texts) + "\n").encode())
+    for names in (("org_id", "cost", "who.id", "level"), ("timestamp",)):
+        parser, alone = Parser(patterns), Parser(patterns)
+        parsed = parser.parse(chunk, now=NOW, wanted=asking_for(names))
+        singly = [
+            alone.parse(c, now=NOW, wanted=everything) for c in chunks_of_lines(chunk.data, [1])
+        ]
+        expected = [event for one in singly for event in one.events]
+        columns = Columns.of(parsed.events)
+        if parsed.rows is not None:
+            source = source_of(chunk, unwrapped=False)
+            columns = Columns.of_rows(parsed.rows, source, parser.fields_of(chunk))
+        made = [columns.event(number) for number in range(len(columns))]
+        assert repr([_sorted(one) for one in made]) == repr([_sorted(one) for one in expected])
+        for name in names:
+            assert repr(columns.column(name)) == repr([event.get(name) for event in expected])
+        assert parsed.rejects == [reject for one in singly for reject in one.rejects]
+        assert parsed.places == [place for one in singly for place in one.places]
+        counted = ("lines", "bad_times", "future", "own_fields")
+        assert [getattr(parsed, n) for n in counted] == [
+            sum(getattr(one, n) for one in singly) for n in counted
+        ]
+
+
+def asking_for(names: tuple[str, ...]) -> Callable[[Triple], Wanted]:
+    return lambda _: Fields(names)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "line", "most"),
+    [
+        (PADDLE, json.dumps(LINE), 16),
+        (
+            replace(LOGFMT, logfmt=asked_of(LOGFMT, timestamp="ts")),
+            'ts=2026-11-02T08:01:16Z msg="webhook failed" event=a.b customer.id=7',
+            50,
+        ),
+    ],
+    ids=["json", "logfmt"],
+)
+def test_lines_taken_together_cost_few_calls(pattern: Pattern, line: str, most: int) -> None:
+    def spent(lines: int) -> int:
+        chunk, parser = chunk_of(f"{line}\n" * lines), Parser([pattern])
+        return calls(lambda: parser.parse(chunk, now=NOW, wanted=asking_for(("org_id", "n"))))
+
+    assert (spent(300) - spent(100)) / 200 <= most
+
+
+def _sorted(event: Event) -> tuple[Any, ...]:
+    return (event.triple, event.at, sorted(event.fields.items()))
