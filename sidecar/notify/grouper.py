@@ -179,8 +179,12 @@ class Grouper:
         """Let the receiver's late digest tell what was untold in `group`, and this on top."""
         waits = self._late_digest_with(group, ident)
         digest = waits or self._digest(group, GroupKind.LATE, now)
-        story = late_story(digest.members.get(ident), group.members.get(ident), change)
-        self.file(digest, ident, replace(story, unsent=True, waiting=False), now)
+        before = group.members.get(ident)
+        story = late_story(digest.members.get(ident), before, change)
+        # A message that is on its way may tell of it, and may end after the digest.
+        doubted = story.doubted or bool(before and group.sending)
+        late = replace(story, unsent=True, waiting=False, doubted=doubted)
+        self.file(digest, ident, late, now)
         here = sent(story, now)
         # It waits for the digest: until that is told there is nothing to repeat.
         self.file(group, ident, here and replace(here, waiting=True), now)

@@ -247,6 +247,18 @@ def test_one_that_may_have_arrived_has_its_end_told_though_a_digest_tells_it_too
     assert said(again) == [("a", "fired and resolved")]
 
 
+def test_one_that_may_have_arrived_has_its_end_told_though_its_digest_was_muted_first() -> None:
+    post, world = Post(root()), World()
+    (row,) = post.step(T0, world.fire("b"))
+    matchers = [Matcher("org", "=", "b")]
+    post.notifier.silence(silence_row(matchers, T0, T0 + HOUR, by="ann", comment="", now=T0))
+    assert post.step(T0 + 1, world.end("b", stale=True)) == []
+    doubtful = msgspec.structs.replace(row, detail=f"{AMBIGUOUS}the process ended")
+    assert post.end(doubtful, T0 + 2, "withdrawn") == []
+    (end,) = post.step(T0 + 2 * HOUR)
+    assert said(end) == [("b", "fired and resolved")]
+
+
 def test_one_that_may_have_arrived_has_its_end_told_over_two_edits_of_the_routes() -> None:
     receivers = {name: slack_receiver(name) for name in ("team", "pager")}
     world, post = World(), Post(route("{}", "team"), receivers)
