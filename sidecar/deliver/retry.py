@@ -13,12 +13,13 @@ from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict
 from sidecar.rows import AMBIGUOUS, DEAD, EXPIRED, SENT, OutboxRow
 
 QUICK_DELAY = 2.0
-FIRST_DELAY = 15.0
+FIRST_DELAY = 4.0
 LONGEST_DELAY = 240.0
 # The most that anybody's Retry-After puts a message off.
 LONGEST_WAIT = 900.0
-# A destination is tried again after this at the latest, with its next message: one that is flaky
+# A destination is tried again after these at the latest, with its next message: one that is flaky
 # is not dead, and the row that failed waits by itself.
+FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 15.0
 # Begins what is noted of a row whose destination asked for that.
 ASKED_TO_WAIT = f"{FailureKind.RATE_LIMITED}:"
@@ -110,13 +111,13 @@ def pause(failed: Failed, failures: int, *, quick_retries: int, jitter: float) -
 def queue_pause(failed: Failed, failures: int, *, jitter: float) -> float:
     """Return the seconds that a destination is left alone, after so many failures in a row.
 
-    A single one says little: the next message is tried at once. A second one makes it half a
-    second, which doubles up to LONGEST_PAUSE. Only a rate limit can ask for more.
+    A single one says little: the next message is tried at once. A second one makes it
+    FIRST_PAUSE, which doubles up to LONGEST_PAUSE. Only a rate limit can ask for more.
     """
     if failed.kind is FailureKind.RATE_LIMITED:
         return pause(failed, failures, quick_retries=1, jitter=jitter)
     doublings = min(failures - 2, 16)
-    waits = 0.0 if doublings < 0 else min(LONGEST_PAUSE, 0.5 * 2.0**doublings)
+    waits = 0.0 if doublings < 0 else min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**doublings)
     return max(waits * (1 + _SPREAD * jitter), min(failed.retry_after or 0.0, LONGEST_PAUSE))
 
 

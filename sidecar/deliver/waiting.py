@@ -12,9 +12,9 @@ from itertools import islice
 from operator import itemgetter
 from typing import NamedTuple
 
-from sidecar.deliver.retry import LONGEST_WAIT
+from sidecar.deliver.retry import LONGEST_PAUSE, LONGEST_WAIT
 from sidecar.notify.model import Receiver, severity_rank
-from sidecar.rows import OutboxRow
+from sidecar.rows import SENT, OutboxRow
 
 Destination = tuple[str, str]  # the kind's name, and whom
 Addressee = tuple[str, str, str]  # the receiver's name, the kind's, and whom
@@ -100,10 +100,15 @@ class Head(NamedTuple):
 
 @dataclass(slots=True)
 class _Line:
-    """What waits for somebody, by topic; and at which turn each topic was last served."""
+    """What waits for somebody, by topic; and at which turn each topic was last served.
+
+    `put_off`: what has failed. `works`: a message was accepted since the last look.
+    """
 
     topics: dict[str, dict[str, None]] = field(default_factory=dict)
     turns: dict[str, int] = field(default_factory=dict)
+    put_off: set[str] = field(default_factory=set)
+    works: bool = False
 
 
 def addressee(row: OutboxRow) -> Addressee:
@@ -139,6 +144,7 @@ class Waiting:
         for row in rows:
             before, head = self._heads.get(row.id), Head.of(row)
             if before is not None and (row.outcome or before[1:3] != head[1:3]):
+                self._lines[before.to].works |= row.outcome == SENT
                 self._drop(before)
             if not row.outcome:
                 self._put(head)
@@ -155,12 +161,20 @@ class Waiting:
         """
         found: list[tuple[tuple[int, int, float], Head]] = []
         for line in self._lines.values():
+            self._bring_forward(line, now)
             heads = [head for ids in line.topics.values() for head in self._first_due(ids, now)]
             if heads:
                 head = min(heads, key=partial(_order, line.turns))
                 served = max(line.turns.values(), default=0)
                 found.append(((served, -_gravity(head), head.next_at), head))
         return [head for _, head in sorted(found, key=itemgetter(0))]
+
+    def _bring_forward(self, line: _Line, now: float) -> None:
+        """Let nothing wait longer than LONGEST_PAUSE for somebody who takes other messages."""
+        for id_ in line.put_off if line.works else ():
+            head = self._heads[id_]
+            self._heads[id_] = head._replace(next_at=min(head.next_at, now + LONGEST_PAUSE))
+        line.works = False
 
     def _first_due(self, ids: Iterable[str], now: float) -> Iterable[Head]:
         heads = map(self._heads.__getitem__, ids)
@@ -170,12 +184,15 @@ class Waiting:
         self._heads[head.id] = head
         line = self._lines.setdefault(head.to, _Line())
         line.topics.setdefault(head.topic, {})[head.id] = None
+        if head.next_at > head.created:
+            line.put_off.add(head.id)
         if head.claimed:
             self._turn += 1
             line.turns[head.topic] = self._turn
 
     def _drop(self, head: Head) -> None:
         del self._heads[head.id]
+        self._lines[head.to].put_off.discard(head.id)
         topics = self._lines[head.to].topics
         del topics[head.topic][head.id]
         if not topics[head.topic]:

@@ -49,7 +49,7 @@ def delays(quick: int, jitter: float = 0.0) -> list[float]:
     ("outcome", "decision"),
     [
         (Sent("1.2"), Done()),
-        (DOWN, RetryAt(NOW + 15.0)),
+        (DOWN, RetryAt(NOW + 4.0)),
         (LIMITED, RetryAt(NOW + 7.0, counted=False)),
         (BAD, Repair()),
         (GONE, Dead("HTTP 404 channel_not_found")),
@@ -61,15 +61,15 @@ def test_what_follows_from_an_outcome(outcome: Outcome, decision: NextStep) -> N
 
 
 def test_without_quick_retries_the_delays_double_up_to_four_minutes() -> None:
-    assert delays(quick=0) == [15, 30, 60, 120, 240, 240, 240, 240, 240, 240]
+    assert delays(quick=0) == [4, 8, 16, 32, 64, 128, 240, 240, 240, 240]
 
 
 def test_quick_retries_come_first_within_seconds() -> None:
-    assert delays(quick=3)[:5] == [2, 2, 2, 15, 30]
+    assert delays(quick=3)[:5] == [2, 2, 2, 4, 8]
 
 
 def test_jitter_adds_up_to_a_fifth() -> None:
-    assert delays(quick=0, jitter=0.5)[:2] == [16.5, 33.0]
+    assert delays(quick=0, jitter=0.5)[:2] == [4.4, 8.8]
 
 
 def test_a_thousand_failures_are_no_overflow() -> None:
@@ -77,11 +77,11 @@ def test_a_thousand_failures_are_no_overflow() -> None:
 
 
 def test_the_attempts_of_the_row_choose_the_delay() -> None:
-    assert decided(outbox_row(attempt=2), DOWN) == RetryAt(NOW + 60.0)
+    assert decided(outbox_row(attempt=2), DOWN) == RetryAt(NOW + 16.0)
 
 
 @pytest.mark.parametrize(
-    ("retry_after", "delay"), [(100.0, 100.0), (1.0, 15.0), (None, 15.0)], ids=str
+    ("retry_after", "delay"), [(100.0, 100.0), (1.0, 4.0), (None, 4.0)], ids=str
 )
 def test_another_failures_retry_after_is_the_least_delay(
     retry_after: float | None, delay: float
@@ -96,16 +96,16 @@ def test_a_rate_limits_retry_after_is_the_delay_whatever_the_attempts() -> None:
 
 def test_a_rate_limit_without_a_wish_backs_off() -> None:
     silent = Failed(FailureKind.RATE_LIMITED, Verdict.RETRY, "HTTP 429")
-    assert decided(outbox_row(), silent) == RetryAt(NOW + 15.0, counted=False)
+    assert decided(outbox_row(), silent) == RetryAt(NOW + 4.0, counted=False)
 
 
 def test_a_payload_refused_as_plain_text_too_waits_for_somebody() -> None:
-    assert decided(outbox_row(plain=True), BAD) == RetryAt(NOW + 15.0)
+    assert decided(outbox_row(plain=True), BAD) == RetryAt(NOW + 4.0)
 
 
 def test_what_somebody_has_to_mend_is_not_tried_quickly() -> None:
     parked = Failed(FailureKind.AUTH, Verdict.PARK, "HTTP 200 invalid_auth")
-    assert decided(outbox_row(), parked) == RetryAt(NOW + 15.0)
+    assert decided(outbox_row(), parked) == RetryAt(NOW + 4.0)
 
 
 def test_a_wish_to_wait_for_a_year_is_bounded() -> None:
@@ -114,7 +114,7 @@ def test_a_wish_to_wait_for_a_year_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("expires_at", "dead"), [(NOW + 15.0, True), (NOW + 15.1, False)], ids=["at", "after"]
+    ("expires_at", "dead"), [(NOW + 4.0, True), (NOW + 4.1, False)], ids=["at", "after"]
 )
 def test_what_would_come_at_its_expiry_never_comes(expires_at: float, dead: bool) -> None:  # noqa: FBT001 - a table
     decision = decided(outbox_row(expires_at=expires_at), DOWN)
@@ -133,7 +133,7 @@ def test_a_sent_row_carries_the_other_sides_reference() -> None:
 
 def test_a_row_to_retry_is_free_and_due_then() -> None:
     row = after(outbox_row(), DOWN)
-    assert (row.outcome, row.claimed_at, row.next_at, row.attempt) == ("", None, NOW + 15.0, 1)
+    assert (row.outcome, row.claimed_at, row.next_at, row.attempt) == ("", None, NOW + 4.0, 1)
     assert row.detail == "connect: connection refused"
 
 

@@ -53,6 +53,18 @@ def test_who_waits_for_another_attempt_holds_up_none_behind_it() -> None:
     assert [head.id for head in waiting.next(1000.0)] == ["now"]
 
 
+def test_nothing_waits_longer_than_15_s_for_somebody_who_takes_other_messages() -> None:
+    waiting = Waiting()
+    waiting.note([row("later", next_at=1240.0), row("elsewhere", next_at=1240.0, destination="#b")])
+    waiting.note([row("now")])
+    waiting.note([row("now", outcome="dead")])
+    assert waiting.next(1000.0) == waiting.next(1016.0) == []
+    waiting.note([row("next")])
+    waiting.note([row("next", outcome="sent")])
+    assert waiting.next(1016.0) == waiting.next(1030.0) == []
+    assert [head.id for head in waiting.next(1031.0)] == ["later"]
+
+
 def test_a_message_that_is_for_another_destination_now_waits_there() -> None:
     waiting = Waiting()
     waiting.note([row("a"), row("b")])

@@ -67,10 +67,10 @@ SURE, DOUBT = False, True
 SLACK = {
     "429 with seconds": (later("30"), "rate_limited", RETRY, SURE, 30.0),
     "429 with a date": (later("Mon, 02 Nov 2026 12:01:00 GMT"), "rate_limited", RETRY, SURE, 60.0),
-    "429 with 0": (later("0"), "rate_limited", RETRY, SURE, 15.0),
+    "429 with 0": (later("0"), "rate_limited", RETRY, SURE, 4.0),
     "429 with a year": (later("31536000"), "rate_limited", RETRY, SURE, 900.0),
-    "429 with rubbish": (later("soon"), "rate_limited", RETRY, SURE, 15.0),
-    "429 with nothing": (Answer(429, {}, ""), "rate_limited", RETRY, SURE, 15.0),
+    "429 with rubbish": (later("soon"), "rate_limited", RETRY, SURE, 4.0),
+    "429 with nothing": (Answer(429, {}, ""), "rate_limited", RETRY, SURE, 4.0),
     "500": (Answer(500, {}, "oops"), "server_error", RETRY, SURE, 2.0),
     "502 with a page": (Answer(502, {}, PAGE), "server_error", RETRY, SURE, 2.0),
     "503 that asks for a minute": (
@@ -79,14 +79,14 @@ SLACK = {
     "504": (Answer(504, {}, PAGE), "server_error", RETRY, DOUBT, 2.0),
     "403 with a page": (Answer(403, {}, PAGE), "auth", RETRY, SURE, 2.0),
     "404 with a page": (Answer(404, {}, PAGE), "destination", RETRY, SURE, 2.0),
-    "403 of Slack's": (Answer(403, {}, "invalid_token"), "auth", PARK, SURE, 15.0),
-    "404 of Slack's": (Answer(404, {}, "no_service"), "auth", PARK, SURE, 15.0),
+    "403 of Slack's": (Answer(403, {}, "invalid_token"), "auth", PARK, SURE, 4.0),
+    "404 of Slack's": (Answer(404, {}, "no_service"), "auth", PARK, SURE, 4.0),
     "ok:false, try again": (said("internal_error"), "server_error", RETRY, DOUBT, 2.0),
-    "ok:false, rate": (said("ratelimited"), "rate_limited", RETRY, SURE, 15.0),
+    "ok:false, rate": (said("ratelimited"), "rate_limited", RETRY, SURE, 4.0),
     "ok:false, payload": (said("invalid_blocks"), "payload", REPAIR, SURE, "as plain text"),
-    "ok:false, credential": (said("token_revoked"), "auth", PARK, SURE, 15.0),
-    "ok:false, destination": (said("channel_not_found"), "destination", PARK, SURE, 15.0),
-    "ok:false, a word of tomorrow": (said("word_of_tomorrow"), "other", PARK, SURE, 15.0),
+    "ok:false, credential": (said("token_revoked"), "auth", PARK, SURE, 4.0),
+    "ok:false, destination": (said("channel_not_found"), "destination", PARK, SURE, 4.0),
+    "ok:false, a word of tomorrow": (said("word_of_tomorrow"), "other", PARK, SURE, 4.0),
     "200 {}": (Answer(200, {}, "{}"), "other", RETRY, DOUBT, 2.0),
     "200 []": (Answer(200, {}, "[]"), "other", RETRY, DOUBT, 2.0),
     "200 cut": (Answer(200, {}, '{"ok":false'), "other", RETRY, DOUBT, 2.0),
@@ -105,14 +105,14 @@ SLACK = {
 PLAIN_HTTP = {
     "204": (Answer(204, {}, ""), "sent", "", SURE, ""),
     "200 with a page": (Answer(200, {}, PAGE), "other", RETRY, DOUBT, 2.0),
-    "400": (Answer(400, {}, "bad"), "payload", PARK, SURE, 15.0),
-    "401": (Answer(401, {}, "no"), "auth", PARK, SURE, 15.0),
+    "400": (Answer(400, {}, "bad"), "payload", PARK, SURE, 4.0),
+    "401": (Answer(401, {}, "no"), "auth", PARK, SURE, 4.0),
     "403 with a page": (Answer(403, {}, PAGE), "auth", RETRY, SURE, 2.0),
-    "404": (Answer(404, {}, "no such hook"), "destination", PARK, SURE, 15.0),
+    "404": (Answer(404, {}, "no such hook"), "destination", PARK, SURE, 4.0),
     "404 with a page": (Answer(404, {}, PAGE), "destination", RETRY, SURE, 2.0),
     "408": (Answer(408, {}, ""), "timeout", RETRY, SURE, 2.0),
-    "410": (Answer(410, {}, ""), "destination", PARK, SURE, 15.0),
-    "418": (Answer(418, {}, "short and stout"), "other", PARK, SURE, 15.0),
+    "410": (Answer(410, {}, ""), "destination", PARK, SURE, 4.0),
+    "418": (Answer(418, {}, "short and stout"), "other", PARK, SURE, 4.0),
     "429 with seconds": (later("30"), "rate_limited", RETRY, SURE, 30.0),
     "500": (Answer(500, {}, "oops"), "server_error", RETRY, SURE, 2.0),
     "503 that asks for a minute": (
@@ -218,11 +218,12 @@ MAILS: dict[str, tuple[Any, ...]] = {
         f"4yz at {step}": ((step, LATER), "server_error", RETRY, SURE, 2.0)
         for step in STEPS
     },
+    "4yz at QUIT, the mail is taken": (("QUIT", LATER), "sent", "", SURE, ""),
     "550 at CONNECT": (("CONNECT", NEVER), "connect", RETRY, SURE, 2.0),
-    "550 at MAIL": (("MAIL", NEVER), "other", PARK, SURE, 15.0),
-    "550 at RCPT, or greylisting": (("RCPT", NEVER), "destination", PARK, SURE, 15.0),
+    "550 at MAIL": (("MAIL", NEVER), "other", PARK, SURE, 4.0),
+    "550 at RCPT, or greylisting": (("RCPT", NEVER), "destination", PARK, SURE, 4.0),
     "552 at RCPT": (("RCPT", "552 5.5.3 too many"), "server_error", RETRY, SURE, 2.0),
-    "550 after the final dot": (("END", NEVER), "payload", PARK, SURE, 15.0),
+    "550 after the final dot": (("END", NEVER), "payload", PARK, SURE, 4.0),
     "closed at RCPT": (("RCPT", Hangup.DROP), "connection_lost", RETRY, SURE, 2.0),
     "closed after the final dot": (("END", Hangup.DROP), "connection_lost", RETRY, DOUBT, 2.0),
     "silence at RCPT": (("RCPT", Hangup.HANG), "timeout", RETRY, SURE, 2.0),
@@ -260,7 +261,21 @@ async def test_mail(fault: str, server: SmtpSink) -> None:
 
 async def test_mail_without_the_login_that_is_configured(server: SmtpSink) -> None:
     config = mailer(server, auth_username="sidecar", auth_password=Secret("secret"))
-    assert what_follows(await mailed(config)) == ("auth", "park", False, 15.0)
+    assert what_follows(await mailed(config)) == ("auth", "park", False, 4.0)
+
+
+async def test_4yz_at_the_login() -> None:
+    with SmtpSink(login=("sidecar", "secret")) as server:
+        server.reply("AUTH", *["454 4.7.0 later"] * 2)  # it knows two ways
+        config = mailer(server, auth_username="sidecar", auth_password=Secret("secret"))
+        assert what_follows(await mailed(config)) == ("server_error", "retry", False, 2.0)
+
+
+async def test_4yz_at_starttls() -> None:
+    with SmtpSink(starttls=True) as server:
+        server.reply("STARTTLS", "454 4.7.0 later")
+        config = mailer(server, require_tls=True)
+        assert what_follows(await mailed(config)) == ("server_error", "retry", False, 2.0)
 
 
 async def test_mail_without_the_starttls_that_is_configured(server: SmtpSink) -> None:
@@ -272,7 +287,7 @@ async def test_a_server_that_knows_no_ehlo_takes_mail_but_no_login(server: SmtpS
     server.reply("EHLO", *["502 5.5.1 not implemented"] * 2)
     assert what_follows(await mailed(mailer(server)))[0] == "sent"
     config = mailer(server, auth_username="sidecar", auth_password=Secret("secret"))
-    assert what_follows(await mailed(config)) == ("auth", "park", False, 15.0)
+    assert what_follows(await mailed(config)) == ("auth", "park", False, 4.0)
 
 
 async def test_a_server_that_begins_with_tls_and_one_that_does_not(server: SmtpSink) -> None:
@@ -289,7 +304,7 @@ async def test_a_server_that_begins_with_tls_and_one_that_does_not(server: SmtpS
 async def test_a_login_that_is_refused() -> None:
     with SmtpSink(login=("sidecar", "another")) as server:
         config = mailer(server, auth_username="sidecar", auth_password=Secret("secret"))
-        assert what_follows(await mailed(config)) == ("auth", "park", False, 15.0)
+        assert what_follows(await mailed(config)) == ("auth", "park", False, 4.0)
 
 
 async def test_one_of_three_that_is_refused_holds_up_no_other(server: SmtpSink) -> None:
