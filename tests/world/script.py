@@ -119,10 +119,14 @@ def _rerouted(chance: random.Random, at: float) -> list[Action]:
 
 
 def _burst(chance: random.Random, at: float) -> list[Action]:
-    """Several alerts of one instant, and something that comes while they are told."""
-    near = chance.choice(("clock", "edit", "route", "kill", "stop", "disk"))
+    """Several alerts of one instant, and something that comes while they are told.
+
+    A message is on its way for a tenth of a second, at once or after the groups' wait.
+    """
+    near = chance.choice(("clock", "edit", "route", "route", "kill", "stop", "disk"))
     lines = [_logged(chance, at) for _ in range(chance.randrange(2, 7))]
-    return [*lines, *_TROUBLES[near](chance, at + chance.random() * 2)]
+    later = chance.choice((0.0, 0.0, 30.0)) + chance.choice((0.1, 2.0)) * chance.random()
+    return [*lines, *_TROUBLES[near](chance, at + later)]
 
 
 def _resolved(chance: random.Random, at: float) -> list[Action]:
