@@ -13,7 +13,7 @@ comes out as a delta, with what may be published once that is committed:
     store.commit(step.delta)
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -128,7 +128,9 @@ class Core:
     With `shadow` every message is decided on and recorded as ended, so that nobody sends it.
     """
 
-    def __init__(self, config: Config, *, shadow: bool = False) -> None:
+    def __init__(
+        self, config: Config, *, shadow: bool = False, stopwatch: Callable[[], float] = float
+    ) -> None:
         self.redactor = Redactor(config.redact)
         self.meter = Meter(
             config.metrics,
@@ -143,6 +145,7 @@ class Core:
             redact=self.redactor.kept,
             labels=self.redactor.labels,
             stale_after=config.stale_after,
+            stopwatch=stopwatch,
         )
         self.parser = Parser(config.patterns)
         mutes = Mutes(config.inhibit_rules, config.time_intervals)

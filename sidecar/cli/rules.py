@@ -17,6 +17,8 @@ _HEAD = (
     "KEYS",
     "LAST MATCH (UTC)",
     "NEXT DEADLINE (UTC)",
+    "JUDGING",
+    "A KEY",
 )
 
 
@@ -24,7 +26,11 @@ _HEAD = (
 @options
 @table_or_json
 def rules(url: str | None, path: str | None, token_file: str | None, form: str) -> None:
-    """List the rules: alerts and keys of each, its newest match and what it waits for next."""
+    """List the rules: alerts and keys of each, its newest match and what it waits for next.
+
+    JUDGING is how long it was judged since the start, A KEY what a key takes at most where the
+    rule looks back by `offset`.
+    """
     found: list[dict[str, Any]] = Client(url, path, token_file).get("/api/v1/rules")["rules"]
     if form == "json":
         for rule in found:
@@ -45,6 +51,8 @@ def _row(rule: dict[str, Any]) -> tuple[Part, ...]:
         f"{rule['keys']:,}",
         _utc(rule["last_match"]),
         _utc(rule["next_deadline"]),
+        f"{rule['seconds']:.3f} s",
+        f"{rule['key_bytes'] / 1000:,.0f} kB" if rule["key_bytes"] else "-",
     )
 
 

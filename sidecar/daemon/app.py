@@ -20,7 +20,7 @@ from typing import TypeVar
 import structlog
 
 from sidecar.batch import LogStatus, ReadBatch
-from sidecar.clock import Clock
+from sidecar.clock import Clock, stopwatch
 from sidecar.config.reload import CannotTakeOver, Reloader, kept
 from sidecar.config.settings import Config
 from sidecar.config.sources import Webhook
@@ -251,7 +251,7 @@ class Daemon:
         exposition = Exposition(config.metrics)
 
         def build(before: Core) -> Core:
-            core = Core(config, shadow=self._shadow)
+            core = Core(config, shadow=self._shadow, stopwatch=stopwatch)
             self._store.hurry(self.clock.now())  # what waits may have waited for this
             core.restore(self._store, self.clock.now())
             core.take_over(before)
@@ -423,7 +423,7 @@ def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: st
             meta[DAMAGED] = f"{now} {aside}"
         rows = [MetaRow(name=name, value=value) for name, value in meta.items()]
         store.commit(Delta(rows=[*rows]))
-    core = Core(config, shadow=shadow)
+    core = Core(config, shadow=shadow, stopwatch=stopwatch)
     ledger = Ledger()
     core.restore(_Noted(store, ledger), now)
     if core.engine.damaged_rows:

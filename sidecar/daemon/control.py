@@ -26,6 +26,7 @@ from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
 from sidecar.rows import AuditRow, OutboxRow, SilenceRow
 from sidecar.rules.alert import Alert, AlertState
+from sidecar.rules.engine import Extent
 from sidecar.rules.restore import by_key
 from sidecar.rules.rule import Key, Rule
 from sidecar.secret import printable
@@ -216,7 +217,7 @@ class Control:
         shown = await asyncio.to_thread(lambda: [_shown_rule(o, counts, series) for o in rules])
         for view in shown:
             name = view["alertname"]
-            view["keys"], view["next_deadline"] = extents.get(name, (0, None))
+            view.update(msgspec.to_builtins(extents.get(name, Extent())))
             view["last_match"] = matched.get(name)
         return shown
 

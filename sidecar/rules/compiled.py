@@ -91,6 +91,7 @@ class CompiledRule:
         "pairs",
         "rising",
         "rule",
+        "seconds",
         "since",
         "span",
         "states",
@@ -113,6 +114,7 @@ class CompiledRule:
         self.by_labels = rule.by_labels
         self.annotations = dict(rule.annotations)
         self.since, self.last_match = 0.0, LONG_AGO  # the newest event that it matched
+        self.seconds = 0.0  # of judging it
         self.absent = is_absence(rule.condition)
         self.pairs = rule.expect is not None
         # An absence is over when an event comes, so nothing is left for `resolve` to hold open.

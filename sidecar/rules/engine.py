@@ -44,6 +44,7 @@ from sidecar.rules.windows import LONG_AGO, NEVER
 MAX_KEYS = 100_000
 # Alerts that fire on and whose rows a step writes in their turn: each costs a redaction.
 _MOST_IN_TURN = 25
+_Look = Callable[[int, Verdict], None]
 CHANGE = "change"  # the MetaRow that keeps the last change number
 
 
@@ -54,13 +55,26 @@ class EngineDelta(msgspec.Struct):
     transitions: list[Transition]
 
 
+class Extent(msgspec.Struct, frozen=True):
+    """How many keys a rule knows, the rule time of its next deadline, what it has cost.
+
+    `seconds`: of judging since the start. `key_bytes`: what its earlier windows take of each key at
+    most; 0 for a rule without `offset`.
+    """
+
+    keys: int = 0
+    next_deadline: float | None = None
+    seconds: float = 0.0
+    key_bytes: int = 0
+
+
 class Engine:
     """Evaluates `rules`. Call `restore` once before anything else, also with nothing to restore.
 
     `redact` makes an event's fields fit to be stored and told, `labels` a text that becomes a key
     or a state; matching sees both as they were logged. `stale_after` in seconds: older events mark
-    what they cause as stale. `max_keys`: keys a rule may track at a time; for further
-    ones those least near to firing are forgotten.
+    what they cause as stale. `max_keys`: keys a rule may track at a time; for further ones those
+    least near to firing are forgotten. `stopwatch` gives seconds, to know what rules cost.
     """
 
     def __init__(
@@ -71,6 +85,7 @@ class Engine:
         labels: LabelsOf | None = None,
         stale_after: float,
         max_keys: int = MAX_KEYS,
+        stopwatch: Callable[[], float] = float,
     ) -> None:
         labels = labels or Redactor().labels
         self._compiled_rules = [CompiledRule(r, order, labels) for order, r in enumerate(rules)]
@@ -82,6 +97,7 @@ class Engine:
         self._keys = Keys(self._compiled_rules, self._transition_log, max_keys)
         self._journal = Journal(self._compiled_rules, self._keys)
         self._stale_after = stale_after
+        self._stopwatch = stopwatch
         self._delta = Delta()
         self._change_stored = 0
         for compiled in self._compiled_rules:
@@ -157,18 +173,11 @@ class Engine:
         log.line_of = line_of
         log.begin()
         look = partial(self._look_at, columns, read_at)
-        for compiled, runs in self._judge.of(columns, self._settled()).items():
-            compiled.last_match = max(compiled.last_match, *(run.last_match() for run in runs))
-            waiting = self._keys.waiting[compiled.order]
-            if isinstance(waiting, Halves):
-                self._note_first_end(compiled, runs)
-                waiting.pair_up(runs, columns, look)
-                continue
-            run = together(runs)
-            if taken := self._keys.take_at_once(run):
-                run = run.only(range(taken, len(run.keys)))
-            if run.keys:
-                waiting.take(run, columns, look)
+        found = self._judge.of(columns, self._settled())
+        begun = self._stopwatch()
+        for compiled, runs in found.items():
+            self._take(compiled, runs, columns, look)
+            begun = self._note_cost(compiled, begun)
         log.put_in_order()
         log.line_of = no_line
 
@@ -183,6 +192,28 @@ class Engine:
             compiled.since = at
             mine = signature(compiled.rule)
             self._delta.rows.append(RuleRow(rule=compiled.rule.name, signature=mine, since=at))
+
+    def _take(
+        self, compiled: CompiledRule, runs: Sequence[Run], columns: Columns, look: _Look
+    ) -> None:
+        """Let one rule take the events that concern it."""
+        compiled.last_match = max(compiled.last_match, *(run.last_match() for run in runs))
+        waiting = self._keys.waiting[compiled.order]
+        if isinstance(waiting, Halves):
+            self._note_first_end(compiled, runs)
+            waiting.pair_up(runs, columns, look)
+            return
+        run = together(runs)
+        if taken := self._keys.take_at_once(run):
+            run = run.only(range(taken, len(run.keys)))
+        if run.keys:
+            waiting.take(run, columns, look)
+
+    def _note_cost(self, compiled: CompiledRule, begun: float) -> float:
+        """Add to what a rule has cost since `begun`; return the time it is now."""
+        now = self._stopwatch()
+        compiled.seconds += now - begun
+        return now
 
     def _look_at(self, columns: Columns, read_at: float, place: int, verdict: Verdict) -> None:
         """Judge one event by itself."""
@@ -251,11 +282,13 @@ class Engine:
         self._transition_log.start_step(now=now, stale=now - t > self._stale_after)
         for waiting in self._keys.waiting:
             waiting.expire(t, complete=complete)
+        begun = self._stopwatch()
         while (due := self._keys.next_due(complete=complete)) <= t:
             state = self._keys.pop(complete=complete)
             if state is not None:
                 state.meet_deadline(due)
                 self._keys.after_deadline(state, due)
+                begun = self._note_cost(state.compiled, begun)
 
     def next_deadline(self, *, complete: bool = True) -> float | None:
         """Return the rule time of the next thing to do; without `complete`, absences aside."""
@@ -341,9 +374,12 @@ class Engine:
         matched = (one for one in self._compiled_rules if one.last_match > LONG_AGO)
         return {one.rule.name: one.last_match for one in matched}
 
-    def extents(self) -> dict[str, tuple[int, float | None]]:
-        """Return how many keys each rule knows, and the rule time of its next deadline."""
-        return {one.rule.name: self._keys.extent(one) for one in self._compiled_rules}
+    def extents(self) -> dict[str, Extent]:
+        """Return what each rule knows and costs."""
+        return {
+            one.rule.name: Extent(*self._keys.extent(one), one.seconds, one.shifted_bytes)
+            for one in self._compiled_rules
+        }
 
     @property
     def damaged_rows(self) -> int:

@@ -68,9 +68,11 @@ class TestWithDaemon:
         (rule,) = [json.loads(line) for line in result.output.splitlines()]
         assert (rule["alertname"], rule["firing"], rule["keys"]) == ("Failing", 2, 2)
         assert rule["last_match"] is not None
+        assert (0 < rule["seconds"] < 10, rule["key_bytes"]) == (True, 0)
         head, row = self.ask(stage, rules).output.splitlines()
         assert head.startswith("ALERT")
         assert row.split()[:5] == ["Failing", "critical", "2", "-", "2"]
+        assert re.search(r"  0\.\d\d\d s +-$", row)
         name = 'sidecar_rule_last_match_timestamp_seconds{alertname="Failing"}'
         assert stage.daemon.samples()[name] == pytest.approx(rule["last_match"])
 

@@ -1,11 +1,13 @@
 """What a value of a field is to a rule: a text, a number, a state, a label, or nothing."""
 
+from itertools import count
 from typing import Any
 
 import pytest
 
 from sidecar.parse.asked import Asked, fields_of
 from sidecar.parse.event import Event
+from sidecar.rules.engine import Extent
 from support.rules import DAY, Bench, event, rule
 
 MISSING = object()
@@ -278,6 +280,18 @@ def test_the_newest_match_of_each_rule_is_known_with_its_keys_and_next_deadline(
     assert bench.engine.last_matches == {"Rule": 5, "Silence": 5}
     bench.see_together(event(20, org_id="c"), event(30, "paid"), event(25), read_at=30)
     assert bench.engine.last_matches == {"Rule": 25, "Silence": 25}
-    keys, _ = bench.engine.extents()["Rule"]
-    assert keys == 3
-    assert bench.engine.extents()["Silence"] == (1, 25 + 3600)
+    assert bench.engine.extents()["Rule"].keys == 3
+    assert bench.engine.extents()["Silence"] == Extent(keys=1, next_deadline=25 + 3600)
+
+
+def test_what_a_rule_costs_is_told_of_that_rule() -> None:
+    ticks = count()
+    seen, shifted = rule("count() >= 1"), rule("avg(n) > 2 * avg(n) offset 1d", name="Shifted")
+    idle = rule("count() >= 1", name="Idle", match=['event_type="y"'])
+    bench = Bench(seen, shifted, idle, stopwatch=lambda: float(next(ticks)))
+    bench.see(event(0, n=1))
+    bench.tick(2 * DAY)
+    told = bench.engine.extents()
+    # Of an event, and of each time that it enters or leaves a window later.
+    assert [told[name].seconds for name in ("Rule", "Shifted", "Idle")] == [2, 4, 0]
+    assert [told[name].key_bytes for name in ("Rule", "Shifted")] == [0, 2 * 10_000 * 20]
