@@ -51,6 +51,34 @@ class BytesLost(msgspec.Struct, frozen=True):
     amount: int
 
 
+class EndUnseen(msgspec.Struct, frozen=True):
+    """The file that was read up to `position` is gone, and nobody saw how it ended.
+
+    Nothing is known to be lost, and nothing is known not to be.
+    """
+
+    log: str
+    path: str
+    position: int
+
+
+class Left(StrEnum):
+    """Why a file is not read; the label of a metric."""
+
+    HISTORY = "history"  # written before there was anybody to read it
+    COPY = "copy"  # it begins as another file does
+
+
+class LeftAlone(msgspec.Struct, frozen=True):
+    """A file of `size` bytes on disk is not read; `like` is the path of what it is a copy of."""
+
+    log: str
+    path: str
+    size: int
+    why: Left
+    like: str = ""
+
+
 class OverlongLines(msgspec.Struct, frozen=True):
     """So many lines of `log` exceeded the longest line there may be; none of them was read."""
 
@@ -65,7 +93,7 @@ class LookFailed(msgspec.Struct, frozen=True):
 
 
 # Everything that can happen to a log between two polls: whoever counts it, counts each kind.
-LogEvent = Rotated | Truncated | BytesLost | OverlongLines | LookFailed
+LogEvent = Rotated | Truncated | BytesLost | EndUnseen | LeftAlone | OverlongLines | LookFailed
 
 
 class ReadBatch(msgspec.Struct):

@@ -28,6 +28,7 @@ class Problem(StrEnum):
     LOG_UNREADABLE = "log_unreadable"
     LAG = "lag"
     BYTES_LOST = "bytes_lost"
+    LOG_END_UNSEEN = "log_end_unseen"
     REJECTS = "rejects"
     RELOAD_FAILED = "reload_failed"
     OUTBOX_STUCK = "outbox_stuck"
@@ -63,6 +64,7 @@ HABITS: Mapping[Problem, Habit] = {
     Problem.STRIPE_SILENT: Habit(("problem",), patience=300.0),
     Problem.LAG: Habit(("log",), patience=60.0),
     Problem.BYTES_LOST: Habit(("log",), quiet=_HOUR),
+    Problem.LOG_END_UNSEEN: Habit(("log",), quiet=_HOUR),
     Problem.REJECTS: Habit(("reason",), quiet=_HOUR),
     Problem.RELOAD_FAILED: Habit(),
     Problem.OUTBOX_STUCK: Habit(),

@@ -13,6 +13,8 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from sidecar.batch import (
     BytesLost,
+    EndUnseen,
+    LeftAlone,
     LogEvent,
     LookFailed,
     OverlongLines,
@@ -40,6 +42,8 @@ from sidecar.web.metrics import SelfMetrics
 
 # A host that logs broken lines all day gets one log line about it in so many seconds.
 REJECT_LOG_SECONDS = 60.0
+# The first start finds a year of rotated files: so many are logged one by one.
+MOST_LEFT_ALONE = 20
 # From here on being behind, or not getting rid of a message, is a problem of its own.
 LAG_SECONDS = 300.0
 STUCK_SECONDS = 900.0
@@ -267,12 +271,25 @@ class Telemetry:
         self._log_sample("foreign_marker", step.foreign, now, see="docs/security.md")
         for event in batch.events:
             self._happened(event, now)
+        self._log_left_alone([one for one in batch.events if isinstance(one, LeftAlone)])
         self._lag(batch, core, now)
         if (problems := frozenset(batch.problems)) != self._problems:
             for problem in sorted(problems - self._problems):
                 _log.warning("log_not_readable", problem=problem)
             self._problems = problems
         self.watch.present(Problem.LOG_UNREADABLE, {(problem,): {} for problem in problems}, now)
+
+    def _log_left_alone(self, files: Sequence[LeftAlone]) -> None:
+        """Log each file that is not read; of many at once the first, and how many more."""
+        for one in files[:MOST_LEFT_ALONE]:
+            like = {"like": printable(one.like)} if one.like else {}
+            _log.info(
+                "log_file_left_alone", log=printable(one.log), path=printable(one.path),
+                bytes=one.size, why=one.why.value, **like,
+            )  # fmt: skip
+        if more := files[MOST_LEFT_ALONE:]:
+            size = sum(one.size for one in more)
+            _log.info("log_files_left_alone", files=len(more), bytes=size)
 
     def _log_sample(
         self, event: str, lines: Sequence[Reject | Foreign | Obscure], now: float, **more: str
@@ -298,6 +315,14 @@ class Telemetry:
                 name = printable(log)
                 _log.error("log_bytes_lost", log=name, bytes=amount)
                 self.watch.happened(Problem.BYTES_LOST, (name,), now, bytes=amount)
+            case EndUnseen(log=log, path=path, position=position):
+                metrics.ends_unseen.inc()
+                facts = {"path": printable(path), "read_to": position}
+                name = printable(log)
+                _log.error("log_end_unseen", log=name, **facts)
+                self.watch.happened(Problem.LOG_END_UNSEEN, (name,), now, **facts)
+            case LeftAlone():
+                metrics.left_alone.labels(event.why.value).inc(event.size)
             case OverlongLines(log=log, lines=lines):
                 metrics.overlong_lines.inc(lines)
                 metrics.read_lines.inc(lines)

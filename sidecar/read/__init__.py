@@ -11,8 +11,10 @@ At each look a file on disk is either known by its inode, or it is a `Candidate`
 opened and compared with the fingerprints of the log files that are out of sight: a `Match` says
 that it is one of them after a *rotation* (renamed, copied and truncated, compressed), and reading
 goes on in it at the position. What matches nothing is a new log file at the log's path, a copy, or
-history from before the first start. A rotated file is read until it is quiet, then closed; one
-that is gone for good counts its unread bytes as lost. After a week out of sight it is forgotten.
+history from before the first start. The last two are *left alone*: a log file as well, known again
+by its fingerprint, of which nothing is read. A rotated file is read until it is quiet, then closed;
+one that is gone for good counts its unread bytes as lost, or, if nobody held it open, has an *end
+unseen*. After a week out of sight it is forgotten.
 
 `follower` is the front door. `folder` is a `Path` in this example:
 

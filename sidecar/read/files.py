@@ -4,15 +4,21 @@ A file on disk that is not known yet is a candidate: it may be a log file that m
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from posixpath import exists
+from contextlib import contextmanager
+from posixpath import dirname, exists
+from resource import RLIMIT_NOFILE, getrlimit
 
 from sidecar.batch import ReadBatch, Rotated, Rotation
 from sidecar.config.sources import Source
 from sidecar.read.content import Content, open_content
 from sidecar.read.fingerprint import Match
-from sidecar.read.log import NO_INODE, FileState, Log, LogFile
-from sidecar.read.scan import Inode, Sighting, is_glob
+from sidecar.read.log import FINISHED, LEFT_ALONE, NO_INODE, FileState, Log, LogFile
+from sidecar.read.names import COMPRESSED, plain_name
+from sidecar.read.scan import Inode, KnownLog, Sighting, is_glob
 from sidecar.rows import FileRow
+
+# More handles than this bring nothing: what is quiet is looked at by name just as well.
+_MOST_OPEN = 1000
 
 
 class Candidate:
@@ -21,10 +27,13 @@ class Candidate:
     First open, then look: the path may change meanwhile.
     """
 
-    def __init__(self, sighting: Sighting, batch: ReadBatch, now: float) -> None:
+    def __init__(
+        self, sighting: Sighting, batch: ReadBatch, now: float, *, stranger: bool = False
+    ) -> None:
         self.sighting = sighting
         self.batch = batch
         self.now = now
+        self.stranger = stranger  # nobody asked for it: that it cannot be read is no trouble
         self.unreadable = False  # it is there, but cannot be read at present
         self._content: Content | None = None
         self._tried = False
@@ -33,10 +42,13 @@ class Candidate:
     def is_half_done(self) -> bool:
         """Tell whether this is what a file beside it is being compressed to, or was to be."""
         path = self.sighting.path
-        return path.endswith(".gz") and exists(path.removesuffix(".gz"))
+        return path.endswith(COMPRESSED) and exists(plain_name(path))
 
     def content(self) -> Content | None:
-        """Return the open file, or None: gone or replaced since, or `unreadable`."""
+        """Return the open file, or None: gone or replaced since, or `unreadable`.
+
+        Whoever asked for it closes it, or hands it over.
+        """
         if not self._tried:
             self._tried = True
             self._content = self._open()
@@ -49,10 +61,12 @@ class Candidate:
     def close(self) -> None:
         if self._content is not None:
             self._content.close()
-            self._content = None
+        self._content, self._tried = None, False
 
     def failed(self, error: OSError) -> None:
         """Note that looking into the file failed."""
+        if self.stranger:
+            return
         self.unreadable = True
         self.batch.problems.append(self.batch.cannot("read", self.sighting.path, error))
 
@@ -78,6 +92,7 @@ class LogFiles:
         self.logs: dict[str, Log] = {}
         self._sources = _by_path(sources)
         self._by_inode: dict[Inode, LogFile] = {}
+        self.removed: list[int] = []  # ids of log files dropped since this was last emptied
         self._wait_for(sources)
 
     def retarget(self, sources: Sequence[Source], seen: Iterable[Sighting]) -> None:
@@ -123,10 +138,9 @@ class LogFiles:
         if (source := self._sources.get(log.source)) is not None:
             log.format, log.prefix, log.key = source.format, source.prefix, source.key
 
-    def known_logs(self) -> list[tuple[str, str]]:
-        """Return (log, source) of each log; the source is empty when no longer configured."""
-        logs = self.logs.values()
-        return [(log.path, log.source if log.source in self._sources else "") for log in logs]
+    def known_logs(self) -> list[KnownLog]:
+        sources = self._sources
+        return [log.known(configured=log.source in sources) for log in self.logs.values()]
 
     def every(self) -> Iterator[LogFile]:
         for log in self.logs.values():
@@ -135,6 +149,47 @@ class LogFiles:
     def opened(self) -> Iterator[LogFile]:
         for log in self.logs.values():
             yield from log.opened
+
+    @property
+    def has_room(self) -> bool:
+        """Tell whether one more file may be held open."""
+        return sum(1 for _ in self.opened()) < _most_open()
+
+    def spare(self, file: LogFile) -> None:
+        """Close a file that was just opened if too many are open; it is opened again in turn."""
+        if not self.has_room and file.sighted:
+            file.park()
+
+    def make_room(self) -> None:
+        """Close the files that were quiet for longest, if too many are open."""
+        opened, most = list(self.opened()), _most_open()
+        if len(opened) < most:
+            return
+        quiet = [f for f in opened if f.sighted and not f.behind and not f.has_more()]
+        quiet.sort(key=lambda file: file.still.seconds, reverse=True)
+        for file in quiet[: len(opened) - most * 3 // 4]:
+            file.park()
+
+    def beginning(self, begins: bytes, folder: str) -> Iterator[LogFile]:
+        """Yield the log files in `folder` that begin with these bytes, as far as that is known."""
+        for file in self.every():
+            if not file.position or dirname(file.log.path) != folder:
+                continue
+            if not file.first:
+                with self.lent(file) as content:
+                    file.first = content.read_at(0, len(begins)) if content else b""
+            if not file.first or file.first == begins:
+                yield file
+
+    @contextmanager
+    def lent(self, file: LogFile) -> Iterator[Content | None]:
+        """Yield the content of a file, opened for the moment if it is closed."""
+        content = file.content or _opened(file)
+        try:
+            yield content
+        finally:
+            if content is not None and content is not file.content:
+                content.close()
 
     def at(self, inode: Inode) -> LogFile | None:
         known = self._by_inode.get(inode)
@@ -153,16 +208,18 @@ class LogFiles:
     def close_truncated(self, file: LogFile) -> None:
         """Close a file that no longer holds what was read of it."""
         file.detach()
-        file.lost_to_truncation = True
+        file.lost_to_truncation = file.end_seen = True
         self.give_up_inode(file)
 
     def remove(self, file: LogFile) -> None:
         """Drop a log file whose row is to be deleted."""
         file.log.files.remove(file)
+        file.log.forget_places()
         self._unclaim(file)
+        self.removed.append(file.id)
 
     def move_in(self, known: LogFile, candidate: Candidate) -> bool:
-        """Let `known` go on in the candidate if that holds what was read of it.
+        """Let `known` be the candidate if that holds what was read of it; open it to read on.
 
         Raises OSError when the candidate cannot be read.
         """
@@ -175,8 +232,11 @@ class LogFiles:
         was_active, moved = known.state is FileState.ACTIVE, known.inode != seen.inode
         self._unclaim(known)
         known.sight(seen, candidate.now)
-        known.attach(content, evidence, seen.inode, candidate.now)
-        candidate.release()
+        if known.state in FINISHED and not _goes_on(known, content, moved=moved):
+            known.settle_in(seen)
+        else:
+            known.attach(content, evidence, seen.inode, candidate.now)
+            candidate.release()
         self.claim(known)
         if was_active and not known.at_live:
             truncated = known.lost_to_truncation
@@ -195,3 +255,35 @@ class LogFiles:
 def _by_path(sources: Sequence[Source]) -> dict[str, Source]:
     """Return the source of each path; the first of one path wins."""
     return {source.path: source for source in reversed(sources)}
+
+
+def _opened(file: LogFile) -> Content | None:
+    """Open a file where it was seen last, if it is still that."""
+    try:
+        content = open_content(file.place)
+    except OSError:
+        return None
+    stat = content.stat()
+    if (stat.st_dev, stat.st_ino) == file.inode:
+        return content
+    content.close()
+    return None
+
+
+def _most_open() -> int:
+    """Return how many files may be held open: others need handles as well."""
+    soft, _ = getrlimit(RLIMIT_NOFILE)
+    return max(4, min(_MOST_OPEN, soft // 2))
+
+
+def _goes_on(known: LogFile, content: Content, *, moved: bool) -> bool:
+    """Tell whether a file that is done with holds more now.
+
+    What was left alone goes on only where it grew under its own inode: of a compressed one not
+    all is known.
+    """
+    if known.open_from < known.position:
+        return True  # its unfinished pieces are needed once more
+    if known.state in LEFT_ALONE and (moved or content.compressed):
+        return False
+    return bool(content.read_at(known.position, 1))

@@ -99,6 +99,18 @@ class Marks:
         """Note that reading passed `position` of a file that begins and there ends like this."""
         self._passed.append((position, head, tail))
 
+    def shared(self, read_at: ReadAt) -> int:
+        """Return the newest mark up to which the file behind `read_at` is a copy; 0 for none.
+
+        A mark within the first kilobyte says nothing: many files begin alike. Raises OSError.
+        """
+        for position, head, tail in reversed(self._passed):
+            if len(head) == HEAD:
+                mark = fingerprint(self._key, position, head, tail)
+                if compare(mark, read_at, self._key).match is Match.SAME:
+                    return position
+        return 0
+
     def are_in(self, read_at: ReadAt) -> bool:
         """Tell whether the file behind `read_at` is a copy of this one, taken at or after a mark.
 

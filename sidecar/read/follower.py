@@ -7,9 +7,10 @@ from msgspec.structs import replace
 from sidecar.batch import ReadBatch
 from sidecar.config.sources import Source
 from sidecar.parse.event import Chunk
+from sidecar.read.adopt import Adoption, NewLogFiles
 from sidecar.read.files import LogFiles
 from sidecar.read.log import LogFile
-from sidecar.read.match import Adoption, NewLogFiles, Recogniser
+from sidecar.read.match import Recogniser
 from sidecar.read.scan import Look, Scanner
 from sidecar.read.stdin import LOG as STDIN, Stdin
 from sidecar.rows import FileRow, Gone
@@ -115,6 +116,7 @@ class Follower:
         yield from self._read(batch, budget)
         for log in self._log_files.logs.values():
             yield from log.retire(batch)
+        self._log_files.make_room()
         self._report(batch, now)
 
     def close(self) -> None:
@@ -186,8 +188,8 @@ class Follower:
             away = file.content is None and not file.sighted
             if away and now - file.last_seen > KEEP_UNSEEN_SECONDS:
                 self._log_files.remove(file)
-                if self._written.pop(file.id, None):
-                    batch.gone.append(Gone(FileRow, (file.id,)))
+        gone, self._log_files.removed = self._log_files.removed, []
+        batch.gone += [Gone(FileRow, (n,)) for n in gone if self._written.pop(n, None)]
 
     def _report(self, batch: ReadBatch, now: float) -> None:
         for file in self._log_files.every():

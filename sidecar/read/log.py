@@ -4,9 +4,9 @@ A log is what one path names over time; its log files are what lay there one aft
 are read oldest first, so that lines come in the order in which they were written.
 """
 
-from collections.abc import Container, Generator, Iterator
+from collections.abc import Generator, Iterator
 from enum import StrEnum
-from posixpath import basename
+from posixpath import realpath
 
 from sidecar.batch import BytesLost, LogStatus, OverlongLines, ReadBatch, Rotated, Rotation
 from sidecar.parse.event import MAX_LINE, Chunk, LogFormat
@@ -21,15 +21,14 @@ from sidecar.read.fingerprint import (
     compare,
     fingerprint,
 )
-from sidecar.read.scan import OLDEST, Age, Inode, Sighting, age_rank
+from sidecar.read.names import COMPRESSED, oldest_first
+from sidecar.read.scan import Inode, KnownLog, Sighting, Stillness
 from sidecar.rows import FileRow
 
 NO_INODE: Inode = (0, 0)
 # Bytes read at a time: each chunk has a fixed cost in the parser.
 BLOCK = 1 << 18
 _LONGER = 1 << 11
-# The most that one look adds: an hour's jump of the clock must not make a busy file seem quiet.
-_LONGEST_STEP = 15.0
 # A writer may hold a rotated file a little longer (logrotate's delaycompress is made for it).
 QUIET_SECONDS = 30.0
 # A file without a name and without a successor may be all that a running writer has (`rm` under
@@ -37,28 +36,6 @@ QUIET_SECONDS = 30.0
 ABANDONED_SECONDS = 3600.0
 # How long an unfinished compressed file may keep younger files waiting, in looks.
 PATIENCE_LOOKS = 20
-
-
-class Stillness:
-    """For how many looks and seconds a file is unchanged, by a clock that may jump."""
-
-    def __init__(self) -> None:
-        self.looks = 0
-        self.seconds = 0.0
-        self._looked_at = 0.0
-
-    def restart(self, now: float) -> None:
-        """Count anew from wall clock `now`."""
-        self.looks, self.seconds, self._looked_at = 0, 0.0, now
-
-    def look(self, now: float, *, changed: bool) -> None:
-        """Take one look at wall clock `now`."""
-        if changed:
-            self.restart(now)
-            return
-        self.looks += 1
-        self.seconds += min(max(0.0, now - self._looked_at), _LONGEST_STEP)
-        self._looked_at = now
 
 
 class FileState(StrEnum):
@@ -69,10 +46,16 @@ class FileState(StrEnum):
     DRAINED = "drained"  # read to its end and closed
     MISSING = "missing"  # not found, nothing has taken its place
     LOST = "lost"  # gone for good with bytes unread
-    IGNORED = "ignored"  # compressed history from before the first start
+    UNSEEN = "end unseen"  # gone while nobody held it: what was written last, nobody knows
+    IGNORED = "ignored"  # history: written before there was anybody to read it
+    COPY = "copy"  # it begins as another file that is known
 
 
-FINISHED = (FileState.DRAINED, FileState.IGNORED)
+LEFT_ALONE = (FileState.IGNORED, FileState.COPY)
+FINISHED = (FileState.DRAINED, *LEFT_ALONE)
+GIVEN_UP = (FileState.LOST, FileState.UNSEEN)
+# So much of a compressed file is looked at to know it again: to take all of it apart costs minutes.
+_ENOUGH = 1 << 18
 
 
 class LogFile:
@@ -86,6 +69,7 @@ class LogFile:
         self.id = number
         self.log = log
         self.path = path
+        self.place = path  # the same without links
         self.inode = NO_INODE
         self.state = FileState.ACTIVE
         self.position = self.open_from = 0
@@ -95,6 +79,10 @@ class LogFile:
         self.content: Content | None = None
         self.sighted = False  # in the present look
         self.missed = 0  # looks one after another that did not find it
+        self.parked = False  # closed while quiet, to spare its handle
+        self.original = False  # it was found to begin like no other file
+        self.end_seen = False  # it was held open until it was gone
+        self.first = b""  # how it begins, if that was asked for
         self.doubted = False  # closed and out of sight for a while: its inode may be another's
         self.at_live = False  # at the path of a log, not under a rotated name
         self.truncated = False  # since it was last read
@@ -124,7 +112,7 @@ class LogFile:
     def row(self) -> FileRow:
         known = self.fingerprint()
         return FileRow(
-            id=self.id, source=self.log.source, log=self.log.path, path=self.path,
+            id=self.id, source=self.log.source, log=self.log.path, path=self.place,
             dev=self.inode[0], ino=self.inode[1],
             head_len=known.head_len, head_hash=known.head_hash,
             tail_len=known.tail_len, tail_hash=known.tail_hash,
@@ -135,15 +123,8 @@ class LogFile:
 
     def status(self) -> LogStatus:
         size = max(self.size, self.position) if self.unread else self.position
-        return LogStatus(
-            self.log.path,
-            self.path,
-            self.position,
-            size,
-            self.unread,
-            self.state.value,
-            self.problem,
-        )
+        where = (self.log.path, self.path, self.position, size, self.unread)
+        return LogStatus(*where, self.state.value, self.problem)
 
     def fingerprint(self) -> Fingerprint:
         """Return by what the file is known: what was read, or of a file not begun what was seen."""
@@ -153,24 +134,18 @@ class LogFile:
         return self._known
 
     @property
-    def age(self) -> Age:
-        """Return a sort key among files of one log, oldest first.
-
-        A name that is not in sight says nothing: the file then counts as older than any other
-        that was written last in the same instant.
-        """
-        return (self.mtime_ns, age_rank(basename(self.path)) if self.sighted else OLDEST)
-
-    @property
     def unread(self) -> int:
         """Return the bytes known to lie behind the position; 0 for a compressed file."""
-        compressed = self.path.endswith(".gz") or (self.content and self.content.compressed)
+        compressed = self.path.endswith(COMPRESSED) or (self.content and self.content.compressed)
         return 0 if compressed else max(0, self.size - self.position)
 
     # -- finding and opening
 
     def sight(self, sighting: Sighting, now: float) -> None:
         """Note where the file is now."""
+        if (sighting.path, sighting.inode) != (self.path, self.inode) or self.doubted:
+            self.place = realpath(sighting.path)
+            self.log.forget_places()
         self.path, self.sighted, self.last_seen = sighting.path, True, now
         self.missed = 0
         self.at_live = sighting.path == self.log.path or (
@@ -200,6 +175,7 @@ class LogFile:
         """Go on in `content`, which was found to be this file."""
         self.detach()
         self.content, self.inode = content, inode
+        self.parked = self.end_seen = False
         self._head, self._tail = evidence.head, evidence.tail
         self.truncated = self.doubted = False
         if not self.position:
@@ -212,13 +188,39 @@ class LogFile:
 
     def start_at(self, position: int, content: Content, inode: Inode, now: float) -> None:
         """Read a new file from `position`, the beginning of a line; raises OSError."""
+        self.attach(content, Evidence(Match.SAME), inode, now)
+        if position:
+            self.pass_over(content, position)
+        else:
+            self._remember_beginning(content.read_at(0, HEAD))
+
+    def pass_over(self, content: Content, position: int) -> None:
+        """Go on in the open file at `position` without reading what is before; raises OSError."""
         last = max(0, position - TAIL)
-        head = content.read_at(0, min(HEAD, position))
-        tail = content.read_at(last, position - last)
+        self._head = content.read_at(0, min(HEAD, position))
+        self._tail = content.read_at(last, position - last)
         self.position = self.open_from = position
         self._known = None
-        self.attach(content, Evidence(Match.SAME, head, tail), inode, now)
-        self._remember_beginning(content.read_at(0, HEAD) if not position else b"")
+
+    def settle_in(self, seen: Sighting) -> None:
+        """Be the file that was seen, with nothing in it left to read."""
+        self.inode, self.size, self.mtime_ns = seen.inode, seen.size, seen.mtime_ns
+        self.doubted = False
+
+    def leave_alone(self, content: Content, state: FileState) -> None:
+        """Know all that `content` holds now without reading it; raises OSError."""
+        stat = content.stat()
+        self.inode, self.size, self.mtime_ns = (
+            (stat.st_dev, stat.st_ino),
+            stat.st_size,
+            stat.st_mtime_ns,
+        )
+        self.doubted = False
+        self.position = self.open_from = known = _known_to(content, stat.st_size)
+        last = max(0, known - TAIL)
+        head = content.read_at(0, min(HEAD, known))
+        self._known = fingerprint(self._key, known, head, content.read_at(last, known - last))
+        self.state = state
 
     def is_unlinked(self) -> bool:
         return self.content is not None and self.content.stat().st_nlink == 0
@@ -238,6 +240,12 @@ class LogFile:
             self.content.close()
             self.content = None
             self.behind = False
+
+    def park(self) -> None:
+        """Close a file that may be opened again; what was not read of it waits."""
+        waits = self.behind or self.has_more()
+        self.detach()
+        self.parked, self.behind = True, waits
 
     def close(self) -> None:
         """Close a file that is done with; if it has no name left, its inode is free to others."""
@@ -342,24 +350,25 @@ class Log:
         self.prefix: str | None = None
         self.key = b""
         self.files: list[LogFile] = []
-        self._history: dict[Inode, Sighting] = {}  # rotated files that are not ours to read
-        self._missed: set[Inode] = set()  # those of them that the last look did not find
-        self._back: set[Inode] = set()  # and this one did
-        # Of what age the youngest of them was at the first look; None: there was no such look.
-        self.history_age: Age | None = None
+        self._known: KnownLog | None = None
 
     @property
     def opened(self) -> list[LogFile]:
         return [file for file in self.files if file.content is not None]
 
     @property
+    def newest(self) -> LogFile | None:
+        return next((f for f in reversed(self.files) if f.state not in LEFT_ALONE), None)
+
+    @property
+    def out_of_sight(self) -> list[LogFile]:
+        """Return those that no file on disk was found to be, and that nobody holds."""
+        return [file for file in self.files if file.content is None and not file.sighted]
+
+    @property
     def unplaced(self) -> list[LogFile]:
-        """Return those that have bytes to read, but no file on disk was found to hold them."""
-        return [
-            file
-            for file in self.files
-            if file.content is None and not file.sighted and file.state not in FINISHED
-        ]
+        """Return those of them that may have bytes to read."""
+        return [file for file in self.out_of_sight if file.state not in FINISHED]
 
     @property
     def live(self) -> LogFile | None:
@@ -367,45 +376,24 @@ class Log:
         found = (f for f in reversed(self.files) if f.sighted and f.path == self.path)
         return next(found, None)
 
-    @property
-    def read_up_to(self) -> Age | None:
-        """Return the age of the youngest rotated file that is dealt with; None if unknown."""
-        rotated = (f for f in reversed(self.files) if f.position and not f.at_live)
-        newest = next(rotated, None)
-        return newest.age if newest else self.history_age
+    def known(self, *, configured: bool) -> KnownLog:
+        """Return what to look for on disk: the log, and where its files were last."""
+        source = self.source if configured else ""
+        if self._known is None or self._known.source != source:
+            places = {file.place for file in self.files} - {self.path}
+            self._known = KnownLog(self.path, source, tuple(sorted(places)))
+        return self._known
+
+    def forget_places(self) -> None:
+        """Note that a file of this log was found elsewhere, or is no longer known."""
+        self._known = None
 
     def has_more(self) -> bool:
         return any(file.has_more() for file in self.opened)
 
     @property
     def behind(self) -> bool:
-        return any(file.behind for file in self.opened)
-
-    def leave_alone(self, seen: Sighting) -> None:
-        """Note that a rotated file is history from before the first start, or a copy."""
-        self._history[seen.inode] = seen
-
-    def leaves_alone(self, seen: Sighting) -> bool:
-        """Tell whether that was noted of this file, and not of one whose inode it got."""
-        noted = self._history.get(seen.inode)
-        if noted is None:
-            return False
-        untouched = (noted.size, noted.mtime_ns) == (seen.size, seen.mtime_ns)
-        growing = noted.path == seen.path and noted.size <= seen.size
-        if untouched or (growing and seen.inode not in self._back):
-            return True
-        del self._history[seen.inode]
-        return False
-
-    def keep_history(self, inodes: Container[Inode]) -> None:
-        """Drop what was noted of files that two looks did not find: their inodes go to others.
-
-        One look may miss a file that is being renamed.
-        """
-        gone = {inode for inode in self._history if inode not in inodes}
-        for inode in gone & self._missed:
-            del self._history[inode]
-        self._back, self._missed = self._missed - gone, gone
+        return any(file.behind for file in self.files)
 
     def insert(self, new: LogFile) -> None:
         """Put a rotated file that is found late before the younger ones."""
@@ -416,7 +404,9 @@ class Log:
 
     def sort(self) -> None:
         """Bring restored log files into the order of their age; the live one is youngest."""
-        self.files.sort(key=lambda file: (file.at_live, file.mtime_ns))
+        away = sorted((f for f in self.files if not f.sighted), key=lambda f: f.mtime_ns)
+        rotated = oldest_first((f for f in self.files if f.sighted and not f.at_live), self.path)
+        self.files = [*away, *rotated, *(f for f in self.files if f.sighted and f.at_live)]
 
     def read(self, batch: ReadBatch, budget: int) -> Generator[Chunk, None, int]:
         """Read the log files in turn until `budget` is used; return the bytes passed."""
@@ -485,4 +475,11 @@ class Log:
         # Without a successor the writer may still be at this file, wherever it went: the handle
         # is then the only way to it, unless its name is in sight.
         abandoned = file.still.seconds >= ABANDONED_SECONDS
-        return file.sighted or file is not self.files[-1] or abandoned
+        return file.sighted or file is not self.newest or abandoned
+
+
+def _known_to(content: Content, size: int) -> int:
+    """Return up to which position a file left alone is looked at."""
+    if content.compressed:
+        return len(content.read_at(0, _ENOUGH))
+    return size

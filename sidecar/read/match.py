@@ -1,222 +1,28 @@
-"""Which file on disk is which log file, and which of the unknown files are to be read.
+"""Which file on disk is which log file.
 
 In order: files whose inode is known (verified by content unless held open), then log files that
-are out of sight looked for by content among the candidates, then the candidates that are left:
-new log files, copies, or old history. A log file is given up only when everything that could be
-it was looked at.
+are out of sight looked for by content among the files that are left, then in all the folders
+around; what nobody knows goes to `adopt`. A log file is given up only when everything that could
+be it was looked at.
 """
 
-from collections.abc import Sequence
 from posixpath import dirname
 
-from sidecar.batch import BytesLost, ReadBatch, Rotated, Rotation, Truncated
-from sidecar.config.sources import Source
-from sidecar.parse.event import MAX_LINE
+from sidecar.batch import BytesLost, EndUnseen, Rotated, Rotation, Truncated
+from sidecar.read.adopt import Adoption
 from sidecar.read.content import Content
 from sidecar.read.files import Candidate, LogFiles
-from sidecar.read.fingerprint import Match, begins_like
-from sidecar.read.log import FINISHED, FileState, Log, LogFile
-from sidecar.read.scan import OLDEST, Inode, Look, Sighting
+from sidecar.read.fingerprint import Match
+from sidecar.read.log import FINISHED, GIVEN_UP, LEFT_ALONE, FileState, Log, LogFile
+from sidecar.read.names import COMPRESSED
+from sidecar.read.scan import Inode, Look, Sighting
 
 _DIFFERENT_KEPT = 10_000
 # A file that is renamed while the directory is listed may be missed, and again in the next look.
 _PATIENCE_LOOKS = 8
-
-
-class NewLogFiles:
-    """Makes new log files: numbers them and puts them at their first position.
-
-    Files that exist at the very first start begin at their end unless their source says
-    otherwise; every other file is read from its beginning.
-    """
-
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        *,
-        key: bytes,
-        next_id: int,
-        first_start: bool,
-        since: float | None,
-    ) -> None:
-        self._from_end = {s.path for s in sources if not s.from_beginning} if first_start else set()
-        self._key = key
-        self._next_id = next_id
-        self._deferred: dict[Inode, int] = {}
-        self._since = since
-        self._looks_first = first_start
-
-    def first_run(self, now: float) -> float | None:
-        """Return when the very first run began, None if unknown and in its very first look."""
-        if self._looks_first:
-            self._looks_first, self._since = False, now
-            return None
-        return self._since
-
-    def number(self) -> int:
-        """Return an id that no log file had before."""
-        self._next_id += 1
-        return self._next_id - 1
-
-    def defer(self, sighting: Sighting) -> None:
-        """Remember the size of a file that was there at the first start but not readable."""
-        self._deferred[sighting.inode] = sighting.size
-
-    def make(self, log: Log, candidate: Candidate, content: Content, *, existed: bool) -> LogFile:
-        """Return a log file that reads `content`; `existed` at the first look of all."""
-        seen, now = candidate.sighting, candidate.now
-        new = LogFile(self.number(), log, seen.path, self._key)
-        new.sight(seen, now)
-        size = self._deferred.pop(seen.inode, seen.size if existed else None)
-        from_end = size is not None and log.source in self._from_end
-        start = _line_start(content, size or 0, new) if from_end else 0
-        new.start_at(start, content, seen.inode, now)
-        if from_end and content.compressed:
-            new.detach()
-            new.state = FileState.IGNORED
-        return new
-
-
-def _line_start(content: Content, size: int, new: LogFile) -> int:
-    """Return the beginning of the line that `size` lies in, looking back MAX_LINE bytes."""
-    if content.compressed:
-        return 0
-    back = min(size, MAX_LINE)
-    newline = content.read_at(size - back, back).rfind(b"\n")
-    if newline >= 0:
-        return size - back + newline + 1
-    new.skip = back < size
-    return size if new.skip else 0
-
-
-class Adoption:
-    """Decides whether a candidate is read as a new log file, or is a copy or old history."""
-
-    def __init__(self, log_files: LogFiles, new: NewLogFiles) -> None:
-        self._log_files = log_files
-        self._new = new
-
-    def adopt(
-        self, candidates: list[Candidate], batch: ReadBatch, now: float, *, first: bool
-    ) -> None:
-        """Take up what is to be read, rotated files oldest first, then live ones.
-
-        `first`: this is the first look of this run.
-        """
-        self._batch, self._now, self._first = batch, now, first
-        rotated = [c for c in candidates if c.sighting.log and not c.sighting.is_live]
-        live = [c for c in candidates if c.sighting.is_live]
-        self._meet(live)
-        for candidate in (*sorted(rotated, key=lambda c: c.sighting.age), *live):
-            try:
-                if candidate.sighting.is_live:
-                    self._adopt_live(candidate)
-                else:
-                    self._adopt_rotated(candidate)
-            except OSError as error:
-                candidate.failed(error)
-        for log in self._log_files.logs.values() if first else ():
-            if log.history_age is None:
-                beside = (c.sighting for c in rotated if c.sighting.log == log.path)
-                log.history_age = max((seen.age for seen in beside), default=(0, OLDEST))
-
-    def _meet(self, live: list[Candidate]) -> None:
-        """Make the logs of `live` files known, and say which files beside them are history.
-
-        Of a log of which nothing was read yet, that is what was last written before there was
-        anybody to see it: a younger file was born and rotated between two looks.
-        """
-        since = self._new.first_run(self._now)
-        for candidate in live:
-            self._log_files.log(candidate.sighting.path, candidate.sighting.source)
-        if since is None:
-            return
-        for log in self._log_files.logs.values():
-            if log.history_age is None and not any(file.position for file in log.files):
-                log.history_age = (int(since * 1e9), OLDEST)
-
-    def _adopt_live(self, candidate: Candidate) -> None:
-        log = self._log_files.log(candidate.sighting.path, candidate.sighting.source)
-        before = log.files[-1] if log.files else None
-        if before and before.content and not before.sighted:
-            unlinked = before.is_unlinked()
-            if unlinked and before.position and self._log_files.move_in(before, candidate):
-                return
-            before.leave_live_path(
-                Rotation.REPLACE if unlinked else Rotation.RENAME, self._batch, self._now
-            )
-        self._start(log, candidate)
-
-    def _adopt_rotated(self, candidate: Candidate) -> None:
-        seen = candidate.sighting
-        log = self._log_files.logs.get(seen.log)
-        if log is None and seen.source:
-            log = self._log_files.log(seen.log, seen.source)
-        if log is None or log.leaves_alone(seen):
-            return
-        if self._is_unread(log, candidate):
-            self._start(log, candidate)
-        elif self._first and seen.size and not candidate.unreadable:
-            log.leave_alone(seen)
-
-    def _is_unread(self, log: Log, candidate: Candidate) -> bool:
-        """Tell whether a rotated file holds lines nobody read: no copy, and not old history.
-
-        A file that no glob matches is only read when it is younger than the youngest log file
-        known to be rotated: then it was the live file in between, and we did not look.
-        """
-        seen, before = candidate.sighting, log.read_up_to
-        missed = before is not None and seen.age > before
-        # A file not begun cannot be known by content, but compressing it keeps its time.
-        missed |= any(not f.position and f.mtime_ns == seen.mtime_ns for f in log.unplaced)
-        if seen.size == 0 or not (seen.source or missed):
-            return False  # an empty file may become a copy
-        if candidate.is_half_done:
-            return False
-        content = candidate.content()
-        return content is not None and not _is_copy(log, candidate, content)
-
-    def _start(self, log: Log, candidate: Candidate) -> None:
-        """Make the candidate a new log file of `log`."""
-        content = candidate.content()
-        if content is None:
-            if candidate.unreadable and self._first:
-                self._new.defer(candidate.sighting)
-            return
-        new = self._new.make(log, candidate, content, existed=self._first)
-        candidate.release()
-        if candidate.sighting.is_live:
-            log.files.append(new)
-        else:
-            log.insert(new)
-        self._log_files.claim(new)
-
-
-def _is_copy(log: Log, candidate: Candidate, content: Content) -> bool:
-    """Tell whether the file is a copy of a known log file, or may yet turn out to be one."""
-    for known in log.files:
-        match = known.match(content)
-        if match is Match.SAME or known.marks.are_in(content.read_at):
-            _note_copy(candidate, known)
-            return True
-        if match is Match.SHORTER and not content.complete:
-            return True  # too little of it is written yet to tell
-    live = log.live
-    if live is None or live.content is None or content.compressed:
-        return False
-    copied = begins_like(content.read_at, candidate.sighting.size, live.content.read_at)
-    if copied:
-        _note_copy(candidate, live)
-    return copied
-
-
-def _note_copy(candidate: Candidate, known: LogFile) -> None:
-    """Leave the copy alone, unless nothing is read yet of what it is a copy of.
-
-    Once the original is truncated, the copy is all there is, and only its content says whose.
-    """
-    if known.position:
-        known.log.leave_alone(candidate.sighting)
+# When to look around for a file that is out of sight: at once, and before it is given up.
+_LOOKS_AROUND = (1, _PATIENCE_LOOKS - 1)
+_MOST_AROUND = 10_000
 
 
 class Recogniser:
@@ -233,6 +39,7 @@ class Recogniser:
         """Bring the logs up to date with `look`, opening what is to be read."""
         self._look, self._batch, self._now = look, look.batch, now
         self._looks += 1
+        self._seen = {seen.inode: seen for seen in look.sightings}
         candidates = self._sight_known()
         if self._looks == 1:
             for log in self._log_files.logs.values():
@@ -242,8 +49,7 @@ class Recogniser:
         for file in self._log_files.every():
             if file not in uncertain and not self._may_be_hidden(file):
                 self._update_state(file)
-        for candidate in candidates:
-            candidate.close()
+        self._adoption.drop_copies(self._batch)
 
     # -- files with a known inode
 
@@ -252,30 +58,33 @@ class Recogniser:
         for file in self._log_files.every():
             file.sighted = False
         candidates = []
-        inodes = self._look.by_inode()
-        for log in self._log_files.logs.values() if not self._look.hidden else ():
-            log.keep_history(inodes)
-        for inode, sightings in inodes.items():
+        for inode, sightings in self._look.by_inode().items():
             known = self._log_files.at(inode)
-            candidate = Candidate(_best(sightings, known), self._batch, self._now)
-            if known is None or not self._is_still(known, candidate):
-                candidates.append(candidate)
+            seen = sightings[0] if len(sightings) == 1 else _best(sightings, known)
+            if known is None or not self._is_still(known, seen):
+                candidates.append(Candidate(seen, self._batch, self._now))
         for file in self._log_files.every():
             if not file.sighted and not self._may_be_hidden(file):
                 file.at_live, file.doubted = False, True
                 file.missed += 1
         return candidates
 
-    def _is_still(self, known: LogFile, candidate: Candidate) -> bool:
+    def _is_still(self, known: LogFile, seen: Sighting) -> bool:
         """Tell whether the file where `known` was is still that; open it if there is need."""
-        seen = candidate.sighting
         moved = known.path != seen.path
         known.sight(seen, self._now)
         if known.content is not None or not _wants_opening(known, seen):
             return True
-        if self._is_reopened(known, candidate, moved=moved):
+        if known.parked and not self._log_files.has_room:
+            known.size, known.behind = seen.size, True
             return True
-        known.lost_to_truncation = seen.path == known.log.path
+        candidate = Candidate(seen, self._batch, self._now)
+        try:
+            if self._is_reopened(known, candidate, moved=moved):
+                return True
+        finally:
+            candidate.close()
+        known.lost_to_truncation = seen.path == known.log.path and known.state not in LEFT_ALONE
         self._log_files.give_up_inode(known)
         return False
 
@@ -283,16 +92,30 @@ class Recogniser:
         content = candidate.content()
         if content is None:
             return True  # gone since, or not readable now: no reason to think it another
-        if known.state is FileState.IGNORED:
-            return False  # nothing of it was read by which to know it
         try:
+            if known.state in LEFT_ALONE and not known.position:
+                # Of the version before, which knew it by its inode.
+                known.leave_alone(content, known.state)
+                return True
+            if known.state is FileState.COPY and self._is_copy_yet(known, candidate, content):
+                return True
             if moved and not known.position and _is_other(known, candidate, content):
                 return False
             return self._log_files.move_in(known, candidate)
         except OSError as error:
             candidate.failed(error)
-            candidate.close()
             return True
+
+    def _is_copy_yet(self, known: LogFile, candidate: Candidate, content: Content) -> bool:
+        """Tell whether a copy that has changed is one still, because it was being made."""
+        if known.compare(content).match is not Match.SAME:
+            return False
+        size = candidate.sighting.size
+        _, shared = self._adoption.like(content, size, known, dirname(known.path)) or (None, 0)
+        if shared < size:
+            return False
+        known.leave_alone(content, FileState.COPY)
+        return True
 
     # -- log files that are not where they were
 
@@ -300,15 +123,55 @@ class Recogniser:
         """Look for them by content; return those that may be in a file that could not be read."""
         uncertain: set[LogFile] = set()
         for log in self._log_files.logs.values():
-            for file in log.unplaced if candidates else ():
-                related = (c for c in candidates if self._look.is_related(log.path, c.sighting))
-                near = [c for c in related if not c.is_half_done]
-                near.sort(key=lambda c: c.sighting.mtime_ns, reverse=True)
-                for candidate in near if file.position else ():
-                    if self._is_in(file, candidate, uncertain):
-                        candidates.remove(candidate)
-                        break
+            for file in log.out_of_sight:
+                if not file.position or self._is_near(file, candidates, uncertain):
+                    continue
+                if file.state not in FINISHED and file.missed in _LOOKS_AROUND:
+                    self._look_around(file, candidates)
+            for file in log.opened:
+                if file.missed == 1 and not file.is_unlinked():
+                    self._look_around(file, candidates)
         return uncertain
+
+    def _is_near(self, file: LogFile, candidates: list[Candidate], uncertain: set[LogFile]) -> bool:
+        """Look for a file where its log lies; what is left alone there may be a copy of it."""
+        log = file.log
+        near = [c for c in candidates if self._look.is_related(log.path, c.sighting)]
+        near = [c for c in near if not c.is_half_done]
+        near.sort(key=lambda c: (c.sighting.log == log.path, c.sighting.mtime_ns), reverse=True)
+        for candidate in near:
+            if self._is_in(file, candidate, uncertain):
+                candidates.remove(candidate)
+                return True
+        copies = [f for f in log.files if f.state is FileState.COPY and f.sighted]
+        for copy in copies if file.state not in FINISHED else ():
+            candidate = Candidate(self._seen[copy.inode], self._batch, self._now)
+            if self._is_in(file, candidate, uncertain):
+                if file.state is not FileState.DRAINED:
+                    self._log_files.remove(copy)
+                return True
+        return False
+
+    def _look_around(self, file: LogFile, candidates: list[Candidate]) -> None:
+        """Look for a file in the folder where it was last, where its log lies, and right below."""
+        log = file.log
+        if self._may_be_hidden(file) or log.path not in self._look.anchors:
+            return
+        folders = {dirname(file.place), dirname(log.path)}
+        folders |= {where for where, _ in self._look.anchors[log.path]}
+        met = {candidate.sighting.inode for candidate in candidates}
+        for seen in self._look.around(folders, log.path, _MOST_AROUND):
+            if seen.inode == file.inode and file.content is not None:
+                file.sight(seen, self._now)
+            elif seen.inode in met or self._log_files.at(seen.inode) not in (None, file):
+                continue
+            elif (file.content or not self._is_stranger(file, seen)) and seen.log:
+                candidates.append(Candidate(seen, self._batch, self._now))
+
+    def _is_stranger(self, file: LogFile, seen: Sighting) -> bool:
+        """Tell whether a file that nobody asked for is one that is looked for."""
+        stranger = Candidate(seen, self._batch, self._now, stranger=True)
+        return not file.sighted and self._is_in(file, stranger, set())
 
     def _is_in(self, file: LogFile, candidate: Candidate, uncertain: set[LogFile]) -> bool:
         seen = candidate.sighting
@@ -326,6 +189,8 @@ class Recogniser:
         except OSError as error:
             candidate.failed(error)
             undecided = True
+        finally:
+            candidate.close()
         if undecided:
             uncertain.add(file)
         elif content is not None:
@@ -336,18 +201,18 @@ class Recogniser:
 
     def _finish_in(self, file: LogFile, candidate: Candidate) -> None:
         """All of the copy was read before: there is nothing left of `file`."""
-        self._batch.events.append(Rotated(Rotation.COPYTRUNCATE))
+        if file.state not in FINISHED:
+            self._batch.events.append(Rotated(Rotation.COPYTRUNCATE))
         file.state, file.lost_to_truncation = FileState.DRAINED, False
         self._log_files.give_up_inode(file)
-        file.log.leave_alone(candidate.sighting)
-        candidate.close()
+        self._adoption.leave_copy(file, candidate)
 
     # -- what is left
 
     def _update_state(self, file: LogFile) -> None:
         """Bring the state of a log file up to date with where it is now."""
         if file.content is None:
-            if not file.sighted and file.state not in (*FINISHED, FileState.LOST):
+            if not file.sighted and file.state not in (*FINISHED, *GIVEN_UP):
                 self._miss(file)
         elif file.sighted and file.at_live:
             file.state = FileState.ACTIVE
@@ -357,19 +222,33 @@ class Recogniser:
             file.leave_live_path(Rotation.RENAME, self._batch, self._now)
 
     def _miss(self, file: LogFile) -> None:
-        """Count what was unread of a file that is nowhere, once another has taken its place."""
+        """Say what is gone of a file that is nowhere, once it has been looked for long enough.
+
+        Where another has taken its place, so it is of any; else of one that was begun, if the
+        place can be seen.
+        """
         log = file.log
-        if log.live is None or file.missed < _PATIENCE_LOOKS:
+        over = log.live is not None or (file.position and log.path in self._look.anchors)
+        if not over or file.missed < _PATIENCE_LOOKS or self._is_folder_gone(log):
             file.state = FileState.MISSING
             return
         if file.lost_to_truncation:
             self._batch.events.append(Truncated())
-            file.lost_to_truncation = False
-        lost = 0 if _is_found_again(file) else file.unread or int(file.path.endswith(".gz"))
+        lost = 0 if _is_found_again(file) else file.unread or int(file.path.endswith(COMPRESSED))
         if lost:
             self._batch.events.append(BytesLost(log.path, lost))
-        file.state = FileState.LOST if lost else FileState.DRAINED
-        self._log_files.give_up_inode(file)
+            file.state = FileState.LOST
+        elif file.position and not file.end_seen:
+            self._batch.events.append(EndUnseen(log.path, file.path, file.position))
+            file.state = FileState.UNSEEN
+        else:
+            file.state = FileState.DRAINED
+        file.lost_to_truncation = False
+        if log.live is not None:
+            self._log_files.give_up_inode(file)
+
+    def _is_folder_gone(self, log: Log) -> bool:
+        return log.live is None and dirname(log.path) in self._look.missing
 
     def _may_be_hidden(self, file: LogFile) -> bool:
         """Tell whether the file may be where this look could not look."""
@@ -385,11 +264,15 @@ def _best(sightings: list[Sighting], known: LogFile | None) -> Sighting:
 
 
 def _wants_opening(known: LogFile, seen: Sighting) -> bool:
-    if known.state is FileState.IGNORED:
-        return not seen.path.endswith(".gz")  # its inode has gone to another file
-    unfinished = known.state is not FileState.DRAINED or known.open_from < known.position
     changed = (seen.size, seen.mtime_ns) != (known.size, known.mtime_ns)
-    return unfinished or changed or known.doubted or seen.path == known.log.path
+    if changed or known.doubted:
+        return True
+    if known.state in LEFT_ALONE:
+        return not known.position
+    if known.parked:
+        return known.behind
+    unfinished = known.state is not FileState.DRAINED or known.open_from < known.position
+    return unfinished or seen.path == known.log.path
 
 
 def _is_other(unbegun: LogFile, candidate: Candidate, content: Content) -> bool:
@@ -409,4 +292,6 @@ def _is_other(unbegun: LogFile, candidate: Candidate, content: Content) -> bool:
 
 def _is_found_again(old: LogFile) -> bool:
     """Tell whether a file not begun was taken up under another name, as if it were new."""
-    return not old.position and any(f.id > old.id and not f.at_live for f in old.log.files)
+    return not old.position and any(
+        f.id > old.id and not f.at_live and f.state not in LEFT_ALONE for f in old.log.files
+    )

@@ -1,18 +1,15 @@
 """What lies on disk: the logs that the sources name and the rotated files beside them.
 
-Nothing is opened here. What cannot be looked at is said to be hidden, and is never "gone".
-
-A rotated file belongs to a log by its name: logrotate's `app.log.1`, `app.log.1.gz` and
-`app.log-20240131`, its `dateext` with `extension` and Java's `app-2024-01-31.log`, kubelet's
-`0.log.20240131-120000.gz`, Python's `app.log.2024-01-31_12`, and `app.log.old`.
+Nothing is opened here. What cannot be looked at is said to be hidden, and is never "gone". Rotated
+files are told by their names, as `sidecar.read.names` says, where a log lies and where its files
+were last.
 """
 
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import translate
-from functools import lru_cache
 from posixpath import basename, exists, islink, join, realpath, split
 from stat import S_ISREG
 
@@ -20,51 +17,7 @@ import msgspec
 
 from sidecar.batch import ReadBatch
 from sidecar.config.sources import Source
-
-_SUFFIX = re.compile(r"(.+?)[._-](\d[\dTZ:._+-]*|old|prev|last|bak)(?:\.gz)?", re.DOTALL)
-_DATE = r"(?:19|20)\d\d[-_.]?[01]\d[\dTZ:._+-]*"
-_DATED_STEM = re.compile(rf"(.+?)[._-]({_DATE})(\.[A-Za-z]+)(?:\.\d+)?(?:\.gz)?", re.DOTALL)
-_COUNTER_DIGITS = 4
-OLDEST = (-(10**_COUNTER_DIGITS), "")
-_BESIDE = (".swp", ".tmp", ".lock", ".pid", "~")
-
-
-@lru_cache(maxsize=16_384)
-def live_names(name: str) -> tuple[str, ...]:
-    """Return the names of logs that a file called `name` may be a rotated form of."""
-    found = []
-    if match := _SUFFIX.fullmatch(name):
-        found.append(match[1])
-    if match := _DATED_STEM.fullmatch(name):
-        found.append(match[1] + match[3])
-    return tuple(found)
-
-
-def stem(live: str) -> str:
-    """Return what every rotated form of `live` begins with."""
-    head, _, _ = live.rpartition(".")
-    return head or live
-
-
-def may_be_moved(live: str, name: str) -> bool:
-    """Tell whether `name` lies so near to `live` that its content is worth comparing."""
-    return name != live and name.startswith(stem(live)) and not name.endswith(_BESIDE)
-
-
-def age_rank(name: str) -> tuple[int, str]:
-    """Return a sort key for files last written in the same instant: older names first.
-
-    A counter grows with age (`.2` is older than `.1`), a date grows with youth, and a name
-    without either is the youngest.
-    """
-    name = name.removesuffix(".gz")
-    match = _SUFFIX.fullmatch(name) or _DATED_STEM.fullmatch(name)
-    if match is None:
-        return (1, "")
-    if match[2].isdigit() and len(match[2]) < _COUNTER_DIGITS:
-        return (-int(match[2]), "")
-    return (0, match[2])
-
+from sidecar.read.names import live_names, may_be_moved, shape, stem
 
 _MAGIC = re.compile(r"[*?\[]")
 _GONE = (FileNotFoundError, NotADirectoryError)
@@ -100,11 +53,26 @@ class Lister:
         self.missing: set[str] = set()
         self.hidden: dict[str, OSError] = {}
 
-    def start_round(self) -> None:
-        """Start a round: what was missing or unreadable in the last is looked at anew."""
+    def start_round(self) -> bool:
+        """Start a round; return whether each directory is as it was in the last.
+
+        Otherwise what was missing or unreadable in the last is looked at anew.
+        """
+        if self._round and not self.missing and not self.hidden and self._is_as_before():
+            return True
         self._kept, self._round = self._round, {}
         self.missing = set()
         self.hidden = {}
+        return False
+
+    def _is_as_before(self) -> bool:
+        try:
+            return all(
+                listing.settled and listing.mtime_ns == os.stat(directory).st_mtime_ns  # noqa: PTH116
+                for directory, listing in self._round.items()
+            )
+        except OSError:
+            return False
 
     def directories(self) -> frozenset[str]:
         """Return the directories listed in this round."""
@@ -213,7 +181,6 @@ def _is_directory(entry: "os.DirEntry[str]") -> bool:
 
 
 Inode = tuple[int, int]  # device and inode number
-Age = tuple[int, tuple[int, str]]  # time of last writing, then what the name says
 
 
 class Sighting(msgspec.Struct, frozen=True):
@@ -232,24 +199,60 @@ class Sighting(msgspec.Struct, frozen=True):
     source: str
 
     @property
-    def age(self) -> Age:
-        return (self.mtime_ns, age_rank(basename(self.path)))
-
-    @property
     def is_live(self) -> bool:
         return self.path == self.log
 
 
-class Look(msgspec.Struct):
-    """All that one scan saw. `anchors` says where each log's rotated files lie: directory, name.
+# The most that one look adds: an hour's jump of the clock must not make a busy file seem quiet.
+_LONGEST_STEP = 15.0
 
-    `hidden` are the directories and paths that could not be looked at. What is missing or hidden
-    is among the problems of `batch`.
+
+class Stillness:
+    """For how many looks and seconds a file is unchanged, by a clock that may jump."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.seconds = 0.0
+        self._looked_at = 0.0
+
+    def restart(self, now: float) -> None:
+        """Count anew from wall clock `now`."""
+        self.looks, self.seconds, self._looked_at = 0, 0.0, now
+
+    def look(self, now: float, *, changed: bool) -> None:
+        """Take one look at wall clock `now`."""
+        if changed:
+            self.restart(now)
+            return
+        self.looks += 1
+        self.seconds += min(max(0.0, now - self._looked_at), _LONGEST_STEP)
+        self._looked_at = now
+
+
+class KnownLog(msgspec.Struct, frozen=True):
+    """A log whose rotated files matter too; `places` are other paths at which its files were.
+
+    `source` is empty when it is no longer configured.
+    """
+
+    path: str
+    source: str
+    places: tuple[str, ...] = ()
+
+
+class Look(msgspec.Struct):
+    """All that one scan saw.
+
+    `anchors` says where each log's rotated files may lie: directories, and the name of its files
+    there. `hidden` are the directories and paths that could not be looked at, `missing` those that
+    are not there; both are among the problems of `batch`. `around` looks into further folders.
     """
 
     batch: ReadBatch
+    around: Callable[[Iterable[str], str, int], list[Sighting]]
+    missing: set[str]
     sightings: list[Sighting] = msgspec.field(default_factory=list)
-    anchors: dict[str, tuple[str, str]] = msgspec.field(default_factory=dict)
+    anchors: dict[str, set[tuple[str, str]]] = msgspec.field(default_factory=dict)
     hidden: set[str] = msgspec.field(default_factory=set)
 
     def by_inode(self) -> dict[Inode, list[Sighting]]:
@@ -262,9 +265,21 @@ class Look(msgspec.Struct):
         """Tell whether a file lies and is named so that it may hold what `log` once held."""
         if log in (sighting.path, sighting.log):
             return True
-        directory, name = self.anchors.get(log, split(log))
         beside, other = split(sighting.path)
-        return beside == directory and may_be_moved(name, other)
+        anchors = self.anchors.get(log) or {split(log)}
+        return any(beside == where and may_be_moved(name, other) for where, name in anchors)
+
+
+class _Plan(msgspec.Struct):
+    """What there is to look at while no directory changes."""
+
+    logs: Sequence[KnownLog]
+    matched: dict[str, str] = msgspec.field(default_factory=dict)  # path -> source
+    owners: dict[str, str] = msgspec.field(default_factory=dict)  # path -> log
+    beside: dict[str, str] = msgspec.field(default_factory=dict)  # path -> log, or empty
+    anchors: dict[str, set[tuple[str, str]]] = msgspec.field(default_factory=dict)
+    targets: dict[str, str] = msgspec.field(default_factory=dict)  # log that is a link -> its end
+    problems: list[str] = msgspec.field(default_factory=list)
 
 
 class Scanner:
@@ -273,47 +288,105 @@ class Scanner:
     def __init__(self, sources: Sequence[Source]) -> None:
         self._globs = [Glob(source.path) for source in sources]
         self._lister = Lister()
+        self._plan: _Plan | None = None
         self._targets: dict[str, str] = {}  # log that is a symlink -> what it last led to
 
     def directories(self) -> frozenset[str]:
         """Return the directories in which anything of interest may happen."""
         return self._lister.directories()
 
-    def look(self, batch: ReadBatch, logs: Iterable[tuple[str, str]] = ()) -> Look:
-        """Return what is there; `logs` are known (log, source) whose rotated files matter too."""
-        look = Look(batch)
-        self._lister.start_round()
-        matched = self._matched(look)
-        known = dict(logs) | matched
-        owners = {path: _owner_of(path, known) for path in matched}
-        for log, source in known.items():
-            if owners.get(log, log) == log and source:
-                look.anchors[log] = split(self._target(log))
+    def look(self, batch: ReadBatch, logs: Sequence[KnownLog] = ()) -> Look:
+        """Return what is there; `logs` are known ones, whose rotated files matter too."""
+        plan = self._planned(logs)
+        look = Look(batch, self.around, self._lister.missing, anchors=plan.anchors)
         # Rotated files first: if a rotation slips in between, the live path shows the new file.
-        for path, log in self._beside(look, matched).items():
+        for path, log in plan.beside.items():
             self._sight(look, path, log, "")
-        for path, source in matched.items():
-            self._sight(look, path, owners[path], source)
+        for path, source in plan.matched.items():
+            self._sight(look, path, plan.owners[path], source)
+        batch.problems += plan.problems
         for directory, error in self._lister.hidden.items():
             look.hidden.add(directory)
-            look.batch.problems.append(look.batch.cannot("list", directory, error))
-        look.batch.problems += _leading_nowhere(look, matched)
+            batch.problems.append(batch.cannot("list", directory, error))
+        batch.problems += _leading_nowhere(look, plan.matched)
         return look
 
-    def _matched(self, look: Look) -> dict[str, str]:
-        matched: dict[str, str] = {}
+    def around(self, directories: Iterable[str], log: str, most: int) -> list[Sighting]:
+        """Return up to `most` files in `directories` and in the ones directly in these.
+
+        They belong to `log` if their name says so; what cannot be looked at is passed over.
+        """
+        found: dict[str, str] = {}
+        name = basename(log)
+        for directory in directories:
+            entries = self._lister.entries(directory)
+            inner = [join(directory, d) for d, t in entries.items() if t.is_directory]
+            for folder in (directory, *inner):
+                for other, type_ in self._lister.entries(folder).items():
+                    if not type_.is_directory and len(found) < most:
+                        path = join(folder, other)
+                        found[path] = log if name in live_names(other) else ""
+        look = Look(ReadBatch(), self.around, set())
+        for path, owner in found.items():
+            self._sight(look, path, owner, "")
+        return look.sightings
+
+    def _planned(self, logs: Sequence[KnownLog]) -> _Plan:
+        """Return the plan of the last look if nothing has changed since, else a new one."""
+        plan, same = self._plan, self._lister.start_round()
+        if plan is None or not same or plan.logs != logs or self._turned(plan):
+            plan = self._plan = self._new_plan(logs)
+        return plan
+
+    def _turned(self, plan: _Plan) -> bool:
+        """Tell whether a link leads elsewhere now, which may happen in a directory not listed."""
+        return any(realpath(log) != target for log, target in plan.targets.items())
+
+    def _new_plan(self, logs: Sequence[KnownLog]) -> _Plan:
+        plan = _Plan(logs)
+        self._match(plan)
+        known = {log.path: log.source for log in logs} | plan.matched
+        plan.owners = {path: _owner_of(path, known) for path in plan.matched}
+        for log, source in known.items():
+            if plan.owners.get(log, log) == log and source:
+                plan.anchors[log] = {split(self._target(log, plan))}
+        series: dict[tuple[str, str], str] = {}
+        for one in logs:
+            for place in one.places if one.path in plan.anchors else ():
+                if place not in plan.matched:
+                    plan.beside[place] = one.path
+                self._add_place(plan.anchors[one.path], series, one.path, place)
+        self._find_beside(plan, series)
+        return plan
+
+    def _add_place(
+        self,
+        anchors: set[tuple[str, str]],
+        series: dict[tuple[str, str], str],
+        log: str,
+        place: str,
+    ) -> None:
+        """Look for rotated files of `log` where one of its files was last, under `place`."""
+        directory, name = split(place)
+        anchors.add((directory, basename(log)))
+        if basename(log) not in live_names(name):
+            # A name that does not say whose it is: its like are of the same series.
+            anchors.add((directory, name))
+            if common := shape(name):
+                series.setdefault((directory, common), log)
+
+    def _match(self, plan: _Plan) -> None:
+        matched = plan.matched
         for glob in self._globs:
             before = len(matched)
-            matched |= {
-                p: glob.pattern for p in sorted(glob.paths(self._lister)) if p not in matched
-            }
+            for path in sorted(glob.paths(self._lister)):
+                matched.setdefault(path, glob.pattern)
             if glob.root in self._lister.missing:
-                look.batch.problems.append(f"waiting for {glob.root}: no such directory")
+                plan.problems.append(f"waiting for {glob.root}: no such directory")
             elif len(matched) == before and glob.root not in self._lister.hidden:
-                look.batch.problems.append(f"waiting for {glob.pattern}: no such file yet")
-        return matched
+                plan.problems.append(f"waiting for {glob.pattern}: no such file yet")
 
-    def _target(self, log: str) -> str:
+    def _target(self, log: str, plan: _Plan) -> str:
         """Return the file that `log` stands for: rotation happens there, not beside the link."""
         directory, name = split(log)
         type_ = self._lister.entries(directory).get(name)
@@ -322,23 +395,27 @@ class Scanner:
         if not type_.is_link:
             self._targets.pop(log, None)
             return log
-        self._targets[log] = realpath(log)
+        self._targets[log] = plan.targets[log] = realpath(log)
         return self._targets[log]
 
-    def _beside(self, look: Look, matched: dict[str, str]) -> dict[str, str]:
-        """Return path -> log (empty when the name does not tell) of files beside the logs."""
+    def _find_beside(self, plan: _Plan, series: dict[tuple[str, str], str]) -> None:
+        """Find the files beside the logs, each with its log, empty when the name does not tell."""
         by_directory: dict[str, dict[str, str]] = {}
-        for log, (directory, name) in look.anchors.items():
-            by_directory.setdefault(directory, {})[name] = log
-        found = {}
+        for log, anchors in plan.anchors.items():
+            for directory, name in anchors:
+                by_directory.setdefault(directory, {}).setdefault(name, log)
         for directory, names in by_directory.items():
-            stems = tuple({stem(name) for name in names})
+            stems = {stem(name) for name in names}
+            lengths = sorted({len(one) for one in stems})
             for name, type_ in self._lister.entries(directory).items():
                 path = join(directory, name)
-                near = name.startswith(stems) and not type_.is_directory and name not in names
-                if near and path not in matched:
-                    found[path] = next((names[n] for n in live_names(name) if n in names), "")
-        return found
+                if type_.is_directory or path in plan.matched or path in plan.anchors:
+                    continue
+                owner = next((names[n] for n in live_names(name) if n in names), "")
+                owner = owner or series.get((directory, shape(name)), "")
+                near = name not in names and any(name[:length] in stems for length in lengths)
+                if owner or near:
+                    plan.beside.setdefault(path, owner)
 
     def _sight(self, look: Look, path: str, log: str, source: str) -> None:
         try:

@@ -15,7 +15,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from sidecar import __version__
-from sidecar.batch import Rotation
+from sidecar.batch import Left, Rotation
 from sidecar.config.settings import Config
 from sidecar.measure.series import EVENTS_TOTAL
 from sidecar.notify.model import Reason
@@ -128,6 +128,14 @@ class SelfMetrics:
         for kind in Rotation:
             self.rotations.labels(kind)
         self.truncations = self._counter("log_truncations", "Logs found shorter than read.")
+        self.ends_unseen = self._counter(
+            "log_ends_unseen", "Files read in part that were gone before anybody saw their end."
+        )
+        self.left_alone = self._counter(
+            "log_left_alone_bytes", "Bytes on disk of files that are not read.", "reason"
+        )
+        for why in Left:
+            self.left_alone.labels(why)
         self.lost_bytes = self._counter(
             "bytes_lost", "Bytes known to be written that were gone before they could be read."
         )

@@ -11,6 +11,9 @@ from structlog.testing import capture_logs
 
 from sidecar.batch import (
     BytesLost,
+    EndUnseen,
+    Left,
+    LeftAlone,
     LogEvent,
     LogStatus,
     LookFailed,
@@ -120,6 +123,8 @@ EVENTS = [
     (Rotated(Rotation.COPYTRUNCATE), "log_rotations", {"kind": "copytruncate"}, 1),
     (Truncated(), "log_truncations", {}, 1),
     (BytesLost("a.log", 88), "bytes_lost", {}, 88),
+    (EndUnseen("a.log", "a.log.1", 88), "log_ends_unseen", {}, 1),
+    (LeftAlone("a.log", "b.log", 7, Left.COPY), "log_left_alone_bytes", {"reason": "copy"}, 7),
     (OverlongLines("a.log", 3), "log_overlong_lines", {}, 3),
     (OverlongLines("a.log", 3), "rejects", {"reason": "too_long"}, 3),
     (LookFailed("EACCES"), "log_scan_errors", {}, 1),
@@ -147,7 +152,11 @@ def test_no_event_of_ours_carries_what_a_file_is_called_as_it_is(tmp_path: Path)
     (tmp_path / "none.rules.yaml").write_text("groups: []\n")
     config = load_config(str(tmp_path / "sidecar.yaml"), {})
     core, telemetry = Core(config), Telemetry(config, lambda: NOW)
-    happened: list[LogEvent] = [BytesLost(hostile, 88), OverlongLines(hostile, 3)]
+    happened: list[LogEvent] = [
+        BytesLost(hostile, 88),
+        EndUnseen(hostile, hostile, 9),
+        OverlongLines(hostile, 3),
+    ]
     batch = ReadBatch(
         events=happened,
         logs=[LogStatus(hostile, hostile, 1, 9, 8, "active", "")],
@@ -160,7 +169,8 @@ def test_no_event_of_ours_carries_what_a_file_is_called_as_it_is(tmp_path: Path)
         telemetry.stepped(batch, core.step(batch, now), core, now=now, commit_seconds=0.0)
         found += telemetry.watch.due_events(now)
     assert {event.event_type for event in found} == {
-        "sidecar.bytes_lost", "sidecar.rejects", "sidecar.lag", "sidecar.log_unreadable"
+        "sidecar.bytes_lost", "sidecar.log_end_unseen", "sidecar.rejects", "sidecar.lag",
+        "sidecar.log_unreadable",
     }  # fmt: skip
     for event in found:
         for value in event.fields.values():

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sidecar.batch import BytesLost, LogEvent, ReadBatch
+from sidecar.batch import BytesLost, EndUnseen, LeftAlone, LogEvent, ReadBatch
 from sidecar.config.sources import Source
 from sidecar.read.follower import Follower
+from sidecar.read.names import COMPRESSED
 
 if TYPE_CHECKING:
     from sidecar.parse.event import Chunk
@@ -37,6 +38,16 @@ class Reader:
     @property
     def bytes_lost(self) -> int:
         return sum(event.amount for event in self.events if isinstance(event, BytesLost))
+
+    @property
+    def left_alone(self) -> list[tuple[str, str]]:
+        """Return name and reason of each file that was left alone."""
+        alone = [event for event in self.events if isinstance(event, LeftAlone)]
+        return [(Path(event.path).name, event.why.value) for event in alone]
+
+    @property
+    def ends_unseen(self) -> list[str]:
+        return [Path(e.path).name for e in self.events if isinstance(e, EndUnseen)]
 
     @property
     def lines(self) -> list[str]:
@@ -124,7 +135,7 @@ def rename(log: Path, *, keep: int = 9, woken: Callable[[], object] = nobody) ->
 
 def shift(log: Path, keep: int, woken: Callable[[], object]) -> None:
     for number in range(keep, 0, -1):
-        for ending in ("", ".gz"):
+        for ending in ("", *COMPRESSED):
             old = log.with_name(f"{log.name}.{number}{ending}")
             if old.exists():
                 old.rename(log.with_name(f"{log.name}.{number + 1}{ending}"))

@@ -1,0 +1,373 @@
+"""Which of the files that nobody knows are read: new log files are, copies and history are not.
+
+What is not read is remembered by its content like what was read, so that it is known again under
+any name, at any time and however it was compressed. It is said once, with its path and size.
+"""
+
+from collections.abc import Iterable, Sequence
+from posixpath import basename, dirname
+
+from sidecar.batch import Left, LeftAlone, ReadBatch, Rotation
+from sidecar.config.sources import Source
+from sidecar.parse.event import MAX_LINE
+from sidecar.read.content import Content
+from sidecar.read.files import Candidate, LogFiles
+from sidecar.read.fingerprint import TAIL, Match, begins_like
+from sidecar.read.log import LEFT_ALONE, FileState, Log, LogFile
+from sidecar.read.names import live_names, oldest_first, rank
+from sidecar.read.scan import Inode, Sighting
+
+
+class NewLogFiles:
+    """Makes new log files: numbers them and puts them at their first position.
+
+    Files that exist at the very first start begin at their end unless their source says
+    otherwise; every other file is read from its beginning.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        key: bytes,
+        next_id: int,
+        first_start: bool,
+        since: float | None,
+    ) -> None:
+        self._from_end = {s.path for s in sources if not s.from_beginning} if first_start else set()
+        self._key = key
+        self._next_id = next_id
+        self._deferred: dict[Inode, int] = {}
+        self._since = since
+        self._looks_first = first_start
+
+    def first_run(self, now: float) -> float | None:
+        """Return when the very first run began, None if unknown and in its very first look."""
+        if self._looks_first:
+            self._looks_first, self._since = False, now
+            return None
+        return self._since
+
+    def number(self) -> int:
+        """Return an id that no log file had before."""
+        self._next_id += 1
+        return self._next_id - 1
+
+    def defer(self, sighting: Sighting) -> None:
+        """Remember the size of a file that was there at the first start but not readable."""
+        self._deferred[sighting.inode] = sighting.size
+
+    def make(
+        self, log: Log, candidate: Candidate, content: Content, *, existed: bool, at: int | None
+    ) -> LogFile:
+        """Return a log file that reads `content`, from `at` if that is given.
+
+        `existed`: at the first look of all.
+        """
+        new, seen = self.unread(log, candidate), candidate.sighting
+        size = self._deferred.pop(seen.inode, seen.size if existed else at)
+        from_end = size is not None and (at is not None or log.source in self._from_end)
+        if from_end and content.compressed:
+            new.leave_alone(content, FileState.IGNORED)
+        else:
+            start = _line_start(content, size or 0, new) if from_end else 0
+            new.start_at(start, content, seen.inode, candidate.now)
+            candidate.release()
+        return new
+
+    def unread(self, log: Log, candidate: Candidate) -> LogFile:
+        """Return a log file that is where the candidate is, of which nothing is known."""
+        new = LogFile(self.number(), log, candidate.sighting.path, self._key)
+        new.sight(candidate.sighting, candidate.now)
+        return new
+
+
+def _line_start(content: Content, size: int, new: LogFile) -> int:
+    """Return the beginning of the line that `size` lies in, looking back MAX_LINE bytes."""
+    back = min(size, MAX_LINE)
+    newline = content.read_at(size - back, back).rfind(b"\n")
+    if newline >= 0:
+        return size - back + newline + 1
+    new.skip = back < size
+    return size if new.skip else 0
+
+
+def _is_older(log: Log, seen: Sighting, met: Iterable[str], since: float) -> bool:
+    """Tell whether an unknown rotated file is older than all of `log` that is known.
+
+    Its name says so, next to the names of those that are known by their content, and of `met`,
+    the paths that turned out to be known just now; the time of writing, which any tool sets as it
+    likes, only where names do not compare.
+    """
+    begun = [file for file in log.files if file.position and file.state is not FileState.COPY]
+    name = basename(log.path)
+    mine = rank(name, basename(seen.path))
+    paths = (*met, *(file.path for file in begun if file.sighted and not file.at_live))
+    ranks = (rank(name, basename(path)) for path in paths)
+    alike = [one for one in ranks if one and mine and one[0] == mine[0]]
+    if mine and alike and min(alike) < mine:
+        return False
+    named = name in live_names(basename(seen.path)) and any(file.at_live for file in begun)
+    if (alike or named) and not log.unplaced:
+        return True  # what is known is there and whole, and this is older than all of it
+    read = (f for f in begun if not f.at_live and f.state is not FileState.IGNORED)
+    return seen.mtime_ns < max((f.mtime_ns for f in read), default=int(since * 1e9))
+
+
+class Adoption:
+    """Decides whether a candidate is read as a new log file, or is a copy or old history."""
+
+    def __init__(self, log_files: LogFiles, new: NewLogFiles) -> None:
+        self._log_files = log_files
+        self._new = new
+        # Of files not taken up yet: whether they are old.
+        self._history: dict[tuple[Inode, str], bool] = {}
+
+    def adopt(
+        self, candidates: list[Candidate], batch: ReadBatch, now: float, *, first: bool
+    ) -> None:
+        """Take up what is to be read, rotated files oldest first, then live ones.
+
+        `first`: this is the first look of this run.
+        """
+        self._batch, self._now, self._first = batch, now, first
+        live = [c for c in candidates if c.sighting.is_live]
+        since = self._new.first_run(now)
+        for candidate in live:
+            self._log_files.log(candidate.sighting.path, candidate.sighting.source)
+        for candidate in (*self._rotated(candidates, since), *live):
+            try:
+                if candidate.sighting.is_live:
+                    self._adopt_live(candidate)
+                else:
+                    self._adopt_rotated(candidate)
+            except OSError as error:
+                candidate.failed(error)
+            candidate.close()
+
+    def _rotated(self, candidates: list[Candidate], since: float | None) -> list[Candidate]:
+        """Return the candidates that are rotated files of a log, oldest first."""
+        by_log: dict[str, list[Candidate]] = {}
+        for candidate in candidates:
+            seen = candidate.sighting
+            if not seen.log or seen.is_live or not seen.size or candidate.is_half_done:
+                continue  # an empty file may become a copy
+            if seen.source:
+                self._log_files.log(seen.log, seen.source)
+            if seen.log in self._log_files.logs:
+                by_log.setdefault(seen.log, []).append(candidate)
+        there = {_key(c.sighting) for many in by_log.values() for c in many}
+        self._history = {key: old for key, old in self._history.items() if key in there}
+        found = []
+        for path, many in by_log.items():
+            self._judge(self._log_files.logs[path], many, since)
+            of = {c.sighting.path: c for c in many}
+            found += [of[s.path] for s in oldest_first((c.sighting for c in many), path)]
+        return found
+
+    def _judge(self, log: Log, rotated: list[Candidate], since: float | None) -> None:
+        """Decide which of the unknown files of `log` are old, before any of them is known.
+
+        `since` is when the first run began, None in its first look: all there is then is old.
+        """
+        held = [file for file in log.opened if file.position and not file.sighted]
+        met = [c.sighting.path for c in rotated if any(_is(file, c) for file in held)]
+        for candidate in rotated:
+            seen = candidate.sighting
+            if _key(seen) not in self._history:
+                old = since is None or _is_older(log, seen, met, since)
+                self._history[_key(seen)] = old
+
+    def _adopt_live(self, candidate: Candidate) -> None:
+        log = self._log_files.log(candidate.sighting.path, candidate.sighting.source)
+        before = log.newest
+        if before and before.content and not before.sighted:
+            if before.position and self._goes_on(before, before.content, candidate):
+                return
+            how = Rotation.REPLACE if before.is_unlinked() else Rotation.RENAME
+            before.leave_live_path(how, self._batch, self._now)
+        self._start(log, candidate)
+
+    def _goes_on(self, before: LogFile, held: Content, candidate: Candidate) -> bool:
+        """Let the log go on in a file that holds what was read of the one before.
+
+        So it is after a folder was moved to another disk, or was mounted anew. What the file
+        before holds beyond that is read as well.
+        """
+        content, size = candidate.content(), candidate.sighting.size
+        if content is None:
+            return False
+        old = held.stat().st_size
+        if not held.compressed and not begins_like(held.read_at, old, content.read_at):
+            copied = size if begins_like(content.read_at, size, held.read_at) else 0
+            if not copied:
+                same = before.match(content) is Match.SAME
+                copied = before.position if same else before.marks.shared(content.read_at)
+            if not copied:
+                return False
+            before.leave_live_path(Rotation.REPLACE, self._batch, self._now)
+            self._start(before.log, candidate, at=copied)
+            return True
+        return self._log_files.move_in(before, candidate)
+
+    def _adopt_rotated(self, candidate: Candidate) -> None:
+        seen = candidate.sighting
+        log = self._log_files.logs[seen.log]
+        history = self._history[_key(seen)] and not self._is_unbegun(log, seen)
+        candidate.stranger = history and not seen.source
+        content = candidate.content()
+        if content is None:
+            return
+        like = self._like(log, seen, content)
+        if like is not None:
+            # Once the original is truncated, the copy is all there is of what was not begun.
+            if like.position:
+                self._leave_alone(log, candidate, content, FileState.COPY, like.path)
+        elif _is_undecided(log, content):
+            return
+        elif history and not seen.source:
+            self._leave_alone(log, candidate, content, FileState.IGNORED)
+        else:
+            self._start(log, candidate)
+
+    def _is_unbegun(self, log: Log, seen: Sighting) -> bool:
+        """Tell whether a file not begun may be this: by its time, which compressing it keeps."""
+        return any(not f.position and f.mtime_ns == seen.mtime_ns for f in log.unplaced)
+
+    def _start(self, log: Log, candidate: Candidate, *, at: int | None = None) -> None:
+        """Make the candidate a new log file of `log`, to be read from `at` if that is given."""
+        content = candidate.content()
+        if content is None:
+            if candidate.unreadable and self._first:
+                self._new.defer(candidate.sighting)
+            return
+        new = self._new.make(log, candidate, content, existed=self._first, at=at)
+        self._take(log, new, live=candidate.sighting.is_live)
+        self._log_files.spare(new)
+
+    def leave_copy(self, of: LogFile, candidate: Candidate) -> None:
+        """Leave a file alone that is a copy of what was read of another; raises OSError."""
+        content = candidate.content()
+        if content is not None and self._log_files.at(candidate.sighting.inode) is None:
+            self._leave_alone(of.log, candidate, content, FileState.COPY, of.path)
+
+    def _leave_alone(
+        self, log: Log, candidate: Candidate, content: Content, state: FileState, like: str = ""
+    ) -> None:
+        """Remember a file by its content, so that it is known wherever it goes, and say so."""
+        new = self._new.unread(log, candidate)
+        new.leave_alone(content, state)
+        self._take(log, new, live=False)
+        candidate.batch.events.append(_left_alone(new, like))
+
+    def _take(self, log: Log, new: LogFile, *, live: bool) -> None:
+        if live:
+            log.files.append(new)
+        else:
+            log.insert(new)
+        log.forget_places()
+        self._log_files.claim(new)
+
+    # -- copies
+
+    def drop_copies(self, batch: ReadBatch) -> None:
+        """Find out which new files begin as others do, before anything is read of them."""
+        for file in list(self._log_files.opened()):
+            if file.original or file.position or file.content is None or not file.size:
+                continue
+            try:
+                file.original = file.size >= TAIL
+                if twin := self._twin(file, file.content):
+                    self._share(file, file.content, *twin, batch)
+            except OSError as error:
+                file.problem = batch.cannot("read", file.path, error)
+
+    def _twin(self, file: LogFile, content: Content) -> tuple[LogFile, int] | None:
+        """Return what a file is a copy of that is the first of its log, as `like` does.
+
+        A rotated file was looked at before it was taken up; and where a log had a file before,
+        the next one may well begin alike.
+        """
+        first = not any(f is not file and f.state not in LEFT_ALONE for f in file.log.files)
+        if not first or file.path != file.log.path:
+            return None
+        return self.like(content, file.size, file, dirname(file.path))
+
+    def _share(
+        self, file: LogFile, content: Content, twin: LogFile, shared: int, batch: ReadBatch
+    ) -> None:
+        """Read of an open file only what it does not share with its twin."""
+        if shared < file.size:
+            file.pass_over(content, shared)
+        else:
+            file.leave_alone(content, FileState.COPY)
+            file.close()
+        batch.events.append(LeftAlone(file.log.path, file.path, shared, Left.COPY, twin.path))
+
+    def _like(self, log: Log, seen: Sighting, content: Content) -> LogFile | None:
+        """Return the known log file that a rotated file of `log` is a copy of, if any."""
+        for known in log.files:
+            if known.match(content) is Match.SAME or known.marks.are_in(content.read_at):
+                return known
+        live = None if content.compressed else log.live
+        if live and live.content and begins_like(content.read_at, seen.size, live.content.read_at):
+            return live
+        twin = self.like(content, seen.size, None, dirname(seen.path))
+        return twin[0] if twin and twin[1] >= seen.size else None
+
+    def like(
+        self, content: Content, size: int, this: LogFile | None, folder: str
+    ) -> tuple[LogFile, int] | None:
+        """Return the log file in a folder that a file of `size` bytes begins as, but `this`.
+
+        With it comes how many bytes they share. Raises OSError when `content` cannot be read.
+        """
+        begins = content.read_at(0, TAIL)
+        if len(begins) < TAIL:
+            return None  # too little to say so
+        for known in self._log_files.beginning(begins, folder):
+            if known is not this and (shared := self._shared(known, content, size)):
+                return known, shared
+        return None
+
+    def _shared(self, known: LogFile, content: Content, size: int) -> int:
+        """Return how many bytes `content` and `known` share if that is all of one of them, or 0.
+
+        Of what is left alone not all may be known.
+        """
+        match = known.match(content)
+        if match is Match.DIFFERENT or (content.compressed and match is Match.SHORTER):
+            return 0
+        if not content.compressed:
+            with self._log_files.lent(known) as original:
+                if original and begins_like(content.read_at, size, original.read_at):
+                    return size
+        if match is not Match.SAME:
+            return 0
+        whole = content.compressed or known.state in LEFT_ALONE
+        return size if whole else min(size, known.position)
+
+
+def _key(seen: Sighting) -> tuple[Inode, str]:
+    return seen.inode, seen.path
+
+
+def _is(file: LogFile, candidate: Candidate) -> bool:
+    """Tell whether a candidate holds what was read of a file."""
+    try:
+        content = candidate.content()
+        return content is not None and file.match(content) is Match.SAME
+    except OSError:
+        return False
+    finally:
+        candidate.close()
+
+
+def _is_undecided(log: Log, content: Content) -> bool:
+    """Tell whether too little is written yet of a compressed file to say what it is."""
+    return not content.complete and any(f.match(content) is Match.SHORTER for f in log.files)
+
+
+def _left_alone(file: LogFile, like: str) -> LeftAlone:
+    why = Left.COPY if file.state is FileState.COPY else Left.HISTORY
+    return LeftAlone(file.log.path, file.path, file.size, why, like)

@@ -1,0 +1,114 @@
+"""What the name of a file says: of which log it is a rotated form, and which of two is older.
+
+A rotated file belongs to a log by its name: logrotate's `app.log.1`, `app.log.1.gz` and
+`app.log-20240131`, its `dateext` with `extension` and Java's `app-2024-01-31.log`, kubelet's
+`0.log.20240131-120000.gz`, Python's `app.log.2024-01-31_12`, and `app.log.old`.
+"""
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from posixpath import basename
+from typing import Protocol, TypeVar
+
+COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
+_ENDING = r"(?:\.(?:gz|xz|bz2|zst))?"
+_SUFFIX = re.compile(rf"(.+?)[._-](\d[\dTZ:._+-]*|old|prev|last|bak){_ENDING}", re.DOTALL)
+_DATE = r"(?:19|20)\d\d[-_.]?[01]\d[\dTZ:._+-]*"
+_DATED_STEM = re.compile(rf"(.+?)[._-]({_DATE})(\.[A-Za-z]+)(?:\.\d+)?{_ENDING}", re.DOTALL)
+_COUNTER_DIGITS = 4
+_BESIDE = (".swp", ".tmp", ".lock", ".pid", "~")
+_DIGITS = re.compile(r"\d+")
+
+Rank = tuple[str, tuple[int, ...]]  # the way of counting, and the place by it; youngest last
+
+
+@lru_cache(maxsize=16_384)
+def live_names(name: str) -> tuple[str, ...]:
+    """Return the names of logs that a file called `name` may be a rotated form of."""
+    found = []
+    if match := _SUFFIX.fullmatch(name):
+        found.append(match[1])
+    if match := _DATED_STEM.fullmatch(name):
+        found.append(match[1] + match[3])
+    return tuple(found)
+
+
+def stem(live: str) -> str:
+    """Return what every rotated form of `live` begins with."""
+    head, _, _ = live.rpartition(".")
+    return head or live
+
+
+def may_be_moved(live: str, name: str) -> bool:
+    """Tell whether `name` lies so near to `live` that its content is worth comparing."""
+    return name != live and name.startswith(stem(live)) and not name.endswith(_BESIDE)
+
+
+@lru_cache(maxsize=16_384)
+def rank(live: str, name: str) -> Rank | None:
+    """Return how old the name says that a rotated form of `live` is; None if it does not say.
+
+    Only ranks of one way of counting compare: a counter grows with age (`.2` is older than `.1`),
+    a date with youth.
+    """
+    match = _SUFFIX.fullmatch(name)
+    if match is not None and match[1] == live:
+        said = match[2]
+        if not said[0].isdigit():
+            return None
+        if said.isdigit() and len(said) < _COUNTER_DIGITS:
+            return ("counter", (-int(said),))
+        return ("date", _numbers(said))
+    match = _DATED_STEM.fullmatch(name)
+    if match is not None and match[1] + match[3] == live:
+        return ("date", _numbers(match[2]))
+    return None
+
+
+class Aged(Protocol):
+    """A file of a log, by name and time."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def mtime_ns(self) -> int: ...
+
+
+_A = TypeVar("_A", bound=Aged)
+
+
+def oldest_first(files: Iterable[_A], log: str) -> list[_A]:
+    """Return rotated files of `log` in the order of their age.
+
+    Their names tell it, or where these do not compare, the time of the last writing.
+    """
+    found = sorted(files, key=lambda file: file.mtime_ns)
+    name = basename(log)
+    ranks = {file.path: rank(name, basename(file.path)) for file in found}
+    if len({one[0] for one in ranks.values() if one}) == 1 and None not in ranks.values():
+        found.sort(key=lambda file: ranks[file.path] or ("", ()))
+    return found
+
+
+def shape(name: str) -> str:
+    """Return what the names of one series have in common: all but numbers and compression.
+
+    Empty for a name without a number: nothing else is of its series.
+    """
+    for ending in COMPRESSED:
+        name = name.removesuffix(ending)
+    found = _DIGITS.sub("#", name)
+    return found if found != name else ""
+
+
+def plain_name(path: str) -> str:
+    """Return the path without the ending that a compressor added."""
+    for ending in COMPRESSED:
+        if path.endswith(ending):
+            return path.removesuffix(ending)
+    return path
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, _DIGITS.findall(text)))

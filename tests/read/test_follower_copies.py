@@ -1,0 +1,194 @@
+"""Copies beside the log, and the log itself as a copy: what two files share counts once."""
+
+import gzip
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sidecar.batch import Left, LeftAlone
+from support.read import Reader, Writer, rename
+
+DOWN = pytest.mark.parametrize("down", [False, True], ids=["running", "down"])
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Writer:
+    return Writer(tmp_path / "logs" / "app.log")
+
+
+@pytest.fixture
+def reader(writer: Writer) -> Reader:
+    writer.path.parent.mkdir()
+    made = Reader(writer.path.with_name("*.log"))
+    writer.write(6)
+    made.poll()
+    return made
+
+
+@DOWN
+def test_a_copy_under_the_same_glob_counts_nothing(
+    reader: Reader, writer: Writer, *, down: bool
+) -> None:
+    if down:
+        reader.restart()
+    incident = writer.path.with_name("incident.log")
+    shutil.copyfile(writer.path, incident)
+    reader.poll()
+    writer.write(2)
+    reader.restart()
+    reader.poll()
+    assert reader.lines == writer.written
+    alone = LeftAlone(
+        str(incident), str(incident), incident.stat().st_size, Left.COPY, str(writer.path)
+    )
+    assert [one for one in reader.events if isinstance(one, LeftAlone)] == [alone]
+
+
+@pytest.mark.parametrize("parts", [2, 5])
+def test_a_copy_that_is_seen_while_it_is_made(reader: Reader, writer: Writer, parts: int) -> None:
+    writer.write(50)
+    reader.poll()
+    whole = writer.path.read_bytes()
+    with writer.path.with_name("incident.log").open("wb") as copy:
+        reader.poll()
+        for part in range(parts):
+            begin, end = (len(whole) * n // parts for n in (part, part + 1))
+            copy.write(whole[begin:end])
+            copy.flush()
+            reader.poll()
+    reader.settle()
+    assert reader.lines == writer.written
+
+
+def test_what_a_copy_has_beyond_its_original_is_read(reader: Reader, writer: Writer) -> None:
+    other = writer.path.with_name("other.log")
+    shutil.copyfile(writer.path, other)
+    reader.poll()
+    with other.open("ab") as more:
+        more.write(b"a line of its own\n")
+    reader.poll()
+    writer.write(1)
+    reader.poll()
+    assert sorted(reader.lines) == sorted([*writer.written, "a line of its own"])
+
+
+@DOWN
+def test_an_old_file_unpacked_under_a_name_of_its_own(
+    tmp_path: Path, writer: Writer, *, down: bool
+) -> None:
+    writer.path.parent.mkdir()
+    old = writer.path.with_name("app.log.3.gz")
+    text = b"".join(b"line %d of long ago\n" % number for number in range(30))
+    old.write_bytes(gzip.compress(text))
+    writer.write(1)
+    reader = Reader(tmp_path / "logs" / "*.log", from_beginning=False)
+    reader.poll()
+    if down:
+        reader.restart()
+    writer.path.with_name("old-app.log").write_bytes(text)
+    writer.write(1)
+    reader.poll()
+    assert reader.lines == writer.written[1:]
+
+
+def test_a_log_that_begins_as_another_line_by_line_goes_on_by_itself(
+    reader: Reader, writer: Writer
+) -> None:
+    begin = writer.path.read_bytes()
+    other = writer.path.with_name("b.log")
+    other.write_bytes(begin[: len(begin) // 6 * 4])
+    reader.poll()
+    with other.open("ab") as more:
+        more.write(b"b alone\n")
+    reader.poll()
+    assert reader.lines == [*writer.written, "b alone"]
+
+
+def test_a_copy_in_another_folder_is_a_log_of_its_own(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "app.log").write_bytes(b"the same line in both of these folders " * 3)
+        with (tmp_path / name / "app.log").open("ab") as log:
+            log.write(b"\n")
+    reader = Reader(tmp_path / "*" / "app.log")
+    reader.poll()
+    assert len(reader.lines) == 2
+
+
+def move_to_another_disk(writer: Writer) -> Path:
+    """Copy the folder, then put the copy in its place: all inodes are others."""
+    folder = writer.path.parent
+    copy = folder.with_name("copy")
+    shutil.copytree(folder, copy)
+    return copy
+
+
+@DOWN
+@pytest.mark.parametrize("late", [False, True], ids=["in time", "written to meanwhile"])
+def test_a_log_folder_moved_to_a_new_disk(
+    reader: Reader, writer: Writer, *, down: bool, late: bool
+) -> None:
+    for _ in range(3):
+        rename(writer.path)
+        writer.reopen()
+        writer.write(80)
+        reader.poll()
+    folder = writer.path.parent
+    copy = move_to_another_disk(writer)
+    if late and not down:
+        writer.write(3)
+        reader.poll()
+    if down:
+        reader.restart()
+    folder.rename(folder.with_name("old disk"))
+    copy.rename(folder)
+    if late and not down:
+        writer.write(2)  # the host still has the old file open
+    writer.reopen()
+    writer.write(4)
+    reader.poll()
+    reader.settle()
+    reader.restart()
+    reader.settle()
+    assert reader.lines == writer.written
+    assert not reader.bytes_lost
+
+
+def test_a_folder_that_is_mounted_anew(reader: Reader, writer: Writer) -> None:
+    """The old file is not unlinked: it is under the new mount."""
+    folder = writer.path.parent
+    copy = move_to_another_disk(writer)
+    folder.rename(folder.with_name("under the mount"))
+    copy.rename(folder)
+    reader.poll()
+    writer.reopen()
+    writer.write(3)
+    reader.poll()
+    assert reader.lines == writer.written
+
+
+def test_the_same_lines_again_after_a_rotation_out_of_sight_count_again(tmp_path: Path) -> None:
+    """A file moved away, and a new one that begins otherwise."""
+    log = tmp_path / "app.log"
+    log.write_bytes(b"the first file begins with this line, which is long enough to tell\n")
+    reader = Reader(log)
+    reader.poll()
+    log.rename(tmp_path / "moved")
+    log.write_bytes(b"the second file begins with this line, which is long enough to tell\n")
+    reader.poll()
+    assert len(reader.lines) == 2
+
+
+def test_a_copy_is_known_after_its_original_is_gone(reader: Reader, writer: Writer) -> None:
+    copy = writer.path.with_name("incident.log")
+    shutil.copyfile(writer.path, copy)
+    reader.poll()
+    writer.path.unlink()
+    reader.restart()
+    for _ in range(20):
+        reader.poll(seconds=86_400)
+    os.utime(copy)
+    reader.poll()
+    assert reader.lines == writer.written
