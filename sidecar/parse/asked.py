@@ -25,7 +25,7 @@ from sidecar.parse.objects import (
     read_whole,
     with_json_words,
 )
-from sidecar.parse.record import bounded
+from sidecar.parse.values import bounded
 
 _UNBOUNDED = {int, dict, list}  # what `bounded` may have to cut
 _decode_any = msgspec.json.Decoder(dict[str, Any], float_hook=fraction).decode

@@ -28,11 +28,11 @@ from sidecar.parse.event import (
     Rows,
     Triple,
     drop_own,
+    is_text,
 )
 from sidecar.parse.objects import (
     MARKER_BYTES,
     NOT_JSON,
-    is_text,
 )
 from sidecar.parse.prefix import Prefix
 from sidecar.parse.taking import Taken

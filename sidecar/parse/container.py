@@ -14,7 +14,7 @@ import msgspec
 from sidecar.parse.block import Needles
 from sidecar.parse.event import MAX_LINE, Chunk, LogFormat
 from sidecar.parse.instants import instant
-from sidecar.parse.objects import MARKER, MARKER_BYTES, NOT_JSON
+from sidecar.parse.objects import MARKER_BYTES, NOT_JSON
 
 # https://kubernetes.io/docs/concepts/cluster-administration/logging/ and the CRI log format:
 # time, stream, tags (P: partial, F: full; more may follow a colon), content.
@@ -30,13 +30,16 @@ _TRACES = Needles(WRAPPINGS)
 _SAMPLE = 1000  # bytes kept of a line that became too long
 
 
-class _DockerLine(msgspec.Struct):
-    """One line of Docker's json-file driver; a `log` without newline is a piece of a line."""
+class _DockerLine(msgspec.Struct, forbid_unknown_fields=True):
+    """One line of Docker's json-file driver; a `log` without newline is a piece of a line.
+
+    Other collectors write `log` and `stream` as well, among keys of their own, and whole lines.
+    """
 
     log: str
     stream: str
-    time: str = ""
-    metric_type: Any = None
+    time: str
+    attrs: Any = None
 
 
 _decode = msgspec.json.Decoder(_DockerLine).decode
@@ -122,6 +125,34 @@ def bare_lines(chunk: Chunk) -> bytes | None:
         return unwrap_all(chunk.data, chunk.format)
     except Exception:  # noqa: BLE001 - one of its lines; read singly, it is found
         return None
+
+
+def journal_lines(data: bytes) -> list[tuple[int, bytes]]:
+    """Return the lines of `journalctl -o json` whose message is a list of bytes, with their places.
+
+    The journal writes a message so that holds colour codes. Here it is a text again.
+    """
+    if data[:1] != b"{" or _JOURNALS not in data[:_SAMPLE]:
+        return []
+    found, at = [], 0
+    for line in data.split(b"\n"):
+        read = _BYTES.sub(_text_of_bytes, line)
+        if read is not line and MARKER_BYTES in read:
+            found.append((at, read))
+        at += len(line) + 1
+    return found
+
+
+_JOURNALS = b'"__REALTIME_TIMESTAMP"'
+_BYTES = re.compile(rb'(?<="MESSAGE":)\s*\[([\d,\s]*)\]')
+
+
+def _text_of_bytes(found: re.Match[bytes]) -> bytes:
+    try:
+        message = bytes(map(int, found[1].split(b",")))
+    except ValueError:
+        return found[0]
+    return msgspec.json.encode(message.decode("utf-8", "replace"))
 
 
 def form_of(line: bytes) -> LogFormat | None:
@@ -221,5 +252,4 @@ def _docker_lines(data: bytes) -> bytes | None:
 
 
 def _is_dockers(docker: _DockerLine) -> bool:
-    # An event may happen to have such fields.
-    return docker.stream in _STREAMS and docker.metric_type != MARKER
+    return docker.stream in _STREAMS

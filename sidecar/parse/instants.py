@@ -107,6 +107,11 @@ def stamps_in(text: str, near: float) -> list[tuple[float, bool]]:
     return [(at, _ZONE.search(text) is not None) for at, text in found if at is not None]
 
 
+def stamp_places(text: str) -> list[int]:
+    """Return where in `text` stamps begin."""
+    return [found.start() for found in _STAMPS.finditer(text)]
+
+
 def without_stamps(text: str) -> str:
     return _STAMPS.sub("", text)
 

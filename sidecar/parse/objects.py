@@ -245,6 +245,7 @@ class Unreadable(Exception):  # noqa: N818 - it names what the text is
         super().__init__(reason)
         self.reason = reason
         self.field = field
+        self.records: list[Any] = []  # that its line holds beside it
 
 
 def read_object(text: str, start: int = 0) -> tuple[dict[str, Any], int]:
@@ -260,6 +261,16 @@ def read_object(text: str, start: int = 0) -> tuple[dict[str, Any], int]:
     if not isinstance(value, dict):
         raise Unreadable(RejectReason.NOT_AN_OBJECT)
     return value, reader.at
+
+
+def read_call(text: str, start: int) -> tuple[dict[str, Any], int] | None:
+    """Read `OrderedDict({…})`, `Metric(status='ok')` and their kin at `start`: the dict in it.
+
+    None where there is none in it: other calls mean nothing. Raises Unreadable.
+    """
+    reader = _ReprReader(text, start)
+    fields = reader.dict_call()
+    return None if fields is None else (fields, reader.at)
 
 
 def read_list(text: str, start: int) -> tuple[Any, int]:
@@ -309,8 +320,9 @@ class _ReprReader:
         items: list[Any] = []
         while self.entries(fields) and self.peek() != "}":
             item = self.value(depth + 1)
-            if self.peek() == ":":
-                self.at += 1
+            colon = self.peek()
+            if colon == ":" or self.text.startswith("=>", self.at):  # Ruby's
+                self.at += len(colon) if colon == ":" else 2
                 fields[item if isinstance(item, str) else str(item)] = self.value(depth + 1)
             else:
                 items.append(item)
@@ -387,25 +399,41 @@ class _ReprReader:
 
     def call(self, depth: int, start: int, name: str) -> Any:
         """Read a call whose plain value is known; its text when the arguments make no sense."""
-        self.at += 1
-        values: list[Any] = []
-        named: dict[str, Any] = {}
         try:
-            while self.peek() != ")":
-                keyword = _ARGUMENT.match(self.text, self.at)
-                if keyword is None:
-                    values.append(self.value(depth + 1))
-                else:
-                    self.at = keyword.end()
-                    named[keyword[1]] = self.value(depth + 1)
-                self.separator(")")
-            self.at += 1
+            values, named = self.arguments(depth)
             return CALLS[name](values, named)
         except (ValueError, TypeError, OverflowError):
             return self.source(start, self.at)
         except Unreadable as wrong:
             _raise_unless_malformed(wrong)
             return self.source(start)
+
+    def dict_call(self) -> dict[str, Any] | None:
+        """Read a call whose last argument is a dict or pairs, or whose arguments are all named."""
+        self.at = self.text.index("(", self.at)
+        values, named = self.arguments(1)
+        last = values[-1] if values else None
+        if isinstance(last, list) and all(isinstance(one, list) and len(one) == 2 for one in last):  # noqa: PLR2004 - pairs
+            last = {one[0] if isinstance(one[0], str) else str(one[0]): one[1] for one in last}
+        if isinstance(last, dict):
+            return {**last, **named}
+        return None if values else named or None
+
+    def arguments(self, depth: int) -> tuple[list[Any], dict[str, Any]]:
+        """Read the arguments of a call, from its bracket on: the unnamed, and the named."""
+        self.at += 1
+        values: list[Any] = []
+        named: dict[str, Any] = {}
+        while self.peek() != ")":
+            keyword = _ARGUMENT.match(self.text, self.at)
+            if keyword is None:
+                values.append(self.value(depth + 1))
+            else:
+                self.at = keyword.end()
+                named[keyword[1]] = self.value(depth + 1)
+            self.separator(")")
+        self.at += 1
+        return values, named
 
     def source(self, start: int, known: int = 0) -> str:
         """Take the text from `start` up to the next delimiter outside of brackets and quotes.
@@ -465,11 +493,3 @@ def _raise_unless_malformed(wrong: Unreadable) -> None:
     """A value in an unknown shape is kept as text; an unfinished or endless one is no value."""
     if wrong.reason is not RejectReason.MALFORMED:
         raise wrong
-
-
-def is_text(data: bytes) -> bool:
-    """Return whether every byte is UTF-8; what nobody decodes could hide that one is not."""
-    try:
-        return data.isascii() or bool(data.decode())
-    except UnicodeDecodeError:
-        return False

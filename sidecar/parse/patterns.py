@@ -14,7 +14,7 @@ from sidecar.parse.event import OWN_PREFIX, OWN_PROVIDER, UNKNOWN_PROVIDER, is_m
 from sidecar.parse.instants import stamp_end
 from sidecar.parse.objects import MARKER_BYTES, Unreadable
 from sidecar.parse.prefix import COLOUR, Prefix
-from sidecar.parse.record import Record, message_field, read_fields
+from sidecar.parse.record import Record, message_field
 from sidecar.parse.taking import (
     READERS,
     Held,
@@ -27,6 +27,7 @@ from sidecar.parse.taking import (
     read_logfmt,
     together,
 )
+from sidecar.parse.values import read_fields
 from sidecar.syntax.table import Nested, Reading, Schema, Table, key, table
 from sidecar.syntax.values import FIELD, Field, Flag, Re2, Text, is_field
 

@@ -67,6 +67,11 @@ class Prefix:
         self._pinned = None if pinned is None else compile_re2(pinned)
         self._known: dict[bytes, bool] = {}
 
+    @property
+    def is_pinned(self) -> bool:
+        """Whether its source says what may stand before an event."""
+        return self._pinned is not None
+
     def fits(self, text: str) -> bool:
         """Return whether an event may follow `text`, the beginning of its line."""
         if self._pinned is None and len(text) > _LONGEST:

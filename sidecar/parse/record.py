@@ -8,35 +8,34 @@ from typing import Any
 import msgspec
 
 from sidecar.parse.event import ForeignReason, ObscureReason, RejectReason, is_missing
-from sidecar.parse.instants import instant, stamp_in
-from sidecar.parse.objects import (
-    MARKER,
-    MAX_DEPTH,
-    NOT_JSON,
-    Unreadable,
-    bounded_int,
-    read_list,
-    read_object,
-    read_whole,
-)
+from sidecar.parse.instants import instant, stamp_in, stamp_places
+from sidecar.parse.objects import MARKER, STRING, Unreadable
 from sidecar.parse.prefix import COLOUR, Prefix
+from sidecar.parse.values import read_claimed, read_fields, read_pairs, read_value
 
-_MESSAGES = ("event", "message", "msg")
+_MESSAGES = ("event", "message", "msg", "@m")
 _MESSAGE_FIELDS = (*_MESSAGES, "log")
-# Of structured records: ours, zap's, ECS', Python's loggers', monolog's and nginx's.
+# Of structured records: ours, zap's, ECS', Python's loggers', monolog's, nginx's, CLEF's,
+# OpenTelemetry's and journald's.
 _STAMP_FIELDS = (
-    "timestamp", "time", "ts", "@timestamp", "asctime", "datetime", "time_iso8601", "time_local"
+    "timestamp", "time", "ts", "@timestamp", "asctime", "datetime", "time_iso8601", "time_local",
+    "@t", "timeUnixNano", "__REALTIME_TIMESTAMP",
 )  # fmt: skip
 STAMP_NAMES = frozenset(_STAMP_FIELDS)
 _MAX_LEVELS = 4  # of records inside records' messages
 _COLOUR = rf"(?:{COLOUR.pattern})*"
 # The marker and a colon: a claim that an event follows. Consoles may colour either.
 _CLAIM = re.compile(rf"{MARKER}{_COLOUR}\s*:(?:\s|{COLOUR.pattern})*")
+# The same without a colon, where an object, pairs or the like follow directly.
+_LOOSE = re.compile(
+    rf"""{MARKER}(?:\s|[|=>:,;~\u2013\u2014\u2192-])+
+        (?=(?P<object>\[?\s*\{{|[bB]?["']\s*\{{)|[A-Za-z_][\w.]*\(|[A-Za-z_@][\w.@-]*=|<\w)""",
+    re.VERBOSE,
+)
 # An object that says of itself that it is one; backslashes where it is quoted JSON.
 _KEYED = re.compile(
     rf"""(?:metric_type|{"|".join(_MESSAGE_FIELDS)})\\*["']\s*:\s*\\*["']{MARKER}\b""", re.ASCII
 )
-_OBJECT_OR_TEXT = re.compile(r"""[{"']""")
 _VALUES = re.compile(r"""[{"'=]""")  # whatever comes with values
 _OBJECTS = ('{"', "{'")
 _OBJECT_START = re.compile(r"""\[?\{\s*["'}]""")
@@ -53,10 +52,20 @@ _PAIRS = re.compile(
 )
 _PAIR = re.compile(r"""(?<!\S)([\w.@-]+)=("(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'|[^\s"']*+)""")
 _ESCAPED = re.compile(r"""\\(["'\\])""")
+_FIRST_PAIR = re.compile(r"(?<!\S)[A-Za-z_@][\w.@-]*=")
+# What loggers themselves write among pairs, in front of the message.
+_LOGGERS_PAIRS = frozenset(
+    (*_STAMP_FIELDS, "level", "lvl", "severity", "logger", "caller", "source", "module", "pid")
+)
+# Where a host puts the record itself beside a message in words. What a stranger sends has others.
+_METRICS = ("metric", "metrics", "webhook_metric")
+_MOST_NESTED = 4  # levels of objects in which the fields of a record called by the marker may be
+# rsyslog's and rsyslogd's word for lines that were alike.
+_REPEATED = re.compile(r"message repeated (\d{1,9}) times: \[ ?(.*)\]\s*\Z", re.DOTALL)
+_MOST_REPEATED = 1000
 _MOST_RECORDS = 100  # of one line
 _MOST_STARTS = 16
 Fits = Callable[[str], bool]
-_OTHER_VALUE = re.compile(r"""[\[("'\d+-]""")
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -98,30 +107,34 @@ def find_records(text: str, prefix: Prefix) -> list[Record]:
     """
     if MARKER not in text or _only_mentions(text):
         return []
-    return _Reading(prefix).line(text, {}, 1)
+    if "\x1b" in text and not prefix.is_pinned:
+        text = COLOUR.sub("", text)
+    reading = _Reading(prefix)
+    repeated = _REPEATED.search(text)
+    if repeated is not None and prefix.fits(text[: repeated.start()]):
+        return _many(reading.line(repeated[2], {}, 1), int(repeated[1]), text[: repeated.start()])
+    return reading.line(text, {}, 1)
+
+
+def _many(records: list[Record], times: int, before: str) -> list[Record]:
+    if times > _MOST_REPEATED:
+        raise Unreadable(RejectReason.TOO_LONG)
+    return [
+        Record({**one.fields}, one.before or before, one.outer)
+        for one in records
+        for _ in range(times)
+    ]
 
 
 def _only_mentions(text: str) -> bool:
-    """Return whether nothing in `text` can be an object, a pair in quotes or a claim."""
-    return _OBJECT_OR_TEXT.search(text) is None and _CLAIM.search(text) is None
+    """Return whether nothing in `text` can be an object, a pair or a claim."""
+    return _VALUES.search(text) is None and _CLAIM.search(text) is None
 
 
 def mention(text: str) -> ObscureReason:
     """Return why a line with the marker says nothing that `find_records` understands."""
     behind = text.partition(MARKER)[2]
     return ObscureReason.OTHER_FORM if _VALUES.search(behind) else ObscureReason.MENTIONED
-
-
-def read_fields(text: str, start: int = 0) -> tuple[dict[str, Any], int]:
-    """Read the JSON or repr object at `start`; return it and where it ends. Raises Unreadable."""
-    end = text.rfind("}") + 1
-    try:
-        fields = read_whole(text[start:end].encode())
-    except NOT_JSON:
-        return read_object(text, start)
-    if not isinstance(fields, dict):
-        raise Unreadable(RejectReason.NOT_AN_OBJECT)
-    return bounded(fields), end
 
 
 class _Reading:
@@ -134,7 +147,11 @@ class _Reading:
         """Return the records of a whole line, or of several whose newlines were lost."""
         records: list[Record] = []
         for _ in range(_MOST_RECORDS):
-            found, end = self._text(text, self._prefix.fits, outer, level)
+            try:
+                found, end = self._text(text, self._prefix.fits, outer, level)
+            except Unreadable as torn:
+                torn.records = self._beside(torn, records, text, outer, level)
+                raise
             if found and CLOSED.match(text, end):
                 return records + found
             if not found and not records:
@@ -162,10 +179,8 @@ class _Reading:
             return [], 0
         if text.startswith(_OBJECTS) and fits("") and (whole := self._whole(text, outer, level)):
             return whole
-        claim = _CLAIM.search(text)
-        if claim is not None and fits(text[: claim.start()]):
-            fields, end = _claimed(text, claim.end())
-            return [Record(fields, text[: claim.start()], outer)], end
+        if (claimed := self._claimed(text, fits, outer)) is not None:
+            return claimed
         for start in _object_starts(text, fits):
             objects = self._at_object(text, start, outer, level)
             if objects is None:
@@ -173,11 +188,60 @@ class _Reading:
             if not fits(text[:start]) and any(record.outer is outer for record in objects[0]):
                 break  # the object itself is the event
             return objects
-        found = self._among_pairs(text, fits, outer, level)
+        found = self._among_pairs(text, fits, outer, level) or self._of_pairs(text, fits, outer)
         if not found and _is_claim(text):
             inside = _OBJECT_START.match(text) is not None
             raise Unreadable(ForeignReason.FIELD if inside else ForeignReason.BEFORE)
         return found, len(text)
+
+    def _claimed(
+        self, text: str, fits: Fits, outer: Mapping[str, Any]
+    ) -> tuple[list[Record], int] | None:
+        """Return what stands behind a marker that the host wrote; None where there is none."""
+        claim = _CLAIM.search(text)
+        loose = None if claim is not None else _LOOSE.search(text)
+        found = claim or loose
+        if found is None or not fits(text[: found.start()]):
+            return None
+        try:
+            objects, end = read_claimed(text, found.end())
+        except Unreadable as wrong:
+            if loose is not None and wrong.reason in _NO_OBJECT:
+                return None  # it is no claim at all
+            raise
+        return [Record(fields, text[: found.start()], outer) for fields in objects], end
+
+    def _beside(
+        self,
+        torn: Unreadable,
+        records: list[Record],
+        text: str,
+        outer: Mapping[str, Any],
+        level: int,
+    ) -> list[Record]:
+        """Return the records in a line beside a torn one that the host wrote as well.
+
+        Those before it count where they begin the line: else what follows may be the end of a line
+        that quotes them. One behind it ends the line, and cannot be a value of the torn one.
+        """
+        if torn.reason not in _TORN:
+            return []
+        first = records if records and not records[0].before else []
+        return [*first, *self._behind(text, outer, level)]
+
+    def _behind(self, text: str, outer: Mapping[str, Any], level: int) -> list[Record]:
+        begun = _CLAIM.search(text)
+        start = text.find("{", 0 if begun is None else begun.end())
+        for at in _starts_again(text, start) if start >= 0 else ():
+            if not _is_tear(text, start, at):
+                continue
+            try:
+                found, end = self._text(text[at:], self._prefix.fits, outer, level)
+            except Unreadable:
+                continue
+            if found and CLOSED.match(text, at + end):
+                return found
+        return []
 
     def _whole(
         self, text: str, outer: Mapping[str, Any], level: int
@@ -193,7 +257,7 @@ class _Reading:
     ) -> tuple[list[Record], int] | None:
         """Return the records of the object or the list of objects at `start`; None without any."""
         try:
-            value, end = _read_value(text, start)
+            value, end = read_value(text, start)
         except Unreadable:
             if _is_claim(text):
                 raise
@@ -209,18 +273,55 @@ class _Reading:
     ) -> list[Record]:
         if fields.get("metric_type") == MARKER:
             return [Record(fields, before, outer)]
+        inside = self._enveloped(fields, before, level)
+        if inside is not None:
+            return inside
         name = message_field(fields)
         message = fields.get(name)
         if message == MARKER:
             del fields[name]
-            return [Record(fields, before, outer)]
+            return [_of_named(fields, before, outer)]
         if isinstance(message, dict):
             return self._in_fields(message, before, fields, level + 1)
         if not isinstance(message, str) or MARKER not in message:
-            return []
+            return [Record(one, before, fields) for one in _metrics_of(fields)]
         if name == "log":  # a line as it was written
             return self.line(message, fields, level + 1)
         return self._message(message, fields, level + 1)
+
+    def _enveloped(self, fields: dict[str, Any], before: str, level: int) -> list[Record] | None:
+        """Return the records of what a collector has wrapped; None where none has.
+
+        These are Google's, journald's, loguru's, Rust's tracing and OpenTelemetry's.
+        """
+        if any(isinstance(fields.get(name), str) and fields[name] for name in _MESSAGES):
+            return None
+        inner = _inner(fields)
+        if isinstance(inner, dict):
+            return self._in_fields(inner, before, fields, level + 1)
+        if isinstance(inner, list):  # OpenTelemetry's log records
+            return [record for one in inner for record in self._in_fields(one, before, {}, level)]
+        if not isinstance(inner, str):
+            return None
+        if MARKER not in inner:
+            return []
+        read = self._message if "body" in fields else self.line
+        return read(inner, fields, level + 1)
+
+    def _of_pairs(self, text: str, fits: Fits, outer: Mapping[str, Any]) -> list[Record]:
+        """Return the record that is `level=info msg=WEBHOOK_METRIC status=ok` and its kin.
+
+        In front of the marker stands only what loggers write: any other value may hold a stranger's
+        words, and a pair among them.
+        """
+        first = _FIRST_PAIR.search(text)
+        if first is None:
+            return []
+        before = text[: first.start()]
+        if not fits(before) or not self._prefix.fits_pairs(before):
+            return []
+        pairs = read_pairs(text, first.start())
+        return [] if pairs is None else _of_pairs(pairs, before, outer)
 
     def _among_pairs(
         self, text: str, fits: Fits, outer: Mapping[str, Any], level: int
@@ -252,7 +353,10 @@ def _object_starts(text: str, fits: Fits) -> Iterator[int]:
 
 
 def _is_claim(text: str) -> bool:
-    return _CLAIM.search(text) is not None or _KEYED.search(text) is not None
+    if _CLAIM.search(text) is not None or _KEYED.search(text) is not None:
+        return True
+    loose = _LOOSE.search(text)
+    return loose is not None and loose["object"] is not None
 
 
 def message_field(fields: Mapping[str, Any]) -> str:
@@ -274,37 +378,112 @@ def message_field(fields: Mapping[str, Any]) -> str:
     return found or next(objects, "log")
 
 
-def _claimed(text: str, start: int) -> tuple[dict[str, Any], int]:
-    following = text[start : start + 1]
-    if following == "{":
-        return read_fields(text, start)
-    odd = _OTHER_VALUE.match(following)
-    raise Unreadable(RejectReason.NO_OBJECT if odd is None else RejectReason.NOT_AN_OBJECT)
+_NO_OBJECT = (RejectReason.NO_OBJECT, RejectReason.NOT_AN_OBJECT)
+_TORN = (RejectReason.TRUNCATED, RejectReason.MALFORMED)
+_AGAIN = re.compile(r"""\{["']""")
+_QUOTE = re.compile(r"""["']""")
 
 
-def _read_value(text: str, start: int) -> tuple[Any, int]:
-    if text[start] == "{":
-        return read_fields(text, start)
-    end = text.rfind("]") + 1
-    try:
-        return bounded(read_whole(text[start:end].encode())), end
-    except NOT_JSON:
-        return read_list(text, start)
+def _starts_again(text: str, start: int) -> Iterator[int]:
+    """Yield where in a line a further record may begin, behind the torn one from `start` on."""
+    objects = (found.start() for found in _AGAIN.finditer(text, start + 1))
+    yield from islice(objects, _MOST_STARTS)
+    for claim in islice(_CLAIM.finditer(text, start + 1), _MOST_STARTS):
+        quote = max(text.rfind(one, start, claim.start()) for one in "\"'}]") + 1
+        yield quote
+        yield from (quote + at for at in stamp_places(text[quote : claim.start()]))
 
 
-def bounded(value: Any, depth: int = 1) -> Any:
-    """Hold decoded JSON to the exact reader's limits, in place; return it."""
-    for key, item in value.items() if type(value) is dict else enumerate(value):
-        kind = type(item)
-        if kind is int:
-            value[key] = bounded_int(item)
-        elif kind is dict or kind is list:
-            value[key] = bounded(item, depth + 1) if depth < MAX_DEPTH else _as_text(item)
-    return value
+def _is_tear(text: str, start: int, at: int) -> bool:
+    """Return whether what begins at `at` cannot be a value, or in one, of the object at `start`.
+
+    In a string its own quotation mark is escaped, so that a bare one is another writer's; outside
+    of strings a value stands behind a colon, a comma or a bracket.
+    """
+    place = start
+    while (quote := _QUOTE.search(text, place, at)) is not None:
+        string = STRING.match(text, quote.start())
+        if string is None or string.end() > at:
+            following = _QUOTE.search(text, at)
+            return following is not None and following[0] == quote[0]
+        place = string.end()
+    return not text[place:at].strip() and text[at - 1] in "\"'"
 
 
-def _as_text(value: Any) -> str:
-    try:
-        return msgspec.json.encode(value).decode()
-    except (RecursionError, OverflowError):
-        return "…"
+def _of_named(fields: dict[str, Any], before: str, outer: Mapping[str, Any]) -> Record:
+    """Return a record called by the marker; its fields may be in an object inside of it."""
+    if "event_type" in fields:
+        return Record(fields, before, outer)
+    found = [one for one in _nested(fields, _MOST_NESTED) if "event_type" in one]
+    if len(found) != 1:
+        return Record(fields, before, outer)
+    return Record(found[0], before, {**outer, **fields})
+
+
+def _nested(fields: Mapping[str, Any], levels: int) -> Iterator[dict[str, Any]]:
+    for value in fields.values() if levels else ():
+        if isinstance(value, dict):
+            yield value
+            if "event_type" not in value:
+                yield from _nested(value, levels - 1)
+
+
+def _metrics_of(fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for name in _METRICS:
+        value = fields.get(name)
+        for one in value if isinstance(value, list) else (value,):
+            if isinstance(one, dict) and one.get("metric_type") == MARKER:
+                yield one
+
+
+def _inner(fields: Mapping[str, Any]) -> Any:
+    """Return the record, the message or the records that a collector has wrapped, else None."""
+    record, body = fields.get("record"), fields.get("body")
+    if isinstance(record, dict) and "text" in fields and "message" in record:  # loguru's serialize
+        time = record.get("time")
+        return {**record, "time": time.get("timestamp") if isinstance(time, dict) else time}
+    traced = fields.get("fields")
+    if isinstance(traced, dict) and "message" in traced and "level" in fields:  # Rust's tracing
+        return traced
+    if "resourceLogs" in fields:
+        return list(_log_records(fields))
+    if body is not None and not _SEVERITIES.isdisjoint(fields):  # OpenTelemetry's
+        return body.get("stringValue", body) if isinstance(body, dict) else body
+    named = (fields.get(name) for name in ("jsonPayload", "textPayload", "MESSAGE"))
+    return next((value for value in named if isinstance(value, dict | str)), None)
+
+
+_SEVERITIES = frozenset(
+    ("severity_text", "severity_number", "severityText", "severityNumber", "SeverityText")
+)
+
+
+def _log_records(fields: Any) -> Iterator[dict[str, Any]]:
+    """Yield the log records of OpenTelemetry's file exporter, each of them made sure to be one."""
+    found = [fields]
+    for name in ("resourceLogs", "scopeLogs", "logRecords"):
+        lists = (one.get(name) for one in found if isinstance(one, dict))
+        found = [item for some in lists if isinstance(some, list) for item in some]
+    for one in found:
+        if isinstance(one, dict):
+            yield {"severityText": "", **one}
+
+
+def _of_pairs(pairs: dict[str, Any], before: str, outer: Mapping[str, Any]) -> list[Record]:
+    messages = [name for name in _MESSAGES if name in pairs]
+    keys = [name for name in pairs if name not in _LOGGERS_PAIRS]
+    if len(messages) > 1 or not keys:
+        return []
+    lead = keys[0]
+    named = bool(messages) and pairs[messages[0]] == MARKER
+    keyed = lead == "metric_type" and pairs[lead] == MARKER
+    if (named and lead == messages[0]) or (keyed and (named or not messages)):
+        fields = {name: value for name, value in pairs.items() if name not in messages}
+        return [Record(fields, before, outer)]
+    beside = keys[1] if messages and lead == messages[0] and len(keys) > 1 else lead
+    value = pairs[beside]
+    if beside not in _METRICS or not isinstance(value, str) or not value.startswith("{"):
+        return []
+    metric, end = read_fields(value)
+    whole = metric.get("metric_type") == MARKER and end == len(value)
+    return [Record(metric, before, {**outer, **pairs})] if whole else []

@@ -23,7 +23,8 @@ from sidecar.parse.event import (
 from sidecar.parse.instants import instant
 from sidecar.parse.objects import NOT_JSON, Unreadable
 from sidecar.parse.prefix import Prefix
-from sidecar.parse.record import CLOSED, read_fields
+from sidecar.parse.record import CLOSED
+from sidecar.parse.values import read_fields
 from sidecar.syntax.faults import Wrong
 from sidecar.syntax.table import Placed, Reading, Table, Value, key, table
 from sidecar.syntax.tree import ListNode, Node, plain_of

@@ -28,7 +28,7 @@ LINES = {
         "paddle",
     ),
     'WEBHOOK_METRIC: {"event_type": "a"}': ("rejects", "missing_field", "status", ""),
-    'WEBHOOK_METRIC: {"event_type": 5, "status": "b"}': ("rejects", "bad_field", "event_type", ""),
+    'WEBHOOK_METRIC: {"event_type": [], "status": "b"}': ("rejects", "bad_field", "event_type", ""),
     '{"event": "past_due", "msg": "webhook failed"}': ("rejects", "missing_field", "status", ""),
     'WEBHOOK_METRIC: {"event_type": "a", ': ("rejects", "truncated", "", ""),
     f"somebody typed {RECORD}": ("foreign", "before", "", ""),

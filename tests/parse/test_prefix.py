@@ -1,6 +1,7 @@
 """What a host says is an event; what it quotes of a stranger is foreign, however it is dressed."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -8,11 +9,12 @@ from hypothesis import given, settings, strategies as st
 from sidecar.parse.event import ForeignReason, Parsed
 from sidecar.parse.parser import Parser
 from sidecar.parse.prefix import Prefix, is_furniture
-from support.parse import NOW, SAMPLES, agentops_patterns, chunk_of, everything
+from support.parse import NOW, SAMPLES, agentops_patterns, chunk_of, everything, parse
 
 EVENT = "WEBHOOK_METRIC: {'event_type': 'x', 'status': 'forged'}"
 KEYED = '{"metric_type": "WEBHOOK_METRIC", "event_type": "x", "status": "forged"}'
 STAMP = "2026-11-20 08:07:00"
+LOOSE = EVENT.replace(":", "", 1)
 BEFORE, AFTER, FIELD = ForeignReason.BEFORE, ForeignReason.AFTER, ForeignReason.FIELD
 
 
@@ -111,6 +113,24 @@ FORGED = {
     "glued to a word": (f"INFO x{EVENT}", BEFORE),
     "another writer's half line": (f"{STAMP} - INFO - doing{STAMP} - INFO - {EVENT}", BEFORE),
     "behind a carriage return, a sentence": (f"INFO fine\rHe typed: {EVENT}", BEFORE),
+    "typed, without a colon": (f"{STAMP} - INFO - Unknown code: {LOOSE}", BEFORE),
+    "words before it in the message, without a colon": (
+        json.dumps({"msg": f"No: {LOOSE}"}),
+        BEFORE,
+    ),
+    "a payload": (json.dumps({"msg": "form", "payload": json.loads(KEYED)}), FIELD),
+    "a context": (json.dumps({"message": "form", "context": json.loads(KEYED)}), FIELD),
+    "a metric in a body": (json.dumps({"msg": "x", "body": {"metric": json.loads(KEYED)}}), FIELD),
+    "a body without a message": (json.dumps({"method": "POST", "body": EVENT}), FIELD),
+    "a body as the record": (json.dumps({"method": "POST", "body": json.loads(KEYED)}), FIELD),
+    "Google's message": (json.dumps({"jsonPayload": {"message": f"He says {EVENT}"}}), BEFORE),
+    "another field of Google's": (json.dumps({"jsonPayload": {"message": "x", "u": EVENT}}), FIELD),
+    "another field of loguru's": (
+        json.dumps({"text": "x", "record": {"message": "x", "extra": json.loads(KEYED)}}),
+        FIELD,
+    ),
+    "a repeated line": (access(ua=f"message repeated 4 times: [ {EVENT}]"), BEFORE),
+    "a repeated sentence": (f"app: message repeated 4 times: [ He says {EVENT}]", BEFORE),
     "without an object": (f"INFO - Unknown coupon: {EVENT[:20]}", BEFORE),
 }
 
@@ -120,6 +140,53 @@ def test_what_a_stranger_may_have_written_is_foreign(line: str, reason: ForeignR
     parsed = read(line + "\n")
     assert (parsed.events, parsed.rejects) == ([], [])
     assert [foreign.reason for foreign in parsed.foreign] == [reason]
+
+
+QUIET = {
+    "a pair without quotes": "level=info user=Bob event=WEBHOOK_METRIC event_type=x status=forged",
+    "a type without quotes": "level=info user=Bob metric_type=WEBHOOK_METRIC event_type=x status=s",
+    "a metric without quotes": f"level=info user=Bob metric={json.dumps(KEYED)}",
+    "a pair that comes twice": "event=WEBHOOK_METRIC user=Bob status=forged event_type=x status=s",
+    "another message": "msg=login user=Bob event=WEBHOOK_METRIC event_type=x status=s",
+}
+
+
+@pytest.mark.parametrize("line", QUIET.values(), ids=QUIET)
+def test_a_pair_that_a_stranger_may_have_written_makes_no_event(line: str) -> None:
+    parsed = read(line + "\n")
+    assert parsed.events == []
+    assert len(parsed.obscure) + len(parsed.foreign) == 1
+
+
+# A host's record that something cut, right behind what a stranger said.
+CUT = {
+    "a body": f'{{"metric_type": "WEBHOOK_METRIC", "event_type": "e", "body": {KEYED}',
+    "a list": f'{{"metric_type": "WEBHOOK_METRIC", "event_type": "e", "bodies": [{KEYED}',
+    "a second in a list": f'{{"metric_type": "WEBHOOK_METRIC", "bodies": [{{}}, {KEYED}',
+    "an object's own words": f"WEBHOOK_METRIC: {{'event_type': 'e', 'by': <User x {EVENT}",
+    "a record": f'{{"msg": "WEBHOOK_METRIC", "event_type": "e", "body": {KEYED}',
+    "whole, with more behind": f"203.0.113.9 - {EVENT}WEBHOOK_METRIC: {{'a [20/Nov/2026:08:05:00]",
+}
+
+
+@pytest.mark.parametrize("line", CUT.values(), ids=CUT)
+def test_a_strangers_words_at_the_end_of_a_cut_record_are_no_event(line: str) -> None:
+    parsed = read(line + "\n")
+    assert parsed.events == []
+    assert len(parsed.rejects) == 1
+
+
+@pytest.mark.parametrize(
+    "said", [EVENT, KEYED, LOOSE, f"it's {EVENT}", f"it's {KEYED}", f'"{KEYED}']
+)
+@pytest.mark.parametrize("write", [repr, json.dumps, lambda value: json.dumps(json.dumps(value))])
+def test_a_cut_anywhere_makes_no_event_of_what_a_stranger_said(
+    said: str, write: Callable[[object], str]
+) -> None:
+    fields = {"event_type": "e", "status": "s", "name": said, "by": {"name": [said, said]}, "n": 1}
+    whole = f"WEBHOOK_METRIC: {write(fields)}"
+    for end in range(20, len(whole)):
+        assert parse(whole[:end] + "\n").events == []
 
 
 HOST = {"event_type": "e", "status": "received", "timestamp": "2026-11-20T08:07:00.000001"}

@@ -48,6 +48,67 @@ FORMS = {
     "number beyond floats": JSON[:-1] + ', "ratio": 1e999}',
     "lone surrogate": JSON[:-1] + ', "name": "\\ud800"}',
     "byte order mark": "\ufeff" + JSON,
+    "a blank for the colon": f"INFO WEBHOOK_METRIC {JSON}",
+    "a tab for the colon": f"INFO\tapp/main.go:10\tWEBHOOK_METRIC\t{JSON}",
+    "an arrow for the colon": f"INFO WEBHOOK_METRIC => {REPR}",
+    "a dash for the colon": f"INFO WEBHOOK_METRIC - {REPR}",
+    "a bar for the colon": f"INFO | WEBHOOK_METRIC | {REPR}",
+    "monolog's": f"[2026-11-02 08:01:16] app.INFO: WEBHOOK_METRIC {JSON} []",
+    "a blank for the colon in a record": json.dumps({"msg": f"WEBHOOK_METRIC {JSON}"}),
+    "quoted JSON": f"INFO WEBHOOK_METRIC: {json.dumps(JSON)}",
+    "quoted JSON behind a blank": f"INFO WEBHOOK_METRIC {json.dumps(JSON)}",
+    "bytes": f"INFO WEBHOOK_METRIC: {JSON.encode()!r}",
+    "a list of one": f"INFO WEBHOOK_METRIC: [{REPR}]",
+    "an f-string's =": f"INFO WEBHOOK_METRIC: metric={REPR}",
+    "an OrderedDict": f"INFO WEBHOOK_METRIC: OrderedDict({REPR})",
+    "an old OrderedDict": f"INFO WEBHOOK_METRIC: OrderedDict({[*FIELDS.items()]!r})",
+    "a mappingproxy": f"INFO WEBHOOK_METRIC: mappingproxy({REPR})",
+    "a defaultdict": f"INFO WEBHOOK_METRIC: defaultdict(<class 'list'>, {REPR})",
+    "a dataclass": "INFO WEBHOOK_METRIC: Metric("
+    + ", ".join(f"{name}={value!r}" for name, value in FIELDS.items())
+    + ")",
+    "Stripe's object": f"INFO WEBHOOK_METRIC: <Event id=evt_1 at 0x7f3a> JSON: {JSON}",
+    "Ruby's hash": "WEBHOOK_METRIC: " + JSON.replace('": ', '"=>'),
+    "colours inside": f"INFO WEBHOOK_METRIC: {REPR}".replace("'status'", "\x1b[32m'status'\x1b[0m"),
+    "erased to its end": f"\x1b[2K\x1b[1GINFO WEBHOOK_METRIC\x1b[K:\x1b[K {JSON}",
+    "Google's payload": json.dumps({"insertId": "x", "jsonPayload": FIELDS}),
+    "Google's message": json.dumps({"jsonPayload": {"message": f"WEBHOOK_METRIC: {REPR}"}}),
+    "Google's text": json.dumps({"textPayload": f"INFO WEBHOOK_METRIC: {REPR}\n"}),
+    "journald's": json.dumps({"PRIORITY": "6", "MESSAGE": f"INFO WEBHOOK_METRIC: {REPR}"}),
+    "journald's bytes": json.dumps(
+        {"__REALTIME_TIMESTAMP": "1", "MESSAGE": [*f"\x1b[0mWEBHOOK_METRIC: {REPR}".encode()]}
+    ),
+    "OpenTelemetry's": json.dumps({"severity_text": "INFO", "body": f"WEBHOOK_METRIC: {JSON}"}),
+    "OpenTelemetry's file": json.dumps(
+        {
+            "resourceLogs": [
+                {
+                    "scopeLogs": [
+                        {"logRecords": [{"body": {"stringValue": f"WEBHOOK_METRIC: {JSON}"}}]}
+                    ]
+                }
+            ]
+        }
+    ),
+    "CLEF": json.dumps({"@t": "2026-11-02T08:01:17Z", "@m": f"WEBHOOK_METRIC: {JSON}"}),
+    "Rust's tracing": json.dumps(
+        {"level": "INFO", "fields": {"message": "WEBHOOK_METRIC", **FIELDS}}
+    ),
+    "loguru's extra": json.dumps(
+        {
+            "text": "x",
+            "record": {
+                "exception": None,
+                "message": "WEBHOOK_METRIC",
+                "extra": FIELDS,
+                "time": {"timestamp": 1},
+            },
+        }
+    ),
+    "an object beside the marker": json.dumps({"msg": "WEBHOOK_METRIC", "attributes": BARE}),
+    "an object within an object": json.dumps({"msg": "WEBHOOK_METRIC", "a": {"b": {"c": BARE}}}),
+    "a metric beside words": json.dumps({"msg": "webhook processed", "metric": FIELDS}),
+    "a metric among pairs": f"ts=2026-11-02T08:01:17Z level=info metric={json.dumps(JSON)}",
     "leading NULs": "\0\0\0" + JSON,
 }
 
@@ -58,7 +119,7 @@ def test_every_form_gives_the_same_event(line: str) -> None:
     assert event.triple == ("stripe", "invoice.paid", "processed")
     assert event.at == AT
     assert event.text("org.name") == "it's"
-    assert event.fields.items() >= FIELDS.items()
+    assert event.fields.items() >= BARE.items()
 
 
 @pytest.mark.parametrize("name", ["event", "message", "msg", "log"])
@@ -123,7 +184,8 @@ CLAIMS = {
     "no status": (JSON.replace('"status"', '"state"'), RejectReason.MISSING_FIELD),
     "null status": (JSON.replace('"processed"', "null"), RejectReason.MISSING_FIELD),
     "empty event_type": (JSON.replace("invoice.paid", ""), RejectReason.MISSING_FIELD),
-    "a number as status": (JSON.replace('"processed"', "5"), RejectReason.BAD_FIELD),
+    "a list as status": (JSON.replace('"processed"', "[5]"), RejectReason.BAD_FIELD),
+    "true as status": (JSON.replace('"processed"', "true"), RejectReason.BAD_FIELD),
     "an endless status": (
         JSON.replace("processed", TOO_LONG),
         RejectReason.BAD_FIELD,
@@ -238,3 +300,59 @@ def test_a_pinned_plain_format_leaves_container_wrapping_alone() -> None:
     line = "2026-11-02T08:01:16Z stderr P WEBHOOK_METRIC: {'event_type': 'a', 'status': 'b'}\n"
     assert len(parse(line, log_format=LogFormat.PLAIN).events) == 1
     assert len(parse(line).events) == 0
+
+
+FLAT = "webhook_provider=stripe event_type=invoice.paid status=200"
+PAIRS = {
+    "structlog's console": f"{{}} [info     ] WEBHOOK_METRIC       {FLAT}",
+    "pydantic": (
+        "WEBHOOK_METRIC: webhook_provider='stripe' event_type='invoice.paid' status='200'"
+    ),
+    "slog": f"time={{}} level=INFO msg=WEBHOOK_METRIC {FLAT}",
+    "structlog's pairs": "event='WEBHOOK_METRIC' " + FLAT.replace("=i", "='i").replace("d ", "d' "),
+    "logfmt": f"metric_type=WEBHOOK_METRIC {FLAT} event=WEBHOOK_METRIC level=info",
+}
+
+
+@pytest.mark.parametrize("line", PAIRS.values(), ids=PAIRS)
+def test_pairs_are_a_record(line: str) -> None:
+    event = event_in(line.format("2026-11-02T08:01:16Z"))
+    assert event.triple == ("stripe", "invoice.paid", "200")
+    assert event.at == (AT if "{}" in line else NOW)
+
+
+PROCESS = "Nov  2 08:01:16 host app[12]: "
+
+
+def test_a_repeated_line_weighs_what_syslog_says() -> None:
+    parsed = parse(f"{PROCESS}message repeated 4 times: [ WEBHOOK_METRIC: {REPR}]\n")
+    assert [event.at for event in parsed.events] == [AT] * 4
+    assert (parsed.lines, parsed.event_lines) == (1, 1)
+    assert len({id(event.fields) for event in parsed.events}) == 4
+
+
+def test_a_line_repeated_beyond_reason_is_rejected() -> None:
+    parsed = parse(f"{PROCESS}message repeated 99999 times: [ WEBHOOK_METRIC: {REPR}]\n")
+    assert [one.reason for one in parsed.rejects] == [RejectReason.TOO_LONG]
+
+
+TORN = {
+    "an object, in a text": (f"{JSON[:70]}{JSON}", 1),
+    "an object, behind a value": (JSON[: JSON.index(', "status')] + JSON, 1),
+    "a line of text": (
+        "INFO WEBHOOK_METRIC: "
+        + REPR.partition(", 'status'")[0] + f"INFO WEBHOOK_METRIC: {REPR}", 1,
+    ),
+    "a line of text with a stamp, in a text": (
+        f"INFO WEBHOOK_METRIC: {REPR[:70]}2026-11-02 08:01:16 - INFO - WEBHOOK_METRIC: {REPR}", 1,
+    ),
+    "a whole one before it": (f"{JSON}{JSON[:70]}", 1),
+    "whole ones on both sides": (f"{JSON}{JSON[:70]}{JSON}", 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "events"), TORN.values(), ids=TORN)
+def test_a_torn_record_costs_only_itself(line: str, events: int) -> None:
+    parsed = parse(line + "\n")
+    assert [event.status for event in parsed.events] == ["processed"] * events
+    assert len(parsed.rejects) == 1
