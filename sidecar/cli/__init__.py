@@ -43,6 +43,7 @@ _COMMANDS = {
     "replay": "Show what would have been sent for the history in logs.",
     "render": "Show the message that a receiver would get.",
     "notify": "Send one test message to a receiver.",
+    "drill": "Make an alert fire on purpose, and show each stage.",
     "alerts": "List the alerts that are pending or firing.",
     "route": "Show who would be told of an alert with given labels.",
     "rules": "List the rules and how each stands.",

@@ -164,6 +164,8 @@ def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKin
     templates = read_templates(settings, reading, kinds)
     check_templates(settings, templates, known, reading)
     _check_trust(path, reading)
+    if settings.drill is not None:
+        settings.drill.check_rules(rules, reading)
     by = reading.globals.get("http_config") or HttpConfig()
     route = settings.route.below(None, reading)
     if not reading.faults.errors:
@@ -186,6 +188,7 @@ def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKin
         route=route,
         receivers={receiver.name: receiver for receiver in settings.receivers},
         inhibit_rules=settings.inhibit_rules,
+        drill=settings.drill,
         http_config=by,
         proxy=in_force(_all_http(settings, by), reading.environ),
         time_intervals={interval.name: interval for interval in settings.time_intervals},

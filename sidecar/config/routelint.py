@@ -1,13 +1,14 @@
 """Routes held against the rules: what no alert can pass, reach, or have any effect by."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from sidecar.matchers import Matcher
-from sidecar.notify.model import EVERY_LABEL, SEVERITIES, Route
+from sidecar.notify.model import EVERY_LABEL, SEVERITIES, Receiver, Route
+from sidecar.receivers.base import AnyKind
 from sidecar.rules.rule import Rule, label_name
-from sidecar.syntax.faults import Place, did_you_mean
+from sidecar.syntax.faults import Names, Place, did_you_mean
 from sidecar.syntax.table import Reading
-from sidecar.syntax.tree import ListNode
+from sidecar.syntax.tree import ListNode, Scalar
 
 # An alert's labels as they can be; None stands for any text: what an event says.
 Labels = Mapping[str, str | None]
@@ -161,3 +162,83 @@ def _warn_of_intervals(reading: Reading, written: Route, whole: Route, *, inheri
             reading.faults.warning(reading.place(written, key), message)
     for child, built in zip(written.routes, whole.routes, strict=True):
         _warn_of_intervals(reading, child, built, inherited=True)
+
+
+def check_receivers(
+    receivers: Sequence[Receiver], kinds: Iterable[AnyKind], root: Route, reading: Reading
+) -> None:
+    """Report receivers that are named twice, not declared or in vain, and what is amiss between."""
+    names = Names("receiver", reading.faults)
+    for receiver in receivers:
+        names.claim(receiver.name, reading.place(receiver, "name"))
+    for kind in kinds:
+        entries = (e for one in receivers for e in one.configs.get(kind.name, ()))
+        kind.config.check_together(entries, reading)
+    known = set(names.places)
+    nexts = _check_fallbacks(receivers, known, reading)
+    used = [*_check_routed(root, known, reading)]
+    used += [name for one in used for name in _following(one, nexts)]
+    if used and None not in used:
+        for name in known - set(used):
+            message = f"no route leads to receiver `{name}`"
+            reading.faults.warning(names.places[name], message)
+
+
+def _check_routed(route: Route, known: set[str], reading: Reading) -> Iterator[str | None]:
+    node = reading.node(route).values.get("receiver")
+    if node is not None:
+        yield route.receiver or None
+    if isinstance(node, Scalar) and route.receiver and route.receiver not in known:
+        yield None
+        reading.faults.error(node.place, *_unknown(node.written, known))
+    if route.escalate_unacked is not None:
+        yield _next_of(route, known, reading)
+    for child in route.routes:
+        yield from _check_routed(child, known, reading)
+
+
+def _next_of(route: Route, known: set[str], reading: Reading) -> str | None:
+    """Return who is told of what nobody acknowledges, None where that is not known."""
+    step = route.escalate_unacked
+    if step is None:
+        return None
+    if step.receiver in known:
+        return step.receiver
+    reading.error(step, "receiver", *_unknown(step.receiver, known))
+    return None
+
+
+def _check_fallbacks(
+    receivers: Sequence[Receiver], known: set[str], reading: Reading
+) -> dict[str, str]:
+    """Return the fallback of each receiver that has one; report those that lead nowhere."""
+    nexts = {one.name: one.fallback for one in receivers if one.fallback}
+    circle: set[str] = set()
+    for receiver in (one for one in receivers if one.name in nexts):
+        name, fallback = receiver.name, receiver.fallback
+        way = _following(name, nexts)
+        if fallback not in known:
+            reading.error(receiver, "fallback", *_unknown(fallback, known))
+        elif name in way and name not in circle:
+            circle.update(way)
+            through = ", ".join(f"`{one}`" for one in way)
+            message = f"the fallback of `{name}` leads back to it"
+            hint = f"by {through}" if len(way) > 1 else "name another receiver"
+            reading.error(receiver, "fallback", message, hint)
+    return nexts
+
+
+def _unknown(name: str, known: Collection[str]) -> tuple[str, str]:
+    """Return message and hint on a receiver that nobody declares."""
+    otherwise = "known receivers: " + (", ".join(sorted(known)) or "none")
+    return f"unknown receiver `{name}`", did_you_mean(name, known, otherwise)
+
+
+def _following(name: str | None, nexts: Mapping[str, str]) -> list[str]:
+    """Return who is told in the place of whom, one after the other, each once."""
+    found: list[str] = []
+    following = nexts.get(name or "")
+    while following and following not in found:
+        found.append(following)
+        following = nexts.get(following)
+    return found

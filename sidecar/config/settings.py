@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from sidecar.config.http import Http, State, socket_beside
+from sidecar.config.proof import DrillConfig
+from sidecar.config.routelint import check_receivers
 from sidecar.config.sources import Source, StripeApi, Webhook
 from sidecar.measure.series import RETENTION, Metric
 from sidecar.notify.intervals import TimeInterval
@@ -27,7 +29,7 @@ from sidecar.render.view import Origin
 from sidecar.rules.rule import Rule
 from sidecar.syntax.faults import Names, Place, Wrong, did_you_mean
 from sidecar.syntax.files import FileSnapshot
-from sidecar.syntax.table import Declared, Placed, Reading, Table, declared, key, table
+from sidecar.syntax.table import Declared, Nested, Placed, Reading, Table, declared, key, table
 from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar, is_blank, text_of
 from sidecar.syntax.values import (
     LABEL,
@@ -65,6 +67,7 @@ class Config:
     receivers: Mapping[str, Receiver]
     inhibit_rules: tuple[InhibitRule, ...] = ()
     time_intervals: Mapping[str, TimeInterval] = field(default_factory=dict)
+    drill: DrillConfig | None = None
     http_config: HttpConfig = field(default_factory=HttpConfig)
     proxy: str = ""  # what is in force, for the log
     kinds: tuple[AnyKind, ...] = KINDS
@@ -236,6 +239,9 @@ class Settings(Table):
         schema={"propertyNames": {"allOf": [LABEL, {"not": {"enum": ["alertname", "severity"]}}]}},
         default={},
     )
+    drill: Annotated[DrillConfig | None, Nested(lambda: DrillConfig)] = key(
+        "Whether alerts reach people, tried again and again.", default=None
+    )
     inhibit_rules: tuple[InhibitRule, ...] = key(
         "Which alerts hold others back while they fire.", default=()
     )
@@ -277,7 +283,7 @@ class Settings(Table):
         if isinstance(node, ListNode) and not node.items:
             hint = "name at least one log file: - path: /var/log/webhook/*.log"
             reading.error(self, "sources", "`sources` is empty", hint)
-        self._check_receivers(reading)
+        check_receivers(self.receivers, self.global_.kinds, self.route, reading)
         intervals = Names("time interval", reading.faults)
         for interval in self.time_intervals:
             intervals.claim(interval.name, reading.place(interval, "name"))
@@ -309,34 +315,6 @@ class Settings(Table):
                 )
                 reading.faults.warning(reading.node(told).place, message, hint)
 
-    def _check_receivers(self, reading: Reading) -> None:
-        names = Names("receiver", reading.faults)
-        for receiver in self.receivers:
-            names.claim(receiver.name, reading.place(receiver, "name"))
-        for kind in self.global_.kinds:
-            entries = (e for one in self.receivers for e in one.configs.get(kind.name, ()))
-            kind.config.check_together(entries, reading)
-        known = set(names.places)
-        nexts = self._check_fallbacks(known, reading)
-        used = [*self._check_routed(self.route, known, reading)]
-        used += [name for one in used for name in _following(one, nexts)]
-        if used and None not in used:
-            for name in known - set(used):
-                message = f"no route leads to receiver `{name}`"
-                reading.faults.warning(names.places[name], message)
-
-    def _check_routed(self, route: Route, known: set[str], reading: Reading) -> Any:
-        node = reading.node(route).values.get("receiver")
-        if node is not None:
-            yield route.receiver or None
-        if isinstance(node, Scalar) and route.receiver and route.receiver not in known:
-            yield None
-            reading.faults.error(node.place, *_unknown(node.written, known))
-        if route.escalate_unacked is not None:
-            yield self._next_of(route, known, reading)
-        for child in route.routes:
-            yield from self._check_routed(child, known, reading)
-
     def _check_intervals(self, route: Route, known: Collection[str], reading: Reading) -> None:
         for name in ("mute_time_intervals", "active_time_intervals"):
             node = reading.node(route).values.get(name)
@@ -346,49 +324,6 @@ class Settings(Table):
                     reading.faults.error(item.place, f"unknown time interval `{item.text}`", hint)
         for child in route.routes:
             self._check_intervals(child, known, reading)
-
-    def _next_of(self, route: Route, known: set[str], reading: Reading) -> str | None:
-        """Return who is told of what nobody acknowledges, None where that is not known."""
-        step = route.escalate_unacked
-        if step is None:
-            return None
-        if step.receiver in known:
-            return step.receiver
-        reading.error(step, "receiver", *_unknown(step.receiver, known))
-        return None
-
-    def _check_fallbacks(self, known: set[str], reading: Reading) -> dict[str, str]:
-        """Return the fallback of each receiver that has one; report those that lead nowhere."""
-        nexts = {one.name: one.fallback for one in self.receivers if one.fallback}
-        circle: set[str] = set()
-        for receiver in (one for one in self.receivers if one.name in nexts):
-            name, fallback = receiver.name, receiver.fallback
-            way = _following(name, nexts)
-            if fallback not in known:
-                reading.error(receiver, "fallback", *_unknown(fallback, known))
-            elif name in way and name not in circle:
-                circle.update(way)
-                through = ", ".join(f"`{one}`" for one in way)
-                message = f"the fallback of `{name}` leads back to it"
-                hint = f"by {through}" if len(way) > 1 else "name another receiver"
-                reading.error(receiver, "fallback", message, hint)
-        return nexts
-
-
-def _unknown(name: str, known: Collection[str]) -> tuple[str, str]:
-    """Return message and hint on a receiver that nobody declares."""
-    otherwise = "known receivers: " + (", ".join(sorted(known)) or "none")
-    return f"unknown receiver `{name}`", did_you_mean(name, known, otherwise)
-
-
-def _following(name: str | None, nexts: Mapping[str, str]) -> list[str]:
-    """Return who is told in the place of whom, one after the other, each once."""
-    found: list[str] = []
-    following = nexts.get(name or "")
-    while following and following not in found:
-        found.append(following)
-        following = nexts.get(following)
-    return found
 
 
 def extended(base: type[_T], keys: Mapping[str, tuple[Any, Any]], **attributes: Any) -> type[_T]:

@@ -8,14 +8,13 @@ import asyncio
 import contextlib
 import os
 import random
-import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -24,33 +23,31 @@ from sidecar.clock import Clock, stopwatch
 from sidecar.config.reload import CannotTakeOver, Reloader, kept
 from sidecar.config.settings import Config
 from sidecar.config.sources import Webhook
-from sidecar.core import HASH_KEY, Core, Step
+from sidecar.core import Core, Step
 from sidecar.daemon.control import Control
 from sidecar.daemon.inbox import Inbox
 from sidecar.daemon.lines import LineLog, is_debug
 from sidecar.daemon.loop import Pump, PumpStopped, StoredOutbox
+from sidecar.daemon.restoring import open_store, restore
 from sidecar.daemon.selfwatch import Problem
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.deliver.worker import Connections, Worker, connected, connections
 from sidecar.measure.exposition import Exposition
-from sidecar.read.follower import Follower
 from sidecar.read.waker import Waker
 from sidecar.render.renderer import Renderer
-from sidecar.rows import Delta, FileRow, MetaRow, OutboxRow, Row, SeriesRow
-from sidecar.store.invariants import Ledger
-from sidecar.store.schema import StoreDamagedError, StoreUnavailable
-from sidecar.store.store import Store, is_ours, set_aside
+from sidecar.rows import SeriesRow
+from sidecar.store.schema import StoreUnavailable
 from sidecar.web.fault import StartError
 
-# What the state file remembers of an older one that was damaged: when it was, and its name now.
-DAMAGED = "state_damaged"
+if TYPE_CHECKING:  # imported once the first step is made
+    from sidecar.daemon.drill import Drills
+
 PURGE_SECONDS = 3600.0
 IDENTITY_SECONDS = 60.0
 # Without a first step for so long, what usually waits for it begins: people want to know why.
 FIRST_STEP_SECONDS = 1.0
 
 _T = TypeVar("_T")
-_R = TypeVar("_R", bound=Row)
 _log = structlog.get_logger()
 
 
@@ -160,7 +157,9 @@ class Daemon:
             opening = await asyncio.to_thread(connections, self.config.kinds)
             group.create_task(self._deliver(opening, stopped), name="deliver")
         await asyncio.to_thread(import_module, "sidecar.web.server")
-        self._serve(group, stopped)
+        drills = self._make_drills()
+        self._serve(group, stopped, drills)
+        group.create_task(drills.run(stopped), name="drill")
         inbox = Inbox(self._pump, self._store, self.clock, self.telemetry)
         self._take_webhooks(inbox, group, stopped)
         self._ask_stripe(inbox, group, stopped)
@@ -285,7 +284,16 @@ class Daemon:
             await asyncio.to_thread(self._worker.prepare)
             await self._worker.run(senders, stop)
 
-    def _serve(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+    def _make_drills(self) -> "Drills":
+        from sidecar.daemon.drill import Drills  # noqa: PLC0415 - see _start_rest
+
+        return Drills(
+            config=lambda: self.config, worker=self._worker, pump=self._pump, store=self._store,
+            in_thread=self._thread, clock=self.clock, telemetry=self.telemetry,
+            sends=not self._shadow,
+        )  # fmt: skip
+
+    def _serve(self, group: asyncio.TaskGroup, stop: asyncio.Event, drills: "Drills") -> None:
         from sidecar.web.access import is_loopback  # noqa: PLC0415 - see _start_rest
         from sidecar.web.server import WebState, build_app, serve  # noqa: PLC0415 - see _start_rest
 
@@ -299,6 +307,7 @@ class Daemon:
             clock=self.clock,
             config=lambda: self.config,
             logs=lambda: self._logs,
+            drills=drills,
             shadow=self._shadow,
         )
         state = WebState(
@@ -378,87 +387,6 @@ class _StateThread:
 
     def close(self) -> None:
         self._pool.shutdown()
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What a run begins with.
-
-    `ledger` knows what is stored. `interrupted`: messages whose attempt the end of the last run cut
-    off. `damaged`: when a damaged state file was set aside, and where it lies, if one ever was.
-    """
-
-    core: Core
-    follower: Follower
-    ledger: Ledger
-    interrupted: list[OutboxRow]
-    damaged: tuple[float, str] | None
-
-
-def open_store(path: str, now: float) -> tuple[Store, str]:
-    """Open the state file; return also where a damaged one was put, empty if there was none.
-
-    Only a file that was ours is set aside; anything else is the operator's to look at. Raises
-    StoreError.
-    """
-    try:
-        return Store.open(path), ""
-    except StoreDamagedError as damaged:
-        if not is_ours(path):
-            raise
-        aside = set_aside(path, now)
-        _log.error("state_file_damaged", error=str(damaged), set_aside=aside, starts="anew")
-        return Store.open(path), aside
-
-
-def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: str) -> Start:
-    """Take up what the state file holds at wall clock `now`.
-
-    `aside` is where a damaged one was put just now: the new one remembers it.
-    """
-    meta = {row.name: row.value for row in store.load(MetaRow)}
-    if HASH_KEY not in meta:
-        meta[HASH_KEY] = secrets.token_hex(32)
-        if aside:
-            meta[DAMAGED] = f"{now} {aside}"
-        rows = [MetaRow(name=name, value=value) for name, value in meta.items()]
-        store.commit(Delta(rows=[*rows]))
-    core = Core(config, shadow=shadow, stopwatch=stopwatch)
-    ledger = Ledger()
-    core.restore(_Noted(store, ledger), now)
-    if core.engine.damaged_rows:
-        _log.error(
-            "journal_rows_damaged", rows=core.engine.damaged_rows, lost="what waited in them"
-        )
-    if first_start := "first_start" not in meta:
-        # Together with the first positions: a crash before them is followed by a first start.
-        core.once.append(MetaRow(name="first_start", value=str(now)))
-    files = store.load(FileRow)
-    follower = Follower(
-        config.sources,
-        files,
-        hash_key=bytes.fromhex(meta[HASH_KEY]),
-        first_start=first_start,
-        since=float(meta["first_start"]) if not first_start else None,
-        next_id=max((row.id for row in files), default=0) + 1,
-    )
-    at, _, where = meta.get(DAMAGED, "").partition(" ")
-    freed = store.release_claims()
-    ledger.learn(Delta(rows=[*store.waiting()]))
-    return Start(core, follower, ledger, freed, (float(at), where) if at else None)
-
-
-class _Noted:
-    """The stored rows, of which a ledger takes note while a core takes them up."""
-
-    def __init__(self, store: Store, ledger: Ledger) -> None:
-        self._store = store
-        self._ledger = ledger
-
-    def load(self, row: type[_R], /) -> list[_R]:
-        rows = self._store.load(row)
-        self._ledger.learn(Delta(rows=[*rows]))
-        return rows
 
 
 def _waker(directories: Iterable[str], wake: Callable[[], None], *, growing: bool) -> Waker:

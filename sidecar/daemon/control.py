@@ -37,6 +37,7 @@ from sidecar.web.fault import Refusal
 MOST_ENTRIES = 1000
 _T = TypeVar("_T")
 if TYPE_CHECKING:  # a web server is imported once the first step is made
+    from sidecar.daemon.drill import Drills
     from sidecar.web.api import SilenceRequest
 
 SHOWN_AT_MOST = 50
@@ -65,6 +66,7 @@ class Control:
         clock: Clock,
         config: Callable[[], Config],
         logs: Callable[[], Sequence[LogStatus]],
+        drills: "Drills",
         shadow: bool,
     ) -> None:
         self._pump = pump
@@ -75,6 +77,7 @@ class Control:
         self._clock = clock
         self._config = config
         self._logs = logs
+        self._drills = drills
         self._shadow = shadow
         self._started = clock.now()
 
@@ -107,6 +110,12 @@ class Control:
             about = " ".join(f"{name}={key[name]}" for name in rule.by)
             raise Refusal(404, f"no alert {rule.name} is open{' for ' if about else ''}{about}")
         return {"alertname": rule.name, "key": dict(zip(rule.by, values, strict=True))}
+
+    async def drill(self, alertname: str) -> dict[str, Any]:
+        try:
+            return await self._drills.make(self._rule(alertname).name)
+        except PumpStopped:
+            raise _STOPPING from None
 
     async def ack(self, matchers: Sequence[str], person: str, comment: str) -> list[dict[str, Any]]:
         wanted, now = _parsed(matchers), self._clock.now()

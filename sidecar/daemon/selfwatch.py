@@ -39,6 +39,7 @@ class Problem(StrEnum):
     DESTINATION_DEAD = "destination_dead"
     INVARIANT_BROKEN = "invariant_broken"
     STRIPE_SILENT = "stripe_silent"
+    DRILL_FAILED = "drill_failed"
 
     @property
     def event_type(self) -> str:
@@ -62,6 +63,7 @@ class Habit:
 HABITS: Mapping[Problem, Habit] = {
     Problem.LOG_UNREADABLE: Habit(("problem",), patience=120.0),
     Problem.STRIPE_SILENT: Habit(("problem",), patience=300.0),
+    Problem.DRILL_FAILED: Habit(("drill",)),
     Problem.LAG: Habit(("log",), patience=60.0),
     Problem.BYTES_LOST: Habit(("log",), quiet=_HOUR),
     Problem.LOG_END_UNSEEN: Habit(("log",), quiet=_HOUR),

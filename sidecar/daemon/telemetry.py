@@ -236,6 +236,11 @@ class Telemetry:
                         reason=outcome.kind.value, detail=outcome.detail,
                     )  # fmt: skip
 
+    def drilled(self, alert: str, failed: str) -> None:
+        """Note how the last drill ended; `failed` is empty where all went well."""
+        wrong: dict[Subject, dict[str, str]] = {(alert,): {"failed": failed}} if failed else {}
+        self.watch.present(Problem.DRILL_FAILED, wrong, self._clock())
+
     def sent_again(self, to: Destination, outcome: Outcome) -> None:
         """Log when a destination cannot be sent again what fires, and when it can once more."""
         failing = isinstance(outcome, Failed)

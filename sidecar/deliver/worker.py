@@ -202,6 +202,7 @@ class Worker:
         self._offered: list[OutboxRow] = []
         self._looks: list[float] = [0.0]
         self._looked_at = 0.0
+        self.senders: Senders = {}  # none before it runs
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
 
@@ -236,7 +237,7 @@ class Worker:
         Attempts that take longer than STOP_GRACE are cut off; their rows stay claimed, which
         marks them as ambiguous at the next start.
         """
-        self._senders = senders
+        self.senders = senders
         self._stop = stop
         pauses = await self._outbox.pauses(self._clock.now())
         for lane in set(self._lanes.values()):
@@ -427,7 +428,7 @@ class Worker:
         try:
             rendering = self._renderer.rendering(told)
             rendered = kind.render(config, rendering, plain=plain)
-            sent = await self._senders[kind.name](config, rendered.payload, told)
+            sent = await self.senders[kind.name](config, rendered.payload, told)
         except Exception as error:  # noqa: BLE001 - see above
             return unexpected(error), None
         return sent, rendering.fault

@@ -39,6 +39,10 @@ class Api(Protocol):
         """
         ...
 
+    async def drill(self, alertname: str) -> dict[str, Any]:
+        """Make an alert fire on purpose, and end it; return the stages, and whether all is well."""
+        ...
+
     async def ack(self, matchers: Sequence[str], person: str, comment: str) -> list[dict[str, Any]]:
         """Let all that fires and passes the matchers be acknowledged; return what it is."""
         ...
@@ -88,6 +92,10 @@ class _ResolveRequest(msgspec.Struct, forbid_unknown_fields=True):
     alertname: str
     key: dict[str, str] = {}
     by: Annotated[str, msgspec.Meta(max_length=100)] = ""
+
+
+class _DrillRequest(msgspec.Struct, forbid_unknown_fields=True):
+    alertname: str
 
 
 class _AckRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -193,7 +201,11 @@ def _routes_of_telling(api: Api) -> list[Route]:
         wanted = await _body(request, _ExplainRequest)
         return _json(await api.explain(wanted.matchers, wanted.since))
 
+    async def drill(request: Request) -> Response:
+        return _json(await api.drill((await _body(request, _DrillRequest)).alertname))
+
     return [
+        Route("/api/v1/drill", drill, methods=["POST"]),
         Route("/api/v1/explain", explain, methods=["POST"]),
         Route("/api/v1/silences", silences, methods=["GET", "POST"]),
         Route("/api/v1/silences/expire", expire, methods=["POST"]),

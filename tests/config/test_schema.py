@@ -51,7 +51,7 @@ BEYOND = {
         slack-neither-url-nor-token slack-both-in-global slack-without-channel
         all-entries-off webhooks-without-channel mail-without-smarthost mail-password-without-user
         mail-user-without-password pagerduty-keys""",
-    "names that lead to other names": "fallback-that-leads-nowhere",
+    "names that lead to other names": "fallback-that-leads-nowhere drill-of-no-rule",
     "numbers that rise or stay within bounds, lists of one, lists within a text": """
         metric-buckets-not-rising bad-port group-by-all-and-more mail-malformed-address
         mail-subject-twice mail-address-too-long""",

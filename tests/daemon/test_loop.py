@@ -10,9 +10,9 @@ import pytest
 from sidecar.batch import ReadBatch
 from sidecar.config.load import load_config
 from sidecar.core import Core, Step
-from sidecar.daemon.app import open_store, restore
 from sidecar.daemon.loop import RETRY_COMMIT_SECONDS, Pump, PumpStopped
 from sidecar.daemon.pacing import POLL_SECONDS, SPACING_SECONDS
+from sidecar.daemon.restoring import open_store, restore
 from sidecar.rows import Delta, FileRow
 from sidecar.store.schema import StoreUnavailable
 from support.daemon import RULES

@@ -15,7 +15,7 @@ import pytest
 
 from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
-from sidecar.daemon.app import open_store, restore
+from sidecar.daemon.restoring import open_store, restore
 from support.crash import counted
 from support.daemon import RULES
 from support.read import Writer, compress, copytruncate, rename

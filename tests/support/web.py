@@ -107,6 +107,10 @@ class StubApi:
         self.asked.append(("explain", {",".join(matchers): str(since)}))
         return {"rules": [], "trail": []}
 
+    async def drill(self, alertname: str) -> dict[str, Any]:
+        self.asked.append(("drill", {"alertname": alertname}))
+        return {"alertname": alertname, "ok": True, "stages": []}
+
     async def prune(self, matchers: Sequence[str]) -> int:
         self.asked.append(("prune", dict.fromkeys(matchers, "")))
         return len(matchers)
