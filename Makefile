@@ -56,7 +56,7 @@ bench: $(READY)
 
 lock:  ## pins with hashes and no index address; needs uv
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --no-annotate pyproject.toml -o .ci/requirements.txt
+	  --no-annotate --extra postgresql pyproject.toml -o .ci/requirements.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --no-annotate --extra dev -c .ci/requirements.txt pyproject.toml -o .ci/requirements-dev.txt
 

@@ -24,9 +24,11 @@ from sidecar.config.settings import Config
 from sidecar.measure.meter import Meter
 from sidecar.notify.audit import AUDIT, Trail
 from sidecar.notify.decide import GroupDecision
+from sidecar.notify.group import mails_owner
 from sidecar.notify.message import UNTOLD
 from sidecar.notify.mutes import Mutes
 from sidecar.notify.notifier import Notifier
+from sidecar.notify.owner import OWNERS
 from sidecar.parse.columns import Columns
 from sidecar.parse.container import line_at, source_of
 from sidecar.parse.event import (
@@ -131,7 +133,9 @@ class Core:
     def __init__(
         self, config: Config, *, shadow: bool = False, stopwatch: Callable[[], float] = float
     ) -> None:
-        self.redactor = Redactor(config.redact)
+        to_owners = any(map(mails_owner, config.receivers.values()))
+        events_name_them = to_owners and config.directory is None
+        self.redactor = Redactor(config.redact, keeps_owner=events_name_them)
         self.meter = Meter(
             config.metrics,
             named=[rule.match for rule in config.rules if not rule.about_us]
@@ -191,6 +195,7 @@ class Core:
             stored.load(CooldownRow),
             now,
             untold=meta.get(UNTOLD, "{}"),
+            owners=meta.get(OWNERS, "{}"),
             silences=stored.load(SilenceRow),
         )
         self._trail.restore(meta.get(AUDIT, "0"))

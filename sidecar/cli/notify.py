@@ -12,7 +12,7 @@ from sidecar.cli.output import Part, paint, say
 from sidecar.clock import SystemClock
 from sidecar.config.settings import Config
 from sidecar.deliver.worker import Senders, connected, connections
-from sidecar.notify.group import Destination, destinations
+from sidecar.notify.group import Destination, destinations, mails_owner
 from sidecar.notify.model import Notice, NoticeStatus, Notification, Reason
 from sidecar.receivers.base import AnyKind, Failed, FailureKind, Outcome, Sent, Verdict
 from sidecar.redact import Redactor
@@ -32,6 +32,7 @@ WORDS = {
     FailureKind.PAYLOAD: "it refuses the message",
     FailureKind.AUTH: "it refuses the credentials",
     FailureKind.DESTINATION: "it knows no such destination",
+    FailureKind.OWNER: "nobody is known to send it to",
     FailureKind.TLS: "the connection cannot be made secure",
     FailureKind.EXPIRED: "it is too late",
     FailureKind.INTERNAL: "a fault of the sidecar's own",
@@ -51,9 +52,12 @@ def notify(config: str, receiver: str) -> None:
     """
     read = loaded(config)
     named("receiver", receiver, read.receivers)
-    found = [to for to in destinations(read.receivers[receiver]) if to.name]
+    found = [to for to in destinations(read.receivers[receiver]) if to.name and not to.owner]
     if not found:
-        end(f"{receiver} has nobody to tell", CANNOT)
+        owners = (
+            "; owners of organisations get no test" if mails_owner(read.receivers[receiver]) else ""
+        )
+        end(f"{receiver} has nobody to tell{owners}", CANNOT)
     accepted = asyncio.run(_all_sent(read, receiver, found))
     sys.exit(0 if accepted else PROBLEM)
 

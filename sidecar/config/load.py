@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from sidecar.config.routelint import warn_of_routes
+from sidecar.config.routelint import check_owners, warn_of_routes
 from sidecar.config.rulefiles import read_pattern_files, read_rule_files
 from sidecar.config.settings import (
     Config,
@@ -168,6 +168,7 @@ def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKin
         settings.drill.check_rules(rules, reading)
     by = reading.globals.get("http_config") or HttpConfig()
     route = settings.route.below(None, reading)
+    check_owners(reading, settings.receivers, settings.directory, settings.route, route)
     if not reading.faults.errors:
         warn_of_routes(reading, settings.route, route, rules)
     return Config(
@@ -191,6 +192,7 @@ def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKin
         drill=settings.drill,
         http_config=by,
         proxy=in_force(_all_http(settings, by), reading.environ),
+        directory=settings.directory,
         time_intervals={interval.name: interval for interval in settings.time_intervals},
         kinds=kinds,
         snapshot=reading.files.snapshot,

@@ -1,9 +1,11 @@
-"""Routes held against the rules: what no alert can pass, reach, or have any effect by."""
+"""Routes held against rules and receivers: what no alert can pass, reach, or be told by."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from sidecar.directory.config import Directory
 from sidecar.matchers import Matcher
-from sidecar.notify.model import EVERY_LABEL, SEVERITIES, Receiver, Route
+from sidecar.notify.group import mails_owner
+from sidecar.notify.model import EVERY_LABEL, ORG, OWNER, SEVERITIES, Receiver, Route
 from sidecar.receivers.base import AnyKind
 from sidecar.rules.rule import Rule, label_name
 from sidecar.syntax.faults import Names, Place, did_you_mean
@@ -68,6 +70,43 @@ def warn_of_routes(reading: Reading, written: Route, root: Route, rules: Sequenc
     reach = _Reach(written, labels)
     _warn_below(reading, written, labels, reach)
     _warn_of_severities(reading, written, reach)
+
+
+def check_owners(
+    reading: Reading,
+    receivers: Sequence[Receiver],
+    directory: Directory | None,
+    written: Route,
+    root: Route,
+) -> None:
+    """Report where a mail to an organisation's owner would be about more than one of these.
+
+    And where nobody would be told in his place. `root` is `written` with what routes inherit.
+    """
+    owners = {one.name for one in receivers if mails_owner(one)}
+    if directory is not None and not owners:
+        message = f"nobody is mailed by the directory: no `to` is '{OWNER}'"
+        reading.faults.warning(reading.node(directory).place, message)
+    for receiver in receivers:
+        if receiver.name in owners and not receiver.fallback:
+            message = "an organisation's owner may be unknown, and is mailed once a day at most"
+            hint = "name who is told instead: `fallback: RECEIVER`"
+            reading.error(receiver, "", message, hint)
+        elif receiver.fallback in owners:
+            message = f"the fallback `{receiver.fallback}` mails owners, who are told by a route"
+            reading.error(receiver, "fallback", message, "name another receiver")
+    _check_grouping(reading, written, root, owners)
+
+
+def _check_grouping(reading: Reading, written: Route, whole: Route, owners: set[str]) -> None:
+    step = whole.escalate_unacked
+    mine = {whole.receiver, step.receiver if step else ""} & owners
+    if mine and not {ORG, EVERY_LABEL} & set(whole.group_by):
+        message = f"receiver `{mine.pop()}` mails the owner of one organisation"
+        key = "group_by" if "group_by" in reading.node(written).values else "receiver"
+        reading.error(written, key, message, f"its route's `group_by` needs `{ORG}`")
+    for child, built in zip(written.routes, whole.routes, strict=True):
+        _check_grouping(reading, child, built, owners)
 
 
 def _warn_below(reading: Reading, route: Route, labels: Sequence[Labels], reach: _Reach) -> None:

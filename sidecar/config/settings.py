@@ -13,6 +13,7 @@ from sidecar.config.http import Http, State, socket_beside
 from sidecar.config.proof import DrillConfig
 from sidecar.config.routelint import check_receivers
 from sidecar.config.sources import Source, StripeApi, Webhook
+from sidecar.directory.config import Directory
 from sidecar.measure.series import RETENTION, Metric
 from sidecar.notify.intervals import TimeInterval
 from sidecar.notify.model import Receiver, Route
@@ -70,6 +71,7 @@ class Config:
     drill: DrillConfig | None = None
     http_config: HttpConfig = field(default_factory=HttpConfig)
     proxy: str = ""  # what is in force, for the log
+    directory: Directory | None = None
     kinds: tuple[AnyKind, ...] = KINDS
     snapshot: FileSnapshot = field(
         default_factory=FileSnapshot, compare=False, repr=False
@@ -246,6 +248,9 @@ class Settings(Table):
         "Which alerts hold others back while they fire.", default=()
     )
     time_intervals: tuple[TimeInterval, ...] = key("Times that routes name.", default=())
+    directory: Annotated[Directory | None, Nested(lambda: Directory)] = key(
+        "Who owns which organisation, for mail to `'{{ owner_email }}'`.", default=None
+    )
     global_: Global = key("Defaults of receivers.", "global", default=Global())
     receivers: tuple[Receiver, ...] = key("Who can be told.")
     route: Route = key(

@@ -32,6 +32,7 @@ from sidecar.daemon.restoring import open_store, restore
 from sidecar.daemon.selfwatch import Problem
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.deliver.worker import Connections, Worker, connected, connections
+from sidecar.directory.lookup import Lookup
 from sidecar.measure.exposition import Exposition
 from sidecar.read.waker import Waker
 from sidecar.render.renderer import Renderer
@@ -77,6 +78,7 @@ class Daemon:
         self._on_step = on_step
         self._on_listen = on_listen
         self._on_config = on_config
+        self._find_owner = Lookup(config.directory, clock.monotonic)
         self._stepped = asyncio.Event()
         self._logs: list[LogStatus] = []
         self._store, self._set_aside = open_store(config.state_path, clock.now())
@@ -208,6 +210,7 @@ class Daemon:
             report=self.telemetry.attempted,
             jitter=random.random,
             again=self.telemetry.sent_again,
+            find_owner=self._find_owner,
         )
 
     def _make_pump(self, core: Core) -> Pump:
@@ -261,6 +264,7 @@ class Daemon:
 
         def installed(core: Core) -> None:
             self.config, self.exposition = config, exposition
+            self._find_owner.use(config.directory)
             renderer = Renderer(config.templates, core.redactor, config.origin)
             self._worker.reconfigure(config.receivers, renderer)
             self.telemetry.installed(core, config, self.clock.now())

@@ -18,7 +18,7 @@ from sidecar.core import Core
 from sidecar.daemon.loop import InThread, Pump, PumpStopped
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.deliver.worker import Delivery, Worker, delivery_to
-from sidecar.notify.model import Notification
+from sidecar.notify.model import OWNER, Notification
 from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict, unexpected
 from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
@@ -129,9 +129,10 @@ class Drills:
         stages = _Stages(self._clock.monotonic)
         drill = Drill(config, alert, now)
         try:
-            fired = await asyncio.to_thread(drill.fire)
+            made = await asyncio.to_thread(drill.fire)
         except Undrillable as cannot:
             raise Refusal(400, str(cannot)) from cannot
+        fired = [one for one in made if one.destination != OWNER]  # no customer is drilled
         for one in drill.stages:
             stages.note(one.stage, one.said)
         ends = await asyncio.to_thread(drill.end)

@@ -432,8 +432,8 @@ class StoredOutbox:
                 continue
             row = self._store.message(head.id)
             new = self._pump.core.notifier.renewed(row, now)
-            if new is None:
-                void.append(replace(row, outcome=WITHDRAWN))
+            if new is None or new.outcome:
+                void.append(new or replace(row, outcome=WITHDRAWN))
             elif road.is_open(lane := road.lane(addressee(new))):  # it may have been renamed
                 road = road.without(lane)
                 rows.append(replace(new, claimed_at=now))

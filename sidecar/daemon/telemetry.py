@@ -31,7 +31,7 @@ from sidecar.deliver.waiting import Destination
 from sidecar.deliver.worker import Attempt
 from sidecar.parse.event import Event, Foreign, Obscure, Reject
 from sidecar.provider.outcome import Answered, NotAnswered
-from sidecar.receivers.base import Failed, Outcome, Sent, Verdict
+from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict
 from sidecar.redact import Redactor
 from sidecar.rows import OutboxRow
 from sidecar.secret import printable
@@ -224,7 +224,8 @@ class Telemetry:
             case Failed():
                 self.metrics.ambiguous.labels(*where).inc(outcome.ambiguous)
                 self.metrics.failed.labels(*where, outcome.kind.value).inc()
-                dead = isinstance(attempt.step, Dead)
+                # That an owner cannot be mailed is told to the team.
+                dead = isinstance(attempt.step, Dead) and outcome.kind is not FailureKind.OWNER
                 log = _log.error if dead else _log.warning
                 event = "notification_given_up" if dead else "notification_failed"
                 log(event, reason=outcome.kind.value, detail=outcome.detail, **facts)

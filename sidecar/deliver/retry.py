@@ -8,7 +8,7 @@ from typing import assert_never
 
 import msgspec
 
-from sidecar.notify.model import Receiver
+from sidecar.notify.model import OWNER, Receiver
 from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict
 from sidecar.rows import AMBIGUOUS, DEAD, EXPIRED, SENT, OutboxRow
 
@@ -142,6 +142,8 @@ def is_out_of_reach(
         return False
     if outcome.kind is FailureKind.RATE_LIMITED:
         return False
+    if after.destination == OWNER and outcome.kind in (FailureKind.OWNER, FailureKind.DESTINATION):
+        return False  # one owner says nothing of the others
     dead = outcome.verdict in (Verdict.PARK, Verdict.DEAD) or isinstance(step, Dead)
     return dead or max(after.attempt, failures) > receiver.quick_retries
 

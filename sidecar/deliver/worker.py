@@ -5,6 +5,7 @@ import heapq
 from collections import Counter
 from collections.abc import (
     AsyncIterator,
+    Awaitable,
     Callable,
     Coroutine,
     Iterable,
@@ -30,7 +31,7 @@ from sidecar.deliver.retry import (
     row_after,
 )
 from sidecar.deliver.waiting import Destination, Lane, Road, addressee, lanes
-from sidecar.notify.model import Notification, Receiver, ReceiverConfig
+from sidecar.notify.model import OWNER, Notification, Receiver, ReceiverConfig
 from sidecar.receivers.base import (
     AnyKind,
     Failed,
@@ -47,6 +48,8 @@ from sidecar.rows import OutboxRow
 # For each kind of receiver, by its name: what opens its connections, and what sends through them.
 Connections = Mapping[str, AbstractAsyncContextManager[Send[Any, Any]]]
 Senders = Mapping[str, Send[Any, Any]]
+# Returns the address of the owner whom a message is for, or why there is none.
+FindOwner = Callable[[Notification], Awaitable[str | Failed]]
 
 
 def connections(kinds: Iterable[AnyKind]) -> Connections:
@@ -165,7 +168,8 @@ class Worker:
 
     A row is claimed in the table while an attempt is under way, and only then: after a crash no
     other is in doubt. `report` is called after each attempt, `again` each time that a
-    destination was sent again what fires; `jitter` returns a number in [0, 1).
+    destination was sent again what fires; `jitter` returns a number in [0, 1). `find_owner` is
+    asked for each message to the owner of an organisation.
 
         worker = Worker(receivers, renderer, outbox, kinds=KINDS, ...)
         async with connected(connections(KINDS)) as senders:
@@ -183,6 +187,7 @@ class Worker:
         report: Callable[[Attempt], None],
         jitter: Callable[[], float],
         again: Callable[[Destination, Outcome], None] = lambda *_: None,
+        find_owner: FindOwner,
         look_every: float = LOOK_EVERY,
     ) -> None:
         self._receivers = receivers
@@ -193,6 +198,7 @@ class Worker:
         self._report = report
         self._jitter = jitter
         self._again = again
+        self._find_owner = find_owner
         self._look_every = look_every
         self._started = clock.monotonic()
         self._lanes = lanes(receivers.values())
@@ -428,6 +434,11 @@ class Worker:
         try:
             rendering = self._renderer.rendering(told)
             rendered = kind.render(config, rendering, plain=plain)
+            if told.destination == OWNER:
+                owner = await self._find_owner(told)
+                if isinstance(owner, Failed):
+                    return owner, rendering.fault
+                told = msgspec.structs.replace(told, destination=owner)
             sent = await self.senders[kind.name](config, rendered.payload, told)
         except Exception as error:  # noqa: BLE001 - see above
             return unexpected(error), None

@@ -72,9 +72,11 @@ def instant(at: float) -> str:
 _MESSAGE = "; message "
 
 
-def queued(detail: str, message: str) -> str:
-    """Return the detail of an entry that speaks of a message of the outbox."""
-    return f"{detail}{_MESSAGE}{message}"
+def decided(reason: str, to: str, message: str = "", by: str = "") -> tuple[str, str]:
+    """Return kind and detail of an entry about a decision; `message` is the id of what it sends."""
+    if message:
+        return QUEUED, f"{reason}, for {to}{_MESSAGE}{message}"
+    return "held back", f"{reason}{f' {by}' if by else ''}, for {to}"
 
 
 def message_of(row: AuditRow) -> str:

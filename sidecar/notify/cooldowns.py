@@ -1,11 +1,12 @@
-"""Cooldowns: how long after a message an alert is not said again to those who heard it."""
+"""What is too soon and what too much: cooldowns of an alert, and floods of alerts."""
 
 import heapq
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from sidecar.notify.group import Group, key_text
+from sidecar.notify.group import Group, GroupKind, key_text
 from sidecar.notify.member import Ident, Member
 from sidecar.notify.model import Said
 from sidecar.rows import CooldownRow, Delta, Gone
@@ -77,6 +78,37 @@ class Cooldowns:
                 delta.rows.append(row)
         self._dirty = {}
         return delta
+
+
+# So long after it was too much, a rule's alerts are told by digest.
+_FLOOD_SECONDS = 60.0
+
+
+class Floods:
+    """Of which rules there is more to tell an audience than its rate allows.
+
+    `under_way`: how many messages are on their way to each.
+    """
+
+    def __init__(self) -> None:
+        self.under_way: Counter[tuple[str, str, str]] = Counter()
+        self._until: dict[tuple[str, str, str], dict[str, float]] = {}
+
+    def exceeds(self, group: Group, tell: Sequence[Member], now: float) -> bool:
+        """Return whether there is more to tell than the rate of those a group is for allows.
+
+        What was too much of goes on to be for a while, so that the rest of a flood, which comes
+        message by message, is not told so.
+        """
+        if group.kind is not GroupKind.ROUTE or not group.to.burst:
+            return False
+        floods = self._until.setdefault(group.audience, {})
+        names = {member.alert.name for member in tell}
+        full = self.under_way[group.audience] >= group.to.burst
+        if not full and not any(floods.get(name, 0.0) > now for name in names):
+            return False
+        floods.update(dict.fromkeys(names, now + _FLOOD_SECONDS))
+        return True
 
 
 def _key(group: Group, ident: Ident, severity: str) -> _Key:

@@ -9,6 +9,7 @@ from sidecar.notify.group import Group, GroupKind
 from sidecar.notify.member import Member, Stage
 from sidecar.notify.model import CRITICAL, NoticeStatus, Reason, Route
 from sidecar.notify.mutes import Mute
+from sidecar.notify.owner import DAY
 
 # When the cooldown of a member's alert at its severity is over; in the past or 0.0 if none runs.
 CooldownEnd = Callable[[Member], float]
@@ -213,14 +214,14 @@ def flush_for_repeat(group: Group) -> float | None:
 def repeats(group: Group) -> Iterator[tuple[Member, float]]:
     """Yield what still fires and is to be said again, and from when on.
 
-    What was acknowledged is not, unless the route says so.
+    What was acknowledged is not, unless the route says so. An owner is mailed once a day at most.
     """
-    route = group.route
+    route, least = group.route, DAY if group.to.owner else 0.0
     for member in group.members.values():
         if _goes_on(member):
             interval = route.repeat_when_acked if member.acked else route.repeat_interval
             if interval:
-                yield member, (member.told_at or group.created) + interval
+                yield member, (member.told_at or group.created) + max(interval, least)
 
 
 def _goes_on(member: Member) -> bool:

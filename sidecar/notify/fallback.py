@@ -1,6 +1,6 @@
 """Who is told instead where a receiver cannot be: the `fallback` of its receiver."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
@@ -16,6 +16,7 @@ from sidecar.notify.group import (
 from sidecar.notify.grouper import Grouper
 from sidecar.notify.member import Member, Stage, knowing
 from sidecar.notify.model import Receiver
+from sidecar.notify.owner import TURNED_OFF
 from sidecar.rows import OutboxRow
 
 
@@ -46,6 +47,18 @@ class Fallback:
                 waits = bool(group.sending) and member.unsent
                 if group.kind is GroupKind.ROUTE and (waits or ident in digested):
                     self._pass_on(group, member, why, now)
+
+    def take_owners(self, group: Group, members: Iterable[Member], reason: str, now: float) -> None:
+        """Pass on what the owner of an organisation, whom `group` is for, is not mailed.
+
+        It is over for him; and nobody is told instead of one who wants no mail.
+        """
+        for member in members:
+            words = f"the organisation's owner is not mailed: {reason}"
+            self._trail.note(now, "held back", member.alert.labels, words)
+            if not reason.startswith(TURNED_OFF):
+                self._pass_on(group, member, f"the organisation's owner: {reason}", now)
+            self._groups.put(group, member.ident, None)
 
     def _pass_on(self, group: Group, member: Member, why: str, now: float) -> None:
         speaks = member.stage in (Stage.FIRING, Stage.ENDED) and not member.passed_by

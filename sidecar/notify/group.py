@@ -10,7 +10,7 @@ import msgspec
 
 from sidecar.matchers import all_match
 from sidecar.notify.member import Ident, Member, accepted, pack, sent
-from sidecar.notify.model import EVERY_LABEL, Receiver, Route, Said
+from sidecar.notify.model import EVERY_LABEL, OWNER, Receiver, Route, Said
 from sidecar.rows import Delta, Gone, GroupRow, MemberRow, OutboxRow, ToldRow
 
 
@@ -97,6 +97,11 @@ class Destination:
     threads: bool = False
     burst: int = 0
 
+    @property
+    def owner(self) -> bool:
+        """Whether it stands for the owner of the organisation that an alert is about."""
+        return self.name == OWNER
+
     def takes(self, member: Member) -> bool:
         return (self.send_resolved or not member.only_ends) and not member.goes_unsaid
 
@@ -114,6 +119,11 @@ def destinations(receiver: Receiver) -> Iterator[Destination]:
             yield place
     if not seen:
         yield NOWHERE
+
+
+def mails_owner(receiver: Receiver) -> bool:
+    """Return whether it tells the owners of organisations."""
+    return any(to.owner for to in destinations(receiver))
 
 
 def _places(receiver: Receiver) -> Iterator[Destination]:

@@ -64,16 +64,19 @@ class Grouper:
             case TransitionKind.CLOSED:
                 self._close(transition, ident, now)
 
-    def groups_for(self, labels: dict[str, str], now: float) -> list[Group]:
-        """Return the groups that take an alert with `labels`, made now where there is none.
+    def groups_for(self, transition: Transition, now: float) -> list[Group]:
+        """Return the groups that take an alert as it is now, made now where there is none.
 
-        Two routes to one receiver make one group: nobody is told twice.
+        Two routes to one receiver make one group: nobody is told twice. Owners of organisations
+        are told of nothing that is late.
         """
+        labels, late = transition.alert.labels, transition.stale or transition.late_by > 0
         routes = {route.receiver: route for route in reversed(match_routes(self._root, labels))}
         return [
             self._groups.open(route, group_labels(route, labels), to, now)
             for route in reversed(routes.values())
             for to in destinations(self._receivers[route.receiver])
+            if not (late and to.owner)
         ]
 
     def _gather(self, group: Group, ident: Ident, now: float) -> None:
@@ -88,7 +91,7 @@ class Grouper:
                 self.file(place, ident, None, now)
 
     def _fire(self, transition: Transition, ident: Ident, now: float) -> None:
-        for group in self.groups_for(transition.alert.labels, now):
+        for group in self.groups_for(transition, now):
             self._gather(group, ident, now)
             if transition.stale:
                 self._tell_late(group, ident, lambda member: fired(member, transition), now)
@@ -97,7 +100,7 @@ class Grouper:
 
     def _escalate(self, transition: Transition, ident: Ident, now: float) -> None:
         """Tell the groups it leaves that it left, and those it reaches as for the first time."""
-        reached = self.groups_for(transition.alert.labels, now)
+        reached = self.groups_for(transition, now)
         for group in reached:
             self._gather(group, ident, now)
         for group in self._open_places(ident):
@@ -112,10 +115,10 @@ class Grouper:
     def _grow(self, transition: Transition, ident: Ident, now: float) -> None:
         """Tell those who know that it fires of how many events there are by now.
 
-        What is late says so itself when its digest is told.
+        What is late says so itself when its digest is told. To an owner it is no news.
         """
         for group in () if transition.stale else self._open_places(ident):
-            if self._late_digest_with(group, ident) is None:
+            if self._late_digest_with(group, ident) is None and not group.to.owner:
                 self.file(group, ident, grown(group.members[ident], transition), now)
 
     def _known(self, group: Group, ident: Ident) -> Member | None:
@@ -137,6 +140,9 @@ class Grouper:
     def _close(self, transition: Transition, ident: Ident, now: float) -> None:
         """Move what was open into the receiver's digest of alerts whose rule changed."""
         for group in self._open_places(ident):
+            if group.to.owner:
+                self.file(group, ident, None, now)
+                continue
             late = self._late_digest_with(group, ident)
             told_by = group if late is None else late
             member = ended(told_by.members[ident], transition)
@@ -153,8 +159,10 @@ class Grouper:
         change: Callable[[Member, Transition], Member],
         now: float,
     ) -> None:
-        """File what happens to an alert that is already in `group`."""
-        if transition.stale or self._late_digest_with(group, ident) is not None:
+        """File what happens to an alert that is already in `group`. Owners are told of no end."""
+        if group.to.owner:
+            self.file(group, ident, None, now)
+        elif transition.stale or self._late_digest_with(group, ident) is not None:
             here = group.members[ident]
             self._tell_late(group, ident, lambda member: change(member or here, transition), now)
         else:

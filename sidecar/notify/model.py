@@ -157,6 +157,9 @@ class Receiver(Table):
 
 
 EVERY_LABEL = "..."
+# Stands in place of an address for the owner of the organisation that an alert is about; its label.
+OWNER = "{{ owner_email }}"
+ORG = "org_id"
 # What a route below does not inherit, as in Alertmanager.
 _OWN = (
     "matchers",

@@ -9,8 +9,8 @@ import msgspec
 from msgspec.structs import replace
 
 from sidecar.matchers import Matcher
-from sidecar.notify.audit import QUEUED, Trail, instant, queued
-from sidecar.notify.cooldowns import Cooldowns
+from sidecar.notify.audit import Trail, decided, instant
+from sidecar.notify.cooldowns import Cooldowns, Floods
 from sidecar.notify.decide import (
     Choice,
     CooldownEnd,
@@ -28,6 +28,7 @@ from sidecar.notify.member import Ident, Member, Stage, said_of
 from sidecar.notify.message import Current, Untold, Writer, draft, notification_of, rewritten
 from sidecar.notify.model import Ack, Notification, Reason, Receiver, Route, Said
 from sidecar.notify.mutes import Mute, Mutes, Silence
+from sidecar.notify.owner import Owners
 from sidecar.notify.restore import GroupRestorer
 from sidecar.notify.unacked import Unacked
 from sidecar.redact import Redactor
@@ -48,8 +49,6 @@ from sidecar.rules.alert import Alert, Transition
 
 # Of more groups than this that are due at once, what is rare goes first.
 _MUCH = 5
-# So long after it was too much, a rule's alerts are told by digest.
-_FLOOD_SECONDS = 60.0
 
 
 def _rule_of(group: Group) -> str:
@@ -113,8 +112,8 @@ class Notifier:
         self._latest = 0.0  # the last `now`
         self._outbox: list[OutboxRow] = []
         self._claimed: set[tuple[str, str]] = set()
-        self._under_way: Counter[tuple[str, str, str]] = Counter()
-        self._floods: dict[tuple[str, str, str], dict[str, float]] = {}
+        self._floods = Floods()
+        self._owners = Owners()
         self._decisions: list[GroupDecision] = []
 
     def restore(
@@ -126,6 +125,7 @@ class Notifier:
         now: float,
         *,
         untold: str = "{}",
+        owners: str = "{}",
         silences: Sequence[SilenceRow] = (),
     ) -> None:
         """Go on from stored rows at wall clock `now`, before anything is taken or flushed.
@@ -134,6 +134,7 @@ class Notifier:
         routes; the next `drain` has the rows for that.
         """
         self._cooldowns, self._untold = Cooldowns(cooldowns), Untold(untold)
+        self._owners = Owners(owners)
         self._mutes.restore(silences)
         GroupRestorer(self._route, self._receivers, self._groups).restore(groups, members, told)
         for group in self._groups.by_id.values():
@@ -209,27 +210,11 @@ class Notifier:
         """
         if due:
             groups = self._groups.by_id.values()
-            self._under_way = Counter(group.audience for group in groups if group.sending)
+            self._floods.under_way = Counter(group.audience for group in groups if group.sending)
         if len(due) <= _MUCH:
             return due
         numbers = Counter(map(_rule_of, due))
         return sorted(due, key=lambda group: numbers[_rule_of(group)])
-
-    def _exceeds(self, group: Group, choice: Choice, now: float) -> bool:
-        """Return whether there is more to tell than the receiver's rate allows.
-
-        What was too much of goes on to be for a while, so that the rest of a flood, which comes
-        message by message, is not told so.
-        """
-        if group.kind is not GroupKind.ROUTE or not group.to.burst:
-            return False
-        floods = self._floods.setdefault(group.audience, {})
-        names = {member.alert.name for member in choice.tell}
-        full = self._under_way[group.audience] >= group.to.burst
-        if not full and not any(floods.get(name, 0.0) > now for name in names):
-            return False
-        floods.update(dict.fromkeys(names, now + _FLOOD_SECONDS))
-        return True
 
     def _look_at_mutes(self, now: float) -> None:
         """Have the groups that hold something back decided on again, where that may be over."""
@@ -259,7 +244,8 @@ class Notifier:
             if member.muted != words:
                 waiting = member.waiting or member.unsent
                 new = replace(member, muted=words, waiting=waiting)
-                self._groups.put(group, member.ident, new)
+                never = group.to.owner and mute.reason is Reason.SILENCED
+                self._groups.put(group, member.ident, None if never else new)
                 self._note(group, mute.reason, [member], (), mute.by)
         for member in (*choice.tell, *choice.held):
             if member.muted:
@@ -284,12 +270,19 @@ class Notifier:
                 self._groups.accept_by(said, now, partial(heard_of, row, self._receivers))
             return
         group.sending = ""
-        self._under_way[group.audience] -= 1
+        self._floods.under_way[group.audience] -= 1
         self._groups.touch(group)
         for one in told.doubted if told else ():
             self._groups.doubt((one.name, one.key), group)
+        if group.to.owner and (row.outcome == SENT or row.detail.startswith(AMBIGUOUS)):
+            self._owners.count(group, now)
         if row.outcome == SENT and told is not None:
             self._accept(group, told, row.reference, now)
+        elif group.to.owner and row.detail:
+            named = [(said.name, said.key) for said in told.said] if told else []
+            members = [group.members[ident] for ident in named if ident in group.members]
+            doubt = row.detail.replace(AMBIGUOUS, "it may have arrived: ")
+            self.fallback.take_owners(group, members, doubt, now)
         else:
             group.refused = True
             self._unheard(group, row, told.said if told else ())
@@ -301,7 +294,10 @@ class Notifier:
             self._groups.forget(group)
 
     def renewed(self, row: OutboxRow, now: float) -> OutboxRow | None:
-        """Return a waiting message as it has to read now, None if there is nothing left to say."""
+        """Return a waiting message as it has to read now, None if there is nothing left to say.
+
+        One to an owner who is not to be mailed now comes back ended, and says why.
+        """
         group = self._groups.by_id.get(row.group_id)
         before = notification_of(row)
         if before is None or not before.said:
@@ -312,6 +308,8 @@ class Notifier:
         told = draft(choice.tell, group, before.untold)
         if not told.listed:
             return None
+        if group.to.owner and (why := self._owners.refuses(group, now)):
+            return replace(row, outcome=WITHDRAWN, detail=why)
         if [said_of(member) for member in told.told] == before.said:
             return row
         new = self._writer.notification(group, told, choice.reason, now)
@@ -413,6 +411,7 @@ class Notifier:
         delta = self._groups.drain()
         delta.extend(self._cooldowns.drain())
         delta.extend(self._untold.drain())
+        delta.extend(self._owners.drain())
         delta.extend(self._mutes.drain())
         drained = NotifyDelta(delta, self._outbox, self._decisions)
         self._outbox, self._decisions = [], []
@@ -423,7 +422,10 @@ class Notifier:
         """Decide on a due group, do it, and say when to look again."""
         choice = decide(group, now, *self._holds(group, now))
         self._keep(group, choice)
-        if choice.tell and self._exceeds(group, choice, now):
+        owner = bool(choice.tell) and group.to.owner
+        if owner and (why := self._owners.refuses(group, now)):
+            self.fallback.take_owners(group, choice.tell, why, now)
+        elif choice.tell and self._floods.exceeds(group, choice.tell, now):
             self._grouper.fold(group, choice.tell, now)
         elif choice.tell:
             self._tell(group, choice, now)
@@ -445,12 +447,13 @@ class Notifier:
             untold = self._untold.take(group.receiver, (group.to.integration, group.to.name))
             told = draft(choice.tell, group, untold)
             row = self._writer.row(group, told, receiver, choice.reason, now)
-            # One at a time goes to a destination: what waits behind it is not under way.
-            under_way = (row.integration, row.destination) in self._claimed
+            # One at a time goes to a destination: what waits behind it is not under way. Of mails
+            # to owners each is looked at once more before it goes out.
+            under_way = (row.integration, row.destination) in self._claimed or group.to.owner
             rows = [replace(row, claimed_at=None) if under_way else row]
             self._claimed.add((row.integration, row.destination))
             group.sending = rows[0].id
-            self._under_way[group.audience] += 1
+            self._floods.under_way[group.audience] += 1
             self._groups.touch(group)
             self._outbox += rows
         for member in choice.tell if group.to is NOWHERE else told.unheard:
@@ -478,20 +481,13 @@ class Notifier:
         rows: Sequence[OutboxRow],
         by: str = "",
     ) -> None:
-        kind, detail = _entry(group, reason, rows, by)
+        to = f"{group.receiver} {group.to.name}".strip()
+        kind, detail = decided(reason.value, to, rows[0].id if rows else "", by)
         for member in members:
             self._trail.note(self._latest, kind, member.alert.labels, detail)
         names = tuple(sorted({member.alert.name for member in members}))
-        if group.to.place:
+        if group.to.place or not members:
             return  # a decision is the receiver's, whoever hears of it
         self._decisions.append(
             GroupDecision(group.receiver, reason, bool(rows), len(members), names, group.name, by)
         )
-
-
-def _entry(group: Group, reason: Reason, rows: Sequence[OutboxRow], by: str) -> tuple[str, str]:
-    """Return kind and detail of what the record says of a decision."""
-    to = f"{group.receiver} {group.to.name}".strip()
-    if rows:
-        return QUEUED, queued(f"{reason.value}, for {to}", rows[0].id)
-    return "held back", f"{reason.value}{f' {by}' if by else ''}, for {to}"

@@ -162,11 +162,20 @@ class GroupRestorer:
                     group = self._groups.open(route, labels, to, old.created)
                     group.told = group.told or old.told
                     self._place(group, ident, back(member))
-                elif member.stage is Stage.FIRING and route.receiver != old.receiver:
+                elif self._is_news(member, old, route, to):
                     news = replace(member, open=False, unsent=True, fired=1, escalated_here=False)
                     self._place(self._groups.open(route, labels, to, old.created), ident, news)
-        if not heirs and (member.open or member.doubted or old.sending):
+        knows = (member.open or member.doubted or old.sending) and not old.to.owner
+        if not heirs and knows:
             self._leave(old, ident, member)
+
+    @staticmethod
+    def _is_news(member: Member, old: Group, route: Route, to: Destination) -> bool:
+        """Return whether to tell somebody of what the routes of today bring to him.
+
+        No owner is mailed of what fired before he was to be.
+        """
+        return member.stage is Stage.FIRING and route.receiver != old.receiver and not to.owner
 
     def _pass_on(self, old: Group, ident: Ident, member: Member) -> None:
         """Give what a digest says to its audience; of one that is gone, only what nobody heard of.

@@ -44,6 +44,7 @@ class FailureKind(StrEnum):
     AUTH = "auth"
     DESTINATION = "destination"
     TLS = "tls"
+    OWNER = "owner"  # of an organisation: not known, or wants no mail
     EXPIRED = "expired"  # its time was over before an attempt could be made
     INTERNAL = "internal"  # a fault of ours
     OTHER = "other"

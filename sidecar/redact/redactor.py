@@ -18,6 +18,7 @@ from sidecar.syntax.table import Table, key, table
 from sidecar.syntax.values import Cut, Re2, Text
 
 TRUNCATED = "...[truncated]"
+OWNER_FIELD = "owner_email"
 MAX_DEPTH = 16
 MAX_SAMPLE = 200
 MAX_FIELDS = 16_384  # characters of all fields of an event
@@ -105,11 +106,12 @@ class Redactor:
 
     Time is linear in the text. Doing it twice changes nothing. Raises ValueError when a pattern
     of the policy is not RE2. `digest_key`: the secret under which `labels` tell two hidden texts
-    apart.
+    apart. `keeps_owner`: `kept` leaves the address in the field OWNER_FIELD, to which mail goes.
     """
 
-    def __init__(self, policy: RedactPolicy | None = None) -> None:
+    def __init__(self, policy: RedactPolicy | None = None, *, keeps_owner: bool = False) -> None:
         self.digest_key = b""
+        self._keeps_owner = keeps_owner
         self._policy = policy or RedactPolicy()
         self._labels: dict[str, Labels] = {}
         policy = policy or RedactPolicy()
@@ -131,7 +133,11 @@ class Redactor:
 
         Of more than 16,384 characters only the smallest fields stay, and how many do not.
         """
-        return _bounded(self.fields(mapping))
+        kept = _bounded(self.fields(mapping))
+        address = mapping.get(OWNER_FIELD) if self._keeps_owner else None
+        if isinstance(address, str) and "@" in address and len(address) <= _LONGEST_KNOWN:
+            kept[OWNER_FIELD] = well_formed(address)
+        return kept
 
     def text(self, text: str) -> str:
         """Return `text` without secrets, with mail addresses masked, cut at `max_length`."""

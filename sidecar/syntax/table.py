@@ -32,7 +32,7 @@ from sidecar.syntax.tree import (
 T = TypeVar("T", bound="Table")
 Schema = dict[str, Any]
 # Keys that a later version brings. To accept them in silence would promise what nobody does.
-LATER = frozenset(["directory", "heartbeat"])
+LATER = frozenset(["heartbeat"])
 NO_SECRET = Secret("http://stand-in.invalid")
 VARIABLE: Schema = {"type": "string", "pattern": r"\$\{"}
 _NOWHERE = MapNode(Place(""), {}, {})

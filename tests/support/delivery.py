@@ -12,6 +12,7 @@ import msgspec
 
 from sidecar.deliver.waiting import Destination, Road, addressee
 from sidecar.deliver.worker import Attempt, Worker, connected
+from sidecar.directory.lookup import Lookup
 from sidecar.notify.model import Notification, Rate, Receiver
 from sidecar.receivers.base import Rendered
 from sidecar.receivers.email import EMAIL
@@ -209,6 +210,7 @@ class Bench:
             clock=self.clock,
             report=self._report,
             jitter=jitter,
+            find_owner=Lookup(None, self.clock.monotonic),
             **limits,
         )
         self.worker._started = 0.0  # it has run for long

@@ -312,6 +312,7 @@ class SimulatedDaemon(Daemon):
             clock=self.clock,
             report=self.telemetry.attempted,
             jitter=self._draw,
+            find_owner=self._find_owner,
             look_every=1800.0,
         )
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Annotated, ClassVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from sidecar.notify.model import Rate, ReceiverConfig
+from sidecar.notify.model import OWNER, Rate, ReceiverConfig
 from sidecar.render.check import Template, TemplateText
 from sidecar.syntax.faults import Wrong
 from sidecar.syntax.table import Placed, Reading, Schema, Table, Value, key, table
@@ -19,6 +19,7 @@ from sidecar.syntax.values import (
     Text,
     anchored,
     split_host_port,
+    string,
     string_or_variable,
 )
 
@@ -28,6 +29,7 @@ _LETTERS = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ADDRESS = rf"{_LETTERS}(?:\.{_LETTERS})*@{_HOST}(?:\.{_HOST})*"
 _MAILBOX = re.compile(rf'{_ADDRESS}|(?:"[^"\\\r\n]*"|[^"<>,@\r\n]+)\s*<{_ADDRESS}>')
+_TO_OWNER = re.compile(r"\{\{ *owner_email *\}\}")
 _MAX_ADDRESS = 254  # RFC 5321, 4.5.3.1.3: 256 with its angle brackets
 # RFC 5322, 2.2: printable ASCII without the colon; we keep to what is in use.
 HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,74}")
@@ -81,11 +83,25 @@ def _zone(text: str) -> str:
         raise ValueError(f"{text!r} is no time zone; write for example Europe/Berlin") from None
 
 
+def _recipient(text: str) -> str:
+    """Return a mailbox, or what stands for an organisation's owner. Raises ValueError."""
+    if _TO_OWNER.fullmatch(text.strip()):
+        return OWNER
+    if "{{" in text:
+        raise Wrong(f"{text!r} is not a mail address", f"the one template here is '{OWNER}'")
+    return parse_mailbox(text)
+
+
 _A_MAILBOX = string_or_variable(anchored(_MAILBOX))
+_A_RECIPIENT = {"anyOf": [_A_MAILBOX, string(anchored(_TO_OWNER))]}
 _MAILBOXES: Schema = {
-    "anyOf": [string_or_variable("@"), {"type": "array", "items": _A_MAILBOX, "minItems": 1}]
+    "anyOf": [
+        string_or_variable(f"@|{anchored(_TO_OWNER)}"),
+        {"type": "array", "items": _A_RECIPIENT, "minItems": 1},
+    ]
 }
 Mailbox = Annotated[str, Value(parse_mailbox, "a mail address", _A_MAILBOX)]
+Recipient = Annotated[str, Value(_recipient, "a mail address", _A_RECIPIENT)]
 Zone = Annotated[str, Value(_zone, "a time zone", string_or_variable(r"^\S+$"))]
 
 
@@ -160,8 +176,10 @@ class EmailConfig(ReceiverConfig):
 
     asks: ClassVar[tuple[tuple[str, ...], ...]] = (("to",), ("smarthost",))
 
-    to: tuple[Mailbox, ...] = key(
-        "Mailboxes, in one text with commas or a list.", schema=_MAILBOXES
+    to: tuple[Recipient, ...] = key(
+        "Mailboxes, in one text with commas or a list; or `'{{ owner_email }}'` alone, for the "
+        "owner of the organisation.",
+        schema=_MAILBOXES,
     )
     from_: Mailbox = key(
         "The sender's mailbox.", "from", global_="smtp_from", needed=True, default=""
@@ -208,7 +226,7 @@ class EmailConfig(ReceiverConfig):
 
     @property
     def folds(self) -> bool:
-        return True
+        return OWNER not in self.to
 
     def destinations(self) -> tuple[str, ...]:
         return self.to
@@ -254,7 +272,16 @@ class EmailConfig(ReceiverConfig):
             message = "the login goes to the mail server unencrypted"
             hint = "without `require_tls: false` it is encrypted, or nothing is sent"
             reading.faults.warning(reading.place(self, "require_tls"), message, hint)
-        return replace(self, to=tuple(dict.fromkeys(self.to)))
+        to = tuple(dict.fromkeys(self.to))
+        if OWNER not in to:
+            return replace(self, to=to)
+        if len(to) > 1:
+            message = "an organisation's owner is mailed in other words than anybody else"
+            reading.error(self, "to", message, f"give '{OWNER}' an entry of its own")
+        if self.send_resolved and "send_resolved" in reading.node(self).values:
+            message = "an organisation's owner is told of no end"
+            reading.error(self, "send_resolved", message, "remove it")
+        return replace(self, to=to, send_resolved=False)
 
 
 def _is_elsewhere(host: str) -> bool:

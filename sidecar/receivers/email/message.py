@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
-from sidecar.notify.model import Notification
+from sidecar.notify.model import OWNER, Notification
 from sidecar.receivers.base import Rendered
 from sidecar.receivers.email.config import HEADER, EmailConfig, is_reserved, mailbox_parts
 from sidecar.render.renderer import Rendering, plain_body, plain_title
@@ -29,6 +29,13 @@ _MAX_CODED = 50
 _MAX_ID = 100
 _SENDER = "Webhook alerts"  # the name of a sender that is given none
 _MAX_SUBJECT = 200
+# What a customer is told where the templates fail; the fault is in the log.
+_TO_OWNER = "Please look at your billing"
+_WORDS_TO_OWNER = """\
+Hello,
+
+something about your organisation's billing needs you. Please sign in and look at your billing page.
+"""
 
 # `=?` begins what a reader's program would decode, so no plain text may hold it.
 _PLAIN = re.compile(r"(?!.*=\?)[!-~]{1,75}( [!-~]{1,75})*")
@@ -57,21 +64,27 @@ class MailText:
 def render(config: EmailConfig, rendering: Rendering, *, plain: bool) -> Rendered[MailText]:
     """Return the mail by the config's templates or the shipped ones, as plain text if asked.
 
-    Plain is also what stands in where a template fails.
+    Plain is also what stands in where a template fails. The owner of an organisation gets other
+    words, also then.
     """
-    view = rendering.view
-    subject = rendering.fill(config.subject, "mail.subject.j2")
-    zone = config.timezone
-    text = None if plain else rendering.fill(config.text, "mail.text.j2", zone=zone)
-    html = None if plain else rendering.fill(config.html, "mail.html.j2", escape_html, zone=zone)
+    view, owner = rendering.view, OWNER in config.to
+    name, zone = "owner" if owner else "mail", config.timezone
+    subject = rendering.fill(config.subject, f"{name}.subject.j2")
+    text = None if plain else rendering.fill(config.text, f"{name}.text.j2", zone=zone)
+    html = None if plain else rendering.fill(config.html, f"{name}.html.j2", escape_html, zone=zone)
     headers = {name: rendering.fill(own, f"header {name}") for name, own in config.headers.items()}
-    line = shorten(one_line(subject or "") or plain_title(view), _MAX_SUBJECT)
-    if subject is None or text is None or html is None or None in headers.values():
+    line = shorten(
+        one_line(subject or "") or (_TO_OWNER if owner else plain_title(view)), _MAX_SUBJECT
+    )
+    failed = subject is None or text is None or html is None or None in headers.values()
+    if failed and owner:
+        text, html = _WORDS_TO_OWNER, None
+    elif failed:
         notes = "".join(f"\n\nTemplate fault: {fault}" for fault in rendering.faults)
         text, html = plain_body(view).rstrip() + notes, None
     filled = {name: own or "" for name, own in headers.items()}
-    important = (view["status"], view["severity"]) == ("firing", "critical")
-    mail = MailText(line, text.strip() + "\n", html, filled, important)
+    important = not owner and (view["status"], view["severity"]) == ("firing", "critical")
+    mail = MailText(line, (text or "").strip() + "\n", html, filled, important)
     return Rendered(mail, mail.text, mail.subject)
 
 
@@ -87,15 +100,16 @@ def build(config: EmailConfig, mail: MailText, notification: Notification) -> by
     """
     domain = mailbox_parts(config.from_)[1].rpartition("@")[2]
     thread = f"<{_id(notification.thread)}@{domain}>"
+    owner = OWNER in config.to
     ours = {
-        "From": _mailbox_words(config.from_, _SENDER),
+        "From": _mailbox_words(config.from_, "" if owner else _SENDER),
         "To": _mailbox_words(notification.destination),
         "Subject": _words(mail.subject),
         "Date": [format_datetime(datetime.fromtimestamp(notification.at, UTC))],
         "Message-ID": [f"<{_id(notification.id)}@{domain}>"],
         **({"In-Reply-To": [thread], "References": [thread]} if notification.thread else {}),
         "Auto-Submitted": ["auto-generated"],
-        "List-Id": [f"<{_slug(notification.receiver)}.webhook-alerts.{domain}>"],
+        **({} if owner else {"List-Id": [_list_id(notification.receiver, domain)]}),
         **({"Importance": ["high"]} if mail.important else {}),
     }
     fields = {name.lower(): (name, words) for name, words in (ours | _custom(mail)).items()}
@@ -176,6 +190,10 @@ def _hash(text: str) -> str:
 
 def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:63] or "alerts"
+
+
+def _list_id(receiver: str, domain: str) -> str:
+    return f"<{_slug(receiver)}.webhook-alerts.{domain}>"
 
 
 def _body(mail: MailText, notification: Notification) -> list[str]:

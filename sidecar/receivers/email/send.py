@@ -8,7 +8,7 @@ from functools import partial
 
 import aiosmtplib
 
-from sidecar.notify.model import Notification
+from sidecar.notify.model import OWNER, Notification
 from sidecar.receivers.base import (
     Failed,
     FailureKind,
@@ -62,7 +62,11 @@ async def build_and_send(
     except ValueError:
         detail = "not an address that SMTP can carry"
         return Failed(FailureKind.DESTINATION, Verdict.DEAD, detail)
-    return await send(config, message, told.destination, servers=servers)
+    outcome = await send(config, message, told.destination, servers=servers)
+    if isinstance(outcome, Failed) and outcome.kind is FailureKind.DESTINATION:
+        # Nobody here mends a customer's mailbox: the team is told instead.
+        return replace(outcome, verdict=Verdict.DEAD) if OWNER in config.to else outcome
+    return outcome
 
 
 async def send(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.notify.model import NoticeStatus, Reason
+from sidecar.notify.model import OWNER, NoticeStatus, Reason
 from sidecar.receivers import shipped_templates
 from sidecar.receivers.email import EMAIL
 from sidecar.receivers.email.message import MailText
@@ -22,7 +22,7 @@ pytestmark = [
 LONG = "https://dashboard.example.com/" + "customers-and-their-subscriptions/" * 8
 
 
-@pytest.fixture(scope="module", params=["firing", "ended"])
+@pytest.fixture(scope="module", params=["firing", "ended", "owner"])
 def page(request: pytest.FixtureRequest) -> str:
     severities = ("critical", "error", "warning", "info", "page")
     firing = [
@@ -34,14 +34,18 @@ def page(request: pytest.FixtureRequest) -> str:
     ]
     escalated = notice(NoticeStatus.ESCALATED, escalated_to="critical", held=3, late_by=HOUR)
     ended = [notice(status, ended_at=T0 + HOUR) for status in list(NoticeStatus)[2:]]
+    kpis = ("payment_failure_count", "subscription_status", "x" * 90)
+    owned = [notice(labels={"org_id": "x" * 90, "alertname": "y", "kpi": kpi}) for kpi in kpis]
     told: dict[str, dict[str, Any]] = {
         "firing": {"notices": [*firing, escalated, *ended], "late": True, "more": 4},
         "ended": {"notices": ended, "reason": Reason.RULE_CHANGED, "more": 2},
+        "owner": {"notices": [*owned, *firing], "destination": OWNER},
     }
     what = told[request.param]
+    to = OWNER if request.param == "owner" else "oncall@example.com"
     renderer = Renderer(shipped_templates(), Redactor(RedactPolicy()))
     rendering = renderer.rendering(notification(*what.pop("notices"), **what))
-    made = EMAIL.render(mail_config("oncall@example.com"), rendering, plain=False)
+    made = EMAIL.render(mail_config(to), rendering, plain=False)
     assert isinstance(made.payload, MailText)
     assert made.payload.html is not None
     return made.payload.html
