@@ -158,6 +158,7 @@ class Daemon:
         if not self._shadow:  # first, or the first alert waits for the web server
             opening = await asyncio.to_thread(connections, self.config.kinds)
             group.create_task(self._deliver(opening, stopped), name="deliver")
+            group.create_task(self._watch_reactions(stopped), name="reactions")
         await asyncio.to_thread(import_module, "sidecar.web.server")
         drills = self._make_drills()
         self._serve(group, stopped, drills)
@@ -165,6 +166,12 @@ class Daemon:
         inbox = Inbox(self._pump, self._store, self.clock, self.telemetry)
         self._take_webhooks(inbox, group, stopped)
         self._ask_stripe(inbox, group, stopped)
+
+    async def _watch_reactions(self, stop: asyncio.Event) -> None:
+        from sidecar.daemon.reactions import Reactions  # noqa: PLC0415 - see _start_rest
+
+        reactions = Reactions(self._pump, self._thread, lambda: self.config, self.clock)
+        await reactions.run(stop)
 
     def _ask_stripe(self, inbox: Inbox, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         """Ask at each API that the configuration names; a reload changes how, not how many."""

@@ -103,8 +103,8 @@ class Notifier:
         self._route = route
         self._receivers = receivers
         self._groups = Groups()
-        self._unacked = Unacked(receivers, self._groups)
-        self._grouper = Grouper(route, receivers, self._groups, self._unacked)
+        self.unacked = Unacked(receivers, self._groups)
+        self._grouper = Grouper(route, receivers, self._groups, self.unacked)
         self.fallback = Fallback(receivers, self._groups, self._grouper, self._trail)
         self._cooldowns = Cooldowns()
         self._untold = Untold()
@@ -153,7 +153,7 @@ class Notifier:
         """
         self._latest = now
         self._cooldowns.set_back(now)
-        self._unacked.reckon()
+        self.unacked.reckon()
         for group in self._groups.by_id.values():
             if group.created > now or (group.told is not None and group.told.at > now):
                 group.created = min(group.created, now)
@@ -194,7 +194,7 @@ class Notifier:
                 # One that was told holds what found no room, and waits its interval.
                 if group.told is None and not group.refused:
                     self._groups.schedule(group, now)
-        self._unacked.pass_on(now, self._grouper.file)
+        self.unacked.pass_on(now, self._grouper.file)
         for group in self._in_turn(self._groups.due(now)):
             decided = len(self._outbox)
             self._decide(group, now)
@@ -361,7 +361,7 @@ class Notifier:
     def next_deadline(self) -> float | None:
         """Return the wall clock at which something is due next, or None while nothing is."""
         unmuted = self._unmuted_at if self._muted else None
-        due = (self._groups.next_due(), self._unacked.next_due(), unmuted)
+        due = (self._groups.next_due(), self.unacked.next_due(), unmuted)
         return min((at for at in due if at is not None), default=None)
 
     def unsent_due(self) -> list[float]:
@@ -373,7 +373,7 @@ class Notifier:
 
     def ack(self, matchers: Sequence[Matcher], by: str, comment: str, now: float) -> list[Alert]:
         """Let all that fires and passes the matchers be acknowledged; return which alerts."""
-        alerts, touched = self._unacked.ack(matchers, Ack(by, now, comment))
+        alerts, touched = self.unacked.ack(matchers, Ack(by, now, comment))
         words = f"by {by or 'somebody'}{f': {comment}' if comment else ''}"
         for alert in alerts:
             self._trail.note(now, "acknowledged", alert.labels, words)
@@ -404,7 +404,7 @@ class Notifier:
 
     def acked(self) -> dict[Ident, Ack]:
         """Return who has taken which alert."""
-        return self._unacked.acked()
+        return self.unacked.acked()
 
     def drain(self) -> NotifyDelta:
         """Return all that changed since the last call, to be committed in one transaction."""

@@ -15,7 +15,7 @@ from sidecar.notify.group import (
     unacked_route,
 )
 from sidecar.notify.member import Ident, Member, Stage, taken
-from sidecar.notify.model import Ack, Receiver
+from sidecar.notify.model import CRITICAL, Ack, Receiver
 from sidecar.rules.alert import Alert
 
 # Sets an alert's place in a group, and with it when the group is due.
@@ -104,6 +104,16 @@ class Unacked:
                 self._groups.put(group, member.ident, new)
             touched += [group] if some else []
         return list(alerts.values()), touched
+
+    def waiting(self) -> list[tuple[Group, str, Alert]]:
+        """Return what is critical, fires and nobody has taken, with the message that told it."""
+        return [
+            (group, member.reference, member.alert)
+            for group in self._groups.by_id.values()
+            for member in group.members.values()
+            if member.reference and member.stage is Stage.FIRING and not member.acked
+            if group.to.threads and member.alert.severity == CRITICAL
+        ]
 
     def acked(self) -> dict[Ident, Ack]:
         """Return who has taken which alert."""

@@ -8,7 +8,7 @@ from sidecar.notify.model import Rate, ReceiverConfig
 from sidecar.receivers.proxy import HttpConfig
 from sidecar.render.check import Template
 from sidecar.syntax.table import Reading, Schema, Table, Value, key, table
-from sidecar.syntax.values import Flag, SecretText, SecretUrl, Url, string_or_variable
+from sidecar.syntax.values import Flag, SecretText, SecretUrl, Text, Url, string_or_variable
 
 _POST = "chat.postMessage"
 POST_URL = f"https://slack.com/api/{_POST}"
@@ -69,6 +69,11 @@ class SlackConfig(ReceiverConfig):
     send_resolved: Flag = key("Also tell when alerts end.", default=True)
     title: Template = key(_TEMPLATE, default=None)
     text: Template = key(_TEMPLATE, default=None)
+    ack_reaction: Text = key(
+        "The emoji on a message by which somebody acknowledges its alerts; with a bot token and "
+        "the scope `reactions:read`. Empty: none.",
+        default="eyes",
+    )
     thread: Flag = key(
         "With a bot token: keep a message up to date, and tell what follows in its thread.",
         default=True,

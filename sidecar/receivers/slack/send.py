@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
@@ -194,6 +195,58 @@ async def _post(
     headers = {"Authorization": f"Bearer {token}"}
     url = config.api(method) if method else config.app_url
     return await post(client, url, body, by=by, headers=headers, judge=classify, timeout=timeout)
+
+
+async def who_reacted(
+    client: httpx.AsyncClient, config: SlackConfig, message: str
+) -> str | Outcome:
+    """Return the id of the user who put `ack_reaction` on a message first, if somebody did.
+
+    Else the outcome of asking, as of any call.
+    """
+    name = _named(message)
+    asked = {"channel": name["channel"], "timestamp": name["ts"], "full": "true"}
+    outcome, answer = await _ask(client, config, "reactions.get", asked)
+    for reaction in answer.get("message", {}).get("reactions", ()):
+        # With a skin tone it is `wave::skin-tone-2`.
+        if reaction["name"].partition("::")[0] == config.ack_reaction and reaction["users"]:
+            return str(reaction["users"][0])
+    return outcome
+
+
+async def name_of(client: httpx.AsyncClient, config: SlackConfig, user: str) -> str:
+    """Return what people call a user: his id where the token must not know (`users:read`)."""
+    _, answer = await _ask(client, config, "users.info", {"user": user})
+    found = answer.get("user", {})
+    profile = found.get("profile", {})
+    names = (profile.get("display_name"), profile.get("real_name"), found.get("name"), user)
+    return next(str(name) for name in names if name)
+
+
+async def _ask(
+    client: httpx.AsyncClient, config: SlackConfig, method: str, asked: Mapping[str, str]
+) -> tuple[Outcome, dict[str, Any]]:
+    """Ask a method that reads, which takes forms and no JSON; return also the answer."""
+    answers: list[dict[str, Any] | str] = []
+
+    def judge(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
+        answers.append(_answer(body))
+        return classify(status, headers, body)
+
+    token = config.app_token.reveal() if config.app_token else ""
+    outcome = await post(
+        client,
+        config.api(method),
+        urlencode(asked).encode(),
+        by=config.http_config,
+        headers={
+            "Authorization": f"Bearer {token}",
+            "Content-Type": "application/x-www-form-urlencoded",
+        },
+        judge=judge,
+    )
+    found = answers[0] if answers and isinstance(outcome, Sent) else {}
+    return outcome, found if isinstance(found, dict) else {}
 
 
 def _answer(body: bytes) -> dict[str, Any] | str:
