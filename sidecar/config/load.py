@@ -190,6 +190,7 @@ def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKin
         receivers={receiver.name: receiver for receiver in settings.receivers},
         inhibit_rules=settings.inhibit_rules,
         drill=settings.drill,
+        heartbeat=settings.heartbeat,
         http_config=by,
         proxy=in_force(_all_http(settings, by), reading.environ),
         directory=settings.directory,

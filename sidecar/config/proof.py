@@ -1,11 +1,11 @@
-"""How it is proved, again and again, that alerts reach people: the drill."""
+"""How it is proved, again and again, that alerts reach people: the drill and the heartbeat."""
 
 from collections.abc import Iterable
 
 from sidecar.rules.rule import Rule
 from sidecar.syntax.faults import did_you_mean
 from sidecar.syntax.table import Reading, Table, key, table
-from sidecar.syntax.values import Named, Positive
+from sidecar.syntax.values import Named, Positive, SecretUrl
 
 
 @table
@@ -21,3 +21,18 @@ class DrillConfig(Table):
         if known and self.alert not in known:
             hint = did_you_mean(self.alert, known, "name one of `sidecar rules`")
             reading.error(self, "alert", f"no rule is called `{self.alert}`", hint)
+
+
+@table
+class HeartbeatConfig(Table):
+    """A service that notices when it is not told that all is well, such as Healthchecks."""
+
+    url: SecretUrl = key(
+        "Where to POST while all is well; `/fail` behind it is told of trouble.", default=None
+    )
+    interval: Positive = key("How often.", default=60.0)
+
+    def check(self, reading: Reading) -> "HeartbeatConfig":
+        if self.url is None and not any(k.startswith("url") for k in reading.node(self).values):
+            reading.error(self, "", "`url` is missing", "write `url` or `url_file`")
+        return self

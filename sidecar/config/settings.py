@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from sidecar.config.http import Http, State, socket_beside
-from sidecar.config.proof import DrillConfig
+from sidecar.config.proof import DrillConfig, HeartbeatConfig
 from sidecar.config.routelint import check_receivers
 from sidecar.config.sources import Source, StripeApi, Webhook
 from sidecar.directory.config import Directory
@@ -69,6 +69,7 @@ class Config:
     inhibit_rules: tuple[InhibitRule, ...] = ()
     time_intervals: Mapping[str, TimeInterval] = field(default_factory=dict)
     drill: DrillConfig | None = None
+    heartbeat: HeartbeatConfig | None = None
     http_config: HttpConfig = field(default_factory=HttpConfig)
     proxy: str = ""  # what is in force, for the log
     directory: Directory | None = None
@@ -243,6 +244,9 @@ class Settings(Table):
     )
     drill: Annotated[DrillConfig | None, Nested(lambda: DrillConfig)] = key(
         "Whether alerts reach people, tried again and again.", default=None
+    )
+    heartbeat: Annotated[HeartbeatConfig | None, Nested(lambda: HeartbeatConfig)] = key(
+        "Who outside is told that all is well.", default=None
     )
     inhibit_rules: tuple[InhibitRule, ...] = key(
         "Which alerts hold others back while they fire.", default=()

@@ -80,6 +80,7 @@ class Daemon:
         self._on_config = on_config
         self._find_owner = Lookup(config.directory, clock.monotonic)
         self._stepped = asyncio.Event()
+        self._stepped_at: float | None = None
         self._logs: list[LogStatus] = []
         self._store, self._set_aside = open_store(config.state_path, clock.now())
         self._thread = _StateThread()
@@ -160,9 +161,13 @@ class Daemon:
             group.create_task(self._deliver(opening, stopped), name="deliver")
             group.create_task(self._watch_reactions(stopped), name="reactions")
         await asyncio.to_thread(import_module, "sidecar.web.server")
+        from sidecar.daemon.heartbeat import Heartbeat  # noqa: PLC0415 - httpx, as above
+
         drills = self._make_drills()
         self._serve(group, stopped, drills)
         group.create_task(drills.run(stopped), name="drill")
+        beats = Heartbeat(lambda: self.config, self.clock, self._trouble)
+        group.create_task(beats.run(stopped), name="heartbeat")
         inbox = Inbox(self._pump, self._store, self.clock, self.telemetry)
         self._take_webhooks(inbox, group, stopped)
         self._ask_stripe(inbox, group, stopped)
@@ -246,6 +251,7 @@ class Daemon:
         self._logs = batch.logs
         self._log_waker.watch(() if self._pump.streams else self._follower.directories())
         self._stepped.set()
+        self._stepped_at = self.clock.monotonic()
         if self._on_step is not None:
             self._on_step(step)
         if own := self.telemetry.own_events():
@@ -364,6 +370,18 @@ class Daemon:
         """Ready once the first step is committed; never a question of Slack or mail."""
         ready = self._stepped.is_set()
         return ready, "ready" if ready else "the first read is not finished"
+
+    def _trouble(self) -> str:
+        """Return what keeps alerts from being noticed or told, for the heartbeat."""
+        from sidecar.daemon.heartbeat import trouble  # noqa: PLC0415 - see _start_rest
+
+        at = self._stepped_at
+        age = None if at is None else self.clock.monotonic() - at
+        ages = {"reading": None if self.telemetry.stands_still else age}
+        if not self._shadow:
+            ages["delivery"] = self._worker.age
+        kinds = [str(problem["kind"]) for problem in self.telemetry.watch.problems()]
+        return trouble(ages, kinds)
 
     async def _watch_state(self, stop: asyncio.Event) -> None:
         """See to it, each minute, that what is written is the file of its name; else end."""

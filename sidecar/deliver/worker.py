@@ -221,6 +221,11 @@ class Worker:
             queue.opens_at = 0.0
         self._look_in(0.0)
 
+    @property
+    def age(self) -> float | None:
+        """The seconds since it last looked for what there is to send, None before it runs."""
+        return self._clock.monotonic() - self._looked_at if self._looked_at else None
+
     def offer(self, rows: Sequence[OutboxRow]) -> None:
         """Accept rows that were just written; those that are claimed are sent at once."""
         self._offered += rows

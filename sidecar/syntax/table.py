@@ -31,8 +31,6 @@ from sidecar.syntax.tree import (
 
 T = TypeVar("T", bound="Table")
 Schema = dict[str, Any]
-# Keys that a later version brings. To accept them in silence would promise what nobody does.
-LATER = frozenset(["heartbeat"])
 NO_SECRET = Secret("http://stand-in.invalid")
 VARIABLE: Schema = {"type": "string", "pattern": r"\$\{"}
 _NOWHERE = MapNode(Place(""), {}, {})
@@ -441,11 +439,7 @@ def _report_unknown(kind: type[Table], node: MapNode, faults: Faults) -> None:
     keys = declared(kind)
     known = {*keys, *(one.twin for one in keys.values() if one.twin)}
     for name in {name for name in node.values if not name.startswith("x-")} - known:
-        place = node.places[name]
-        if name in LATER:
-            faults.error(place, f"`{name}` is not supported yet by this version", "remove it")
-            continue
-        faults.error(place, f"unknown key `{name}`", kind.meant(name, known))
+        faults.error(node.places[name], f"unknown key `{name}`", kind.meant(name, known))
 
 
 def _empty(name: str, value: Node, node: MapNode, faults: Faults) -> bool:
