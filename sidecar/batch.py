@@ -25,6 +25,31 @@ class LogStatus(msgspec.Struct, frozen=True):
     problem: str
 
 
+class Heard(msgspec.Struct):
+    """What was read of a log since the start: times of reading are by the wall clock.
+
+    `ever`: whether an event was read from it at any time, also before the start.
+    """
+
+    ever: bool = False
+    lines: int = 0
+    event_lines: int = 0
+    first_line_at: float | None = None
+    last_line_at: float | None = None
+    last_event_at: float | None = None  # the newest event's own time
+
+    def is_mute(self) -> bool:
+        """Return whether it says so much, or for so long, that an event should have been in it."""
+        if self.ever or self.first_line_at is None or self.last_line_at is None:
+            return False
+        grew = self.last_line_at - self.first_line_at
+        return self.lines >= MUTE_LINES or grew >= MUTE_SECONDS
+
+
+# Of a log without a single event: from here on it is taken for one that nobody understands.
+MUTE_LINES, MUTE_SECONDS = 1000, 3600.0
+
+
 class Rotation(StrEnum):
     """How a log came to its next file; the label of a metric."""
 

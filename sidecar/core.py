@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from sidecar.batch import ReadBatch
+from sidecar.batch import Heard, ReadBatch
 from sidecar.config.settings import Config
 from sidecar.measure.meter import Meter
 from sidecar.notify.audit import AUDIT, Trail
@@ -72,6 +72,7 @@ from sidecar.secret import printable
 # The outcome of a message that was decided on and recorded, and is never sent.
 SHADOW = "shadow"
 REDACTION = "redaction"  # the MetaRow that names what the rows of keys were redacted by
+SPOKE = "spoke:"  # and a log: the MetaRow that an event was ever read from it
 HASH_KEY = "hash_key"  # the MetaRow with the secret, in hex, under which texts are digested
 _MOST_TRIPLES = 10_000  # remembered
 _R = TypeVar("_R", bound=Row)
@@ -162,6 +163,7 @@ class Core:
         self.once: list[Row] = []  # rows that go with the next step, and only with that
         self._complete = False  # the last batch left nothing unread
         self._reached: dict[str, float] = {}  # log -> newest event time read from it
+        self.heard: dict[str, Heard] = {}  # log -> what was read of it
         self._shadow = shadow
         self._step = Step()  # under way
         self._tallies: dict[Triple, Tally] = {}
@@ -188,6 +190,8 @@ class Core:
             recheck=meta.get(REDACTION) != self.redactor.fingerprint,
         )
         self.once.append(MetaRow(name=REDACTION, value=self.redactor.fingerprint))
+        spoke = (name.removeprefix(SPOKE) for name in meta if name.startswith(SPOKE))
+        self.heard = {log: Heard(ever=True) for log in spoke}
         self.notifier.restore(
             stored.load(GroupRow),
             stored.load(MemberRow),
@@ -208,6 +212,7 @@ class Core:
         """
         self.parser.adopt_open_lines(before.parser)
         self._complete, self._reached = before._complete, before._reached  # noqa: SLF001 - its own kind
+        self.heard = before.heard
         self._noted, self.rule_time = before._noted, before.rule_time  # noqa: SLF001 - same
         self._ends = before._ends  # noqa: SLF001 - same
 
@@ -367,6 +372,7 @@ class Core:
         self.engine.observe_all(columns, read_at=now, line_of=line_of)
         if parsed.last_at is not None:
             self._reached[chunk.log] = max(parsed.last_at, self._reached.get(chunk.log, 0.0))
+        self._hear(chunk.log, parsed, now)
         step.events += len(columns)
         step.lines += parsed.lines
         step.event_lines += parsed.event_lines
@@ -387,6 +393,20 @@ class Core:
             return Columns.of(parsed.events)
         source = source_of(chunk, unwrapped=parsed.unwrapped)
         return Columns.of_rows(parsed.rows, source, self.parser.fields_of(chunk))
+
+    def _hear(self, log: str, parsed: Parsed, now: float) -> None:
+        """Note what was read of a log; that an event ever was, also for the next start."""
+        heard = self.heard.setdefault(log, Heard())
+        heard.lines += parsed.lines
+        heard.event_lines += parsed.event_lines
+        if parsed.lines:
+            heard.last_line_at = now
+            heard.first_line_at = heard.first_line_at or now
+        if parsed.last_at is not None:
+            heard.last_event_at = max(parsed.last_at, heard.last_event_at or 0.0)
+            if not heard.ever:
+                heard.ever = True
+                self.once.append(MetaRow(name=SPOKE + log, value=str(now)))
 
     def _line_of(self, chunk: Chunk, parsed: Parsed, columns: Columns) -> LineOf:
         """Return what finds the line of each of the events; little is done until it is asked."""

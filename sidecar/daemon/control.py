@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from sidecar import __version__
-from sidecar.batch import LogStatus
+from sidecar.batch import Heard, LogStatus
 from sidecar.clock import Clock
 from sidecar.config.reload import Reloader
 from sidecar.config.settings import Config
@@ -207,7 +207,7 @@ class Control:
                 else {"at": last.at, "ok": last.ok, "faults": last.faults},
             },
             "problems": self._telemetry.watch.problems(),
-            "logs": [_named(log) for log in self._logs()],
+            "logs": [_shown_log(log, core.heard.get(log.log)) for log in self._logs()],
             "rule_time": core.rule_time,
             "outbox": {"pending": backlog.pending, "oldest": backlog.oldest},
         }
@@ -402,8 +402,17 @@ def _complete(rule: Rule, key: Mapping[str, str]) -> tuple[str, ...]:
     raise Refusal(400, f"alerts of {rule.name} are named by {needs}")
 
 
-def _named(log: LogStatus) -> LogStatus:
-    return msgspec.structs.replace(log, log=printable(log.log), path=printable(log.path))
+def _shown_log(log: LogStatus, heard: Heard | None) -> dict[str, Any]:
+    heard = heard or Heard()
+    return {
+        **msgspec.to_builtins(log),
+        "log": printable(log.log),
+        "path": printable(log.path),
+        "lines": heard.lines,
+        "event_lines": heard.event_lines,
+        "last_line": heard.last_line_at,
+        "last_event": heard.last_event_at,
+    }
 
 
 def _alert(alert: Alert, by: Sequence[str], told: Mapping[str, Any]) -> dict[str, Any]:

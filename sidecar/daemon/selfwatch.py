@@ -27,6 +27,7 @@ class Problem(StrEnum):
 
     LOG_UNREADABLE = "log_unreadable"
     LAG = "lag"
+    NO_EVENTS = "no_events"
     BYTES_LOST = "bytes_lost"
     LOG_END_UNSEEN = "log_end_unseen"
     REJECTS = "rejects"
@@ -65,6 +66,7 @@ HABITS: Mapping[Problem, Habit] = {
     Problem.STRIPE_SILENT: Habit(("problem",), patience=300.0),
     Problem.DRILL_FAILED: Habit(("drill",)),
     Problem.LAG: Habit(("log",), patience=60.0),
+    Problem.NO_EVENTS: Habit(("log",)),
     Problem.BYTES_LOST: Habit(("log",), quiet=_HOUR),
     Problem.LOG_END_UNSEEN: Habit(("log",), quiet=_HOUR),
     Problem.REJECTS: Habit(("reason",), quiet=_HOUR),

@@ -361,6 +361,12 @@ class Telemetry:
             if seconds > LAG_SECONDS:
                 late[printable(log),] = {"lag_bytes": behind, "lag_seconds": round(seconds)}
         self.watch.present(Problem.LAG, late, now)
+        mute: dict[Subject, dict[str, int]] = {
+            (printable(log),): {"lines": heard.lines}
+            for log in lag
+            if (heard := core.heard.get(log)) is not None and heard.is_mute()
+        }
+        self.watch.present(Problem.NO_EVENTS, mute, now)
 
     def _judged(self, step: Step, core: Core, now: float) -> None:
         metrics = self.metrics

@@ -31,8 +31,8 @@ def _rows() -> Iterator[str]:
         one = json.loads(text)
         data = base64.b64decode(one["base64"]) if "base64" in one else one["text"].encode()
         parsed = parse(data)
-        odd = [*parsed.rejects, *parsed.foreign, *parsed.obscure]
-        said = sorted({str(line.reason) for line in odd})
+        odd = (parsed.rejects, parsed.foreign, parsed.obscure)
+        said = sorted({str(line.reason) for lines in odd for line in lines})
         read = f"{len(parsed.events)}" + (f" ({', '.join(said)})" if said else "")
         yield f"| {one['name']} | `{_shown(data)}` | {read} |\n"
 

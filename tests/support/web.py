@@ -38,6 +38,7 @@ def known(text: str = "plain", **more: Any) -> dict[str, Any]:
                        "last_reload": {"at": NOW, "ok": False, "faults": [text]}},
             "problems": [{"kind": "rejects", "reason": text, "since": NOW - 5}],
             "logs": [{"log": text, "path": text, "position": 1, "size": 2, "lag_bytes": 1,
+                  "lines": 1, "event_lines": 1, "last_line": NOW, "last_event": None,
                       "state": "active", "problem": text}],
             "rule_time": NOW, "outbox": {"pending": 1, "oldest": NOW - 9},
         },
