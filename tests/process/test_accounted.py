@@ -1,0 +1,56 @@
+"""Ten thousand mixed lines: the daemon's counters and `sidecar parse` account for each, alike."""
+
+import json
+import random
+import re
+from collections import Counter
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from sidecar.cli import main
+from support.daemon import until
+from support.live import staged
+
+EVENT = "WEBHOOK_METRIC: {'event_type': 'e', 'status': 's'}"
+OBJECT = '{"metric_type": "WEBHOOK_METRIC", "event_type": "e", "status": "s"}'
+STAMP = "2026-11-20 08:07:00"
+LINES = (
+    f"{STAMP} - INFO - {EVENT}",
+    OBJECT,
+    f"{OBJECT}{OBJECT}",
+    f"{OBJECT[:50]}{OBJECT}",
+    f"{STAMP} - INFO - WEBHOOK_METRIC: {{'event_type': 'e'}}",
+    f"{STAMP} - WARNING - Unknown coupon code: {EVENT}",
+    "WEBHOOK_METRIC exporter is on",
+    "GET /health 200",
+    json.dumps({"log": EVENT[:20], "stream": "stdout", "time": "2026-11-20T08:07:00Z"}),
+    json.dumps({"log": f"{EVENT[20:]}\n", "stream": "stdout", "time": "2026-11-20T08:07:00Z"}),
+)
+METRICS = {
+    "events": "sidecar_event_lines_total",
+    "rejects": "sidecar_rejects_total",
+    "foreign": "sidecar_foreign_total",
+    "not_understood": "sidecar_not_understood_total",
+    "pieces": "sidecar_piece_lines_total",
+    "ignored": "sidecar_ignored_lines_total",
+}
+
+
+def test_each_of_ten_thousand_lines_is_counted_once(tmp_path: Path) -> None:
+    lines = random.Random(22).choices(LINES, k=9_999)
+    lines += ['{"log": "end\\n", "stream": "stdout", "time": "2026-11-20T08:07:00Z"}']
+    with staged(tmp_path) as stage:
+        log = tmp_path / "logs" / "app.log"
+        log.write_text("".join(f"{line}\n" for line in lines))
+        until(lambda: stage.daemon.samples()["sidecar_read_lines_total"] == len(lines), "all read")
+        found: Counter[str] = Counter()
+        for name, value in stage.daemon.samples().items():
+            for outcome, metric in METRICS.items():
+                found[outcome] += int(value) if name.split("{")[0] == metric else 0
+        assert found.total() == len(lines)
+        assert all(found.values())
+        said = CliRunner().invoke(main, ["parse", "-c", str(tmp_path / "sidecar.yaml"), str(log)])
+        _, _, summary = said.output.rpartition(f"\n{len(lines):,} lines\n")
+        told = re.findall(r"^(\w+) +([\d,]+)$", summary, re.MULTILINE)
+        assert {name: int(count.replace(",", "")) for name, count in told} == found
