@@ -60,6 +60,7 @@ class _Steps:
         self.broken: list[Broken] = []
         self.in_doubt = False  # whether the last commit was made
         self.stepped_at = 0.0  # wall clock
+        self.look_seconds = 0.0  # what the last look at the disk took
         self.tell_line: Callable[[Chunk, float], None] | None = None
         self._follower = follower
         self._store = store
@@ -79,8 +80,10 @@ class _Steps:
         A `quick` one reads nothing.
         """
         now = self.stepped_at = self._clock.now()
+        began = self._clock.monotonic()
         read = self._follower.look(now)
         started = self._clock.monotonic()
+        self.look_seconds = started - began
         self.core.resume(read.resume)
         for chunk, parsed in self._chunks(read, now, quick=quick):
             self.core.take(chunk, now, parsed)
@@ -354,7 +357,8 @@ class Pump:
         now = self._clock.monotonic()
         if now - self._rested_at < SPACING_SECONDS:
             await self._clock.wait(asyncio.Event(), SPACING_SECONDS)
-        seconds = self._rests.seconds(now, watched=self._watched())
+        look = self._steps.look_seconds
+        seconds = self._rests.seconds(now, watched=self._watched(), look=look)
         due = self.core.next_deadline()
         # What was due at the last step and still is waits for a log that lags, not for time.
         if due is not None and due > self._steps.stepped_at:

@@ -65,6 +65,10 @@ DOUBT_SECONDS = 60.0
 # followed each other so closely for so long, events say nothing anyway.
 STREAM_GAP_SECONDS = 0.1
 STREAM_SECONDS = 1.0
+# A look at ten thousand files takes its time: looks for nothing take a thirtieth of it all at most,
+# others as long as the rests between them.
+IDLE_LOOKS = 30.0
+LONGEST_REST = 5.0
 
 
 class Rests:
@@ -96,11 +100,16 @@ class Rests:
         steadily = self._news_at - self._stream_since >= STREAM_SECONDS
         return steadily and now - self._news_at <= STREAM_GAP_SECONDS
 
-    def seconds(self, now: float, *, watched: bool) -> float:
-        """Return how long to rest at most; `watched`: events would tell of all there may be."""
+    def seconds(self, now: float, *, watched: bool, look: float = 0.0) -> float:
+        """Return how long to rest at most; `watched`: events would tell of all there may be.
+
+        `look`: how many seconds the last look at the disk took.
+        """
         if self.streams(now - SPACING_SECONDS):  # and once more when it has just ended
-            return SPACING_SECONDS
-        return SLOW_POLL_SECONDS if watched and now >= self._relied_on_from else POLL_SECONDS
+            return max(SPACING_SECONDS, look)
+        calm = watched and now >= self._relied_on_from
+        least = SLOW_POLL_SECONDS if calm else POLL_SECONDS
+        return max(least, min(IDLE_LOOKS * look, LONGEST_REST))
 
 
 # The most bytes a step reads, by how closely it looks; 1 is a single line.

@@ -91,6 +91,8 @@ class LogFiles:
     def __init__(self, sources: Sequence[Source]) -> None:
         self.logs: dict[str, Log] = {}
         self._sources = _by_path(sources)
+        self._held: dict[LogFile, None] = {}
+        self._beginnings: dict[tuple[str, bytes], list[LogFile]] | None = None
         self._by_inode: dict[Inode, LogFile] = {}
         self.removed: list[int] = []  # ids of log files dropped since this was last emptied
         self._wait_for(sources)
@@ -129,7 +131,7 @@ class LogFiles:
     def log(self, path: str, source: str) -> Log:
         """Return the log of that path, a new one if need be."""
         if path not in self.logs:
-            self.logs[path] = Log(path, source)
+            self.logs[path] = Log(path, source, self._held, len(self.logs))
             self._pin(self.logs[path])
         return self.logs[path]
 
@@ -146,14 +148,13 @@ class LogFiles:
         for log in self.logs.values():
             yield from log.files
 
-    def opened(self) -> Iterator[LogFile]:
-        for log in self.logs.values():
-            yield from log.opened
+    def opened(self) -> list[LogFile]:
+        return list(self._held)
 
     @property
     def has_room(self) -> bool:
         """Tell whether one more file may be held open."""
-        return sum(1 for _ in self.opened()) < _most_open()
+        return len(self._held) < _most_open()
 
     def spare(self, file: LogFile) -> None:
         """Close a file that was just opened if too many are open; it is opened again in turn."""
@@ -162,24 +163,36 @@ class LogFiles:
 
     def make_room(self) -> None:
         """Close the files that were quiet for longest, if too many are open."""
-        opened, most = list(self.opened()), _most_open()
+        opened, most = self.opened(), _most_open()
         if len(opened) < most:
             return
         quiet = [f for f in opened if f.sighted and not f.behind and not f.has_more()]
         quiet.sort(key=lambda file: file.still.seconds, reverse=True)
-        for file in quiet[: len(opened) - most * 3 // 4]:
+        waiting = sum(1 for file in self.every() if file.parked and file.behind)
+        for file in quiet[: max(waiting, len(opened) - most * 3 // 4)]:
             file.park()
 
-    def beginning(self, begins: bytes, folder: str) -> Iterator[LogFile]:
-        """Yield the log files in `folder` that begin with these bytes, as far as that is known."""
-        for file in self.every():
-            if not file.position or dirname(file.log.path) != folder:
-                continue
-            if not file.first:
-                with self.lent(file) as content:
-                    file.first = content.read_at(0, len(begins)) if content else b""
-            if not file.first or file.first == begins:
-                yield file
+    def start_look(self) -> None:
+        """Forget how files begin: some may have gone, others may have come."""
+        self._beginnings = None
+
+    def beginning(self, begins: bytes, folder: str) -> list[LogFile]:
+        """Return the log files in `folder` that begin with these bytes, as far as that is known."""
+        if self._beginnings is None:
+            self._beginnings = {}
+            for file in self.every():
+                if file.position:
+                    key = (dirname(file.log.path), self._first(file, len(begins)))
+                    self._beginnings.setdefault(key, []).append(file)
+        found = self._beginnings
+        return found.get((folder, begins), []) + found.get((folder, b""), [])
+
+    def _first(self, file: LogFile, count: int) -> bytes:
+        """Return how a file begins, empty if that cannot be known."""
+        if not file.first:
+            with self.lent(file) as content:
+                file.first = content.read_at(0, count) if content else b""
+        return file.first
 
     @contextmanager
     def lent(self, file: LogFile) -> Iterator[Content | None]:

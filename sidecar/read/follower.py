@@ -9,7 +9,7 @@ from sidecar.config.sources import Source
 from sidecar.parse.event import Chunk
 from sidecar.read.adopt import Adoption, NewLogFiles
 from sidecar.read.files import LogFiles
-from sidecar.read.log import LogFile
+from sidecar.read.log import Log, LogFile, Stamp
 from sidecar.read.match import Recogniser
 from sidecar.read.scan import Look, Scanner
 from sidecar.read.stdin import LOG as STDIN, Stdin
@@ -51,6 +51,7 @@ class Follower:
         rows = sorted(stored, key=lambda row: row.id)
         self._log_files.restore(rows, hash_key)
         self._written = {row.id: row for row in rows}
+        self._said: dict[int, Stamp] = {}  # by what each file's last row is known
         self._resuming = {row.id for row in rows if row.open_from < row.offset}
         self._turn = 0
         self._stdin_fd = stdin_fd
@@ -114,7 +115,7 @@ class Follower:
         serves the next.
         """
         yield from self._read(batch, budget)
-        for log in self._log_files.logs.values():
+        for log in self._open_logs():
             yield from log.retire(batch)
         self._log_files.make_room()
         self._report(batch, now)
@@ -166,7 +167,7 @@ class Follower:
 
     def _read(self, batch: ReadBatch, budget: int) -> Iterator[Chunk]:
         """Share the budget: equal parts first, then what is left in turn, pipes last."""
-        logs = [log for log in self._log_files.logs.values() if log.opened]
+        logs = self._open_logs()
         self._turn = (self._turn + 1) % max(1, len(logs))
         waiting = [log for log in logs[self._turn :] + logs[: self._turn] if log.has_more()]
         left = budget
@@ -182,12 +183,19 @@ class Follower:
         for pipe in self._stdin:
             yield from pipe.read(batch, max(left, 1))
 
+    def _open_logs(self) -> list[Log]:
+        """Return the logs of which a file is open, in the order in which they became known."""
+        logs = {file.log for file in self._log_files.opened()}
+        return sorted(logs, key=lambda log: log.number)
+
     def _drop_unseen(self, look: Look, batch: ReadBatch, now: float) -> None:
         """Drop log files that were not seen for a week; not while anything is hidden."""
         for file in list(self._log_files.every()) if not look.hidden else ():
             away = file.content is None and not file.sighted
             if away and now - file.last_seen > KEEP_UNSEEN_SECONDS:
                 self._log_files.remove(file)
+        for number in self._log_files.removed:
+            self._said.pop(number, None)
         gone, self._log_files.removed = self._log_files.removed, []
         batch.gone += [Gone(FileRow, (n,)) for n in gone if self._written.pop(n, None)]
 
@@ -197,7 +205,7 @@ class Follower:
         opened = list(self._log_files.opened())
         batch.logs += [file.status() for file in opened]
         batch.problems += [file.problem for file in opened if file.problem]
-        behind = {log.path for log in self._log_files.logs.values() if log.behind}
+        behind = {file.log.path for file in self._log_files.every() if file.behind}
         for pipe in self._stdin:
             batch.logs.append(pipe.status())
             if pipe.behind:
@@ -207,13 +215,17 @@ class Follower:
 
     def _write(self, file: LogFile, batch: ReadBatch, now: float) -> None:
         """Put the row of `file` into the batch if what it says has changed."""
-        row, before = file.row(), self._written.get(file.id)
+        before, says = self._written.get(file.id), file.stamp
+        recent = before is not None and abs(now - before.last_seen) <= _SEEN_EVERY
+        if recent and self._said.get(file.id) == says:
+            return
+        row = file.row()
+        self._said[file.id] = file.stamp
         if before is not None:
             same = replace(
                 row, last_seen=before.last_seen, size=before.size, mtime_ns=before.mtime_ns
             )
-            stale = file.sighted and abs(now - before.last_seen) > _SEEN_EVERY
-            if same == before and not stale:
+            if same == before and (recent or not file.sighted):
                 return
         self._written[row.id] = row
         batch.rows.append(row)

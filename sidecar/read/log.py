@@ -58,6 +58,9 @@ GIVEN_UP = (FileState.LOST, FileState.UNSEEN)
 _ENOUGH = 1 << 18
 
 
+Stamp = tuple[int, Fingerprint | None, bool, FileState, str, Inode, str]
+
+
 class LogFile:
     """State of one file. Bytes of head and tail live in memory only; rows get their hashes.
 
@@ -121,6 +124,12 @@ class LogFile:
             size=self.size, mtime_ns=self.mtime_ns,
         )  # fmt: skip
 
+    @property
+    def stamp(self) -> Stamp:
+        """Return what is another one whenever the row says something else, but cheaper."""
+        source = self.log.source
+        return self.position, self._known, self.skip, self.state, self.place, self.inode, source
+
     def status(self) -> LogStatus:
         size = max(self.size, self.position) if self.unread else self.position
         where = (self.log.path, self.path, self.position, size, self.unread)
@@ -132,6 +141,11 @@ class LogFile:
             head = self._head if self.position else self._beginning
             self._known = fingerprint(self._key, self.position, head, self._tail)
         return self._known
+
+    @property
+    def is_out_of_sight(self) -> bool:
+        """Tell whether no file on disk was found to be this, and nobody holds it."""
+        return self.content is None and not self.sighted
 
     @property
     def unread(self) -> int:
@@ -175,6 +189,9 @@ class LogFile:
         """Go on in `content`, which was found to be this file."""
         self.detach()
         self.content, self.inode = content, inode
+        self.log.held[self] = None
+        if len(evidence.head) >= TAIL:
+            self.first = evidence.head[:TAIL]
         self.parked = self.end_seen = False
         self._head, self._tail = evidence.head, evidence.tail
         self.truncated = self.doubted = False
@@ -240,6 +257,7 @@ class LogFile:
             self.content.close()
             self.content = None
             self.behind = False
+            self.log.held.pop(self, None)
 
     def park(self) -> None:
         """Close a file that may be opened again; what was not read of it waits."""
@@ -343,9 +361,11 @@ class LogFile:
 class Log:
     """The files that were, one after another, what `path` names."""
 
-    def __init__(self, path: str, source: str) -> None:
+    def __init__(self, path: str, source: str, held: "dict[LogFile, None]", number: int) -> None:
         self.path = path
+        self.number = number  # in the order in which logs became known
         self.source = source
+        self.held = held  # the open files of all logs
         self.format = LogFormat.AUTO
         self.prefix: str | None = None
         self.key = b""
@@ -361,14 +381,9 @@ class Log:
         return next((f for f in reversed(self.files) if f.state not in LEFT_ALONE), None)
 
     @property
-    def out_of_sight(self) -> list[LogFile]:
-        """Return those that no file on disk was found to be, and that nobody holds."""
-        return [file for file in self.files if file.content is None and not file.sighted]
-
-    @property
     def unplaced(self) -> list[LogFile]:
-        """Return those of them that may have bytes to read."""
-        return [file for file in self.out_of_sight if file.state not in FINISHED]
+        """Return those out of sight that may have bytes to read."""
+        return [f for f in self.files if f.is_out_of_sight and f.state not in FINISHED]
 
     @property
     def live(self) -> LogFile | None:

@@ -39,6 +39,7 @@ class Recogniser:
         """Bring the logs up to date with `look`, opening what is to be read."""
         self._look, self._batch, self._now = look, look.batch, now
         self._looks += 1
+        self._log_files.start_look()
         self._seen = {seen.inode: seen for seen in look.sightings}
         candidates = self._sight_known()
         if self._looks == 1:
@@ -122,15 +123,15 @@ class Recogniser:
     def _search(self, candidates: list[Candidate]) -> set[LogFile]:
         """Look for them by content; return those that may be in a file that could not be read."""
         uncertain: set[LogFile] = set()
-        for log in self._log_files.logs.values():
-            for file in log.out_of_sight:
-                if not file.position or self._is_near(file, candidates, uncertain):
-                    continue
-                if file.state not in FINISHED and file.missed in _LOOKS_AROUND:
-                    self._look_around(file, candidates)
-            for file in log.opened:
-                if file.missed == 1 and not file.is_unlinked():
-                    self._look_around(file, candidates)
+        away = [f for f in self._log_files.every() if f.position and f.is_out_of_sight]
+        for file in away:
+            if self._is_near(file, candidates, uncertain):
+                continue
+            if file.state not in FINISHED and file.missed in _LOOKS_AROUND:
+                self._look_around(file, candidates)
+        for file in self._log_files.opened():
+            if file.missed == 1 and not file.is_unlinked():
+                self._look_around(file, candidates)
         return uncertain
 
     def _is_near(self, file: LogFile, candidates: list[Candidate], uncertain: set[LogFile]) -> bool:

@@ -5,6 +5,7 @@ import pytest
 from sidecar.daemon.pacing import (
     CALM_SECONDS,
     DOUBT_SECONDS,
+    LONGEST_REST,
     POLL_SECONDS,
     SLOW_POLL_SECONDS,
     SPACING_SECONDS,
@@ -93,3 +94,11 @@ def test_what_polling_finds_in_a_stream_is_no_reason_to_doubt_events() -> None:
     rests, at = fed(SPACING_SECONDS, STREAM_SECONDS * 2)
     rests.stepped(at, news=True, polled=True)
     assert rests.seconds(at + CALM_SECONDS, watched=True) == SLOW_POLL_SECONDS
+
+
+def test_looks_that_take_long_are_taken_less_often() -> None:
+    rests = Rests(0.0)
+    assert rests.seconds(100.0, watched=True, look=0.001) == SLOW_POLL_SECONDS
+    assert rests.seconds(100.0, watched=True, look=0.1) == 3.0
+    assert rests.seconds(100.0, watched=False, look=0.1) == 3.0
+    assert rests.seconds(100.0, watched=True, look=9.0) == LONGEST_REST

@@ -3,6 +3,7 @@
 import tracemalloc
 from collections import deque
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 
 import pytest
 
@@ -91,3 +92,42 @@ def test_reading_lines_ends_with_a_line_or_with_the_file(tmp_path: Path, count: 
     assert text[3:].startswith(found)
     assert found.endswith(b"\n") or len(found) in (count, len(text) - 3)
     assert count < 2049 or len(found) > min(count, len(text) - 3) - len(LINE)
+
+
+def test_a_look_at_many_files_takes_a_few_calls_for_each(tmp_path: Path) -> None:
+    def reader_of(count: int) -> Reader:
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        for number in range(count):
+            (folder / f"pod-{number}.log").write_bytes(LINE)
+        reader = Reader(folder / "*.log", from_beginning=False)
+        for _ in range(2):
+            reader.poll()
+        return reader
+
+    few, many = reader_of(100), reader_of(400)
+    each = (calls(lambda: read(many, MIB)) - calls(lambda: read(few, MIB))) / 300
+    assert each < 130
+
+
+def test_no_more_files_are_held_open_than_there_are_handles_for(tmp_path: Path) -> None:
+    soft, hard = getrlimit(RLIMIT_NOFILE)
+    for number in range(300):
+        (tmp_path / f"pod-{number}.log").write_bytes(LINE)
+    (tmp_path / "pod-0.log.1").write_bytes(b"history\n")
+    reader = Reader(tmp_path / "*.log", from_beginning=False)
+    held = len(list(Path("/proc/self/fd").iterdir()))
+    setrlimit(RLIMIT_NOFILE, (held + 100, hard))
+    try:
+        reader.poll()
+        assert len(list(Path("/proc/self/fd").iterdir())) <= (held + 100) // 2 + held
+        for turn in range(3):
+            for number in range(300):
+                with (tmp_path / f"pod-{number}.log").open("ab") as log:
+                    log.write(b"turn %d of %d\n" % (turn, number))
+            while not reader.poll(budget=MIB).caught_up:
+                pass
+    finally:
+        setrlimit(RLIMIT_NOFILE, (soft, hard))
+    assert sorted(reader.lines) == sorted(f"turn {t} of {n}" for t in range(3) for n in range(300))
+    assert not reader.last.problems
