@@ -56,6 +56,11 @@ def explain(  # noqa: PLR0917 - click passes them by name
         value = "nothing" if rule["value"] is None else shown(rule["value"])
         state = by_word(rule["state"]) if rule["state"] else "no alert"
         say(_name(rule["alertname"], rule["key"]), ": ", state, f", {value}; {rule['condition']}")
+    for kind in found.get("untaken", ()):
+        at = datetime.fromtimestamp(kind["last"], UTC)
+        times = "" if kind["count"] == 1 else f", {kind['count']} times"
+        event = " ".join(filter(None, kind["event"]))
+        say(f"{at:%Y-%m-%d %H:%M:%S} ", "seen", f" {event}{times}: no rule takes it")
     if not found["trail"]:
         days = f"{since / _DAY:g} days"
         say(f"Nothing happened to alerts of {about} in {days}.")

@@ -4,6 +4,7 @@ import asyncio
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +18,7 @@ from sidecar.config.settings import Config
 from sidecar.core import Core
 from sidecar.daemon.loop import InThread, Pump, PumpStopped
 from sidecar.daemon.telemetry import Telemetry
+from sidecar.daemon.untaken import untaken
 from sidecar.matchers import Matcher, all_match, parse_matcher
 from sidecar.measure.series import EVENT_LABELS, EVENTS_TOTAL
 from sidecar.notify.audit import message_of
@@ -179,7 +181,10 @@ class Control:
         ids = [name for row, _ in mine if (name := message_of(row))]
         sent = {row.id: row for row in await self._in_thread(lambda: self._store.messages(ids))}
         trail = [_told(row, labels, sent.get(message_of(row))) for row, labels in mine]
-        return {"rules": rules, "trail": trail}
+        config, logs, redact = self._config(), self._logs(), core.redactor.text
+        look = partial(untaken, config, logs, wanted, since, self._clock.now(), redact=redact)
+        seen = await asyncio.to_thread(look)
+        return {"rules": rules, "trail": trail, "untaken": seen}
 
     async def prune(self, matchers: Sequence[str]) -> int:
         wanted = _parsed(matchers)

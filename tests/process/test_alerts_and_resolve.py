@@ -206,6 +206,22 @@ class TestWithDaemon:
         nobody = self.ask(stage, explain, "org_id=org_8", "--since", "1h")
         assert nobody.output.startswith("No rule knows anything of org_id=org_8")
 
+    def test_events_that_no_rule_takes_are_shown_as_well(self, stage: Stage) -> None:
+        for org in ("org_6", "org_66", "org_6"):
+            stage.log("refunded", org)
+        stage.log("failed", "org_6", note="what a rule takes is not among them")
+        asked = ("org_id=org_6", "status=~ref.*|failed", "--since", "3650d")
+        until(lambda: "2 times" in self.ask(stage, explain, *asked).output, "both are found")
+        (seen,) = [
+            li for li in self.ask(stage, explain, *asked).output.splitlines() if "seen" in li
+        ]
+        assert seen == (
+            "2026-11-02 08:00:00 seen stripe invoice.payment_failed refunded, 2 times:"
+            " no rule takes it"
+        )
+        assert "seen" not in self.ask(stage, explain, "org_id=org_6").output  # in two days
+        assert "seen" not in self.ask(stage, explain, "org_id=~org_6", "--since", "3650d").output
+
     @pytest.mark.parametrize(
         ("arguments", "code"), [(("org_id",), 1), (("a=b", "--since", "2 d"), 2), ((), 2)]
     )
