@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, cast
 
 from sidecar.matchers import compile_re2
 from sidecar.redact.names import REDACTED, is_hidden, is_plain, is_state, plain_name, secret_name
@@ -78,7 +78,10 @@ class Labels(dict[str, str]):
         What has a secret's shape alone has it among others as well: nothing there asks for the
         beginning of a text, or for its end alone.
         """
-        new = [*set(texts).difference(self)] if self._plainly else []
+        known = list(map(self.get, texts))
+        if None not in known:
+            return cast("list[str]", known)
+        new = [*{text for text in texts if text not in self}] if self._plainly else []
         if len(self) + len(new) > _MOST_KNOWN:
             self.clear()
         for start in range(0, len(new), _TOGETHER):
@@ -118,6 +121,7 @@ class Redactor:
         self._max_length = policy.max_length
         self._keys = frozenset(plain_name(key) for key in policy.keys)
         self._own = tuple(SecretShape(compile_re2(pattern)) for pattern in policy.patterns)
+        self._free: dict[str, bool] = {}
         self._shown: dict[str, str] = {}  # names as they are shown; the same few come all the time
 
     def fields(self, mapping: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,7 +130,41 @@ class Redactor:
         The value of a secret's name is hidden whole, except null, booleans, and what is none by
         its looks (see `is_plain`). Deeper than 16 levels it is cut off.
         """
-        return self._mapping(mapping, 1)
+        return self._untouched(mapping) or self._mapping(mapping, 1)
+
+    def _untouched(self, mapping: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return a copy of a flat mapping where one search of all its texts shows nothing to hide.
+
+        So it is with nearly every event, and to redact each value alone takes ten times as long.
+        """
+        if self._own or not all(map(self._is_free, mapping)):
+            return None
+        texts = []
+        for value in mapping.values():
+            kind = type(value)
+            if kind is str:
+                texts.append(value)
+            elif kind in (int, float) and abs(value) < _NO_CARD:
+                continue
+            elif value is not None and kind is not bool:
+                return None
+        joined = _SEPARATOR.join(texts)
+        longest = max(map(len, texts), default=0)
+        if longest > self._max_length or not joined.isascii() or may_hold_secrets(joined):
+            return None
+        return dict(mapping)
+
+    def _is_free(self, written: Any) -> bool:
+        """Return whether a name is shown as it is, and names nothing that is hidden."""
+        free = self._free.get(written)
+        if free is None:
+            if len(self._free) >= _MAX_NAMES:
+                self._free.clear()
+            plain = type(written) is str and self._name(written) == written
+            hidden = plain and (plain_name(written) in self._keys or bool(secret_name(written)))
+            # Beside a value of this name, another one may name it.
+            free = self._free[written] = plain and not hidden and written not in ("value", "Value")
+        return free
 
     def kept(self, mapping: Mapping[str, Any]) -> dict[str, Any]:
         """Return the same, of a size that an alert may keep.

@@ -90,7 +90,6 @@ class Engine:
         labels = labels or Redactor().labels
         self._compiled_rules = [CompiledRule(r, order, labels) for order, r in enumerate(rules)]
         self._by_name = {compiled.rule.name: compiled for compiled in self._compiled_rules}
-        self._on_tallies = [one for one in self._compiled_rules if one.tallied]
         self._index = Index(self._compiled_rules)
         self._transition_log = TransitionLog(redact)
         self._judge = Judge(self._index)
@@ -173,13 +172,24 @@ class Engine:
         log.line_of = line_of
         log.begin()
         look = partial(self._look_at, columns, read_at)
-        found = self._judge.of(columns, self._settled())
+        found = self._judge.of(columns)
         begun = self._stopwatch()
         for compiled, runs in found.items():
             self._take(compiled, runs, columns, look)
             begun = self._note_cost(compiled, begun)
         log.put_in_order()
         log.line_of = no_line
+
+    def _count_newest(self, compiled: CompiledRule, runs: Sequence[Run], columns: Columns) -> bool:
+        """Let the newest event stand for all, if the rule lives on tallies and has no alert."""
+        state = self._keys.get(compiled, ()) if compiled.tallied else None
+        if not isinstance(state, AbsentKey) or state.alert is not None:
+            return False
+        newest, place = max(max(zip(run.times, run.places, strict=True)) for run in runs)
+        event = Event(*columns.triples[place], at=newest, fields={})
+        state.count(newest, compiled.samples(event))
+        self._keys.after_event(state)
+        return True
 
     def _note_first_end(self, compiled: CompiledRule, runs: Sequence[Run]) -> None:
         """Note the first end of all: what lacks one is judged from then on."""
@@ -203,6 +213,8 @@ class Engine:
             self._note_first_end(compiled, runs)
             waiting.pair_up(runs, columns, look)
             return
+        if self._count_newest(compiled, runs, columns):
+            return
         run = together(runs)
         if taken := self._keys.take_at_once(run):
             run = run.only(range(taken, len(run.keys)))
@@ -219,15 +231,6 @@ class Engine:
         """Judge one event by itself."""
         self._transition_log.place = (place, verdict.compiled.order)
         self._look(columns.event(place), verdict, read_at)
-
-    def _settled(self) -> list[CompiledRule]:
-        """Return the rules that live on tallies and have no alert: the newest event is enough."""
-        found = []
-        for compiled in self._on_tallies:
-            state = self._keys.get(compiled, ())
-            if state is not None and state.alert is None:
-                found.append(compiled)
-        return found
 
     def _look(self, event: Event, verdict: Verdict, read_at: float) -> None:
         stale = read_at - event.at > self._stale_after

@@ -4,7 +4,7 @@ Events of one triple (provider, event type, status) concern a few rules, which l
 their fields; events with equal values there come to the same.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -77,21 +77,15 @@ class Judge:
         self._known: dict[Triple, _OfTriple] = {}
         self._verdicts: dict[tuple[int, str], Verdict] = {}
 
-    def of(
-        self, columns: Columns, newest_only: Collection[CompiledRule] = ()
-    ) -> dict[CompiledRule, list[Run]]:
+    def of(self, columns: Columns) -> dict[CompiledRule, list[Run]]:
         """Return for each rule that is concerned which events concern it, and what they are to it.
 
         Those of one triple are one run.
-
-        To a rule of `newest_only` a triple's newest event stands for all.
         """
         found: dict[CompiledRule, list[Run]] = {}
         for kind in columns.kinds:
             for compiled, some, verdicts in self._of_triple(kind.triple).of(columns, kind):
                 run = _run(columns, kind, compiled, some, verdicts)
-                if compiled in newest_only:
-                    run = run.only([max(range(len(run.times)), key=run.times.__getitem__)])
                 found.setdefault(compiled, []).append(run)
         return found
 

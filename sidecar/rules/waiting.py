@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 # The room that is left, then times and samples by turns; None instead of samples: a resolve.
 Entries = list[Any]
 SLACK = 1_000
-# More entries than these go into the windows of a state, which take less.
-_LONGEST = 65
+# More entries than these go into the windows of a state, which take less; and if its alert fires,
+# which costs a row of the state, and one of the alert with its redacted event.
+_LONGEST, _LONGEST_FIRING = 65, 257
 
 
 class Firing:
@@ -129,8 +130,7 @@ class Waiting:
             entries = get(key)
             if entries and plain and not verdict.named and entries[0] - verdict.cost >= 0:
                 entries[0] -= verdict.cost
-                entries.append(at)
-                entries.append(verdict.samples)
+                entries += (at, verdict.samples)
                 if len(entries) > _LONGEST:
                     self.wake(key)
                 continue
@@ -219,7 +219,7 @@ class Waiting:
         if firing is None:
             room = state.alert.room if state.alert and compiled.upholds else 0
             firing = Firing(room, state.clock, state.due)
-        full = not firing.room or len(self.of.get(key, ())) > _LONGEST
+        full = not firing.room or len(self.of.get(key, ())) > _LONGEST_FIRING
         if not samples or full or not firing.clock <= at < firing.due:
             return Outcome.CLOSER, None
         if compiled.tells:

@@ -29,7 +29,9 @@ SIX = (
 )
 # Not to be reached: the largest number that a count may be compared with.
 _NEVER = "10000"
-_NUMBERS = ("attempt_count) >= ", 'form="text") >= ', 'form!="text") >= ')
+_NUMBERS = (
+    "attempt_count) >= ", 'form="text") >= ', 'form="stripe") >= ', 'form!~"text|stripe") >= ',
+)  # fmt: skip
 _COUNT = """\
       - alert: Bench{number}
         match: []

@@ -1,6 +1,7 @@
 """Redaction: secrets by name and by shape, mail addresses, length, at any depth."""
 
 import json
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from sidecar.redact import (
     Redactor,
     RedactPolicy,
 )
+from support.calls import calls
 
 REDACTOR = Redactor(RedactPolicy())
 SECRETS = [
@@ -221,6 +223,25 @@ def test_labels_made_together_are_those_made_singly(
     policy = RedactPolicy(patterns=patterns)
     labels = Redactor(policy).labels(name)
     assert Redactor(policy).labels(name).of_all(texts) == [labels[text] for text in texts]
+
+
+_NAMES = ["org_id", "amount", "api_key", "value", "name", "note", "card_number", "x-ole@ex.com"]
+_NUMBERS = st.integers() | st.floats() | st.just(4242424242424242)
+_VALUES = _WORDS | _NUMBERS | st.none() | st.booleans()
+
+
+@given(st.dictionaries(st.sampled_from(_NAMES), _VALUES | st.lists(_VALUES, max_size=2)))
+def test_an_event_looked_at_whole_is_redacted_as_value_by_value(fields: dict[str, Any]) -> None:
+    for policy in (RedactPolicy(), RedactPolicy(keys=("note",), max_length=8)):
+        redactor = Redactor(policy)
+        assert repr(redactor.fields(fields)) == repr(redactor._mapping(fields, 1))
+
+
+def test_an_event_without_secrets_is_redacted_in_few_calls() -> None:
+    fields = {f"field_{n}": f"evt_{n:012x}" for n in range(20)} | {"amount": 1, "paid": True}
+    redactor = Redactor()
+    assert redactor.fields(fields) == fields
+    assert calls(partial(redactor.fields, fields)) <= 4 * len(fields)
 
 
 def test_what_redaction_leaves_alone_is_the_very_label() -> None:
