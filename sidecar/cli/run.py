@@ -5,10 +5,12 @@ import gc
 import logging
 import os
 import platform
+import resource
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 
 import click
@@ -29,6 +31,7 @@ from sidecar.web.fault import StartError
 PROBLEMS, CANNOT_START = 1, 2
 # What is not done by then hangs: a disk, another's lock. Docker kills ten seconds after SIGTERM.
 LONGEST_STOP = 7.5
+HANDLES = 8192  # for more than are ever held
 _log = structlog.get_logger()
 
 
@@ -142,10 +145,21 @@ def _tune() -> None:
 
     Lines make objects by the thousand but no cycles, so cycles are looked for seldom. Stored keys
     make nothing else, so until the daemon is up they are not looked for at all.
+
+    Many systems allow few open files unless one asks: logs, connections and messages need more.
     """
+    _ask_for_handles()
     sys.setswitchinterval(0.0005)
     gc.set_threshold(50_000, 20, 100)
     gc.disable()
+
+
+def _ask_for_handles() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = HANDLES if hard == resource.RLIM_INFINITY else min(HANDLES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):  # then it has to do with those
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _freeze(_port: int) -> None:

@@ -1,0 +1,62 @@
+"""A daemon with few handles and many files: it lives, is scraped, reads on and tells."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from support.daemon import running, until
+from support.live import CONFIG, FAILING
+from support.setup import append, record
+from support.sinks import SlackSink
+
+pytestmark = pytest.mark.process
+
+
+def set_up(folder: Path, slack: SlackSink, names: list[str]) -> Path:
+    (folder / "logs").mkdir()
+    for number, name in enumerate(names):
+        append(folder / "logs" / name, record("processed", f"org_{number}", event_id=name))
+    (folder / "a.rules.yaml").write_text(FAILING)
+    (folder / "url").write_text(slack.url)
+    config = folder / "sidecar.yaml"
+    config.write_text(CONFIG.format(folder=folder))
+    return config
+
+
+@pytest.mark.parametrize(
+    ("handles", "siblings", "logs"),
+    [(256, 400, 1), (256, 0, 300), (1024, 0, 1100)],
+    ids=["rotated siblings", "logs", "more logs than handles by default"],
+)
+def test_few_handles_cost_neither_the_start_nor_scrapes_nor_messages(
+    tmp_path: Path, handles: int, siblings: int, logs: int
+) -> None:
+    names = [f"app.log.{number}" for number in range(1, siblings + 1)]
+    names += [f"app{number or ''}.log" for number in range(logs)]
+    limit = ("prlimit", f"--nofile={handles}:{handles}")
+    with SlackSink() as slack:
+        config = set_up(tmp_path, slack, names)
+        with running(config, inside=limit) as daemon:
+            append(tmp_path / "logs" / "app.log", record("failed"), record("failed"))
+            until(lambda: bool(slack.requests), "Slack is told", timeout=60.0)
+            until(lambda: sum(daemon.events().values()) >= logs + 2, "all is read", timeout=60.0)
+            assert daemon.get("/-/healthy") == "healthy\n"
+            held = len(list(Path(f"/proc/{daemon.process.pid}/fd").iterdir()))
+            assert held < handles - 40  # what scrapes, deliveries and a reload need
+        said = [json.loads(line) for line in daemon.log]
+    assert [line for line in said if "exception" in line] == []
+    others = [line for line in said if line["event"] != "log_file_left_alone"]
+    assert len(json.dumps(others)) < 10_000
+
+
+def test_the_soft_limit_is_raised_as_far_as_the_hard_one_allows(tmp_path: Path) -> None:
+    with (
+        SlackSink() as slack,
+        running(
+            set_up(tmp_path, slack, ["app.log"]), inside=("prlimit", "--nofile=64:2048")
+        ) as one,
+    ):
+        lines = Path(f"/proc/{one.process.pid}/limits").read_text().splitlines()
+        (soft,) = [line.split()[3] for line in lines if line.startswith("Max open files")]
+        assert soft == "2048"
