@@ -23,7 +23,7 @@ _LOOK_AGAIN = threading.Event()  # never set
 _TICKS = os.sysconf("SC_CLK_TCK")
 _CONFIG = """\
 sources: [{{path: "{logs}", start_at: beginning}}]
-pattern_files: ["{rules}/agentops.patterns.yaml"]
+pattern_files: {pattern_files}
 rule_files: {rule_files}
 state: {{path: "{folder}/state.db"}}
 http: {{listen: "127.0.0.1:0"}}
@@ -159,16 +159,18 @@ def write_config(
     logs: Path,
     *,
     rule_files: list[Path] | None = None,
+    pattern_files: list[Path] | None = None,
     receivers: str = NOBODY,
     stale_after: str = "3650d",
 ) -> Path:
-    """Write a configuration with the shipped rules, or `rule_files`, into `folder`."""
+    """Write a configuration with what is shipped, or these rules and patterns, into `folder`."""
     files = [str(f) for f in rule_files or [ROOT / "rules" / "*.rules.yaml"]]
+    patterns = [str(f) for f in pattern_files or [ROOT / "rules" / "agentops.patterns.yaml"]]
     config = folder / "sidecar.yaml"
     config.write_text(
         _CONFIG.format(
-            logs=logs, rules=ROOT / "rules", rule_files=json.dumps(files), folder=folder,
-            receivers=receivers, stale_after=stale_after,
+            logs=logs, rule_files=json.dumps(files), pattern_files=json.dumps(patterns),
+            folder=folder, receivers=receivers, stale_after=stale_after,
         )
     )  # fmt: skip
     return config

@@ -3,6 +3,7 @@
 The rows say which files flatter us: those whose events no rule needs are in `throughput`.
 """
 
+import json
 import random
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -37,9 +38,37 @@ _COUNT = """\
         match: []
         by: [org_id]
         condition: {condition}
-        within: 5m
+        {within}
         labels: {{severity: info}}
         annotations: {{summary: bench}}
+"""
+
+
+FUNCTIONS = {
+    "distinct(field)": "distinct(subscription_id) > 200",
+    "sum(field)": "sum(attempt_count) > 100000",
+    "a ratio": "count(attempt_count > 5) / count() > 0.9",
+    "last()": "last(status) == unpaid",
+}
+# Organisations, how many of ten events are judged, rules that judge each of them.
+CHART = (
+    *((orgs, 10, 1) for orgs in (50, 5_000, 100_000)),
+    *((5_000, judged, 1) for judged in (0, 1, 5)),
+    *((5_000, 10, rules) for rules in (10, 50)),
+)
+_OWN = """\
+patterns:
+  - name: own
+    json:
+      where: {msg: webhook}
+      take:
+        event_type: event
+        status: outcome
+        webhook_provider: provider
+        timestamp: ts
+        org_id: customer.id
+        subscription_id: subscription_id
+        attempt_count: attempt_count
 """
 
 
@@ -89,14 +118,26 @@ def write_rules(path: Path, rules: str, count: int = 1) -> list[Path]:
     if rules == "shipped":
         return shipped
     if rules == "own":
-        own = [_COUNT.format(number=n, condition=f"count() > {1000 + n}") for n in range(count)]
-        path.write_text("groups:\n  - name: bench\n    rules:\n" + "".join(own))
-        return [path]
+        return write_own(path, [f"count() > {1000 + n}" for n in range(count)])
     text = (ROOT / "rules" / "billing.rules.yaml").read_text()
     for number in _NUMBERS:
+        if f"{number}3" not in text:
+            raise SystemExit(f"PaymentFailing has no `{number}3` any more")
         text = text.replace(f"{number}3", f"{number}{_NEVER}")
     path.write_text(text)
     return [path, *(one for one in shipped if one.name != "billing.rules.yaml")]
+
+
+def write_own(path: Path, conditions: Sequence[str], within: str = "5m") -> list[Path]:
+    """Write a rule of each condition, on every event of an organisation, to `path`; return it."""
+    rules = [
+        _COUNT.format(
+            number=n, condition=one, within="" if one.startswith("last(") else f"within: {within}"
+        )
+        for n, one in enumerate(conditions)
+    ]
+    path.write_text("groups:\n  - name: bench\n    rules:\n" + "".join(rules))
+    return [path]
 
 
 def compare(name: str, count: int, runs: int, folder: Path) -> Row:
@@ -126,18 +167,113 @@ def compare(name: str, count: int, runs: int, folder: Path) -> Row:
     return faster(title, str(mine), shown, ratios, must=case.must, aim=case.aim)
 
 
+class Cpu:
+    """Measures processor time by a log's line, start-up taken off; of several rule files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.first = folder / "first.log"
+        self.first.write_text(lines.failure(lines.start(), "org_first", 1))
+
+    def of(
+        self, log: Path, count: int, rules: list[Path], patterns: list[Path] | None = None
+    ) -> float:
+        """Return microseconds a line, of which `log` has `count`, all of them events."""
+        start = sidecar_seconds(self.first, 1, rules).cpu
+        return (sidecar_seconds(log, count, rules, patterns).cpu - start) / count * 1e6
+
+
+def functions(count: int, folder: Path) -> list[Row]:
+    """Return what a line costs that these functions look at, against one that count() does."""
+    log, rules, cpu = folder / "functions.log", folder / "judging.yaml", Cpu(folder)
+    write(log, [FAILED], count, lines.ORGANISATIONS)
+    counting = cpu.of(log, count, write_own(rules, ["count() > 1000"]))
+    rows = []
+    for name, condition in FUNCTIONS.items():
+        ratio = cpu.of(log, count, write_own(rules, [condition])) / counting
+        rows.append(within(f"{name} against count(), processor time", [ratio], 1.5, 1.25, "x"))
+    log.unlink()
+    return rows
+
+
+def quiet_key(count: int, folder: Path) -> Row:
+    """Return the memory that each further organisation takes of which one event is remembered."""
+    log, resident = folder / "quiet.log", []
+    rules = write_own(folder / "judging.yaml", ["count() > 1000"], "30d")
+    for orgs in (lines.ORGANISATIONS, count):
+        at = lines.start()
+        names = (f"org_{number % orgs:08}" for number in range(count))
+        lines.write(log, (lines.event(at, *FAILED, org_id=name) for name in names))
+        with tempfile.TemporaryDirectory() as name:
+            config = write_config(Path(name), log, rule_files=rules)
+            with running(config) as daemon:
+                daemon.wait_read(log.stat().st_size)
+                resident.append(daemon.resident())
+    log.unlink()
+    each = (resident[1] - resident[0]) * 1e6 / (count - lines.ORGANISATIONS)
+    return within(f"memory a quiet key, of {count:,}", [each], 400, 200, "B")
+
+
+def taken(count: int, runs: int, folder: Path) -> Row:
+    """Return what a line costs that a JSON pattern takes, against one with the marker."""
+    log, own = folder / "marked.log", folder / "own.log"
+    write(log, SIX, count, lines.ORGANISATIONS)
+    with log.open() as marked, own.open("w") as out:
+        out.writelines(json.dumps(_as_own(json.loads(line))) + "\n" for line in marked)
+    patterns = folder / "own.patterns.yaml"
+    patterns.write_text(_OWN)
+    rules, cpu = write_rules(folder / "judging.yaml", "raised"), Cpu(folder)
+    ratios = [
+        cpu.of(own, count, rules, [patterns]) / cpu.of(log, count, rules) for _ in range(runs)
+    ]
+    log.unlink()
+    own.unlink()
+    name = "a line that a JSON pattern takes, against the marker's, processor time"
+    return within(name, ratios, 1.5, 1.2, "x")
+
+
+def _as_own(record: lines.Record) -> lines.Record:
+    """Return what another logger writes of the same event."""
+    names = {"event_type": "event", "status": "outcome", "webhook_provider": "provider"}
+    more = {names.get(n, n): value for n, value in record.items() if n != "metric_type"}
+    more["ts"] = f"{more.pop('timestamp')}Z"
+    more["customer"] = {"id": more.pop("org_id")}
+    return {"level": "info", "msg": "webhook", **more}
+
+
+def chart(count: int, folder: Path) -> str:
+    """Return a table of what the cost of a line grows with, in microseconds of processor time."""
+    log, path, cpu = folder / "chart.log", folder / "judging.yaml", Cpu(folder)
+
+    def cost(orgs: int, judged: int, rules: int) -> str:
+        kinds = [FAILED] * judged + [("invoice.created", "draft")] * (10 - judged)
+        write(log, kinds, count, orgs)
+        named = write_own(path, [f"count() > {1000 + n}" for n in range(rules)])
+        path.write_text(
+            path.read_text().replace("match: []", "match: ['status=\"payment_failure\"']")
+        )
+        return f"{cpu.of(log, count, named):.1f}"
+
+    rows = ["| judged by | organisations | of ten events | us a line |", "|---|---|---|---|"]
+    for orgs, judged, rules in CHART:
+        rules_of = "1 rule" if rules == 1 else f"{rules} rules"
+        rows.append(f"| {rules_of} | {orgs:,} | {judged} | {cost(orgs, judged, rules)} |")
+    log.unlink()
+    return "\n".join(rows)
+
+
 def many_keys(count: int, runs: int, folder: Path) -> Row:
     """Return what a line costs of twenty times as many organisations."""
-    log, rule_files = folder / "keys.log", write_rules(folder / "judging.yaml", "raised")
-    ratios = []
+    log, rules = folder / "keys.log", write_rules(folder / "judging.yaml", "raised")
+    cpu, ratios = Cpu(folder), []
     for _ in range(runs):
         spent = []
         for orgs in (lines.ORGANISATIONS, 20 * lines.ORGANISATIONS):
             write(log, [FAILED], count, orgs)
-            spent.append(sidecar_seconds(log, count, rule_files).clock)
+            spent.append(cpu.of(log, count, rules))
         ratios.append(spent[1] / spent[0])
     log.unlink()
-    return within("100,000 organisations instead of 5,000, per line", ratios, 1.5, 1.25, "x")
+    name = "100,000 organisations instead of 5,000, processor time a line"
+    return within(name, ratios, 1.5, 1.25, "x")
 
 
 def many_rules(count: int, folder: Path) -> list[Row]:
@@ -166,4 +302,11 @@ def measure(folder: Path, count: int, runs: int) -> list[Row]:
         else compare(name, count, runs, folder)
         for name, case in CASES.items()
     ]
-    return [*rows, many_keys(count, runs, folder), *many_rules(count // 4, folder)]
+    return [
+        *rows,
+        many_keys(count, runs, folder),
+        *many_rules(count // 8, folder),
+        *functions(count // 2, folder),
+        quiet_key(count // 2, folder),
+        taken(count // 2, runs, folder),
+    ]

@@ -20,6 +20,7 @@ from bench.table import Row, render
 
 _DOCUMENT = ROOT / "docs" / "benchmarks.md"
 _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
+_GROWTH = "What the cost of a line grows with, processor time of both processes:"
 PARTS = (
     "throughput", "judging", "latency", "scale", "footprint", "stalls", "soak", "delivery",
     "signed",
@@ -43,7 +44,7 @@ def machine() -> str:
 
 def measured(folder: Path, options: argparse.Namespace) -> list[Row]:
     quick, wanted = options.quick, options.only or PARTS
-    count, runs = (200_000, 1) if quick else (2_000_000, 2)
+    count, runs = (100_000, 1) if quick else (1_000_000, 2)
     rows: list[Row] = []
     home = None
     if "throughput" in wanted:
@@ -53,10 +54,10 @@ def measured(folder: Path, options: argparse.Namespace) -> list[Row]:
     if "latency" in wanted:
         rows += _shown(latency.measure(folder, 12 if quick else 60, count // 2))
     if "scale" in wanted or "footprint" in wanted:
-        more, home = scale.measure(folder, count // 2, options.runs or runs)
+        more, home = scale.measure(folder, count, options.runs or runs)
         rows += _shown(more)
     if "footprint" in wanted and home is not None:
-        rows += _shown(footprint.measure(folder, home, count // 20, 3, 5.0 if quick else 15.0))
+        rows += _shown(footprint.measure(folder, home, count // 10, 3, 5.0 if quick else 15.0))
     if "stalls" in wanted:
         rows += _shown(stalls.measure(folder, count // 2))
     if "soak" in wanted:
@@ -64,7 +65,7 @@ def measured(folder: Path, options: argparse.Namespace) -> list[Row]:
     if "delivery" in wanted:
         rows += _shown(delivery.measure(folder))
     if "signed" in wanted:
-        rows += _shown(signed.measure(folder, 1_000 if quick else 5_000, count // 20))
+        rows += _shown(signed.measure(folder, 1_000 if quick else 5_000, count // 10))
     return rows
 
 
@@ -92,6 +93,9 @@ def main() -> None:
     print(about)
     with tempfile.TemporaryDirectory() as folder:
         table = render(measured(Path(folder), chosen))
+        if "judging" in (chosen.only or PARTS):
+            growth = judging.chart(5_000 if chosen.quick else 50_000, Path(folder))
+            table = f"{table}\n\n{_GROWTH}\n\n{growth}"
     text = f"{about}\n\n{table}\n\nMeasured in {time.perf_counter() - begun:.0f} s."
     print(f"\n{text}")
     if not (chosen.quick or chosen.only):

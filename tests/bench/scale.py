@@ -106,6 +106,6 @@ def state_row(folder: Path, count: int) -> Row:
 
 
 def measure(folder: Path, count: int, runs: int) -> tuple[list[Row], Path]:
-    rows = [rules_row(folder, count, runs), state_row(folder, count)]
+    rows = [rules_row(folder, count // 2, runs), state_row(folder, count // 2)]
     memory, home = memory_rows(folder, count)
     return [*rows, *memory], home
