@@ -17,7 +17,8 @@ import pytest
 
 from support.daemon import until
 from support.live import Stage, staged
-from support.sinks import SlackSink
+from support.sinks import Answer, SlackSink
+from support.slack_sink import Request
 
 pytestmark = pytest.mark.process
 PROGRAM = "prometheus-alertmanager"
@@ -100,8 +101,8 @@ def _name(alert: dict[str, Any]) -> str:
 
 
 @contextmanager
-def alertmanager(folder: Path, sink: SlackSink) -> Iterator[str]:
-    (folder / "alertmanager.yml").write_text(TREE.replace("SINK", sink.url))
+def alertmanager(folder: Path, sink: SlackSink, tree: str = TREE) -> Iterator[str]:
+    (folder / "alertmanager.yml").write_text(tree.replace("SINK", sink.url))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -193,3 +194,57 @@ def test_the_same_receivers_are_told_the_same_groups(tmp_path: Path) -> None:
         "Down org_1 firing", "Down org_4 firing", "Slow org_2 firing", "Slow org_3 firing",
         "Paged org_2 firing", "Paged org_3 firing",
     }  # fmt: skip
+
+
+TIMED = """\
+route: {receiver: team, group_by: [alertname], group_wait: 2s, group_interval: 4s,
+  repeat_interval: 6s}
+receivers: [{name: team, webhook_configs: [{url: 'SINK'}]}]
+"""
+NEAR = 1.5  # seconds by which a busy machine is late
+
+
+class TimedSink(SlackSink):
+    """Notes when each message came, and of whom it tells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.came: list[tuple[float, list[str]]] = []
+
+    def _accepted(self, request: Request) -> Answer:
+        alerts = request.json["alerts"]
+        orgs = sorted(one["labels"]["org_id"] for one in alerts if one["status"] == "firing")
+        self.came.append((time.monotonic(), orgs))
+        return super()._accepted(request)
+
+    def after_first(self) -> list[tuple[float, list[str]]]:
+        return [(at - self.came[0][0], orgs) for at, orgs in self.came]
+
+
+def test_the_timers_run_alike_but_for_a_repeat_that_is_each_alerts_own(tmp_path: Path) -> None:
+    rules = "groups:\n  - name: g\n    rules:\n" + RULE.format(name="Slow", severity="warning")
+    with TimedSink() as theirs, TimedSink() as ours:
+        tree = TIMED.replace("repeat_interval", "cooldown: 0s, repeat_interval")
+        tree = tree.replace("SINK", ours.url).replace("{", "{{").replace("}", "}}")
+        with (
+            alertmanager(tmp_path, theirs, TIMED) as url,
+            staged(tmp_path, config=OURS + tree, rules=rules) as stage,
+        ):
+            begun = time.monotonic()
+            for org in ("org_1", "org_2"):
+                stage.log("Slow", org)
+                labels = {"alertname": "Slow", "org_id": org, "severity": "warning"}
+                _post(f"{url}/api/v2/alerts", [{"labels": labels}])
+                until(lambda: bool(theirs.came and ours.came), "both tell of the first")
+            until(lambda: min(len(theirs.came), len(ours.came)) >= 3, "and repeat it")
+            for sink in (theirs, ours):  # group_wait
+                assert sink.came[0][0] - begun == pytest.approx(2.0, abs=NEAR)
+                assert sink.came[0][1] == ["org_1"]
+    them, us = theirs.after_first()[:3], ours.after_first()[:3]
+    both = ["org_1", "org_2"]
+    # Theirs lists all of the group; repeats count from its last message, to the next flush.
+    assert [orgs for _, orgs in them] == [["org_1"], both, both]
+    assert [at for at, _ in them] == pytest.approx([0.0, 4.0, 12.0], abs=NEAR)
+    # Ours lists what is new or due by itself; `group_interval` is the least time between two.
+    assert [orgs for _, orgs in us] == [["org_1"], ["org_2"], ["org_1"]]
+    assert [at for at, _ in us] == pytest.approx([0.0, 4.0, 8.0], abs=NEAR)
