@@ -13,7 +13,18 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import delivery, footprint, judging, latency, scale, signed, soak, stalls, throughput
+from bench import (
+    delivery,
+    footprint,
+    judging,
+    latency,
+    scale,
+    signed,
+    soak,
+    stalls,
+    storm,
+    throughput,
+)
 from bench.daemon import ROOT
 from bench.peers import PACKAGES, missing, version
 from bench.table import Row, render
@@ -23,7 +34,7 @@ _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
 _GROWTH = "What the cost of a line grows with, processor time of both processes:"
 PARTS = (
     "throughput", "judging", "latency", "scale", "footprint", "stalls", "soak", "delivery",
-    "signed",
+    "signed", "storm",
 )  # fmt: skip
 
 
@@ -62,8 +73,8 @@ def measured(folder: Path, options: argparse.Namespace) -> list[Row]:
         rows += _shown(stalls.measure(folder, count // 2))
     if "soak" in wanted:
         rows += _shown(soak.measure(folder, 15.0 if quick else 90.0))
-    if "delivery" in wanted:
-        rows += _shown(delivery.measure(folder))
+    for part in (one for one in (delivery, storm) if one.__name__.rpartition(".")[2] in wanted):
+        rows += _shown(part.measure(folder))
     if "signed" in wanted:
         rows += _shown(signed.measure(folder, 1_000 if quick else 5_000, count // 10))
     return rows

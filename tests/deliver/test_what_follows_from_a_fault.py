@@ -3,6 +3,7 @@
 A message that failed waits; none is given up, whatever the other side says.
 """
 
+import gzip
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -31,6 +32,7 @@ from support.sinks import CERTIFICATE, Answer, Ending, Hangup, SlackSink, SmtpSi
 
 NOW = 1000.0
 TO = "oncall@example.com"
+BOMB = gzip.compress(bytes(32 << 20))
 PAGE = "<html><body>Bad gateway</body></html>"
 RETRY, PARK, REPAIR = Verdict.RETRY, Verdict.PARK, Verdict.REPAIR
 
@@ -73,6 +75,12 @@ SLACK = {
     "429 with nothing": (Answer(429, {}, ""), "rate_limited", RETRY, SURE, 4.0),
     "500": (Answer(500, {}, "oops"), "server_error", RETRY, SURE, 2.0),
     "502 with a page": (Answer(502, {}, PAGE), "server_error", RETRY, SURE, 2.0),
+    "500 with a gzip bomb": (
+        Answer(500, {"Content-Encoding": "gzip"}, BOMB), "server_error", RETRY, SURE, 2.0,
+    ),
+    "200 with a gzip bomb": (
+        Answer(200, {"Content-Encoding": "gzip"}, BOMB), "other", RETRY, DOUBT, 2.0,
+    ),
     "503 that asks for a minute": (
         Answer(503, {"Retry-After": "60"}, ""), "server_error", RETRY, SURE, 60.0,
     ),
