@@ -1,6 +1,7 @@
 """An emoji on Slack's message acknowledges: a daemon, and a web server in Slack's place."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -8,6 +9,7 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
+from sidecar.daemon.reactions import EVERY_SECONDS, SPACING_SECONDS
 from support.daemon import DaemonProcess, running, until
 from support.setup import append, configure, record, write_rule
 from support.sinks import Answer, SlackSink
@@ -90,4 +92,15 @@ def test_a_limit_and_a_token_that_must_not_ask_are_respected(
         until(lambda: any("reactions_cannot_be_read" in li for li in daemon.log), "it is said")
         append(tmp_path / "app.log", record("failed", "org_2"))
         until(lambda: len(slack.calls("postMessage")) == 2, "the next alert is told")
+    assert len(slack.asked()) == 1
+
+
+def test_slack_is_left_alone_for_as_long_as_it_asks(tmp_path: Path, slack: Workspace) -> None:
+    limited = '{"ok": false, "error": "ratelimited"}'
+    slack.reads = Answer(429, {"Retry-After": "3600"}, limited)
+    with running(start(tmp_path, slack)):
+        append(tmp_path / "app.log", record("failed"), record("failed", "org_2"))
+        until(lambda: bool(slack.asked()), "it is asked")
+        time_is_up = time.monotonic() + EVERY_SECONDS + 2 * SPACING_SECONDS
+        until(lambda: time.monotonic() > time_is_up, "two more turns")
     assert len(slack.asked()) == 1
