@@ -5,7 +5,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from sidecar.cli import main
 from sidecar.notify.owner import MOST_A_DAY
 from support.daemon import DaemonProcess, running, until
 from support.setup import append, record
@@ -155,3 +157,15 @@ def test_a_flood_is_a_hundred_mails_and_the_rest_for_the_team(stage: Stage) -> N
         until(lambda: daemon.samples()["sidecar_outbox_pending"] == 0, "all is told")
     named = {n for n in range(103) if stage.team_heard(f"org_{n:03}", "100 mails a day")}
     assert (len(stage.mailed()), len(named)) == (MOST_A_DAY, 3)
+
+
+def test_no_customer_is_drilled_or_tested(stage: Stage) -> None:
+    stage.configure("")
+    config = str(stage.folder / "sidecar.yaml")
+    with stage.running() as daemon:
+        url = f"http://127.0.0.1:{daemon.port}"
+        drilled = CliRunner().invoke(main, ["drill", "PaymentFailing", "--url", url])
+        assert "nobody is told" in drilled.output
+        tested = CliRunner().invoke(main, ["notify", "-c", config, "owner"])
+        assert "owners of organisations get no test" in tested.stderr
+    assert (stage.mailed(), stage.mail.said) == ([], [])
