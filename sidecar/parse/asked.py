@@ -229,6 +229,8 @@ class Asked:
 
         None stands for those of a name of which no object holds anything. Raises one of NOT_JSON.
         """
+        if not sources:
+            return dict.fromkeys(self._names)
         if not self._names:
             return {}
         rows = map(msgspec.structs.astuple, map(self._decode, sources))

@@ -354,7 +354,9 @@ class Splitter:
             return None
         spans = _spans(data, self._bare.places(data))
         lines = [data[begin:end] for begin, end in spans]
-        mine = [n for n, line in enumerate(lines) if MARKER_BYTES not in line and b"\r" not in line]
+        mine: Sequence[int] = range(len(lines))
+        if MARKER_BYTES in data or b"\r" in data:
+            mine = [n for n in mine if MARKER_BYTES not in lines[n] and b"\r" not in lines[n]]
         if len(mine) < LEAST or len(mine) * 2 < len(lines) or not is_text(data):
             return None
         taken = self._take_all([lines[n] for n in mine], prefix)

@@ -184,16 +184,15 @@ class Taker:
             texts = _as_texts(columns[path] or nothing)
             good = {text for text in set(texts) if test(text)}
             numbers = [n for n in numbers if texts[n] in good]
+        mine = {path: column and _only(column, numbers) for path, column in columns.items()}
         fields = {name: [value] * len(numbers) for name, value in self._fixed.items()}
         for name, path in self._take:
-            if (column := columns[path]) is not None:
-                mine = [column[n] for n in numbers]
-                mine = _labels(mine) if name in STANDARD_FIELDS else mine
-                fields[name] = _over(fields.get(name) or nothing, mine)
+            if (column := mine[path]) is not None:
+                column = _labels(column) if name in STANDARD_FIELDS else column
+                fields[name] = _over(fields.get(name) or nothing, column)
         for name in self._record_fields:
-            if (column := columns[name]) is not None:
-                mine = [column[n] for n in numbers]
-                fields[name] = _over(fields.get(name) or nothing, mine)
+            if (column := mine[name]) is not None:
+                fields[name] = _over(fields.get(name) or nothing, column)
         for name, to in self._tables.items():
             values: Sequence[Any] = fields.get(name) or nothing[: len(numbers)]
             fields[name] = [to.get(as_text(value), value) for value in values]
@@ -216,6 +215,10 @@ def together(parts: Sequence[Taken]) -> Taken:
         [parts[part].times[row] for _, part, row in order],
         {name: [column[part][row] for _, part, row in order] for name, column in columns.items()},
     )
+
+
+def _only(values: list[Any], numbers: Sequence[int]) -> list[Any]:
+    return values if len(numbers) == len(values) else [values[n] for n in numbers]
 
 
 def _over(before: Sequence[Any], values: Sequence[Any]) -> list[Any]:
