@@ -11,9 +11,10 @@ from sidecar.secret import printable
 
 
 class LogStatus(msgspec.Struct, frozen=True):
-    """One open file: where reading stands in it, in bytes; `problem` is a sentence or empty.
+    """One file: where reading stands in it, in bytes; `problem` is a sentence or empty.
 
-    A compressed file has no known size before its end: `size` is then what was read of it.
+    A compressed file has no known size before its end: `size` is then what was read of it. What
+    could be read has waited for it for `waiting` seconds. `held`: it is open.
     """
 
     log: str
@@ -23,6 +24,8 @@ class LogStatus(msgspec.Struct, frozen=True):
     lag_bytes: int
     state: str
     problem: str
+    waiting: float = 0.0
+    held: bool = True
 
 
 class Heard(msgspec.Struct):

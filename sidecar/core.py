@@ -472,13 +472,21 @@ class Positions:
             row.id: row for row in self._open.values() if row.id in moved
         }
         placed = [self._placed(row) for row in (done | moved).values()]
-        self._open |= {row.id: row for row in placed if row.open_from < row.offset}
         for row in placed:
-            if row.open_from == row.offset:
-                self._open.pop(row.id, None)
+            noted = self._open.pop(row.id, row)
+            if row.open_from < row.offset:
+                # The time of the row that first said so.
+                since = noted.last_seen if noted.open_from == row.open_from else row.last_seen
+                self._open[row.id] = replace(row, last_seen=since)
         self._found.clear()
         self._finished.clear()
         return placed
+
+    def waiting(self, log: str, now: float) -> tuple[int, float]:
+        """Return how many bytes of `log` are in unfinished lines, and for how many seconds."""
+        rows = [row for row in self._open.values() if row.log == log]
+        size = sum(row.offset - row.open_from for row in rows)
+        return size, max((now - row.last_seen for row in rows), default=0.0)
 
     def _placed(self, row: FileRow) -> FileRow:
         noted = self._open.get(row.id)

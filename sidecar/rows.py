@@ -3,6 +3,7 @@
 Pure code makes rows, `sidecar.store` writes them; a row's fields are its table's columns.
 """
 
+from enum import StrEnum
 from typing import ClassVar
 
 import msgspec
@@ -21,6 +22,24 @@ class Row(msgspec.Struct, frozen=True):
 
     table: ClassVar[str]
     key: ClassVar[tuple[str, ...]]
+
+
+class FileState(StrEnum):
+    """Where a log file stands; stored in its row."""
+
+    ACTIVE = "active"  # at its log's path
+    ROTATED = "rotated"  # elsewhere, or unlinked; read until it is quiet
+    DRAINED = "drained"  # read to its end and closed
+    MISSING = "missing"  # not found, nothing has taken its place
+    LOST = "lost"  # gone for good with bytes unread
+    UNSEEN = "end unseen"  # gone while nobody held it: what was written last, nobody knows
+    IGNORED = "ignored"  # history: written before there was anybody to read it
+    COPY = "copy"  # it begins as another file that is known
+
+
+LEFT_ALONE = (FileState.IGNORED, FileState.COPY)
+FINISHED = (FileState.DRAINED, *LEFT_ALONE)
+GIVEN_UP = (FileState.LOST, FileState.UNSEEN)
 
 
 class FileRow(Row, frozen=True):

@@ -1,5 +1,7 @@
 """Where unfinished lines begin, joined with the reader's rows."""
 
+from msgspec.structs import replace
+
 from sidecar.core import Positions
 from sidecar.parse.event import Chunk, LogFormat
 from sidecar.rows import FileRow
@@ -66,3 +68,21 @@ def test_a_restart_knows_what_was_stored_as_unfinished() -> None:
     positions = Positions([row(1, 100, open_from=40)])
     positions.note(chunk(2), None)
     assert positions.place([row(2, 10)]) == [row(1, 100), row(2, 10)]
+
+
+def test_an_unfinished_line_says_how_long_it_has_waited() -> None:
+    positions = Positions()
+    assert positions.waiting("app", 100.0) == (0, 0.0)
+    positions.note(chunk(1), 40)
+    positions.place([replace(row(1, 100), last_seen=10.0)])
+    assert positions.waiting("app", 70.0) == (60, 60.0)
+    positions.note(chunk(1), 40)
+    positions.place([replace(row(1, 140), last_seen=50.0)])
+    assert positions.waiting("app", 70.0) == (100, 60.0)
+    assert positions.waiting("web", 70.0) == (0, 0.0)
+    positions.note(chunk(1), 130)
+    positions.place([replace(row(1, 150), last_seen=60.0)])
+    assert positions.waiting("app", 70.0) == (20, 10.0)
+    positions.note(chunk(1), None)
+    positions.place([row(1, 170)])
+    assert positions.waiting("app", 70.0) == (0, 0.0)

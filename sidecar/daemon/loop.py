@@ -93,7 +93,9 @@ class _Steps:
         self._guard.after(read, step)
         step.seconds = self._clock.monotonic() - started
         self._slice.took(step.bytes, step.seconds)
-        self._unread = 0 if self._guard.careful else sum(log.lag_bytes for log in read.logs)
+        self._unread = (
+            0 if self._guard.careful else sum(log.lag_bytes for log in read.logs if log.held)
+        )
         self._check(step)
         return read, step, self.write(step.delta)
 

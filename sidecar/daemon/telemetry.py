@@ -340,11 +340,13 @@ class Telemetry:
                 assert_never(event)
 
     def _lag(self, batch: ReadBatch, core: Core, now: float) -> None:
-        self.metrics.open_files.set(len(batch.logs))
+        self.metrics.open_files.set(sum(status.held for status in batch.logs))
         self.metrics.catching_up.set(bool(batch.lagging))
         lag: Counter[str] = Counter()
+        waiting: dict[str, float] = {}
         for status in batch.logs:
             lag[status.log] += status.lag_bytes
+            waiting[status.log] = max(status.waiting, waiting.get(status.log, 0.0))
             # Oldest first: what stays is where the log's newest file stands.
             self.metrics.position.labels(printable(status.log)).set(status.position)
             self.metrics.size.labels(printable(status.log)).set(status.size)
@@ -354,9 +356,12 @@ class Telemetry:
                 gauge.remove(gone)
         self._logs = labels
         late: dict[Subject, dict[str, int]] = {}
-        for log, behind in lag.items():
+        for log, unread in lag.items():
+            size, stands = core.positions.waiting(log, now)
+            behind = unread + size
             self.metrics.lag_bytes.labels(printable(log)).set(behind)
             seconds = core.lag_seconds(log, now) if log in batch.lagging else 0.0
+            seconds = max(seconds, waiting[log], stands)
             self.metrics.lag_seconds.labels(printable(log)).set(seconds)
             if seconds > LAG_SECONDS:
                 late[printable(log),] = {"lag_bytes": behind, "lag_seconds": round(seconds)}

@@ -13,9 +13,10 @@ from sidecar.parse.event import MAX_LINE
 from sidecar.read.content import Content
 from sidecar.read.files import Candidate, LogFiles
 from sidecar.read.fingerprint import TAIL, Match, begins_like
-from sidecar.read.log import LEFT_ALONE, FileState, Log, LogFile
+from sidecar.read.log import Log, LogFile
 from sidecar.read.names import live_names, oldest_first, rank
 from sidecar.read.scan import Inode, Sighting
+from sidecar.rows import LEFT_ALONE, FileState
 
 
 class NewLogFiles:

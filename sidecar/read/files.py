@@ -12,10 +12,10 @@ from sidecar.batch import ReadBatch, Rotated, Rotation
 from sidecar.config.sources import Source
 from sidecar.read.content import Content, open_content
 from sidecar.read.fingerprint import Match
-from sidecar.read.log import FINISHED, LEFT_ALONE, NO_INODE, FileState, Log, LogFile
+from sidecar.read.log import NO_INODE, Log, LogFile
 from sidecar.read.names import COMPRESSED, plain_name
 from sidecar.read.scan import Inode, KnownLog, Sighting, is_glob
-from sidecar.rows import FileRow
+from sidecar.rows import FINISHED, LEFT_ALONE, FileRow, FileState
 
 # More handles than this bring nothing: what is quiet is looked at by name just as well.
 _MOST_OPEN = 1000

@@ -172,11 +172,14 @@ class Follower:
         waiting = [log for log in logs[self._turn :] + logs[: self._turn] if log.has_more()]
         left = budget
         while waiting and left > 0:
-            share, turns = max(1, left // len(waiting)), 0
+            share, turns, more = max(1, left // len(waiting)), 0, []
             while turns < len(waiting) and left > 0:
-                left -= yield from waiting[turns].read(batch, min(share, left))
+                log = waiting[turns]
+                left -= (used := (yield from log.read(batch, min(share, left))))
                 turns += 1
-            waiting = [log for log in waiting[:turns] if log.behind] + waiting[turns:]
+                if used and log.behind:
+                    more.append(log)
+            waiting = more + waiting[turns:]
         for log in waiting:
             for file in log.opened:
                 file.behind = file.behind or file.has_more()
@@ -202,8 +205,9 @@ class Follower:
     def _report(self, batch: ReadBatch, now: float) -> None:
         for file in self._log_files.every():
             self._write(file, batch, now)
-        opened = list(self._log_files.opened())
-        batch.logs += [file.status() for file in opened]
+        opened = self._log_files.opened()
+        unread = [f for f in self._log_files.every() if f.content is None and f.is_unread]
+        batch.logs += [file.status(now) for file in (*unread, *opened)]
         batch.problems += [file.problem for file in opened if file.problem]
         behind = {file.log.path for file in self._log_files.every() if file.behind}
         for pipe in self._stdin:

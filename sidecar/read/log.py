@@ -5,7 +5,6 @@ are read oldest first, so that lines come in the order in which they were writte
 """
 
 from collections.abc import Generator, Iterator
-from enum import StrEnum
 from posixpath import realpath
 
 from sidecar.batch import BytesLost, LogStatus, OverlongLines, ReadBatch, Rotated, Rotation
@@ -23,7 +22,7 @@ from sidecar.read.fingerprint import (
 )
 from sidecar.read.names import COMPRESSED, oldest_first
 from sidecar.read.scan import Inode, KnownLog, Sighting, Stillness
-from sidecar.rows import FileRow
+from sidecar.rows import FINISHED, LEFT_ALONE, FileRow, FileState
 
 NO_INODE: Inode = (0, 0)
 # Bytes read at a time: each chunk has a fixed cost in the parser.
@@ -38,22 +37,6 @@ ABANDONED_SECONDS = 3600.0
 PATIENCE_LOOKS = 20
 
 
-class FileState(StrEnum):
-    """Where a log file stands; stored in its row."""
-
-    ACTIVE = "active"  # at its log's path
-    ROTATED = "rotated"  # elsewhere, or unlinked; read until it is quiet
-    DRAINED = "drained"  # read to its end and closed
-    MISSING = "missing"  # not found, nothing has taken its place
-    LOST = "lost"  # gone for good with bytes unread
-    UNSEEN = "end unseen"  # gone while nobody held it: what was written last, nobody knows
-    IGNORED = "ignored"  # history: written before there was anybody to read it
-    COPY = "copy"  # it begins as another file that is known
-
-
-LEFT_ALONE = (FileState.IGNORED, FileState.COPY)
-FINISHED = (FileState.DRAINED, *LEFT_ALONE)
-GIVEN_UP = (FileState.LOST, FileState.UNSEEN)
 # So much of a compressed file is looked at to know it again: to take all of it apart costs minutes.
 _ENOUGH = 1 << 18
 
@@ -97,6 +80,7 @@ class LogFile:
         self._key = key
         self._head = self._tail = self._beginning = b""
         self._known: Fingerprint | None = None
+        self._unread_since: tuple[int, float] | None = None  # size it had then, wall clock
         self._waits_at = (-1, 0)  # size and mtime at which only an unfinished line was left
 
     @classmethod
@@ -130,10 +114,16 @@ class LogFile:
         source = self.log.source
         return self.position, self._known, self.skip, self.state, self.place, self.inode, source
 
-    def status(self) -> LogStatus:
+    def status(self, now: float) -> LogStatus:
+        """Return where the file stands; lines that nobody has finished yet do not wait."""
         size = max(self.size, self.position) if self.unread else self.position
+        if self._waits_at == (self.size, self.mtime_ns) or not self.unread:
+            self._unread_since = None
+        elif self._unread_since is None or self.position >= self._unread_since[0]:
+            self._unread_since = (self.size, now)
+        waiting = max(0.0, now - self._unread_since[1]) if self._unread_since else 0.0
         where = (self.log.path, self.path, self.position, size, self.unread)
-        return LogStatus(*where, self.state.value, self.problem)
+        return LogStatus(*where, self.state.value, self.problem, waiting, self.content is not None)
 
     def fingerprint(self) -> Fingerprint:
         """Return by what the file is known: what was read, or of a file not begun what was seen."""
@@ -238,6 +228,11 @@ class LogFile:
         head = content.read_at(0, min(HEAD, known))
         self._known = fingerprint(self._key, known, head, content.read_at(last, known - last))
         self.state = state
+
+    @property
+    def is_unread(self) -> bool:
+        """Tell whether it is in sight with bytes in it that were not read."""
+        return self.sighted and self.state not in FINISHED and self.unread > 0
 
     def is_unlinked(self) -> bool:
         return self.content is not None and self.content.stat().st_nlink == 0
@@ -437,6 +432,8 @@ class Log:
                 used += passed
             file.behind = False
             if self._holds_back(file):
+                for younger in self.opened:
+                    younger.behind = younger.behind or younger.has_more()
                 break
         return used
 

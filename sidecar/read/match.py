@@ -13,9 +13,10 @@ from sidecar.read.adopt import Adoption
 from sidecar.read.content import Content
 from sidecar.read.files import Candidate, LogFiles
 from sidecar.read.fingerprint import Match
-from sidecar.read.log import FINISHED, GIVEN_UP, LEFT_ALONE, FileState, Log, LogFile
+from sidecar.read.log import Log, LogFile
 from sidecar.read.names import COMPRESSED
 from sidecar.read.scan import Inode, Look, Sighting
+from sidecar.rows import FINISHED, GIVEN_UP, LEFT_ALONE, FileState
 
 _DIFFERENT_KEPT = 10_000
 # A file that is renamed while the directory is listed may be missed, and again in the next look.
@@ -92,6 +93,7 @@ class Recogniser:
     def _is_reopened(self, known: LogFile, candidate: Candidate, *, moved: bool) -> bool:
         content = candidate.content()
         if content is None:
+            known.size = candidate.sighting.size if candidate.unreadable else known.size
             return True  # gone since, or not readable now: no reason to think it another
         try:
             if known.state in LEFT_ALONE and not known.position:
