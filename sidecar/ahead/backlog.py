@@ -222,7 +222,8 @@ class Assistant:
         end = begin + len(chunk.data)
         self._shared[begin:end] = chunk.data
         self._slot = (self._slot + 1) % _SLOTS
-        task = Task(begin, end, chunk.format, chunk.start, now, self._news, chunk.prefix, chunk.key)
+        pinned = chunk.prefix, chunk.key, chunk.zone
+        task = Task(begin, end, chunk.format, chunk.start, now, self._news, *pinned)
         self._news = []
         try:
             send(self._tasks, task)

@@ -47,6 +47,7 @@ class Task(msgspec.Struct, array_like=True):
     known: list[tuple[Triple, Wanted]]
     prefix: str | None = None
     key: bytes = b""
+    zone: str = ""
 
 
 class Answer(msgspec.Struct, array_like=True):
@@ -133,7 +134,7 @@ class SecondParser:
                 unknown.append(triple)
             return known or False
 
-        chunk = Chunk(0, "", task.format, data, task.start, task.prefix, task.key)
+        chunk = Chunk(0, "", task.format, data, task.start, task.prefix, task.key, zone=task.zone)
         parsed = self._parser.parse_alone(chunk, now=task.now, wanted=wanted)
         return Answer(unknown=unknown) if unknown else Answer(parsed)
 

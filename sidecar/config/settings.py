@@ -87,7 +87,7 @@ class Config:
         absolute_path = realpath(path)
         for source in self.sources:
             if fnmatchcase(absolute_path, source.path + "*"):
-                return {"prefix": source.prefix, "key": source.key}
+                return {"prefix": source.prefix, "key": source.key, "zone": source.timezone}
         return {}
 
     @property

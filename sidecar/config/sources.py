@@ -4,6 +4,7 @@ import base64
 import binascii
 import re
 from typing import Annotated, ClassVar
+from zoneinfo import ZoneInfo
 
 from sidecar.config.http import TlsServerConfig
 from sidecar.parse.event import LogFormat
@@ -54,6 +55,13 @@ def signing_key(text: str) -> bytes:
         return base64.b64decode(text.removeprefix("whsec_"), validate=True)
     except (binascii.Error, ValueError):
         raise Wrong("a secret of Standard Webhooks is `whsec_` and base64") from None
+
+
+def _zone(text: str) -> str:
+    try:
+        return ZoneInfo(text).key if text else ""
+    except (KeyError, OSError, ValueError) as wrong:  # as zoneinfo raises them
+        raise Wrong(f"`{text}` is not a time zone", "write for example Europe/Berlin") from wrong
 
 
 _PATH = re.compile(r"/[A-Za-z0-9._~/-]*")
@@ -194,6 +202,9 @@ class Source(Table):
     prefix: MaybeRe2 = key(
         "RE2, matching all that stands before an event in its line; else what loggers put there.",
         default=None,
+    )
+    timezone: Annotated[str, Value(_zone, "a time zone", string())] = key(
+        "The IANA zone of times that state none; UTC if not written.", default=""
     )
     stripe_webhook: Annotated[StripeWebhook | None, Nested(lambda: StripeWebhook)] = key(
         "Stripe's webhooks, taken by a listener of its own.", default=None

@@ -1,8 +1,10 @@
 """Gathers what the lines of one chunk come to: events, tallies, and what became of each line."""
 
 from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
 from operator import itemgetter
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
@@ -30,7 +32,7 @@ from sidecar.parse.event import (
     is_missing,
     is_text,
 )
-from sidecar.parse.instants import instant
+from sidecar.parse.instants import in_zone, instant
 from sidecar.parse.objects import MARKER_BYTES, Unreadable
 from sidecar.parse.prefix import Prefix
 from sidecar.parse.record import STAMP_NAMES, Record, mention
@@ -57,6 +59,7 @@ class Collector:
         *,
         data: bytes | None,
         given: Collection[str],
+        zone: ZoneInfo | None = None,
     ) -> None:
         self.prefix = prefix
         self._data = data
@@ -64,6 +67,7 @@ class Collector:
         self._held: dict[str, bool] = {}
         self._now = now
         self._near = near
+        self._zone = zone
         self._readers = readers
         self._rows = Rows()
         self._latest = now + _AHEAD
@@ -83,6 +87,8 @@ class Collector:
         `data` holds it, and begins at `start` in the file.
         """
         try:
+            if self._zone is not None:
+                block.times = [_zoned(at, self._zone) for at in block.times]
             found = block.tallies()
         except Exception:  # noqa: BLE001 - one of its lines; read singly, it is found
             return False
@@ -222,7 +228,7 @@ class Collector:
     def _at(self, record: Record, stamp: float | None) -> float:
         own = record.fields.get("timestamp")
         unreadable = not is_missing(own)
-        if unreadable and (at := instant(own, self._near)) is not None:
+        if unreadable and (at := self._instant(own)) is not None:
             return at
         if stamp is None:
             stamp, looks_like_one = self._surrounding(record)
@@ -230,13 +236,16 @@ class Collector:
         self._parsed.bad_times += unreadable
         return self._now if stamp is None else stamp
 
+    def _instant(self, own: Any) -> float | None:
+        return in_zone(instant(own, self._near), own, self._zone)
+
     def _surrounding(self, record: Record) -> tuple[float | None, bool]:
         """Do what `surrounding_instant` does; of a plain line's prefix it is worked out once."""
         if record.outer or not STAMP_NAMES.isdisjoint(record.fields):
-            return record.surrounding_instant(self._near)
+            return record.surrounding_instant(self._near, self._zone)
         found = self._stamps.get(record.before)
         if found is None:
-            found = self._stamps[record.before] = record.surrounding_instant(self._near)
+            found = self._stamps[record.before] = record.surrounding_instant(self._near, self._zone)
         return found
 
     def _not_ahead(self, at: float) -> float:
@@ -245,6 +254,10 @@ class Collector:
         """
         self._parsed.future += at > self._latest
         return min(at, self._now)
+
+
+def _zoned(at: datetime, zone: ZoneInfo) -> datetime:
+    return at if at.tzinfo else at.replace(tzinfo=zone)
 
 
 def _fits(triple: Triple) -> bool:

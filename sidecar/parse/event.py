@@ -68,7 +68,7 @@ class Chunk(msgspec.Struct, frozen=True):
     decompressed bytes. `data` ends with a newline unless the file ended for good without one.
     `prefix` is what may stand before an event, as RE2; None: a logger's furniture. `key`: only
     lines with an HMAC under it are read; empty: all are. `host`: the name of the
-    machine that reads.
+    machine that reads. `zone`: the IANA time zone of stamps that state none; empty: UTC.
     """
 
     file: int
@@ -79,6 +79,7 @@ class Chunk(msgspec.Struct, frozen=True):
     prefix: str | None = None
     key: bytes = b""
     host: str = ""
+    zone: str = ""
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ import re
 from calendar import month_abbr
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sidecar.parse.event import as_number, is_missing
 
@@ -38,7 +39,7 @@ _STAMP = (
     r"|(?:\A|(?<=\A[\[(]))1\d{9}(?:\.\d{1,9}|\d{3})?(?=[\s\])]))"
 )
 _STAMPS = re.compile(_STAMP, re.ASCII)
-_ZONE = re.compile(r"(?:Z|UTC|[+-]\d\d:?\d\d)\Z", re.ASCII)
+_ZONE = re.compile(r"(?:[Zz]|UTC|GMT|:[\d.,]+[+-]\d\d|\s?[+-]\d\d:?\d\d)\Z", re.ASCII)
 _OPENING = re.compile(rf"[\[(]?{_STAMP}", re.ASCII)
 # Whatever else a logger may mean by a time: `22.11.2026`, `2026-11-22`, `2:02:16 AM`.
 _LIKE_A_STAMP = re.compile(
@@ -86,7 +87,21 @@ def instant(value: Any, near: float | None = None) -> float | None:
     return None if number is None else _of_number(number)
 
 
-def stamp_in(text: str, near: float) -> tuple[float | None, bool]:
+def in_zone(at: float | None, text: Any, zone: ZoneInfo | None) -> float | None:
+    """Return the instant of `text`, read as one in UTC, as one in `zone` where it names none."""
+    if zone is None or at is None or not isinstance(text, str):
+        return at
+    if _states_zone(text):
+        return at
+    return datetime.fromtimestamp(at, UTC).replace(tzinfo=zone).timestamp()
+
+
+def _states_zone(text: str) -> bool:
+    """Return whether a stamp names its zone; a number counts seconds in UTC."""
+    return _ZONE.search(text.strip()) is not None or as_number(text) is not None
+
+
+def stamp_in(text: str, near: float, zone: ZoneInfo | None = None) -> tuple[float | None, bool]:
     """Return the instant of the last stamp in `text`, a logger's, that can be read.
 
     And whether there is none although something looks like one. `near` as in `instant`. The last
@@ -96,15 +111,18 @@ def stamp_in(text: str, near: float) -> tuple[float | None, bool]:
     if plain := _PLAIN_STAMP.match(text):  # nearly every logger's
         at = _PLAIN_SECONDS[plain[1]]
         if at is not None:
-            return at, False
+            return in_zone(at, plain[1], zone), False
     found = stamps_in(text, near)
-    return (found[-1][0], False) if found else (None, _LIKE_A_STAMP.search(text) is not None)
+    if found:
+        at, has_zone = found[-1]
+        return at if has_zone else in_zone(at, "", zone), False
+    return (None, _LIKE_A_STAMP.search(text) is not None)
 
 
 def stamps_in(text: str, near: float) -> list[tuple[float, bool]]:
     """Return the instants of the stamps in `text`, each with whether it states a zone."""
     found = ((instant(stamp[0], near), stamp[0]) for stamp in _STAMPS.finditer(text))
-    return [(at, _ZONE.search(text) is not None) for at, text in found if at is not None]
+    return [(at, _states_zone(text)) for at, text in found if at is not None]
 
 
 def stamp_places(text: str) -> list[int]:

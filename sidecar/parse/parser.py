@@ -7,6 +7,7 @@ the odd ones are read singly. Whatever reading one line raises is that line's re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sidecar.parse.asked import Asked
 from sidecar.parse.block import Split, Splitter, count_lines, utf16_lines
@@ -197,7 +198,10 @@ class Parser:
         near = now if self._near is None else self._near
         given = self._patterns.given | {SOURCE, HOST}
         prefix = self._prefix_of(chunk)
-        return Collector(now, wanted, prefix, near, self._readers, data=data, given=given)
+        zone = ZoneInfo(chunk.zone) if chunk.zone else None
+        return Collector(
+            now, wanted, prefix, near, self._readers, data=data, given=given, zone=zone
+        )
 
     def _prefix_of(self, chunk: Chunk) -> Prefix:
         prefix = self._prefixes.get(chunk.prefix)

@@ -4,11 +4,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from sidecar.parse.event import ForeignReason, ObscureReason, RejectReason, is_missing
-from sidecar.parse.instants import instant, stamp_in, stamp_places
+from sidecar.parse.instants import in_zone, instant, stamp_in, stamp_places
 from sidecar.parse.objects import MARKER, STRING, Unreadable
 from sidecar.parse.prefix import COLOUR, Prefix
 from sidecar.parse.values import read_claimed, read_fields, read_pairs, read_value
@@ -78,7 +79,9 @@ class Record(msgspec.Struct, frozen=True):
     before: str = ""
     outer: Mapping[str, Any] = {}
 
-    def surrounding_instant(self, near: float) -> tuple[float | None, bool]:
+    def surrounding_instant(
+        self, near: float, zone: ZoneInfo | None = None
+    ) -> tuple[float | None, bool]:
         """Return the time of the record around it, else of the stamp before it in its line.
 
         And whether there is none although something looks like one. `near` as in `instant`.
@@ -87,11 +90,11 @@ class Record(msgspec.Struct, frozen=True):
         for source in (self.outer, self.fields):
             for name in _STAMP_FIELDS if not STAMP_NAMES.isdisjoint(source) else ():
                 value = source.get(name)
-                at = instant(value, near)
+                at = in_zone(instant(value, near), value, zone)
                 if at is not None:
                     return at, False
                 unreadable |= not is_missing(value)
-        at, looks_like_one = stamp_in(self.before, near)
+        at, looks_like_one = stamp_in(self.before, near, zone)
         return at, looks_like_one or (unreadable and at is None)
 
 

@@ -139,6 +139,7 @@ class LogFiles:
         """Have the lines of `log` read as its source says."""
         if (source := self._sources.get(log.source)) is not None:
             log.format, log.prefix, log.key = source.format, source.prefix, source.key
+            log.zone = source.timezone
 
     def known_logs(self) -> list[KnownLog]:
         sources = self._sources

@@ -364,6 +364,7 @@ class Log:
         self.format = LogFormat.AUTO
         self.prefix: str | None = None
         self.key = b""
+        self.zone = ""
         self.files: list[LogFile] = []
         self._known: KnownLog | None = None
 
@@ -467,7 +468,7 @@ class Log:
 
     def chunk(self, file: LogFile, data: bytes, start: int) -> Chunk:
         where = (file.id, self.path, self.format)
-        return Chunk(*where, data, start, self.prefix, self.key, HOST_NAME)
+        return Chunk(*where, data, start, self.prefix, self.key, HOST_NAME, self.zone)
 
     def _holds_back(self, file: LogFile) -> bool:
         content = file.content

@@ -75,7 +75,7 @@ class Stdin:
                 yield Chunk(
                     self._number, LOG, source.format, framed.data, framed.start, source.prefix,
                     source.key,
-                    HOST_NAME,
+                    HOST_NAME, source.timezone,
                 )  # fmt: skip
             if not passed:
                 return

@@ -47,7 +47,8 @@ BEYOND = {
         collected-not-collected message-template-names message-template-go message-template-fails
         inline-template-broken bad-matcher-lookahead bad-matcher-regex bad-regex lookbehind
         redact-bad-pattern matches-everything field-of-no-group bad-condition bad-condition-in-block
-        json-bad-regex condition-parenthesis text-list-for-a-number bad-source-prefix""",
+        json-bad-regex condition-parenthesis text-list-for-a-number bad-source-prefix
+        bad-source-timezone""",
     "a value left to `global`": """
         slack-neither-url-nor-token slack-both-in-global slack-without-channel
         all-entries-off webhooks-without-channel mail-without-smarthost mail-password-without-user
