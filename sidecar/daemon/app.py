@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from sidecar import __version__
 from sidecar.batch import LogStatus, ReadBatch
 from sidecar.clock import Clock, stopwatch
 from sidecar.config.reload import CannotTakeOver, Reloader, kept
@@ -37,6 +38,7 @@ from sidecar.measure.exposition import Exposition
 from sidecar.read.waker import Waker
 from sidecar.render.renderer import Renderer
 from sidecar.rows import SeriesRow
+from sidecar.secret import printable
 from sidecar.store.schema import StoreUnavailable
 from sidecar.web.fault import StartError
 
@@ -99,6 +101,7 @@ class Daemon:
                 self._pump = self._make_pump(core)
                 self._worker = self._make_worker(core)
                 self._start(group, stop)
+            _log.info("stopped")
         finally:
             self._thread.close()
             self._store.close()
@@ -249,6 +252,8 @@ class Daemon:
         self._worker.offer(step.outbox)
         self.telemetry.stepped(batch, step, core, now=self.clock.now(), commit_seconds=took)
         self._logs = batch.logs
+        if not self._stepped.is_set():
+            self._say_started(len(batch.logs))
         self._log_waker.watch(() if self._pump.streams else self._follower.directories())
         self._stepped.set()
         self._stepped_at = self.clock.monotonic()
@@ -257,6 +262,15 @@ class Daemon:
         if own := self.telemetry.own_events():
             core.note(own)
             self._pump.wake()
+
+    def _say_started(self, files: int) -> None:
+        """Log once, after the first look, by what the daemon works and how many files it found."""
+        config = self.config
+        _log.info(
+            "started", version=__version__, config=config.path, rules=len(config.rules),
+            patterns=len(config.patterns), sources=[printable(one.path) for one in config.sources],
+            files=files, state=config.state_path,
+        )  # fmt: skip
 
     async def _install(self, loaded: Config) -> None:
         """Put a configuration to use between two steps; raises CannotTakeOver."""

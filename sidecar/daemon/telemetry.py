@@ -282,6 +282,8 @@ class Telemetry:
         if (problems := frozenset(batch.problems)) != self._problems:
             for problem in sorted(problems - self._problems):
                 _log.warning("log_not_readable", problem=problem)
+            for problem in sorted(self._problems - problems):
+                _log.info("log_readable_again", problem=problem)
             self._problems = problems
         self.watch.present(Problem.LOG_UNREADABLE, {(problem,): {} for problem in problems}, now)
 

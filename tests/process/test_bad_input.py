@@ -1,5 +1,6 @@
 """What the daemon does when the world is not as it should be."""
 
+import json
 import socket
 import sqlite3
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar import __version__
 from support.daemon import RULES, DaemonProcess, running, until
 from support.setup import append, configure, record, slack_to
 from support.sinks import Answer, SlackSink
@@ -101,6 +103,15 @@ class TestGoesOn:
             (tmp_path / "logs").mkdir()
             fail(tmp_path)
             until(lambda: sum(daemon.events().values()) == 1, "the line is counted")
+            until(lambda: said(daemon, "log_readable_again"), "it says that the log is there")
+            assert daemon.stop() == 0
+            (started,) = [json.loads(li) for li in daemon.log if '"event": "started"' in li]
+            until(lambda: said(daemon, "stopped"), "it says that it ended")
+        assert (started["version"], started["files"]) == (__version__, 0)
+        assert started["config"].endswith("sidecar.yaml")
+        assert started["state"] == str(tmp_path / "state.db")
+        assert [str(tmp_path) in one for one in started["sources"]] == [True]
+        assert started["rules"] > 0
 
     def test_slack_down_keeps_messages_and_goes_on_reading(self, tmp_path: Path) -> None:
         with socket.socket() as free:
