@@ -363,8 +363,7 @@ class Log:
         self.held = held  # the open files of all logs
         self.format = LogFormat.AUTO
         self.prefix: str | None = None
-        self.key = b""
-        self.zone = ""
+        self.key, self.zone = b"", ""
         self.files: list[LogFile] = []
         self._known: KnownLog | None = None
 
