@@ -15,7 +15,7 @@ import msgspec
 from sidecar.config.settings import Config
 from sidecar.matchers import Matcher
 from sidecar.notify.message import notification_of
-from sidecar.notify.model import Notification
+from sidecar.notify.model import OWNER, Notification
 from sidecar.parse.event import SOURCE, Chunk, Event, LogFormat
 from sidecar.parse.parser import Parser
 from sidecar.rules.aggregates import Shows
@@ -216,7 +216,7 @@ class Drill:
     def _mine(self, rows: Iterable[Any]) -> list[Notification]:
         found = filter(None, map(notification_of, rows))
         about = (one for one in found if any(said.name == self._rule.name for said in one.said))
-        return [marked(one, self._now) for one in about if "{{" not in one.destination]
+        return [marked(one, self._now) for one in about if one.destination != OWNER]
 
 
 def _event(fields: Fields, at: float) -> Event:

@@ -77,3 +77,26 @@ def test_a_rule_for_which_no_events_are_known_says_so(tmp_path: Path) -> None:
     rule = "match: ['a=~\"x[0-9]{3}y\"'], condition: count() >= 1, within: 1h"
     with pytest.raises(Undrillable, match="a drill cannot make Drilled fire"):
         drilled(tmp_path, rule).fire()
+
+
+def test_no_owner_of_an_organisation_is_told(tmp_path: Path) -> None:
+    path = write_config(
+        tmp_path,
+        globals_="global: {smtp_smarthost: 'm:25', smtp_from: a@example.com, slack_app_token: x}",
+        receivers="""\
+receivers:
+  - name: team
+    slack_configs: [{channel: '#team'}]
+    email_configs: [{to: '{{ owner_email }}'}]
+    fallback: others
+  - name: others
+    slack_configs: [{channel: '#others'}]""",
+        route="route: {receiver: team, group_by: [org_id]}",
+        rest="directory: {file: owners.csv}",
+    )
+    (tmp_path / "owners.csv").write_text("org_id,email\ndrill,jane@example.com\n")
+    (tmp_path / "a.rules.yaml").write_text(
+        RULE.format(rule="condition: count() >= 1, within: 1h, by: [org_id]")
+    )
+    drill = Drill(load_config(path, ENVIRON), "Drilled", NOW)
+    assert [one.destination for one in (*drill.fire(), *drill.end())] == ["#team", "#team"]
