@@ -31,7 +31,7 @@ PROGRAMS = int(os.environ.get("PROGRAMS", "300"))
 STEPS = (
     "write", "write", "write many", "begin a line", "rename", "rename, reopen", "copytruncate",
     "truncate", "delete", "recreate", "rename back", "gzip", "half gzip", "hide", "clock forward",
-    "clock back", "poll", "poll", "poll a little", "wait", "restart", "crash",
+    "clock back", "touch", "gzip anew", "poll", "poll", "poll a little", "wait", "restart", "crash",
 )  # fmt: skip
 
 
@@ -104,6 +104,16 @@ class World:
                 self._reopen()
             lines = self._inside.pop(path.stat().st_ino, [])
             self._inside[compress(path, woken=self.woken).stat().st_ino] = lines
+
+    def do_touch(self) -> None:
+        """Let every rotated file seem to be written just now."""
+        for path in self.log.parent.glob("app.log.*"):
+            os.utime(path)
+
+    def do_gzip_anew(self) -> None:
+        """Compress as kubelet and Python's recipe do: the time is not kept."""
+        self.do_gzip()
+        self.do_touch()
 
     def do_recreate(self) -> None:
         """Create anew at once, as a rule with the inode that has just come free."""
