@@ -65,6 +65,7 @@ from sidecar.rows import (
     ToldRow,
 )
 from sidecar.rules.alert import Alert, Evidence, LineOf, Transition
+from sidecar.rules.drift import Drift
 from sidecar.rules.engine import Engine
 from sidecar.rules.rule import Key
 from sidecar.secret import printable
@@ -152,6 +153,7 @@ class Core:
             stale_after=config.stale_after,
             stopwatch=stopwatch,
         )
+        self.drift = Drift(config.judged, [one.match for one in config.metrics if one.match])
         self.parser = Parser(config.patterns)
         mutes = Mutes(config.inhibit_rules, config.time_intervals)
         self._trail = Trail(self.redactor)
@@ -211,6 +213,7 @@ class Core:
         Those are the unfinished container lines, how far each log has come, and what was noted.
         """
         self.parser.adopt_open_lines(before.parser)
+        self.drift.take_over(before.drift)
         self._complete, self._reached = before._complete, before._reached  # noqa: SLF001 - its own kind
         self.heard = before.heard
         self._noted, self.rule_time = before._noted, before.rule_time  # noqa: SLF001 - same
@@ -368,6 +371,7 @@ class Core:
                 total.last_at = max(total.last_at, tally.last_at)
         columns = self._columns_of(chunk, parsed)
         self.meter.add_all(columns, now)
+        self.drift.note(columns, parsed.tallies)
         line_of = self._line_of(chunk, parsed, columns)
         self.engine.observe_all(columns, read_at=now, line_of=line_of)
         if parsed.last_at is not None:

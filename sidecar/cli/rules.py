@@ -8,6 +8,7 @@ import msgspec
 
 from sidecar.cli.client import Client, options, table_or_json
 from sidecar.cli.output import Part, by_word, say, say_row, widths
+from sidecar.secret import printable
 
 _HEAD = (
     "ALERT",
@@ -20,23 +21,34 @@ _HEAD = (
     "JUDGING",
     "A KEY",
 )
+_KINDS_HEAD = ("PROVIDER", "EVENT TYPE", "STATUS", "EVENTS", "LAST (UTC)")
 
 
 @click.command()
 @options
 @table_or_json
-def rules(url: str | None, path: str | None, token_file: str | None, form: str) -> None:
+@click.option(
+    "--unread", is_flag=True, help="List the events that came and that no rule and no metric names."
+)
+def rules(
+    url: str | None,
+    path: str | None,
+    token_file: str | None,
+    form: str,
+    unread: bool,  # noqa: FBT001 - click passes it by name
+) -> None:
     """List the rules: alerts and keys of each, its newest match and what it waits for next.
 
     JUDGING is how long it was judged since the start, A KEY what a key takes at most where the
     rule looks back by `offset`.
     """
-    found: list[dict[str, Any]] = Client(url, path, token_file).get("/api/v1/rules")["rules"]
+    place, name = ("/api/v1/events", "unread") if unread else ("/api/v1/rules", "rules")
+    found: list[dict[str, Any]] = Client(url, path, token_file).get(place)[name]
     if form == "json":
-        for rule in found:
-            say(msgspec.json.encode(rule).decode())
+        for one in found:
+            say(msgspec.json.encode(one).decode())
         return
-    rows = [_HEAD, *map(_row, found)]
+    rows = [_KINDS_HEAD, *map(_kind, found)] if unread else [_HEAD, *map(_row, found)]
     wide = widths(rows)
     for row in rows:
         say_row(row, wide)
@@ -53,6 +65,16 @@ def _row(rule: dict[str, Any]) -> tuple[Part, ...]:
         _utc(rule["next_deadline"]),
         f"{rule['seconds']:.3f} s",
         f"{rule['key_bytes'] / 1000:,.0f} kB" if rule["key_bytes"] else "-",
+    )
+
+
+def _kind(kind: dict[str, Any]) -> tuple[Part, ...]:
+    return (
+        printable(kind["provider"]),
+        printable(kind["event_type"]),
+        printable(kind["status"]),
+        f"{kind['count']:,}",
+        _utc(kind["last"]),
     )
 
 

@@ -239,7 +239,9 @@ class Control:
         kinds = await self._in_thread(self._kinds)
         lines = reversed(self._telemetry.odd_lines)
         odd = [dict(zip(("at", "kind", "reason", "sample"), line, strict=True)) for line in lines]
-        return {"events": kinds[:SHOWN_AT_MOST], "odd_lines": odd}
+        drift = self._pump.core.drift
+        unread = [k for k in kinds if drift.is_unread(tuple(k[name] for name in EVENT_LABELS))]
+        return {"events": kinds[:SHOWN_AT_MOST], "odd_lines": odd, "unread": unread}
 
     async def notifications(self) -> list[dict[str, Any]]:
         rows = await self._in_thread(lambda: self._store.latest_messages(SHOWN_AT_MOST))

@@ -41,6 +41,8 @@ class Problem(StrEnum):
     INVARIANT_BROKEN = "invariant_broken"
     STRIPE_SILENT = "stripe_silent"
     DRILL_FAILED = "drill_failed"
+    DRIFT = "drift"
+    UNREAD = "unread"
 
     @property
     def event_type(self) -> str:
@@ -65,6 +67,8 @@ HABITS: Mapping[Problem, Habit] = {
     Problem.LOG_UNREADABLE: Habit(("problem",), patience=120.0),
     Problem.STRIPE_SILENT: Habit(("problem",), patience=300.0),
     Problem.DRILL_FAILED: Habit(("drill",)),
+    Problem.DRIFT: Habit(("what",)),
+    Problem.UNREAD: Habit(quiet=_HOUR),
     Problem.LAG: Habit(("log",), patience=60.0),
     Problem.NO_EVENTS: Habit(("log",)),
     Problem.BYTES_LOST: Habit(("log",), quiet=_HOUR),

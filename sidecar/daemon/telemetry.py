@@ -29,6 +29,7 @@ from sidecar.daemon.selfwatch import Problem, SelfWatch, Subject
 from sidecar.deliver.retry import Dead
 from sidecar.deliver.waiting import Destination
 from sidecar.deliver.worker import Attempt
+from sidecar.measure.series import EVENTS_TOTAL, triple_of
 from sidecar.parse.event import Event, Foreign, Obscure, Reject
 from sidecar.provider.outcome import Answered, NotAnswered
 from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict
@@ -75,6 +76,8 @@ class Telemetry:
         # The last lines with the marker that are no events: when, what, why, and the line.
         self.odd_lines: deque[tuple[float, str, str, str]] = deque(maxlen=20)
         self._commit_failing_since: float | None = None
+        self._drift_looked_at, self._first_at, self._day = 0.0, clock(), clock() // 86_400.0
+        self._unread = set[str]()
         self._commit_failure = ""
 
     def installed(self, core: Core, config: Config, now: float) -> None:
@@ -375,11 +378,27 @@ class Telemetry:
         }
         self.watch.present(Problem.NO_EVENTS, mute, now)
 
+    def _seen_by_rules(self, step: Step, core: Core, now: float) -> None:
+        """Tell of what came regularly and is gone, and once a day (UTC) of what came first."""
+        fresh = [r for r in step.series if r.name == EVENTS_TOTAL and r.created > self._first_at]
+        self._first_at = max([self._first_at, *(row.created for row in fresh)])
+        kinds = filter(core.drift.is_unread, map(triple_of, fresh))
+        self._unread.update([*map(" ".join, kinds)][: 500 - len(self._unread)])
+        if now - self._drift_looked_at >= 60.0:  # noqa: PLR2004 - a minute
+            self._drift_looked_at = now
+            self.watch.present(Problem.DRIFT, {(k,): v for k, v in core.drift.gone().items()}, now)
+        day, self._day = self._day, now // 86_400.0
+        if self._unread and day != self._day:
+            named = ", ".join(sorted(self._unread)[:20])
+            self.watch.happened(Problem.UNREAD, (), now, number=len(self._unread), kinds=named)
+            self._unread.clear()
+
     def _judged(self, step: Step, core: Core, now: float) -> None:
         metrics = self.metrics
         metrics.rule_seconds.inc(step.seconds)
         if core.rule_time is not None:
             metrics.rule_time.set(core.rule_time)
+        self._seen_by_rules(step, core, now)
         for name, at in core.engine.last_matches.items():
             metrics.rule_last_match.labels(name).set(at)
         if step.transitions:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
+from sidecar.parse.event import Triple
 from sidecar.rows import SeriesRow
 from sidecar.syntax.table import Reading, Schema, Table, key, table
 from sidecar.syntax.tree import MapNode
@@ -38,6 +39,13 @@ RETENTION = 7 * 86_400.0  # seconds without a sample after which a gauge's serie
 EVENTS_TOTAL = "webhook_events_total"
 # webhook_events_total{provider,event_type,status}: label -> field of the log line.
 EVENT_LABELS = {"provider": "webhook_provider", "event_type": "event_type", "status": "status"}
+
+
+def triple_of(row: SeriesRow) -> Triple:
+    """Return the kind of events that a series of EVENTS_TOTAL counts."""
+    labels = msgspec.json.decode(row.labels)
+    provider, event_type, status = (str(labels[name]) for name in EVENT_LABELS)
+    return provider, event_type, status
 
 
 class MetricType(StrEnum):

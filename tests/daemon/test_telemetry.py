@@ -106,6 +106,27 @@ def test_times_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
     assert value("sidecar_rule_bad_instants_total", {"alertname": "A"}) == 1
 
 
+def test_kinds_of_events_that_nothing_names_are_told_once_a_day(tmp_path: Path) -> None:
+    (tmp_path / "sidecar.yaml").write_text(CONFIG)
+    (tmp_path / "none.rules.yaml").write_text(RULES)
+    config = load_config(str(tmp_path / "sidecar.yaml"), {})
+    log = tmp_path / "app.log"
+    time = [NOW]
+    reader, core, telemetry = Reader(log), Core(config), Telemetry(config, lambda: time[0])
+    core.restore(NOTHING_STORED, NOW)
+    told = []
+    for hours, status in ((1, "odd"), (2, "odd"), (24, "even"), (47, "s"), (48, "odd"), (72, "s")):
+        time[0] = now = NOW + hours * 3600.0
+        with log.open("a") as file:
+            file.write(f"INFO - WEBHOOK_METRIC: {{'event_type': 'x', 'status': '{status}'}}\n")
+        batch = reader.poll()
+        telemetry.stepped(batch, core.step(batch, now), core, now=now, commit_seconds=0.0)
+        told += [
+            (hours, e.fields["kinds"]) for e in telemetry.own_events() if e.status == "problem"
+        ]
+    assert told == [(24, "unknown x even, unknown x odd"), (47, "unknown x s")]
+
+
 def test_a_log_whose_name_is_not_utf8_has_its_labels_and_fails_no_scrape(tmp_path: Path) -> None:
     (tmp_path / "sidecar.yaml").write_text(CONFIG)
     (tmp_path / "none.rules.yaml").write_text("groups: []\n")

@@ -76,6 +76,13 @@ class TestWithDaemon:
         name = 'sidecar_rule_last_match_timestamp_seconds{alertname="Failing"}'
         assert stage.daemon.samples()[name] == pytest.approx(rule["last_match"])
 
+    def test_what_no_rule_names_is_listed(self, stage: Stage) -> None:
+        stage.log("odd", "org_9")
+        until(lambda: "odd" in self.ask(stage, rules, "--unread").output, "it is listed")
+        head, row = self.ask(stage, rules, "--unread").output.splitlines()
+        assert head.split()[:2] == ["PROVIDER", "EVENT"]
+        assert row.split()[2:4] == ["odd", "1"]
+
     def test_json_is_an_object_a_line(self, stage: Stage) -> None:
         result = self.ask(stage, alerts, "--format", "json")
         found = [json.loads(line) for line in result.output.splitlines()]

@@ -1,0 +1,150 @@
+"""What no rule sees: what came regularly and is gone, and what no rule and no metric names.
+
+A rule whose field or status the log no longer shows is blind, and silent about it.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+import msgspec
+
+from sidecar.matchers import Matcher
+from sidecar.parse.columns import Columns
+from sidecar.parse.event import STANDARD_FIELDS, Tally, Triple
+from sidecar.rules.rule import Rule
+
+HOUR = 3_600.0
+# What came so often, and for so long, came regularly.
+LEAST_TIMES = 20
+LEAST_SECONDS = 24 * HOUR
+# It is gone after so long, so many events of its provider, and several times as many as ever lay
+# between two of its own.
+GONE_SECONDS = HOUR
+GONE_EVENTS = 100
+GONE_GAPS = 5
+# After so long nobody expects it any more.
+GIVEN_UP_SECONDS = 7 * 24 * HOUR
+_MOST = 5_000
+
+# A kind of event and a field that rules read of it; no field: the kind itself.
+_Subject = tuple[Triple, str]
+
+
+class _Seen(msgspec.Struct):
+    """When it came first and last, as which event of its provider, and the longest gap in those."""
+
+    first: float
+    last: float
+    total: int
+    times: int = 1
+    gap: int = 0
+
+
+class Drift:
+    """What the rules read of which events, and when that last came. Times are those of events."""
+
+    def __init__(self, rules: Sequence[Rule], matches: Iterable[Sequence[Matcher]] = ()) -> None:
+        """`matches` are those of metrics, which take events as well."""
+        self._rules = [rule for rule in rules if not rule.about_us]
+        self._matches = list(matches)
+        self._reads: dict[Triple, dict[str, list[str]]] = {}
+        self._seen: dict[_Subject, _Seen] = {}
+        self._totals: dict[str, int] = {}
+        self._newest: dict[str, float] = {}
+
+    def take_over(self, before: "Drift") -> None:
+        """Go on with what another one saw, by other rules."""
+        self._seen = before._seen  # noqa: SLF001 - its own kind
+        self._totals, self._newest = before._totals, before._newest  # noqa: SLF001 - same
+
+    def note(self, columns: Columns, tallies: Mapping[Triple, Tally]) -> None:
+        """Note events that came together."""
+        for triple, tally in tallies.items():
+            self._note(triple, tally.count, tally.last_at, ())
+        for kind in columns.kinds:
+            there = []
+            for name in self.reads(kind.triple):
+                values = columns.values(kind, name) if name else None
+                if values is not None and any(value is not None for value in values):
+                    there.append(name)
+            self._note(kind.triple, len(kind.numbers), columns.times[kind.numbers[-1]], there)
+
+    def _note(self, triple: Triple, count: int, at: float, fields: Collection[str]) -> None:
+        before = self._totals.get(triple[0], 0)
+        if not before and len(self._totals) >= _MOST:
+            return  # who invents providers is not listened to
+        self._totals[triple[0]] = before + count
+        self._newest[triple[0]] = max(at, self._newest.get(triple[0], at))
+        if self.reads(triple):
+            for name in ("", *fields):
+                self._see((triple, name), before, count, at)
+
+    def _see(self, subject: _Subject, before: int, count: int, at: float) -> None:
+        seen = self._seen.get(subject)
+        if seen is None:
+            if len(self._seen) < _MOST:
+                self._seen[subject] = _Seen(at, at, before + count)
+            return
+        seen.gap = max(seen.gap, before - seen.total)
+        seen.total, seen.last, seen.times = before + count, max(seen.last, at), seen.times + 1
+
+    def gone(self) -> dict[str, dict[str, str]]:
+        """Return what came regularly and is gone, in words, with the rules that miss it."""
+        found: dict[str, dict[str, str]] = {}
+        for (triple, name), seen in list(self._seen.items()):
+            readers = self.reads(triple).get(name)
+            if readers is None or self._silence(triple, seen) > GIVEN_UP_SECONDS:
+                del self._seen[triple, name]
+            elif self._is_gone(triple, seen) and (not name or not self._kind_gone(triple)):
+                what = " ".join(triple) + (f": no {name}" if name else "")
+                found[what] = {"rules": ", ".join(readers)}
+        return found
+
+    def _kind_gone(self, triple: Triple) -> bool:
+        kind = self._seen.get((triple, ""))
+        return kind is not None and self._is_gone(triple, kind)
+
+    def _silence(self, triple: Triple, seen: _Seen) -> float:
+        return self._newest.get(triple[0], seen.last) - seen.last
+
+    def _is_gone(self, triple: Triple, seen: _Seen) -> bool:
+        regular = seen.times >= LEAST_TIMES and seen.last - seen.first >= LEAST_SECONDS
+        missed = self._totals.get(triple[0], 0) - seen.total
+        long = self._silence(triple, seen) >= GONE_SECONDS
+        return regular and long and missed >= max(GONE_EVENTS, GONE_GAPS * seen.gap)
+
+    def reads(self, triple: Triple) -> dict[str, list[str]]:
+        """Return what rules that name this kind of event read of it, each with their names."""
+        known = self._reads.get(triple)
+        if known is None:
+            if len(self._reads) >= _MOST:
+                self._reads.clear()
+            known = self._reads[triple] = {}
+            for rule in self._rules:
+                if any(_names(match, triple) for match in (rule.match, rule.resolve or ())):
+                    for name in ("", *_fields(rule)):
+                        known.setdefault(name, []).append(rule.name)
+        return known
+
+    def is_unread(self, triple: Triple) -> bool:
+        """Return whether no rule and no metric names this kind of event."""
+        return not self.reads(triple) and not any(_names(one, triple) for one in self._matches)
+
+
+def _names(match: Sequence[Matcher], triple: Triple) -> bool:
+    """Return whether `match` names an event type or a status, and lets this kind pass."""
+    texts = dict(zip(STANDARD_FIELDS, triple, strict=True))
+    mine = [one for one in match if one.name in texts]
+    by_kind = any(one.name != STANDARD_FIELDS[0] for one in mine)
+    return by_kind and all(one.matches(texts[one.name]) for one in mine)
+
+
+def _fields(rule: Rule) -> Iterator[str]:
+    """Yield the fields of the rule's own events without which it says something else, each once."""
+    aggregates = [one for part in rule.condition.comparisons for one in part.aggregates]
+    needed = [m.name for m in rule.match if m.op in ("=", "=~") and not m.matches("")]
+    names = dict.fromkeys([*rule.by, *(one.field for one in aggregates), *needed])
+    return (name for name in names if name and name not in STANDARD_FIELDS and _is_plain(name))
+
+
+def _is_plain(name: str) -> bool:
+    return name.isidentifier() and not name.startswith("sidecar_")
