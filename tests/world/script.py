@@ -129,6 +129,23 @@ def _burst(chance: random.Random, at: float) -> list[Action]:
     return [*lines, *_TROUBLES[near](chance, at + later)]
 
 
+def _away(chance: random.Random, at: float) -> list[Action]:
+    """The process is gone while it tells of an alert, which ends; then something else begins."""
+    org, down = chance.choice(ORGS), chance.choice((600.0, 7200.0))
+    back = at + 31 + down
+    event, bad, good = chance.choice((("state", "bad", "good"), ("part", "broken", "fixed")))
+    fates = ("500", "silent after", "reset after", "403 page", "refused")
+    later = [at + 31 + down * 0.6, *(back + chance.choice((1, 20, 40, 200)) for _ in range(2))]
+    return [
+        Action(at, "slack", tuple(chance.choice(fates) for _ in range(2))),
+        Action(at, "log", (event, bad, org)),
+        Action(at + chance.choice((0.2, 31.0)), "kill", down),
+        Action(at + 31 + down * 0.5, "log", (event, good, org)),
+        *(Action(when, "log", (event, bad, chance.choice(ORGS))) for when in later),
+        Action(back + chance.choice((5, 100, 600, 1200)), "slack", ("ok",)),
+    ]
+
+
 def _resolved(chance: random.Random, at: float) -> list[Action]:
     return [Action(at, "resolve", (chance.choice(("Failing", "Broken")), chance.choice(ORGS)))]
 
@@ -170,4 +187,5 @@ _TROUBLES: dict[str, Callable[[random.Random, float], list[Action]]] = {
     "rotate": _rotated,
     "ack": _acked,
     "silence": _silenced,
+    "away": _away,
 }
