@@ -240,8 +240,8 @@ class _SeldomRests:
         del now
         return False
 
-    def seconds(self, now: float, *, watched: bool) -> float:
-        del now, watched
+    def seconds(self, now: float, *, watched: bool, look: float = 0.0) -> float:
+        del now, watched, look
         return 1800.0
 
 
