@@ -107,12 +107,6 @@ PLANTED = (
         "            self._commit_failed(written)",
     ),
     Plant(
-        "a_reload_loses_what_ended",
-        "core.py",
-        "self._ends = before._ends",
-        "self._ends = []",
-    ),
-    Plant(
         "a_group_ends_before_its_message",
         "notify/group.py",
         "if not group.members and not group.sending:",
@@ -125,12 +119,6 @@ PLANTED = (
         "pass",
     ),
     Plant(
-        "a_held_firing_is_lost_in_a_move",
-        "notify/member.py",
-        "unsent = not member.open or member.fired > 0",
-        "unsent = not member.open",
-    ),
-    Plant(
         "a_message_in_doubt_is_dropped",
         "notify/notifier.py",
         "            if doubt:\n",
@@ -139,7 +127,7 @@ PLANTED = (
     Plant(
         "who_is_no_longer_told_hears_no_end",
         "notify/restore.py",
-        "if not heirs and (member.open or member.doubted or old.sending):",
+        "if not heirs and knows:",
         "if False:",
     ),
     Plant(
@@ -150,7 +138,7 @@ PLANTED = (
     ),
     Plant(
         "a_crash_forgets_the_claims",
-        "daemon/app.py",
+        "daemon/restoring.py",
         "freed = store.release_claims()",
         "freed: list[OutboxRow] = []",
     ),
