@@ -273,7 +273,7 @@ class Adoption:
 
     def drop_copies(self, batch: ReadBatch) -> None:
         """Find out which new files begin as others do, before anything is read of them."""
-        for file in list(self._log_files.opened()):
+        for file in self._log_files.opened():
             if file.original or file.position or file.content is None or not file.size:
                 continue
             try:

@@ -5,6 +5,7 @@ A file on disk that is not known yet is a candidate: it may be a log file that m
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from posixpath import dirname, exists
 from resource import RLIMIT_NOFILE, getrlimit
 
@@ -149,8 +150,16 @@ class LogFiles:
         for log in self.logs.values():
             yield from log.files
 
+    def open_logs(self) -> list[Log]:
+        """Return the logs of which a file is open, in the order in which they became known."""
+        return sorted(set(map(attrgetter("log"), self._held)), key=attrgetter("number"))
+
     def opened(self) -> list[LogFile]:
-        return list(self._held)
+        """Return the open files, of each log the oldest first, in whatever order they were opened.
+
+        A line in pieces is put together in this order.
+        """
+        return [file for log in self.open_logs() for file in log.files if file.content]
 
     @property
     def has_room(self) -> bool:
@@ -164,9 +173,9 @@ class LogFiles:
 
     def make_room(self) -> None:
         """Close the files that were quiet for longest, if too many are open."""
-        opened, most = self.opened(), _most_open()
-        if len(opened) < most:
+        if self.has_room:
             return
+        opened, most = self.opened(), _most_open()
         quiet = [f for f in opened if f.sighted and not f.behind and not f.has_more()]
         quiet.sort(key=lambda file: file.still.seconds, reverse=True)
         waiting = sum(1 for file in self.every() if file.parked and file.behind)

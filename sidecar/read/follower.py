@@ -9,7 +9,7 @@ from sidecar.config.sources import Source
 from sidecar.parse.event import Chunk
 from sidecar.read.adopt import Adoption, NewLogFiles
 from sidecar.read.files import LogFiles
-from sidecar.read.log import Log, LogFile, Stamp
+from sidecar.read.log import LogFile, Stamp
 from sidecar.read.match import Recogniser
 from sidecar.read.scan import Look, Scanner
 from sidecar.read.stdin import LOG as STDIN, Stdin
@@ -115,7 +115,7 @@ class Follower:
         serves the next.
         """
         yield from self._read(batch, budget)
-        for log in self._open_logs():
+        for log in self._log_files.open_logs():
             yield from log.retire(batch)
         self._log_files.make_room()
         self._report(batch, now)
@@ -131,7 +131,7 @@ class Follower:
         A file that failed is opened anew where its name is in sight: a handle may be stale for
         good (NFS, a device that came back).
         """
-        for file in list(self._log_files.opened()):
+        for file in self._log_files.opened():
             failed, file.problem = file.problem, ""
             if failed and file.sighted:
                 file.detach()
@@ -167,7 +167,7 @@ class Follower:
 
     def _read(self, batch: ReadBatch, budget: int) -> Iterator[Chunk]:
         """Share the budget: equal parts first, then what is left in turn, pipes last."""
-        logs = self._open_logs()
+        logs = self._log_files.open_logs()
         self._turn = (self._turn + 1) % max(1, len(logs))
         waiting = [log for log in logs[self._turn :] + logs[: self._turn] if log.has_more()]
         left = budget
@@ -185,11 +185,6 @@ class Follower:
                 file.behind = file.behind or file.has_more()
         for pipe in self._stdin:
             yield from pipe.read(batch, max(left, 1))
-
-    def _open_logs(self) -> list[Log]:
-        """Return the logs of which a file is open, in the order in which they became known."""
-        logs = {file.log for file in self._log_files.opened()}
-        return sorted(logs, key=lambda log: log.number)
 
     def _drop_unseen(self, look: Look, batch: ReadBatch, now: float) -> None:
         """Drop log files that were not seen for a week; not while anything is hidden."""

@@ -231,6 +231,19 @@ def test_the_bytes_of_unfinished_pieces_are_given_once_more(tmp_path: Path) -> N
     assert not reader.poll().resume
 
 
+def test_unfinished_pieces_in_rotated_files_are_given_oldest_first(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "app.log", keeps_open=False)
+    reader = Reader(tmp_path / "app.log")
+    for piece in (b"first\n", b"second\n", b"third\n"):
+        if writer.path.exists():
+            rename(writer.path)
+        writer.raw(piece)
+        reader.poll()
+    reader.rows = {number: replace(row, open_from=0) for number, row in reader.rows.items()}
+    reader.restart()
+    assert [c.data for c in reader.poll().resume] == [b"first\n", b"second\n", b"third\n"]
+
+
 # -- who is who
 
 
