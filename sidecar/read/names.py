@@ -2,7 +2,8 @@
 
 A rotated file belongs to a log by its name: logrotate's `app.log.1`, `app.log.1.gz` and
 `app.log-20240131`, its `dateext` with `extension` and Java's `app-2024-01-31.log`, kubelet's
-`0.log.20240131-120000.gz`, Python's `app.log.2024-01-31_12`, and `app.log.old`.
+`0.log.20240131-120000.gz`, Python's `app.log.2024-01-31_12`, and `app.log.old`. logrotate's
+`app.1.log`, by `extension .log`, says its age, but may as well be the name of another log.
 """
 
 import re
@@ -17,6 +18,9 @@ _SUFFIX = re.compile(rf"(.+?)[._-](\d[\dTZ:._+-]*|old|prev|last|bak){_ENDING}", 
 _DATE = r"(?:19|20)\d\d[-_.]?[01]\d[\dTZ:._+-]*"
 _DATED_STEM = re.compile(rf"(.+?)[._-]({_DATE})(\.[A-Za-z]+)(?:\.\d+)?{_ENDING}", re.DOTALL)
 _COUNTER_DIGITS = 4
+_COUNTED_STEM = re.compile(
+    rf"(.+)\.(\d{{1,{_COUNTER_DIGITS - 1}}})(\.[A-Za-z]+){_ENDING}", re.DOTALL
+)
 _BESIDE = (".swp", ".tmp", ".lock", ".pid", "~")
 _DIGITS = re.compile(r"\d+")
 
@@ -63,6 +67,9 @@ def rank(live: str, name: str) -> Rank | None:
     match = _DATED_STEM.fullmatch(name)
     if match is not None and match[1] + match[3] == live:
         return ("date", _numbers(match[2]))
+    match = _COUNTED_STEM.fullmatch(name)
+    if match is not None and match[1] + match[3] == live:
+        return ("counter", (-int(match[2]),))
     return None
 
 

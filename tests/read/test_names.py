@@ -43,6 +43,7 @@ class Named(NamedTuple):
         ["app.log.10.gz", "app.log.9.xz", "app.log.2", "app.log.1"],
         ["app.log-20240130", "app.log-20240131.zst", "app.log-20240201"],
         ["app-2024-01-31.1.log", "app-2024-01-31.2.log.bz2", "app-2024-01-31.10.log"],
+        ["app.10.log.gz", "app.2.log", "app.1.log"],
         ["app.log.20240131-080000.gz", "app.log.20240131-120000"],
     ],
 )
