@@ -241,6 +241,10 @@ class Group:
         """Who knows what this group was told."""
         return (self.receiver, self.to.integration, self.to.name)
 
+    def shares(self, other: "Group") -> bool:
+        """Return whether both are for the same audience."""
+        return self.audience == other.audience
+
 
 def heard_of(row: OutboxRow, receivers: Mapping[str, Receiver], group: Group) -> bool:
     """Return whether those whom a message went to are a group's.
@@ -347,7 +351,7 @@ class Groups:
             after = accepted(member, said, at) if group.kind is GroupKind.ROUTE else None
             self.put(group, member.ident, after)
         else:
-            self.accept_by(said, at, lambda home: home.audience == group.audience, group)
+            self.accept_by(said, at, group.shares, group)
 
     def accept_by(
         self, said: Said, at: float, knows: Callable[[Group], bool], first: Group | None = None
@@ -358,14 +362,14 @@ class Groups:
         for home in homes[:1]:
             self.put(home, ident, accepted(home.members[ident], said, at))
 
-    def doubt(self, ident: Ident, group: Group) -> None:
-        """Note that those whom a group is for may have heard that an alert fires.
+    def doubt(self, ident: Ident, knows: Callable[[Group], bool]) -> None:
+        """Note that those whom the groups that `knows` are for may have heard that an alert fires.
 
         What there is to tell of it may be in a digest by now.
         """
         for home in self.places(ident):
             member = home.members[ident]
-            if home.audience == group.audience and not member.open:
+            if knows(home) and not member.open:
                 self.put(home, ident, msgspec.structs.replace(member, doubted=True))
 
     def refer(self, group: Group, said: Said, reference: str) -> None:

@@ -265,15 +265,13 @@ class Notifier:
         if told is not None and row.outcome != SENT:
             self._untold.add(row.receiver, (row.integration, row.destination), told.untold)
         if group is None or group.sending != row.id:
-            # Of an earlier version, or what its group held has moved.
-            for said in told.said if told and row.outcome == SENT else ():
-                self._groups.accept_by(said, now, partial(heard_of, row, self._receivers))
+            self._end_elsewhere(row, told, now)
             return
         group.sending = ""
         self._floods.under_way[group.audience] -= 1
         self._groups.touch(group)
         for one in told.doubted if told else ():
-            self._groups.doubt((one.name, one.key), group)
+            self._groups.doubt((one.name, one.key), group.shares)
         if group.to.owner and (row.outcome == SENT or row.detail.startswith(AMBIGUOUS)):
             self._owners.count(group, now)
         if row.outcome == SENT and told is not None:
@@ -292,6 +290,15 @@ class Notifier:
             self._groups.schedule(group, due if not group.refused else now + wait)
         else:
             self._groups.forget(group)
+
+    def _end_elsewhere(self, row: OutboxRow, told: Notification | None, now: float) -> None:
+        """Take what is of an earlier version, or whose group's alerts have moved."""
+        if told is not None:
+            knows = partial(heard_of, row, self._receivers)
+            for one in (*told.doubted, *(told.said if row.detail.startswith(AMBIGUOUS) else ())):
+                self._groups.doubt((one.name, one.key), knows)
+            for said in told.said if row.outcome == SENT else ():
+                self._groups.accept_by(said, now, knows)
 
     def renewed(self, row: OutboxRow, now: float) -> OutboxRow | None:
         """Return a waiting message as it has to read now, None if there is nothing left to say.
@@ -342,7 +349,7 @@ class Notifier:
         for one in said:
             ident = (one.name, one.key)
             if doubt:
-                self._groups.doubt(ident, group)
+                self._groups.doubt(ident, group.shares)
             member = group.members.get(ident)
             if member is None or member.open or member.doubted:
                 continue

@@ -289,6 +289,21 @@ def test_a_message_accepted_after_its_alert_moved_to_another_receiver_is_followe
     ]
 
 
+def test_one_that_may_have_arrived_under_a_receivers_old_name_has_its_end_told() -> None:
+    world, post = World(), Post(route("{}", "team"))
+    (row,) = post.step(T0, world.fire())
+    renamed = {"crew": replace(slack_receiver("team"), name="crew")}
+    (crew,) = post.restart(route("{}", "crew"), T0 + 1, renamed)
+    post.end(msgspec.structs.replace(row, detail=f"{AMBIGUOUS}timeout"), T0 + 2, "withdrawn")
+    both = {**renamed, "pager": slack_receiver("pager")}
+    post.restart(route("{}", "pager"), T0 + 3, both)
+    post.end(msgspec.structs.replace(crew, detail="other: refused"), T0 + 4, "withdrawn")
+    told = post.step(T0 + HOUR, world.end())
+    assert [(row.receiver, said(row)) for row in told if row.receiver == "crew"] == [
+        ("crew", [("a", "fired and resolved")])
+    ]
+
+
 def test_a_message_refused_after_its_alert_moved_away_leaves_nothing_to_tell() -> None:
     receivers = {name: slack_receiver(name) for name in ("team", "pager")}
     world, post = World(), Post(route("{}", "team"), receivers)

@@ -107,6 +107,12 @@ PLANTED = (
         "            self._commit_failed(written)",
     ),
     Plant(
+        "a_reload_loses_what_ended",
+        "core.py",
+        "self._ends = before._ends",
+        "self._ends = []",
+    ),
+    Plant(
         "a_group_ends_before_its_message",
         "notify/group.py",
         "if not group.members and not group.sending:",
@@ -115,8 +121,14 @@ PLANTED = (
     Plant(
         "accepted_after_a_move_is_told_again",
         "notify/notifier.py",
-        "self._groups.accept_by(said, now, partial(heard_of, row, self._receivers))",
+        "self._groups.accept_by(said, now, knows)",
         "pass",
+    ),
+    Plant(
+        "a_held_firing_is_lost_in_a_move",
+        "notify/member.py",
+        "unsent = not member.open or member.fired > 0",
+        "unsent = not member.open",
     ),
     Plant(
         "a_message_in_doubt_is_dropped",
