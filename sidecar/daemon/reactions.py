@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 
-import httpx
 import structlog
 
 from sidecar.clock import Clock
@@ -12,10 +11,8 @@ from sidecar.core import Core
 from sidecar.daemon.loop import InThread, Pump, PumpStopped
 from sidecar.matchers import Matcher
 from sidecar.notify.group import Group
+from sidecar.notify.model import ReceiverConfig
 from sidecar.receivers.base import Failed, FailureKind, Verdict
-from sidecar.receivers.http import client
-from sidecar.receivers.slack.config import SlackConfig
-from sidecar.receivers.slack.send import name_of, who_reacted
 from sidecar.rules.alert import Alert
 
 # `reactions.get` takes 50 requests a minute (tier 3 of docs.slack.dev, rate limits).
@@ -45,36 +42,36 @@ class Reactions:
         self._rests: dict[tuple[str, str], float] = {}  # until when its account is not asked
 
     async def run(self, stop: asyncio.Event) -> None:
-        async with client() as made:
-            while not await self._clock.wait(stop, EVERY_SECONDS):
-                for message, config in (await self._messages()).items():
-                    if self._rests.get(config.account(), 0.0) > self._clock.monotonic():
-                        continue
-                    await self._look(made, message, config)
-                    if await self._clock.wait(stop, SPACING_SECONDS):
-                        return
+        while not await self._clock.wait(stop, EVERY_SECONDS):
+            for message, config in (await self._messages()).items():
+                if self._rests.get(config.account(), 0.0) > self._clock.monotonic():
+                    continue
+                await self._look(message, config)
+                if await self._clock.wait(stop, SPACING_SECONDS):
+                    return
 
-    async def _messages(self) -> dict[str, SlackConfig]:
+    async def _messages(self) -> dict[str, ReceiverConfig]:
         """Return the messages to ask about, each with the entry that posted it."""
         waiting = await self._in_thread(self._pump.core.notifier.unacked.waiting)
         found = ((message, self._entry(group)) for group, message, _ in waiting)
         return {message: entry for message, entry in found if entry is not None}
 
-    def _entry(self, group: Group) -> SlackConfig | None:
+    def _entry(self, group: Group) -> ReceiverConfig | None:
         receiver = self._config().receivers.get(group.receiver)
         for entry in receiver.configs.get(group.to.integration, ()) if receiver else ():
-            if isinstance(entry, SlackConfig) and group.to.name in entry.destinations():
-                return entry if entry.threads and entry.ack_reaction else None
+            if group.to.name in entry.destinations():
+                return entry if entry.acks else None
         return None
 
-    async def _look(self, made: httpx.AsyncClient, message: str, config: SlackConfig) -> None:
-        found = await who_reacted(made, config, message)
+    async def _look(self, message: str, config: ReceiverConfig) -> None:
+        acked = next((k.acked for k in self._config().kinds if isinstance(config, k.config)), None)
+        found = await acked(config, message) if acked else None
         if isinstance(found, str):
-            await self._take(message, await name_of(made, config, found))
+            await self._take(message, found)
         elif isinstance(found, Failed):
             self._rest(config, found)
 
-    def _rest(self, config: SlackConfig, failed: Failed) -> None:
+    def _rest(self, config: ReceiverConfig, failed: Failed) -> None:
         """Leave an account alone that asks for that, or refuses."""
         limited = failed.kind is FailureKind.RATE_LIMITED
         seconds = (failed.retry_after or LIMITED_SECONDS) if limited else 0.0

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Annotated, ClassVar
 
-from sidecar.receivers.email.config import parse_mailbox
 from sidecar.syntax.faults import Place, Reported
 from sidecar.syntax.files import absolute
+from sidecar.syntax.mailbox import parse_mailbox
 from sidecar.syntax.table import Nested, Placed, Reading, Schema, Table, key, table
 from sidecar.syntax.tree import Node, text_of
 from sidecar.syntax.values import Named, SecretText, string

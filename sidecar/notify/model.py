@@ -67,6 +67,11 @@ class ReceiverConfig(Table, ABC):
         return False
 
     @property
+    def acks(self) -> bool:
+        """Whether people can acknowledge its messages where they stand."""
+        return False
+
+    @property
     def folds(self) -> bool:
         """Whether people read it: what is too much for them is told by number."""
         return False

@@ -107,6 +107,15 @@ class Send(Protocol[C_contra, P_contra]):
     ) -> Outcome: ...
 
 
+class Acked(Protocol[C_contra]):
+    """Asks whether somebody has acknowledged a message where it stands; returns that person's name.
+
+    Else the outcome of asking, as of any call.
+    """
+
+    async def __call__(self, config: C_contra, message: str, /) -> str | Outcome: ...
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Kind(Generic[C, P]):
     """A kind of receiver: all that others need to know of it. `receivers.KINDS` lists them.
@@ -115,6 +124,7 @@ class Kind(Generic[C, P]):
     receiver, `doc` says what it lists. The keys of `global` that it falls back on are those its
     config declares so. `at_once`: attempts under way at once, over all its destinations.
     `connect` imports what sends and returns its connections, which are open inside a block.
+    `acked`: for kinds whose messages can be acknowledged where they stand.
 
     Files that end in `.j2` beside the config are its shipped templates.
     """
@@ -126,6 +136,7 @@ class Kind(Generic[C, P]):
     at_once: int
     render: Render[C, P]
     connect: Callable[[], AbstractAsyncContextManager[Send[C, P]]]
+    acked: Acked[C] | None = None
 
     def templates(self) -> dict[str, str]:
         """Return the shipped templates: base name -> source."""

@@ -1,4 +1,4 @@
-"""The keys of `email_configs`, and the grammar of a mailbox."""
+"""The keys of `email_configs`."""
 
 import re
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from sidecar.notify.model import OWNER, Rate, ReceiverConfig
 from sidecar.render.check import Template, TemplateText
 from sidecar.syntax.faults import Wrong
+from sidecar.syntax.mailbox import MAILBOX, parse_mailbox, split_mailboxes
 from sidecar.syntax.table import Placed, Reading, Schema, Table, Value, key, table
 from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar, ScalarKind, text_of
 from sidecar.syntax.values import (
@@ -24,13 +25,7 @@ from sidecar.syntax.values import (
 )
 
 IMPLICIT_TLS_PORT = 465
-# The HTML standard's e-mail grammar, and RFC 5322's display name before it.
-_LETTERS = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_ADDRESS = rf"{_LETTERS}(?:\.{_LETTERS})*@{_HOST}(?:\.{_HOST})*"
-_MAILBOX = re.compile(rf'{_ADDRESS}|(?:"[^"\\\r\n]*"|[^"<>,@\r\n]+)\s*<{_ADDRESS}>')
 _TO_OWNER = re.compile(r"\{\{ *owner_email *\}\}")
-_MAX_ADDRESS = 254  # RFC 5321, 4.5.3.1.3: 256 with its angle brackets
 # RFC 5322, 2.2: printable ASCII without the colon; we keep to what is in use.
 HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,74}")
 _RESERVED = frozenset([
@@ -38,35 +33,6 @@ _RESERVED = frozenset([
     "auto-submitted", "mime-version",
 ])  # fmt: skip
 _TEMPLATE = "Jinja2 source."
-
-
-def split_mailboxes(text: str) -> tuple[str, ...]:
-    """Split at the commas that stand outside of quotes."""
-    parts = re.findall(r'(?:"[^"]*"|[^,"]|")+', text)
-    return tuple(part.strip() for part in parts if part.strip())
-
-
-def parse_mailbox(text: str) -> str:
-    """Return `text` without blanks around if it is exactly one mailbox. Raises ValueError."""
-    mailbox_parts(text)
-    return text.strip()
-
-
-def mailbox_parts(text: str) -> tuple[str, str]:
-    """Return display name and address of exactly one mailbox, `a@b.c` or `Name <a@b.c>`.
-
-    What is read here can be sent: the configuration and the mail's own headers and envelope ask
-    the same. Raises ValueError.
-    """
-    stripped = text.strip()
-    if _MAILBOX.fullmatch(stripped):
-        name, _, address = stripped.removesuffix(">").rpartition("<")
-        if len(address) > _MAX_ADDRESS:
-            raise ValueError(f"a mail address has at most {_MAX_ADDRESS} characters")
-        return name.strip().strip('"'), address
-    if len(split_mailboxes(stripped)) > 1:
-        raise ValueError(f"{text!r} holds several mailboxes; exactly one can stand here")
-    raise ValueError(f"{text!r} is not a mail address; write for example alerts@example.com")
 
 
 def _smarthost(text: str) -> tuple[str, int]:
@@ -92,7 +58,7 @@ def _recipient(text: str) -> str:
     return parse_mailbox(text)
 
 
-_A_MAILBOX = string_or_variable(anchored(_MAILBOX))
+_A_MAILBOX = string_or_variable(anchored(MAILBOX))
 _A_RECIPIENT = {"anyOf": [_A_MAILBOX, string(anchored(_TO_OWNER))]}
 _MAILBOXES: Schema = {
     "anyOf": [

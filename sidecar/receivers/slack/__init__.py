@@ -6,9 +6,15 @@ the answer.
 
 from contextlib import AbstractAsyncContextManager
 
-from sidecar.receivers.base import Kind, Send
+from sidecar.receivers.base import Kind, Outcome, Send
 from sidecar.receivers.slack.config import SlackConfig
 from sidecar.receivers.slack.message import Payload, render
+
+
+async def _acked(config: SlackConfig, message: str) -> str | Outcome:
+    from sidecar.receivers.slack.send import acked_by  # noqa: PLC0415 - httpx, only to ask
+
+    return await acked_by(config, message)
 
 
 def _connect() -> AbstractAsyncContextManager[Send[SlackConfig, Payload]]:
@@ -25,4 +31,5 @@ SLACK = Kind(
     at_once=16,
     render=render,
     connect=_connect,
+    acked=_acked,
 )

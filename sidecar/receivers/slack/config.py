@@ -89,6 +89,10 @@ class SlackConfig(ReceiverConfig):
         """A webhook gives no name for its messages; neither may a stand-in for the API."""
         return self.thread and self.app_token is not None and self.app_url.endswith(_POST)
 
+    @property
+    def acks(self) -> bool:
+        return self.threads and bool(self.ack_reaction)
+
     def api(self, method: str) -> str:
         """Return the URL of another method of the API, such as `chat.update`."""
         return self.app_url.removesuffix(_POST) + method

@@ -197,24 +197,23 @@ async def _post(
     return await post(client, url, body, by=by, headers=headers, judge=classify, timeout=timeout)
 
 
-async def who_reacted(
-    client: httpx.AsyncClient, config: SlackConfig, message: str
-) -> str | Outcome:
-    """Return the id of the user who put `ack_reaction` on a message first, if somebody did.
+async def acked_by(config: SlackConfig, message: str) -> str | Outcome:
+    """Return what people call the user who put `ack_reaction` on a message first, if one did.
 
     Else the outcome of asking, as of any call.
     """
     name = _named(message)
     asked = {"channel": name["channel"], "timestamp": name["ts"], "full": "true"}
-    outcome, answer = await _ask(client, config, "reactions.get", asked)
-    for reaction in answer.get("message", {}).get("reactions", ()):
-        # With a skin tone it is `wave::skin-tone-2`.
-        if reaction["name"].partition("::")[0] == config.ack_reaction and reaction["users"]:
-            return str(reaction["users"][0])
+    async with client() as made:
+        outcome, answer = await _ask(made, config, "reactions.get", asked)
+        for reaction in answer.get("message", {}).get("reactions", ()):
+            # With a skin tone it is `wave::skin-tone-2`.
+            if reaction["name"].partition("::")[0] == config.ack_reaction and reaction["users"]:
+                return await _called(made, config, str(reaction["users"][0]))
     return outcome
 
 
-async def name_of(client: httpx.AsyncClient, config: SlackConfig, user: str) -> str:
+async def _called(client: httpx.AsyncClient, config: SlackConfig, user: str) -> str:
     """Return what people call a user: his id where the token must not know (`users:read`)."""
     _, answer = await _ask(client, config, "users.info", {"user": user})
     found = answer.get("user", {})

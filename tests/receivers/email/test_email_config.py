@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.receivers.email.config import mailbox_parts
+from sidecar.syntax.mailbox import mailbox_parts
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import msgspec
 import pytest
 from hypothesis import example, given, strategies as st
 
-from sidecar.receivers.email.config import EmailConfig, mailbox_parts
+from sidecar.receivers.email.config import EmailConfig
 from sidecar.receivers.email.message import FALLBACK, MailText, build, header
+from sidecar.syntax.mailbox import mailbox_parts
 from support.rows import MAIL, notification
 
 
