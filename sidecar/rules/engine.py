@@ -296,7 +296,7 @@ class Engine:
     def next_deadline(self, *, complete: bool = True) -> float | None:
         """Return the rule time of the next thing to do; without `complete`, absences aside."""
         ends = [waiting.next_end(complete=complete) for waiting in self._keys.waiting]
-        due = min(self._keys.next_due(complete=complete), *ends)
+        due = min([self._keys.next_due(complete=complete), *ends])
         return None if due == NEVER else due
 
     def end(self, name: str, key: Key, *, at: float, now: float, person: str = "") -> bool:

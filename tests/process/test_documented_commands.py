@@ -46,6 +46,7 @@ STANDS_FOR = {
     "LOG": "app.log",
     "MATCHER…": "org_id=org_123",
     "metrics prune org_id=org_123": "metrics prune 'pod=~\"web-.*\"'",
+    "drill ALERT": "drill PaymentFailing",
     "resolve ALERT KEY=VALUE…": "resolve PaymentFailing org_id=org_2",
     "resolve ALERT LABEL=VALUE…": "resolve PaymentFailing org_id=org_2",
     "LABEL=VALUE…": "severity=critical",
