@@ -53,6 +53,7 @@ STANDS_FOR = {
     "PATH…": "rules",
     "RECEIVER": "critical",
     "FOLDER": "second",
+    "FILE:N": "app.log:1",
     "schema KIND": "schema tests",
     "'LINE'": shlex.quote(_LINE),
     "LINE": shlex.quote(_LINE),
@@ -85,7 +86,8 @@ def as_run(call: str) -> str:
     call = _NO_WORD.sub("", call).strip()
     for word, meant in STANDS_FOR.items():
         call = re.sub(rf"(?<![\w/]){re.escape(word)}(?![\w/])", meant.replace("\\", "\\\\"), call)
-    return call.replace("[", "").replace("]", "").strip()
+    call = call.replace("[", "").replace("]", "").strip()
+    return f"{call} app.log" if call.endswith("--sample") else call
 
 
 COMMANDS = sorted({call for page in PAGES for call in calls(page)})

@@ -24,7 +24,7 @@ from sidecar.batch import ReadBatch
 from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
 from sidecar.core import Step
-from sidecar.daemon import app, app as starting
+from sidecar.daemon import app, restoring as starting
 from sidecar.daemon.telemetry import configure_log
 from sidecar.parse.event import Chunk, Parsed, Triple, Wanted
 from sidecar.parse.parser import Parser
