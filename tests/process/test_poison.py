@@ -59,7 +59,9 @@ def test_a_deadly_line_in_docker_pieces_takes_no_other_with_it(config: Path) -> 
     text = ""
     for whole in pieces:
         for part in (whole[:20], whole[20:]):
-            text += json.dumps({"log": part, "stream": "stdout"}) + "\n"
+            text += (
+                json.dumps({"log": part, "stream": "stdout", "time": "2026-11-02T08:00:00Z"}) + "\n"
+            )
     (config.parent / "app.log").write_text(text)
     life = Life(config, deadly=b"deadly")
     assert [run(life) for _ in range(6)] == [KILLED] * 5 + [0]
