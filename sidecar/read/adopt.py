@@ -224,7 +224,7 @@ class Adoption:
             # Once the original is truncated, the copy is all there is of what was not begun.
             if like.position:
                 self._leave_alone(log, candidate, content, FileState.COPY, like.path)
-        elif _is_undecided(log, content):
+        elif self.is_undecided(log, content):
             return
         elif history and not seen.source:
             self._leave_alone(log, candidate, content, FileState.IGNORED)
@@ -316,6 +316,14 @@ class Adoption:
         twin = self.like(content, seen.size, None, dirname(seen.path))
         return twin[0] if twin and twin[1] >= seen.size else None
 
+    def is_undecided(self, log: Log, content: Content) -> bool:
+        """Tell whether `content` may be a copy of a file of `log`, but cannot be told yet.
+
+        Too little of it is written, or was, when its original was still whole. Raises OSError.
+        """
+        short = (file for file in log.files if file.match(content) is Match.SHORTER)
+        return any(not content.complete or self._log_files.holds(f) is False for f in short)
+
     def like(
         self, content: Content, size: int, this: LogFile | None, folder: str
     ) -> tuple[LogFile, int] | None:
@@ -362,11 +370,6 @@ def _is(file: LogFile, candidate: Candidate) -> bool:
         return False
     finally:
         candidate.close()
-
-
-def _is_undecided(log: Log, content: Content) -> bool:
-    """Tell whether too little is written yet of a compressed file to say what it is."""
-    return not content.complete and any(f.match(content) is Match.SHORTER for f in log.files)
 
 
 def _left_alone(file: LogFile, like: str) -> LeftAlone:

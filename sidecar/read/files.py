@@ -201,8 +201,17 @@ class LogFiles:
         """Return how a file begins, empty if that cannot be known."""
         if not file.first:
             with self.lent(file) as content:
-                file.first = content.read_at(0, count) if content else b""
+                known = content is not None and file.compare(content).match is Match.SAME
+                file.first = content.read_at(0, count) if content and known else b""
         return file.first
+
+    def holds(self, file: LogFile) -> bool | None:
+        """Tell whether a file where it was still holds what was read of it; None: it is not there.
+
+        Whoever emptied it may have copied it before. Raises OSError.
+        """
+        with self.lent(file) as content:
+            return None if content is None else file.compare(content).match is Match.SAME
 
     @contextmanager
     def lent(self, file: LogFile) -> Iterator[Content | None]:

@@ -114,8 +114,13 @@ class Recogniser:
         if known.compare(content).match is not Match.SAME:
             return False
         size = candidate.sighting.size
-        _, shared = self._adoption.like(content, size, known, dirname(known.path)) or (None, 0)
-        if shared < size:
+        twin = self._adoption.like(content, size, known, dirname(known.path))
+        if twin is None:
+            return self._adoption.is_undecided(known.log, content)
+        original, shared = twin
+        over = original.state in (*FINISHED, *GIVEN_UP)
+        if shared < size and (over or self._log_files.holds(original)):
+            known.pass_over(content, shared)
             return False
         known.leave_alone(content, FileState.COPY)
         return True

@@ -286,3 +286,49 @@ def test_down_from_the_first_line_on(
     reader.settle()
     assert sorted(reader.lines) == sorted(f"line {number}" for number in range(rotations))
     assert not reader.bytes_lost
+
+
+@pytest.mark.parametrize("restarted", ["never", "amid the copy", "before the truncation"])
+@pytest.mark.parametrize("unread", [0, 2], ids=["all read", "lines unread"])
+@pytest.mark.parametrize("size", [10, 1500, 4096, 15_000])
+def test_a_copy_seen_half_made_that_is_whole_and_its_original_empty_at_the_next_look(
+    tmp_path: Path, size: int, unread: int, restarted: str
+) -> None:
+    """What a kill between the two looks forgets is that the file was ever read further."""
+    writer = Writer(tmp_path / "app.log")
+    writer.write(3)
+    reader = Reader(writer.path)
+    reader.poll()
+    writer.write(1000)
+    reader.poll()
+    writer.write(unread)
+    whole = writer.path.read_bytes()
+    with writer.path.with_name("app.log.1").open("wb") as copy:
+        copy.write(whole[:size])
+        copy.flush()
+        if restarted == "amid the copy":
+            reader.restart()
+        reader.poll(budget=0 if unread else 1 << 20)
+        if restarted == "before the truncation":
+            reader.restart()
+        copy.write(whole[size:])
+    os.truncate(writer.path, 0)
+    writer.write(1)
+    reader.settle()
+    assert sorted(reader.lines) == sorted(writer.written)
+    assert reader.bytes_lost == 0
+
+
+def test_a_copy_that_goes_on_by_itself_after_it_was_seen_half_made(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "app.log")
+    writer.write(1000)
+    reader = Reader(writer.path)
+    reader.poll()
+    whole = writer.path.read_bytes()
+    with writer.path.with_name("app.log.1").open("wb") as copy:
+        copy.write(whole[:4096])
+        copy.flush()
+        reader.poll()
+        copy.write(whole[4096:] + b"a line of its own\n")
+    reader.settle()
+    assert reader.lines == [*writer.written, "a line of its own"]
