@@ -351,8 +351,9 @@ class Core:
         needs = self.engine.wants(triple) or self.meter.wants(triple)
         if not needs:
             return False
-        names = sorted(self.engine.looks_at(triple) | self.meter.looks_at(triple))
-        return Fields(tuple(names), needs if isinstance(needs, tuple) else ())
+        asking = (self.engine, self.meter, self.drift)
+        names = frozenset[str]().union(*(one.looks_at(triple) for one in asking))
+        return Fields(tuple(sorted(names)), needs if isinstance(needs, tuple) else ())
 
     def parse_alone(self, chunk: Chunk, now: float) -> Parsed | None:
         """Return what `chunk` holds if that can be told from it alone, else None."""

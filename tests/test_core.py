@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from sidecar.redact import MAX_FIELDS, REDACTED
 from sidecar.rows import AlertRow
 from sidecar.rules.alert import Evidence, TransitionKind
 from sidecar.store.store import Store
+from support.calls import calls
 from support.daemon import RULES
 
 NOW = 1793606400.0
@@ -105,6 +107,19 @@ def test_payments_of_many_who_never_failed_are_one_row_of_the_rules(core: Core) 
     stored = Counter(type(row).table for row in step.delta.rows)
     assert stored["journal"] == 1
     assert "rule_state" not in stored
+
+
+@pytest.mark.parametrize(("record", "most"), [(PAID, 10), ({**FAILED, "attempt_count": 1}, 22)])
+def test_an_event_that_changes_no_verdict_costs_few_calls(
+    core: Core, record: dict[str, object], most: int
+) -> None:
+    """Above all it is not read again as a whole, whatever of it is watched."""
+    stamped = {**record, "timestamp": "2026-11-02T07:59:00"}
+    spent = []
+    for begin, end in ((0, 500), (500, 600), (1000, 1500)):
+        read = batch(*({**stamped, "org_id": f"org_{n}"} for n in range(begin, end)))
+        spent.append(calls(partial(core.take, read.chunks[0], NOW)))
+    assert (spent[2] - spent[1]) / 400 < most
 
 
 def test_a_failure_that_comes_later_than_the_payment_after_it_is_none_also_after_a_restart(

@@ -120,10 +120,18 @@ class Drift:
                 self._reads.clear()
             known = self._reads[triple] = {}
             for rule in self._rules:
-                if any(_names(match, triple) for match in (rule.match, rule.resolve or ())):
-                    for name in ("", *_fields(rule)):
-                        known.setdefault(name, []).append(rule.name)
+                names: list[str] = []
+                if _names(rule.match, triple):
+                    names += ("", *_fields(rule))
+                if _names(rule.resolve or (), triple):
+                    names += ("", *_plain([*rule.by, *_needed(rule.resolve or ())]))
+                for name in dict.fromkeys(names):
+                    known.setdefault(name, []).append(rule.name)
         return known
+
+    def looks_at(self, triple: Triple) -> frozenset[str]:
+        """Return the fields of this kind of event that are watched."""
+        return frozenset(self.reads(triple)).difference(("",))
 
     def is_unread(self, triple: Triple) -> bool:
         """Return whether no rule and no metric names this kind of event."""
@@ -141,9 +149,16 @@ def _names(match: Sequence[Matcher], triple: Triple) -> bool:
 def _fields(rule: Rule) -> Iterator[str]:
     """Yield the fields of the rule's own events without which it says something else, each once."""
     aggregates = [one for part in rule.condition.comparisons for one in part.aggregates]
-    needed = [m.name for m in rule.match if m.op in ("=", "=~") and not m.matches("")]
-    names = dict.fromkeys([*rule.by, *(one.field for one in aggregates), *needed])
-    return (name for name in names if name and name not in STANDARD_FIELDS and _is_plain(name))
+    return _plain([*rule.by, *(one.field for one in aggregates), *_needed(rule.match)])
+
+
+def _needed(match: Sequence[Matcher]) -> list[str]:
+    """Return the fields without which no event passes."""
+    return [m.name for m in match if m.op in ("=", "=~") and not m.matches("")]
+
+
+def _plain(names: Iterable[str]) -> Iterator[str]:
+    return (n for n in dict.fromkeys(names) if n and n not in STANDARD_FIELDS and _is_plain(n))
 
 
 def _is_plain(name: str) -> bool:
