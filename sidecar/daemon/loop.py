@@ -314,7 +314,8 @@ class Pump:
         self._tell_broken()
         took = await self._until_written(step.delta, written)
         polled, self._polls = self._polls, False
-        self._rests.stepped(self._clock.monotonic(), news=bool(step.bytes), polled=polled)
+        alerts, now = len(step.transitions), self._clock.monotonic()
+        self._rests.stepped(now, news=bool(step.bytes), polled=polled, alerts=alerts)
         self._publish(read, step, took)
         for request in done:
             self._requests.remove(request)

@@ -65,6 +65,10 @@ DOUBT_SECONDS = 60.0
 # followed each other so closely for so long, events say nothing anyway.
 STREAM_GAP_SECONDS = 0.1
 STREAM_SECONDS = 1.0
+# Where lines stream and so many alerts change in a second, steps are spaced so that a commit
+# carries dozens: each changes rows in a dozen tables, on pages that are written whole.
+STORM_ALERTS = 25
+STORM_SPACING_SECONDS = 0.25
 # A look at ten thousand files takes its time: looks for nothing take a thirtieth of it all at most,
 # others as long as the rests between them.
 IDLE_LOOKS = 30.0
@@ -80,25 +84,40 @@ class Rests:
     def __init__(self, now: float) -> None:
         self._relied_on_from = now + CALM_SECONDS
         self._news_at = self._stream_since = now - STREAM_GAP_SECONDS - 1
+        self._second, self._changed, self._storms_until = now, 0, now
 
-    def stepped(self, now: float, *, news: bool, polled: bool) -> None:
+    def stepped(self, now: float, *, news: bool, polled: bool, alerts: int = 0) -> None:
         """Take the end of a step.
 
-        `news`: it read something. `polled`: it followed a rest that no event cut short.
+        `news`: it read something. `polled`: it followed a rest that no event cut short. `alerts`:
+        so many of them changed.
         """
+        self._count(now, alerts)
         if not news:
             return
         missed = polled and not self.streams(now)
         calm_at = now + (DOUBT_SECONDS if missed else CALM_SECONDS)
         self._relied_on_from = max(self._relied_on_from, calm_at)
-        if now - self._news_at > STREAM_GAP_SECONDS:
+        if now - self._news_at > self._gap(now):
             self._stream_since = now
         self._news_at = now
+
+    def _count(self, now: float, alerts: int) -> None:
+        if now - self._second >= 1.0:
+            self._second, self._changed = now, 0
+        self._changed += alerts
+        if self._changed >= STORM_ALERTS:
+            self._storms_until = now + 1.0 + STORM_SPACING_SECONDS
+
+    def _gap(self, now: float) -> float:
+        """Return what may lie between two lines of a stream; a storm's are read seldom."""
+        storms = now < self._storms_until
+        return STREAM_GAP_SECONDS + (STORM_SPACING_SECONDS if storms else 0.0)
 
     def streams(self, now: float) -> bool:
         """Tell whether lines come so steadily that events are of no use."""
         steadily = self._news_at - self._stream_since >= STREAM_SECONDS
-        return steadily and now - self._news_at <= STREAM_GAP_SECONDS
+        return steadily and now - self._news_at <= self._gap(now)
 
     def seconds(self, now: float, *, watched: bool, look: float = 0.0) -> float:
         """Return how long to rest at most; `watched`: events would tell of all there may be.
@@ -106,7 +125,8 @@ class Rests:
         `look`: how many seconds the last look at the disk took.
         """
         if self.streams(now - SPACING_SECONDS):  # and once more when it has just ended
-            return max(SPACING_SECONDS, look)
+            storms = now < self._storms_until
+            return max(STORM_SPACING_SECONDS if storms else SPACING_SECONDS, look)
         calm = watched and now >= self._relied_on_from
         least = SLOW_POLL_SECONDS if calm else POLL_SECONDS
         return max(least, min(IDLE_LOOKS * look, LONGEST_REST))

@@ -31,7 +31,7 @@ class Stage(StrEnum):
 ELSEWHERE = (Stage.LEFT, Stage.MOVED)
 
 
-class Member(msgspec.Struct, frozen=True, kw_only=True):
+class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An alert in a group.
 
     `change` numbers its last change here. `open`: the receiver was told that it fires. `unsent`:

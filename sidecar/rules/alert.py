@@ -47,7 +47,7 @@ class Ended(StrEnum):
     CLOSED = "closed"  # its rule changed or went away
 
 
-class Alert(msgspec.Struct, frozen=True):
+class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     """One rule and one label set at one moment.
 
     Identity is (`name`, `key`), `key` being the raw values of the rule's `by`. `episode` counts
@@ -235,7 +235,7 @@ def _agree(one: Identity, other: Identity) -> bool:
     )
 
 
-class OpenAlert(msgspec.Struct):
+class OpenAlert(msgspec.Struct, omit_defaults=True):
     """One alert from pending to its end; mutable, private to the rules.
 
     `turned`: when the condition became false while it fires. `instants`: per name of an instant,

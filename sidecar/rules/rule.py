@@ -199,7 +199,7 @@ class Expect(Table):
 MaybeExpect = Annotated[Expect | None, Nested(lambda: Expect)]
 
 
-class Facts(msgspec.Struct, frozen=True):
+class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a rule says of all its alerts, for messages: when it fires and what ends it, in words.
 
     `links` are pairs of a text and a template of a URL. `news`: an alert is an event to hear of,

@@ -204,7 +204,7 @@ def member_is_of_an_alert(change: Change, ledger: Ledger) -> Iterator[Found]:
     for row in change.of(MemberRow):
         # What was numbered before has only moved; what has ended needs no row of an alert.
         new = row.change > ledger.change and (row.rule, row.by_key) not in alerts
-        if new and msgspec.msgpack.decode(row.packed)["stage"] != "ended":
+        if new and msgspec.msgpack.decode(row.packed).get("stage") != "ended":
             yield f"{row.rule} {row.by_key} in {row.group_id} is no alert", row, None
 
 

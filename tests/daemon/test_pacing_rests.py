@@ -9,6 +9,8 @@ from sidecar.daemon.pacing import (
     POLL_SECONDS,
     SLOW_POLL_SECONDS,
     SPACING_SECONDS,
+    STORM_ALERTS,
+    STORM_SPACING_SECONDS,
     STREAM_GAP_SECONDS,
     STREAM_SECONDS,
     Rests,
@@ -102,3 +104,24 @@ def test_looks_that_take_long_are_taken_less_often() -> None:
     assert rests.seconds(100.0, watched=True, look=0.1) == 3.0
     assert rests.seconds(100.0, watched=False, look=0.1) == 3.0
     assert rests.seconds(100.0, watched=True, look=9.0) == LONGEST_REST
+
+
+def test_a_storm_of_alerts_is_read_more_seldom_until_it_is_over() -> None:
+    rests, at = fed(SPACING_SECONDS, STREAM_SECONDS * 2)
+    rests.stepped(at, news=True, polled=False, alerts=STORM_ALERTS - 1)
+    assert rests.seconds(at, watched=True) == SPACING_SECONDS
+    for _ in range(9):
+        at += STORM_SPACING_SECONDS
+        rests.stepped(at, news=True, polled=True, alerts=STORM_ALERTS)
+        assert rests.streams(at)
+        assert rests.seconds(at, watched=True) == STORM_SPACING_SECONDS
+    for _ in range(round(2 / SPACING_SECONDS)):
+        at += SPACING_SECONDS
+        rests.stepped(at, news=True, polled=True)
+    assert rests.seconds(at, watched=True) == SPACING_SECONDS
+
+
+def test_alerts_that_change_while_nothing_is_read_hold_up_no_line() -> None:
+    rests = idle(CALM_SECONDS * 2)
+    rests.stepped(1.0, news=False, polled=True, alerts=STORM_ALERTS * 9)
+    assert rests.seconds(1.0, watched=True) == SLOW_POLL_SECONDS

@@ -233,7 +233,7 @@ class _Quiet:
 class _SeldomRests:
     """Rests until something is due or somebody wakes the pump, a while at the most."""
 
-    def stepped(self, now: float, *, news: bool, polled: bool) -> None:
+    def stepped(self, now: float, *, news: bool, polled: bool, alerts: int = 0) -> None:
         pass
 
     def streams(self, now: float) -> bool:
