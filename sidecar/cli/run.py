@@ -32,6 +32,9 @@ PROBLEMS, CANNOT_START = 1, 2
 # What is not done by then hangs: a disk, another's lock. Docker kills ten seconds after SIGTERM.
 LONGEST_STOP = 7.5
 HANDLES = 8192  # for more than are ever held
+# Half go to logs. The others have to do for the state file, what listens, imports, scrapes and
+# messages; with 32 not all modules could be read.
+FEWEST_HANDLES = 64
 _log = structlog.get_logger()
 
 
@@ -95,8 +98,8 @@ def run_daemon(
 ) -> int:
     """Run the daemon on its own event loop, call `up` once it listens; return the exit code."""
     code = 0
-    _tune()
     try:
+        _tune()
         asyncio.run(_until_signal(config, clock, shadow=shadow, up=up))
     except* (StoreError, StoreUnavailable, StartError) as cannot:
         for sentence in cannot.exceptions:
@@ -147,6 +150,7 @@ def _tune() -> None:
     make nothing else, so until the daemon is up they are not looked for at all.
 
     Many systems allow few open files unless one asks: logs, connections and messages need more.
+    Raises StartError when there are too few to live by.
     """
     _ask_for_handles()
     sys.setswitchinterval(0.0005)
@@ -160,6 +164,12 @@ def _ask_for_handles() -> None:
     if soft != resource.RLIM_INFINITY and soft < most:
         with suppress(OSError, ValueError):  # then it has to do with those
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+    if soft != resource.RLIM_INFINITY and soft < FEWEST_HANDLES:
+        raise StartError(
+            f"this process may open {soft} files, too few to read logs and to tell anybody;"
+            f" allow {FEWEST_HANDLES} at least, better 256 (`ulimit -n 256`, systemd's LimitNOFILE)"
+        )
 
 
 def _freeze(_port: int) -> None:
