@@ -153,7 +153,6 @@ class Notifier:
         """
         self._latest = now
         self._cooldowns.set_back(now)
-        self.unacked.reckon()
         for group in self._groups.by_id.values():
             if group.created > now or (group.told is not None and group.told.at > now):
                 group.created = min(group.created, now)
@@ -166,6 +165,7 @@ class Notifier:
                     self._groups.put(group, ident, replace(member, told_at=told_at, came=came))
             stored = group.next_flush if any(m.unsent for m in group.members.values()) else None
             self._schedule_no_later(group, stored, now)
+        self.unacked.reckon()
 
     def _schedule_no_later(self, group: Group, than: float | None, now: float) -> None:
         """Have a group looked at when what it holds is due, or earlier; None: whenever that is."""

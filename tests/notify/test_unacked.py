@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from sidecar.matchers import parse_matcher
 from sidecar.notify.model import Ack, EscalateUnacked, NoticeStatus, Notification, Reason, Receiver
 from sidecar.receivers.slack.config import SlackConfig
@@ -150,6 +152,15 @@ class TestNobodyTakesIt:
         assert (message.receiver, message.reason) == ("boss", Reason.UNACKED)
         desk.restart()
         assert desk.step(T0 + HOUR) == []
+
+    @pytest.mark.parametrize("restarted", [False, True])
+    def test_its_time_begins_anew_where_the_clock_was_set_back(self, *, restarted: bool) -> None:
+        desk, _ = self.fired()
+        assert desk.step(T0 - HOUR) == []
+        if restarted:
+            desk.restart()
+        assert desk.step(T0 - HOUR + 15 * MINUTE - 1) == []
+        assert told(desk.step(T0 - HOUR + 15 * MINUTE)) == [("boss", "a", "firing")]
 
     def test_its_end_reaches_all_who_were_told(self) -> None:
         desk, world = self.fired()
