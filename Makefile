@@ -4,11 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SEED ?= 0
 SEEDS ?= 1
+EXAMPLES ?= 3000
 READY := $(VENV)/.ready
 # Two a core: tests that start processes wait about half of their time.
 WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
-.PHONY: demo test unit coverage check messages pictures world planted bench lock clean
+.PHONY: demo test examples unit coverage check messages pictures world planted bench lock clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml .ci/requirements-dev.txt
@@ -22,6 +23,9 @@ demo: $(READY)  ## a pretend host, local sinks and the daemon, for about 30 seco
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) $(TESTS)
+
+examples: $(READY)  ## every property with many examples, others at each run
+	EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n $(WORKERS) -m hypothesis $(TESTS)
 
 unit: $(READY)  ## without the tests that start processes
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not process" $(TESTS)

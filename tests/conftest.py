@@ -1,15 +1,29 @@
 """What every test may use."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
+
+# Where Python may keep what it compiled, each process that a test starts begins in half the time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# What this machine trusts and goes through is no matter of a test, and costs each start time.
+for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+    os.environ.pop(name, None)
 
 # On a user's machine each run tries other examples; the gate tries the same ones every time. No
 # example is a fault for being slow: a busy machine, or one that measures coverage, makes any so.
-settings.register_profile("user", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True)
+settings.register_profile(
+    "user",
+    deadline=None,
+    max_examples=int(os.environ.get("EXAMPLES", "50")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("ci", settings.get_profile("user"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "user")
 
 

@@ -14,6 +14,7 @@ from sidecar.cli.reports import FORMATS, say_report
 from sidecar.render.words import utc
 from sidecar.ruletest.cases import Suite, load_tests
 from sidecar.ruletest.judge import CaseResult, Failure, judge
+from sidecar.simulate.messages import MessageRenderer
 from sidecar.syntax.faults import ConfigError, Fault, did_you_mean
 
 _TESTS = (".test.yaml", ".test.yml")
@@ -50,7 +51,8 @@ def test(paths: tuple[Path, ...], only: str | None, require_cases: bool, form: s
             continue
         suites.append(suite)
         chosen = [one for one in suite.cases if only is None or fnmatchcase(one.name, only)]
-        verdicts = [judge(case, suite.config) for case in chosen]
+        renderer = MessageRenderer(suite.config)  # its templates are compiled once
+        verdicts = [judge(case, suite.config, renderer) for case in chosen]
         cases += len(verdicts)
         failed += sum(bool(verdict.failures) for verdict in verdicts)
         faults += [_fault(v.case.name, one) for v in verdicts for one in v.failures]

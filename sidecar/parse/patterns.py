@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -431,6 +432,7 @@ def _match(regex: re2._Regexp, raw: bytes, fits: Fits) -> Sequence[tuple[int, in
     return None
 
 
+@lru_cache(maxsize=1024)  # more than anybody has patterns
 def required_literal(regex: str) -> str:
     r"""Return the longest text every match of `regex` contains, or an empty one when none is sure.
 

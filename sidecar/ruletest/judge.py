@@ -301,10 +301,10 @@ class CaseResult:
     failures: tuple[Failure, ...]
 
 
-def judge(case: Case, config: Config) -> CaseResult:
+def judge(case: Case, config: Config, renderer: MessageRenderer) -> CaseResult:
     """Run `case` on a core of its own; each of its expectations is looked at."""
     inputs = read_inputs(case, config.patterns)
-    run = _Run(config, inputs.start, inputs.events)
+    run = _Run(config, renderer, inputs.start, inputs.events)
     tests: list[AlertTest | NotificationTest] = [*case.alert_tests, *case.notification_tests]
     tests.sort(key=lambda test: test.when.at(inputs.start))
     failures: list[Failure] = []
@@ -330,10 +330,12 @@ def _bad_instants(inputs: Inputs, run: "_Run") -> Iterator[str]:
 class _Run:
     """One simulation, stopped at each instant that a test asks about."""
 
-    def __init__(self, config: Config, start: float, events: list[Event]) -> None:
+    def __init__(
+        self, config: Config, renderer: MessageRenderer, start: float, events: list[Event]
+    ) -> None:
         self._simulation = Simulation(config)
         self._simulation.start(start)
-        self._renderer = MessageRenderer(config)
+        self._renderer = renderer
         self._rules = config.rules
         self._events = events
         self._seen = 0

@@ -7,7 +7,7 @@ from time import process_time
 from typing import Any
 
 import yaml
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from sidecar.config.load import check_config, check_files
 
@@ -33,7 +33,6 @@ TREES = st.recursive(
     ),
     max_leaves=25,
 )
-QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def check_as_everything(data: bytes) -> int:
@@ -48,25 +47,21 @@ def check_as_everything(data: bytes) -> int:
         return len(config.faults) + len(files.faults)
 
 
-@QUICK
 @given(TREES)
 def test_any_tree_of_our_own_keys(tree: Any) -> None:
     assert check_as_everything(yaml.safe_dump(tree, allow_unicode=True).encode()) > 0
 
 
-@QUICK
 @given(st.dictionaries(st.sampled_from(KEYS), TREES, min_size=1))
 def test_any_table_of_our_own_keys(tree: dict[str, Any]) -> None:
     assert check_as_everything(yaml.safe_dump(tree).encode()) > 0
 
 
-@QUICK
 @given(st.text(alphabet="abc:- \n\t[]{}&*!|>'\"#%@`?,.0~<=$\\", max_size=60))
 def test_any_text_of_the_characters_that_yaml_cares_about(text: str) -> None:
     assert check_as_everything(text.encode()) > 0
 
 
-@QUICK
 @given(st.binary(max_size=60))
 def test_any_bytes(data: bytes) -> None:
     assert check_as_everything(data) > 0

@@ -12,7 +12,7 @@ from sidecar.parse.event import Event
 from sidecar.parse.parser import Parser
 from sidecar.ruletest.cases import Case, Suite, load_tests
 from sidecar.ruletest.judge import judge
-from sidecar.simulate.messages import ToldAlert
+from sidecar.simulate.messages import MessageRenderer, ToldAlert
 from sidecar.simulate.simulation import Simulation
 from support.parse import NOW, chunk_of, everything, patterns_of
 from support.simulate import CLOCK, DAY, HOUR, ROOT, SAMPLES, log, replayed, shipped, told
@@ -49,7 +49,7 @@ def test_the_cases_hold_each_line_of_the_host() -> None:
 @pytest.mark.parametrize("name", FACTS)
 def test_a_fact_raises_its_alert_and_no_other(name: str) -> None:
     case = case_of(name)
-    assert judge(case, suite().config).failures == ()
+    assert judge(case, suite().config, MessageRenderer(suite().config)).failures == ()
     (event,) = read(FACTS[name])
     simulation = Simulation(suite().config)
     simulation.start(event.at)

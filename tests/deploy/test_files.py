@@ -51,7 +51,7 @@ def test_a_wrong_key_would_be_found() -> None:
     assert faults("kubernetes", deployment, definition_of(deployment))
 
 
-@pytest.mark.parametrize("name", ["ci", "release"])
+@pytest.mark.parametrize("name", ["ci", "nightly", "release"])
 def test_the_workflows_are_what_their_runner_allows(name: str) -> None:
     text = (ROOT / ".github" / "workflows" / f"{name}.yml").read_text()
     workflow = {("on" if key is True else key): v for key, v in yaml.safe_load(text).items()}

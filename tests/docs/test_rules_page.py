@@ -11,6 +11,7 @@ from sidecar.config.load import check_files
 from sidecar.rules.aggregates import FUNCTIONS, Function
 from sidecar.ruletest.cases import load_tests
 from sidecar.ruletest.judge import judge
+from sidecar.simulate.messages import MessageRenderer
 from support.rules_median import MEDIAN
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rules.md").read_text()
@@ -55,7 +56,9 @@ def test_an_example_does_what_the_page_says(tmp_path: Path, text: str, tests: st
     path = tmp_path / "example.test.yaml"
     path.write_text("rule_files: [example.rules.yaml]\n" + tests)
     suite = load_tests(str(path))
-    failures = [failure for case in suite.cases for failure in judge(case, suite.config).failures]
+    renderer = MessageRenderer(suite.config)
+    results = [judge(case, suite.config, renderer) for case in suite.cases]
+    failures = [failure for result in results for failure in result.failures]
     assert failures == []
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from sidecar.measure.exposition import Exposition
 from sidecar.measure.meter import Meter
@@ -16,7 +16,6 @@ TRIPLES = st.tuples(NAMES, NAMES, NAMES)
 ARRIVALS = st.lists(st.tuples(TRIPLES, st.integers(1, 1000), st.booleans()), max_size=30)
 
 
-@settings(deadline=None)
 @given(batches=st.lists(ARRIVALS, max_size=4), limit=st.integers(1, 8))
 def test_totals_are_right_under_any_names_caps_batches_and_restarts(
     batches: list[list[tuple[Triple, int, bool]]], limit: int

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from sidecar.notify.model import Notification, Receiver, Route
 from sidecar.rows import CooldownRow, GroupRow, MemberRow, OutboxRow, ToldRow
@@ -104,7 +104,6 @@ def play(root: Route, story: list[Move], *, restarts: bool) -> tuple[Desk, list[
     return desk, messages
 
 
-@settings(max_examples=150, deadline=None)
 @given(trees(), moves())
 def test_restarts_change_no_message(root: Route, story: list[Move]) -> None:
     _, without = play(root, story, restarts=False)
@@ -112,7 +111,6 @@ def test_restarts_change_no_message(root: Route, story: list[Move]) -> None:
     assert sorted(with_restarts, key=lambda m: m.id) == sorted(without, key=lambda m: m.id)
 
 
-@settings(max_examples=150, deadline=None)
 @given(trees(), moves())
 def test_when_all_is_over_and_told_no_rows_are_left(root: Route, story: list[Move]) -> None:
     desk, history, now = Desk(root, RECEIVERS), History(), T0
@@ -139,7 +137,6 @@ def episodes_told(messages: list[Notification], receiver: str, org: str) -> int:
     return new + sum(n.held for n in mine)
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     trees(),
     moves(kinds=("toggle", "toggle", "expire")),
@@ -179,7 +176,6 @@ def test_each_firing_is_told_exactly_once(
         assert fired[org] <= told <= fired[org] + anew
 
 
-@settings(max_examples=150, deadline=None)
 @given(trees(), moves(stale=False))
 def test_a_cooldown_is_kept(root: Route, story: list[Move]) -> None:
     """Of an alert at a severity a receiver hears twice within a route's cooldown at most.

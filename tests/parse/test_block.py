@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from sidecar.parse.event import LONGEST_LABEL, MAX_LINE, LogFormat, Parsed, Triple
 from sidecar.parse.parser import Parser
@@ -243,7 +243,6 @@ def damaged(draw: st.DrawFn) -> str:
 
 
 @given(st.lists(lines | lines | lines | damaged() | st.sampled_from(ODD_LINES), min_size=8))
-@settings(max_examples=150, deadline=None)
 def test_blocks_and_lines_agree(texts: list[str]) -> None:
     assert_one_by_one_is_the_same(("\n".join(texts) + "\n").encode("utf-8", "surrogatepass"))
 
@@ -267,7 +266,6 @@ MENTIONS = [
     ),
     st.sampled_from(["", "", "\x1b[0m", " ", "\r", " \u2028", "\xa0."]),
 )
-@settings(max_examples=100, deadline=None)
 def test_sentences_mentions_and_odd_records_between_blocks(texts: list[str], end: str) -> None:
     texts[0] += end
     texts[-1] += end
@@ -294,7 +292,6 @@ OTHERS = [
         max_size=60,
     )
 )
-@settings(max_examples=100, deadline=None)
 def test_objects_between_other_lines(texts: list[str]) -> None:
     assert_one_by_one_is_the_same(("\n".join(texts) + "\n").encode("utf-8", "surrogatepass"))
 

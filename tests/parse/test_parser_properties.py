@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from sidecar.parse.event import LogFormat, Parsed, Triple
 from sidecar.parse.parser import Parser
@@ -56,7 +56,6 @@ def outcome(results: Sequence[Parsed]) -> tuple[Any, ...]:
 
 
 @given(chunks, st.sampled_from(LogFormat))
-@settings(max_examples=300, deadline=None)
 def test_no_bytes_raise_and_what_comes_out_can_be_stored(data: bytes, form: LogFormat) -> None:
     parsed = parse(data, everything, form)
     for event in parsed.events:
@@ -67,7 +66,6 @@ def test_no_bytes_raise_and_what_comes_out_can_be_stored(data: bytes, form: LogF
 
 
 @given(chunks, st.lists(st.integers(1, 4), min_size=1, max_size=4))
-@settings(max_examples=200, deadline=None)
 def test_cutting_at_newlines_changes_nothing(data: bytes, sizes: list[int]) -> None:
     parser = Parser(PATTERNS)
     parts = [
@@ -77,7 +75,6 @@ def test_cutting_at_newlines_changes_nothing(data: bytes, sizes: list[int]) -> N
 
 
 @given(chunks)
-@settings(max_examples=300, deadline=None)
 def test_what_is_wanted_changes_only_how_events_are_handed_over(data: bytes) -> None:
     def some(triple: Triple) -> bool:
         return triple[2] in {"processed", "past_due"}

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from sidecar.parse.event import ForeignReason, Parsed
 from sidecar.parse.parser import Parser
@@ -318,7 +318,6 @@ WORDS = ["Unknown", "coupon", "code:", "INFO", STAMP, "user=x", "[a]", "-", '"',
 
 
 @given(st.lists(st.sampled_from(WORDS), max_size=8), st.sampled_from([" ", "  ", "\t"]))
-@settings(max_examples=300)
 def test_two_words_of_a_sentence_are_never_furniture(before: list[str], blank: str) -> None:
     assert not Prefix().fits(blank.join([*before, "coupon code: "]))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from sidecar.parse.columns import Columns
 from sidecar.parse.container import source_of
@@ -103,7 +103,6 @@ values = st.recursive(
 records = st.dictionaries(st.sampled_from(["org_id", "n", "a", "a.b", "log", "other"]), values)
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.lists(records, min_size=9, max_size=14), st.sampled_from(["repr", "json", "bare"]))
 def test_rows_of_any_records_are_their_events(some: list[dict[str, Any]], form: str) -> None:
     head = {"metric_type": "WEBHOOK_METRIC", "event_type": "x", "status": "s"}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from sidecar.parse.columns import Columns
 from sidecar.parse.container import source_of
@@ -196,7 +196,6 @@ values = st.text(max_size=12) | st.integers() | st.booleans() | st.floats(allow_
     ascii_only=st.booleans(),
     separators=st.sampled_from([(", ", ": "), (",", ":")]),
 )
-@settings(max_examples=300, deadline=None)
 def test_no_line_is_passed_over_that_where_lets_through(
     record: dict[str, Any], *, ascii_only: bool, separators: tuple[str, str]
 ) -> None:
@@ -226,7 +225,6 @@ others = st.sampled_from(
 
 
 @given(st.lists(others, min_size=9, max_size=40))
-@settings(max_examples=100, deadline=None)
 def test_taken_lines_between_blocks_are_what_they_are_by_themselves(texts: list[str]) -> None:
     data = ("\n".join(texts) + "\n").encode()
     together = Parser([PADDLE, LOGFMT]).parse(chunk_of(data), now=NOW, wanted=everything)
@@ -291,7 +289,6 @@ lines_of = st.one_of(
 
 
 @given(st.lists(lines_of | others, min_size=1, max_size=30))
-@settings(max_examples=300, deadline=None)
 def test_rows_of_what_patterns_take_are_what_each_line_is_by_itself(texts: list[str]) -> None:
     patterns = [TAKEN, replace(LOGFMT, logfmt=asked_of(LOGFMT, timestamp="ts"))]
     chunk = chunk_of(("\n".join(texts) + "\n").encode())

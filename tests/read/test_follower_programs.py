@@ -11,8 +11,8 @@ deleted and created so; log lines carry times, so lines here differ. A line that
 begins, leaves for half a minute in a file that was rotated meanwhile, and then finishes, is two.
 
 Half of the programs look at the disk after each single change, as if a watchdog had woken the
-reader, the others only where the program says so. `PROGRAMS=8000` runs more of them than the
-suite has time for.
+reader, the others only where the program says so. `make examples` runs more of them than
+the suite has time for.
 """
 
 import gzip
@@ -23,11 +23,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from support.read import Reader, compress, copytruncate, nobody, rename
 
-PROGRAMS = int(os.environ.get("PROGRAMS", "300"))
 STEPS = (
     "write", "write", "write many", "begin a line", "rename", "rename, reopen", "copytruncate",
     "truncate", "delete", "recreate", "rename back", "gzip", "half gzip", "hide", "clock forward",
@@ -226,11 +225,6 @@ class World:
 
 @pytest.mark.parametrize("pattern", ["app.log", "app*"])
 @given(steps=st.lists(st.sampled_from(STEPS), max_size=30), woken=st.booleans())
-@settings(
-    max_examples=PROGRAMS,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
 def test_each_line_counts_exactly_once(pattern: str, steps: list[str], *, woken: bool) -> None:
     directory = Path(tempfile.mkdtemp(prefix="sidecar-read-"))
     world = World(directory, pattern)

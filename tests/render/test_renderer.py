@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from sidecar.notify.model import Notice, NoticeStatus, Notification, Reason, ReceiverConfig
 from sidecar.receivers import shipped_templates
@@ -519,7 +519,6 @@ def test_plain_slack_is_text_alone() -> None:
 LONG = st.text(alphabet=st.sampled_from("ab<>&\n `*_|-x"), max_size=6000)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(LONG, LONG, LONG), min_size=1, max_size=50))
 def test_a_slack_message_is_inside_every_limit(parts: list[tuple[str, str, str]]) -> None:
     """Limits: docs.slack.dev, blocks and chat.postMessage; 13,200 in all: bolt-js#2509."""

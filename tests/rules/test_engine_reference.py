@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from sidecar.parse.event import Event, as_number
 from sidecar.rows import AlertRow, Row
@@ -206,7 +206,6 @@ def in_order(told: list[Told]) -> list[Told]:
     return out
 
 
-@settings(max_examples=300, deadline=None)
 @given(rules(), histories())
 def test_engine_with_restarts_tells_what_the_reference_tells(
     tested: Rule, history: list[tuple[str, Any]]
@@ -236,7 +235,6 @@ def test_a_function_that_lacks_a_part_cannot_be(lacking: str) -> None:
         Function(**parts)
 
 
-@settings(max_examples=100, deadline=None)
 @given(rules(), histories(), st.sampled_from(["median(n) >= 2", "median(n) < 2", "median(n) == 1"]))
 def test_a_function_added_as_one_entry_works_through_the_whole_engine(
     other: Rule, history: list[tuple[str, Any]], text: str
@@ -255,7 +253,6 @@ def middle(numbers: list[float]) -> float | None:
     return (ordered[half] + ordered[~half]) / 2 if ordered else None
 
 
-@settings(max_examples=200, deadline=None)
 @given(rules(), histories(), st.integers(1, 2))
 def test_events_judged_together_come_to_what_they_come_to_one_by_one(
     tested: Rule, history: list[tuple[str, Any]], twins: int
@@ -278,7 +275,6 @@ def test_events_judged_together_come_to_what_they_come_to_one_by_one(
     assert together.engine.drain_state_counts() == single.engine.drain_state_counts()
 
 
-@settings(max_examples=150, deadline=None)
 @given(rules(), histories())
 def test_a_restart_changes_no_transition_and_no_row(
     tested: Rule, history: list[tuple[str, Any]]
@@ -296,7 +292,6 @@ def test_a_restart_changes_no_transition_and_no_row(
     assert parted.engine.counts() == whole.engine.counts()
 
 
-@settings(max_examples=150, deadline=None)
 @given(rules(), histories())
 def test_a_quiet_end_leaves_only_states_that_nothing_drops(
     tested: Rule, history: list[tuple[str, Any]]
@@ -315,7 +310,6 @@ def test_a_quiet_end_leaves_only_states_that_nothing_drops(
     }
 
 
-@settings(max_examples=300, deadline=None)
 @given(rules(), histories())
 def test_whether_samples_wait_makes_no_difference(tested: Rule, history: list[Any]) -> None:
     waiting, woken = Bench(tested, stale_after=25.0), Bench(tested, stale_after=25.0)
@@ -355,7 +349,6 @@ def open_alerts(bench: Bench) -> list[Row]:
     return [row for row in bench.remembered() if isinstance(row, AlertRow)]
 
 
-@settings(max_examples=300, deadline=None)
 @given(rules(), chunks(), st.integers(1, 2))
 def test_what_waits_comes_to_what_a_close_look_at_each_event_comes_to(
     tested: Rule, seen: list[tuple[str, list[Event], float]], twins: int

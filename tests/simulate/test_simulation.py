@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from msgspec.structs import replace as with_
 
 from sidecar.config.settings import Config
@@ -145,7 +145,6 @@ def test_an_event_is_not_changed_by_being_seen(tmp_path: Path) -> None:
     assert seen == with_(event(T0), fields={"org": "a", "nested": {"token": "abc"}})
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     waits=st.tuples(
         st.sampled_from([0.0, 30.0]),

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from slack_sdk.models.blocks import Block
 
 from sidecar.notify.model import Notice, NoticeStatus
@@ -58,7 +58,6 @@ def texts_of(block: dict[str, Any]) -> list[dict[str, Any]]:
                     for one in block.get("elements", ())]  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
 @given(HOSTILE, st.integers(1, 50), st.integers(0, 9))
 def test_slacks_own_models_take_whatever_a_log_says(text: str, number: int, still: int) -> None:
     message = notification(
@@ -91,7 +90,6 @@ def test_slacks_own_models_take_whatever_a_log_says(text: str, number: int, stil
         assert one["type"] == "plain_text" or one["verbatim"]
 
 
-@settings(max_examples=60, deadline=None)
 @given(HOSTILE)
 def test_no_value_makes_a_block_or_a_button(text: str) -> None:
     def shape(said: str) -> list[tuple[str, int]]:
