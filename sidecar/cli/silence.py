@@ -62,7 +62,7 @@ def add(
     if not matchers and not yes:
         question = f"This mutes every alert. Type `{_EVERYTHING}` to go on"
         if click.prompt(question, default="", show_default=False) != _EVERYTHING:
-            raise click.UsageError("nothing is muted")
+            raise click.ClickException("nothing is muted")
     begin = time.time() if since is None else since
     asked = {
         "matchers": list(map(as_utf8, matchers)),

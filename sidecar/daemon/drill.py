@@ -31,6 +31,7 @@ ROW = "drill"
 START_SECONDS, LOOK_SECONDS = 0.2, 30.0
 _TRIES = 50
 LATE_SECONDS = 3600.0  # a drill that is due for longer was missed
+HELD_SECONDS = 300.0  # until one that a `time_interval` held back is tried again
 LONGEST_SEND = 20.0  # of one round of messages; who asks waits for two
 _log = structlog.get_logger()
 _To = tuple[str, str, str]  # receiver, kind and destination
@@ -73,6 +74,8 @@ class Drills:
         self._sends = sends
         self._one = asyncio.Lock()
         self._last: Last | None = None
+        self._held_back = ""  # why the last one told nobody
+        self._not_before = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """End what the last process left open, then make each drill when it is due."""
@@ -101,13 +104,14 @@ class Drills:
             return
         last = self._last if self._last and self._last.alert == settings.alert else None
         due = now if last is None else min(last.at + settings.every, now + settings.every)
-        if due > now:
+        if max(due, self._not_before) > now:
             return
-        if now - due > LATE_SECONDS:
+        if now - due > LATE_SECONDS and not self._held_back:
             self._telemetry.drilled(settings.alert, "missed: it was due an hour ago and more")
             self._pump.wake()
         try:
             await self.make(settings.alert)
+            self._not_before = now + HELD_SECONDS if self._held_back else 0.0
         except Refusal as refused:
             await self._write(Last(settings.alert, now, failed=str(refused)))
             self._tell()
@@ -136,8 +140,12 @@ class Drills:
         for one in drill.stages:
             stages.note(one.stage, one.said)
         ends = await asyncio.to_thread(drill.end)
+        self._held_back = "" if fired else drill.held_back
         to = ", ".join(" ".join(_to(one)) for one in fired)
-        stages.note("route", to or "nobody is told", ok=bool(fired))
+        nobody = f"nobody is told now: {self._held_back}" if self._held_back else "nobody is told"
+        stages.note("route", to or nobody, ok=bool(to or self._held_back))
+        if self._held_back:
+            return {"alertname": alert, "ok": True, "stages": stages.found}
         await self._write(Last(alert, now, "the process ended in the middle of it", ends))
         self._rendered(fired, config, stages)
         references = await self._told(fired, config, stages, "send")

@@ -13,6 +13,7 @@ from sidecar.rules.restore import by_key
 # The MetaRow with the number of the last entry.
 AUDIT = "audit"
 QUEUED = "queued"
+HELD = "held back"
 
 
 class Trail:
@@ -76,7 +77,7 @@ def decided(reason: str, to: str, message: str = "", by: str = "") -> tuple[str,
     """Return kind and detail of an entry about a decision; `message` is the id of what it sends."""
     if message:
         return QUEUED, f"{reason}, for {to}{_MESSAGE}{message}"
-    return "held back", f"{reason}{f' {by}' if by else ''}, for {to}"
+    return HELD, f"{reason}{f' {by}' if by else ''}, for {to}"
 
 
 def message_of(row: AuditRow) -> str:

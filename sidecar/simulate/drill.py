@@ -14,10 +14,12 @@ import msgspec
 
 from sidecar.config.settings import Config
 from sidecar.matchers import Matcher
+from sidecar.notify.audit import HELD
 from sidecar.notify.message import notification_of
 from sidecar.notify.model import OWNER, Notification
 from sidecar.parse.event import SOURCE, Chunk, Event, LogFormat
 from sidecar.parse.parser import Parser
+from sidecar.rows import AuditRow
 from sidecar.rules.aggregates import Shows
 from sidecar.rules.alert import Alert, TransitionKind
 from sidecar.rules.condition import Aggregate, Comparison, alternatives, bounds, value_test
@@ -27,6 +29,10 @@ from sidecar.simulate.simulation import Simulation
 MARK = "drill"  # the text of each field that is made up, and a label of each alert
 TITLE = "DRILL"
 SUMMARY = "This is a drill: nothing is wrong, and nothing is to be done."
+_OWNERS_ALONE = (
+    "a drill of {name} would tell organisations' owners alone, and none of them is drilled;"
+    " drill an alert of which your team is told as well"
+)
 _MOST_EVENTS = 2000
 _SPAN = 60.0
 _MUCH = 10
@@ -155,7 +161,9 @@ class Drill:
         self._config = replace(config, rules=(self._rule,), sources=(), webhooks=(), apis=())
         self._now = now
         self._alert: Alert | None = None
+        self._owners = False
         self.stages: list[Stage] = []
+        self.held_back = ""  # why nobody is told now
 
     def _read(self, made: Made) -> list[Event]:
         """Return the events of `made` as they are read from a log, or handed in."""
@@ -172,7 +180,10 @@ class Drill:
         return events
 
     def fire(self) -> list[Notification]:
-        """Return the messages about the alert that fires; raises Undrillable."""
+        """Return the messages about the alert that fires; raises Undrillable.
+
+        There is none where a `time_interval` mutes it for an hour and more: `held_back` says so.
+        """
         attempts = list(made_up(self._rule))
         for made in attempts:
             events = self._read(made)
@@ -181,6 +192,8 @@ class Drill:
             messages = self._told(events)
             if self._alert is not None:
                 self.stages += [Stage("event", _said(events)), *self._judged(len(events))]
+                if self._owners and not messages:
+                    raise Undrillable(_OWNERS_ALONE.format(name=self._rule.name))
                 return messages
         why = "no events are known that do" if attempts else "its tests exclude each other"
         raise Undrillable(f"a drill cannot make {self._rule.name} fire: {why}")
@@ -193,13 +206,19 @@ class Drill:
     def _told(self, events: Sequence[Event]) -> list[Notification]:
         """Run until the alert's first messages are made, for an hour beyond now at most."""
         messages: list[Notification] = []
+        held: list[str] = []
         for moment in self._simulation.run(events, until=self._now + 3600.0):
             for change in moment.step.transitions:
                 if change.kind is TransitionKind.FIRED and change.alert.name == self._rule.name:
                     self._alert = change.alert
-            messages += self._mine(moment.step.outbox)
+            entries = (row for row in moment.step.delta.rows if isinstance(row, AuditRow))
+            held += [row.detail for row in entries if row.kind == HELD]
+            self._owners |= any(row.destination == OWNER for row in moment.step.outbox)
+            # Whom a mute holds back now is not told in the hour before it is over either.
+            messages += [one for one in self._mine(moment.step.outbox) if not _is_held(one, held)]
             if messages:
                 break
+        self.held_back = held[0] if held and not messages else ""
         return messages
 
     def end(self) -> list[Notification]:
@@ -228,6 +247,10 @@ def _event(fields: Fields, at: float) -> Event:
         str(whole[name]) for name in ("webhook_provider", "event_type", "status")
     )
     return Event(provider, event_type, status, at=at, fields=whole)
+
+
+def _is_held(told: Notification, held: Iterable[str]) -> bool:
+    return any(one.endswith(f", for {told.receiver} {told.destination}") for one in held)
 
 
 def _said(events: Sequence[Event]) -> str:

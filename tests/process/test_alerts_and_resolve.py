@@ -171,6 +171,8 @@ class TestWithDaemon:
             (("a=b", "--for", "2 h"), 2, "'2 h' is not a duration"),
             (("a=b", "--until", "noon"), 2, "'noon' is not an instant"),
             (("--for", "2h"), 1, "This mutes every alert. Type `everything` to go on"),
+            (("a=~(", "--for", "2h"), 1, "'(' is not an RE2 pattern"),
+            (("a=b", "--for", "0s"), 1, "ends after it starts, and after now"),
         ],
     )
     def test_what_is_no_silence_is_said_and_nothing_is_stored(
@@ -194,6 +196,13 @@ class TestWithDaemon:
         assert self.ask(stage, expire, str(id_)).exit_code == 0
         again = self.ask(stage, expire, str(id_))
         assert (again.exit_code, "is there that is not over" in again.output) == (1, True)
+
+    def test_who_says_no_when_asked_again_mutes_nothing(self, stage: Stage) -> None:
+        before = self.silences(stage)
+        url = f"http://127.0.0.1:{stage.daemon.port}"
+        made = CliRunner().invoke(add, ("--url", url, "--for", "5m"), input="yes\n")
+        assert (made.exit_code, "nothing is muted" in made.output) == (1, True)
+        assert self.silences(stage) == before
 
     def test_why_somebody_was_told_stands_on_one_screen(self, stage: Stage) -> None:
         stage.log("failed", "org_7")

@@ -157,3 +157,20 @@ def test_a_drill_comes_by_itself_at_its_time(tmp_path: Path) -> None:
         with stage.daemon(shift=14 * DAY):
             until(lambda: stage.mailed("DRILL Failing", "RESOLVED") == 3, "the next one is due")
             until(lambda: stage.mailed("SidecarDrillFailed", "missed") >= 1, "it was missed")
+
+
+def test_in_a_time_when_nobody_is_told_it_says_so_and_none_has_failed(tmp_path: Path) -> None:
+    always = "{name: always, time_intervals: [{times: [{start_time: '00:00', end_time: '24:00'}]}]}"
+    with staged(
+        tmp_path, f"time_intervals: [{always}]\ndrill: {{alert: Failing, every: 7d}}"
+    ) as st:
+        config = st.folder / "sidecar.yaml"
+        route = "routes: [{matchers: ['alertname=\"Failing\"'], mute_time_intervals: [always]}]"
+        config.write_text(
+            config.read_text().replace("group_wait: 0s}", f"group_wait: 0s, {route}}}")
+        )
+        with st.daemon():
+            code, said = st.drill()
+            assert code == 0, said
+            assert "nobody is told now: muted at this time always, for all #c" in said
+        assert st.slack.requests == []

@@ -100,3 +100,43 @@ receivers:
     )
     drill = Drill(load_config(path, ENVIRON), "Drilled", NOW)
     assert [one.destination for one in (*drill.fire(), *drill.end())] == ["#team", "#team"]
+
+
+OWNERS = """\
+receivers:
+  - name: owners
+    email_configs: [{to: '{{ owner_email }}'}]
+    fallback: others
+  - name: others
+    slack_configs: [{channel: '#others'}]"""
+
+
+def test_where_owners_alone_are_told_it_says_what_to_drill_instead(tmp_path: Path) -> None:
+    path = write_config(
+        tmp_path,
+        globals_="global: {smtp_smarthost: 'm:25', smtp_from: a@example.com, slack_app_token: x}",
+        receivers=OWNERS,
+        route="route: {receiver: owners, group_by: [org_id]}",
+        rest="directory: {file: owners.csv}",
+    )
+    (tmp_path / "owners.csv").write_text("org_id,email\ndrill,jane@example.com\n")
+    (tmp_path / "a.rules.yaml").write_text(
+        RULE.format(rule="condition: count() >= 1, within: 1h, by: [org_id]")
+    )
+    with pytest.raises(Undrillable, match="drill an alert of which your team is told as well"):
+        Drill(load_config(path, ENVIRON), "Drilled", NOW).fire()
+
+
+@pytest.mark.parametrize("until", ["08:10", "23:00"], ids=["soon over", "for hours"])
+def test_what_a_time_interval_mutes_tells_nobody_and_says_why(tmp_path: Path, until: str) -> None:
+    routes = "[{matchers: ['severity=\"critical\"'], mute_time_intervals: [night]}]"
+    times = f"[{{times: [{{start_time: '07:00', end_time: '{until}'}}]}}]"
+    path = write_config(
+        tmp_path,
+        route=f"route: {{receiver: team, group_by: [org_id], routes: {routes}}}",
+        rest=f"time_intervals: [{{name: night, time_intervals: {times}}}]",
+    )
+    (tmp_path / "a.rules.yaml").write_text(RULE.format(rule="condition: count() >= 1, within: 1h"))
+    drill = Drill(load_config(path, ENVIRON), "Drilled", NOW)
+    assert drill.fire() == []
+    assert drill.held_back == "muted at this time night, for team #team"
