@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from sidecar.measure.series import EVENTS_TOTAL, triple_of
 from sidecar.parse.event import OWN_PROVIDER, Event, bounded
+from sidecar.rows import SeriesRow
 from sidecar.rules.alert import Alert
+from sidecar.rules.drift import Drift
 
 REMIND_SECONDS = 300.0
 # Subjects of one kind that are told apart; a thousand unreadable files are one trouble.
@@ -18,6 +21,10 @@ MAX_SUBJECTS = 20
 PROBLEM, OK = "problem", "ok"
 _PREFIX = "sidecar."
 _HOUR, _DAY = 3600.0, 86_400.0
+# What comes regularly comes in hours or days: that it is gone need not be seen at every step.
+DRIFT_LOOK_SECONDS = 60.0
+# Kinds of events that nothing names: whoever makes them up fills no memory, and no screen.
+MOST_UNREAD, MOST_NAMED = 500, 20
 
 Subject = tuple[str, ...]
 
@@ -100,8 +107,11 @@ class _Trouble:
 class SelfWatch:
     """Holds the present problems. All times are wall clock, seconds since the epoch."""
 
-    def __init__(self) -> None:
+    def __init__(self, started: float = 0.0) -> None:
+        """A series that was created by `started` is nothing new."""
         self._troubles: dict[Problem, dict[Subject, _Trouble]] = {kind: {} for kind in Problem}
+        self._drift_looked_at, self._first_at, self._day = 0.0, started, started // _DAY
+        self._unread = set[str]()
 
     def restore(self, alerts: Iterable[Alert], now: float) -> None:
         """Go on from the open alerts of an earlier run, so that what is over now is said to be."""
@@ -136,6 +146,24 @@ class SelfWatch:
         trouble = self._troubles[kind].get(_labels(subject))
         if trouble is not None:
             trouble.over = True
+
+    def follow(self, series: Iterable[SeriesRow], drift: Drift, now: float) -> None:
+        """Note what came regularly and is gone, and once a day (UTC) what no rule or metric names.
+
+        `series`: those of this step.
+        """
+        fresh = [r for r in series if r.name == EVENTS_TOTAL and r.created > self._first_at]
+        self._first_at = max([self._first_at, *(row.created for row in fresh)])
+        kinds = filter(drift.is_unread, map(triple_of, fresh))
+        self._unread.update([*map(" ".join, kinds)][: MOST_UNREAD - len(self._unread)])
+        if now - self._drift_looked_at >= DRIFT_LOOK_SECONDS:
+            self._drift_looked_at = now
+            self.present(Problem.DRIFT, {(k,): v for k, v in drift.gone().items()}, now)
+        day, self._day = self._day, now // _DAY
+        if self._unread and day != self._day:
+            named = ", ".join(sorted(self._unread)[:MOST_NAMED])
+            self.happened(Problem.UNREAD, (), now, number=len(self._unread), kinds=named)
+            self._unread.clear()
 
     def due_events(self, now: float) -> list[Event]:
         """Return the events that are due at `now`."""

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TextIO, assert_never, cast
 
 import structlog
+from prometheus_client import Gauge
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from sidecar.batch import (
@@ -29,7 +30,6 @@ from sidecar.daemon.selfwatch import Problem, SelfWatch, Subject
 from sidecar.deliver.retry import Dead
 from sidecar.deliver.waiting import Destination
 from sidecar.deliver.worker import Attempt
-from sidecar.measure.series import EVENTS_TOTAL, triple_of
 from sidecar.parse.event import Event, Foreign, Obscure, Reject
 from sidecar.provider.outcome import Answered, NotAnswered
 from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict
@@ -45,6 +45,8 @@ from sidecar.web.metrics import SelfMetrics
 REJECT_LOG_SECONDS = 60.0
 # The first start finds a year of rotated files: so many are logged one by one.
 MOST_LEFT_ALONE = 20
+# The last odd lines, for who asks: a screen of them.
+MOST_ODD_LINES = 20
 # From here on being behind, or not getting rid of a message, is a problem of its own.
 LAG_SECONDS = 300.0
 STUCK_SECONDS = 900.0
@@ -60,7 +62,7 @@ class Telemetry:
         self.metrics.shadow.set(shadow)
         for name in NAMES:
             self.metrics.broken.labels(name)
-        self.watch = SelfWatch()
+        self.watch = SelfWatch(clock())
         self._shadow = shadow
         self._clock = clock
         self._stripe = ""  # why it does not answer
@@ -72,12 +74,11 @@ class Telemetry:
         self._problems: frozenset[str] = frozenset()
         self._logs: set[str] = set()
         self._seen: Counter[tuple[str, str]] = Counter()
+        self._shown: dict[tuple[Gauge, str], float] = {}
         self._sampled_at: dict[str, float] = {}
         # The last lines with the marker that are no events: when, what, why, and the line.
-        self.odd_lines: deque[tuple[float, str, str, str]] = deque(maxlen=20)
+        self.odd_lines: deque[tuple[float, str, str, str]] = deque(maxlen=MOST_ODD_LINES)
         self._commit_failing_since: float | None = None
-        self._drift_looked_at, self._first_at, self._day = 0.0, clock(), clock() // 86_400.0
-        self._unread = set[str]()
         self._commit_failure = ""
 
     def installed(self, core: Core, config: Config, now: float) -> None:
@@ -92,6 +93,7 @@ class Telemetry:
         self.watch.present(Problem.RELOAD_FAILED, {}, now)
         self._redactor = core.redactor
         self._seen.clear()  # a new core counts from 0
+        self._shown.clear()
 
     def reloaded(self, done: Reloaded) -> None:
         """Note the end of a reload."""
@@ -306,7 +308,8 @@ class Telemetry:
         self, event: str, lines: Sequence[Reject | Foreign | Obscure], now: float, **more: str
     ) -> None:
         """Keep the last of `lines` for who asks, and log the first, unless one was just logged."""
-        self.odd_lines += [(now, event, one.reason.value, one.sample) for one in lines[-20:]]
+        last = lines[-MOST_ODD_LINES:]
+        self.odd_lines += [(now, event, one.reason.value, one.sample) for one in last]
         if lines and now - self._sampled_at.get(event, -REJECT_LOG_SECONDS) >= REJECT_LOG_SECONDS:
             self._sampled_at[event] = now
             first = lines[0]
@@ -349,25 +352,27 @@ class Telemetry:
         self.metrics.catching_up.set(bool(batch.lagging))
         lag: Counter[str] = Counter()
         waiting: dict[str, float] = {}
+        # Oldest first: what stays is where the log's newest file stands.
+        for log, status in {status.log: status for status in batch.logs}.items():
+            self._show(self.metrics.position, printable(log), status.position)
+            self._show(self.metrics.size, printable(log), status.size)
         for status in batch.logs:
             lag[status.log] += status.lag_bytes
             waiting[status.log] = max(status.waiting, waiting.get(status.log, 0.0))
-            # Oldest first: what stays is where the log's newest file stands.
-            self.metrics.position.labels(printable(status.log)).set(status.position)
-            self.metrics.size.labels(printable(status.log)).set(status.size)
         labels = set(map(printable, lag))
         for gone in self._logs - labels:
             for gauge in self.metrics.by_log:
                 gauge.remove(gone)
+                self._shown.pop((gauge, gone), None)
         self._logs = labels
         late: dict[Subject, dict[str, int]] = {}
         for log, unread in lag.items():
             size, stands = core.positions.waiting(log, now)
             behind = unread + size
-            self.metrics.lag_bytes.labels(printable(log)).set(behind)
+            self._show(self.metrics.lag_bytes, printable(log), behind)
             seconds = core.lag_seconds(log, now) if log in batch.lagging else 0.0
             seconds = max(seconds, waiting[log], stands)
-            self.metrics.lag_seconds.labels(printable(log)).set(seconds)
+            self._show(self.metrics.lag_seconds, printable(log), seconds)
             if seconds > LAG_SECONDS:
                 late[printable(log),] = {"lag_bytes": behind, "lag_seconds": round(seconds)}
         self.watch.present(Problem.LAG, late, now)
@@ -378,29 +383,14 @@ class Telemetry:
         }
         self.watch.present(Problem.NO_EVENTS, mute, now)
 
-    def _seen_by_rules(self, step: Step, core: Core, now: float) -> None:
-        """Tell of what came regularly and is gone, and once a day (UTC) of what came first."""
-        fresh = [r for r in step.series if r.name == EVENTS_TOTAL and r.created > self._first_at]
-        self._first_at = max([self._first_at, *(row.created for row in fresh)])
-        kinds = filter(core.drift.is_unread, map(triple_of, fresh))
-        self._unread.update([*map(" ".join, kinds)][: 500 - len(self._unread)])
-        if now - self._drift_looked_at >= 60.0:  # noqa: PLR2004 - a minute
-            self._drift_looked_at = now
-            self.watch.present(Problem.DRIFT, {(k,): v for k, v in core.drift.gone().items()}, now)
-        day, self._day = self._day, now // 86_400.0
-        if self._unread and day != self._day:
-            named = ", ".join(sorted(self._unread)[:20])
-            self.watch.happened(Problem.UNREAD, (), now, number=len(self._unread), kinds=named)
-            self._unread.clear()
-
     def _judged(self, step: Step, core: Core, now: float) -> None:
         metrics = self.metrics
         metrics.rule_seconds.inc(step.seconds)
         if core.rule_time is not None:
             metrics.rule_time.set(core.rule_time)
-        self._seen_by_rules(step, core, now)
+        self.watch.follow(step.series, core.drift, now)
         for name, at in core.engine.last_matches.items():
-            metrics.rule_last_match.labels(name).set(at)
+            self._show(metrics.rule_last_match, name, at)
         if step.transitions:
             for labels, number in core.engine.counts().items():
                 metrics.alerts.labels(*labels).set(number)
@@ -421,6 +411,12 @@ class Telemetry:
         self._rises(metrics.bad_values.labels, "bad", core.meter.bad_values)
         self._rises(metrics.rule_bad_values.labels, "rule bad", core.engine.not_numbers)
         self._rises(metrics.rule_bad_instants.labels, "instant", core.engine.bad_instants)
+
+    def _show(self, gauge: Gauge, name: str, value: float) -> None:
+        """Set the gauge of `name`, unless it shows `value`: most steps change none."""
+        if self._shown.get((gauge, name)) != value:
+            self._shown[gauge, name] = value
+            gauge.labels(name).set(value)
 
     def _rises(
         self, child: Callable[[str], object], kind: str, totals: dict[str, int]

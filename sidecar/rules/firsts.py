@@ -5,6 +5,7 @@ is older than what is known makes no change.
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from sidecar.rules.windows import LONG_AGO, Counts
 MAX_VALUES = 1_000
 
 
-class _Counted:
+class _Counted(ABC):
     """Counts some samples of a window; which ones, `is_counted` says."""
 
     __slots__ = ("_counts", "_newest", "_within")
@@ -25,8 +26,9 @@ class _Counted:
         self._counts = Counts(within, need)
         self._newest = LONG_AGO
 
+    @abstractmethod
     def is_counted(self, at: float, value: str) -> bool:
-        raise NotImplementedError
+        """Return whether this sample counts, and remember it."""
 
     def add(self, at: float, value: Any, clock: float) -> None:
         self._newest = max(self._newest, at)

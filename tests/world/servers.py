@@ -229,9 +229,6 @@ class _Session(asyncio.Transport):
             case _:
                 self._say("250 ok")
 
-    def writelines(self, list_of_data: object) -> None:
-        raise NotImplementedError
-
     def _dot(self) -> None:
         data, self._data = bytes(self._data or b"")[:-5], None
         step, _, how = self._fate.partition(" ")
