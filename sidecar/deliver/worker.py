@@ -296,8 +296,8 @@ class Worker:
         waits = {lane: seconds for lane in self._queues if (seconds := self._seconds(lane))}
         for row in await self._outbox.claim(self._clock.now(), self._road(waits)):
             self._start(row)
-        if waits:
-            self._look_in(min(waits.values()))
+        if waits and (soonest := min(waits.values())) < self._until_look():
+            self._look_in(soonest)  # else the look before then sees to it
 
     def _seconds(self, lane: Lane) -> float:
         """Return how long it is until a lane is open, as far as is known now."""

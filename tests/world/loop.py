@@ -32,13 +32,14 @@ class SimulatedLoop(asyncio.base_events.BaseEventLoop):
 
     # asyncio's own, which its stubs leave out.
     _ready: deque[asyncio.Handle]
-    _scheduled: list[Any]
     _stopping: bool
 
     def __init__(self, hop: Callable[[], float]) -> None:
         super().__init__()
         self._now = 0.0
         self._turns = 0
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timed = 0
         self._hop = hop
         self._busy: dict[int, float] = {}
         self.connect: Callable[[asyncio.BaseProtocol, str, int], Any] | None = None
@@ -54,12 +55,11 @@ class SimulatedLoop(asyncio.base_events.BaseEventLoop):
         self._turns += 1
         if self._turns > MOST_TURNS:
             raise Spins
-        ready, timers = self._ready, self._scheduled
-        while timers and (timers[0]._when <= self._now or not (ready or self._stopping)):
-            timer = heapq.heappop(timers)
-            timer._scheduled = False
+        ready, timers = self._ready, self._timers
+        while timers and (timers[0][0] <= self._now or not (ready or self._stopping)):
+            when, _, timer = heapq.heappop(timers)
             if not timer._cancelled:
-                self._now = max(self._now, timer._when)
+                self._now = max(self._now, when)
                 ready.append(timer)
         if not ready and not self._stopping:
             raise Stuck
@@ -67,6 +67,15 @@ class SimulatedLoop(asyncio.base_events.BaseEventLoop):
             handle = ready.popleft()
             if not handle._cancelled:
                 handle._run()
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        """As asyncio's own, with timers of one instant in the order in which they were set."""
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._timed += 1
+        heapq.heappush(self._timers, (when, self._timed, timer))
+        return timer
 
     def _write_to_self(self) -> None:
         pass
@@ -99,6 +108,11 @@ def _work(future: "asyncio.Future[Any]", func: Callable[..., Any], args: tuple[A
             future.set_result(result)
 
 
+def _end(waiter: "asyncio.Future[bool]") -> None:
+    if not waiter.done():
+        waiter.set_result(False)
+
+
 class SimulatedClock:
     """The wall clock, which the world sets forward and back; and one that never jumps."""
 
@@ -113,9 +127,14 @@ class SimulatedClock:
         return self._loop.time()
 
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
+        if event.is_set():
+            return True
+        # As asyncio.timeout around the event's wait would do it, at a third of its price.
+        waiter: asyncio.Future[bool] = self._loop.create_future()
+        timer = self._loop.call_later(max(0.0, seconds), _end, waiter)
+        event._waiters.append(waiter)
         try:
-            async with asyncio.timeout(max(0.0, seconds)):
-                await event.wait()
-        except TimeoutError:
-            return event.is_set()
-        return True
+            return await waiter or event.is_set()
+        finally:
+            timer.cancel()
+            event._waiters.remove(waiter)
