@@ -31,10 +31,12 @@ class LogStatus(msgspec.Struct, frozen=True):
 class Heard(msgspec.Struct):
     """What was read of a log since the start: times of reading are by the wall clock.
 
-    `ever`: whether an event was read from it at any time, also before the start.
+    `ever`: whether an event was read from it at any time, also before the start. `told`: of so many
+    lines an alert that is open since before the start says that none was an event.
     """
 
     ever: bool = False
+    told: int = 0
     lines: int = 0
     event_lines: int = 0
     first_line_at: float | None = None
@@ -43,10 +45,9 @@ class Heard(msgspec.Struct):
 
     def is_mute(self) -> bool:
         """Return whether it says so much, or for so long, that an event should have been in it."""
-        if self.ever or self.first_line_at is None or self.last_line_at is None:
-            return False
-        grew = self.last_line_at - self.first_line_at
-        return self.lines >= MUTE_LINES or grew >= MUTE_SECONDS
+        grew = (self.last_line_at or 0.0) - (self.first_line_at or 0.0)
+        mute = self.told or self.lines >= MUTE_LINES or grew >= MUTE_SECONDS
+        return bool(mute) and not self.ever
 
 
 # Of a log without a single event: from here on it is taken for one that nobody understands.

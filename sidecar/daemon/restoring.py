@@ -6,9 +6,12 @@ from typing import TypeVar
 
 import structlog
 
+from sidecar.batch import Heard
 from sidecar.clock import stopwatch
 from sidecar.config.settings import Config
 from sidecar.core import HASH_KEY, Core
+from sidecar.daemon.selfwatch import Problem, kind_of
+from sidecar.parse.event import as_number
 from sidecar.read.follower import Follower
 from sidecar.rows import Delta, FileRow, MetaRow, OutboxRow, Row
 from sidecar.store.invariants import Ledger
@@ -67,6 +70,7 @@ def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: st
     core = Core(config, shadow=shadow, stopwatch=stopwatch)
     ledger = Ledger()
     core.restore(_Noted(store, ledger), now)
+    _recall(core)
     if core.engine.damaged_rows:
         _log.error(
             "journal_rows_damaged", rows=core.engine.damaged_rows, lost="what waited in them"
@@ -87,6 +91,17 @@ def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: st
     freed = store.release_claims()
     ledger.learn(Delta(rows=[*store.waiting()]))
     return Start(core, follower, ledger, freed, (float(at), where) if at else None)
+
+
+def _recall(core: Core) -> None:
+    """Let what open alerts say of logs stay true until something else is read: no row has it."""
+    for alert in core.engine.alerts():
+        kind, said = kind_of(alert), alert.event
+        if kind is Problem.NO_EVENTS:
+            heard = core.heard.setdefault(str(said.get("log", "")), Heard())
+            heard.told = int(as_number(said.get("lines")) or 1)
+        elif kind is Problem.DRIFT:
+            core.drift.recall(str(said.get("what", "")), alert.since)
 
 
 class _Noted:

@@ -116,7 +116,7 @@ class SelfWatch:
     def restore(self, alerts: Iterable[Alert], now: float) -> None:
         """Go on from the open alerts of an earlier run, so that what is over now is said to be."""
         for alert in alerts:
-            kind = _kind_of(alert)
+            kind = kind_of(alert)
             if kind is None:
                 continue
             subject = tuple(
@@ -233,7 +233,8 @@ def _event(kind: Problem, subject: Subject, status: str, trouble: _Trouble, now:
     return Event(OWN_PROVIDER, kind.event_type, status, at=now, fields=fields)
 
 
-def _kind_of(alert: Alert) -> Problem | None:
+def kind_of(alert: Alert) -> Problem | None:
+    """Return the problem of ours that an alert is about, None if it is about none."""
     event_type = str(alert.event.get("event_type", ""))
     known = {kind.event_type: kind for kind in Problem}
     ours = alert.event.get("webhook_provider") == OWN_PROVIDER

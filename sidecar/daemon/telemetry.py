@@ -377,7 +377,7 @@ class Telemetry:
                 late[printable(log),] = {"lag_bytes": behind, "lag_seconds": round(seconds)}
         self.watch.present(Problem.LAG, late, now)
         mute: dict[Subject, dict[str, int]] = {
-            (printable(log),): {"lines": heard.lines}
+            (printable(log),): {"lines": max(heard.lines, heard.told)}
             for log in lag
             if (heard := core.heard.get(log)) is not None and heard.is_mute()
         }

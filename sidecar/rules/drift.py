@@ -24,6 +24,7 @@ GONE_GAPS = 5
 # After so long nobody expects it any more.
 GIVEN_UP_SECONDS = 7 * 24 * HOUR
 _MOST = 5_000
+_FIELD = ": no "  # and a field, in words
 
 # A kind of event and a field that rules read of it; no field: the kind itself.
 _Subject = tuple[Triple, str]
@@ -55,6 +56,15 @@ class Drift:
         """Go on with what another one saw, by other rules."""
         self._seen = before._seen  # noqa: SLF001 - its own kind
         self._totals, self._newest = before._totals, before._newest  # noqa: SLF001 - same
+
+    def recall(self, what: str, at: float) -> None:
+        """Take it that this, in the words of `gone`, was gone at `at`: a start knows no more."""
+        kind, _, name = what.partition(_FIELD)
+        provider, event_type, status = [*kind.split(" ", 2), "", ""][:3]
+        self._newest[provider] = max(at, self._newest.get(provider, at))
+        last = at - GONE_SECONDS
+        gone = _Seen(last - LEAST_SECONDS, last, -GONE_EVENTS, LEAST_TIMES)
+        self._seen[(provider, event_type, status), name] = gone
 
     def note(self, columns: Columns, tallies: Mapping[Triple, Tally]) -> None:
         """Note events that came together."""
@@ -95,7 +105,7 @@ class Drift:
             if readers is None or self._silence(triple, seen) > GIVEN_UP_SECONDS:
                 del self._seen[triple, name]
             elif self._is_gone(triple, seen) and (not name or not self._kind_gone(triple)):
-                what = " ".join(triple) + (f": no {name}" if name else "")
+                what = " ".join(triple) + (_FIELD + name if name else "")
                 found[what] = {"rules": ", ".join(readers)}
         return found
 
