@@ -25,6 +25,17 @@ def default_config() -> str:
     return next((path for path in CONFIG_FILES if Path(path).is_file()), CONFIG_FILES[0])
 
 
+def config_there() -> str:
+    """Return `default_config`; where there is none, raises UsageError with how to get one."""
+    path = default_config()
+    if not Path(path).is_file():
+        raise click.UsageError(
+            f"no {' or '.join(CONFIG_FILES)} is there; name yours with -c, or let `sidecar init`"
+            " write a first one"
+        )
+    return path
+
+
 def as_utf8(argument: str) -> str:
     """Return an argument as the bytes that were given mean it, whatever the locale says.
 

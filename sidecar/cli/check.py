@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from sidecar.cli import CONFIG_FILES, default_config
+from sidecar.cli import config_there
 from sidecar.cli.logfiles import UnreadableLogError
 from sidecar.cli.output import paint, say, say_faults
 from sidecar.cli.reports import FORMATS, say_report
@@ -66,11 +66,7 @@ def check(
     file cannot be read or the call is wrong.
     """
     if config is None and not paths:
-        config = Path(default_config())
-        if not config.is_file():
-            raise click.UsageError(
-                f"no -c FILE and no PATH given, and no {' or '.join(CONFIG_FILES)}"
-            )
+        config = Path(config_there())
     results = []
     if config is not None:
         results.append(check_config(str(config), environment(), placeholders=placeholders))

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sidecar.cli import CONFIG_FILES, default_config
+from sidecar.cli import CONFIG_FILES, config_there
 from sidecar.cli.client import CANNOT, PROBLEM, end
 from sidecar.cli.output import say_faults
 from sidecar.config.load import load_config
@@ -23,7 +23,7 @@ def config_option(says: str) -> Callable[[Callable[..., Any]], Callable[..., Any
         "-c",
         "--config",
         type=LOG_FILE,
-        default=default_config,
+        default=config_there,
         show_default=" or ".join(CONFIG_FILES),
         help=says,
     )

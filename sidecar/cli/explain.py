@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sidecar.cli import as_utf8, default_config
+from sidecar.cli import as_utf8, config_there
 from sidecar.cli.client import Client, options
 from sidecar.cli.configured import loaded
 from sidecar.cli.output import by_word, paint, say
@@ -43,7 +43,7 @@ def explain(  # noqa: PLR0917 - click passes them by name
     if line is not None:
         from sidecar.cli.standing import say_standing  # noqa: PLC0415 - imports the parser
 
-        say_standing(loaded(path or default_config()), line)
+        say_standing(loaded(path or config_there()), line)
         return
     if not matchers:
         raise click.UsageError("name a MATCHER such as org_id=org_1, or --line")

@@ -4,14 +4,16 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 from msgspec.structs import replace
 
+from sidecar.cli import CONFIG_FILES, default_config
 from sidecar.cli.client import CANNOT
-from sidecar.cli.configured import config_option
+from sidecar.cli.configured import LOG_FILE
 from sidecar.cli.logfiles import UnreadableLogError, read_chunks
 from sidecar.cli.output import paint, say, say_faults
 from sidecar.clock import SystemClock
@@ -128,14 +130,21 @@ def _text(value: Any) -> str:
 def _summary(counts: Counter[str], whys: Counter[str]) -> Iterator[str]:
     yield f"{counts.total():,} lines"
     for outcome in OUTCOMES:
-        yield f"{outcome:<8} {counts[outcome]:,}"
+        yield f"{outcome:<14} {counts[outcome]:,}"
     for why, count in whys.most_common():
         yield f"  {why} {count:,}"
+    if counts[IGNORED] == counts.total() > 0:
+        yield "No line is an event; docs/first-rule.md shows how lines of your own become events."
 
 
-def _patterns_of(path: str) -> Config:
-    """Return the configuration; of one that is wrong, its patterns: nobody has to be told here."""
-    checked = check_config(path, environment())
+def _patterns_of(path: str | None) -> Config:
+    """Return the configuration; of one that is wrong, its patterns: nobody has to be told here.
+
+    So its secrets need not be there, nor, if no `path` is named, the configuration itself.
+    """
+    if path is None and not Path(default_config()).is_file():
+        return unrouted()
+    checked = check_config(path or default_config(), environment(), placeholders=True)
     if checked.config is None:
         say_faults(checked.faults, err=True)
     return checked.config or unrouted(checked.rules, checked.metrics, checked.patterns)
@@ -157,13 +166,19 @@ def _chunks(path: str, config: Config) -> Iterable[Chunk]:
 
 
 @click.command()
-@config_option("Whose patterns and sources are asked.")
+@click.option(
+    "-c",
+    "--config",
+    type=LOG_FILE,
+    show_default=f"{' or '.join(CONFIG_FILES)}, or none",
+    help="Whose patterns and sources are asked.",
+)
 @click.option("--only", type=click.Choice(OUTCOMES), help="Show only lines of this outcome.")
 @click.option(
     "--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
 @click.argument("log", default="-", metavar="[LOG|-]")
-def parse(config: str, only: str | None, format_: str, log: str) -> None:
+def parse(config: str | None, only: str | None, format_: str, log: str) -> None:
     """Say of each line of LOG, or of stdin, what is read from it, or why nothing is.
 
     An event is shown with its time, its fields (redacted) and the pattern that took it; a reject

@@ -16,7 +16,7 @@ from functools import partial
 import click
 import structlog
 
-from sidecar.cli import CONFIG_FILES, default_config
+from sidecar.cli import CONFIG_FILES, config_there
 from sidecar.cli.output import say
 from sidecar.clock import Clock, SystemClock
 from sidecar.config.load import check_config
@@ -43,7 +43,7 @@ _log = structlog.get_logger()
     "-c",
     "--config",
     "path",
-    default=default_config,
+    default=config_there,
     show_default=" or ".join(CONFIG_FILES),
     help="Configuration file.",
 )

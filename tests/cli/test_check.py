@@ -119,7 +119,7 @@ def test_the_configuration_of_this_directory_is_the_default(
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        pytest.param((), "no -c FILE and no PATH given", id="nothing to check"),
+        pytest.param((), "let `sidecar init` write a first one", id="nothing to check"),
         pytest.param(("-c", "nothing.yaml"), "does not exist", id="no such configuration"),
         pytest.param(("nothing.rules.yaml",), "does not exist", id="no such rule file"),
         pytest.param(("-c", "folder"), "is a directory", id="a directory as configuration"),

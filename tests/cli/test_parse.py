@@ -91,12 +91,12 @@ def test_a_file_is_summed_up_and_one_outcome_shown_alone(config: Path) -> None:
     ]
     assert lines[5:12] == [
         "12 lines",
-        "events   4",
-        "rejects  4",
-        "foreign  1",
+        "events         4",
+        "rejects        4",
+        "foreign        1",
         "not_understood 1",
-        "pieces   1",
-        "ignored  1",
+        "pieces         1",
+        "ignored        1",
     ]
 
 
@@ -125,4 +125,28 @@ def test_a_faulty_route_is_told_and_the_patterns_are_used(config: Path) -> None:
     config.write_text(config.read_text().replace("receiver: nobody", "receiver: somebody"))
     result = parse(config, "-", stdin="order 7 is lost\n")
     assert (result.exit_code, "somebody" in result.stderr) == (0, True)
+    assert "pattern lost" in result.stdout
+
+
+def test_without_any_configuration_records_are_read_and_a_log_without_them_is_told_how(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["parse"], input=next(iter(LINES)) + "\n")
+    assert (result.exit_code, "event_type=a" in result.stdout) == (0, True)
+    assert "first-rule" not in result.stdout
+    result = CliRunner().invoke(main, ["parse"], input="order 7 is lost\n")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (
+        0,
+        "No line is an event; docs/first-rule.md shows how lines of your own become events.",
+    )
+
+
+def test_secrets_need_not_be_there(config: Path) -> None:
+    lines = config.read_text().replace(
+        "name: nobody", 'name: nobody, slack_configs: [{api_url: "${NOT_SET_HERE}"}]'
+    )
+    config.write_text(lines)
+    result = parse(config, "-", stdin="order 7 is lost\n")
+    assert (result.exit_code, "is not set" in result.stderr) == (0, False)
     assert "pattern lost" in result.stdout
