@@ -18,6 +18,7 @@ _LINES = 20_000  # of one log are looked at; the rest is as they are
 _CALL = re.compile(r'"POST (/[^\s"?]{1,80})[^"]*" [1-5]\d\d\b', re.ASCII)
 _WEBHOOK = re.compile(r"hook|stripe|billing", re.IGNORECASE)
 _MOST_PATHS = 100
+_PAIR = re.compile(r"(?:^|\s)[\w.]+=\S", re.ASCII)  # logfmt
 _MARKED = re.compile(rf"""{MARKER}[^{{}}]*\{{\s*\\?(['"]?)""")
 _WRAPPINGS = {
     " in Docker's json-file": re.compile(r'\{.*"stream":\s*"std(?:out|err)"'),
@@ -104,8 +105,10 @@ def _form(line: str, event: Event) -> str:
         form = "access line"
     elif marked is not None:
         form = "Python dict" if marked[1] == "'" else "JSON behind the marker"
+    elif MARKER in line or _unwrapped(line).endswith("}"):
+        form = "JSON record"
     else:
-        form = "JSON record" if MARKER in line else "sentence"
+        form = "pairs" if len(_PAIR.findall(line)) > 1 else "sentence"
     return form + wrapping
 
 
@@ -188,13 +191,13 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
         if not self.events:
             yield (
                 'No line is an event. Print lines with WEBHOOK_METRIC (README, "What the host '
-                'must log"), or write patterns for what it says (docs/configuration.md#'
-                "pattern-files)."
+                'must log"), or say by a pattern which of these lines are events '
+                "(docs/first-rule.md)."
             )
-        elif not self.records:
+        elif not self.records and any(form.startswith("sentence") for form in self.forms):
             yield (
                 "This host prints no WEBHOOK_METRIC line, which says more than its sentences do: "
-                "give its webhook logger a handler and the level INFO (docs/agentops.md)."
+                "have it write such lines (docs/formats.md; AgentOps: docs/agentops.md)."
             )
         if self.rejects:
             reasons = ", ".join(f"{reason} {count}" for reason, count in self.rejects.items())

@@ -202,6 +202,20 @@ def test_a_host_of_sentences_alone_is_told_of_the_records(tmp_path: Path) -> Non
     assert "no WEBHOOK_METRIC line" in change(tmp_path, "2026-11-02 08:00:00 is unpaid")
 
 
+def test_a_host_whose_own_json_or_pairs_are_read_has_nothing_to_change(tmp_path: Path) -> None:
+    took = "{where: {msg: failed}, take: {event_type: event, status: level, timestamp: ts}}"
+    (tmp_path / "a.patterns.yaml").write_text(
+        f"patterns: [{{name: a, json: {took}}}, {{name: b, logfmt: {took}}}]\n"
+    )
+    found = sample(
+        tmp_path,
+        '{"ts": "2026-11-02T08:00:00Z", "msg": "failed", "event": "invoice", "level": "error"}',
+        "ts=2026-11-02T08:01:00Z msg=failed event=invoice level=error",
+    )
+    assert found["forms"] == {"JSON record": 1, "pairs": 1}
+    assert found["to_change"] == []
+
+
 def test_a_log_of_nothing_shows_how_it_begins(tmp_path: Path) -> None:
     result = held(tmp_path, "hello", "", "key sk_live_" + "a1B2" * 6, "\x1b[31mred", "and more")
     assert result.exit_code == 1
