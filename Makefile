@@ -9,6 +9,9 @@ READY := $(VENV)/.ready
 # Two a core: tests that start processes wait about half of their time.
 WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
+# Each takes a run of neighbours, which share what they set up, and then from whoever has most left.
+SHARED := -n $(WORKERS) --dist worksteal
+
 .PHONY: demo test examples unit coverage check messages pictures world planted bench lock clean
 .DEFAULT_GOAL := test
 
@@ -22,17 +25,17 @@ demo: $(READY)  ## a pretend host, local sinks and the daemon, for about 30 seco
 	$(BIN)/sidecar demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n $(WORKERS) $(TESTS)
+	$(BIN)/python -m pytest $(SHARED) $(TESTS)
 
 examples: $(READY)  ## every property with many examples, others at each run
-	EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n $(WORKERS) -m hypothesis $(TESTS)
+	EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest $(SHARED) -m hypothesis $(TESTS)
 
 unit: $(READY)  ## without the tests that start processes
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not process" $(TESTS)
+	$(BIN)/python -m pytest $(SHARED) -m "not process" $(TESTS)
 
 coverage: $(READY)  ## the whole suite, measured in every process; fails under pyproject's fail_under
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(WORKERS) $(TESTS)
+	$(BIN)/coverage run -m pytest $(SHARED) $(TESTS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -1,4 +1,4 @@
-"""Some hundred seeds of the world; `make world` plays as many as one likes."""
+"""A hundred seeds of the world; `make world` plays as many as one likes."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from world.world import play
 A_TEST = 25
 
 
-@pytest.mark.parametrize("first", range(0, 200, A_TEST))
+@pytest.mark.parametrize("first", range(0, 100, A_TEST))
 def test_whatever_happens_everybody_knows_what_is_so(first: int) -> None:
     wrong = {seed: play(written(seed)) for seed in range(first, first + A_TEST)}
     assert not {f"make world SEED={seed}": faults for seed, faults in wrong.items() if faults}
