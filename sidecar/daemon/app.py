@@ -28,7 +28,7 @@ from sidecar.core import Core, Step
 from sidecar.daemon.control import Control
 from sidecar.daemon.inbox import Inbox
 from sidecar.daemon.lines import LineLog, is_debug
-from sidecar.daemon.loop import Pump, PumpStopped, StoredOutbox
+from sidecar.daemon.loop import RETRY_COMMIT_SECONDS, Pump, PumpStopped, StoredOutbox
 from sidecar.daemon.restoring import open_store, restore
 from sidecar.daemon.selfwatch import Problem
 from sidecar.daemon.telemetry import Telemetry
@@ -171,7 +171,7 @@ class Daemon:
         group.create_task(drills.run(stopped), name="drill")
         beats = Heartbeat(lambda: self.config, self.clock, self._trouble)
         group.create_task(beats.run(stopped), name="heartbeat")
-        inbox = Inbox(self._pump, self._store, self.clock, self.telemetry)
+        inbox = Inbox(self._pump, self._store, self.clock)
         self._take_webhooks(inbox, group, stopped)
         self._ask_stripe(inbox, group, stopped)
 
@@ -391,7 +391,7 @@ class Daemon:
 
         at = self._stepped_at
         age = None if at is None else self.clock.monotonic() - at
-        ages = {"reading": None if self.telemetry.stands_still else age}
+        ages = {"reading": None if self._pump.stands_still else age}
         if not self._shadow:
             ages["delivery"] = self._worker.age
         kinds = [str(problem["kind"]) for problem in self.telemetry.watch.problems()]
@@ -408,11 +408,16 @@ class Daemon:
                 self.telemetry.commit_failed(failure)
 
     async def _purge(self, stop: asyncio.Event) -> None:
-        while not await self.clock.wait(stop, PURGE_SECONDS):
+        seconds = PURGE_SECONDS
+        while not await self.clock.wait(stop, seconds):
             try:
                 await self._thread(lambda: self._store.purge(self.clock.now()))
-            except StoreUnavailable as failure:  # a full disk: an hour from now will do
+            except StoreUnavailable as failure:
                 self.telemetry.commit_failed(failure)
+                seconds = RETRY_COMMIT_SECONDS
+            else:
+                self.telemetry.written()
+                seconds = PURGE_SECONDS
 
 
 def _webhooks_listening(host: str, port: int) -> None:

@@ -14,7 +14,6 @@ from sidecar.clock import Clock
 from sidecar.config.sources import Webhook
 from sidecar.core import Core
 from sidecar.daemon.loop import Pump, PumpStopped
-from sidecar.daemon.telemetry import Telemetry
 from sidecar.parse.event import Chunk, LogFormat, Parsed
 from sidecar.provider.facts import Arrival, Told
 from sidecar.provider.outcome import Unavailable
@@ -30,11 +29,10 @@ _MOST_KNOWN = 4096  # ids in memory; all others are looked for in the state file
 class Inbox:
     """Where listeners and pollers hand in what they were told."""
 
-    def __init__(self, pump: Pump, store: Store, clock: Clock, telemetry: Telemetry) -> None:
+    def __init__(self, pump: Pump, store: Store, clock: Clock) -> None:
         self._pump = pump
         self._store = store
         self._clock = clock
-        self._telemetry = telemetry
         self._known: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     async def take(self, arrivals: Sequence[Arrival]) -> int:
@@ -54,7 +52,7 @@ class Inbox:
         return {row.id: row.told for row in rows}
 
     async def _done(self, call: Callable[[Core], _T]) -> _T:
-        if self._telemetry.stands_still:
+        if self._pump.stands_still:
             raise Unavailable
         try:
             return await self._pump.between_steps(call)

@@ -191,6 +191,7 @@ class Pump:
         self._wake = asyncio.Event()
         self._requests: list[_Request] = []
         self._stopped = False
+        self.stands_still = False  # what was read cannot be written, so nothing more is
         self._polls = False  # the last rest ended by itself
         self._rested_at = 0.0
         self._behind = self._quick = False  # the last step left something unread, read nothing
@@ -350,9 +351,11 @@ class Pump:
         Reading waits meanwhile: what the core decided is in its memory and must not be lost.
         """
         while isinstance(written, StoreUnavailable):
+            self.stands_still = True
             self._commit_failed(written)
             await self._clock.wait(asyncio.Event(), RETRY_COMMIT_SECONDS)
             written = await self._in_thread(lambda: self._steps.write(delta))
+        self.stands_still = False
         return written
 
     async def _rest(self) -> None:

@@ -166,11 +166,6 @@ class Telemetry:
             self._commit_failing_since, self._commit_failure = self._clock(), str(failure)
             _log.error("state_file_not_writable", error=str(failure), reading="waits")
 
-    @property
-    def stands_still(self) -> bool:
-        """Whether the state file cannot be written, so that nothing is taken."""
-        return self._commit_failing_since is not None
-
     def webhook(self, answered: Answered) -> None:
         """Note the end of one post to a webhook."""
         path, metrics = answered.path, self.metrics

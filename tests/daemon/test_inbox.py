@@ -11,10 +11,9 @@ from daemon.test_loop import Bench, Time
 from sidecar.config.load import load_config
 from sidecar.core import Core
 from sidecar.daemon.inbox import Inbox
-from sidecar.daemon.telemetry import Telemetry
 from sidecar.provider.facts import Arrival, Told
 from sidecar.provider.outcome import Unavailable
-from sidecar.rows import ReceivedRow, SeriesRow
+from sidecar.rows import Delta, ReceivedRow, SeriesRow
 from sidecar.store.schema import StoreUnavailable
 from sidecar.store.store import KEEP_RECEIVED
 
@@ -40,12 +39,11 @@ def counted(bench: Bench) -> float:
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[tuple[Bench, Inbox, Telemetry]]:
+async def running(folder: Path) -> AsyncIterator[tuple[Bench, Inbox]]:
     bench = Bench(folder, 0, time=Yielding(10_000))
-    telemetry = Telemetry(load_config(str(folder / "sidecar.yaml"), {}), bench.time.now)
     pump = asyncio.create_task(bench.pump.run(bench.time.stop))
     try:
-        yield bench, Inbox(bench.pump, bench.store, bench.time, telemetry), telemetry
+        yield bench, Inbox(bench.pump, bench.store, bench.time)
     finally:
         bench.time.stop.set()
         bench.pump.wake()
@@ -60,12 +58,12 @@ async def together(*calls: Awaitable[int]) -> list[int]:
 
 
 async def test_an_event_counts_once_however_often_it_is_told(tmp_path: Path) -> None:
-    async with running(tmp_path) as (bench, inbox, _):
+    async with running(tmp_path) as (bench, inbox):
         assert await together(inbox.take([arrival()]), inbox.take([arrival()] * 2)) == [1, 0]
         assert await inbox.take([arrival()]) == 0
         assert counted(bench) == 1
         assert bench.published[-1].events == 0
-    async with running(tmp_path) as (bench, inbox, _):
+    async with running(tmp_path) as (bench, inbox):
         assert await together(inbox.take([arrival(), arrival(2)])) == [1]
         assert counted(bench) == 2
 
@@ -73,7 +71,7 @@ async def test_an_event_counts_once_however_often_it_is_told(tmp_path: Path) -> 
 async def test_a_reload_that_is_asked_for_at_the_same_time_leaves_no_event_behind(
     tmp_path: Path,
 ) -> None:
-    async with running(tmp_path) as (bench, inbox, _):
+    async with running(tmp_path) as (bench, inbox):
         config = load_config(str(tmp_path / "sidecar.yaml"), {})
 
         def build(before: Core) -> Core:
@@ -92,7 +90,7 @@ async def test_a_reload_that_is_asked_for_at_the_same_time_leaves_no_event_behin
 
 
 async def test_what_could_not_be_looked_up_is_taken_when_it_is_told_again(tmp_path: Path) -> None:
-    async with running(tmp_path) as (bench, inbox, _):
+    async with running(tmp_path) as (bench, inbox):
         look = bench.store.received
 
         def locked(source: str, id_: str) -> ReceivedRow | None:
@@ -109,17 +107,28 @@ async def test_what_could_not_be_looked_up_is_taken_when_it_is_told_again(tmp_pa
 
 
 async def test_nothing_is_taken_while_the_state_file_cannot_be_written(tmp_path: Path) -> None:
-    async with running(tmp_path) as (bench, inbox, telemetry):
-        telemetry.commit_failed(StoreUnavailable("no space left"))
+    async with running(tmp_path) as (bench, inbox):
+        commit, tried = bench.store.commit, asyncio.Event()
+        await inbox.open("none")
+
+        def full(delta: Delta) -> None:
+            assert delta
+            tried.set()
+            raise StoreUnavailable("no space left")
+
+        bench.store.commit = full  # type: ignore[method-assign]  # the disk is, for a moment
+        first = asyncio.create_task(inbox.take([arrival(1)]))
+        await tried.wait()
         with pytest.raises(Unavailable):
-            await inbox.take([arrival()])
-        telemetry.written()
-        assert await inbox.take([arrival()]) == 1
-        assert counted(bench) == 1
+            await inbox.take([arrival(2)])
+        bench.store.commit = commit  # type: ignore[method-assign]  # and back
+        assert await first == 1
+        assert await inbox.take([arrival(2)]) == 1
+        assert counted(bench) == 2
 
 
 async def test_what_is_open_is_known_until_its_end_is_told(tmp_path: Path) -> None:
-    async with running(tmp_path) as (_, inbox, _):
+    async with running(tmp_path) as (_, inbox):
         source = arrival().source
         assert await inbox.take([arrival(1, "a"), arrival(2, "b")]) == 2
         assert await inbox.open(source) == {"evt_1": "a", "evt_2": "b"}
@@ -128,7 +137,7 @@ async def test_what_is_open_is_known_until_its_end_is_told(tmp_path: Path) -> No
 
 
 async def test_an_id_is_forgotten_after_thirty_days(tmp_path: Path) -> None:
-    async with running(tmp_path) as (bench, inbox, _):
+    async with running(tmp_path) as (bench, inbox):
         await inbox.take([arrival()])
         now = bench.time.now()
         bench.store.purge(now + KEEP_RECEIVED - 60)

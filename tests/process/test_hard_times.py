@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from sidecar.config.load import load_config
-from sidecar.daemon.app import Daemon
+from sidecar.daemon.app import PURGE_SECONDS, Daemon
 from support.crash import counted, messages, told
 from support.live import JumpingClock
 from support.setup import append, configure, record, slack_to, write_rule
@@ -60,11 +60,20 @@ def are_told(slack: SlackSink, expected: int, _samples: dict[str, float]) -> boo
     return len(slack.requests) == expected
 
 
+class Hasty(JumpingClock):
+    """A clock whose hours are over at once."""
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> bool:
+        return await super().wait(event, 0.05 if seconds >= PURGE_SECONDS else seconds)
+
+
 @asynccontextmanager
-async def living(folder: Path, slack: SlackSink) -> AsyncIterator[Life]:
+async def living(
+    folder: Path, slack: SlackSink, clock: JumpingClock | None = None
+) -> AsyncIterator[Life]:
     write_rule(folder)
     config = load_config(str(configure(folder, slack_to(slack.url))), {})
-    clock, stop = JumpingClock(), asyncio.Event()
+    clock, stop = clock or JumpingClock(), asyncio.Event()
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     async with httpx.AsyncClient(trust_env=False) as client, asyncio.TaskGroup() as group:
         daemon = Daemon(config, clock=clock, on_listen=port.set_result)
@@ -131,3 +140,15 @@ async def test_a_database_locked_by_another_is_waited_for(tmp_path: Path) -> Non
             other.execute("ROLLBACK")
             other.close()
             await life.until(partial(are_counted, 1))
+
+
+async def test_what_could_only_not_be_tidied_up_stops_nothing(tmp_path: Path) -> None:
+    with SlackSink() as slack:
+        async with living(tmp_path, slack, Hasty()) as life:
+            await life.until(partial(are_counted, 0))
+            other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
+            other.execute("BEGIN IMMEDIATE")
+            await life.until(lambda samples: samples["sidecar_commit_failures_total"] >= 1)
+            await life.until(lambda _: life.daemon._trouble() == "")
+            other.close()
+            await life.until(lambda _: life.daemon.telemetry._commit_failing_since is None)
