@@ -42,6 +42,11 @@ _FILE = click.Path(exists=True, readable=True, dir_okay=False, path_type=Path)
     help="Take variables that are not set, and files of secrets that are not there, as right.",
 )
 @click.option(
+    "--no-files",
+    is_flag=True,
+    help="Say nothing of logs and state files that are not there: for another machine, as CI's.",
+)
+@click.option(
     "--format",
     "format_",
     type=click.Choice(["text", "json", *FORMATS]),
@@ -49,11 +54,12 @@ _FILE = click.Path(exists=True, readable=True, dir_okay=False, path_type=Path)
     show_default=True,
 )
 @click.argument("paths", nargs=-1, type=_READABLE, metavar="[PATH]...")
-def check(
+def check(  # noqa: PLR0917 - click passes them by name
     config: Path | None,
     paths: tuple[Path, ...],
     samples: tuple[Path, ...],
     placeholders: bool,  # noqa: FBT001 - click passes it by name
+    no_files: bool,  # noqa: FBT001 - same
     format_: str,
 ) -> None:
     """Report every fault as `file:line:col: error: …`, all of them at once.
@@ -62,6 +68,8 @@ def check(
     With neither, ./sidecar.yaml is checked, or the one in /etc/sidecar. With --sample it also says
     what the log holds, which alerts could fire from it and which never can, and what to change;
     and it warns of fields that the log never has and of templates that fail on it.
+    Without --placeholders and --no-files it warns of logs that are not there, and of files that
+    whoever runs it cannot read or write.
     Exits 0 if all is well (warnings are), 1 if there are errors or the log holds no event, 2 if a
     file cannot be read or the call is wrong.
     """
@@ -69,7 +77,10 @@ def check(
         config = Path(config_there())
     results = []
     if config is not None:
-        results.append(check_config(str(config), environment(), placeholders=placeholders))
+        here = not (no_files or placeholders)
+        results.append(
+            check_config(str(config), environment(), placeholders=placeholders, files=here)
+        )
     if paths:
         results.append(_check_paths(paths))
     found: list[Sample] = []

@@ -20,7 +20,7 @@ from sidecar.clock import SystemClock
 from sidecar.config.load import check_config, unrouted
 from sidecar.config.settings import Config
 from sidecar.parse.container import form_of
-from sidecar.parse.event import Chunk, Event, LogFormat, ObscureReason, Parsed
+from sidecar.parse.event import Chunk, Event, LogFormat, Parsed
 from sidecar.parse.parser import Parser
 from sidecar.receivers.base import rfc3339
 from sidecar.redact import Redactor
@@ -31,11 +31,6 @@ EVENTS, REJECTS, FOREIGN, PIECES, IGNORED = "events", "rejects", "foreign", "pie
 OBSCURE = "not_understood"
 OUTCOMES = (EVENTS, REJECTS, FOREIGN, OBSCURE, PIECES, IGNORED)
 _COLOURS = {EVENTS: "green", REJECTS: "red", FOREIGN: "yellow", OBSCURE: "yellow"}
-_UNCLEAR = {
-    ObscureReason.MENTIONED: "the marker is only mentioned, and no pattern matches",
-    ObscureReason.OTHER_FORM: "the marker stands in a form that is not known",
-    ObscureReason.UTF16: "the log is in UTF-16: let its writer use UTF-8",
-}
 
 
 class Told(msgspec.Struct):
@@ -86,7 +81,7 @@ class LineReader:
         elif parsed.foreign:
             told.outcome, told.why = FOREIGN, parsed.foreign[0].reason.value
         elif parsed.obscure:
-            told.outcome, told.why = OBSCURE, _UNCLEAR[parsed.obscure[0].reason]
+            told.outcome, told.why = OBSCURE, parsed.obscure[0].reason.words
         elif parsed.pieces:
             told.outcome, told.why = PIECES, "a piece of a line that goes on"
         elif not parsed.events:

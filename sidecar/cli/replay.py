@@ -125,13 +125,12 @@ def summary(replay: Replay) -> Iterator[str]:
     burst = f"{_of(total.burst, 'message')} within a minute from {utc(total.burst_at)}"
     yield f"worst burst {burst if total.burst else 'none'}"
     if counts.rejects:
-        rejects = sorted((reason.value, count) for reason, count in counts.rejects.items())
-        yield f"rejects     {_counts(rejects)}"
+        yield f"rejects     {_counts(sorted(counts.rejects.items()))}"
     if counts.foreign:
         foreign = sorted((reason.value, count) for reason, count in counts.foreign.items())
         yield f"foreign     {_counts(foreign)}"
     if counts.obscure:
-        obscure = sorted((reason.value, count) for reason, count in counts.obscure.items())
+        obscure = sorted((reason.words, count) for reason, count in counts.obscure.items())
         yield f"not understood {_counts(obscure)}"
     if counts.future:
         yield f"future      {_of(counts.future, 'event')} dated ahead of the clock"

@@ -44,7 +44,7 @@ def hold_against(paths: Sequence[str], checked: Checked, now: float) -> tuple[li
     logs = [ReplayedLog(p, partial(read_chunks, p, n, _unheard)) for n, p in enumerate(paths)]
     fired: Counter[str] = Counter()
     failures = list(_failures(config, _watched(history.events(logs), coverage), fired))
-    faults = list(_quoted(paths[0], config, history.counts))
+    faults = list(_no_events(paths[0], config, history.counts))
     if not coverage.events:
         faults.append(Fault(paths[0], 1, 1, "the sample holds no event"))
     found = [why for _, _, why in coverage.rules() if why]
@@ -95,7 +95,7 @@ def _sample(
         },
         alerts=alerts,
         idle_metrics={metric.name: why.hint for metric, why in coverage.idle_metrics()},
-        rejects={reason.value: count for reason, count in sorted(counts.rejects.items())},
+        rejects=dict(sorted(counts.rejects.items())),
         undated=counts.undated,
         unreadable=counts.bad_times,
         ahead=counts.future,
@@ -128,15 +128,23 @@ def _is_slip(doubt: Doubt) -> bool:
     return bool(get_close_matches(word, meant - {word}, n=1, cutoff=_ALIKE))
 
 
-def _quoted(path: str, config: Config, counts: ReadCounts) -> Iterator[Fault]:
-    """Yield, for each place where a stranger may write, how many lines have the marker there."""
+def _no_events(path: str, config: Config, counts: ReadCounts) -> Iterator[Fault]:
+    """Yield, for each reason why lines with the marker are none, how many there are and one."""
     redactor = Redactor(config.redact)
     for reason, count in sorted(counts.foreign.items()):
         sample = redactor.sample(counts.foreign_samples[reason])
-        lines = "1 line has" if count == 1 else f"{count} lines have"
-        text = f"{lines} WEBHOOK_METRIC where a stranger may write ({reason.value}): no event"
-        hint = f"see docs/security.md; the first is {sample!r}"
-        yield Fault(path, 1, 1, text, hint, "warning")
+        text = (
+            f"{_have(count)} WEBHOOK_METRIC where a stranger may write ({reason.value}): no event"
+        )
+        yield Fault(path, 1, 1, text, f"see docs/security.md; the first is {sample!r}", "warning")
+    for unclear, count in sorted(counts.obscure.items()):
+        sample = redactor.sample(counts.obscure_samples[unclear])
+        text = f"{_have(count)} WEBHOOK_METRIC and cannot be understood: {unclear.words}"
+        yield Fault(path, 1, 1, text, f"see docs/formats.md; the first is {sample!r}", "warning")
+
+
+def _have(count: int) -> str:
+    return "1 line has" if count == 1 else f"{count:,} lines have"
 
 
 def _unheard(_: int) -> None: ...

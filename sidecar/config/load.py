@@ -1,8 +1,12 @@
 """From `sidecar.yaml` and the files it names to the frozen Config, or every fault at once."""
 
+import glob
+import os
+import pwd
 import ssl
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from posixpath import exists, isdir, isfile  # which never raise
 
 import msgspec
 
@@ -62,17 +66,21 @@ def check_config(
     kinds: tuple[AnyKind, ...] = KINDS,
     *,
     placeholders: bool = False,
+    files: bool = False,
 ) -> Checked:
     """Read everything and raise nothing; variables in `path` are taken from `environ`.
 
     With `placeholders`, variables that are not set and secrets' files that are not there are taken
-    to be right: the result is to be looked at, not to be run.
+    to be right: the result is to be looked at, not to be run. With `files`, warn of logs and the
+    state file that this user, on this machine, cannot read or write.
     """
     reading = Reading()
     reading.faults.placeholders = placeholders
     settings = reading.read(settings_of(kinds), path, environ)
     if settings is None:
         return Checked(reading.faults.all, snapshot=reading.files.snapshot)
+    if files:
+        _warn_of_files(settings, reading)
     config = _config(settings, reading, path, kinds)
     return Checked(
         reading.faults.all,
@@ -135,6 +143,72 @@ def _warn_of_mounts(settings: Settings, reading: Reading) -> None:
             message = f"{path} is mounted by itself: after its first rotation nothing is read"
             place = reading.place(source, "path")
             reading.faults.warning(place, message, "mount the folder that it lies in")
+
+
+def _warn_of_files(settings: Settings, reading: Reading) -> None:
+    """Warn of logs that are not there or cannot be read, and of a state file nobody can write."""
+    for source in settings.sources:
+        if source.path not in {"", "-"}:
+            for message, hint in log_doubts(source.path):
+                reading.faults.warning(reading.place(source, "path"), message, hint)
+    if doubt := state_doubt(Path(settings.state.path)):
+        written = "state" in reading.node(settings).values
+        table: tuple[object, str] = (settings.state, "path") if written else (settings, "")
+        reading.faults.warning(reading.place(*table), *doubt)
+
+
+def log_doubts(pattern: str) -> Iterator[tuple[str, str]]:
+    """Yield why of a source's files, as they lie on disk now, nothing is read, and what to do."""
+    found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    regular = [path for path in found if isfile(path)]
+    for path in regular:
+        if not _may(path, os.R_OK):
+            yield f"{path} cannot be read by {_user()}", "let that user, or its group, read it"
+    for path in () if regular else found:
+        if isdir(path):
+            yield f"{path} is a directory, no log", f"write for example {path}/*.log"
+        elif not exists(path):
+            yield f"{path} leads to nothing that {_user()} can see", "mend the link"
+        else:
+            hint = "a FIFO is read as stdin: write `-`, and `sidecar run < FIFO`"
+            yield f"{path} is no regular file: nothing is read of it", hint
+    if not found:
+        folder = Path(pattern.partition("*")[0].partition("?")[0].partition("[")[0] + "x").parent
+        doubt = _folder_doubt(folder, os.R_OK | os.X_OK, "read")
+        yield doubt or (f"no file matches {pattern}", "the sidecar waits until one does")
+
+
+def state_doubt(path: Path) -> tuple[str, str] | None:
+    """Return why no state can be kept at `path` as it is on disk now, and what to do."""
+    if isdir(path):
+        return f"{path} is a directory, no state file", f"write for example {path}/state.db"
+    if exists(path) and not _may(str(path), os.R_OK | os.W_OK):
+        return f"{path} cannot be written by {_user()}", "give it to the user of the sidecar"
+    return _folder_doubt(path.parent, os.W_OK | os.X_OK, "written")
+
+
+def _folder_doubt(folder: Path, access: int, done: str) -> tuple[str, str] | None:
+    try:
+        folder.stat()
+    except PermissionError:
+        return f"folder {folder} cannot be looked at by {_user()}", "let that user reach it"
+    except OSError as wrong:
+        return f"folder {folder}: {wrong.strerror}", "create it, or mend the path"
+    if not _may(str(folder), access):
+        return f"folder {folder} cannot be {done} by {_user()}", "let that user do so"
+    return None
+
+
+def _may(path: str, access: int) -> bool:
+    return os.access(path, access, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _user() -> str:
+    """Return who runs this, by name where there is one."""
+    try:
+        return f"user {pwd.getpwuid(os.geteuid()).pw_name}"
+    except KeyError:
+        return f"user {os.geteuid()}"
 
 
 def _check_trust(path: str, reading: Reading) -> None:

@@ -68,7 +68,7 @@ _PATH = re.compile(r"/[A-Za-z0-9._~/-]*")
 _PROVIDER = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 Glob = Annotated[str, Placed(_glob, string(minLength=1))]
 Format = Annotated[LogFormat, choice(LogFormat, LogFormat)]
-StartAt = Annotated[bool, choice(("end", "beginning"), "beginning".__eq__)]
+StartAt = Annotated[bool | None, choice(("end", "beginning"), "beginning".__eq__)]
 Secrets = Annotated[tuple[Secret, ...], Placed(_secrets, string(), stand_in=())]
 UrlPath = Annotated[
     str, Value(shaped(_PATH, "the path of a URL"), "a path", string(anchored(_PATH)))
@@ -178,8 +178,8 @@ _OTHERS = ("stripe_api", "stripe_webhook", "signed_webhook")
 class Source(Table):
     """One entry of `sources`. `path` is an absolute glob, or "-" for stdin.
 
-    `from_beginning` concerns only files that exist at the very first start. An entry without a
-    path is one of the others.
+    `from_beginning` concerns only files that exist at the very first start or, where it is written,
+    when a reload adds the source; None: not written. An entry without a path is one of the others.
     """
 
     schema: ClassVar[Schema] = {
@@ -195,9 +195,10 @@ class Source(Table):
         default=LogFormat.AUTO,
     )
     from_beginning: StartAt = key(
-        "`end` or `beginning`: where to start in files that exist at the very first start.",
+        "`end` or `beginning`: where to start in files that exist at the very first start (`end`), "
+        "or when a reload adds the source (`beginning`).",
         "start_at",
-        default=False,
+        default=None,
     )
     prefix: MaybeRe2 = key(
         "RE2, matching all that stands before an event in its line; else what loggers put there.",

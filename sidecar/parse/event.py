@@ -152,6 +152,11 @@ class Reject(msgspec.Struct, frozen=True):
     sample: str
     field: str = ""
 
+    @property
+    def words(self) -> str:
+        """The reason as people are told it, with the field that it is about."""
+        return f"{self.reason.value}: {self.field}" if self.field else self.reason.value
+
 
 class ForeignReason(StrEnum):
     """Where a marker stands that the host did not write as its message. A metric label."""
@@ -179,6 +184,18 @@ class ObscureReason(StrEnum):
     MENTIONED = "mentioned"  # nothing stands in it that could be an event
     OTHER_FORM = "other_form"  # something does, in no form that is known
     UTF16 = "utf16"  # its file is not in UTF-8
+
+    @property
+    def words(self) -> str:
+        """The reason as people are told it."""
+        return _OBSCURE[self]
+
+
+_OBSCURE = {
+    ObscureReason.MENTIONED: "the marker is only mentioned, and no pattern matches",
+    ObscureReason.OTHER_FORM: "the marker stands in a form that is not known",
+    ObscureReason.UTF16: "the log is in UTF-16: let its writer use UTF-8",
+}
 
 
 class Obscure(msgspec.Struct, frozen=True):

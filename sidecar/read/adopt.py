@@ -58,6 +58,12 @@ class NewLogFiles:
         """Remember the size of a file that was there at the first start but not readable."""
         self._deferred[sighting.inode] = sighting.size
 
+    def pass_over(self, sources: Iterable[str], seen: Iterable[Sighting]) -> None:
+        """Let files that are there begin at their end, as these sources of theirs say."""
+        self._from_end.update(sources)
+        for sighting in seen:
+            self.defer(sighting)
+
     def make(
         self, log: Log, candidate: Candidate, content: Content, *, existed: bool, at: int | None
     ) -> LogFile:

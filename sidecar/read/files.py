@@ -116,6 +116,13 @@ class LogFiles:
                     file.sighted = file.at_live = False
         self._wait_for(sources)
 
+    def new_of(self, sources: Iterable[str], seen: Sequence[Sighting]) -> list[Sighting]:
+        """Return the files, rotated ones too, of logs of new `sources` that were never read."""
+        new = set(sources).difference(self._sources)
+        logs = {one.log for one in seen if one.source in new}
+        logs -= {log.path for log in self.logs.values() if log.files}
+        return [one for one in seen if one.log in logs]
+
     def _wait_for(self, sources: Sequence[Source]) -> None:
         """Make known the logs that sources name without a glob, there or not."""
         for source in sources:

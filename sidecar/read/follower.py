@@ -65,11 +65,14 @@ class Follower:
 
         Files that are still named stay open, with all that is known of them. Files that nobody
         names any more are closed; should they be named again, reading goes on where it stopped.
-        Files of a new source are read from their beginning.
+        Files of a new source are read from their beginning, unless it says `start_at: end`.
         """
         on_disk = _on_disk(sources)
         self._scanner = Scanner(on_disk)
-        self._log_files.retarget(on_disk, self._scanner.look(ReadBatch()).sightings)
+        seen = self._scanner.look(ReadBatch()).sightings
+        at_end = {source.path for source in on_disk if source.from_beginning is False}
+        self._new.pass_over(at_end, self._log_files.new_of(at_end, seen))
+        self._log_files.retarget(on_disk, seen)
         self._open_stdin(sources)
 
     def _open_stdin(self, sources: Sequence[Source]) -> None:

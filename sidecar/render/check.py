@@ -27,6 +27,10 @@ JINJA = "templates are Jinja2, not Go's: without `$` and leading dots, see docs/
 def check_template_file(path: str, reading: Reading) -> str | None:
     """Return the source of a template file; what is wrong with it is reported at its line."""
     source = reading.files.text(path)
+    if source is not None and not source.strip():
+        reading.faults.error(
+            Place(path), "the file is empty", "write a template, or do not name it"
+        )
     try:
         parse_template(source or "")
     except Wrong as wrong:

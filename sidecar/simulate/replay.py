@@ -15,7 +15,7 @@ from operator import attrgetter
 import msgspec
 
 from sidecar.config.settings import Config
-from sidecar.parse.event import Chunk, Event, ForeignReason, ObscureReason, RejectReason, Triple
+from sidecar.parse.event import Chunk, Event, ForeignReason, ObscureReason, Triple
 from sidecar.parse.parser import Parser
 from sidecar.rules.alert import TransitionKind
 from sidecar.simulate.messages import Message, MessageRenderer
@@ -46,11 +46,12 @@ class ReadCounts(msgspec.Struct):
     future: int = 0
     bad_times: int = 0
     undated: int = 0
-    rejects: dict[RejectReason, int] = msgspec.field(default_factory=dict)
+    rejects: dict[str, int] = msgspec.field(default_factory=dict)
     foreign: dict[ForeignReason, int] = msgspec.field(default_factory=dict)
     obscure: dict[ObscureReason, int] = msgspec.field(default_factory=dict)
     # The first line of each, not redacted.
     foreign_samples: dict[ForeignReason, str] = msgspec.field(default_factory=dict)
+    obscure_samples: dict[ObscureReason, str] = msgspec.field(default_factory=dict)
 
 
 class History:
@@ -120,12 +121,13 @@ class History:
             counts.future += parsed.future
             counts.bad_times += parsed.bad_times
             for reject in parsed.rejects:
-                counts.rejects[reject.reason] = counts.rejects.get(reject.reason, 0) + 1
+                counts.rejects[reject.words] = counts.rejects.get(reject.words, 0) + 1
             for line in parsed.foreign:
                 counts.foreign[line.reason] = counts.foreign.get(line.reason, 0) + 1
                 counts.foreign_samples.setdefault(line.reason, line.sample)
             for one in parsed.obscure:
                 counts.obscure[one.reason] = counts.obscure.get(one.reason, 0) + 1
+                counts.obscure_samples.setdefault(one.reason, one.sample)
             times = [event.at for event in parsed.events if event.at < self._clock]
             counts.undated += len(parsed.events) - len(times) - parsed.future
             if times:

@@ -1,11 +1,14 @@
 """`sidecar check`: what it prints and how it exits."""
 
+import os
+import pwd
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from sidecar.cli.check import check
+from sidecar.config.load import log_doubts, state_doubt
 from sidecar.receivers import shipped_templates
 from support.config import RULES, SECRET, write_config
 
@@ -18,8 +21,9 @@ patterns:
 """
 
 
-def run(*args: object) -> Result:
-    return CliRunner().invoke(check, [str(arg) for arg in args], env={"TOKEN": f"xoxb-{SECRET}"})
+def run(*args: object, files: bool = False) -> Result:
+    given = [str(arg) for arg in args] + ([] if files else ["--no-files"])
+    return CliRunner().invoke(check, given, env={"TOKEN": f"xoxb-{SECRET}"})
 
 
 def test_a_right_configuration_is_fine(tmp_path: Path) -> None:
@@ -69,6 +73,83 @@ def test_placeholders_let_the_shipped_configuration_pass_without_an_environment(
     shipped = Path(__file__).parents[2] / "sidecar.yaml"
     result = CliRunner().invoke(check, ["-c", str(shipped), "--placeholders"], env=NOTHING_SET)
     assert (result.exit_code, "error" in result.output) == (0, False)
+
+
+FIFO = (
+    "fifo is no regular file: nothing is read of it; a FIFO is read as stdin: write `-`, and "
+    "`sidecar run < FIFO`"
+)
+LOGS = """\
+sources: [{path: none/app.log}, {path: 'logs/*.log'}, {path: logs}, {path: fifo}, {path: own.log}]
+"""
+
+
+def warnings(folder: Path, state: str = "state.db", **options: bool) -> list[str]:
+    """Return what is said of the files of a configuration in `folder`, without its path."""
+    path = write_config(folder, rest=f"{LOGS}state: {{path: {state}}}\n")
+    said = run("-c", path, **options).output.replace(f"{folder}/", "").splitlines()
+    return [line.partition("warning: ")[2] for line in said if ": warning: " in line]
+
+
+def test_logs_and_state_that_are_not_there_are_warned_of_where_they_are_named(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "own.log").touch()
+    os.mkfifo(tmp_path / "fifo")
+    assert warnings(tmp_path, files=True) == [
+        "folder none: No such file or directory; create it, or mend the path",
+        "no file matches logs/*.log; the sidecar waits until one does",
+        "logs is a directory, no log; write for example logs/*.log",
+        FIFO,
+    ]
+    assert warnings(tmp_path) == []
+    (tmp_path / "logs" / "a.log").touch()
+    assert warnings(tmp_path, state="away/state.db", files=True)[1:] == [
+        "logs is a directory, no log; write for example logs/*.log",
+        FIFO,
+        "folder away: No such file or directory; create it, or mend the path",
+    ]
+    assert "logs is a directory, no state file; write for example logs/state.db" in warnings(
+        tmp_path, state="logs", files=True
+    )
+
+
+def test_a_state_folder_that_nobody_wrote_down_is_looked_at_as_well(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    (tmp_path / "app.log").touch()
+    said = run("-c", path, files=True).output
+    assert ("/var/lib/sidecar" in said) is not Path("/var/lib/sidecar").is_dir()
+    assert said.startswith((f"{path}:1:1: warning: folder /var/lib/sidecar", "1 rule"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="run as root to give up and regain permission")
+def test_what_this_user_cannot_read_or_write_is_said_with_his_name(tmp_path: Path) -> None:
+    (tmp_path / "link.log").symlink_to("nowhere")
+    (tmp_path / "logs").mkdir(mode=0o700)
+    (tmp_path / "own.log").touch(mode=0o600)
+    (tmp_path / "state.db").touch(mode=0o644)
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        folder.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        doubts = [*log_doubts(f"{tmp_path}/own.log"), *log_doubts(f"{tmp_path}/logs/*.log")]
+        doubts += log_doubts(f"{tmp_path}/logs/deep/a.log")
+        doubts += log_doubts(f"{tmp_path}/link.log")
+        states = [state_doubt(tmp_path / name) for name in ("state.db", "new.db")]
+    finally:
+        os.seteuid(0)
+    name = pwd.getpwuid(65534).pw_name
+    assert [text.replace(f"{tmp_path}/", "") for text, _ in doubts] == [
+        f"own.log cannot be read by user {name}",
+        f"folder logs cannot be read by user {name}",
+        f"folder logs/deep cannot be looked at by user {name}",
+        f"link.log leads to nothing that user {name} can see",
+    ]
+    assert [one and one[0].replace(str(tmp_path), "") for one in states] == [
+        f"/state.db cannot be written by user {name}",
+        f"folder  cannot be written by user {name}",
+    ]
 
 
 def test_the_environment_is_the_process_s_own(tmp_path: Path) -> None:

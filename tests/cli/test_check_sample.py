@@ -9,6 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sidecar.cli.check import check
+from sidecar.cli.parse import parse
+from sidecar.cli.replay import replay
 from support.config import write_config
 
 ROOT = Path(__file__).parents[2]
@@ -272,6 +274,33 @@ def test_a_marker_where_a_stranger_may_write_is_shown_redacted(tmp_path: Path) -
     assert result.exit_code == 0
     assert QUOTED in result.output
     assert "a@b.ch" not in result.output
+
+
+def test_what_is_not_understood_is_said_as_parse_says_it(tmp_path: Path) -> None:
+    log = write_log(tmp_path)
+    lines = [
+        "INFO - WEBHOOK_METRIC of a@b.ch\n",
+        "INFO - WEBHOOK_METRIC none yet\n",
+        "INFO - WEBHOOK_METRIC: {'status': 's'}\n",
+    ]
+    with log.open("a") as file:
+        file.writelines(lines)
+    config = write_config(tmp_path)
+    checked = run("-c", config, "--sample", log)
+    assert checked.exit_code == 0
+    said = CliRunner().invoke(parse, ["-c", config, str(log)]).output
+    mentioned = "the marker is only mentioned, and no pattern matches"
+    assert f"  {mentioned} 2\n" in said
+    assert (
+        f"warning: 2 lines have WEBHOOK_METRIC and cannot be understood: {mentioned}; "
+        "see docs/formats.md; the first is 'INFO - WEBHOOK_METRIC of "
+    ) in checked.output
+    assert "a@b.ch" not in checked.output
+    replayed = CliRunner().invoke(replay, ["-c", config, str(log)]).output
+    assert f"not understood {mentioned} 2\n" in replayed
+    assert "  missing_field: event_type 1\n" in said
+    assert "missing_field: event_type 1\n" in replayed
+    assert "missing_field: event_type 1" in " ".join(checked.output.split())
 
 
 def test_a_sample_of_nothing_but_such_lines_says_so(tmp_path: Path) -> None:

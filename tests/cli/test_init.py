@@ -30,6 +30,7 @@ def test_what_it_writes_is_right_short_and_tested(tmp_path: Path, tell: str) -> 
     assert "sidecar run -c" in said
     config = tmp_path / "sidecar.yaml"
     assert len(config.read_text().splitlines()) <= 10
+    Path(log).touch()
     checked, found = sidecar("check", "-c", str(config), **ENVIRONMENT)
     assert (checked, found) == (
         0,

@@ -12,7 +12,7 @@ import pytest
 
 from sidecar.config.load import check_config, check_files
 from sidecar.syntax.faults import Fault
-from support.config import ENVIRON, SECRET
+from support.config import ENVIRON, RULES, SECRET
 
 FAULTS = Path(__file__).parent / "faults"
 FIXTURES = sorted(FAULTS.glob("*.yaml"))
@@ -55,3 +55,40 @@ def test_a_fixture_is_complete_but_for_its_fault(tmp_path: Path) -> None:
     cured.write_text(faulty.replace("reciever: []", ""))
     assert "reciever: []" in faulty
     assert check_config(str(cured), ENVIRON).faults == ()
+
+
+WHOLE = {
+    "sidecar.yaml": """\
+sources: [{path: app.log}, {path: b.log, key_file: key}]
+rule_files: [a.rules.yaml]
+pattern_files: [a.patterns.yaml]
+template_files: [mine.j2]
+directory: {file: owners.csv}
+receivers: [{name: team, email_configs: [{to: 'ann@example.com', smarthost: 'm.example.com:587',
+  from: a@example.com, auth_username: a, auth_password_file: password}]}]
+""",
+    "a.rules.yaml": RULES,
+    "a.patterns.yaml": "patterns: [{name: p, regex: gone, fields: {event_type: a, status: b}}]\n",
+    "mine.j2": "{% macro mine() %}words{% endmacro %}\n",
+    "owners.csv": "org_id,email\norg_1,ann@example.com\n",
+    "key": "secret\n",
+    "password": "secret\n",
+}
+EMPTY = ("", "\n", "# nothing but a comment\n", "---\n", "{}\n", "\ufeff")
+
+
+def errors_with(folder: Path, name: str = "", text: str = "") -> list[str]:
+    for file, whole in (WHOLE | ({name: text} if name else {})).items():
+        (folder / file).write_text(whole)
+    checked = check_config(str(folder / "sidecar.yaml"), {})
+    assert (checked.config is None) is bool(checked.errors)
+    return [f"{Path(one.file).name}: {one.message}" for one in checked.errors]
+
+
+def test_a_file_that_holds_nothing_is_a_fault_to_every_loader(tmp_path: Path) -> None:
+    """Whole, it is made; and what is not made has at least one fault."""
+    assert errors_with(tmp_path) == []
+    for name in WHOLE:
+        assert errors_with(tmp_path, name, ""), name
+        for text in EMPTY:
+            errors_with(tmp_path, name, text)

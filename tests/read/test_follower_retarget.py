@@ -137,3 +137,27 @@ def test_stdin_keeps_its_reader(tmp_path: Path) -> None:
     read.poll()
     os.close(out)
     assert read.lines == ["one"]
+
+
+def test_a_source_that_a_reload_adds_begins_where_it_says(tmp_path: Path, log: Writer) -> None:
+    """Not written, it begins at the beginning; a log that was read before goes on either way."""
+    read = reader(log)
+    files = {name: Writer(tmp_path / f"{name}.log") for name in ("end", "first", "unsaid")}
+    for number, writer in enumerate(files.values()):
+        writer.write(2 + number)
+    old = Writer(tmp_path / "end.log.1")
+    old.write(4)
+    said = {"end": False, "first": True, "unsaid": None}
+    added = [Source(path=str(files[n].path), from_beginning=said[n]) for n in files]
+    read.follower.retarget([Source(path=str(log.path), from_beginning=False), *added])
+    before = len(files["end"].written)
+    for writer in (log, *files.values()):
+        writer.write(1)
+    read.poll()
+    expected = [*log.written, *files["end"].written[before:], *files["first"].written]
+    assert sorted(read.lines) == sorted([*expected, *files["unsaid"].written])
+    files["end"].path.rename(tmp_path / "end.log.2")
+    new = Writer(tmp_path / "end.log")
+    new.write(2)
+    read.poll()
+    assert read.lines[-2:] == new.written

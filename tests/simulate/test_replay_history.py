@@ -133,7 +133,7 @@ def test_times_that_are_none_are_counted(two_rules: Config) -> None:
 def test_rejects_are_counted_by_reason(two_rules: Config) -> None:
     seen = history(two_rules)
     list(seen.events([log([b"WEBHOOK_METRIC: nothing\n", line(T0, org="a")])]))
-    assert {reason.value: n for reason, n in seen.counts.rejects.items()} == {"no_object": 1}
+    assert seen.counts.rejects == {"no_object": 1}
 
 
 def test_a_container_line_split_over_two_chunks_is_read_once(
