@@ -48,7 +48,7 @@ from sidecar.rules.guard import (
 from sidecar.rules.quantile import Percentile
 from sidecar.rules.rule import Key, Rule
 from sidecar.rules.shifted import Shifted
-from sidecar.rules.windows import LONG_AGO, Buckets, Window
+from sidecar.rules.windows import BUCKETS, LONG_AGO, Buckets, Window
 
 # How long a key remembers its last `resolve` and its event ids under a rule without a span.
 DEFAULT_SPAN = 30 * 86_400.0
@@ -72,6 +72,7 @@ class CompiledRule:
         "by_labels",
         "coarse",
         "forgotten",
+        "gone_at",
         "guard",
         "holds",
         "ids",
@@ -163,6 +164,7 @@ class CompiledRule:
         self.guard: Guard = guard or NoGuard()
         # Samples leave by the bucket: earlier than after the whole window, by less than its width.
         self.coarse = any(isinstance(one, Buckets | Percentile | Shifted) for one in self.fresh())
+        self.gone_at = _gone_at(self) if self.coarse else None
         # A sample of another place only makes the condition less true, until it leaves the window.
         self.rising = frozenset(_rising(rule.condition.whole, count()))
         if self.true_when_empty or whole:
@@ -390,6 +392,14 @@ def _rising(part: Part, places: Iterator[int], *, holds: bool = True) -> Iterato
         case And() | Or():
             for one in part.parts:
                 yield from _rising(one, places, holds=holds)
+
+
+def _gone_at(compiled: CompiledRule) -> Callable[[float], float] | None:
+    """Return what says, by its time, when a sample leaves all windows; None: only they know."""
+    if not all(isinstance(one, Buckets | Percentile) for one in compiled.fresh()):
+        return None
+    width = (compiled.rule.within or 0.0) / BUCKETS
+    return lambda at: (int(at // width) + BUCKETS) * width
 
 
 def _any(compiled: list[tuple[Test, Shown]]) -> tuple[Test, Shown]:

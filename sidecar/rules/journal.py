@@ -26,10 +26,10 @@ from sidecar.rules.waiting import Taken, Waited
 _SMALL_ROW = 128
 # Entries beyond two a key at which a round begins, and how many keys of it a step looks at for each
 # entry that it adds, or rather: how much of the work for them it does.
-_SLACK = 200_000
+_SLACK = 50_000
 _PACE = 2
 # A key of which no more waits (its length) is written anew; one with more gets a state.
-_FEW = 9
+_FEW = 33
 # About what it costs to wake a key and write its row, and that of its alert, in entries.
 _WAKING, _WAKING_ALERT = 20, 100
 # Raise it when the form changes; rows of another form are damaged ones.
@@ -133,7 +133,7 @@ class Journal:
             return 1
         if len(entries) <= _FEW and self._keys.find(compiled.order, key) is None:
             self.rewrite(compiled, key)
-            return 1
+            return len(entries) // 2
         cost = len(entries) + (_WAKING_ALERT if key in waiting.firing else _WAKING)
         self._keys.wake(compiled, key)
         return cost

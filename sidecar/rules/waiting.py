@@ -102,12 +102,12 @@ class Waiting:
         self.wake = wake
         self._guard = compiled.guard
         self._most = compiled.guard.room(None, 0.0)
-        self._newest_floor = LONG_AGO
+        self._newest = self._newest_floor = LONG_AGO  # of all, and of floors
         # (time, key) of keys that wait alone: none of them is over earlier.
         self._ends: list[tuple[float, Key]] = []
-        # After its newest entry a key lasts so long; `exact`: and no longer.
+        # After its newest entry a key lasts so long, or at least so long.
         self._lasts = compiled.span
-        self._exact = not compiled.coarse
+        self._gone_at = compiled.gone_at
         if compiled.coarse:
             self._lasts -= compiled.span / BUCKETS
 
@@ -120,17 +120,19 @@ class Waiting:
         """Let what can wait do so; `look` closely at the others, by their places, once awake."""
         if run.alone is not None and run.alone.samples is None and self._raise_floors(run):
             return
-        get, plain = self.of.get, not self._compiled.wakes
+        self._newest = max(self._newest, *run.times)
+        get = (dict[Key, Entries]() if self._compiled.wakes else self.of).get
         apart: dict[int, Samples | None] = {}
         without: set[int] = set()
         upheld: dict[Key, int] = {}
         for number, (key, at, verdict) in enumerate(
             zip(run.keys, run.times, run.verdicts, strict=True)
         ):
+            _, _, samples, cost, _, named = verdict
             entries = get(key)
-            if entries and plain and not verdict.named and entries[0] - verdict.cost >= 0:
-                entries[0] -= verdict.cost
-                entries += (at, verdict.samples)
+            if entries and not named and (left := entries[0] - cost) >= 0:
+                entries[0] = left
+                entries += (at, samples)
                 if len(entries) > _LONGEST:
                     self.wake(key)
                 continue
@@ -296,6 +298,7 @@ class Waiting:
 
     def put(self, key: Key, at: float, samples: Samples | None, cost: float) -> None:
         """Let an entry wait of which it is known that it may: it did so before."""
+        self._newest = max(self._newest, at)
         if samples is None:
             self._lay_bare(key, at)
             return
@@ -362,6 +365,11 @@ class Waiting:
 
     def expire(self, t: float, *, complete: bool) -> None:
         """Let those keys go that rule time `t` leaves behind; `complete` as for a tick."""
+        if not self._states and max(self._newest, self._newest_floor) + self._compiled.span <= t:
+            self.taken.gone.extend(self)
+            self.of.clear()
+            self.floors.clear()
+            self._ends, self.alone = [], 0
         while self.next_end(complete=complete) <= t:
             _, key = heappop(self._ends)
             entries = self.entries(key)
@@ -370,7 +378,7 @@ class Waiting:
             due = self._over(key)
             if due > t:
                 heappush(self._ends, (due, key))
-            elif self._exact:
+            elif self._gone_at is not None or not self._compiled.coarse:
                 self.end(key)
                 self.taken.gone.append(key)
             else:
@@ -384,7 +392,14 @@ class Waiting:
         heapify(self._ends)
 
     def _over(self, key: Key) -> float:
-        return self.newest(key) + self._lasts
+        """Return when a key that waits alone is over; where only its windows know, not later."""
+        if self._gone_at is None:
+            return self.newest(key) + self._lasts
+        if key in self.floors:
+            return self.floors[key] + self._compiled.span
+        (at, samples), *others = pairs(self.of[key])
+        first = at + self._compiled.span if samples is None else self._gone_at(at)
+        return max([first, *(self._gone_at(at) for at, _ in others)])
 
 
 def pairs(entries: Entries) -> Iterable[tuple[float, Samples | None]]:

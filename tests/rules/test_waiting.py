@@ -471,3 +471,27 @@ def test_payments_of_customers_who_owe_nothing_cost_a_rule_next_to_nothing() -> 
         spent.append(calls(partial(bench.engine.observe_all, Columns.of(seen), read_at=0.0)))
     assert (spent[2] - spent[1]) / 2000 <= FOR_EACH
     assert len(bench.floors()) == 5 * 50
+
+
+@pytest.mark.parametrize(
+    "condition", ["sum(n) > 1000", "avg(n) > 10", "count(n > 5) / count() > 0.9"]
+)
+@pytest.mark.parametrize("together", [False, True], ids=["one by one", "all at once"])
+def test_a_key_whose_samples_leave_by_the_bucket_is_over_when_its_windows_are(
+    condition: str, *, together: bool
+) -> None:
+    """No key is made a state only to be thrown away; and none is over before a state would be."""
+    bench = Bench(rule(condition, within=60.0))
+    compiled, waiting = bench.engine._compiled_rules[0], bench.engine._keys.waiting[0]
+    for n in range(50):
+        bench.see(event(100.4, n=1, org_id=f"o{n}"))
+    if not together:
+        bench.engine._keys.wake(compiled, ("o7",))
+    assert bench.engine.next_deadline() == pytest.approx(159.4, abs=1)
+    bench.tick(159.99)
+    assert len(waiting.of) >= 49
+    assert calls(partial(bench.engine.tick, 160.0, now=160.0, complete=True)) < 50 * 19
+    assert not waiting.of
+    assert bench.commit() == []
+    assert bench.file.of(JournalRow) == []
+    assert bench.file.of(RuleStateRow) == []
