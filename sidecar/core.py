@@ -192,8 +192,7 @@ class Core:
             recheck=meta.get(REDACTION) != self.redactor.fingerprint,
         )
         self.once.append(MetaRow(name=REDACTION, value=self.redactor.fingerprint))
-        spoke = (name.removeprefix(SPOKE) for name in meta if name.startswith(SPOKE))
-        self.heard = {log: Heard(ever=True) for log in spoke}
+        self.heard = {n.removeprefix(SPOKE): Heard(ever=True) for n in meta if n.startswith(SPOKE)}
         self.notifier.restore(
             stored.load(GroupRow),
             stored.load(MemberRow),
@@ -216,8 +215,8 @@ class Core:
         self.drift.take_over(before.drift)
         self._complete, self._reached = before._complete, before._reached  # noqa: SLF001 - its own kind
         self.heard = before.heard
-        self._noted, self.rule_time = before._noted, before.rule_time  # noqa: SLF001 - same
-        self._ends = before._ends  # noqa: SLF001 - same
+        self._noted, self._ends = before._noted, before._ends  # noqa: SLF001 - same
+        self.once, self.rule_time = [*before.once, *self.once], before.rule_time
 
     def note(self, events: Sequence[Event]) -> None:
         """Let the next step judge events about the sidecar itself; they count in no series."""
@@ -292,6 +291,7 @@ class Core:
         """Return the rows for what `note_ends` was given, for when there is no step any more."""
         delta = Delta(rows=[*self._take_ends(now)])
         delta.extend(self.notifier.drain().delta)
+        delta.rows += self._trail.drain()
         return delta
 
     def _tell(self, step: Step, now: float, *, caught_up: bool, at_once: bool = False) -> None:

@@ -11,10 +11,11 @@ import pytest
 from sidecar.batch import ReadBatch
 from sidecar.config.load import load_config
 from sidecar.core import NOTHING_STORED, Core, Step
+from sidecar.notify.audit import AUDIT
 from sidecar.notify.model import Notification
 from sidecar.parse.event import OWN_PROVIDER, Chunk, Event, LogFormat, RejectReason
 from sidecar.redact import MAX_FIELDS, REDACTED
-from sidecar.rows import AlertRow
+from sidecar.rows import EXPIRED, AlertRow, AuditRow, MetaRow
 from sidecar.rules.alert import Evidence, TransitionKind
 from sidecar.store.store import Store
 from support.calls import calls
@@ -279,3 +280,19 @@ def test_an_alert_of_a_huge_line_is_small(core: Core) -> None:
     assert 0 < len(row.packed) < 2 * MAX_FIELDS
     messages = core.step(batch(), NOW + 60).outbox
     assert all(len(message.payload) < 4 * MAX_FIELDS for message in messages)
+
+
+def test_what_is_not_told_after_the_last_step_is_on_record_as_before(tmp_path: Path) -> None:
+    slack = "slack_configs: [{api_url: 'http://127.0.0.1:1/', channel: '#a'}]"
+    config = CONFIG.format(rules=RULES).replace("{name: nobody}", f"{{name: nobody, {slack}}}")
+    (tmp_path / "sidecar.yaml").write_text(config)
+    core = Core(load_config(str(tmp_path / "sidecar.yaml"), {}))
+    core.restore(NOTHING_STORED, NOW)
+    core.step(batch(PAST_DUE), NOW)
+    (message,) = core.step(batch(), NOW + 60).outbox
+    assert core.end("SubscriptionDelinquent", ("org_1",), NOW + 70)
+    core.step(batch(), NOW + 70)
+    core.note_ends([msgspec.structs.replace(message, outcome=EXPIRED)])
+    rows = core.take_ends(NOW + 80).rows
+    assert [row.detail for row in rows if isinstance(row, AuditRow)] == ["expired, for nobody #a"]
+    assert {row.name for row in rows if isinstance(row, MetaRow)} >= {AUDIT}

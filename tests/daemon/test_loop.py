@@ -13,7 +13,7 @@ from sidecar.core import Core, Step
 from sidecar.daemon.loop import RETRY_COMMIT_SECONDS, Pump, PumpStopped
 from sidecar.daemon.pacing import POLL_SECONDS, SPACING_SECONDS
 from sidecar.daemon.restoring import open_store, restore
-from sidecar.rows import Delta, FileRow
+from sidecar.rows import Delta, FileRow, MetaRow
 from sidecar.store.schema import StoreUnavailable
 from support.daemon import RULES
 from support.setup import configure
@@ -200,6 +200,29 @@ async def test_a_step_that_fails_ends_the_run_whoever_asked_for_it(
         await running
     with pytest.raises(PumpStopped):
         await bench.pump.between_steps(lambda core: core)
+
+
+async def test_what_goes_with_the_first_step_does_so_also_after_a_reload_before_it(
+    tmp_path: Path,
+) -> None:
+    """The disk may be full at the start; without this row the next start would be a first one."""
+    bench = Bench(tmp_path, 2)
+    config = load_config(str(tmp_path / "sidecar.yaml"), {})
+
+    def build(before: Core) -> Core:
+        core = Core(config)
+        core.restore(bench.store, bench.time.now())
+        core.take_over(before)
+        return core
+
+    installed: list[Core] = []
+    reload = asyncio.create_task(bench.pump.exchange(build, installed.append))
+    await asyncio.sleep(0)  # so that it is asked for first
+    await bench.run()
+    await reload
+    rows = [row for delta in bench.written for row in delta.rows if isinstance(row, MetaRow)]
+    assert installed
+    assert "first_start" in {row.name for row in rows}
 
 
 async def test_after_the_last_step_there_are_no_more_requests(tmp_path: Path) -> None:
