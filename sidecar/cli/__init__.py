@@ -115,6 +115,11 @@ class _Lazy(click.Group):
         except BrokenPipeError:  # whoever reads has seen enough: `sidecar replay LOG | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
+        except click.Abort:
+            if sys.stdin.isatty():
+                raise
+            sentence = "a question stays open, for stdin is no terminal; --help has its option"
+            raise click.UsageError(sentence) from None
         except click.ClickException as wrong:
             lines = map(printable, wrong.message.split("\n"))
             wrong.message = "\n".join(lines)  # type: ignore[misc]  # final for its subclasses

@@ -52,7 +52,7 @@ def alerts(
             said = f": {ack['comment']}" if ack["comment"] else ""
             say(f"    acknowledged by {ack['by'] or 'somebody'}, {at:%Y-%m-%d %H:%M:%S} UTC{said}")
         if tip := alert.get("evidence"):
-            say(paint(f"    {tip['file']}:{tip['offset']}: {tip['line']}", dim=True))
+            say(paint(f"    {tip['file']} at byte {tip['offset']}: {tip['line']}", dim=True))
 
 
 def _collected(found: list[dict[str, Any]]) -> Iterable[str]:

@@ -102,7 +102,7 @@ def configuration(tell: str, log: str) -> str:
         "rule_files: [rules/*.rules.yaml]",
         "state: {path: state.db}",
         'http: {listen: "127.0.0.1:9787"}   # the page, the API and /metrics',
-        "route: {receiver: team, group_wait: 0s}",
+        "route: {receiver: team, group_by: [alertname, org_id], group_wait: 0s}",
         "receivers:",
         "  - name: team",
         *_TOLD[tell],
@@ -124,3 +124,6 @@ def _next(tell: str, folder: Path) -> None:
     say(f"  set {_NEEDS[tell]} in the environment, then")
     say(f"  sidecar check -c {config} && sidecar notify team -c {config}")
     say(f"  sidecar run -c {config}")
+    say()
+    say("The rule waits for lines with WEBHOOK_METRIC. What is read of yours:")
+    say("  sidecar parse YOUR.log   # docs/first-rule.md makes events of lines without it")

@@ -58,7 +58,7 @@ def add(
     what was told to fire before.
     """
     if (seconds is None) == (until is None):
-        raise click.UsageError("say either --for or --until")
+        raise click.UsageError("say how long: --for 2h, or --until 2026-11-02T08:00")
     if not matchers and not yes:
         question = f"This mutes every alert. Type `{_EVERYTHING}` to go on"
         if click.prompt(question, default="", show_default=False) != _EVERYTHING:

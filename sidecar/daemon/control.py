@@ -170,14 +170,16 @@ class Control:
         def passes(labels: Mapping[str, str]) -> bool:
             return all_match(wanted, lambda name: labels.get(name, ""))
 
-        def found() -> tuple[list[dict[str, Any]], list[AuditRow]]:
+        def found() -> tuple[list[dict[str, Any]], list[AuditRow], list[AuditRow]]:
             stand = core.engine.standing(passes, core.rule_time or 0.0)
             rules = [_standing(*one) for one in islice(stand, SHOWN_AT_MOST)]
-            return rules, self._store.audit(since)
+            return rules, self._store.audit(since), core.notifier.waits(passes)
 
-        rules, rows = await self._in_thread(found)
+        rules, rows, waits = await self._in_thread(found)
         entries = [(row, msgspec.json.decode(row.subject)) for row in rows]
-        mine = [(row, labels) for row, labels in entries if passes(labels)][-MOST_ENTRIES:]
+        mine = [(row, labels) for row, labels in entries if passes(labels)]
+        mine += [(row, msgspec.json.decode(row.subject)) for row in waits]
+        mine = mine[-MOST_ENTRIES:]
         ids = [name for row, _ in mine if (name := message_of(row))]
         sent = {row.id: row for row in await self._in_thread(lambda: self._store.messages(ids))}
         trail = [_told(row, labels, sent.get(message_of(row))) for row, labels in mine]

@@ -1,10 +1,11 @@
 """The record of what became of alerts, and of who was told or not, and why; `explain` reads it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 import msgspec
 
+from sidecar.notify.group import Group
 from sidecar.redact import Redactor
 from sidecar.rows import AlertRow, AuditRow, MetaRow, Row
 from sidecar.rules.alert import Transition
@@ -13,6 +14,7 @@ from sidecar.rules.restore import by_key
 # The MetaRow with the number of the last entry.
 AUDIT = "audit"
 QUEUED = "queued"
+WAITS = "waits"
 HELD = "held back"
 
 
@@ -31,9 +33,32 @@ class Trail:
     def note(self, at: float, kind: str, labels: Mapping[str, str], detail: str) -> None:
         """Add that this happened to the alert of these labels at wall clock `at`."""
         self._last += 1
+        self._rows.append(self._entry(at, kind, labels, detail))
+
+    def _entry(self, at: float, kind: str, labels: Mapping[str, str], detail: str) -> AuditRow:
         shown = dict(labels) if self._redactor is None else self._redactor.fields(labels)
         subject = msgspec.json.encode(shown).decode()
-        self._rows.append(AuditRow(self._last, at, kind, subject, detail))
+        return AuditRow(self._last, at, kind, subject, detail)
+
+    def waits(
+        self, groups: Iterable[Group], passes: Callable[[Mapping[str, str]], bool]
+    ) -> Iterator[AuditRow]:
+        """Yield an entry of each alert that passes and of which its group says nothing yet.
+
+        What is held back or on its way has an entry of its own.
+        """
+        for group in groups:
+            if group.sending or group.next_flush is None:
+                continue
+            why = "group_wait" if group.told is None else "group_interval"
+            to = f"{group.receiver} {group.to.name}".strip()
+            until = f"{why} until {instant(group.next_flush)}, for {to}"
+            for member in group.members.values():
+                new = member.unsent and not (member.waiting or member.muted)
+                if new and passes(member.alert.labels):
+                    yield self._entry(
+                        member.came or group.created, WAITS, member.alert.labels, until
+                    )
 
     def record(self, transitions: Iterable[Transition], rows: Iterable[Row], now: float) -> None:
         """Note what the rules brought up; of their `rows` those of alerts say what is due next."""

@@ -1,7 +1,7 @@
 """The front door of deciding: alert transitions in, messages for the outbox out."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
 
@@ -37,6 +37,7 @@ from sidecar.rows import (
     EXPIRED,
     SENT,
     WITHDRAWN,
+    AuditRow,
     CooldownRow,
     Delta,
     GroupRow,
@@ -247,10 +248,8 @@ class Notifier:
                 never = group.to.owner and mute.reason is Reason.SILENCED
                 self._groups.put(group, member.ident, None if never else new)
                 self._note(group, mute.reason, [member], (), mute.by)
-        for member in (*choice.tell, *choice.held):
-            if member.muted:
-                here = group.members[member.ident]
-                self._groups.put(group, member.ident, replace(here, muted=""))
+        for ident in [m.ident for m in (*choice.tell, *choice.held) if m.muted]:
+            self._groups.put(group, ident, replace(group.members[ident], muted=""))
         for member, mute in choice.lost:
             self._groups.put(group, member.ident, None)
             self._note(group, mute.reason, [member], (), mute.by)
@@ -373,10 +372,13 @@ class Notifier:
 
     def unsent_due(self) -> list[float]:
         """Return when groups with something to tell are due, the first first; wall clock."""
-        waiting = (
-            g for g in self._groups.by_id.values() if any(m.unsent for m in g.members.values())
-        )
-        return sorted(group.next_flush for group in waiting if group.next_flush is not None)
+        groups = self._groups.by_id.values()
+        due = [g.next_flush for g in groups if any(m.unsent for m in g.members.values())]
+        return sorted(at for at in due if at is not None)
+
+    def waits(self, passes: Callable[[Mapping[str, str]], bool]) -> list[AuditRow]:
+        """Return what waits for its group's next message, as entries that are never stored."""
+        return list(self._trail.waits(self._groups.by_id.values(), passes))
 
     def ack(self, matchers: Sequence[Matcher], by: str, comment: str, now: float) -> list[Alert]:
         """Let all that fires and passes the matchers be acknowledged; return which alerts."""
@@ -465,8 +467,7 @@ class Notifier:
             self._outbox += rows
         for member in choice.tell if group.to is NOWHERE else told.unheard:
             self._groups.mark_sent(group, member.ident, now)
-        silent = not told.listed
-        reason = Reason.RESOLVED_NOT_SENT if silent else choice.reason
+        reason = choice.reason if told.listed else Reason.RESOLVED_NOT_SENT
         self._note(group, reason, (*told.told, *told.unheard), rows)
 
     def _wait(self, group: Group, members: Sequence[Member]) -> list[Member]:
@@ -475,9 +476,8 @@ class Notifier:
         Returns what was not marked before.
         """
         held = [member for member in members if not member.waiting]
-        for member in held:
-            here = group.members[member.ident]
-            self._groups.put(group, member.ident, replace(here, waiting=True))
+        for ident in [member.ident for member in held]:
+            self._groups.put(group, ident, replace(group.members[ident], waiting=True))
         return held
 
     def _note(

@@ -233,6 +233,7 @@ class Store:
 
     def _write_anew(self) -> None:
         new = f"{self._path}.new"
+        Path(new).parent.mkdir(0o700, parents=True, exist_ok=True)
         os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
         with self._failures():
             self._db.execute("VACUUM INTO ?", (new,))

@@ -86,7 +86,8 @@ class Files:
         try:
             value = _secret(self._read(path))
         except (OSError, ValueError) as wrong:
-            self._faults.missing(place, f"secret file {path} cannot be read: {_why(wrong)}")
+            hint = "write the secret into it, alone; `sidecar check --placeholders` needs none"
+            self._faults.missing(place, f"secret file {path} cannot be read: {_why(wrong)}", hint)
             return None
         if not value:
             self._faults.error(place, f"secret file {path} is empty")

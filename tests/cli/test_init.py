@@ -28,6 +28,7 @@ def test_what_it_writes_is_right_short_and_tested(tmp_path: Path, tell: str) -> 
     wrote, said = sidecar("init", str(tmp_path), "--tell", tell, "--log", log, "--provider", "acme")
     assert wrote == 0
     assert "sidecar run -c" in said
+    assert "sidecar parse YOUR.log" in said
     config = tmp_path / "sidecar.yaml"
     assert len(config.read_text().splitlines()) <= 10
     Path(log).touch()

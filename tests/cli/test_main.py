@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -21,6 +22,16 @@ def test_a_command_that_is_nearly_one_is_named(written: str, hint: str) -> None:
     result = CliRunner().invoke(main, [written])
     assert result.exit_code == 2
     assert f"there is no command {written}; {hint}" in result.output
+
+
+@pytest.mark.parametrize("command", [["init", "x"], ["silence", "add", "--for", "1h"]])
+def test_a_question_that_nobody_can_answer_names_the_way_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, command, input="")
+    assert result.exit_code == 2
+    assert "a question stays open, for stdin is no terminal; --help has its option" in result.output
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

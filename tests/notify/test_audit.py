@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from sidecar.notify.audit import AUDIT, Trail, instant, message_of
 from sidecar.notify.mutes import Mutes, silence_row
 from sidecar.notify.notifier import Notifier
 from sidecar.redact import REDACTED, Redactor
-from sidecar.rows import AuditRow, Delta, MetaRow
+from sidecar.rows import SENT, AuditRow, Delta, MetaRow
 from sidecar.store.store import KEEP_AUDIT, KEEP_RECEIVED, Store
 from support.notify import HOUR, MINUTE, T0, World, route, slack_receiver
 
@@ -46,6 +48,32 @@ def test_each_decision_about_an_alert_is_an_entry_with_its_reason() -> None:
         ("held back", f"silenced {row.id}, for team #team"),
     ]
     assert step(T0 + HOUR) == [("queued", "no longer muted, for team #team")]
+
+
+def test_what_waits_for_its_groups_next_message_says_until_when() -> None:
+    trail, world = Trail(Redactor()), World()
+    by = ("alertname",)
+    root = route("{}", "team", group_by=by, group_wait=30.0, group_interval=5 * MINUTE)
+    notifier = Notifier(root, {"team": slack_receiver("team")}, trail=trail)
+
+    def waits(org: str) -> list[tuple[float, str, str]]:
+        rows = notifier.waits(lambda labels: labels.get("org") == org)
+        return [(row.at, row.kind, row.detail) for row in rows]
+
+    def step(now: float, *transitions: object) -> None:
+        notifier.add(transitions, now)  # type: ignore[arg-type] # transitions are
+        notifier.flush(now, caught_up=True)
+
+    step(T0, world.fire("a"))
+    wait = f"group_wait until {instant(T0 + 30)}, for team #team"
+    assert (waits("a"), waits("b")) == ([(T0, "waits", wait)], [])
+    step(T0 + 30)
+    assert waits("a") == []  # it is on its way
+    (message,) = notifier.drain().outbox
+    notifier.end(replace(message, outcome=SENT), T0 + 31)
+    step(T0 + 60, world.fire("b"))
+    interval = f"group_interval until {instant(T0 + 331)}, for team #team"
+    assert (waits("a"), waits("b")) == ([], [(T0 + 60, "waits", interval)])
 
 
 def test_an_entry_of_a_message_names_it() -> None:

@@ -57,7 +57,7 @@ class TestWithDaemon:
             ["Failing", "org_id=org_1", "Failed 2 times for org_1"],
         ]
         for org, line in zip(("org_2", "org_1"), lines, strict=True):
-            assert re.match(r"    \S+app\.log:\d+: .*" + org, line)
+            assert re.match(r"    \S+app\.log at byte \d+: .*" + org, line)
 
     def test_collected_ids_come_one_a_line(self, stage: Stage) -> None:
         result = self.ask(stage, alerts, "--ids")
@@ -167,7 +167,7 @@ class TestWithDaemon:
                 1,
                 "ends after it starts",
             ),
-            (("a=b",), 2, "say either --for or --until"),
+            (("a=b",), 2, "say how long: --for 2h, or --until 2026-11-02T08:00"),
             (("a=b", "--for", "2 h"), 2, "'2 h' is not a duration"),
             (("a=b", "--until", "noon"), 2, "'noon' is not an instant"),
             (("--for", "2h"), 1, "This mutes every alert. Type `everything` to go on"),

@@ -241,11 +241,14 @@ def test_where_it_cannot_be_written_anew_that_is_tried_again(tmp_path: Path) -> 
     store = Store.open(str(folder / "state.db"))
     store.commit(Delta(rows=[ROW]))
     shutil.rmtree(folder)
+    folder.write_text("in the way")
     with pytest.raises(StoreUnavailable, match="anew"):
         store.mend()
-    folder.mkdir()
+    folder.unlink()
     assert store.mend()
     store.close()
+    assert ROW in rows_of(folder / "state.db")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 def test_only_its_owner_may_read_the_file_whatever_the_umask(tmp_path: Path) -> None:
