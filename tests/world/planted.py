@@ -101,10 +101,10 @@ PLANTED = (
     Plant(
         "a_failed_commit_is_forgotten",
         "daemon/loop.py",
-        "while isinstance(written, StoreUnavailable):\n            self._commit_failed(written)",
+        "while isinstance(written, StoreUnavailable):\n            self.stands_still = True",
         "if isinstance(written, StoreUnavailable):\n            return 0.0\n"
         "        while isinstance(written, StoreUnavailable):\n"
-        "            self._commit_failed(written)",
+        "            self.stands_still = True",
     ),
     Plant(
         "a_reload_loses_what_ended",
