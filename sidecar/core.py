@@ -194,15 +194,11 @@ class Core:
         self.once.append(MetaRow(name=REDACTION, value=self.redactor.fingerprint))
         self.heard = {n.removeprefix(SPOKE): Heard(ever=True) for n in meta if n.startswith(SPOKE)}
         self.notifier.restore(
-            stored.load(GroupRow),
-            stored.load(MemberRow),
-            stored.load(ToldRow),
-            stored.load(CooldownRow),
-            now,
-            untold=meta.get(UNTOLD, "{}"),
-            owners=meta.get(OWNERS, "{}"),
-            silences=stored.load(SilenceRow),
-        )
+            stored.load(GroupRow), stored.load(MemberRow), stored.load(ToldRow),
+            stored.load(CooldownRow), now,
+            untold=meta.get(UNTOLD, "{}"), owners=meta.get(OWNERS, "{}"),
+            silences=stored.load(SilenceRow), alerts=self.engine.alerts(),
+        )  # fmt: skip
         self._trail.restore(meta.get(AUDIT, "0"))
         self.positions = Positions(stored.load(FileRow))
 

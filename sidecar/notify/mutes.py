@@ -12,7 +12,7 @@ from sidecar.notify.intervals import TimeInterval, next_change
 from sidecar.notify.member import Ident, Member
 from sidecar.notify.model import Reason, Route
 from sidecar.rows import Delta, Gone, SilenceRow
-from sidecar.rules.alert import Transition, TransitionKind
+from sidecar.rules.alert import Alert, AlertState, Transition, TransitionKind
 from sidecar.syntax.table import Reading, Table, key, table
 from sidecar.syntax.values import Label, LabelMatchers, Re2, Text, older_matchers
 
@@ -129,8 +129,12 @@ class Mutes:
         self._dirty: dict[str, None] = {}
         self.changed = False
 
-    def restore(self, rows: Iterable[SilenceRow]) -> None:
+    def restore(self, rows: Iterable[SilenceRow], alerts: Iterable[Alert]) -> None:
+        """Go on from stored silences and the alerts that are open."""
         self._silences = {row.id: Silence(row) for row in rows}
+        for alert in alerts if self._sources else ():
+            if alert.state is AlertState.FIRING:
+                self.fires((alert.name, alert.key), alert.labels)
 
     def note(self, transition: Transition) -> None:
         """Take in that an alert fires, is another one by its labels, or has ended."""

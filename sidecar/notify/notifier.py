@@ -128,22 +128,20 @@ class Notifier:
         untold: str = "{}",
         owners: str = "{}",
         silences: Sequence[SilenceRow] = (),
+        alerts: Iterable[Alert] = (),
     ) -> None:
         """Go on from stored rows at wall clock `now`, before anything is taken or flushed.
 
-        Alerts whose routes have changed since move, and what is due is worked out from today's
-        routes; the next `drain` has the rows for that.
+        `alerts` are those that are open. Alerts whose routes have changed since move, and what is
+        due is worked out from today's routes; the next `drain` has the rows for that.
         """
         self._cooldowns, self._untold = Cooldowns(cooldowns), Untold(untold)
         self._owners = Owners(owners)
-        self._mutes.restore(silences)
+        self._mutes.restore(silences, alerts)
         GroupRestorer(self._route, self._receivers, self._groups).restore(groups, members, told)
         for group in self._groups.by_id.values():
-            for ident, member in group.members.items():
-                if group.kind is GroupKind.ROUTE and member.stage is Stage.FIRING:
-                    self._mutes.fires(ident, member.alert.labels)
-                if member.muted:
-                    self._muted[group.id] = None
+            if any(member.muted for member in group.members.values()):
+                self._muted[group.id] = None
         self._mutes.changed = True
         self._reckon(now)
 

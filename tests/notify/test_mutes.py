@@ -6,10 +6,20 @@ from msgspec.structs import replace
 
 from sidecar.matchers import Matcher, parse_matcher
 from sidecar.notify.intervals import TimeInterval, TimeRange, TimeSpan
-from sidecar.notify.model import Reason, Route
+from sidecar.notify.model import OWNER, Reason, Receiver, Route
 from sidecar.notify.mutes import KEEP_SECONDS, InhibitRule, Mutes, silence_row
 from sidecar.rows import SENT, GroupRow, MemberRow, SilenceRow
-from support.notify import HOUR, MINUTE, T0, Desk, World, route, told
+from support.notify import (
+    HOUR,
+    MINUTE,
+    T0,
+    Desk,
+    World,
+    mail_config,
+    route,
+    slack_receiver,
+    told,
+)
 
 
 def matchers(*texts: str) -> tuple[Matcher, ...]:
@@ -175,6 +185,23 @@ class TestInhibition:
         }
         (mute,) = [d for d in desk.decisions if d.reason is Reason.INHIBITED]
         assert mute.by == "Down a"
+
+    def test_holds_back_over_a_restart_also_where_nobody_is_told_of_the_source(self) -> None:
+        """Owners are told of nothing that is late."""
+        owner = route("{}/owner", "owner", "severity=critical")
+        receivers = {
+            "team": slack_receiver("team"),
+            "owner": Receiver(name="owner", configs={"email": (mail_config(OWNER),)}),
+        }
+        root = route("{}", "team", routes=(owner,))
+        desk, world = Desk(root, receivers, mutes=lambda: Mutes([self.RULE])), World()
+        fires = world.fire("a", name="Down", severity="critical", stale=True), world.fire("a")
+        assert desk.step(T0, *fires) == []
+        desk.restart()
+        assert desk.step(T0 + HOUR) == []
+        assert told(desk.step(T0 + 2 * HOUR, world.end("a", name="Down"))) == [
+            ("team", "a", "firing")
+        ]
 
     def test_holds_back_within_one_step_whichever_comes_first(self) -> None:
         desk, world = self.desk()

@@ -170,6 +170,7 @@ class Desk:
         self.notifier = Notifier(root, self.receivers, mutes=mutes())
         self.decisions: list[GroupDecision] = []
         self._now = 0.0
+        self.alerts: dict[tuple[str, tuple[str, ...]], Alert] = {}  # as the rules know them
 
     def restart(self, root: Route | None = None) -> None:
         self.root = root or self.root
@@ -181,6 +182,7 @@ class Desk:
             self.table.load(CooldownRow),
             self._now,
             silences=self.table.load(SilenceRow),
+            alerts=self.alerts.values(),
         )
 
     def step(
@@ -188,6 +190,7 @@ class Desk:
     ) -> list[Notification]:
         """Take, flush, commit; return the messages in the order in which they were decided."""
         self._now = now
+        self.alerts |= {(one.alert.name, one.alert.key): one.alert for one in transitions}
         self.notifier.add(transitions, now)
         self.notifier.flush(now, caught_up=caught_up, at_once=True)
         drained = self.notifier.drain()
