@@ -205,6 +205,16 @@ class Mutes:
         self.changed = True
         return True
 
+    def set_back(self, now: float) -> None:
+        """Let no silence have been made after `now`; the clock was set back. Its end stays."""
+        for id_, silence in self._silences.items():
+            row = silence.row
+            if row.created > now:
+                begun = row.starts_at <= row.created
+                starts_at = min(row.starts_at, now) if begun else row.starts_at
+                row = msgspec.structs.replace(row, created=now, starts_at=starts_at)
+                self._silences[id_], self._dirty[id_] = Silence(row), None
+
     def forget(self, now: float) -> None:
         """Drop the silences that have been over for KEEP_SECONDS."""
         for id_, silence in list(self._silences.items()):

@@ -152,6 +152,7 @@ class Notifier:
         """
         self._latest = now
         self._cooldowns.set_back(now)
+        self._mutes.set_back(now)
         for group in self._groups.by_id.values():
             if group.created > now or (group.told is not None and group.told.at > now):
                 group.created = min(group.created, now)

@@ -94,6 +94,15 @@ class TestSilence:
         desk.notifier.silence(row)
         assert len(desk.step(T0, world.fire())) == 1
 
+    def test_goes_on_where_the_clock_is_set_back_behind_its_beginning(self) -> None:
+        desk, world = self.desk()
+        silence(desk, "org=~a|b")
+        desk.step(T0, world.fire("a"))
+        assert desk.step(T0 - HOUR, world.fire("b"), world.end("a")) == []
+        desk.restart()
+        assert desk.step(T0 - HOUR + MINUTE, world.fire("a")) == []
+        assert len(desk.step(T0 + 2 * HOUR)) == 2
+
     def test_looks_at_the_labels_of_now(self) -> None:
         desk, world = self.desk()
         silence(desk, "severity=warning")
