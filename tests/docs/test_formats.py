@@ -17,7 +17,7 @@ from support.parse import NOW, SAMPLES, chunk_of, everything, parse
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
 _TABLE = re.compile(
-    r"(<!-- made by [^\n]*\n\| form [^\n]*\n\|[-|]*\n)(.*?)(<!-- end -->)", re.DOTALL
+    r"(<!-- made by [^\n]*\n\| logger or form [^\n]*\n\|[-|]*\n)(.*?)(<!-- end -->)", re.DOTALL
 )
 # The fields of the samples, however they are written.
 _FIELDS = re.compile(
@@ -27,14 +27,14 @@ _LONGEST = 110
 
 
 def _rows() -> Iterator[str]:
-    for text in (SAMPLES / "formats.jsonl").read_text().splitlines():
-        one = json.loads(text)
+    samples = map(json.loads, (SAMPLES / "formats.jsonl").read_text().splitlines())
+    for one in sorted(samples, key=lambda one: one["title"].lower()):
         data = base64.b64decode(one["base64"]) if "base64" in one else one["text"].encode()
         parsed = parse(data)
         odd = (parsed.rejects, parsed.foreign, parsed.obscure)
         said = sorted({str(line.reason) for lines in odd for line in lines})
         read = f"{len(parsed.events)}" + (f" ({', '.join(said)})" if said else "")
-        yield f"| {one['name']} | `{_shown(data)}` | {read} |\n"
+        yield f"| {one['title']} | `{_shown(data)}` | {read} |\n"
 
 
 def _shown(data: bytes) -> str:
