@@ -104,7 +104,8 @@ class Columns:
 
     def number_of(self, event: Event) -> int | None:
         """Return the number of an event that `event` has made."""
-        return next((number for number, one in self._made.items() if one is event), None)
+        made = reversed(self._made.items())  # mostly the last one
+        return next((number for number, one in made if one is event), None)
 
     def values(self, kind: Kind, name: str) -> Sequence[Any] | None:
         """Return a field's values in the events of a kind, as `Event.get` gives them.

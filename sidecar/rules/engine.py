@@ -29,6 +29,7 @@ from sidecar.rules.alert import (
     outside,
 )
 from sidecar.rules.compiled import CompiledRule
+from sidecar.rules.guard import Samples
 from sidecar.rules.identity import signature
 from sidecar.rules.index import Index
 from sidecar.rules.journal import Journal
@@ -236,13 +237,15 @@ class Engine:
         stale = read_at - event.at > self._stale_after
         self._transition_log.start_step(now=read_at, stale=stale)
         compiled = verdict.compiled
-        state = (self._resolve if verdict.resolves else self._match)(compiled, event)
+        if verdict.resolves:
+            state = self._resolve(compiled, event)
+        else:
+            state = self._match(compiled, event, verdict.samples or compiled.samples(event))
         if state is not None:
             self._keys.after_event(state)
 
-    def _match(self, compiled: CompiledRule, event: Event) -> KeyState | None:
+    def _match(self, compiled: CompiledRule, event: Event, samples: Samples) -> KeyState | None:
         key = compiled.key_of(event)
-        samples = compiled.samples(event)
         state = self._keys.get(compiled, key)
         if state is None:
             state = self._keys.create(compiled, key, event.at) if samples else None

@@ -23,7 +23,7 @@ from sidecar.rules.guard import Samples
 from sidecar.rules.keystate import TOLD, KeyState, split
 from sidecar.rules.rule import Key
 from sidecar.rules.verdict import Run, Verdict
-from sidecar.rules.windows import BUCKETS, LONG_AGO, NEVER
+from sidecar.rules.windows import BUCKETS, LONG_AGO, NEVER, is_earlier
 
 if TYPE_CHECKING:
     from sidecar.parse.event import Event
@@ -34,20 +34,20 @@ SLACK = 1_000
 # More entries than these go into the windows of a state, which take less; and if its alert fires,
 # which costs a row of the state, and one of the alert with its redacted event.
 _LONGEST, _LONGEST_FIRING = 65, 257
+_MOST_TOLD = 1_000  # remembered
 
 
 class Firing:
     """An alert that fires on by what waits of its key, until `due` or so many events more.
 
-    `clock`: none of them is earlier. `event` gives the last one; None: it is not known any more.
+    `event` gives the last one; None: it is not known any more.
     `ids`: of those events.
     """
 
-    __slots__ = ("clock", "due", "event", "ids", "room")
+    __slots__ = ("due", "event", "ids", "room")
 
-    def __init__(self, room: int, clock: float, due: float) -> None:
+    def __init__(self, room: int, due: float) -> None:
         self.room = room
-        self.clock = clock
         self.due = due
         self.event: Callable[[], Event] | None = None
         self.ids: set[bytes] = set()
@@ -96,6 +96,8 @@ class Waiting:
         self.alone = 0
         self.taken = Taken([], [])
         self.firing: dict[Key, Firing] = {}
+        self._told: dict[tuple[Any, ...], tuple[Samples, Told, Samples]] = {}
+        self._told_by = (*compiled.rule.same, *compiled.rule.collect)
         self._compiled = compiled
         self._max_keys = max_keys
         self._states = states
@@ -220,21 +222,34 @@ class Waiting:
         firing = self.firing.get(key)
         if firing is None:
             room = state.alert.room if state.alert and compiled.upholds else 0
-            firing = Firing(room, state.clock, state.due)
+            firing = Firing(room, state.due)
         full = not firing.room or len(self.of.get(key, ())) > _LONGEST_FIRING
-        if not samples or full or not firing.clock <= at < firing.due:
+        if not samples or full or at >= firing.due or is_earlier(at, state.floor):
             return Outcome.CLOSER, None
         if compiled.tells:
-            told = Told.of(text, compiled)
+            told, samples = self._with_told(samples, text)
             if told.id in firing.ids or state.has_seen(told.id, at):
                 return Outcome.CLOSER, None
             firing.ids.update(filter(None, (told.id,)))
-            samples = [(TOLD, told), *samples]
         firing.room -= 1
-        firing.clock = at
         self.firing[key] = firing
         self._append(key, at, samples, -1.0)
         return Outcome.UPHOLDS, samples
+
+    def _with_told(self, samples: Samples, text: Callable[[str], str]) -> tuple[Told, Samples]:
+        """Return what an event tells, and its samples with that: the same for those alike."""
+        rule = self._compiled.rule
+        if rule.dedup_by and text(rule.dedup_by):
+            told = Told.of(text, self._compiled)
+            return told, [(TOLD, told), *samples]
+        alike = (id(samples), *map(text, self._told_by))
+        known = self._told.get(alike)
+        if known is None or known[0] is not samples:
+            if len(self._told) >= _MOST_TOLD:
+                self._told.clear()
+            told = Told.of(text, self._compiled)
+            known = self._told[alike] = (samples, told, [(TOLD, told), *samples])
+        return known[1:]
 
     def _raise_floors(self, run: Run) -> bool:
         """Take resolves of keys of which nothing else is known, if in order; else take none."""

@@ -377,6 +377,27 @@ def test_an_alert_that_is_upheld_is_told_to_grow_and_ends_when_its_window_is_ove
     assert told(bench.all) == [("fired", 1), ("grew", 10), ("expired", 71)]
 
 
+@pytest.mark.parametrize("condition", ["count() >= 2", "max(n) >= 3", "count() > 3 or max(n) > 2"])
+def test_a_sample_that_comes_late_upholds_an_alert_as_well(condition: str) -> None:
+    tested = rule(condition, within=60.0, resolve=['status="paid"'])
+    seen = [event(at, n=3) for at in (50.0, 52.0, 40.0, 30.5, 51.0)]
+    together, single = Bench(tested), Bench(tested)
+    together.see(event(30.0, "paid"))
+    single.see(event(30.0, "paid"))
+    together.engine.observe_all(Columns.of(seen), read_at=52.0)
+    assert together.engine._keys.waiting[0].firing
+    together.engine.observe(event(20.0, n=3), read_at=52.0)  # before what ended it: it is nothing
+    for one in (*seen, event(20.0, n=3)):
+        single.see(one)
+        assert not single.engine._keys.waiting[0].firing
+    together.commit()
+    assert list(together.engine.alerts()) == list(single.engine.alerts())
+    for t in (90.0, 100.0, 110.0, 111.0, 112.0, 113.0):
+        assert told(together.tick(t)) == told(single.tick(t))
+    assert together.remembered() == single.remembered()
+    assert together.all == single.all
+
+
 @pytest.mark.parametrize(
     ("second", "ends"),
     [(event(5.0, "paid"), ("resolved", 5)), (event(70.0, n=1), ("expired", 60))],
