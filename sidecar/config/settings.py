@@ -24,8 +24,7 @@ from sidecar.receivers import KINDS, shipped_templates
 from sidecar.receivers.base import AnyKind
 from sidecar.receivers.proxy import HttpConfig
 from sidecar.redact import RedactPolicy
-from sidecar.render.check import check_message, check_template_file, templates_of
-from sidecar.render.trial import Trial
+from sidecar.render.check import Trial, check_message, check_template_file, templates_of
 from sidecar.render.view import Origin
 from sidecar.rules.rule import Rule
 from sidecar.syntax.faults import Names, Place, Wrong, did_you_mean
