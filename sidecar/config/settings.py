@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from sidecar.config.http import Http, State, socket_beside
-from sidecar.config.proof import DrillConfig, HeartbeatConfig
 from sidecar.config.routelint import check_receivers
 from sidecar.config.sources import Source, StripeApi, Webhook
 from sidecar.directory.config import Directory
@@ -34,7 +33,9 @@ from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar, is_blank, text_
 from sidecar.syntax.values import (
     LABEL,
     MaybeUrl,
+    Named,
     Positive,
+    SecretUrl,
     Text,
     check_label,
     string,
@@ -43,6 +44,36 @@ from sidecar.syntax.values import (
 _OF_LOGS = ("/", "-")  # so begins what the sidecar calls a log: its path, or stdin
 _RULES = "rules/*.rules.yaml"  # whose files are read where a configuration names none
 _T = TypeVar("_T", bound=Table)
+
+
+@table
+class DrillConfig(Table):
+    """An alert that is made to fire every so often, and told as a drill."""
+
+    alert: Named = key("The rule whose alert is made to fire, and ended at once.")
+    every: Positive = key("How often.", default=7 * 86_400.0)
+
+    def check_rules(self, rules: Iterable[Rule], reading: Reading) -> None:
+        """Report an alert that none of the rules has, if these are known."""
+        known = {rule.name for rule in rules}
+        if known and self.alert not in known:
+            hint = did_you_mean(self.alert, known, "name one of `sidecar rules`")
+            reading.error(self, "alert", f"no rule is called `{self.alert}`", hint)
+
+
+@table
+class HeartbeatConfig(Table):
+    """A service that notices when it is not told that all is well, such as Healthchecks."""
+
+    url: SecretUrl = key(
+        "Where to POST while all is well; `/fail` behind it is told of trouble.", default=None
+    )
+    interval: Positive = key("How often.", default=60.0)
+
+    def check(self, reading: Reading) -> "HeartbeatConfig":
+        if self.url is None and not any(k.startswith("url") for k in reading.node(self).values):
+            reading.error(self, "", "`url` is missing", "write `url` or `url_file`")
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
