@@ -44,8 +44,7 @@ from sidecar.parse.event import (
     Wanted,
 )
 from sidecar.parse.parser import Parser
-from sidecar.redact import Redactor
-from sidecar.redact.line import without_secrets
+from sidecar.redact import Redactor, without_secrets
 from sidecar.rows import (
     AlertRow,
     CooldownRow,

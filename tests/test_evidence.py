@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from sidecar.redact import REDACTED, Redactor
-from sidecar.redact.line import without_secrets
-from sidecar.redact.redactor import RedactPolicy
+from sidecar.redact.redactor import RedactPolicy, without_secrets
 
 TABLE = Path(__file__).parent / "redact" / "secrets.jsonl"
 SHAPES = [json.loads(line) for line in TABLE.read_text().splitlines()]

@@ -1,7 +1,7 @@
 """Redaction: what leaves the process or is stored goes through here first.
 
 `names` knows secrets by the name that holds them, `shapes` by their looks anywhere in a text;
-`redactor` applies both to values of any depth.
+`redactor` applies both to values of any depth, and to the line that an event was read from.
 """
 
 from sidecar.redact.names import REDACTED, is_secret_name, plain_name
@@ -15,6 +15,7 @@ from sidecar.redact.redactor import (
     LabelsOf,
     Redactor,
     RedactPolicy,
+    without_secrets,
 )
 from sidecar.redact.shapes import is_secret_text
 
@@ -32,4 +33,5 @@ __all__ = [
     "is_secret_name",
     "is_secret_text",
     "plain_name",
+    "without_secrets",
 ]
