@@ -8,10 +8,9 @@ from typing import Annotated, ClassVar
 
 from sidecar.syntax.faults import Place, Reported
 from sidecar.syntax.files import absolute
-from sidecar.syntax.mailbox import parse_mailbox
 from sidecar.syntax.table import Nested, Placed, Reading, Schema, Table, key, table
 from sidecar.syntax.tree import Node, text_of
-from sidecar.syntax.values import Named, SecretText, string
+from sidecar.syntax.values import Named, SecretText, parse_mailbox, string
 
 _COLUMNS = ("org_id", "email")
 _NOTIFY = {"": True, "true": True, "false": False}

@@ -9,17 +9,19 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from sidecar.notify.model import OWNER, Rate, ReceiverConfig
 from sidecar.render.check import Template, TemplateText
 from sidecar.syntax.faults import Wrong
-from sidecar.syntax.mailbox import MAILBOX, parse_mailbox, split_mailboxes
 from sidecar.syntax.table import Placed, Reading, Schema, Table, Value, key, table
 from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar, ScalarKind, text_of
 from sidecar.syntax.values import (
+    MAILBOX,
     Flag,
     MaybeFlag,
     ReadableFile,
     SecretText,
     Text,
     anchored,
+    parse_mailbox,
     split_host_port,
+    split_mailboxes,
     string,
     string_or_variable,
 )

@@ -19,7 +19,7 @@ from sidecar.receivers.email.config import HEADER, EmailConfig, is_reserved
 from sidecar.render.renderer import Rendering, plain_body, plain_title
 from sidecar.render.sandbox import escape_html
 from sidecar.render.words import one_line, shorten
-from sidecar.syntax.mailbox import mailbox_parts
+from sidecar.syntax.values import mailbox_parts
 
 # Stands for a value that is empty, or would be more than one header; the mail goes out anyway.
 FALLBACK = "Alert (the text of this header could not be written)"

@@ -22,7 +22,7 @@ from sidecar.receivers.base import (
 from sidecar.receivers.email.config import EmailConfig
 from sidecar.receivers.email.message import MailText, build
 from sidecar.receivers.email.reply import SmtpPhase, failure
-from sidecar.syntax.mailbox import mailbox_parts
+from sidecar.syntax.values import mailbox_parts
 
 # RFC 5321 section 4.5.3.2 asks for minutes of patience. A relay that needs them for an alert is as
 # good as down, and a second copy folds with the first by its Message-ID.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.syntax.mailbox import mailbox_parts
+from sidecar.syntax.values import mailbox_parts
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import example, given, strategies as st
 
 from sidecar.receivers.email.config import EmailConfig
 from sidecar.receivers.email.message import FALLBACK, MailText, build, header
-from sidecar.syntax.mailbox import mailbox_parts
+from sidecar.syntax.values import mailbox_parts
 from support.rows import MAIL, notification
 
 
