@@ -32,10 +32,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from sidecar.secret import Secret
 from sidecar.web.access import METRICS_PATH, AccessGuard
-from sidecar.web.api import Api, FailureGuard, refused, routes as api_routes
+from sidecar.web.api import Api, FailureGuard, page_route, refused, routes as api_routes
 from sidecar.web.fault import Refusal, StartError, short_name
 from sidecar.web.metrics import render_registry
-from sidecar.web.page import page_route
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"

@@ -17,7 +17,7 @@ from sidecar.render.renderer import Renderer
 from sidecar.render.view import Origin
 from sidecar.rules.alert import Evidence
 from sidecar.rules.rule import Facts
-from sidecar.web.page import render
+from sidecar.web.api import render
 from support.chromium import look
 from support.notify import MINUTE, T0, mail_config, notice, notification
 from support.web import alert, known

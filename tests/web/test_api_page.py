@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from sidecar.web.page import ALERTS_AT_MOST, _headers, render
+from sidecar.web.api import ALERTS_AT_MOST, _headers, render
 from support.web import alert, known
 
 HOSTILE = "</td></pre><script>alert(1)</script><img src=x onerror=alert(2)>\"'{{ 7 * 7 }}&amp;"
