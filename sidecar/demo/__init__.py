@@ -1,5 +1,4 @@
-"""The demonstration: a pretend host, real local sinks, and the daemon between them.
+"""The demonstration's story: a pretend host, and what it logs in half a minute of an eventful day.
 
-`host` is what the host logs in half a minute of an eventful day; `screen` shows that, and receives
-what the daemon sends to Slack and by mail. `sidecar.cli.demo` puts them together.
+`sidecar.cli.demo` runs the daemon on it, between real local sinks.
 """
