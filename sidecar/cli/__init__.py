@@ -1,4 +1,4 @@
-"""The `sidecar` command: one module per subcommand, imported only when it is called.
+"""The `sidecar` command: one module per subcommand or few, imported only when one is called.
 
 `output` is how they print, `client` how some of them ask a running daemon, `logfiles` how others
 read logs. Exit codes: 0 fine, 1 found problems, 2 wrong usage or cannot start.
@@ -69,12 +69,14 @@ _COMMANDS = {
     "schema": "Print the JSON Schema of one kind of file.",
     "healthcheck": "Ask the daemon whether it is healthy.",
 }
+# Whose module is not called like the command.
+_MODULES = dict.fromkeys(("ack", "resolve", "drill"), "alerts")
 
 
 class _Lazy(click.Group):
     """A group that imports a subcommand when it is called, so that each starts fast.
 
-    The module is called like the command, and so is the click command in it.
+    The click command in the module is called like the command, and so is most often the module.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -87,7 +89,7 @@ class _Lazy(click.Group):
             return None
         gc.disable()  # importing makes no garbage, and to look for it takes time
         try:
-            module = importlib.import_module(f"sidecar.cli.{cmd_name}")
+            module = importlib.import_module(f"sidecar.cli.{_MODULES.get(cmd_name, cmd_name)}")
         finally:
             gc.enable()
         command = getattr(module, cmd_name)

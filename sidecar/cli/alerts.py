@@ -1,5 +1,6 @@
-"""`sidecar alerts`: what fires and what is about to, asked of a running daemon."""
+"""What a running daemon's alerts are asked and told by: `alerts`, `ack`, `resolve` and `drill`."""
 
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import click
 import msgspec
 
-from sidecar.cli.client import Client, options, table_or_json
+from sidecar.cli import as_utf8
+from sidecar.cli.client import PROBLEM, Client, options, table_or_json, user
 from sidecar.cli.output import Part, by_word, paint, say, say_row, widths
 
 _HEAD = ("STATE", "SEVERITY", "SINCE (UTC)", "ALERT", "KEY", "SUMMARY")
@@ -71,3 +73,77 @@ def _row(alert: dict[str, Any]) -> tuple[Part, ...]:
         key or "-",
         " ".join(alert["annotations"].get("summary", "").split()),
     )
+
+
+@click.command()
+@options
+@click.argument("matchers", nargs=-1, required=True, metavar="MATCHER...")
+@click.option("--comment", default="", help="What messages say of it.")
+@click.option("--by", help="Who has taken it.  [default: who you are to this machine]")
+def ack(
+    url: str | None,
+    path: str | None,
+    token_file: str | None,
+    *,
+    matchers: tuple[str, ...],
+    comment: str,
+    by: str | None,
+) -> None:
+    """Acknowledge all that fires and passes every MATCHER, such as org_id=org_1.
+
+    It is not told again while it fires, and nobody else is told because nobody took it; its end is
+    told as ever. An alert that fires again, or with a higher severity, is news again.
+    """
+    asked = {
+        "matchers": list(map(as_utf8, matchers)),
+        "by": user() if by is None else as_utf8(by),
+        "comment": as_utf8(comment),
+    }
+    found = Client(url, path, token_file).post("/api/v1/alerts/ack", asked)["acked"]
+    for alert in found:
+        about = " ".join(f"{name}={value}" for name, value in alert["key"].items())
+        say(f"acknowledged {alert['alertname']}{' for ' if about else ''}{about}")
+
+
+@click.command()
+@options
+@click.argument("alert")
+@click.argument("key", nargs=-1, metavar="[KEY=VALUE]...")
+def resolve(
+    url: str | None, path: str | None, token_file: str | None, alert: str, key: tuple[str, ...]
+) -> None:
+    """End ALERT for the KEY=VALUE pairs that name it, and forget what led to it.
+
+    `sidecar alerts` shows both. Whoever was told that it fires is told that it ended. It fires
+    again when its rule finds new reason to.
+    """
+    alert, wanted = as_utf8(alert), dict(map(_pair, map(as_utf8, key)))
+    asked = {"alertname": alert, "key": wanted, "by": user()}
+    Client(url, path, token_file).post("/api/v1/alerts/resolve", asked)
+    about = " ".join(f"{name}={value}" for name, value in wanted.items())
+    say(f"resolved {alert}{' for ' if about else ''}{about}")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise click.UsageError(f"{text!r} is not KEY=VALUE, for example org_id=org_1")
+    return name, value
+
+
+@click.command()
+@options
+@click.argument("alert")
+def drill(url: str | None, path: str | None, token_file: str | None, alert: str) -> None:
+    """Make ALERT fire, by events that are made up, and end it at once.
+
+    The running daemon judges them apart from all that really happens, and tells the receivers that
+    the routes lead to, marked DRILL, but no organisation's owner. Each stage is shown with the
+    seconds since the start and what the other side answers. Exits 0 if all have accepted, 1 if one
+    has not.
+    """
+    found = Client(url, path, token_file).post("/api/v1/drill", {"alertname": as_utf8(alert)})
+    for stage in found["stages"]:
+        word = paint("ok  ", "green") if stage["ok"] else paint("FAIL", "red")
+        say(word, f" {stage['seconds']:7.3f} s  {stage['stage']:<7} {stage['said']}")
+    sys.exit(0 if found["ok"] else PROBLEM)

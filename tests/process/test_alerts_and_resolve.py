@@ -10,12 +10,10 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from sidecar.cli.ack import ack
-from sidecar.cli.alerts import alerts
+from sidecar.cli.alerts import ack, alerts, resolve
 from sidecar.cli.check import check
 from sidecar.cli.explain import explain
 from sidecar.cli.healthcheck import healthcheck
-from sidecar.cli.resolve import resolve
 from sidecar.cli.rules import rules
 from sidecar.cli.silence import add, expire, list_
 from sidecar.secret import Secret

@@ -8,8 +8,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from sidecar.cli.alerts import alerts
-from sidecar.cli.resolve import resolve
+from sidecar.cli.alerts import alerts, resolve
 from support.daemon import until
 from support.live import FAILING, Stage, staged
 from support.measure import samples

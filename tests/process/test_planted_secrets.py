@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from sidecar.cli.alerts import alerts
-from sidecar.cli.resolve import resolve
+from sidecar.cli.alerts import alerts, resolve
 from support.daemon import until
 from support.live import Stage, staged
 from support.setup import record

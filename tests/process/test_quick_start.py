@@ -80,9 +80,8 @@ def test_a_command_imports_no_more_than_it_needs(arguments: list[str], spared: s
 
 def test_the_help_lists_every_command_in_whole_sentences() -> None:
     shown = CliRunner().invoke(cli.main, ["--help"]).output
-    modules = {path.stem for path in Path(cli.__file__).parent.glob("*.py")}
     for name, text in cli._COMMANDS.items():
-        assert name in modules
+        assert CliRunner().invoke(cli.main, [name, "--help"]).exit_code == 0
         assert f"  {name}  " in shown
         assert text in shown
 
