@@ -1,7 +1,8 @@
 """The `sidecar` command: one module per subcommand or few, imported only when one is called.
 
-`output` is how they print, `client` how some of them ask a running daemon, `logfiles` how others
-read logs. Exit codes: 0 fine, 1 found problems, 2 wrong usage or cannot start.
+`output` is how they print, `client` how some of them ask a running daemon, `configured` how others
+read the configuration and logs. Exit codes: 0 fine, 1 found problems, 2 wrong usage or cannot
+start.
 """
 
 import difflib

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from sidecar.cli import config_there
-from sidecar.cli.logfiles import UnreadableLogError
+from sidecar.cli.configured import UnreadableLogError
 from sidecar.cli.output import paint, say, say_faults
 from sidecar.cli.reports import FORMATS, say_report
 from sidecar.clock import SystemClock

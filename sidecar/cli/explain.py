@@ -11,8 +11,7 @@ import click
 
 from sidecar.cli import as_utf8, config_there
 from sidecar.cli.client import CANNOT, PROBLEM, Client, end, options
-from sidecar.cli.configured import loaded
-from sidecar.cli.logfiles import UnreadableLogError, read_chunks
+from sidecar.cli.configured import UnreadableLogError, loaded, read_chunks
 from sidecar.cli.output import by_word, paint, say
 from sidecar.clock import SystemClock
 from sidecar.config.lint import written

@@ -13,8 +13,7 @@ from msgspec.structs import replace
 
 from sidecar.cli import CONFIG_FILES, default_config
 from sidecar.cli.client import CANNOT
-from sidecar.cli.configured import LOG_FILE
-from sidecar.cli.logfiles import UnreadableLogError, read_chunks
+from sidecar.cli.configured import LOG_FILE, UnreadableLogError, read_chunks
 from sidecar.cli.output import paint, say, say_faults
 from sidecar.clock import SystemClock
 from sidecar.config.load import check_config, unrouted

@@ -9,8 +9,14 @@ import click
 import msgspec
 
 from sidecar.cli.client import CANNOT, PROBLEM, end
-from sidecar.cli.configured import LOG_FILE, config_option, loaded, named
-from sidecar.cli.logfiles import UnreadableLogError, read_chunks
+from sidecar.cli.configured import (
+    LOG_FILE,
+    UnreadableLogError,
+    config_option,
+    loaded,
+    named,
+    read_chunks,
+)
 from sidecar.cli.output import paint, say
 from sidecar.clock import SystemClock
 from sidecar.config.settings import Config

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple, Self
 import click
 import msgspec
 
-from sidecar.cli.configured import LOG_FILE, config_option, loaded
-from sidecar.cli.logfiles import UnreadableLogError, read_chunks
+from sidecar.cli.configured import LOG_FILE, UnreadableLogError, config_option, loaded, read_chunks
 from sidecar.cli.output import by_word, say, say_row, widths
 from sidecar.cli.reports import FORMATS, say_report
 from sidecar.clock import SystemClock

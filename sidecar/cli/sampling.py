@@ -10,7 +10,7 @@ from textwrap import wrap
 
 import msgspec
 
-from sidecar.cli.logfiles import read_chunks
+from sidecar.cli.configured import read_chunks
 from sidecar.cli.output import Part, paint, room, say
 from sidecar.config.load import Checked, unrouted
 from sidecar.config.settings import Config
