@@ -109,8 +109,8 @@ PLANTED = (
     Plant(
         "a_reload_loses_what_ended",
         "core.py",
-        "self._ends = before._ends",
-        "self._ends = []",
+        "before._noted, before._ends",
+        "before._noted, []",
     ),
     Plant(
         "a_group_ends_before_its_message",
