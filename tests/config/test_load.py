@@ -81,7 +81,7 @@ sources:
 """
     assert loaded(tmp_path, rest=rest).sources == (
         Source(path=f"{tmp_path}/logs/*.log", format=LogFormat.CRI, from_beginning=True),
-        Source(path="/var/log/a.log"),
+        Source(path="/var/log/a.log", from_beginning=False),
         Source(path="-", format=LogFormat.DOCKER, prefix="[a-z]+ "),
     )
 
