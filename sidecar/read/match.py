@@ -116,7 +116,11 @@ class Recogniser:
         size = candidate.sighting.size
         twin = self._adoption.like(content, size, known, dirname(known.path))
         if twin is None:
-            return self._adoption.is_undecided(known.log, content)
+            # What was read of the original goes beyond it: it was read while the copy was made.
+            beyond = any(f.match(content) is Match.SHORTER for f in known.log.files)
+            if beyond and content.complete:
+                known.leave_alone(content, FileState.COPY)
+            return beyond
         original, shared = twin
         over = original.state in (*FINISHED, *GIVEN_UP)
         if shared < size and (over or self._log_files.holds(original)):

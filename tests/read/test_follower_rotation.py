@@ -319,6 +319,35 @@ def test_a_copy_seen_half_made_that_is_whole_and_its_original_empty_at_the_next_
     assert reader.bytes_lost == 0
 
 
+@pytest.mark.parametrize("restarted", ["never", "amid the copy", "before the truncation"])
+@pytest.mark.parametrize("size", [10, 1500, 4096, 15_000])
+def test_a_copy_seen_half_made_that_ends_before_what_was_read(
+    tmp_path: Path, size: int, restarted: str
+) -> None:
+    """What is written after the copy has come to the end is in no file once that is emptied."""
+    writer = Writer(tmp_path / "app.log")
+    writer.write(1000)
+    reader = Reader(writer.path)
+    reader.poll()
+    whole = writer.path.read_bytes()
+    with writer.path.with_name("app.log.1").open("wb") as copy:
+        copy.write(whole[:size])
+        copy.flush()
+        reader.poll()
+        writer.write(5)
+        if restarted == "amid the copy":
+            reader.restart()
+        reader.poll()
+        if restarted == "before the truncation":
+            reader.restart()
+        copy.write(whole[size:])
+    os.truncate(writer.path, 0)
+    writer.write(1)
+    reader.settle()
+    assert sorted(reader.lines) == sorted(writer.written)
+    assert reader.bytes_lost == 0
+
+
 def test_a_copy_that_goes_on_by_itself_after_it_was_seen_half_made(tmp_path: Path) -> None:
     writer = Writer(tmp_path / "app.log")
     writer.write(1000)
