@@ -138,7 +138,8 @@ class Adoption:
         `first`: this is the first look of this run.
         """
         self._batch, self._now, self._first = batch, now, first
-        live = [c for c in candidates if c.sighting.is_live]
+        live = [c for c in candidates if c.sighting.is_live and not c.is_half_done]
+        self._live = {c.sighting.path: c for c in live}
         since = self._new.first_run(now)
         for candidate in live:
             self._log_files.log(candidate.sighting.path, candidate.sighting.source)
@@ -168,8 +169,8 @@ class Adoption:
         found = []
         for path, many in by_log.items():
             self._judge(self._log_files.logs[path], many, since)
-            of = {c.sighting.path: c for c in many}
-            found += [of[s.path] for s in oldest_first((c.sighting for c in many), path)]
+            of = {_key(c.sighting): c for c in many}
+            found += [of[_key(s)] for s in oldest_first((c.sighting for c in many), path)]
         return found
 
     def _judge(self, log: Log, rotated: list[Candidate], since: float | None) -> None:
@@ -230,12 +231,18 @@ class Adoption:
             # Once the original is truncated, the copy is all there is of what was not begun.
             if like.position:
                 self._leave_alone(log, candidate, content, FileState.COPY, like.path)
-        elif self.is_undecided(log, content):
+        elif self._is_of_new(log, seen, content) or self.is_undecided(log, content):
             return
         elif history and not seen.source:
             self._leave_alone(log, candidate, content, FileState.IGNORED)
         else:
             self._start(log, candidate)
+
+    def _is_of_new(self, log: Log, seen: Sighting, content: Content) -> bool:
+        """Tell whether a file is a copy of what is at the log's path, unknown as that still is."""
+        live = self._live.get(log.path)
+        other = None if live is None or content.compressed else live.content()
+        return other is not None and begins_like(content.read_at, seen.size, other.read_at)
 
     def _is_unbegun(self, log: Log, seen: Sighting) -> bool:
         """Tell whether a file not begun may be this: by its time, which compressing it keeps."""
@@ -274,6 +281,7 @@ class Adoption:
             log.insert(new)
         log.forget_places()
         self._log_files.claim(new)
+        self._history.pop((new.inode, new.path), None)  # another may come to be there
 
     # -- copies
 
@@ -340,10 +348,12 @@ class Adoption:
         begins = content.read_at(0, TAIL)
         if len(begins) < TAIL:
             return None  # too little to say so
+        best = None
         for known in self._log_files.beginning(begins, folder):
-            if known is not this and (shared := self._shared(known, content, size)):
-                return known, shared
-        return None
+            shared = 0 if known is this else self._shared(known, content, size)
+            if shared > (best[1] if best else 0):
+                best = known, shared
+        return best
 
     def _shared(self, known: LogFile, content: Content, size: int) -> int:
         """Return how many bytes `content` and `known` share if that is all of one of them, or 0.

@@ -6,7 +6,7 @@ A file on disk that is not known yet is a candidate: it may be a log file that m
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
-from posixpath import dirname, exists
+from posixpath import basename, dirname, exists
 from resource import RLIMIT_NOFILE, getrlimit
 
 from sidecar.batch import ReadBatch, Rotated, Rotation
@@ -14,7 +14,7 @@ from sidecar.config.sources import Source
 from sidecar.read.content import Content, open_content
 from sidecar.read.fingerprint import Match
 from sidecar.read.log import NO_INODE, Log, LogFile
-from sidecar.read.names import COMPRESSED, plain_name
+from sidecar.read.names import COMPRESSED, live_names, plain_name
 from sidecar.read.scan import Inode, KnownLog, Sighting, is_glob
 from sidecar.rows import FINISHED, LEFT_ALONE, FileRow, FileState
 
@@ -41,9 +41,10 @@ class Candidate:
 
     @property
     def is_half_done(self) -> bool:
-        """Tell whether this is what a file beside it is being compressed to, or was to be."""
+        """Tell whether a rotated file beside it is being compressed to this, or was to be."""
         path = self.sighting.path
-        return path.endswith(COMPRESSED) and exists(plain_name(path))
+        rotated = path.endswith(COMPRESSED) and live_names(basename(path))
+        return bool(rotated) and exists(plain_name(path))
 
     def content(self) -> Content | None:
         """Return the open file, or None: gone or replaced since, or `unreadable`.

@@ -12,7 +12,7 @@ from sidecar.batch import BytesLost, EndUnseen, Rotated, Rotation, Truncated
 from sidecar.read.adopt import Adoption
 from sidecar.read.content import Content
 from sidecar.read.files import Candidate, LogFiles
-from sidecar.read.fingerprint import Match
+from sidecar.read.fingerprint import Match, begins_like
 from sidecar.read.log import Log, LogFile
 from sidecar.read.names import COMPRESSED
 from sidecar.read.scan import Inode, Look, Sighting
@@ -59,11 +59,16 @@ class Recogniser:
         """Sight the known log files; return the files that are not known."""
         for file in self._log_files.every():
             file.sighted = False
-        candidates = []
+        candidates, copies = [], []
         for inode, sightings in self._look.by_inode().items():
             known = self._log_files.at(inode)
             seen = sightings[0] if len(sightings) == 1 else _best(sightings, known)
-            if known is None or not self._is_still(known, seen):
+            if known is not None and known.state is FileState.COPY:
+                copies.append((known, seen))
+            elif known is None or not self._is_still(known, seen):
+                candidates.append(Candidate(seen, self._batch, self._now))
+        for copy, seen in copies:  # last: what they are depends on what is there of the others
+            if not self._is_still(copy, seen):
                 candidates.append(Candidate(seen, self._batch, self._now))
         for file in self._log_files.every():
             if not file.sighted and not self._may_be_hidden(file):
@@ -102,7 +107,7 @@ class Recogniser:
                 return True
             if known.state is FileState.COPY and self._is_copy_yet(known, candidate, content):
                 return True
-            if moved and not known.position and _is_other(known, candidate, content):
+            if moved and not known.position and self._is_other(known, candidate, content):
                 return False
             return self._log_files.move_in(known, candidate)
         except OSError as error:
@@ -110,11 +115,15 @@ class Recogniser:
             return True
 
     def _is_copy_yet(self, known: LogFile, candidate: Candidate, content: Content) -> bool:
-        """Tell whether a copy that has changed is one still, because it was being made."""
+        """Tell whether a copy that has changed is one still, because it was being made.
+
+        So it is too where its original holds less by now, having been truncated: what was not
+        read of that is looked for in the copy next.
+        """
         if known.compare(content).match is not Match.SAME:
             return False
         size = candidate.sighting.size
-        twin = self._adoption.like(content, size, known, dirname(known.path))
+        twin = self._adoption.like(content, size, known, dirname(known.log.path))
         if twin is None:
             # What was read of the original goes beyond it: it was read while the copy was made.
             beyond = any(f.match(content) is Match.SHORTER for f in known.log.files)
@@ -128,6 +137,26 @@ class Recogniser:
             return False
         known.leave_alone(content, FileState.COPY)
         return True
+
+    def _is_other(self, unbegun: LogFile, candidate: Candidate, content: Content) -> bool:
+        """Tell whether a moved file is not the one that was never begun; raises OSError.
+
+        Of that only inode and size are known, and inodes are used again: by a copy of another
+        file, which is empty at first.
+        """
+        seen = candidate.sighting
+        if (seen.size, seen.mtime_ns) == (unbegun.size, unbegun.mtime_ns):
+            return False
+        if seen.is_live or content.compressed or seen.size < max(1, unbegun.size):
+            return True
+        others = (file for file in unbegun.log.files if file is not unbegun)
+        return any(self._is_copy(seen, content, file) for file in others)
+
+    def _is_copy(self, seen: Sighting, content: Content, of: LogFile) -> bool:
+        if of.position and of.match(content) is Match.SAME:
+            return True
+        with self._log_files.lent(of) as other:
+            return other is not None and begins_like(content.read_at, seen.size, other.read_at)
 
     # -- log files that are not where they were
 
@@ -285,21 +314,6 @@ def _wants_opening(known: LogFile, seen: Sighting) -> bool:
         return known.behind
     unfinished = known.state is not FileState.DRAINED or known.open_from < known.position
     return unfinished or seen.path == known.log.path
-
-
-def _is_other(unbegun: LogFile, candidate: Candidate, content: Content) -> bool:
-    """Tell whether a moved file is not the one that was never begun.
-
-    Of that only the inode is known, and inodes are used again: by a copy of another file.
-    """
-    seen = candidate.sighting
-    if (seen.size, seen.mtime_ns) == (unbegun.size, unbegun.mtime_ns):
-        return False
-    return (
-        seen.is_live
-        or content.compressed
-        or any(f.match(content) is Match.SAME for f in unbegun.log.files if f.position)
-    )
 
 
 def _is_found_again(old: LogFile) -> bool:

@@ -192,3 +192,38 @@ def test_a_copy_is_known_after_its_original_is_gone(reader: Reader, writer: Writ
     os.utime(copy)
     reader.poll()
     assert reader.lines == writer.written
+
+
+@DOWN
+def test_a_copytruncate_half_seen_counts_once_what_was_read_before_the_truncation(
+    tmp_path: Path, *, down: bool
+) -> None:
+    log, copy = tmp_path / "app.log", tmp_path / "app.log.1"
+    writer, reader = Writer(log), Reader(log)
+    writer.write(100)
+    whole = log.read_bytes()
+    reader.poll(budget=len(whole) // 10)
+    copy.write_bytes(whole[: len(whole) // 5])
+    for _ in range(7):
+        reader.poll(budget=len(whole) // 10)  # and is not done when the log is truncated
+    if down:
+        reader.restart()
+    copy.write_bytes(whole)
+    os.truncate(log, 0)
+    writer.write(120)
+    reader.settle()
+    assert sorted(reader.lines) == sorted(writer.written)
+
+
+def test_a_copy_half_seen_of_a_log_that_appeared_meanwhile(tmp_path: Path) -> None:
+    log, copy = tmp_path / "app.log", tmp_path / "app.log.1"
+    writer, reader = Writer(log), Reader(log)
+    reader.poll()
+    writer.write(100)
+    whole = log.read_bytes()
+    copy.write_bytes(whole[: len(whole) // 3])
+    reader.poll()
+    copy.write_bytes(whole)
+    os.truncate(log, 0)
+    reader.settle()
+    assert reader.lines == writer.written
