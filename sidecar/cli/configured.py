@@ -9,11 +9,11 @@ import click
 from sidecar.cli import CONFIG_FILES, config_there
 from sidecar.cli.client import CANNOT, PROBLEM, end
 from sidecar.cli.output import say_faults
-from sidecar.config.load import load_config
+from sidecar.config.load import check_config
 from sidecar.config.settings import Config
 from sidecar.parse.event import Chunk, LogFormat
 from sidecar.read.content import HOST_NAME, Compressed, frame, open_content
-from sidecar.syntax.faults import ConfigError, did_you_mean
+from sidecar.syntax.faults import did_you_mean
 from sidecar.syntax.files import environment
 
 LOG_FILE = click.Path(exists=True, readable=True, dir_okay=False)
@@ -31,13 +31,16 @@ def config_option(says: str) -> Callable[[Callable[..., Any]], Callable[..., Any
     )
 
 
-def loaded(path: str) -> Config:
-    """Return the configuration; one that is wrong ends the command with all its faults."""
-    try:
-        return load_config(path, environment())
-    except ConfigError as wrong:
-        say_faults(wrong.faults, err=True)
+def loaded(path: str, *, placeholders: bool = False) -> Config:
+    """Return the configuration; one that is wrong ends the command with all its faults.
+
+    With `placeholders` its secrets need not be there: nobody is told.
+    """
+    checked = check_config(path, environment(), placeholders=placeholders)
+    if checked.config is None:
+        say_faults(checked.errors, err=True)
         sys.exit(PROBLEM)
+    return checked.config
 
 
 def named(kind: str, name: str, known: Iterable[str]) -> str:

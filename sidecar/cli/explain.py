@@ -54,7 +54,7 @@ def explain(  # noqa: PLR0917 - click passes them by name
     test of each rule is shown, passed or failed, with the value that it saw.
     """
     if line is not None:
-        say_standing(loaded(path or config_there()), line)
+        say_standing(loaded(path or config_there(), placeholders=True), line)
         return
     if not matchers:
         raise click.UsageError("name a MATCHER such as org_id=org_1, or --line")
@@ -64,9 +64,14 @@ def explain(  # noqa: PLR0917 - click passes them by name
     if not found["rules"]:
         say(f"No rule knows anything of {about}: no event of it counts, or it is too long ago.")
     for rule in found["rules"]:
-        value = "nothing" if rule["value"] is None else shown(rule["value"])
+        value = "no value" if rule["value"] is None else f"value {shown(rule['value'])}"
         state = by_word(rule["state"]) if rule["state"] else "no alert"
-        say(_name(rule["alertname"], rule["key"]), ": ", state, f", {value}; {rule['condition']}")
+        say(
+            _name(rule["alertname"], rule["key"]),
+            ": ",
+            state,
+            f", {value}; fires at {rule['condition']}",
+        )
     for kind in found.get("untaken", ()):
         at = datetime.fromtimestamp(kind["last"], UTC)
         times = "" if kind["count"] == 1 else f", {kind['count']} times"

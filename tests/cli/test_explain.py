@@ -88,6 +88,16 @@ def test_a_line_that_is_no_event_says_why(tmp_path: Path) -> None:
     assert "the line is no event: it says nothing that is one" in result.output
 
 
+def test_secrets_need_not_be_there(tmp_path: Path) -> None:
+    config = tmp_path / "sidecar.yaml"
+    slack = 'api_url: "${NOT_SET_HERE}"'
+    text = "sources: [{path: '*.log'}]\nrule_files: [a.rules.yaml]\n"
+    config.write_text(f"{text}receivers: [{{name: a, slack_configs: [{{{slack}}}]}}]\n")
+    (tmp_path / "a.rules.yaml").write_text(RULES)
+    result = CliRunner().invoke(main, ["explain", "-c", str(config), "--line", line()])
+    assert (result.exit_code, "PaymentFailing: matches" in result.output) == (0, True)
+
+
 def test_nothing_to_explain_is_wrong_usage() -> None:
     result = CliRunner().invoke(main, ["explain"])
     assert result.exit_code == 2

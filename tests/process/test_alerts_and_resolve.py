@@ -207,7 +207,7 @@ class TestWithDaemon:
         until(lambda: "1; " in self.ask(stage, explain, "org_id=org_7").output, "it counts")
         self.ask(stage, ack, "org_id=org_2", "--by", "ann", "--comment", "calling them")
         lines = self.ask(stage, explain, "org_id=org_2").output.splitlines()
-        assert lines[0].startswith("Failing org_id=org_2: firing, 3; ")
+        assert lines[0].startswith("Failing org_id=org_2: firing, value 3; fires at ")
         assert [line[20:] for line in (lines[1], lines[2], lines[-1])] == [
             "fired Failing org_id=org_2: value 2, severity critical",
             "queued Failing org_id=org_2: first notification, for slack #c",
@@ -215,7 +215,7 @@ class TestWithDaemon:
         ]
         assert lines[3] == "    sent at attempt 1"
         below = self.ask(stage, explain, "org_id=org_7").output.splitlines()
-        assert below[0].startswith("Failing org_id=org_7: no alert, 1; ")
+        assert below[0].startswith("Failing org_id=org_7: no alert, value 1; fires at ")
         assert below[1] == "Nothing happened to alerts of org_id=org_7 in 2 days."
         nobody = self.ask(stage, explain, "org_id=org_8", "--since", "1h")
         assert nobody.output.startswith("No rule knows anything of org_id=org_8")
