@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.rows import Delta, MetaRow
-from sidecar.store.backup import backup
 from sidecar.store.schema import StoreError
-from sidecar.store.store import Store
+from sidecar.store.store import Store, backup
 
 
 def test_the_copy_holds_what_was_committed_up_to_it(tmp_path: Path) -> None:
