@@ -12,7 +12,7 @@ from sidecar.config.sources import Source
 from sidecar.parse.event import MAX_LINE
 from sidecar.read.content import Content
 from sidecar.read.files import Candidate, LogFiles
-from sidecar.read.fingerprint import TAIL, Match, begins_like
+from sidecar.read.fingerprint import BEGINNING, TAIL, Match, begins_like
 from sidecar.read.log import Log, LogFile
 from sidecar.read.names import live_names, oldest_first, rank
 from sidecar.read.scan import Inode, Sighting
@@ -345,7 +345,7 @@ class Adoption:
 
         With it comes how many bytes they share. Raises OSError when `content` cannot be read.
         """
-        begins = content.read_at(0, TAIL)
+        begins = content.read_at(0, BEGINNING)
         if len(begins) < TAIL:
             return None  # too little to say so
         best = None

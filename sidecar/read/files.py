@@ -12,14 +12,24 @@ from resource import RLIMIT_NOFILE, getrlimit
 from sidecar.batch import ReadBatch, Rotated, Rotation
 from sidecar.config.sources import Source
 from sidecar.read.content import Content, open_content
-from sidecar.read.fingerprint import Match
+from sidecar.read.fingerprint import BEGINNING, TAIL, Match
 from sidecar.read.log import NO_INODE, Log, LogFile
 from sidecar.read.names import COMPRESSED, live_names, plain_name
 from sidecar.read.scan import Inode, KnownLog, Sighting, is_glob
 from sidecar.rows import FINISHED, LEFT_ALONE, FileRow, FileState
 
+_ByStart = dict[tuple[str, bytes], list[LogFile]]
+# Files by all that is known of how they begin, and by each part of that.
+_Beginnings = tuple[_ByStart, _ByStart]
+# Many hosts begin all their logs with the same hundred bytes.
+_CUTS = (TAIL, 128, 160, 192, BEGINNING)
 # More handles than this bring nothing: what is quiet is looked at by name just as well.
 _MOST_OPEN = 1000
+
+
+def _cuts(begins: bytes) -> list[int]:
+    """Return the lengths by which this beginning is held against others."""
+    return [cut for cut in _CUTS if cut <= len(begins)]
 
 
 class Candidate:
@@ -94,7 +104,7 @@ class LogFiles:
         self.logs: dict[str, Log] = {}
         self._sources = _by_path(sources)
         self._held: dict[LogFile, None] = {}
-        self._beginnings: dict[tuple[str, bytes], list[LogFile]] | None = None
+        self._beginnings: _Beginnings | None = None
         self._by_inode: dict[Inode, LogFile] = {}
         self.removed: list[int] = []  # ids of log files dropped since this was last emptied
         self._wait_for(sources)
@@ -195,22 +205,38 @@ class LogFiles:
         self._beginnings = None
 
     def beginning(self, begins: bytes, folder: str) -> list[LogFile]:
-        """Return the log files in `folder` that begin with these bytes, as far as that is known."""
-        if self._beginnings is None:
-            self._beginnings = {}
-            for file in self.every():
-                if file.position:
-                    key = (dirname(file.log.path), self._first(file, len(begins)))
-                    self._beginnings.setdefault(key, []).append(file)
-        found = self._beginnings
-        return found.get((folder, begins), []) + found.get((folder, b""), [])
+        """Return the log files in `folder` that may begin with these bytes, at least TAIL of them.
 
-    def _first(self, file: LogFile, count: int) -> bytes:
+        Where a file is known to be shorter, it is held against as many as it has.
+        """
+        if self._beginnings is None:
+            self._beginnings = self._by_beginning()
+        whole, parts = self._beginnings
+        *shorter, cut = _cuts(begins)
+        found = [*whole.get((folder, b""), ()), *parts.get((folder, begins[:cut]), ())]
+        for one in shorter:
+            found += whole.get((folder, begins[:one]), ())
+        return found
+
+    def _by_beginning(self) -> "_Beginnings":
+        whole: _ByStart = {}
+        parts: _ByStart = {}
+        for file in self.every():
+            if file.position:
+                folder, first = dirname(file.log.path), self._first(file)
+                cuts = _cuts(first) if first else [0]
+                whole.setdefault((folder, first[: cuts[-1]]), []).append(file)
+                for cut in cuts:
+                    parts.setdefault((folder, first[:cut]), []).append(file)
+        return whole, parts
+
+    def _first(self, file: LogFile) -> bytes:
         """Return how a file begins, empty if that cannot be known."""
-        if not file.first:
+        if len(file.first) < min(BEGINNING, max(file.size, 1)):
             with self.lent(file) as content:
                 known = content is not None and file.compare(content).match is Match.SAME
-                file.first = content.read_at(0, count) if content and known else b""
+                first = content.read_at(0, BEGINNING) if content and known else b""
+                file.first = first if len(first) >= TAIL else b""
         return file.first
 
     def holds(self, file: LogFile) -> bool | None:

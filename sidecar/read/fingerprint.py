@@ -15,6 +15,7 @@ from hashlib import blake2b
 import msgspec
 
 HEAD = 1024
+BEGINNING = 256  # by so many bytes files are told apart before one is opened
 TAIL = 64
 _DIGEST = 16
 _KEPT = 512

@@ -11,6 +11,7 @@ from sidecar.batch import BytesLost, LogStatus, OverlongLines, ReadBatch, Rotate
 from sidecar.parse.event import MAX_LINE, Chunk, LogFormat
 from sidecar.read.content import BOM, HOST_NAME, Content, Framed, frame
 from sidecar.read.fingerprint import (
+    BEGINNING,
     HEAD,
     TAIL,
     Evidence,
@@ -181,7 +182,7 @@ class LogFile:
         self.content, self.inode = content, inode
         self.log.held[self] = None
         if len(evidence.head) >= TAIL:
-            self.first = evidence.head[:TAIL]
+            self.first = evidence.head[:BEGINNING]
         self.parked = self.end_seen = False
         self._head, self._tail = evidence.head, evidence.tail
         self.truncated = self.doubted = False

@@ -110,6 +110,31 @@ def test_a_look_at_many_files_takes_a_few_calls_for_each(tmp_path: Path) -> None
     assert each < 130
 
 
+def test_files_that_begin_alike_are_not_each_held_against_all_others(tmp_path: Path) -> None:
+    """Hosts begin each line with the same words; only what comes behind them tells logs apart."""
+
+    def cost(count: int) -> int:
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        begin = (
+            b'{"metric_type": "WEBHOOK_METRIC", "webhook_provider": "stripe", "event_type": "a",'
+        )
+        for number in range(count):
+            line = begin + b'"invoice.paid", "org_id": "org-%d"}\n' % number
+            (folder / f"pod-{number}.log").write_bytes(line * 2)
+        reader = Reader(folder / "*.log")
+        return calls(lambda: [read(reader, MIB) for _ in range(5)])
+
+    soft, hard = getrlimit(RLIMIT_NOFILE)
+    held = len(list(Path("/proc/self/fd").iterdir()))
+    setrlimit(RLIMIT_NOFILE, (2 * (held + 100), hard))  # so that most are closed while others come
+    try:
+        few, many = cost(80), cost(400)
+    finally:
+        setrlimit(RLIMIT_NOFILE, (soft, hard))
+    assert many < 9 * few
+
+
 def test_no_more_files_are_held_open_than_there_are_handles_for(tmp_path: Path) -> None:
     soft, hard = getrlimit(RLIMIT_NOFILE)
     for number in range(300):
