@@ -1,6 +1,7 @@
 """What is copied and pasted to run it somewhere: held to the schemas of those who read it."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 from jsonschema.exceptions import best_match
 from jsonschema.validators import validator_for
 
+from sidecar.cli.run import LONGEST_STOP
 from sidecar.config.load import check_config
 
 ROOT = Path(__file__).parents[2]
@@ -99,6 +101,18 @@ def test_what_compose_mounts_is_there() -> None:
     assert len(there) == 4
     assert all(there.values()), there
     assert set(mounts) - set(there) == set(COMPOSE["volumes"])
+
+
+def test_all_that_starts_the_sidecar_waits_until_it_has_stopped() -> None:
+    """Docker alone kills after ten seconds, also where the stop is looked at late."""
+    pods = [one["spec"]["template"]["spec"] for one in KUBERNETES if one["kind"] == "Deployment"]
+    graces = [
+        COMPOSE["services"]["sidecar"]["stop_grace_period"].removesuffix("s"),
+        *(pod["terminationGracePeriodSeconds"] for pod in pods),
+        *re.findall(r"^TimeoutStopSec=(\d+)$", UNIT.read_text(), re.MULTILINE),
+    ]
+    assert len(graces) >= 3
+    assert all(float(one) > LONGEST_STOP + 2 for one in graces)
 
 
 def test_compose_s_prometheus_would_start() -> None:
