@@ -195,6 +195,19 @@ class CompiledRule:
         return out
 
     @property
+    def counted(self) -> list[tuple[int, str]]:
+        """The places of aggregates that only count a field's texts, and the fields."""
+        each = enumerate(self.aggregates)
+        return [(n, a.field) for n, a in each if a.field and a.function.reach is Reach.ONE]
+
+    def kept_texts(self, name: str, texts: Sequence[str]) -> list[str]:
+        """Return a field's texts as `samples` keeps them."""
+        kept = self.labels(name).of_all(texts)
+        if not self._listed:
+            return kept
+        return [t if t in self._listed else k for t, k in zip(texts, kept, strict=True)]
+
+    @property
     def shifted_bytes(self) -> int:
         """What the windows of a key that look back take at most, in bytes; 0 without any."""
         kept = (one for one in self.fresh() if isinstance(one, Shifted))

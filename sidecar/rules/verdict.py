@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from sidecar.parse.columns import Columns
 from sidecar.parse.event import Event, Kind, Triple, as_text
+from sidecar.rules.aggregates import Reach
 from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.guard import Samples
 from sidecar.rules.index import Index
@@ -162,6 +163,10 @@ class _OfTriple:
         rules = list(index.rules_of(triple))
         self._fields = [_Field(name, rules) for name in sorted(index.looks_at(triple))]
         self._known: dict[tuple[Any, ...], dict[CompiledRule, Verdict]] = {}
+        counted = {field.name for field in self._fields if field.is_counted}
+        places = {one: [p for p in one.counted if p[1] in counted] for one in rules}
+        self._counted = {one: found for one, found in places.items() if found}
+        self._with_text: dict[tuple[int, tuple[str, ...]], tuple[Verdict, Verdict]] = {}
 
     def of(self, columns: Columns, kind: Kind) -> Iterator[Concerned]:
         """Yield each rule that some events of `kind` concern, and what they are to it."""
@@ -180,9 +185,40 @@ class _OfTriple:
             if len(by_row) < len(found):
                 some = [n for n, row in enumerate(rows) if row in by_row]
             if len(set(map(id, by_row.values()))) == 1:
-                yield compiled, some, list(by_row.values())[:1]
+                verdicts = list(by_row.values())[:1]
             else:
-                yield compiled, some, [by_row[row] for row in rows if row in by_row]
+                verdicts = [by_row[row] for row in rows if row in by_row]
+            if compiled in self._counted:
+                numbers = range(len(kind.numbers)) if some is None else some
+                verdicts = self._each_with_its_text(columns, kind, numbers, verdicts)
+            yield compiled, some, verdicts
+
+    def _each_with_its_text(
+        self, columns: Columns, kind: Kind, numbers: Sequence[int], verdicts: list[Verdict]
+    ) -> list[Verdict]:
+        """Return what was found for alike events with the texts of each that are only counted."""
+        compiled = verdicts[0].compiled
+        places = [place for place, _ in self._counted[compiled]]
+        texts = [_counted(columns, kind, name, compiled) for _, name in self._counted[compiled]]
+        rows = list(zip(*texts, strict=True))
+        each = verdicts * len(numbers) if len(verdicts) < len(numbers) else verdicts
+        found = []
+        for number, verdict in zip(numbers, each, strict=True):
+            if not verdict.samples:
+                found.append(verdict)
+                continue
+            alike = (id(verdict), rows[number])
+            known = self._with_text.get(alike)
+            if known is None or known[0] is not verdict:
+                if len(self._with_text) >= _MOST:
+                    self._with_text.clear()
+                known = (
+                    verdict,
+                    _with_texts(verdict, dict(zip(places, rows[number], strict=True))),
+                )
+                self._with_text[alike] = known
+            found.append(known[1])
+        return found
 
     def _of_row(
         self,
@@ -212,6 +248,20 @@ class _OfTriple:
                 yield Verdict(compiled, resolves, None, NEVER)
             else:
                 yield _matching(compiled, event)
+
+
+def _counted(columns: Columns, kind: Kind, name: str, compiled: CompiledRule) -> list[str]:
+    """Return a field's texts in the events of a kind, fit to be kept; empty where there is none."""
+    values = columns.values(kind, name) or [""] * len(kind.numbers)
+    texts = ["" if v is None else v if type(v) is str else as_text(v) for v in values]
+    return compiled.kept_texts(name, texts)
+
+
+def _with_texts(verdict: Verdict, texts: dict[int, str]) -> Verdict:
+    """Return the verdict with these texts at the places that have a sample."""
+    compiled, resolves, before, cost, lowers, named = verdict
+    samples = [(place, texts.get(place, value)) for place, value in before or ()]
+    return Verdict(compiled, resolves, samples, cost, lowers, named)
 
 
 def _has_place(compiled: CompiledRule, event: Event) -> bool:
@@ -248,6 +298,10 @@ class _Field:
         self._ordered = any(name == one.rule.order_by for one in rules)
         # Whether all that counts is whether there is a text.
         self._any_text = not (self._measured or self._ordered or any(m.value for m in matchers))
+        # Whether the texts themselves change nothing but what a window keeps.
+        mine = [one for compiled in rules for one in compiled.aggregates if one.field == name]
+        counts = all(one.function.reach is Reach.ONE for one in mine)
+        self.is_counted = self._measured and counts and not (self._ordered or self._matchers)
         self._known: dict[tuple[type, Any], Any] = {}
 
     def of(self, values: Sequence[Any]) -> Any:
@@ -256,8 +310,10 @@ class _Field:
         Where all come to the same, that instead of a list.
         """
         kinds = set(map(type, values))
-        if self._any_text and kinds == {str} and "" not in values:
+        if (self._any_text or self.is_counted) and kinds == {str} and "" not in values:
             return self._told("-")
+        if self.is_counted and kinds <= {str, type(None)}:
+            values = [value and "-" for value in values]
         if len(kinds - {type(None)}) == 1 and kinds <= _EXACT:
             of_one = {value: self._of_one(value) for value in set(values)}
             told = [of_one[value] for value in values]

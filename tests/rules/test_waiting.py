@@ -433,6 +433,16 @@ def test_ids_of_which_each_is_another_come_to_the_same_where_only_a_matcher_look
     assert (spent[2] - spent[1]) / 2000 <= FOR_EACH + 3 * FOR_A_RULE
 
 
+def test_texts_of_which_each_is_another_and_that_are_only_counted_cost_few_calls() -> None:
+    bench = Bench(rule("distinct(id) > 200 or max(n) > 5"))
+    spent = []
+    for begin, count in ((0, 2400), (2400, 1000), (3400, 3000)):
+        each = range(begin, begin + count)
+        seen = [event(n / 10, n=n % 3, id=f"i{n}", org_id=f"o{n}") for n in each]
+        spent.append(calls(partial(bench.engine.observe_all, Columns.of(seen), read_at=0.0)))
+    assert (spent[2] - spent[1]) / 2000 < 50
+
+
 @pytest.mark.parametrize("value", [1, True, 1.0, "1", -0.0, 0, [1], {"a": 1}, None, ""])
 def test_values_that_are_only_equal_are_told_apart(value: Any) -> None:
     tested = rule('count(n="1") >= 2 or count(n="true") >= 2 or count(n="0") >= 2 or max(n) > 9')
