@@ -37,6 +37,13 @@ def config_there() -> str:
     return path
 
 
+def rules_folder() -> Path:
+    """Return the shipped rules: in the package of a wheel, at the top of a checkout."""
+    package = Path(__file__).parents[1]
+    packed = package / "demo" / "rules"
+    return packed if packed.is_dir() else package.parent / "rules"
+
+
 def as_utf8(argument: str) -> str:
     """Return an argument as the bytes that were given mean it, whatever the locale says.
 

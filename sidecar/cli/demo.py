@@ -30,6 +30,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from sidecar.cli import rules_folder
 from sidecar.cli.output import paint, say
 from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
@@ -43,7 +44,6 @@ from sidecar.web.server import serve
 
 # What is still under way when the story ends: a group_wait, a group_interval, a poll.
 AFTERMATH_SECONDS = 4.0
-_HERE = Path(__file__).parent
 _CONFIG = """\
 sources: [{{path: "{folder}/host.log", start_at: beginning}}]
 pattern_files: ["{rules}/*.patterns.yaml"]
@@ -308,12 +308,6 @@ async def _host(path: Path, screen: Screen, stop: asyncio.Event, seconds: float)
             screen.line(line)
             log.write(line)
     await clock.wait(stop, AFTERMATH_SECONDS)
-
-
-def rules_folder() -> Path:
-    """Return the shipped rules: beside this module in a wheel, at the top of a checkout."""
-    packed = _HERE.parent / "demo" / "rules"
-    return packed if packed.is_dir() else _HERE.parent.parent / "rules"
 
 
 def _free(port: int) -> bool:

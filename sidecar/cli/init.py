@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from sidecar.cli import rules_folder
 from sidecar.cli.client import CANNOT, end
 from sidecar.cli.output import say
 
@@ -73,6 +74,7 @@ tests:
 def init(tell: str, log: str, provider: str, folder: Path) -> None:
     """Write sidecar.yaml, one rule and its test into FOLDER, by default here.
 
+    And the shipped rules about the sidecar itself: that a log cannot be read, that Slack refuses.
     What is not given is asked. Nothing is overwritten: exit code 2 if one of the files is there.
     """
     if _PROVIDER.fullmatch(provider) is None:
@@ -81,6 +83,7 @@ def init(tell: str, log: str, provider: str, folder: Path) -> None:
         "sidecar.yaml": configuration(tell, log),
         "rules/first.rules.yaml": _RULE.format(provider=provider),
         "rules/first.test.yaml": _TEST.format(provider=provider),
+        "rules/sidecar.rules.yaml": _own_rules(),
     }
     there = [name for name in texts if (folder / name).exists()]
     if there:
@@ -114,6 +117,12 @@ def _quoted(text: str) -> str:
     """Return a text as YAML has it in double quotes (YAML 1.2, 7.3.1)."""
     plain = text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
     return f'"{plain}"'
+
+
+def _own_rules() -> str:
+    """Return the shipped rules about the sidecar, without the checkout's place of the schema."""
+    text = (rules_folder() / "sidecar.rules.yaml").read_text()
+    return text.partition("\n")[2] if text.startswith("# yaml-language-server") else text
 
 
 def _next(tell: str, folder: Path) -> None:

@@ -35,9 +35,25 @@ def test_what_it_writes_is_right_short_and_tested(tmp_path: Path, tell: str) -> 
     checked, found = sidecar("check", "-c", str(config), **ENVIRONMENT)
     assert (checked, found) == (
         0,
-        "1 rule, 0 metrics, 0 patterns, 9 templates, 1 receiver: fine\n",
+        "19 rules, 0 metrics, 0 patterns, 9 templates, 1 receiver: fine\n",
     )
     assert sidecar("test", str(tmp_path / "rules")) == (0, "1 case: all passed\n")
+
+
+def test_what_goes_wrong_in_the_sidecar_itself_is_told_from_the_first_day(tmp_path: Path) -> None:
+    assert sidecar("init", str(tmp_path))[0] == 0
+    written = (tmp_path / "rules" / "sidecar.rules.yaml").read_text()
+    shipped = Path(__file__).parents[2] / "rules" / "sidecar.rules.yaml"
+    assert written == shipped.read_text().partition("\n")[2]
+    routed = sidecar(
+        "route",
+        "-c",
+        str(tmp_path / "sidecar.yaml"),
+        "--alert",
+        "SidecarLogUnreadable",
+        **ENVIRONMENT,
+    )
+    assert (routed[0], "team" in routed[1]) == (0, True)
 
 
 def test_it_asks_for_what_is_not_given(tmp_path: Path) -> None:
