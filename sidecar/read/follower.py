@@ -103,9 +103,9 @@ class Follower:
     def look(self, now: float) -> ReadBatch:
         """Look at the disk; return a batch that `read` has to complete."""
         batch = ReadBatch()
+        self._check(batch, now)  # first: what grows from here on may be in no copy that is seen
         look = self._scanner.look(batch, self._log_files.known_logs())
         self._all_seen = not batch.problems
-        self._check(batch, now)
         self._recogniser.recognise(look, now)
         self._resume(batch)
         self._drop_unseen(look, batch, now)

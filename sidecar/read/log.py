@@ -305,14 +305,17 @@ class LogFile:
         """
         content = self.content
         assert content is not None  # noqa: S101 - only open files are read
-        want = max(len(BOM), min(budget, MAX_LINE + 1, BLOCK))
+        # Not beyond what there was at the last look: of that there may be a copy that was not seen.
+        end = MAX_LINE + 1 if content.compressed else self.size - self.position
+        most = min(MAX_LINE + 1, end)
+        want = min(max(len(BOM), budget), most, BLOCK)
         block = content.read_lines(self.position, want)
-        while len(block) == want <= MAX_LINE and b"\n" not in block:
+        while len(block) == want < most and b"\n" not in block:
             # Step by step: the last line of each batch comes here, and few lines are long.
-            want = min(max(8 * want, _LONGER), MAX_LINE + 1)
+            want = min(max(8 * want, _LONGER), most)
             block = content.read_at(self.position, want)
             block = block[: block.find(b"\n") + 1 or want]
-        at_end = len(block) < want and not block.endswith(b"\n")
+        at_end = (len(block) < want or len(block) == end) and not block.endswith(b"\n")
         # The data first, then the check: what was read before a truncation is then thrown away.
         if not content.compressed and not self._tail_holds(content):
             self.truncated = True

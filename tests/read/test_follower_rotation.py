@@ -348,6 +348,31 @@ def test_a_copy_seen_half_made_that_ends_before_what_was_read(
     assert reader.bytes_lost == 0
 
 
+@pytest.mark.parametrize("restarts", [False, True], ids=["running", "killed"])
+@pytest.mark.parametrize("lines", [2, 30, 1000])
+def test_a_whole_copy_made_and_lines_written_behind_it_between_a_look_and_its_read(
+    tmp_path: Path, lines: int, *, restarts: bool
+) -> None:
+    """Were they read, a start would know the copy by nothing. No file holds them afterwards."""
+    writer = Writer(tmp_path / "app.log")
+    writer.write(lines)
+    reader = Reader(writer.path)
+    reader.poll()
+    writer.write(1)
+
+    def copied() -> list[str]:
+        writer.path.with_name("app.log.1").write_bytes(writer.path.read_bytes())
+        return writer.write(5)
+
+    _, lost = reader.poll_with(copied)
+    if restarts:
+        reader.restart()
+    os.truncate(writer.path, 0)
+    writer.write(1)
+    reader.settle()
+    assert sorted([*reader.lines, *lost]) == sorted(writer.written)
+
+
 def test_a_copy_that_goes_on_by_itself_after_it_was_seen_half_made(tmp_path: Path) -> None:
     writer = Writer(tmp_path / "app.log")
     writer.write(1000)

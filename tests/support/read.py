@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sidecar.batch import BytesLost, EndUnseen, LeftAlone, LogEvent, ReadBatch
 from sidecar.config.sources import Source
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sidecar.rows import FileRow
 
 KEY = b"k" * 32
+_T = TypeVar("_T")
 
 
 def nobody() -> None:
@@ -57,14 +58,22 @@ class Reader:
 
     def poll(self, *, seconds: float = 0.25, budget: int = 1 << 20) -> ReadBatch:
         """Poll once and commit."""
+        return self.poll_with(nobody, seconds=seconds, budget=budget)[0]
+
+    def poll_with(
+        self, between: Callable[[], _T], *, seconds: float = 0.25, budget: int = 1 << 20
+    ) -> tuple[ReadBatch, _T]:
+        """Do the same, and something between the look at the disk and what is read."""
         self.now += seconds
-        batch = self.last = self.follower.poll(self.now, budget)
+        batch = self.last = self.follower.look(self.now)
+        done = between()
+        batch.chunks = list(self.follower.read(batch, self.now, budget))
         self.chunks += batch.chunks
         self.rows |= {row.id: row for row in batch.rows}
         for gone in batch.gone:
             del self.rows[int(gone.key[0])]
         self.events += batch.events
-        return batch
+        return batch, done
 
     def settle(self) -> None:
         """Poll until rotated files are quiet, finished and closed, and lost ones given up."""
