@@ -3,11 +3,21 @@
 from sidecar.parse.event import Event
 from sidecar.rules.alert import Phase, Trigger
 from sidecar.rules.compiled import DEFAULT_SPAN, CompiledRule
+from sidecar.rules.condition import ends_by_one
 from sidecar.rules.guard import Samples
 from sidecar.rules.keystate import KeyState
 from sidecar.rules.rule import Key
 from sidecar.rules.transitions import TransitionLog
 from sidecar.rules.windows import NEVER
+
+
+def silence_of(compiled: CompiledRule) -> float:
+    """Return for how many seconds events may be judged at once, and no lack of them is missed."""
+    if not compiled.absent and not compiled.pairs:
+        return NEVER
+    condition = compiled.rule.condition
+    one_ends_it = compiled.pairs or ends_by_one(condition)
+    return (compiled.rule.within or compiled.span) if one_ends_it else 0.0
 
 
 class AbsentKey(KeyState):

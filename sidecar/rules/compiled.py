@@ -26,6 +26,7 @@ from sidecar.rules.condition import (
     Or,
     Part,
     bounds,
+    ends_by_one,
     is_absence,
     test_of,
     time_can_turn,
@@ -489,5 +490,5 @@ def _lives_on_tallies(rule: Rule) -> bool:
         and not any(step.at.field for step in rule.escalate)
         and not any(one.field for one in aggregates)
         and all(m.name in STANDARD_FIELDS for m in matchers)
-        and all(value_test(part)(0) and not value_test(part)(1) for part in parts)
+        and ends_by_one(rule.condition)
     )

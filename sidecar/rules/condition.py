@@ -279,6 +279,12 @@ def is_absence(condition: Condition) -> bool:
     return _asks_for_little(condition.whole, holds=True)
 
 
+def ends_by_one(condition: Condition) -> bool:
+    """Return whether an absence is over with one event, and is none again as long as it counts."""
+    tests = [value_test(part) for part in condition.comparisons]
+    return all(holds(0) and not holds(1) for holds in tests)
+
+
 def _asks_for_little(part: Part, *, holds: bool) -> bool:
     match part:
         case Comparison():

@@ -1,7 +1,7 @@
 """The front door of the rules: events and time in; changed rows and alert transitions out."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 
 import msgspec
 
@@ -18,7 +18,7 @@ from sidecar.rows import (
     RuleRow,
     RuleStateRow,
 )
-from sidecar.rules.absence import AbsentKey
+from sidecar.rules.absence import AbsentKey, silence_of
 from sidecar.rules.alert import (
     Alert,
     AlertState,
@@ -301,6 +301,16 @@ class Engine:
         ends = [waiting.next_end(complete=complete) for waiting in self._keys.waiting]
         due = min([self._keys.next_due(complete=complete), *ends])
         return None if due == NEVER else due
+
+    @cached_property
+    def least_silence(self) -> float:
+        """Return how long events may be taken at once, in seconds, and hide no silence."""
+        return min(map(silence_of, self._compiled_rules), default=NEVER)
+
+    def next_silence(self) -> float:
+        """Return the rule time at which a lack of events is judged next."""
+        halves = [w.next_due() for w in self._keys.waiting if isinstance(w, Halves)]
+        return min([self._keys.next_absence(), *halves])
 
     def end(self, name: str, key: Key, *, at: float, now: float, person: str = "") -> bool:
         """End a firing alert by hand at rule time `at`; return whether there was one.

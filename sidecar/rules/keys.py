@@ -356,6 +356,10 @@ class Keys:
         first = self._ordinary.first()
         return min(first, self._absences.first()) if complete else first
 
+    def next_absence(self) -> float:
+        """Return the earliest deadline of an absence."""
+        return self._absences.first()
+
     def pop(self, *, complete: bool) -> KeyState | None:
         """Take out the state whose deadline is `next_due`; None where it lies later by now."""
         state = self._pop(complete=complete)

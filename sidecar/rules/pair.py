@@ -224,6 +224,10 @@ class Halves(Waiting):
         ends = (self._ends, self._dues) if complete else (self._ends,)
         return min(map(self._first, ends))
 
+    def next_due(self) -> float:
+        """Return when the first of `first` fires, unless its other half comes."""
+        return self._first(self._dues)
+
     def _first(self, ends: list[tuple[float, Key]]) -> float:
         while ends and not self._is_valid(*ends[0], first=ends is self._dues):
             heappop(ends)

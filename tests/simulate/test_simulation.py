@@ -1,5 +1,7 @@
 """The simulated clock: what time brings about happens at its own instant."""
 
+import random
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from msgspec.structs import replace as with_
 from sidecar.config.settings import Config
 from sidecar.notify.model import Route
 from sidecar.parse.event import Event
-from sidecar.simulate.simulation import Simulation
+from sidecar.simulate.simulation import Moment, Simulation
 from support.simulate import DAY, HOUR, MINUTE, ROUTE, T0, config, event
 
 WAITS = """
@@ -178,3 +180,83 @@ def test_time_never_turns_back_nor_stands_still_for_ever(
     assert moments == sorted(moments)
     due = simulation.core.next_deadline()
     assert due is None or due > end
+
+
+MANY = """
+  - alert: Waits
+    match: ['status="failed"']
+    by: [org_id]
+    condition: count() >= 2
+    within: 20m
+    for: 5m
+    keep_firing_for: 3m
+  - alert: Quiet
+    match: ['status="received"']
+    condition: count() < 1
+    within: 25m
+  - alert: QuietOrg
+    match: ['status="received"']
+    by: [org_id]
+    condition: count() < 1
+    within: 40m
+  - alert: Few
+    match: ['status="received"']
+    condition: count() < 3
+    within: 30m
+  - alert: Lost
+    expect: {first: ['status="received"'], then: ['status="done"'], by: event_id, within: 15m}
+  - alert: Standing
+    by: [org_id]
+    condition: last(status) == failed
+    for: 10m
+    hold: 2h
+  - alert: More
+    match: ['status="failed"']
+    condition: count() > 2 * count() offset 1h and count() >= 3
+    within: 30m
+"""
+
+
+def history(seed: int) -> list[Event]:
+    """Return hours of events, quiet and busy by turns; some of one instant, some late."""
+    pick = random.Random(seed)
+    at, found = T0, []
+    for _ in range(400):
+        at += pick.choice([0.0, 1.0, 20.0, 60.0, 60.0, 300.0, pick.random() * 3000])
+        fields = {"org_id": pick.choice("abc"), "event_id": str(pick.randrange(60))}
+        status = pick.choice(["failed", "received", "received", "done", "strange"])
+        late = 2000.0 if pick.random() < 0.01 else 0.0
+        found.append(Event("stripe", "invoice", status, at - late, fields))
+    return found
+
+
+@pytest.mark.parametrize("rules", [MANY, MANY.replace("count() < 3", "count() < 1")])
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_judged_at_once_is_told_as_event_by_event(
+    tmp_path: Path, rules: str, seed: int
+) -> None:
+    def told(moment: Moment) -> list[tuple[object, ...]]:
+        changes = [
+            (moment.at, t.at, t.kind, t.alert.name, t.alert.key, t.alert.value)
+            for t in moment.step.transitions
+        ]
+        return [*changes, *((moment.at, row.payload) for row in moment.step.outbox)]
+
+    events, until = history(seed), T0 + 40 * HOUR
+    at_once, one_by_one = begun(config(tmp_path, rules)), begun(config(tmp_path, rules))
+    found = [one for moment in at_once.run(events, until) for one in told(moment)]
+    single = (
+        moment
+        for place, event in enumerate(events)
+        for moment in one_by_one.run(_of_one_instant(events, place, event))
+    )
+    rest = one_by_one.run((), until)
+    assert found == [one for moment in (*single, *rest) for one in told(moment)]
+    assert len(found) > 100
+
+
+def _of_one_instant(events: list[Event], place: int, event: Event) -> list[Event]:
+    """Return the events of one instant that follow one another, nothing behind their first."""
+    if place and events[place - 1].at == event.at:
+        return []
+    return list(takewhile(lambda one: one.at == event.at, events[place:]))
