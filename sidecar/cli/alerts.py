@@ -31,8 +31,12 @@ def alerts(
     *,
     ids: bool,
 ) -> None:
-    """List the alerts that are pending or firing, the latest change first."""
-    found: list[dict[str, Any]] = Client(url, path, token_file).get("/api/v1/alerts")["alerts"]
+    """List the alerts that are pending or firing, the latest change first.
+
+    Below them stand the sidecar's own problems, such as a log that it cannot read.
+    """
+    client = Client(url, path, token_file)
+    found: list[dict[str, Any]] = client.get("/api/v1/alerts")["alerts"]
     if ids:
         for value in _collected(found):
             say(value)
@@ -41,6 +45,20 @@ def alerts(
         for alert in found:
             say(msgspec.json.encode(alert).decode())
         return
+    _say_alerts(found)
+    for problem in client.get("/api/v1/status")["problems"]:
+        say(_told(problem))
+
+
+def _told(problem: dict[str, Any]) -> str:
+    since = datetime.fromtimestamp(problem.pop("since"), UTC)
+    kind = (
+        f"trouble of the sidecar itself since {since:%Y-%m-%d %H:%M:%S} UTC: {problem.pop('kind')}"
+    )
+    return ", ".join((kind, *(f"{name} {value}" for name, value in problem.items())))
+
+
+def _say_alerts(found: list[dict[str, Any]]) -> None:
     if not found:
         say("no alerts")
         return

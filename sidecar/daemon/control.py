@@ -279,8 +279,8 @@ class Control:
         rules = {rule.name: rule for rule in self._config().rules}
         if name not in rules:
             near = difflib.get_close_matches(name, sorted(rules), n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise Refusal(404, f"no rule is called {name}{hint}")
+            hint = f"did you mean {near[0]}?" if near else "`sidecar rules` lists them"
+            raise Refusal(404, f"no rule is called {name}; {hint}")
         return rules[name]
 
     def _shown(self, alerts: Sequence[Alert], redactor: Redactor) -> list[dict[str, Any]]:

@@ -96,11 +96,12 @@ class TestWithDaemon:
         ("arguments", "code", "sentence"),
         [
             (("Fialing", "org_id=org_1"), 1, "no rule is called Fialing; did you mean Failing?"),
+            (("Refund", "org_id=org_1"), 1, "no rule is called Refund; `sidecar rules` lists them"),
             (("Failing",), 1, "alerts of Failing are named by org_id=VALUE"),
             (("Failing", "org=org_1"), 1, "alerts of Failing are named by org_id=VALUE"),
             (("Failing", "org_id=org_9"), 1, "no alert Failing is open for org_id=org_9"),
         ],
-        ids=["unknown rule", "no key", "wrong key", "no such alert"],
+        ids=["unknown rule", "no such rule", "no key", "wrong key", "no such alert"],
     )
     def test_what_cannot_be_resolved_is_one_line(
         self, stage: Stage, arguments: tuple[str, ...], code: int, sentence: str
@@ -355,7 +356,7 @@ class TestWithout:
         assert "answers 401" not in result.output
 
 
-def test_no_alerts_is_said() -> None:
+def test_no_alerts_is_said_and_the_sidecars_own_trouble_below() -> None:
     class Quiet(StubApi):
         async def alerts(self) -> list[dict[str, object]]:
             return []
@@ -365,7 +366,12 @@ def test_no_alerts_is_said() -> None:
             return await asyncio.to_thread(call, alerts, "--url", f"http://127.0.0.1:{port}")
 
     result = asyncio.run(ask())
-    assert (result.exit_code, result.output) == (0, "no alerts\n")
+    assert result.exit_code == 0
+    quiet, trouble = result.output.splitlines()
+    assert quiet == "no alerts"
+    assert re.fullmatch(
+        r"trouble of the sidecar itself since \S+ \S+ UTC: rejects, reason \S+", trouble
+    )
 
 
 @pytest.mark.parametrize("pair", ["org_1", "=org_1", ""])
