@@ -82,17 +82,19 @@ class _Steps:
         now = self.stepped_at = self._clock.now()
         began = self._clock.monotonic()
         read = self._follower.look(now)
-        started = self._clock.monotonic()
+        started = taken = self._clock.monotonic()
         self.look_seconds = started - began
         self.core.resume(read.resume)
         for chunk, parsed in self._chunks(read, now, quick=quick):
             self.core.take(chunk, now, parsed)
             if self.tell_line is not None:
                 self.tell_line(chunk, now)
+            taken = self._clock.monotonic()
+        listing = self._clock.monotonic() - taken  # the files, whatever was read of them
         step = self.core.finish(read, now)
         self._guard.after(read, step)
         step.seconds = self._clock.monotonic() - started
-        self._slice.took(step.bytes, step.seconds)
+        self._slice.took(step.bytes, step.seconds - listing, self.look_seconds + listing)
         self._unread = (
             0 if self._guard.careful else sum(log.lag_bytes for log in read.logs if log.held)
         )

@@ -34,15 +34,18 @@ class Slice:
     def __init__(self) -> None:
         self.budget = FIRST
 
-    def took(self, read: int, seconds: float) -> None:
+    def took(self, read: int, seconds: float, look: float = 0.0) -> None:
         """Learn from a step that read so many bytes in so many seconds.
 
-        One that found less than half of what it might have read says nothing.
+        One that found less than half of what it might have read says nothing. `look`: what its look
+        at all files took besides, at ten thousand more than a step should: then it reads for as
+        long, or most of the time would go into looks.
         """
         if read * 2 < self.budget or seconds <= 0:
             return
-        fitting = read * TARGET_SECONDS / seconds
-        if seconds < 2 * TARGET_SECONDS:
+        target = max(TARGET_SECONDS, look)
+        fitting = read * target / seconds
+        if seconds < 2 * target:
             # A processor is not equally fast from one step to the next: the size that would have
             # fitted a quick step may be too much for the next one.
             fitting = self.budget + (fitting - self.budget) / 4
