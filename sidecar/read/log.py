@@ -218,11 +218,8 @@ class LogFile:
     def leave_alone(self, content: Content, state: FileState) -> None:
         """Know all that `content` holds now without reading it; raises OSError."""
         stat = content.stat()
-        self.inode, self.size, self.mtime_ns = (
-            (stat.st_dev, stat.st_ino),
-            stat.st_size,
-            stat.st_mtime_ns,
-        )
+        self.inode = (stat.st_dev, stat.st_ino)
+        self.size, self.mtime_ns = stat.st_size, stat.st_mtime_ns
         self.doubted = False
         self.position = self.open_from = known = _known_to(content, stat.st_size)
         last = max(0, known - TAIL)
