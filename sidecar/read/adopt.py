@@ -221,7 +221,9 @@ class Adoption:
     def _adopt_rotated(self, candidate: Candidate) -> None:
         seen = candidate.sighting
         log = self._log_files.logs[seen.log]
-        history = self._history[_key(seen)] and not self._is_unbegun(log, seen)
+        # It may be one not begun: so says its time, which compressing keeps, or its beginning.
+        unbegun = [file for file in log.unplaced if not file.position]
+        history = self._history[_key(seen)] and all(f.mtime_ns != seen.mtime_ns for f in unbegun)
         candidate.stranger = history and not seen.source
         content = candidate.content()
         if content is None:
@@ -233,7 +235,7 @@ class Adoption:
                 self._leave_alone(log, candidate, content, FileState.COPY, like.path)
         elif self._is_of_new(log, seen, content) or self.is_undecided(log, content):
             return
-        elif history and not seen.source:
+        elif history and not seen.source and not any(_begins_as(f, content) for f in unbegun):
             self._leave_alone(log, candidate, content, FileState.IGNORED)
         else:
             self._start(log, candidate)
@@ -243,10 +245,6 @@ class Adoption:
         live = self._live.get(log.path)
         other = None if live is None or content.compressed else live.content()
         return other is not None and begins_like(content.read_at, seen.size, other.read_at)
-
-    def _is_unbegun(self, log: Log, seen: Sighting) -> bool:
-        """Tell whether a file not begun may be this: by its time, which compressing it keeps."""
-        return any(not f.position and f.mtime_ns == seen.mtime_ns for f in log.unplaced)
 
     def _start(self, log: Log, candidate: Candidate, *, at: int | None = None) -> None:
         """Make the candidate a new log file of `log`, to be read from `at` if that is given."""
@@ -386,6 +384,12 @@ def _is(file: LogFile, candidate: Candidate) -> bool:
         return False
     finally:
         candidate.close()
+
+
+def _begins_as(unbegun: LogFile, content: Content) -> bool:
+    """Tell whether `content` begins as what was seen of a file not begun; raises OSError."""
+    known = unbegun.fingerprint().head_len >= TAIL
+    return known and unbegun.compare(content).match is Match.SAME
 
 
 def _left_alone(file: LogFile, like: str) -> LeftAlone:

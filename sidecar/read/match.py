@@ -107,7 +107,7 @@ class Recogniser:
                 return True
             if known.state is FileState.COPY and self._is_copy_yet(known, candidate, content):
                 return True
-            if moved and not known.position and self._is_other(known, candidate, content):
+            if not known.position and self._is_other(known, candidate, content, moved=moved):
                 return False
             return self._log_files.move_in(known, candidate)
         except OSError as error:
@@ -138,8 +138,10 @@ class Recogniser:
         known.leave_alone(content, FileState.COPY)
         return True
 
-    def _is_other(self, unbegun: LogFile, candidate: Candidate, content: Content) -> bool:
-        """Tell whether a moved file is not the one that was never begun; raises OSError.
+    def _is_other(
+        self, unbegun: LogFile, candidate: Candidate, content: Content, *, moved: bool
+    ) -> bool:
+        """Tell whether a file is not the one that was never begun; raises OSError.
 
         Of that only inode and size are known, and inodes are used again: by a copy of another
         file, which is empty at first.
@@ -147,7 +149,9 @@ class Recogniser:
         seen = candidate.sighting
         if (seen.size, seen.mtime_ns) == (unbegun.size, unbegun.mtime_ns):
             return False
-        if seen.is_live or content.compressed or seen.size < max(1, unbegun.size):
+        if seen.is_live or content.compressed:
+            return moved
+        if seen.size < max(1, unbegun.size):
             return True
         others = (file for file in unbegun.log.files if file is not unbegun)
         return any(self._is_copy(seen, content, file) for file in others)
@@ -184,14 +188,18 @@ class Recogniser:
             if self._is_in(file, candidate, uncertain):
                 candidates.remove(candidate)
                 return True
-        copies = [f for f in log.files if f.state is FileState.COPY and f.sighted]
-        for copy in copies if file.state not in FINISHED else ():
+        for copy in self._copies_near(log) if file.state not in FINISHED else ():
             candidate = Candidate(self._seen[copy.inode], self._batch, self._now)
             if self._is_in(file, candidate, uncertain):
                 if file.state is not FileState.DRAINED:
                     self._log_files.remove(copy)
                 return True
         return False
+
+    def _copies_near(self, log: Log) -> list[LogFile]:
+        """Return the copies where a log lies; by the names there, they may be another log's."""
+        copies = (f for f in self._log_files.every() if f.state is FileState.COPY and f.sighted)
+        return [f for f in copies if self._look.is_related(log.path, self._seen[f.inode])]
 
     def _look_around(self, file: LogFile, candidates: list[Candidate]) -> None:
         """Look for a file in the folder where it was last, where its log lies, and right below."""
