@@ -5,6 +5,7 @@ import json
 import os
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,12 @@ def run(*args: object) -> Result:
     return CliRunner().invoke(main, ["replay", *map(str, args)], env=ENVIRON)
 
 
+@cache
+def shipped(*options: str) -> Result:
+    """Replay the real host's log by the shipped configuration."""
+    return run("-c", SHIPPED, *options, JSON_LINES)
+
+
 def rows(result: Result) -> list[dict[str, Any]]:
     assert result.exit_code == 0, result.output
     return [json.loads(text) for text in result.stdout.splitlines()]
@@ -69,7 +76,7 @@ def changed(folder: Path, old: str, new: str) -> Path:
 
 
 def test_json_has_exactly_the_promised_keys() -> None:
-    found = rows(run("-c", SHIPPED, "--format", "json", JSON_LINES))
+    found = rows(shipped("--format", "json"))
     assert {tuple(row) for row in found} == {tuple(KEYS)}
     assert found[0] == {
         "at": "2026-11-02T08:04:11.382245Z",
@@ -89,17 +96,15 @@ def test_json_has_exactly_the_promised_keys() -> None:
 
 
 def test_json_keeps_the_summary_off_stdout() -> None:
-    result = run("-c", SHIPPED, "--format", "json", JSON_LINES)
+    result = shipped("--format", "json")
     assert result.stderr.startswith("733 events in 733 lines, 2026-11-02 08:01:16 UTC to ")
 
 
 def test_the_table_has_a_line_for_each_alert_and_the_summary() -> None:
-    result = run("-c", SHIPPED, JSON_LINES)
+    result = shipped()
     lines = result.stdout.splitlines()
     table, _, summary = result.stdout.partition("\n\n")
-    assert len(table.splitlines()) == 1 + len(
-        rows(run("-c", SHIPPED, "--format", "json", JSON_LINES))
-    )
+    assert len(table.splitlines()) == 1 + len(rows(shipped("--format", "json")))
     assert lines[1].split() == [
         "2026-11-02", "08:04:11", "warning", "firing", "warning", "first", "notification",
         "SubscriptionDelinquent", "org_id=org_6fb2885f1272", "kpi=subscription_status",
@@ -120,7 +125,7 @@ def test_a_receiver_with_a_long_name_shifts_no_column(small: Path) -> None:
 def test_gzipped_logs_equal_plain_ones(tmp_path: Path) -> None:
     zipped = tmp_path / "json-lines.log.1.gz"
     zipped.write_bytes(gzip.compress(JSON_LINES.read_bytes()))
-    plain = run("-c", SHIPPED, JSON_LINES)
+    plain = shipped()
     assert run("-c", SHIPPED, zipped).output == plain.output
 
 

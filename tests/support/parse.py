@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ def agentops_patterns() -> list[Pattern]:
     return patterns_of("agentops.patterns.yaml")
 
 
+@cache
 def patterns_of(name: str) -> list[Pattern]:
-    """Return the patterns of a shipped file."""
+    """Return the patterns of a shipped file, which are read once."""
     loaded = yaml.safe_load((RULES / name).read_text())
     return [Pattern(**pattern) for pattern in loaded["patterns"]]
