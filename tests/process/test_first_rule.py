@@ -39,8 +39,8 @@ def test_its_files_and_commands_lead_to_its_words_in_slack(folder: Path) -> None
         said = [CliRunner().invoke(main, command.split()) for command in commands()]
         assert [result.exit_code for result in said] == [0, 0, 0], [one.output for one in said]
         parsed, checked, replayed = (result.output for result in said)
-        assert "events   1" in parsed
-        assert "ignored  1" in parsed
+        assert "events         1" in parsed
+        assert "ignored        1" in parsed
         assert "fine" in checked
         assert "WebhookFailed" in replayed
         with running(config) as daemon:
