@@ -17,7 +17,7 @@ from sidecar.parse.event import Chunk, Reject, RejectReason
 from sidecar.rows import Delta, Gone, MetaRow
 from sidecar.store.schema import StoreUnavailable
 
-LEAST, FIRST, MOST = 1 << 14, 1 << 16, 1 << 24  # bytes; they are not in memory all at once
+LEAST, FIRST, MOST = 1 << 15, 1 << 16, 1 << 24  # bytes; they are not in memory all at once
 # Short enough that nobody notices the wait, with the commit and on a busy machine.
 TARGET_SECONDS = 0.025
 

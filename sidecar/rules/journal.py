@@ -99,7 +99,7 @@ class Journal:
         self._newest: list[Part] = []  # the newest row's parts, while it may be extended
         self._round: Iterator[tuple[CompiledRule, Key]] | None = None
         self._round_from = 0  # rows from here on hold all that the keys of before the round have
-        self._whole: dict[tuple[int, Key], None] = {}  # to be written so
+        self._whole: dict[int, set[Key]] = {}  # to be written so, by rule order
         self._changed: dict[int, list[Part]] = {}
         self._gone: list[int] = []
         self._stored: set[int] = set()
@@ -140,25 +140,22 @@ class Journal:
 
     def rewrite(self, compiled: CompiledRule, key: Key) -> None:
         """Let this step write all that waits of `key`."""
-        self._whole[compiled.order, key] = None
+        self._whole.setdefault(compiled.order, set()).add(key)
 
     def drain(self, delta: Delta, written: Sequence[tuple[KeyState, bool]]) -> None:
         """Add to `delta` what changes in the rows, in a step that wrote these states.
 
         Beside each: whether it lives on. Then nothing waits for it.
         """
-        alive, ended = [[set[Key]() for _ in self._rules] for _ in range(2)]
-        for state, lives in written:
-            (alive if lives else ended)[state.compiled.order].add(state.key)
-        found = [self._columns(*one) for one in zip(self._rules, alive, ended, strict=True)]
-        self._whole.clear()
-        part = Part(self.step, [one for one in found if one.size])
-        if not any(waiting.of or waiting.floors for waiting in self._keys.waiting):
+        if any(waiting.of or waiting.floors for waiting in self._keys.waiting):
+            self._add(self._part(written))
+        else:
+            for waiting in self._keys.waiting:
+                waiting.taken = Taken([], [])
             for seq in list(self._sizes):
                 self._remove(seq)
             self._round = None
-        elif part.rules:
-            self._add(part)
+        self._whole.clear()
         delta.rows += [packed(seq, parts) for seq, parts in self._changed.items()]
         self._stored.update(self._changed)
         delta.gone += [Gone(JournalRow, (seq,)) for seq in self._gone]
@@ -167,14 +164,22 @@ class Journal:
             self.step += 1
         self._changed, self._gone = {}, []
 
+    def _part(self, written: Sequence[tuple[KeyState, bool]]) -> Part:
+        alive, ended = [[set[Key]() for _ in self._rules] for _ in range(2)]
+        for state, lives in written:
+            (alive if lives else ended)[state.compiled.order].add(state.key)
+        found = [self._columns(*one) for one in zip(self._rules, alive, ended, strict=True)]
+        return Part(self.step, [one for one in found if one.size])
+
     def _columns(self, compiled: CompiledRule, alive: set[Key], ended: set[Key]) -> Columns:
         """Return what the step changed of one rule; what was written otherwise is left out."""
         waiting = self._keys.waiting[compiled.order]
         taken, waiting.taken = waiting.taken, Taken([], [])
         without = alive | ended
         ended.update(taken.gone)
-        whole = {key for order, key in self._whole if order == compiled.order} | ended
-        whole = {key for key in whole if waiting.entries(key)}
+        whole = {
+            key for key in ended.union(self._whole.get(compiled.order, ())) if waiting.entries(key)
+        }
         without |= whole
         keys, times, samples, which = _entries(taken.runs, without)
         return Columns(
@@ -188,6 +193,8 @@ class Journal:
         )
 
     def _add(self, part: Part) -> None:
+        if not part.rules:
+            return
         newest = max(self._sizes, default=0)
         seq = newest if self._newest else newest + 1
         self._changed[seq] = self._newest = [*self._newest, part]
