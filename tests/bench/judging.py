@@ -49,6 +49,7 @@ FUNCTIONS = {
     "sum(field)": "sum(attempt_count) > 100000",
     "a ratio": "count(attempt_count > 5) / count() > 0.9",
     "last()": "last(status) == unpaid",
+    "offset": "count() > 3 * count() offset 1h and count() > 1000",
 }
 # Organisations, how many of ten events are judged, rules that judge each of them.
 CHART = (
