@@ -295,3 +295,12 @@ def test_what_a_rule_costs_is_told_of_that_rule() -> None:
     # Of an event, and of each time that it enters or leaves a window later.
     assert [told[name].seconds for name in ("Rule", "Shifted", "Idle")] == [2, 4, 0]
     assert [told[name].key_bytes for name in ("Rule", "Shifted")] == [0, 2 * 10_000 * 20]
+
+
+def test_an_end_with_the_id_of_its_beginning_is_no_duplicate_of_it() -> None:
+    """Failure and success of one charge share an id; a second failure with it is a duplicate."""
+    bench = Bench(rule("count() >= 2", dedup_by="id", resolve=['status="paid"']))
+    bench.see(event(0, id="ch_1"), event(1, id="ch_1"), event(2, id="ch_2"))
+    assert [(t.at, t.kind) for t in bench.all] == [(2, "fired")]
+    bench.see(event(3, "paid", id="ch_1"))
+    assert [(t.at, t.kind) for t in bench.all] == [(2, "fired"), (3, "resolved")]
