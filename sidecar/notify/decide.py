@@ -126,12 +126,12 @@ def _reason_of_firing(group: Group, tell: Sequence[Member]) -> Reason:
         return Reason.ESCALATED
     if all(member.muted for member in firing):
         return Reason.UNMUTED
+    if all(member.instead_of and not member.told_at for member in firing):
+        return Reason.FALLBACK
     if all(member.open for member in firing):
         return Reason.FLAPPING
     if all(member.passed_on for member in firing):
         return Reason.UNACKED
-    if all(member.instead_of and not member.open for member in firing):
-        return Reason.FALLBACK
     known = any(member.open for member in group.members.values())
     return Reason.NEW_ALERTS if known or group.told is not None else Reason.FIRST
 

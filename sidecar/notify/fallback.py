@@ -68,28 +68,35 @@ class Fallback:
         if not others:
             return
         self._groups.put(group, member.ident, replace(member, passed_by=True))
+        # They never heard that it fires: one that has ended is told them as both.
         new = Member(
-            alert=member.alert, change=member.change, stage=member.stage, open=member.open,
-            fired=member.fired, instead_of=why,
+            alert=member.alert, change=member.change, stage=member.stage,
+            fired=max(1, member.fired), instead_of=why,
         )  # fmt: skip
-        if member.stage is Stage.FIRING:
-            new = replace(new, open=False, fired=max(1, member.fired))
         for other in others:
+            for place in self._groups.places(member.ident):
+                if (
+                    place.audience == other.audience
+                    and place.members[member.ident].stage is Stage.LEFT
+                ):
+                    self._grouper.file(place, member.ident, None, now)  # it has come back
+            self._grouper.gather(other, member.ident, now)
             here = other.members.get(member.ident)
-            self._grouper.file(
-                other, member.ident, new if here is None else knowing(new, here), now
-            )
+            known = new if here is None else knowing(new, here)
+            told_at = 0.0 if known.unsent else known.told_at  # by then of another state
+            self._grouper.file(other, member.ident, replace(known, told_at=told_at), now)
         self._trail.note(now, "passed on", member.alert.labels, f"to {others[0].receiver}, {why}")
 
     def _next_of(self, group: Group, member: Member, now: float) -> list[Group]:
-        """Return the groups that are told instead: of those who do not know it already."""
+        """Return the groups that are told instead: who know neither it nor what is newer."""
         route = fallback_route(group.route, self._receivers)
         if route is None:
             return []
+        places = [(one, one.members[member.ident]) for one in self._groups.places(member.ident)]
         known = {
             place.audience
-            for place in self._groups.places(member.ident)
-            if place.members[member.ident].stage is member.stage
+            for place, here in places
+            if here.stage is member.stage or here.change > member.change
         }
         labels = group_labels(route, member.alert.labels)
         found = destinations(self._receivers[route.receiver])

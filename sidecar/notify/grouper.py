@@ -79,7 +79,7 @@ class Grouper:
             if not (late and to.owner)
         ]
 
-    def _gather(self, group: Group, ident: Ident, now: float) -> None:
+    def gather(self, group: Group, ident: Ident, now: float) -> None:
         """Move what another group of the same audience knows and has to say of an alert here."""
         if group.kind is not GroupKind.ROUTE or ident in group.members:
             return
@@ -92,7 +92,7 @@ class Grouper:
 
     def _fire(self, transition: Transition, ident: Ident, now: float) -> None:
         for group in self.groups_for(transition, now):
-            self._gather(group, ident, now)
+            self.gather(group, ident, now)
             if transition.stale:
                 self._tell_late(group, ident, lambda member: fired(member, transition), now)
             else:
@@ -102,7 +102,7 @@ class Grouper:
         """Tell the groups it leaves that it left, and those it reaches as for the first time."""
         reached = self.groups_for(transition, now)
         for group in reached:
-            self._gather(group, ident, now)
+            self.gather(group, ident, now)
         for group in self._open_places(ident):
             if group not in reached:
                 self._go_on(transition, group, ident, left, now)

@@ -203,14 +203,15 @@ def back(member: Member) -> Member:
 def knowing(member: Member, elsewhere: Member) -> Member:
     """Return it with what its audience knows of it from another group, or of its last end."""
     same = elsewhere.stage is Stage.MOVED and elsewhere.alert.labels == member.alert.labels
-    unsent = member.unsent and not (_heard(elsewhere) and same)
+    known = _heard(elsewhere) and same and not elsewhere.fired
+    unsent = member.unsent and not known
     before = elsewhere.fired if elsewhere.stage is Stage.ENDED else 0
     return replace(
         member,
         open=member.open or _heard(elsewhere),
         unsent=unsent,
         waiting=unsent,
-        fired=member.fired + before,
+        fired=0 if known else member.fired + before,
         told_at=max(member.told_at, elsewhere.told_at),
     )
 
@@ -240,6 +241,8 @@ def accepted(member: Member, said: Said, at: float) -> Member | None:
     It may have changed while the message was on its way: then that is still to be told.
     """
     if member.change == said.change:
+        if said.status is NoticeStatus.ESCALATED and member.stage is Stage.FIRING:
+            return replace(member, open=True)  # it came back since, in the place of others
         after = sent(member, at)
         if after is not None and member.ack_unsaid and not said.acked:
             return replace(after, unsent=True, waiting=True, ack_unsaid=True)

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from itertools import chain
 
 import msgspec
 
 from sidecar.matchers import Matcher, all_match, parse_matcher
-from sidecar.notify.group import Group
+from sidecar.notify.group import Group, GroupKind, Groups, match_routes
 from sidecar.notify.intervals import TimeInterval, next_change
 from sidecar.notify.member import Ident, Member
 from sidecar.notify.model import Reason, Route
@@ -161,13 +162,13 @@ class Mutes:
                 found = sources.firing.setdefault(rule.same(labels), {})
                 found[ident] = _fits(rule.target_matchers, labels)
 
-    def of(self, group: Group, member: Member, now: float) -> Mute | None:
-        """Return what holds a member of a group back at wall clock `now`, None if nothing does."""
+    def of(self, route: Route, member: Member, now: float) -> Mute | None:
+        """Return what holds back at wall clock `now` what a route tells, None if nothing does."""
         labels = member.alert.labels
         for sources in self._sources:
             if source := sources.holds_back(member.ident, labels):
                 return Mute(Reason.INHIBITED, " ".join((source[0], *source[1])))
-        if name := self._time_mute(group.route, now):
+        if name := self._time_mute(route, now):
             return Mute(Reason.TIME_MUTED, name)
         for silence in self._silences.values():
             if silence.active(now) and silence.takes(labels):
@@ -236,6 +237,19 @@ class Mutes:
                 delta.rows.append(silence.row)
         self._dirty = {}
         return delta
+
+
+def route_of(group: Group, member: Member, groups: Groups, root: Route) -> Route:
+    """Return the route that tells a member: of one in a digest, that of its own group.
+
+    Where that is gone, as of what has ended, the one under `root` that tells of it now.
+    """
+    if group.kind is GroupKind.ROUTE:
+        return group.route
+    places = groups.places(member.ident)
+    own = (one.route for one in places if one.audience == group.audience and one is not group)
+    now = match_routes(root, member.alert.labels)
+    return next(chain(own, (r for r in now if r.receiver == group.receiver), now))
 
 
 def _fits(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:

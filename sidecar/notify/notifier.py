@@ -27,7 +27,7 @@ from sidecar.notify.grouper import Grouper
 from sidecar.notify.member import Ident, Member, Stage, said_of
 from sidecar.notify.message import Current, Untold, Writer, draft, notification_of, rewritten
 from sidecar.notify.model import Ack, Notification, Reason, Receiver, Route, Said
-from sidecar.notify.mutes import Mute, Mutes, Silence
+from sidecar.notify.mutes import Mute, Mutes, Silence, route_of
 from sidecar.notify.owner import Owners
 from sidecar.notify.restore import GroupRestorer
 from sidecar.notify.unacked import Unacked
@@ -230,10 +230,7 @@ class Notifier:
         self._mutes.forget(now)
 
     def _mute_of(self, group: Group, now: float, member: Member) -> Mute | None:
-        """Return what holds a member back; what is in a digest belongs to its own group."""
-        homes = self._groups.places(member.ident) if group.kind is not GroupKind.ROUTE else ()
-        own = (home for home in homes if home.audience == group.audience and home is not group)
-        return self._mutes.of(next(own, group), member, now)
+        return self._mutes.of(route_of(group, member, self._groups, self._route), member, now)
 
     def _keep(self, group: Group, choice: Choice) -> None:
         """Mark what is muted, unmark what is no longer, and drop what nobody needs to hear."""

@@ -97,8 +97,7 @@ class GroupRestorer:
         if digest:
             route = digest_route(kind, self._root, row.receiver)
         elif route is None or route.receiver != row.receiver:
-            # A route that is no more, or has another receiver, leaves only this much of itself.
-            route = Route(id=route_id, receiver=row.receiver)
+            route = self._remnant(route_id, row.receiver)
         return Group(
             id=group_id(route, labels, to),
             route=route,
@@ -194,11 +193,20 @@ class GroupRestorer:
         """Keep an alert for those who know of it and are no longer told, to tell its end."""
         name, to = self._audience_today(old)
         if to is not None:
-            route = Route(id=old.route.id, receiver=name, group_wait=0.0)
+            route = self._remnant(old.route.id, name)
             group = self._groups.open(route, old.labels, to, old.created)
             if group.id == old.id and not group.sending:
                 group.sending = old.sending
             self._groups.put(group, ident, moved(member))
+
+    def _remnant(self, id_: str, receiver: str) -> Route:
+        """Return what is left of a route that no longer tells a receiver: when nobody is told."""
+        today = self._routes.get(id_, self._root)
+        return Route(
+            id=id_, receiver=receiver, group_wait=0.0,
+            mute_time_intervals=today.mute_time_intervals,
+            active_time_intervals=today.active_time_intervals,
+        )  # fmt: skip
 
     def _audience_today(self, old: Group) -> tuple[str, Destination | None]:
         """Return the receiver and destination that a group's audience has now, routed to or not.

@@ -1,20 +1,26 @@
 """Who is told instead where a receiver cannot be, and what of."""
 
+from collections.abc import Mapping
 from dataclasses import replace as changed
 
 from msgspec.structs import replace
 
 from sidecar.notify.message import notification_of
-from sidecar.notify.model import Notification, Reason
+from sidecar.notify.model import Notification, Reason, Receiver, Route
 from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
 from sidecar.rows import DEAD, SENT, Delta, OutboxRow
-from support.notify import HOUR, MINUTE, T0, Desk, World, route, slack_receiver, told
+from support.notify import HOUR, MINUTE, T0, Desk, World, route, slack_receiver, tiers, told
 
-RECEIVERS = {
+Receivers = Mapping[str, Receiver]
+RECEIVERS: Receivers = {
     "team": changed(slack_receiver("team"), fallback="pager"),
     "pager": changed(slack_receiver("pager"), fallback="boss"),
     "boss": slack_receiver("boss"),
+}
+PAGER_FIRST = {
+    "team": slack_receiver("team"),
+    "pager": changed(slack_receiver("pager"), fallback="team"),
 }
 WHY = "HTTP 200 token_revoked"
 
@@ -22,8 +28,8 @@ WHY = "HTTP 200 token_revoked"
 class Failing:
     """A desk whose messages arrive only where `arrives` says; the others wait."""
 
-    def __init__(self) -> None:
-        self.desk = Desk(route("{}", "team"), RECEIVERS)
+    def __init__(self, root: Route | None = None, receivers: Receivers = RECEIVERS) -> None:
+        self.desk = Desk(root or route("{}", "team"), receivers)
         self.world = World()
         self.waiting: list[OutboxRow] = []
 
@@ -99,13 +105,13 @@ def test_what_fired_and_ended_unheard_is_told_as_both() -> None:
     assert desk.step(T0 + HOUR) == []
 
 
-def test_an_end_that_cannot_be_told_reaches_the_fallback() -> None:
+def test_an_end_that_cannot_be_told_reaches_the_fallback_with_what_it_is_the_end_of() -> None:
     desk = Failing()
     desk.step(T0, desk.world.fire(), to=("team",))
     desk.step(T0 + HOUR, desk.world.end())
     desk.fail(T0 + HOUR)
     (message,) = desk.step(T0 + HOUR, to=("pager",))
-    assert told([message]) == [("pager", "a", "resolved")]
+    assert told([message]) == [("pager", "a", "fired and resolved")]
 
 
 def test_what_fires_anew_is_told_anew() -> None:
@@ -149,3 +155,47 @@ def test_what_is_given_up_has_been_passed_on_before() -> None:
     desk.desk.notifier.end(replace(row, outcome=DEAD), T0 + 1)
     desk.desk.table.commit(Delta(rows=[*desk.desk.notifier.drain().outbox]))
     assert [one.receiver for one in desk.step(T0 + 1, to=("pager",))] == ["pager"]
+
+
+def test_it_is_not_told_that_others_have_what_came_back_to_it() -> None:
+    desk = Failing(tiers(), PAGER_FIRST)
+    desk.step(T0, desk.world.fire(), to=("team",))
+    messages = desk.step(T0 + HOUR, desk.world.escalate())
+    assert sorted(told(messages)) == [("pager", "a", "firing"), ("team", "a", "escalated")]
+    desk.fail(T0 + HOUR + 1)
+    (leaving,) = [row for row in desk.waiting if row.receiver == "team"]
+    assert desk.desk.notifier.renewed(leaving, T0 + HOUR + 1) is None
+    desk.desk.notifier.end(replace(leaving, outcome=SENT), T0 + HOUR + 1)  # it was on its way
+    (message,) = desk.step(T0 + HOUR + 2, to=("team",))
+    assert (message.reason, told([message])) == (Reason.FALLBACK, [("team", "a", "firing")])
+
+
+def test_it_is_not_told_the_end_of_what_it_knows_to_fire_anew() -> None:
+    desk = Failing(route("{}", "pager"), PAGER_FIRST)
+    desk.step(T0, desk.world.fire(), to=("pager",))
+    desk.step(T0 + 1, desk.world.end())
+    desk.desk.restart(route("{}", "team"))
+    desk.step(T0 + 2, desk.world.fire(), to=("team",))
+    desk.fail(T0 + 3)
+    assert desk.step(T0 + 3) == []
+
+
+def test_it_is_not_told_again_what_it_knew_before_others_were_to_be_told() -> None:
+    desk = Failing(receivers=PAGER_FIRST)
+    desk.step(T0, desk.world.fire(), to=("team",))
+    desk.desk.restart(route("{}", "pager"))
+    desk.step(T0 + 1)
+    desk.fail(T0 + 2)
+    assert desk.step(T0 + 2) == []
+    desk.desk.restart()
+    assert told(desk.step(T0 + HOUR, to=())) == []
+
+
+def test_it_is_told_what_fired_anew_before_others_were_to_be_told() -> None:
+    desk = Failing(route("{}", "team", group_interval=HOUR), PAGER_FIRST)
+    desk.step(T0, desk.world.fire(), to=("team",))
+    desk.step(T0 + 1, desk.world.end(), desk.world.fire())
+    desk.desk.restart(route("{}", "pager"))
+    desk.step(T0 + 2)
+    desk.fail(T0 + 3)
+    assert told(desk.step(T0 + 3)) == [("team", "a", "firing")]

@@ -285,6 +285,18 @@ class TestTimeIntervals:
         assert desk.step(T0 + 3 * HOUR, world.fire("b")) == []
         assert ("team", "b", "firing") in told(desk.step(T0 + 24 * HOUR))
 
+    def test_hold_back_a_digest_of_what_ended_too(self) -> None:
+        desk, world = self.desk(mute_time_intervals=("night",))
+        assert desk.step(T0, world.fire("a", stale=True), world.end("a", stale=True)) == []
+
+    def test_hold_back_the_end_from_whom_the_route_tells_no_more(self) -> None:
+        desk, world = self.desk(mute_time_intervals=("night",))
+        assert len(desk.step(T0 - HOUR, world.fire("a"))) == 1
+        other = route("{}/0", "pager", "org=~.+", mute_time_intervals=("night",))
+        desk.restart(route("{}", "pager", routes=(other,)))
+        assert desk.step(T0 + HOUR, world.end("a")) == []
+        assert told(desk.step(T0 + 2 * HOUR)) == [("team", "a", "resolved")]
+
     def test_are_not_inherited(self) -> None:
         below = route("{}/0/0", "team", "org=a")
         child = route("{}/0", "team", "org=~.+", routes=(below,), mute_time_intervals=("night",))

@@ -1,11 +1,12 @@
 """The model: a person at each destination, who believes what was last said, and what is wrong."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from world.product import READERS, Ending, Said, read
+from world.product import READERS, Ending, Said, is_paused, read
 
 # From the end of an alert, as the daemon saw it, until no message may call it firing any more.
 STALE_SECONDS = 60.0
@@ -39,6 +40,7 @@ class People:
     lost: set[tuple[str, Alert]] = field(default_factory=set)  # the next word need not come
     taken: dict[tuple[Alert, int, str], float] = field(default_factory=dict)  # acknowledged, when
     silenced: list[tuple[str, float, float]] = field(default_factory=list)  # organisation, from, to
+    paused_since: float = math.inf  # from when on nobody is told in the pauses of the day
     rerouted: bool = False  # then who knows that it fires may be told of its end only
 
     def end(self, ending: Ending, at: float) -> None:
@@ -46,6 +48,9 @@ class People:
 
     def hear(self, reader: str, body: str, at: float, *, clear: bool, clock: float) -> None:
         """Take a message in at the wall `clock`; what is wrong with it is seen at once."""
+        calm = at - self.paused_since > STALE_SECONDS
+        if calm and is_paused(clock) and is_paused(clock - STALE_SECONDS):
+            self._wrong("paused", f"{reader} hears at {at:.0f} of {read(body)[0].alert}")
         for said in read(body):
             for org, begin, end in self.silenced:
                 if said.alert[1] == org and begin + STALE_SECONDS < clock < end - STALE_SECONDS:
@@ -100,14 +105,26 @@ class People:
                 for alert in sorted({*self.heard[reader], *firing}):
                     self._compare(receiver, reader, alert, firing.get(alert))
 
+    def judge_instead(self, firing: Mapping[Alert, tuple[int, str, str]]) -> None:
+        """See that the team knows what fires for those who cannot be told, at rest."""
+        for alert, (episode, _, receiver) in sorted(firing.items()):
+            if receiver == "pager" and not self._knows("#pager", alert, episode):
+                for reader in READERS["team"]:
+                    if not self._knows(reader, alert, episode):
+                        self._wrong("not passed on", f"{reader} does not know that {alert} fires")
+
+    def _knows(self, reader: str, alert: Alert, episode: int) -> bool:
+        story = self.heard[reader][alert]
+        last = story[-1].said if story else None
+        return last is not None and (last.status, last.episode) == ("firing", episode)
+
     def _compare(
         self, receiver: str, reader: str, alert: Alert, fires: tuple[int, str, str] | None
     ) -> None:
         story = self.heard[reader][alert]
-        last = story[-1].said if story else None
-        believes = None if last is None else last.status
+        believes = story[-1].said.status if story else None
         if fires is not None and fires[2] == receiver:
-            if believes != "firing" or last is None or last.episode != fires[0]:
+            if not self._knows(reader, alert, fires[0]):
                 self._wrong("not told", f"{reader} believes that {alert} is {believes}; it fires")
         elif (reader, alert) in self.lost:
             return

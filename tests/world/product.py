@@ -12,9 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import httpx
 import msgspec
@@ -88,7 +90,7 @@ route:
       receiver: {critical}
       group_by: [alertname, org]
       group_wait: 0s
-receivers:
+{paused}receivers:
   - name: {team}
     slack_configs: [{{channel: "#team", api_url: "http://slack.test/services/team"}}]
     email_configs: [{{to: team@example.com}}]
@@ -101,6 +103,29 @@ _PAGER = """\
     email_configs: [{{to: oncall@example.com}}]
     quick_retries: 3
     max_age: 2h
+"""
+_FALLBACK = "    fallback: {team}\n"
+# What is critical pauses, and so does what is not; the root route may not.
+_PAUSED = """\
+      {intervals}
+    - matchers: ['severity="warning"']
+      receiver: {team}
+      {intervals}
+"""
+_INTERVALS = {"mute": "mute_time_intervals: [pauses]", "active": "active_time_intervals: [hours]"}
+_ZONE = ZoneInfo("Europe/Berlin")
+# In minutes of the day there; one such day has all of them while the world runs.
+_PAUSES = ((9 * 60 + 20, 9 * 60 + 50), (10 * 60 + 30, 11 * 60), (13 * 60, 13 * 60 + 30))
+_HOURS = """\
+time_intervals:
+  - name: pauses
+    time_intervals: [{location: Europe/Berlin, times: [
+      {start_time: "09:20", end_time: "09:50"}, {start_time: "10:30", end_time: "11:00"},
+      {start_time: "13:00", end_time: "13:30"}]}]
+  - name: hours
+    time_intervals: [{location: Europe/Berlin, times: [
+      {start_time: "00:00", end_time: "09:20"}, {start_time: "09:50", end_time: "10:30"},
+      {start_time: "11:00", end_time: "13:00"}, {start_time: "13:30", end_time: "24:00"}]}]
 """
 _INHIBIT = """\
 inhibit_rules:
@@ -135,6 +160,8 @@ class Settings(NamedTuple):
     interval: float = GROUP_INTERVAL
     cooldown: float = COOLDOWN
     inhibit: bool = False  # whether what is broken holds back what fails
+    pauses: str = ""  # by which key of a route nobody is told in the pauses of the day
+    fallback: bool = False  # whether the team is told what the others cannot be
 
 
 @cache
@@ -146,8 +173,11 @@ def _configured(settings: Settings) -> Config:
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / "world.rules.yaml").write_text(_RULES)
     path = FOLDER / "sidecar.yaml"
-    text = _CONFIG + (_PAGER if settings.paged else "") + (_INHIBIT if settings.inhibit else "")
-    path.write_text(text.format(folder=FOLDER, **fields))
+    pager = _PAGER + _FALLBACK * settings.fallback if settings.paged else ""
+    text = _CONFIG + pager + _INHIBIT * settings.inhibit
+    intervals = _INTERVALS.get(settings.pauses, "")
+    paused = _PAUSED.format(intervals=intervals, team=settings.team) if intervals else ""
+    path.write_text(text.format(folder=FOLDER, paused=paused, **fields) + _HOURS)
     # The world edits by handing over values, so there is no file to watch.
     return replace(load_config(str(path), {}), path="", kinds=_KINDS)
 
@@ -449,6 +479,12 @@ def outcomes() -> dict[str, str]:
 def _stored(what: str) -> list[tuple[str, str]]:
     with closing(sqlite3.connect(_STATE)) as db:
         return db.execute(f"SELECT {what}").fetchall()
+
+
+def is_paused(at: float) -> bool:
+    """Return whether the wall clock `at` is in a pause of the day."""
+    local = datetime.fromtimestamp(at, _ZONE)
+    return any(begin <= local.hour * 60 + local.minute < end for begin, end in _PAUSES)
 
 
 def jitter_of(chance: random.Random) -> Callable[[], float]:

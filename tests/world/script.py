@@ -167,6 +167,27 @@ def _silenced(chance: random.Random, at: float) -> list[Action]:
     return made
 
 
+def _paused(chance: random.Random, at: float) -> list[Action]:
+    """The operator lets nobody be told in the pauses of the day, and maybe thinks better of it."""
+    made = [Action(at, "edit", {"pauses": chance.choice(("mute", "active"))})]
+    if chance.random() < 0.3:
+        later = at + chance.choice((3.0, 600.0, 7200.0))
+        made.append(Action(later, "edit", {"pauses": chance.choice(("", "mute", "active"))}))
+    return made
+
+
+def _passed_on(chance: random.Random, at: float) -> list[Action]:
+    """Slack's side changes and nobody sees to it: others are told instead, for a while or on."""
+    number = chance.randrange(2, 5)
+    what, value = chance.choice((("new token", f"token-{number}"), ("renamed", f"#pager-{number}")))
+    lost = at + chance.choice((0.0, 60.0, 1800.0))
+    made = [Action(at, "edit", {"fallback": True}), Action(lost, what, value)]
+    if chance.random() < 0.4:
+        later = at + chance.choice((600.0, 7200.0))
+        made.append(Action(later, "edit", {"fallback": False}))
+    return made
+
+
 def _rotated(chance: random.Random, at: float) -> list[Action]:
     del chance
     return [Action(at, "rotate")]
@@ -188,4 +209,6 @@ _TROUBLES: dict[str, Callable[[random.Random, float], list[Action]]] = {
     "ack": _acked,
     "silence": _silenced,
     "away": _away,
+    "pauses": _paused,
+    "fallback": _passed_on,
 }

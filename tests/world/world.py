@@ -6,6 +6,7 @@ make world SEEDS=100000  plays as many, from SEED on
 
 import asyncio
 import gc
+import math
 import os
 import random
 import sys
@@ -33,6 +34,7 @@ from world.product import (
     SimulatedDaemon,
     counted,
     fresh_folder,
+    is_paused,
     jitter_of,
     line,
     outcomes,
@@ -46,7 +48,7 @@ from world.servers import Mail, Slack, Weather
 RETRIED = 300.0
 SETTLE = RETRIED + max(GROUP_WAIT + GROUP_INTERVAL, COOLDOWN) + 60.0
 # What an edit changes of who is told.
-_ROUTING = ("critical", "team", "paged", "group_by")
+_ROUTING = ("critical", "team", "paged", "group_by", "pauses", "fallback")
 # So long a look at all that a poll would have found may take.
 POLL = 2.0
 # So long a process that was asked to stop may take.
@@ -170,15 +172,30 @@ class World:
         self.disk.kill_in = None
         await asyncio.sleep(STOP_GRACE)
         await self._until(self.down_until + POLL)
-        right = self.settings._replace(
-            pager=next(iter(set(self.slack.channels) - {"#team"})), token=self.slack.token,
-            inhibit=False,
-        )  # fmt: skip
+        pager = next(iter(set(self.slack.channels) - {"#team"}))
+        right = self.settings._replace(pager=pager, token=self.slack.token, inhibit=False)
+        lost = (right.pager, right.token) != (self.settings.pager, self.settings.token)
+        if lost and right.paged and right.fallback:
+            left = right._replace(pager=self.settings.pager, token=self.settings.token, pauses="")
+            await self._heal(left)
+            if await self._settled() and self.daemon is not None:
+                self.people.judge_instead(self.daemon.firing())
+        soon = [self.clock.now() + minutes * 60 for minutes in range(90)]
+        await self._heal(right._replace(pauses="") if any(map(is_paused, soon)) else right)
+        if await self._settled() and self.daemon is not None:
+            known = {"team", "pager"} if right.paged else {"team"}
+            self.people.judge(self.daemon.firing(), known)
+
+    async def _heal(self, right: Settings) -> None:
+        """Let the operator write what is right, and end every silence."""
         if right != self.settings:
             await self._edit(right)
         while self.daemon is not None and not await self._within(self.daemon.unsilence()):
             await self._until(self.loop.time() + 1.0)
         self.people.silenced.clear()
+
+    async def _settled(self) -> bool:
+        """Let time pass until everybody should know; return whether the daemon is still there."""
         self._poll()
         # A daemon that has just begun finds at its next look what is due later; the real one looks
         # every few seconds.
@@ -187,13 +204,13 @@ class World:
         await asyncio.sleep(SETTLE - RETRIED)
         if self.daemon is None:
             self._fault("crash", "the daemon is down at rest")
-            return
+            return False
         # What escalates by itself meanwhile is news as well.
         while self.loop.time() < (rest := self.daemon.changed_at + SETTLE):
             await self._until(rest + 1.0)
         self.daemon.look()
         await asyncio.sleep(POLL)
-        self.people.judge(self.daemon.firing(), {"team", "pager"} if right.paged else {"team"})
+        return True
 
     # What an action does
 
@@ -265,6 +282,7 @@ class World:
         # is forgotten. Nobody may count on it once the clock comes back.
         silenced, now = self.people.silenced, self.clock.now()
         self.people.silenced = [one for one in silenced if one[1] <= now < one[2]]
+        self.people.paused_since = max(self.people.paused_since, self.loop.time())
         self.loop.call_later(POLL, self._poll)
 
     def _poll(self) -> None:
@@ -287,7 +305,7 @@ class World:
     async def _edit(self, settings: Settings) -> None:
         if settings.paged != self.settings.paged:
             self.people.taken_away("pager")
-        self.settings = settings
+        self.settings, self.people.paused_since = settings, math.inf
         if self.daemon is not None:
             task = asyncio.create_task(self._take(self.daemon, settings))
             await asyncio.wait(
@@ -295,6 +313,10 @@ class World:
                 timeout=30,
                 return_when=asyncio.FIRST_COMPLETED,
             )
+            if not task.done() and self.daemon is not None:
+                return
+        if settings.pauses:
+            self.people.paused_since = self.loop.time()
 
     async def _take(self, daemon: SimulatedDaemon, settings: Settings) -> None:
         with suppress(Killed):
