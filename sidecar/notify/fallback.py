@@ -12,10 +12,12 @@ from sidecar.notify.group import (
     destinations,
     fallback_route,
     group_labels,
+    match_routes,
+    passed_routes,
 )
 from sidecar.notify.grouper import Grouper
 from sidecar.notify.member import Member, Stage, knowing
-from sidecar.notify.model import Receiver
+from sidecar.notify.model import Receiver, Route
 from sidecar.notify.owner import TURNED_OFF
 from sidecar.rows import OutboxRow
 
@@ -28,8 +30,14 @@ class Fallback:
     """
 
     def __init__(
-        self, receivers: Mapping[str, Receiver], groups: Groups, grouper: Grouper, trail: Trail
+        self,
+        route: Route,
+        receivers: Mapping[str, Receiver],
+        groups: Groups,
+        grouper: Grouper,
+        trail: Trail,
     ) -> None:
+        self._root = route
         self._receivers = receivers
         self._groups = groups
         self._grouper = grouper
@@ -88,9 +96,14 @@ class Fallback:
         self._trail.note(now, "passed on", member.alert.labels, f"to {others[0].receiver}, {why}")
 
     def _next_of(self, group: Group, member: Member, now: float) -> list[Group]:
-        """Return the groups that are told instead: who know neither it nor what is newer."""
+        """Return the groups that are told instead: who know neither it nor what is newer.
+
+        For those whom the routes of today do not tell nobody is told: others are by these routes.
+        """
         route = fallback_route(group.route, self._receivers)
-        if route is None:
+        today = match_routes(self._root, member.alert.labels)
+        told = [one.receiver for way in today for one in passed_routes(way, self._receivers)]
+        if route is None or group.receiver not in told:
             return []
         places = [(one, one.members[member.ident]) for one in self._groups.places(member.ident)]
         known = {

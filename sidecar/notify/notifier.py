@@ -106,7 +106,7 @@ class Notifier:
         self._groups = Groups()
         self.unacked = Unacked(receivers, self._groups)
         self._grouper = Grouper(route, receivers, self._groups, self.unacked)
-        self.fallback = Fallback(receivers, self._groups, self._grouper, self._trail)
+        self.fallback = Fallback(route, receivers, self._groups, self._grouper, self._trail)
         self._cooldowns = Cooldowns()
         self._untold = Untold()
         self._writer = Writer(redactor, current)

@@ -199,3 +199,13 @@ def test_it_is_told_what_fired_anew_before_others_were_to_be_told() -> None:
     desk.step(T0 + 2)
     desk.fail(T0 + 3)
     assert told(desk.step(T0 + 3)) == [("team", "a", "firing")]
+
+
+def test_it_hears_nothing_in_place_of_those_whom_the_routes_tell_no_more() -> None:
+    desk = Failing(route("{}", "pager"), PAGER_FIRST)
+    desk.step(T0, desk.world.fire())
+    desk.desk.restart(route("{}", "team"))
+    desk.step(T0 + 1, to=("team",))
+    desk.step(T0 + HOUR, desk.world.end(), to=("team",))
+    desk.fail(T0 + HOUR + 1)
+    assert desk.step(T0 + HOUR + 1) == []

@@ -188,6 +188,19 @@ def _passed_on(chance: random.Random, at: float) -> list[Action]:
     return made
 
 
+def _given_back(chance: random.Random, at: float) -> list[Action]:
+    """What escalated to others is given back to those it left, by a reload; or the other way."""
+    org, first = chance.choice(ORGS), chance.choice(("pager", "pager", "team"))
+    then = at + 2 * 3600.0 + chance.choice((1.0, 60.0, 600.0))
+    other = {"pager": "team", "team": "pager"}[first]
+    return [
+        Action(at, "edit", {"critical": first}),
+        Action(at + 1.0, "log", ("state", "bad", org)),
+        Action(then, "edit", {"critical": other}),
+        Action(then + chance.choice((1.0, 400.0, 1200.0)), "log", ("state", "good", org)),
+    ]
+
+
 def _rotated(chance: random.Random, at: float) -> list[Action]:
     del chance
     return [Action(at, "rotate")]
@@ -211,4 +224,5 @@ _TROUBLES: dict[str, Callable[[random.Random, float], list[Action]]] = {
     "away": _away,
     "pauses": _paused,
     "fallback": _passed_on,
+    "given back": _given_back,
 }
