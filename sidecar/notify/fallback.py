@@ -73,38 +73,46 @@ class Fallback:
         if not speaks or not group.to.takes(member):
             return
         others = self._next_of(group, member, now)
+        if others is None:
+            return
+        for place in self._groups.places(member.ident):
+            if place.receiver == group.receiver:  # once for all whom this receiver tells
+                passed = replace(place.members[member.ident], passed_by=True)
+                self._groups.put(place, member.ident, passed)
         if not others:
             return
-        self._groups.put(group, member.ident, replace(member, passed_by=True))
         # They never heard that it fires: one that has ended is told them as both.
         new = Member(
             alert=member.alert, change=member.change, stage=member.stage,
             fired=max(1, member.fired), instead_of=why,
         )  # fmt: skip
         for other in others:
-            for place in self._groups.places(member.ident):
-                if (
-                    place.audience == other.audience
-                    and place.members[member.ident].stage is Stage.LEFT
-                ):
-                    self._grouper.file(place, member.ident, None, now)  # it has come back
-            self._grouper.gather(other, member.ident, now)
-            here = other.members.get(member.ident)
-            known = new if here is None else knowing(new, here)
-            told_at = 0.0 if known.unsent else known.told_at  # by then of another state
-            self._grouper.file(other, member.ident, replace(known, told_at=told_at), now)
+            self._bring(other, new, now)
         self._trail.note(now, "passed on", member.alert.labels, f"to {others[0].receiver}, {why}")
 
-    def _next_of(self, group: Group, member: Member, now: float) -> list[Group]:
+    def _bring(self, other: Group, new: Member, now: float) -> None:
+        """File it with those who are told instead, and with it what they know of it elsewhere."""
+        places = self._groups.places(new.ident)
+        for place in [one for one in places if one.audience == other.audience]:
+            if place.members[new.ident].stage is Stage.LEFT:
+                self._grouper.file(place, new.ident, None, now)  # it has come back
+        self._grouper.gather(other, new.ident, now)
+        here = other.members.get(new.ident)
+        known = new if here is None else knowing(new, here)
+        told_at = 0.0 if known.unsent else known.told_at  # by then of another state
+        self._grouper.file(other, new.ident, replace(known, told_at=told_at), now)
+
+    def _next_of(self, group: Group, member: Member, now: float) -> list[Group] | None:
         """Return the groups that are told instead: who know neither it nor what is newer.
 
-        For those whom the routes of today do not tell nobody is told: others are by these routes.
+        None if there is no fallback, and for those whom the routes of today do not tell: others
+        are told by these routes.
         """
         route = fallback_route(group.route, self._receivers)
         today = match_routes(self._root, member.alert.labels)
         told = [one.receiver for way in today for one in passed_routes(way, self._receivers)]
         if route is None or group.receiver not in told:
-            return []
+            return None
         places = [(one, one.members[member.ident]) for one in self._groups.places(member.ident)]
         known = {
             place.audience

@@ -10,7 +10,18 @@ from sidecar.notify.model import Notification, Reason, Receiver, Route
 from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
 from sidecar.rows import DEAD, SENT, Delta, OutboxRow
-from support.notify import HOUR, MINUTE, T0, Desk, World, route, slack_receiver, tiers, told
+from support.notify import (
+    HOUR,
+    MINUTE,
+    T0,
+    Desk,
+    World,
+    mail_config,
+    route,
+    slack_receiver,
+    tiers,
+    told,
+)
 
 Receivers = Mapping[str, Receiver]
 RECEIVERS: Receivers = {
@@ -207,5 +218,23 @@ def test_it_hears_nothing_in_place_of_those_whom_the_routes_tell_no_more() -> No
     desk.desk.restart(route("{}", "team"))
     desk.step(T0 + 1, to=("team",))
     desk.step(T0 + HOUR, desk.world.end(), to=("team",))
+    desk.fail(T0 + HOUR + 1)
+    assert desk.step(T0 + HOUR + 1) == []
+
+
+def test_it_hears_an_end_once_though_neither_slack_nor_mail_can_be_told() -> None:
+    both = {
+        "slack": PAGER_FIRST["pager"].configs["slack"],
+        "email": (mail_config("a@example.com"),),
+    }
+    pager = changed(PAGER_FIRST["pager"], configs=both)
+    desk = Failing(route("{}", "pager"), {**PAGER_FIRST, "pager": pager})
+    desk.step(T0, desk.world.fire(), to=("pager",))
+    desk.step(T0 + HOUR, desk.world.end())
+    slack, mail = desk.waiting
+    desk.waiting = [slack]
+    desk.fail(T0 + HOUR)
+    assert told(desk.step(T0 + HOUR, to=("team",))) == [("team", "a", "fired and resolved")]
+    desk.waiting = [mail]
     desk.fail(T0 + HOUR + 1)
     assert desk.step(T0 + HOUR + 1) == []
