@@ -180,11 +180,19 @@ class Adoption:
         """
         held = [file for file in log.opened if file.position and not file.sighted]
         met = [c.sighting.path for c in rotated if any(_is(file, c) for file in held)]
+        met += [f.path for f in log.files if f.state is FileState.COPY and self._holds(f, held)]
         for candidate in rotated:
             seen = candidate.sighting
             if _key(seen) not in self._history:
                 old = since is None or _is_older(log, seen, met, since)
                 self._history[_key(seen)] = old
+
+    def _holds(self, copy: LogFile, held: Sequence[LogFile]) -> bool:
+        """Tell whether a copy in sight is all that has a name still of a file that is held open."""
+        if not held or not copy.sighted:
+            return False
+        with self._log_files.lent(copy) as content:
+            return content is not None and any(_is_in(file, content) for file in held)
 
     def _adopt_live(self, candidate: Candidate) -> None:
         log = self._log_files.log(candidate.sighting.path, candidate.sighting.source)
@@ -379,11 +387,16 @@ def _is(file: LogFile, candidate: Candidate) -> bool:
     """Tell whether a candidate holds what was read of a file."""
     try:
         content = candidate.content()
-        return content is not None and file.match(content) is Match.SAME
-    except OSError:
-        return False
+        return content is not None and _is_in(file, content)
     finally:
         candidate.close()
+
+
+def _is_in(file: LogFile, content: Content) -> bool:
+    try:
+        return file.match(content) is Match.SAME
+    except OSError:
+        return False
 
 
 def _begins_as(unbegun: LogFile, content: Content) -> bool:

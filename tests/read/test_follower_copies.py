@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.batch import Left, LeftAlone
-from support.read import Reader, Writer, rename
+from support.read import Reader, Writer, compress, rename
 
 DOWN = pytest.mark.parametrize("down", [False, True], ids=["running", "down"])
 
@@ -227,3 +227,24 @@ def test_a_copy_half_seen_of_a_log_that_appeared_meanwhile(tmp_path: Path) -> No
     os.truncate(log, 0)
     reader.settle()
     assert reader.lines == writer.written
+
+
+def test_a_file_missed_by_a_look_that_found_the_one_before_only_as_a_copy(
+    tmp_path: Path,
+) -> None:
+    """Between two looks two rotations may pass; what is held open has its place by its copy."""
+    log = tmp_path / "app.log"
+    writer, reader = Writer(log), Reader(log)
+    for _ in range(3):
+        writer.write(20)
+        if not reader.lines:
+            reader.poll()
+        rename(log)
+        writer.reopen()
+    compress(log.with_name("app.log.3"))
+    missed = log.with_name("app.log.2").rename(tmp_path / "renamed just now")
+    writer.write(20)
+    reader.poll()
+    compress(missed.rename(log.with_name("app.log.2")))
+    reader.settle()
+    assert sorted(reader.lines) == sorted(writer.written)
