@@ -116,7 +116,10 @@ def soak(folder: Path, seconds: float, rate: int = RATE, seed: int = 3) -> Soak:
     rules.write_text(_RULES)
     config = write_config(folder, log, rule_files=[rules])
     command = [sys.executable, __file__, "--write", str(log), "--rate", str(rate)]
-    host = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with running(config) as daemon:  # what is rotated before its very first look is history
+        daemon.wait_listening()
+        host = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        daemon.wait_read(1)
     assert host.stdin is not None
     assert host.stdout is not None
     until = time.monotonic() + seconds * 2 / 3
