@@ -15,7 +15,7 @@ _ISO = re.compile(
     re.VERBOSE | re.ASCII,
 )
 _MONTHS = {name: number for number, name in enumerate(month_abbr) if name}
-# The common log format of web servers, then RFC 3164 (syslog) and C's asctime().
+# The common log format of web servers; RFC 3164 (syslog) and C's asctime(); RFC 5322 (mail, HTTP).
 _NAMED = (
     re.compile(
         r"""(?P<day>\d\d)/(?P<month>[A-Z][a-z]{2})/(?P<year>\d{4})[:\s](?P<clock>\d\d:\d\d:\d\d)
@@ -25,6 +25,11 @@ _NAMED = (
     re.compile(
         r"""(?:[A-Z][a-z]{2}\s)?(?P<month>[A-Z][a-z]{2})\s+(?P<day>\d\d?)\s
             (?P<clock>\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d{1,18}))?(?:\s(?P<year>\d{4}))?(?P<zone>Z)?""",
+        re.VERBOSE | re.ASCII,
+    ),
+    re.compile(
+        r"""(?:[A-Z][a-z]{2},\s)?(?P<day>\d\d?)\s(?P<month>[A-Z][a-z]{2})\s(?P<year>\d{4})\s
+            (?P<clock>\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d{1,18}))?\s(?P<zone>[+-]\d{4}|GMT|UTC)""",
         re.VERBOSE | re.ASCII,
     ),
 )
@@ -71,6 +76,7 @@ def instant(value: Any, near: float | None = None) -> float | None:
     - RFC 3164, as syslog writes it: `Nov  2 08:01:16`. It has no year: that is the latest one in
       which it lies at most a day after `near`, in epoch seconds; without `near` it is no instant
     - the same with weekday and year, as C's asctime() writes it: `Mon Nov  2 08:01:16 2026`
+    - RFC 5322, as mail and HTTP write it: `Mon, 02 Nov 2026 08:01:16 +0000`, or `GMT`
 
     No zone means UTC; fractions are rounded to microseconds. Numbers are epoch seconds; 1e11 and
     more can only be milliseconds, 1e14 microseconds, 1e17 nanoseconds. Numbers below 1e8 (March
