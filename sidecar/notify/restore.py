@@ -200,8 +200,14 @@ class GroupRestorer:
             self._groups.put(group, ident, moved(member))
 
     def _remnant(self, id_: str, receiver: str) -> Route:
-        """Return what is left of a route that no longer tells a receiver: when nobody is told."""
-        today = self._routes.get(id_, self._root)
+        """Return what is left of a route that no longer tells a receiver: when nobody is told.
+
+        Of one that is gone, as a fallback's is, what is above it says so.
+        """
+        named = id_
+        while named not in self._routes and "/" in named:
+            named = named.rpartition("/")[0]
+        today = self._routes.get(named, self._root)
         return Route(
             id=id_, receiver=receiver, group_wait=0.0,
             mute_time_intervals=today.mute_time_intervals,

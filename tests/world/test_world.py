@@ -3,7 +3,7 @@
 import pytest
 
 from world.planted import PLANTED, ROOT
-from world.script import written
+from world.script import Action, Script, written
 from world.world import play
 
 A_TEST = 25
@@ -13,6 +13,21 @@ A_TEST = 25
 def test_whatever_happens_everybody_knows_what_is_so(first: int) -> None:
     wrong = {seed: play(written(seed)) for seed in range(first, first + A_TEST)}
     assert not {f"make world SEED={seed}": faults for seed, faults in wrong.items() if faults}
+
+
+def test_the_end_of_what_was_told_instead_pauses_though_nobody_is_told_instead_any_more() -> None:
+    actions = (
+        Action(280, "log", ("part", "broken", "c")),
+        Action(301, "slack", ("403 page",)),
+        Action(394, "edit", {"pauses": "active"}),
+        Action(400, "edit", {"fallback": True}),
+        Action(949, "log", ("part", "fixed", "c")),
+        Action(1198, "edit", {"token": "token-3"}),
+        Action(1265, "edit", {"fallback": False}),
+        Action(1510, "slack", ("ok",)),
+        Action(2200, "renamed", "#pager-3"),
+    )
+    assert play(Script(200143, actions)) == []
 
 
 def test_a_seed_tells_the_same_story_each_time() -> None:
