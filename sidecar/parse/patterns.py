@@ -127,11 +127,20 @@ class Pattern(Table):
         for name, place in reading.places(self, "map").items():
             if not is_field(name):
                 reading.faults.error(place, f"`{name}` is not a field name")
+            elif not self.marker and name not in self._given():
+                hint = "take it, or take the table away"
+                reading.faults.error(place, f"the pattern gives no `{name}` to map", hint)
         self._check_own(reading)
         self._check_form(reading)
         if self.regex and not self.taking:
             self._check_regex(reading)
         return self
+
+    def _given(self) -> set[str]:
+        """Return the names of the fields that the event may have."""
+        groups = compile_re2(self.regex).groupindex if self.regex else {}
+        taken = self.taking.take if self.taking else {}
+        return {*self.fields, *self.record_fields, *groups, *taken}
 
     def _check_form(self, reading: Reading) -> None:
         written = [form for form in FORMS if form in reading.node(self).values]

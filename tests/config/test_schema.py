@@ -41,7 +41,7 @@ BEYOND = {
     "a percent sign of a query": "directory-query-percent",
     "a key that needs another for some of its values": "tls-clients-of-nobody",
     "what `defaults` of the file may say": "window-missing",
-    "keys of one map that must be keys of another": "metric-values-of-no-label",
+    "keys of one map that must be keys of another": "metric-values-of-no-label map-of-nothing",
     "languages of their own: templates, RE2, conditions": """
         annotation-template-broken annotation-unknown-label annotation-unknown-name
         collected-not-collected message-template-names message-template-go message-template-fails
