@@ -84,7 +84,7 @@ class Fallback:
         # They never heard that it fires: one that has ended is told them as both.
         new = Member(
             alert=member.alert, change=member.change, stage=member.stage,
-            fired=max(1, member.fired), instead_of=why,
+            fired=max(1, member.fired), acked=member.acked, instead_of=why,
         )  # fmt: skip
         for other in others:
             self._bring(other, new, now)

@@ -5,6 +5,7 @@ from dataclasses import replace as changed
 
 from msgspec.structs import replace
 
+from sidecar.matchers import parse_matcher
 from sidecar.notify.message import notification_of
 from sidecar.notify.model import Notification, Reason, Receiver, Route
 from sidecar.redact import Redactor
@@ -238,3 +239,12 @@ def test_it_hears_an_end_once_though_neither_slack_nor_mail_can_be_told() -> Non
     desk.waiting = [mail]
     desk.fail(T0 + HOUR + 1)
     assert desk.step(T0 + HOUR + 1) == []
+
+
+def test_what_somebody_took_is_not_repeated_there_either() -> None:
+    desk = Failing()
+    desk.step(T0, desk.world.fire())
+    desk.desk.notifier.ack([parse_matcher("org=a")], "ann", "", T0 + 1)
+    desk.fail(T0 + 1)
+    assert len(desk.step(T0 + 1, to=("pager",))) == 1
+    assert desk.step(T0 + 30 * HOUR) == []
