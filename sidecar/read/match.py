@@ -12,7 +12,7 @@ from sidecar.batch import BytesLost, EndUnseen, Rotated, Rotation, Truncated
 from sidecar.read.adopt import Adoption
 from sidecar.read.content import Content
 from sidecar.read.files import Candidate, LogFiles
-from sidecar.read.fingerprint import Match, begins_like
+from sidecar.read.fingerprint import TAIL, Match, begins_like
 from sidecar.read.log import Log, LogFile
 from sidecar.read.names import COMPRESSED
 from sidecar.read.scan import Inode, Look, Sighting
@@ -107,6 +107,9 @@ class Recogniser:
                 return True
             if known.state is FileState.COPY and self._is_copy_yet(known, candidate, content):
                 return True
+            if known.state is FileState.COPY and known.position < TAIL:
+                self._log_files.remove(known)  # so few bytes say nothing: another has its inode
+                return False
             if not known.position and self._is_other(known, candidate, content, moved=moved):
                 return False
             return self._log_files.move_in(known, candidate)
@@ -126,7 +129,9 @@ class Recogniser:
         twin = self._adoption.like(content, size, known, dirname(known.log.path))
         if twin is None:
             # What was read of the original goes beyond it: it was read while the copy was made.
-            beyond = any(f.match(content) is Match.SHORTER for f in known.log.files)
+            # An original that still holds all of that would have been found to begin alike.
+            shorter = (f for f in known.log.files if f.match(content) is Match.SHORTER)
+            beyond = not all(map(self._log_files.holds, shorter))
             if beyond and content.complete:
                 known.leave_alone(content, FileState.COPY)
             return beyond

@@ -248,3 +248,18 @@ def test_a_file_missed_by_a_look_that_found_the_one_before_only_as_a_copy(
     compress(missed.rename(log.with_name("app.log.2")))
     reader.settle()
     assert sorted(reader.lines) == sorted(writer.written)
+
+
+def test_a_few_bytes_of_a_copy_say_nothing_of_what_is_at_its_place_next(tmp_path: Path) -> None:
+    """Its inode may be another's by then; all lines of a host begin alike."""
+    writer = Writer(tmp_path / "app.log")
+    writer.write(200)
+    reader = Reader(tmp_path / "app*")
+    reader.poll()
+    copy = writer.path.with_name("app.log.1")
+    copy.write_bytes(writer.path.read_bytes()[:3])
+    reader.poll()
+    copy.write_bytes(b"line of its own\n" * 2)
+    reader.settle()
+    assert reader.lines == [*writer.written, *["line of its own"] * 2]
+    assert not reader.bytes_lost
