@@ -69,15 +69,17 @@ class Fallback:
             self._groups.put(group, member.ident, None)
 
     def _pass_on(self, group: Group, member: Member, why: str, now: float) -> None:
-        speaks = member.stage in (Stage.FIRING, Stage.ENDED) and not member.passed_by
-        if not speaks or not group.to.takes(member):
+        speaks = member.stage in (Stage.FIRING, Stage.ENDED) and group.to.takes(member)
+        route = fallback_route(group.route, self._receivers)
+        # Whom a reload names anew has not been told yet.
+        if not speaks or route is None or member.passed_to == route.receiver:
             return
-        others = self._next_of(group, member, now)
+        others = self._next_of(group, route, member, now)
         if others is None:
             return
         for place in self._groups.places(member.ident):
             if place.receiver == group.receiver:  # once for all whom this receiver tells
-                passed = replace(place.members[member.ident], passed_by=True)
+                passed = replace(place.members[member.ident], passed_to=route.receiver)
                 self._groups.put(place, member.ident, passed)
         if not others:
             return
@@ -102,16 +104,16 @@ class Fallback:
         told_at = 0.0 if known.unsent else known.told_at  # by then of another state
         self._grouper.file(other, new.ident, replace(known, told_at=told_at), now)
 
-    def _next_of(self, group: Group, member: Member, now: float) -> list[Group] | None:
-        """Return the groups that are told instead: who know neither it nor what is newer.
+    def _next_of(
+        self, group: Group, route: Route, member: Member, now: float
+    ) -> list[Group] | None:
+        """Return the groups of `route` told instead: who know neither it nor what is newer.
 
-        None if there is no fallback, and for those whom the routes of today do not tell: others
-        are told by these routes.
+        None for those whom the routes of today do not tell: others are told by these routes.
         """
-        route = fallback_route(group.route, self._receivers)
         today = match_routes(self._root, member.alert.labels)
         told = [one.receiver for way in today for one in passed_routes(way, self._receivers)]
-        if route is None or group.receiver not in told:
+        if group.receiver not in told:
             return None
         places = [(one, one.members[member.ident]) for one in self._groups.places(member.ident)]
         known = {

@@ -42,8 +42,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fires. `told_at`: the wall clock at which the receiver last heard that it fires. `came`: that
     at which it fired here. `acked`: who took it; `ack_unsaid`: that this is to be told.
     `passed_on`: it is here because nobody took it, or has gone on to others for that. `muted`: what
-    held it back when it was last looked at. `passed_by`: it could not be told, and others were told
-    instead; with those `instead_of` says of whom, and why.
+    held it back when it was last looked at. `passed_to`: the receiver that was told instead, since
+    it could not be told here; there `instead_of` says of whom, and why.
     """
 
     alert: Alert
@@ -65,7 +65,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ack_unsaid: bool = False
     passed_on: bool = False
     muted: str = ""
-    passed_by: bool = False
+    passed_to: str = ""
     instead_of: str = ""
 
     @property
@@ -309,7 +309,7 @@ _UNTAKEN: dict[str, Any] = {
     "ack_unsaid": False,
     "came": 0.0,
     "passed_on": False,
-    "passed_by": False,
+    "passed_to": "",
 }
 
 

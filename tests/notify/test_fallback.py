@@ -213,6 +213,21 @@ def test_it_is_told_what_fired_anew_before_others_were_to_be_told() -> None:
     assert told(desk.step(T0 + 3)) == [("team", "a", "firing")]
 
 
+def test_whom_a_reload_names_as_fallback_hears_it_as_well_and_who_knew_it_does_not() -> None:
+    """Twice renamed while its pager was out of reach: the second name was told nothing."""
+    desk = begun()
+    desk.step(T0 + 1, to=("pager",))
+    desk.desk.receivers = {**RECEIVERS, "team": changed(slack_receiver("team"), fallback="boss")}
+    desk.desk.restart()
+    desk.fail(T0 + MINUTE)
+    assert told(desk.step(T0 + MINUTE, to=("boss",))) == [("boss", "a", "firing")]
+    desk.fail(T0 + 2 * MINUTE)
+    desk.desk.receivers = RECEIVERS
+    desk.desk.restart()
+    desk.fail(T0 + 3 * MINUTE)
+    assert desk.step(T0 + 3 * MINUTE) == []
+
+
 def test_it_hears_nothing_in_place_of_those_whom_the_routes_tell_no_more() -> None:
     desk = Failing(route("{}", "pager"), PAGER_FIRST)
     desk.step(T0, desk.world.fire())
