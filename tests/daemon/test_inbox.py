@@ -4,18 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from daemon.test_loop import Bench, Time
-from sidecar.config.load import load_config
-from sidecar.core import Core
 from sidecar.daemon.inbox import Inbox
 from sidecar.provider.facts import Arrival, Told
 from sidecar.provider.outcome import Unavailable
 from sidecar.rows import Delta, ReceivedRow, SeriesRow
 from sidecar.store.schema import StoreUnavailable
 from sidecar.store.store import KEEP_RECEIVED
+
+if TYPE_CHECKING:
+    from sidecar.core import Core
 
 
 class Yielding(Time):
@@ -72,18 +74,10 @@ async def test_a_reload_that_is_asked_for_at_the_same_time_leaves_no_event_behin
     tmp_path: Path,
 ) -> None:
     async with running(tmp_path) as (bench, inbox):
-        config = load_config(str(tmp_path / "sidecar.yaml"), {})
-
-        def build(before: Core) -> Core:
-            core = Core(config)
-            core.restore(bench.store, bench.time.now())
-            core.take_over(before)
-            return core
-
         installed: list[Core] = []
         taking = asyncio.create_task(inbox.take([arrival()]))
         await asyncio.sleep(0)  # so that it is asked for first
-        await bench.pump.exchange(build, installed.append)
+        await bench.pump.exchange(bench.reloaded, installed.append)
         assert await taking == 1
         assert installed
         assert counted(bench) == 1

@@ -54,7 +54,7 @@ class Bench:
         self, folder: Path, waits: int, *, fails: int = 0, time: Time | None = None
     ) -> None:
         path = configure(folder, logs="*.log", rules=RULES / "billing.rules.yaml")
-        config = load_config(str(path), {})
+        self.config = config = load_config(str(path), {})
         self.time = time or Time(waits)
         self.store, _ = open_store(config.state_path, self.time.now())
         start = restore(config, self.store, self.time.now(), shadow=False, aside="")
@@ -74,6 +74,13 @@ class Bench:
         )  # fmt: skip
         self.commit = self.store.commit
         self.store.commit = self.maybe_commit  # type: ignore[method-assign]  # a disk that fills
+
+    def reloaded(self, before: Core) -> Core:
+        """Return the core that a reload of the same configuration makes."""
+        core = Core(self.config)
+        core.restore(self.store, self.time.now())
+        core.take_over(before)
+        return core
 
     async def in_thread(self, call: Callable[[], _T], /) -> _T:
         self.in_threads += 1
@@ -207,16 +214,8 @@ async def test_what_goes_with_the_first_step_does_so_also_after_a_reload_before_
 ) -> None:
     """The disk may be full at the start; without this row the next start would be a first one."""
     bench = Bench(tmp_path, 2)
-    config = load_config(str(tmp_path / "sidecar.yaml"), {})
-
-    def build(before: Core) -> Core:
-        core = Core(config)
-        core.restore(bench.store, bench.time.now())
-        core.take_over(before)
-        return core
-
     installed: list[Core] = []
-    reload = asyncio.create_task(bench.pump.exchange(build, installed.append))
+    reload = asyncio.create_task(bench.pump.exchange(bench.reloaded, installed.append))
     await asyncio.sleep(0)  # so that it is asked for first
     await bench.run()
     await reload

@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
@@ -288,6 +289,17 @@ def test_down_from_the_first_line_on(
     assert not reader.bytes_lost
 
 
+@contextmanager
+def half_copied(log: Path, size: int) -> Iterator[None]:
+    """Copy `size` bytes of what there is now before the block runs, and the rest after it."""
+    whole = log.read_bytes()
+    with log.with_name(f"{log.name}.1").open("wb") as copy:
+        copy.write(whole[:size])
+        copy.flush()
+        yield
+        copy.write(whole[size:])
+
+
 @pytest.mark.parametrize("restarted", ["never", "amid the copy", "before the truncation"])
 @pytest.mark.parametrize("unread", [0, 2], ids=["all read", "lines unread"])
 @pytest.mark.parametrize("size", [10, 1500, 4096, 15_000])
@@ -302,16 +314,12 @@ def test_a_copy_seen_half_made_that_is_whole_and_its_original_empty_at_the_next_
     writer.write(1000)
     reader.poll()
     writer.write(unread)
-    whole = writer.path.read_bytes()
-    with writer.path.with_name("app.log.1").open("wb") as copy:
-        copy.write(whole[:size])
-        copy.flush()
+    with half_copied(writer.path, size):
         if restarted == "amid the copy":
             reader.restart()
         reader.poll(budget=0 if unread else 1 << 20)
         if restarted == "before the truncation":
             reader.restart()
-        copy.write(whole[size:])
     os.truncate(writer.path, 0)
     writer.write(1)
     reader.settle()
@@ -329,10 +337,7 @@ def test_a_copy_seen_half_made_that_ends_before_what_was_read(
     writer.write(1000)
     reader = Reader(writer.path)
     reader.poll()
-    whole = writer.path.read_bytes()
-    with writer.path.with_name("app.log.1").open("wb") as copy:
-        copy.write(whole[:size])
-        copy.flush()
+    with half_copied(writer.path, size):
         reader.poll()
         writer.write(5)
         if restarted == "amid the copy":
@@ -340,7 +345,6 @@ def test_a_copy_seen_half_made_that_ends_before_what_was_read(
         reader.poll()
         if restarted == "before the truncation":
             reader.restart()
-        copy.write(whole[size:])
     os.truncate(writer.path, 0)
     writer.write(1)
     reader.settle()
