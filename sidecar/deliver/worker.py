@@ -206,6 +206,7 @@ class Worker:
         self._tasks: dict[Lane, asyncio.Task[None]] = {}
         self._alive_at: dict[Lane, float] = {}  # when what fires is to be sent again
         self._offered: list[OutboxRow] = []
+        self._behind: list[OutboxRow] = []  # offered while another was under way
         self._looks: list[float] = [0.0]
         self._looked_at = 0.0
         self.senders: Senders = {}  # none before it runs
@@ -227,8 +228,14 @@ class Worker:
         return self._clock.monotonic() - self._looked_at if self._looked_at else None
 
     def offer(self, rows: Sequence[OutboxRow]) -> None:
-        """Accept rows that were just written; those that are claimed are sent at once."""
-        self._offered += rows
+        """Accept rows that were just written; those that are claimed are sent at once.
+
+        One that was decided on while another was under way to the same lane may have been said by
+        that: it is looked at anew once the other has ended.
+        """
+        for row in rows:
+            behind = row.claimed_at is not None and self._lane(row) in self._tasks
+            (self._behind if behind else self._offered).append(row)
         self._wake.set()
 
     def prepare(self) -> None:
@@ -272,16 +279,16 @@ class Worker:
     async def _send_offered(self) -> None:
         """Send what was just claimed; give back what has to wait, for the next look to find."""
         offered, self._offered = self._offered, []
-        back: list[OutboxRow] = []
+        back, self._behind = self._behind, []
         for row in offered:
             if row.claimed_at is None:
                 self._look_in(0.0)
             elif self._seconds(lane := self._lane(row)) or self._road().room(lane) <= 0:
-                back.append(msgspec.structs.replace(row, claimed_at=None))
+                back.append(row)
             else:
                 self._start(row)
         if back:
-            await self._outbox.save(back)
+            await self._outbox.save([msgspec.structs.replace(r, claimed_at=None) for r in back])
             self._look_in(min(self._seconds(self._lane(row)) for row in back))
 
     async def _look(self) -> None:
@@ -462,6 +469,6 @@ class Worker:
             await self._clock.wait(self._idle, STOP_GRACE)
         for task in self._tasks.values():
             task.cancel()
-        rest = [row for row in self._offered if row.claimed_at is not None]
+        rest = [r for r in (*self._behind, *self._offered) if r.claimed_at is not None]
         if rest:
             await self._outbox.save([msgspec.structs.replace(r, claimed_at=None) for r in rest])

@@ -193,11 +193,11 @@ def moved(member: Member) -> Member:
 
 
 def back(member: Member) -> Member:
-    """Return it where the routes tell of it again."""
+    """Return it where the routes tell of it again; what waits for a digest still does."""
     if member.stage is not Stage.MOVED:
         return member
     unsent = not member.open or member.fired > 0
-    return replace(member, stage=Stage.FIRING, unsent=unsent, waiting=unsent)
+    return replace(member, stage=Stage.FIRING, unsent=unsent, waiting=member.waiting or unsent)
 
 
 def knowing(member: Member, elsewhere: Member) -> Member:

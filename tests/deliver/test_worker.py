@@ -69,6 +69,28 @@ async def test_destinations_do_not_wait_for_each_other() -> None:
         bench.slack.hold.set()
 
 
+async def test_what_is_offered_while_another_is_under_way_is_looked_at_anew() -> None:
+    bench = Bench()
+    bench.slack.hold, bench.outbox.hold = asyncio.Event(), asyncio.Event()
+    async with bench.running():
+        bench.outbox.hold.set()
+        bench.offer(outbox_row("a"))
+        await settle()
+        bench.outbox.hold.clear()
+        bench.offer(outbox_row("other", destination="#other", claimed_at=None))
+        await settle()  # the worker looks into a slow table
+        bench.offer(outbox_row("b"))
+        bench.slack.hold.set()
+        await settle()
+        assert bench.outbox.of("sent") == ["a"]
+        bench.outbox.hold.set()
+        await settle()
+    about_b = [row for rows in bench.outbox.saves for row in rows if row.id == "b"]
+    assert [(row.claimed_at, row.outcome) for row in about_b] == [
+        (None, ""), (1000.0, ""), (None, "sent"),
+    ]  # fmt: skip
+
+
 async def test_each_attempt_is_reported() -> None:
     async with Bench().running() as bench:
         bench.slack.answers = [down()]

@@ -167,6 +167,15 @@ def test_what_a_digest_was_still_to_tell_is_not_known_though_the_routes_have_cha
     assert told(desk.step(T0 + 1, world.end())) == [("team", "a", "fired and resolved")]
 
 
+def test_what_a_digest_is_to_tell_is_not_said_again_beside_it_though_routes_went_and_came() -> None:
+    desk, world = Desk(route("{}", "team", repeat_interval=HOUR)), World()
+    desk.step(T0, world.fire(stale=True), caught_up=False)
+    desk.restart(route("{}", "pager"))
+    desk.step(T0 + 1, caught_up=False)
+    desk.restart(route("{}", "team", repeat_interval=HOUR))
+    assert told(desk.step(T0 + 2 * HOUR)) == [("team", "a", "firing")]
+
+
 def test_the_old_rows_of_alerts_that_moved_are_gone() -> None:
     desk, world = Desk(tiers()), World()
     desk.step(T0, world.fire(severity="critical"))

@@ -86,12 +86,15 @@ class MemoryOutbox:
         self.rows = {row.id: row for row in rows}
         self.saves: list[list[OutboxRow]] = []
         self.looks = 0
+        self.hold: asyncio.Event | None = None  # looks wait for it
         self.fallen: list[tuple[str, str]] = []
         self.asked: dict[Destination, float] = {}
         self.stands: list[Notification] = []
 
     async def claim(self, now: float, road: Road) -> list[OutboxRow]:
         self.looks += 1
+        if self.hold is not None:
+            await self.hold.wait()
         rows = []
         for row in self.rows.values():
             due = not row.outcome and row.claimed_at is None and row.next_at <= now
