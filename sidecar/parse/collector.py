@@ -32,7 +32,7 @@ from sidecar.parse.event import (
     is_missing,
     is_text,
 )
-from sidecar.parse.instants import in_zone, instant
+from sidecar.parse.instants import instant
 from sidecar.parse.objects import MARKER_BYTES, Unreadable
 from sidecar.parse.prefix import Prefix
 from sidecar.parse.record import STAMP_NAMES, Record, mention
@@ -228,16 +228,13 @@ class Collector:
     def _at(self, record: Record, stamp: float | None) -> float:
         own = record.fields.get("timestamp")
         unreadable = not is_missing(own)
-        if unreadable and (at := self._instant(own)) is not None:
+        if unreadable and (at := instant(own, self._near, self._zone)) is not None:
             return at
         if stamp is None:
             stamp, looks_like_one = self._surrounding(record)
             unreadable |= looks_like_one
         self._parsed.bad_times += unreadable
         return self._now if stamp is None else stamp
-
-    def _instant(self, own: Any) -> float | None:
-        return in_zone(instant(own, self._near), own, self._zone)
 
     def _surrounding(self, record: Record) -> tuple[float | None, bool]:
         """Do what `surrounding_instant` does; of a plain line's prefix it is worked out once."""

@@ -2,49 +2,72 @@
 
 import re
 from calendar import month_abbr
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from sidecar.parse.event import as_number, is_missing
 
+# Hours ahead of UTC of the zones' names in use, those of the tz database; the American ones are
+# those of RFC 5322.
+_HOURS = {
+    "UTC": 0.0, "GMT": 0.0, "UT": 0.0, "Z": 0.0, "WET": 0.0, "WEST": 1.0, "CET": 1.0, "CEST": 2.0,
+    "MET": 1.0, "MEST": 2.0, "EET": 2.0, "EEST": 3.0, "MSK": 3.0, "WAT": 1.0, "CAT": 2.0,
+    "SAST": 2.0, "EAT": 3.0, "IDT": 3.0, "PKT": 5.0, "WIB": 7.0, "WITA": 8.0, "WIT": 9.0,
+    "HKT": 8.0, "JST": 9.0, "KST": 9.0, "AWST": 8.0, "ACST": 9.5, "ACDT": 10.5, "AEST": 10.0,
+    "AEDT": 11.0, "NZST": 12.0, "NZDT": 13.0, "NST": -3.5, "NDT": -2.5, "ADT": -3.0, "EST": -5.0,
+    "EDT": -4.0, "CDT": -5.0, "MST": -7.0, "MDT": -6.0, "PST": -8.0, "PDT": -7.0, "AKST": -9.0,
+    "AKDT": -8.0, "HST": -10.0,
+}  # fmt: skip
+_ZONES = {name: timezone(timedelta(hours=hours)) for name, hours in _HOURS.items()}
+# These mean several: India, Israel or Ireland; America, China or Cuba; Britain or Bangladesh; the
+# Atlantic or Arabia; Samoa or Singapore; the Gulf or Guam. Only a source's own zone can tell.
+_AMBIGUOUS = ("IST", "CST", "BST", "AST", "SST", "GST")
+ZONE_NAMES = "|".join(sorted((*_ZONES, *_AMBIGUOUS), key=len, reverse=True))
+_FRACTION = r"(?:[.,](?P<fraction>\d{1,18}))?"
 _ISO = re.compile(
-    r"""(?P<day>\d{4}(?P<sign>[-/])\d\d(?P=sign)\d\d|\d{8}(?=[Tt]))
-        (?:[Tt\ ](?P<clock>\d\d(?::?\d\d){1,2}))?(?:[.,](?P<fraction>\d{1,18}))?
-        \s?(?P<zone>[Zz]|UTC|GMT|[+-]\d\d(?::?\d\d)?)?""",
+    rf"""(?P<day>\d{{4}}(?P<sign>[-/])\d\d(?P=sign)\d\d|\d{{8}}(?=[Tt]))
+        (?:[Tt\ ](?P<clock>\d\d(?::?\d\d){{1,2}}))?{_FRACTION}
+        \s?(?P<zone>[Zz]|[A-Z]{{2,5}}|[+-]\d\d(?::?\d\d)?)?(?:\s(?:[A-Z]{{3,5}}|[+-]\d\d)(?:\sm=\S+)?)?""",
     re.VERBOSE | re.ASCII,
 )
-_MONTHS = {name: number for number, name in enumerate(month_abbr) if name}
-# The common log format of web servers; RFC 3164 (syslog) and C's asctime(); RFC 5322 (mail, HTTP).
+_MONTHS = {one: n for n, name in enumerate(month_abbr) if n for one in (name, f"{n:02}")}
+# The common log format of web servers, RFC 5322 (mail, HTTP), log4j's and PHP's; RFC 3164 (syslog),
+# C's asctime() and `date`; klog's.
 _NAMED = (
     re.compile(
-        r"""(?P<day>\d\d)/(?P<month>[A-Z][a-z]{2})/(?P<year>\d{4})[:\s](?P<clock>\d\d:\d\d:\d\d)
-            (?:\.(?P<fraction>\d{1,18}))?(?:\s(?P<zone>[+-]\d{4}))?""",
+        rf"""(?:[A-Z][a-z]{{2}},\s)?
+            (?P<day>\d\d?)(?P<sign>[-/\ ])(?P<month>[A-Z][a-z]{{2}})(?P=sign)(?P<year>\d{{4}})
+            [:\s](?P<clock>\d\d:\d\d(?::\d\d)?){_FRACTION}(?:\s(?P<zone>[+-]\d{{4}}|[A-Z]{{2,5}}))?""",
         re.VERBOSE | re.ASCII,
     ),
     re.compile(
-        r"""(?:[A-Z][a-z]{2}\s)?(?P<month>[A-Z][a-z]{2})\s+(?P<day>\d\d?)\s
-            (?P<clock>\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d{1,18}))?(?:\s(?P<year>\d{4}))?(?P<zone>Z)?""",
+        rf"""(?:[A-Z][a-z]{{2}}\s)?(?P<month>[A-Z][a-z]{{2}})\s+(?P<day>\d\d?)\s
+            (?P<clock>\d\d:\d\d:\d\d){_FRACTION}
+            (?:\s?(?P<zone>[+-]\d{{4}}|[A-Z]{{1,5}}))?(?:\s(?P<year>\d{{4}}))?""",
         re.VERBOSE | re.ASCII,
     ),
     re.compile(
-        r"""(?:[A-Z][a-z]{2},\s)?(?P<day>\d\d?)\s(?P<month>[A-Z][a-z]{2})\s(?P<year>\d{4})\s
-            (?P<clock>\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d{1,18}))?\s(?P<zone>[+-]\d{4}|GMT|UTC)""",
+        rf"""[IWEF](?P<year>\d{{4}})?(?P<month>\d\d)(?P<day>\d\d)\s
+            (?P<clock>\d\d:\d\d:\d\d){_FRACTION}(?P<zone>Z)?""",
         re.VERBOSE | re.ASCII,
     ),
 )
 # A stamp in a line: what `instant` reads as one, with a clock in it; a number only where a line
 # begins with it.
+_CLOCK = r"\d\d:\d\d:\d\d(?:[.,]\d{1,18})?"
+_NAME = rf"(?:Z\b|(?=[A-Z]+[TCKBA]\b)(?:{ZONE_NAMES})\b)"  # refuses a level soon
 _STAMP = (
     r"(?:(?<![\w.:/-])(?:"
     r"(?:\d{4}([-/])\d\d\1\d\d[T ]\d\d:\d\d(?::\d\d)?|\d{8}T\d{6})(?:[.,]\d{1,18})?"
-    r"(?:\s?(?:Z\b|UTC\b|[+-]\d\d:?\d\d\b))?"
-    r"|\d\d/[A-Z][a-z]{2}/\d{4}[:\s]\d\d:\d\d:\d\d(?:\.\d{1,18})?(?:\s[+-]\d{4}\b)?"
-    r"|(?:[A-Z][a-z]{2}\s)?[A-Z][a-z]{2}\s[\s\d]\d\s\d\d:\d\d:\d\d(?:\.\d{1,18})?(?:\s\d{4}\b)?)"
+    rf"(?:\s?(?:{_NAME}|[+-](?:0\d|1[0-4])(?::?\d\d)?\b(?:\s{_NAME})?))?"
+    rf"|(?:[A-Z][a-z]{{2}},\s)?\d\d?([-/ ])[A-Z][a-z]{{2}}\2\d{{4}}[:\s]{_CLOCK}"
+    rf"(?:\s(?:{_NAME}|[+-]\d{{4}}\b))?"
+    rf"|(?:[A-Z][a-z]{{2}}\s)?[A-Z][a-z]{{2}}\s[\s\d]\d\s{_CLOCK}"
+    rf"(?:\s?(?:Z\b|(?:{_NAME}|[+-]\d{{4}})(?=\s\d{{4}}\b|[\]:])))?(?:\s\d{{4}}\b)?"
+    r"|[IWEF](?:\d{4}){1,2}\s\d\d:\d\d:\d\d\.\d{1,9}(?=[\s\])]))"
     r"|(?:\A|(?<=\A[\[(]))1\d{9}(?:\.\d{1,9}|\d{3})?(?=[\s\])]))"
 )
 _STAMPS = re.compile(_STAMP, re.ASCII)
-_ZONE = re.compile(r"(?:[Zz]|UTC|GMT|:[\d.,]+[+-]\d\d|\s?[+-]\d\d:?\d\d)\Z", re.ASCII)
 _OPENING = re.compile(rf"[\[(]?{_STAMP}", re.ASCII)
 # Whatever else a logger may mean by a time: `22.11.2026`, `2026-11-22`, `2:02:16 AM`.
 _LIKE_A_STAMP = re.compile(
@@ -60,75 +83,72 @@ _MOST_SECONDS = 4096  # remembered
 _MICROSECONDS = 6  # digits
 _DAY = 86_400.0  # a host's clock may be ahead by its time zone
 _LEAP_YEARS = 9  # from one to the next 29th of February, around 2100
+_FAR = timezone(timedelta(hours=14))  # tells apart the stamps that name no zone
 _UNITS = ((1e11, 1), (1e14, 1_000), (1e17, 1_000_000), (1e20, 1_000_000_000))
 
 
-def instant(value: Any, near: float | None = None) -> float | None:
+def instant(value: Any, near: float | None = None, zone: tzinfo | None = None) -> float | None:
     """Return the instant `value` states, or None when it states none.
 
     A text is one of these, or a decimal number:
 
     - ISO 8601 (RFC 3339 and its common spellings: space or T, dot or comma before the fraction,
       nanoseconds, `Z`, `UTC`, `+02:00`, `+0200`, `20261102T080116Z`; a date alone is its
-      midnight); also with slashes, as Go's logger and nginx write it: `2026/11/02 08:01:16`
+      midnight); also with slashes, as Go's logger and nginx write it: `2026/11/02 08:01:16`, and as
+      Go's times print: `2026-11-02 08:01:16.25 +0000 UTC m=+0.5`
     - the common log format of web servers: `02/Nov/2026:08:01:16 +0000`; Python's own ones write it
       with a blank and without a zone
     - RFC 3164, as syslog writes it: `Nov  2 08:01:16`. It has no year: that is the latest one in
       which it lies at most a day after `near`, in epoch seconds; without `near` it is no instant
-    - the same with weekday and year, as C's asctime() writes it: `Mon Nov  2 08:01:16 2026`
-    - RFC 5322, as mail and HTTP write it: `Mon, 02 Nov 2026 08:01:16 +0000`, or `GMT`
+    - the same with weekday and year, as C's asctime() writes it: `Mon Nov  2 08:01:16 2026`, and
+      with a zone before the year, as `date` and Java do
+    - RFC 5322, as mail and HTTP write it: `Mon, 02 Nov 2026 08:01:16 +0000`, or `GMT`; without
+      weekday or zone as Redis and log4j do, `02-Nov-2026 08:01:16` as PHP and Tomcat
+    - klog, as Kubernetes writes it: `I1102 08:01:16.250000`, its year as that of RFC 3164
 
-    No zone means UTC; fractions are rounded to microseconds. Numbers are epoch seconds; 1e11 and
-    more can only be milliseconds, 1e14 microseconds, 1e17 nanoseconds. Numbers below 1e8 (March
-    1973), so also 0 and negative ones, and anything else are no instants.
+    A zone's name is one that `zone` itself has then, else one of a closed table; one that means
+    several (IST, CST, BST, ...) makes no instant without `zone`. No zone means `zone`, or UTC.
+    A leap second, `:60`, is the second after `:59`. Fractions are rounded to microseconds.
+    Numbers are epoch seconds; 1e11 and more can only be milliseconds, 1e14 microseconds, 1e17
+    nanoseconds. Numbers below 1e8 (March 1973), so also 0 and negative ones, and anything else are
+    no instants.
     """
     if isinstance(value, str):
         # Neighbouring lines share their second, so that only the fraction is read anew.
         base = _SECONDS[value[:20]]
         digits = value[20:]
         if base is not None and len(digits) == _MICROSECONDS and digits.isdecimal():
-            return base + int(digits) / 1_000_000
-        return _of_text(value, near)
+            return _local(base + int(digits) / 1_000_000, zone)
+        return _of_text(value, near, zone)
     number = as_number(value)
     return None if number is None else _of_number(number)
 
 
-def in_zone(at: float | None, text: Any, zone: ZoneInfo | None) -> float | None:
-    """Return the instant of `text`, read as one in UTC, as one in `zone` where it names none."""
-    if zone is None or at is None or not isinstance(text, str):
-        return at
-    if _states_zone(text):
-        return at
-    return datetime.fromtimestamp(at, UTC).replace(tzinfo=zone).timestamp()
+def _local(at: float, zone: tzinfo | None) -> float:
+    """Return the instant at which a clock in `zone` shows what one in UTC does at `at`."""
+    return at if zone is None else datetime.fromtimestamp(at, UTC).replace(tzinfo=zone).timestamp()
 
 
-def _states_zone(text: str) -> bool:
-    """Return whether a stamp names its zone; a number counts seconds in UTC."""
-    return _ZONE.search(text.strip()) is not None or as_number(text) is not None
-
-
-def stamp_in(text: str, near: float, zone: ZoneInfo | None = None) -> tuple[float | None, bool]:
+def stamp_in(text: str, near: float, zone: tzinfo | None = None) -> tuple[float | None, bool]:
     """Return the instant of the last stamp in `text`, a logger's, that can be read.
 
-    And whether there is none although something looks like one. `near` as in `instant`. The last
-    is the nearest to the message: before it may stand another logger's, or what a stranger calls
-    himself in an access line.
+    And whether there is none although something looks like one. `near`, `zone` as in `instant`.
+    The last is the nearest to the message: before it may stand another logger's, or what a stranger
+    calls himself in an access line.
     """
     if plain := _PLAIN_STAMP.match(text):  # nearly every logger's
         at = _PLAIN_SECONDS[plain[1]]
         if at is not None:
-            return in_zone(at, plain[1], zone), False
-    found = stamps_in(text, near)
-    if found:
-        at, has_zone = found[-1]
-        return at if has_zone else in_zone(at, "", zone), False
-    return (None, _LIKE_A_STAMP.search(text) is not None)
+            return _local(at, zone), False
+    found = (instant(stamp[0], near, zone) for stamp in _STAMPS.finditer(text))
+    read = [at for at in found if at is not None]
+    return (read[-1], False) if read else (None, _LIKE_A_STAMP.search(text) is not None)
 
 
 def stamps_in(text: str, near: float) -> list[tuple[float, bool]]:
     """Return the instants of the stamps in `text`, each with whether it states a zone."""
     found = ((instant(stamp[0], near), stamp[0]) for stamp in _STAMPS.finditer(text))
-    return [(at, _states_zone(text)) for at, text in found if at is not None]
+    return [(at, instant(one, near, _FAR) == at) for at, one in found if at is not None]
 
 
 def stamp_places(text: str) -> list[int]:
@@ -156,7 +176,7 @@ class _Seconds(dict[str, float | None]):
     def __missing__(self, text: str) -> float | None:
         if len(self) >= _MOST_SECONDS:
             self.clear()
-        base = _seconds(text[:19] + "+00:00") if self._form.fullmatch(text) else None
+        base = _seconds(text[:19]) if self._form.fullmatch(text) else None
         self[text] = base
         return base
 
@@ -164,39 +184,42 @@ class _Seconds(dict[str, float | None]):
 _SECONDS = _Seconds(re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.", re.ASCII))
 _PLAIN_SECONDS = _Seconds(re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", re.ASCII))
 # A line's one stamp at its beginning, with neither fraction nor zone.
-_PLAIN_STAMP = re.compile(r"(\d{4}-\d\d-\d\d [\d:]{8})(?![.,]|\s?(?:Z|UTC|[+-]\d))\D*\Z", re.ASCII)
+_PLAIN_STAMP = re.compile(
+    rf"(\d{{4}}-\d\d-\d\d [\d:]{{8}})(?![.,]|\s?(?:{_NAME}|[+-]\d))\D*\Z", re.ASCII
+)
 
 
-def _of_text(text: str, near: float | None) -> float | None:
+def _of_text(text: str, near: float | None, zone: tzinfo | None) -> float | None:
     text = text.strip()
     found = _ISO.fullmatch(text)
     if found is not None:
-        return _at(found, found["day"].replace("/", "-"))
+        return _at(found, found["day"].replace("/", "-"), zone)
     for form in _NAMED:
         if (found := form.fullmatch(text)) is not None:
-            return _of_named(found, near)
+            return _of_named(found, near, zone)
     number = as_number(text)
     return None if number is None else _of_number(number)
 
 
-def _of_named(found: re.Match[str], near: float | None) -> float | None:
+def _of_named(found: re.Match[str], near: float | None, zone: tzinfo | None) -> float | None:
     month = _MONTHS.get(found["month"])
     if month is None or not (found["year"] or near):
         return None
     day = f"-{month:02}-{int(found['day']):02}"
     if found["year"]:
-        return _at(found, found["year"] + day)
+        return _at(found, found["year"] + day, zone)
     latest = (near or 0.0) + _DAY
     year = datetime.fromtimestamp(latest, UTC).year
-    instants = (_at(found, f"{year - back}{day}") for back in range(_LEAP_YEARS))
+    instants = (_at(found, f"{year - back}{day}", zone) for back in range(_LEAP_YEARS))
     return next((at for at in instants if at is not None and at <= latest), None)
 
 
-def _at(found: re.Match[str], day: str) -> float | None:
-    zone = found["zone"] or "Z"
-    offset = zone if zone[0] in "+-" else "+00:00"
-    base = _seconds(f"{day}T{found['clock'] or '00:00'}{offset}")
-    return None if base is None else base + _microseconds(found["fraction"] or "") / 1e6
+def _at(found: re.Match[str], day: str, zone: tzinfo | None) -> float | None:
+    clock = found["clock"] or "00:00"
+    leap = len(clock) > len("08:01") and clock.endswith("60")
+    clock = f"{clock[:-2]}59" if leap else clock
+    base = _seconds(f"{day}T{clock}", found["zone"] or "", zone)
+    return None if base is None else base + leap + _microseconds(found["fraction"] or "") / 1e6
 
 
 def _microseconds(fraction: str) -> int:
@@ -208,12 +231,27 @@ def _microseconds(fraction: str) -> int:
     return int(fraction[:6].ljust(6, "0")) + (fraction[6:7] >= "5")
 
 
-def _seconds(iso: str) -> float | None:
+def _seconds(iso: str, named: str = "", zone: tzinfo | None = None) -> float | None:
+    """Return the instant at which a clock in the zone `named`, else in `zone`, shows `iso`."""
     try:
-        seconds = datetime.fromisoformat(iso).timestamp()
-    except (ValueError, OverflowError):  # the 30th of February, hour 25, year 0, second 60
+        moment = datetime.fromisoformat(iso + named if named[:1] in ("+", "-") else iso)
+        aware = moment if moment.tzinfo else _placed(moment, named.upper(), zone)
+        seconds = -1.0 if aware is None else aware.timestamp()
+    except (ValueError, OverflowError):  # the 30th of February, hour 25, year 0, second 61
         return None
     return seconds if seconds >= 0 else None  # no log was written before 1970
+
+
+def _placed(moment: datetime, named: str, zone: tzinfo | None) -> datetime | None:
+    """Return a clock's `moment` in the zone of that name; None where it has none, or several."""
+    if not named:
+        return moment.replace(tzinfo=zone or UTC)
+    for fold in (0, 1) if zone else ():  # the hour that comes twice a year has both names
+        local = moment.replace(tzinfo=zone, fold=fold)
+        if local.tzname() == named:
+            return local
+    known = _ZONES.get(named)
+    return None if known is None else moment.replace(tzinfo=known)
 
 
 def _of_number(number: float) -> float | None:

@@ -8,6 +8,7 @@ two apart: a logger writes stamps, levels, names and brackets there, and never a
 import re
 
 from sidecar.matchers import compile_re2
+from sidecar.parse.instants import ZONE_NAMES
 
 _LONGEST = 1000  # characters of furniture
 _MOST_SHAPES = 4096  # remembered
@@ -44,7 +45,8 @@ _LEVEL = re.compile(
     re.IGNORECASE,
 )
 _CALENDAR = re.compile(
-    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)|[AP]M|UTC|GMT"
+    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)|[AP]M|"
+    + ZONE_NAMES
 )
 _PLAIN = re.compile(r"[a-z]+(?:-[a-z]+)*")
 # A name that is no word of a sentence: app.web, worker_1, web-2, MainThread, app/main.go, a::b.

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from sidecar.parse.event import ForeignReason, ObscureReason, RejectReason, is_missing
-from sidecar.parse.instants import in_zone, instant, stamp_in, stamp_places
+from sidecar.parse.instants import instant, stamp_in, stamp_places
 from sidecar.parse.objects import MARKER, STRING, Unreadable
 from sidecar.parse.prefix import COLOUR, Prefix
 from sidecar.parse.values import read_claimed, read_fields, read_pairs, read_value
@@ -90,7 +90,7 @@ class Record(msgspec.Struct, frozen=True):
         for source in (self.outer, self.fields):
             for name in _STAMP_FIELDS if not STAMP_NAMES.isdisjoint(source) else ():
                 value = source.get(name)
-                at = in_zone(instant(value, near), value, zone)
+                at = instant(value, near, zone)
                 if at is not None:
                     return at, False
                 unreadable |= not is_missing(value)
