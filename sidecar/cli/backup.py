@@ -7,7 +7,7 @@ from sidecar.cli.configured import config_option
 from sidecar.cli.output import say, say_faults
 from sidecar.config.load import check_config
 from sidecar.store.schema import StoreError
-from sidecar.store.store import backup as copy_to
+from sidecar.store.sqlite import backup as copy_to
 from sidecar.syntax.files import environment
 
 

@@ -46,7 +46,6 @@ if TYPE_CHECKING:  # imported once the first step is made
     from sidecar.daemon.drill import Drills
 
 PURGE_SECONDS = 3600.0
-IDENTITY_SECONDS = 60.0
 # Without a first step for so long, what usually waits for it begins: people want to know why.
 FIRST_STEP_SECONDS = 1.0
 
@@ -399,9 +398,9 @@ class Daemon:
 
     async def _watch_state(self, stop: asyncio.Event) -> None:
         """See to it, each minute, that what is written is the file of its name; else end."""
-        while not await self.clock.wait(stop, IDENTITY_SECONDS):
+        while not await self.clock.wait(stop, self._store.database.attend_seconds):
             try:
-                if await self._thread(self._store.mend):
+                if await self._thread(self._store.database.attend):
                     self.telemetry.state_deleted(self.config.state_path)
                     self._pump.wake()
             except StoreUnavailable as failure:

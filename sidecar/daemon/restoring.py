@@ -16,7 +16,8 @@ from sidecar.read.follower import Follower
 from sidecar.rows import Delta, FileRow, MetaRow, OutboxRow, Row
 from sidecar.store.invariants import Ledger
 from sidecar.store.schema import StoreDamagedError
-from sidecar.store.store import Store, is_ours, set_aside
+from sidecar.store.sqlite import is_ours, set_aside
+from sidecar.store.store import Store
 
 # What the state file remembers of an older one that was damaged: when it was, and its name now.
 DAMAGED = "state_damaged"

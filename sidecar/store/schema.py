@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from sidecar.rows import Row
+from sidecar.rows import OutboxRow, Row
 
 _FOR_NOW = frozenset(
     {
@@ -30,6 +30,13 @@ class StoreError(Exception):
 
 class StoreDamagedError(StoreError):
     """The state file is there and is no sound database."""
+
+
+class StoreMoved(Exception):  # noqa: N818 - a state of the database
+    """The state is not what this process left: it has to begin anew from what is there now.
+
+    Somebody else wrote, or what was written last is lost with the server that had it.
+    """
 
 
 class StoreUnavailable(Exception):  # noqa: N818 - a state of the disk, which may pass
@@ -242,6 +249,8 @@ def _number(db: sqlite3.Connection, pragma: str) -> int:
 
 R = TypeVar("R", bound=Row)
 SqlValue = str | int | float | bytes | None
+Values = tuple[Any, ...]
+Statement = tuple[str, list[Values]]  # with a `?` for each value, and the values each time
 
 
 class RowTable(Generic[R]):
@@ -258,17 +267,26 @@ class RowTable(Generic[R]):
             f.encode_name: (f.type, _RESTORE[f.type]) for f in fields if f.type in _RESTORE
         }
         self._kinds = [(at, f.type) for at, f in enumerate(fields) if f.type in _RESTORE]
-        columns = ", ".join(self._columns)
-        where = " AND ".join(f"{name} = ?" for name in row.key)
+        columns = ", ".join(map(quoted, self._columns))
+        where = " AND ".join(f"{quoted(name)} = ?" for name in row.key)
         marks = ", ".join("?" * len(fields))
-        updates = ", ".join(f"{c} = excluded.{c}" for c in self._columns if c not in row.key)
+        others = [quoted(name) for name in self._columns if name not in row.key]
+        updates = ", ".join(f"{name} = excluded.{name}" for name in others)
+        # The outbox is a queue.
+        self.order = "rowid" if row is OutboxRow else ", ".join(map(quoted, row.key))
         self.select = f"SELECT {columns} FROM {row.table}"  # noqa: S608 - names of our own structs
         self.delete = f"DELETE FROM {row.table} WHERE {where}"  # noqa: S608 - same
         # An upsert, not REPLACE: that would change the rowid, the outbox's order of arrival.
         self.upsert = (
             f"INSERT INTO {row.table} ({columns}) VALUES ({marks})"  # noqa: S608 - same
-            f" ON CONFLICT ({', '.join(row.key)}) DO UPDATE SET {updates}"
+            f" ON CONFLICT ({', '.join(map(quoted, row.key))}) DO UPDATE SET {updates}"
         )
+
+    def deletes(self, keys: list[Values]) -> Statement:
+        return self.delete, keys
+
+    def upserts(self, rows: list[Values]) -> Statement:
+        return self.upsert, rows
 
     def rows(self, found: Iterable[tuple[Any, ...]]) -> list[R]:
         """Return the structs of what `select` found.
@@ -288,6 +306,11 @@ class RowTable(Generic[R]):
             if type(value) is not kind:
                 fields[name] = restore(value)
         return self._row(**fields)
+
+
+def quoted(name: str) -> str:
+    """Return a column's name as it is no word of SQL, which `offset` is in PostgreSQL."""
+    return f'"{name}"'
 
 
 @cache

@@ -107,7 +107,7 @@ async def test_an_hours_jump_of_the_clock_and_back(
 
 def used_up(daemon: Daemon, *, full: bool) -> None:
     """Let SQLite find no page more on the disk, or as many as it likes."""
-    db: sqlite3.Connection = daemon._store._db
+    db: sqlite3.Connection = daemon._store.database.db  # type: ignore[attr-defined]
     db.execute(f"PRAGMA max_page_count = {1 if full else 1 << 30}")
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from sidecar.rows import CooldownRow, Delta, FileRow, Gone, MetaRow, OutboxRow, Row, SeriesRow
 from sidecar.store.schema import StoreUnavailable
+from sidecar.store.sqlite import SqliteFile
 from sidecar.store.store import OutboxBacklog, Store
 from support.rows import ROW_TYPES, example, outbox_row
 
@@ -35,9 +36,14 @@ def meta(name: str, value: str = "v") -> MetaRow:
     return MetaRow(name=name, value=value)
 
 
+def db_of(store: Store) -> sqlite3.Connection:
+    assert isinstance(store.database, SqliteFile)
+    return store.database.db
+
+
 def fill_the_disk(store: Store, spare_pages: int = 0) -> None:
-    pages = store._db.execute("PRAGMA page_count").fetchone()[0]
-    store._db.execute(f"PRAGMA max_page_count = {pages + spare_pages}")
+    pages = db_of(store).execute("PRAGMA page_count").fetchone()[0]
+    db_of(store).execute(f"PRAGMA max_page_count = {pages + spare_pages}")
 
 
 @pytest.mark.parametrize("row", ROW_TYPES, ids=lambda row: row.table)
@@ -135,7 +141,7 @@ def test_a_full_disk_is_named_with_the_file(store: Store, path: str) -> None:
 
 
 def test_a_file_that_somebody_else_writes_to_is_waited_for(store: Store, path: str) -> None:
-    store._db.execute("PRAGMA busy_timeout = 1")
+    db_of(store).execute("PRAGMA busy_timeout = 1")
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreUnavailable, match="locked"):
@@ -147,7 +153,7 @@ def test_a_file_that_somebody_else_writes_to_is_waited_for(store: Store, path: s
 
 
 def test_a_row_of_an_unknown_table_is_no_passing_trouble(store: Store) -> None:
-    store._db.execute("DROP TABLE meta")
+    db_of(store).execute("DROP TABLE meta")
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
         store.commit(Delta(rows=[meta("a")]))
 
@@ -158,10 +164,13 @@ from sidecar.rows import Delta, MetaRow
 from sidecar.store.store import Store
 store = Store.open(sys.argv[1])
 store.commit(Delta(rows=[MetaRow(name="a", value="kept")]))
-store._db.execute("BEGIN IMMEDIATE")
-store._upsert([MetaRow(name="a", value="lost"), MetaRow(name="b", value="lost")])
+db = store.database.db
+db.execute("BEGIN IMMEDIATE")
+lost = [MetaRow(name=name, value="lost") for name in "ab"]
+for statement, rows in store._upserts(lost):
+    db.executemany(statement, rows)
 if sys.argv[2] == "after":
-    store._db.execute("COMMIT")
+    db.execute("COMMIT")
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -183,8 +192,8 @@ def test_a_killed_process_leaves_whole_transactions(
 
 def test_commits_are_synced_to_the_disk_before_they_return(store: Store) -> None:
     full = 2
-    assert store._db.execute("PRAGMA synchronous").fetchone()[0] == full
-    assert store._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert db_of(store).execute("PRAGMA synchronous").fetchone()[0] == full
+    assert db_of(store).execute("PRAGMA journal_mode").fetchone()[0] == "wal"
 
 
 # --- the outbox

@@ -8,7 +8,8 @@ import pytest
 
 from sidecar.rows import Delta, MetaRow
 from sidecar.store.schema import StoreError
-from sidecar.store.store import Store, backup
+from sidecar.store.sqlite import backup
+from sidecar.store.store import Store
 
 
 def test_the_copy_holds_what_was_committed_up_to_it(tmp_path: Path) -> None:

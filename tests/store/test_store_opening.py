@@ -210,12 +210,12 @@ def test_a_file_deleted_in_use_is_written_anew_with_all_that_was_in_it(tmp_path:
     path = tmp_path / "state.db"
     store = Store.open(str(path))
     store.commit(Delta(rows=[ROW]))
-    assert not store.mend()
+    assert not store.database.attend()
     for name in ("state.db", "state.db-wal"):
         (tmp_path / name).unlink()
     later = MetaRow(name="later", value="1")
     store.commit(Delta(rows=[later]))
-    assert store.mend()
+    assert store.database.attend()
     with pytest.raises(StoreError, match="in use by another sidecar"):
         Store.open(str(path))
     last = MetaRow(name="last", value="1")
@@ -231,7 +231,7 @@ def test_a_file_replaced_in_use_is_not_written_over(tmp_path: Path) -> None:
     path.rename(tmp_path / "away.db")
     filled(path)
     with pytest.raises(StoreError, match="was replaced while it was in use"):
-        store.mend()
+        store.database.attend()
     store.close()
 
 
@@ -243,9 +243,9 @@ def test_where_it_cannot_be_written_anew_that_is_tried_again(tmp_path: Path) -> 
     shutil.rmtree(folder)
     folder.write_text("in the way")
     with pytest.raises(StoreUnavailable, match="anew"):
-        store.mend()
+        store.database.attend()
     folder.unlink()
-    assert store.mend()
+    assert store.database.attend()
     store.close()
     assert ROW in rows_of(folder / "state.db")
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.store.schema import StoreError
-from sidecar.store.store import Store, is_ours, set_aside
+from sidecar.store.sqlite import is_ours, set_aside
+from sidecar.store.store import Store
 
 NOW = 1_793_788_200.0
 

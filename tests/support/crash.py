@@ -10,14 +10,13 @@ import json
 import os
 import re
 import signal
-import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from sidecar import core
 from sidecar.batch import ReadBatch
@@ -31,7 +30,8 @@ from sidecar.parse.parser import Parser
 from sidecar.read.follower import Follower
 from sidecar.redact import Redactor
 from sidecar.rows import Delta, OutboxRow, Row, SeriesRow
-from sidecar.store.store import Store
+from sidecar.store.sqlite import SqliteFile
+from sidecar.store.store import Database, Store
 from support.sinks import SlackSink
 
 _R = TypeVar("_R", bound=Row)
@@ -73,10 +73,11 @@ class DyingFollower(Follower):
 class DyingStore(Store):
     """Boundaries are at statements of a real transaction: SQLite tells when one begins."""
 
-    def __init__(self, db: sqlite3.Connection, *rest: Any) -> None:
-        super().__init__(db, *rest)
+    def __init__(self, file: Database) -> None:
+        super().__init__(file)
         self._statements: dict[str, Boundary] = {}
-        db.set_trace_callback(self._begins)
+        assert isinstance(file, SqliteFile)
+        file.db.set_trace_callback(self._begins)
 
     def commit(self, delta: Delta) -> None:
         Fuse.at(Boundary.BEFORE_TRANSACTION)

@@ -95,8 +95,8 @@ PLANTED = (
     Plant(
         "positions_are_not_in_the_transaction",
         "store/store.py",
-        "self._upsert(delta.rows)",
-        "self._upsert(r for r in delta.rows if type(r).__name__ != 'FileRow')",
+        "self._upserts(delta.rows)",
+        "self._upserts(r for r in delta.rows if type(r).__name__ != 'FileRow')",
     ),
     Plant(
         "a_failed_commit_is_forgotten",

@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -45,6 +45,9 @@ from sidecar.render.renderer import Renderer, Rendering
 from sidecar.store.store import Store
 from world.disk import Disk, FaultyConnection
 from world.loop import SimulatedClock
+
+if TYPE_CHECKING:
+    from sidecar.store.sqlite import SqliteFile
 
 FOLDER = Path("/dev/shm" if Path("/dev/shm").is_dir() else "/tmp") / f"world-{os.getpid()}"  # noqa: S108
 _STATE = FOLDER / "state.db"
@@ -301,8 +304,9 @@ class SimulatedDaemon(Daemon):
         self._ended = ended
         self.changed_at = 0.0
         self._log_waker = _Quiet()  # type: ignore[assignment]
-        self._raw = _in_memory(self._store._db)
-        self._store._db = FaultyConnection(self._raw, disk, self._keep)  # type: ignore[assignment]
+        self._file = cast("SqliteFile", self._store.database)
+        self._raw = _in_memory(self._file.db)
+        self._file.db = FaultyConnection(self._raw, disk, self._keep)  # type: ignore[assignment]
 
     def _note(self, step: Step) -> None:
         if step.transitions:
@@ -447,7 +451,7 @@ class SimulatedDaemon(Daemon):
             self._raw.rollback()
         self._keep()
         with suppress(OSError):
-            self._store._lock.release()
+            self._file.lock.release()
 
 
 def _in_memory(db: sqlite3.Connection) -> sqlite3.Connection:
