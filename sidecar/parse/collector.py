@@ -36,6 +36,7 @@ from sidecar.parse.instants import instant
 from sidecar.parse.objects import MARKER_BYTES, Unreadable
 from sidecar.parse.prefix import Prefix
 from sidecar.parse.record import STAMP_NAMES, Record, mention
+from sidecar.parse.sentences import Stated
 
 _MAX_SAMPLE = 4096  # long enough for every secret in it to be seen whole; cut once that is hidden
 _AHEAD = 600.0  # seconds; beyond it, a clock is wrong or a unit misread
@@ -141,6 +142,22 @@ class Collector:
         else:
             self._count(tally, at)
         self._of_line[0] += 1
+
+    def add_stated(self, stated: Stated, places: Sequence[int]) -> list[int]:
+        """Add what sentences state in lines at these places, by the lines' numbers.
+
+        Return the numbers of those that need a closer look; nothing of them was added.
+        """
+        odd = []
+        for number, before, fields in zip(*stated, strict=True):
+            try:
+                self.add(Record(fields, before), None, places[number])
+            except Exception:  # noqa: BLE001 - it is this line's; read singly, it is found
+                odd.append(number)
+            else:
+                self.end_line()
+        self._in_order = False
+        return odd
 
     def _is_known(self, triple: Triple) -> bool:
         """Return whether an event of the triple came before: then it is a right one."""

@@ -33,6 +33,7 @@ from sidecar.parse.event import (
     RejectReason,
     Triple,
     Wanted,
+    is_text,
 )
 from sidecar.parse.objects import MARKER_BYTES, Unreadable
 from sidecar.parse.patterns import Pattern, TextPatterns
@@ -115,7 +116,7 @@ class Parser:
         for begin, line in refused:
             out.reject(ForeignReason.UNSIGNED, chunk.start + begin, text_of_line(line))
             out.end_line()
-        odd = [(begin, data[begin:end]) for begin, end in split.odd]
+        odd = self._add_stated([(begin, data[begin:end]) for begin, end in split.odd], chunk, out)
         for begin, line in sorted(odd + journal_lines(data)):
             self._read(Line(line, chunk.start + begin), out)
         for begin, line in utf16_lines(data):
@@ -135,6 +136,24 @@ class Parser:
         elif split is not None and split.block and split.block.looked_for:
             self._splitter.look_for(split.block.looked_for)
         return split
+
+    def _add_stated(
+        self, odd: list[tuple[int, bytes]], chunk: Chunk, out: Collector
+    ) -> list[tuple[int, bytes]]:
+        """Add what sentences state in odd lines, many at once; return those that are left."""
+        mine = [n for n, (_, line) in enumerate(odd) if MARKER_BYTES not in line]
+        lines = [odd[n][1] for n in mine]
+        if not lines or not is_text(b"\n".join(lines)) or max(map(len, lines)) > MAX_LINE:
+            return odd
+        try:
+            found, left = self._patterns.state_all(lines, out.prefix)
+        except Exception:  # noqa: BLE001 - one of its lines; read singly, it is found
+            return odd
+        places = [chunk.start + odd[n][0] for n in mine]
+        for stated in found:
+            left += out.add_stated(stated, places)
+        over = {*mine} - {mine[n] for n in left}
+        return [one for n, one in enumerate(odd) if n not in over]
 
     def _parse_wrapped(self, chunk: Chunk, out: Collector) -> Parsed:
         """Return what `chunk` holds, with lines in it that a container has wrapped."""

@@ -1,21 +1,22 @@
 """Patterns (`*.patterns.yaml`): lines that are no WEBHOOK_METRIC record and state a fact."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, NamedTuple
 
-import re2
 from ahocorasick_rs import BytesAhoCorasick
 
-from sidecar.matchers import compile_re2, spans_in
+from sidecar.matchers import compile_re2
 from sidecar.parse.asked import fields_of
-from sidecar.parse.event import OWN_PREFIX, OWN_PROVIDER, UNKNOWN_PROVIDER, is_missing
-from sidecar.parse.instants import stamp_end
+from sidecar.parse.event import OWN_PREFIX, OWN_PROVIDER, UNKNOWN_PROVIDER
 from sidecar.parse.objects import MARKER_BYTES, Unreadable
-from sidecar.parse.prefix import COLOUR, Prefix
+from sidecar.parse.prefix import Prefix
 from sidecar.parse.record import Record, message_field
+from sidecar.parse.sentences import Before, Fits, Sentence, Stated, composed, without_tail
 from sidecar.parse.taking import (
     READERS,
     Held,
@@ -23,7 +24,6 @@ from sidecar.parse.taking import (
     Taker,
     Taking,
     literals,
-    mapped,
     names_of,
     read_logfmt,
     together,
@@ -33,7 +33,6 @@ from sidecar.syntax.table import Nested, Reading, Schema, Table, key, table
 from sidecar.syntax.values import FIELD, Field, Flag, Re2, Text, is_field
 
 NEEDED = ("event_type", "status")
-_GROUP_IN = re.compile(r"\{(\w+)\}")
 
 
 FORMS = ("regex", "json", "logfmt")
@@ -169,7 +168,7 @@ class Pattern(Table):
         if regex.search("") is not None:
             hint = "name some text that the line must hold"
             reading.error(self, "regex", "the pattern matches every line", hint)
-        for name, groups in _composed(self.fields).items():
+        for name, groups in composed(self.fields).items():
             for group in (one for one in groups if one not in regex.groupindex):
                 place = reading.places(self, "fields")[name]
                 hint = f"name a group (?P<{group}>…)"
@@ -198,17 +197,6 @@ class PatternFile(Table):
     patterns: tuple[Pattern, ...] = key("Tried in order; the first that matches makes the event.")
 
 
-def _composed(fields: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return which fixed fields are put together, and of which groups."""
-    found = {name: _GROUP_IN.findall(text) for name, text in fields.items()}
-    return {name: groups for name, groups in found.items() if groups}
-
-
-_TAIL = re.compile(rf"(?:[\s\0]|{COLOUR.pattern})+\Z")  # no part of any message
-_ESCAPE = "\x1b"  # begins a colour code
-_LONGEST_TAIL = 100  # characters; searched at each of them
-Fits = Callable[[bytes], bool]
-_MOST_MATCHES = 20  # tried in one line
 _LEAST_LITERAL = 4  # shorter ones stand in every other line and save nothing
 _ESCAPABLE = "\"\\/<>&'"  # JSON encoders may write these, and all beyond ASCII, otherwise
 _NUMBER = re.compile(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?|-?inf|nan", re.ASCII)
@@ -224,22 +212,18 @@ _TOKEN = re.compile(
 
 
 class _Compiled(NamedTuple):
-    """A pattern ready to run: what is put together of which groups, and the groups' numbers."""
+    """A pattern ready to run, as one of sentences or of structured lines."""
 
     pattern: Pattern
-    composed: Mapping[str, Sequence[str]]
-    regex: re2._Regexp | None
-    groups: Sequence[tuple[str, int]]
+    sentence: Sentence | None
     taker: Taker | None
 
 
 def _compiled(pattern: Pattern) -> _Compiled:
+    sets = pattern.fields, pattern.record_fields, pattern.map
     if pattern.taking is not None:
-        taker = Taker(pattern.taking, pattern.fields, pattern.record_fields, pattern.map)
-        return _Compiled(pattern, {}, None, (), taker)
-    regex = compile_re2(pattern.regex)
-    groups = list(regex.groupindex.items())
-    return _Compiled(pattern, _composed(pattern.fields), regex, groups, None)
+        return _Compiled(pattern, None, Taker(pattern.taking, *sets))
+    return _Compiled(pattern, Sentence(pattern.regex, *sets), None)
 
 
 def _literals(pattern: Pattern) -> Sequence[str]:
@@ -263,6 +247,15 @@ def _objects(lines: Sequence[bytes], prefix: Prefix) -> dict[int, bytes]:
 def _pairs(lines: Sequence[bytes], prefix: Prefix) -> dict[int, Mapping[str, Any]]:
     records = ((number, read_logfmt(line.decode(), prefix)) for number, line in enumerate(lines))
     return {number: record[0] for number, record in records if record is not None}
+
+
+def _is_bare(line: bytes) -> bool:
+    """Return whether a line is one part, no record, and without colours."""
+    return not line.startswith(b"{") and b"\r" not in line and b"\x1b" not in line
+
+
+def _message(line: bytes) -> bytes:
+    return line if b" " < line[-1:] < b"\x7f" else without_tail(line.decode()).encode()
 
 
 class TextPatterns:
@@ -289,7 +282,8 @@ class TextPatterns:
         self.every_line = bool(self._always)
         # The fields that patterns set by themselves, whatever names a line holds.
         self.given = {name for one in patterns for name in one.fields}
-        self.given.update(name for one in self._patterns for name, _ in one.groups)
+        sentences = [one.sentence for one in self._patterns if one.sentence is not None]
+        self.given.update(name for one in sentences for name in one.groups)
         self.given |= names_of(one.taking for one in patterns)
         self._of_records = [one for one in self._patterns if one.pattern.marker]
 
@@ -357,6 +351,45 @@ class TextPatterns:
         parts = [one for one in parts if one.numbers]
         return together(parts) if parts else None
 
+    def state_all(self, lines: Sequence[bytes], prefix: Prefix) -> tuple[list[Stated], list[int]]:
+        """Return what sentences state of many lines, which are text and do not have the marker.
+
+        And the numbers of the lines that are to be read singly. All others say nothing.
+        """
+        odd = [number for number, line in enumerate(lines) if not _is_bare(line)]
+        left = {number: _message(line) for number, line in enumerate(lines)}
+        found: list[Stated] = []
+        before = Before(prefix)
+        for number in odd:
+            del left[number]
+        for which, tried in self._tried_of(left):
+            mine = {number: left[number] for number in tried if number in left}
+            sentence = self._patterns[which].sentence
+            misfits = [*mine]
+            if sentence is not None:
+                stated, misfits = sentence.records(mine, before)
+                found.append(stated)
+                for number in stated.numbers:
+                    del left[number]
+            for number in misfits:
+                del left[number]
+            odd += misfits
+        return found, odd
+
+    def _tried_of(self, lines: Mapping[int, bytes]) -> list[tuple[int, Iterable[int]]]:
+        """Return the numbers of patterns, in the order in which they are asked, each with those of
+        the lines that it may match.
+        """
+        numbers = [*lines]
+        ends = list(accumulate(len(line) + 1 for line in lines.values()))
+        tried: dict[int, dict[int, None]] = {which: dict.fromkeys(lines) for which in self._always}
+        for literal, begin, _ in self._find(b"\n".join(lines.values()), overlapping=True):
+            number = numbers[bisect_right(ends, begin)]
+            for which in self._by_literal[self.literals[literal]]:
+                tried.setdefault(which, {})[number] = None
+        of_sentences = {which: one.taker is None for which, one in enumerate(self._patterns)}
+        return sorted(tried.items(), key=lambda one: (of_sentences[one[0]], one[0]))
+
     def _taken_of(self, text: str, prefix: Prefix) -> Record | None:
         held: dict[str, Held | None] = {}
         for one in map(self._patterns.__getitem__, self._tried(text.encode())):
@@ -385,20 +418,11 @@ class TextPatterns:
     def _record(
         self, text: str, fits: Fits, outer: Mapping[str, Any] = MappingProxyType({})
     ) -> Record | None:
-        if not text[-1:].isalnum() or _ESCAPE in text:
-            text = text[:-_LONGEST_TAIL] + _TAIL.sub("", text[-_LONGEST_TAIL:])
-        raw = text.encode()
-        for one in map(self._patterns.__getitem__, self._tried(raw)):
-            pattern, composed, regex, groups, _ = one
-            spans = None if regex is None else _match(regex, raw, fits)
-            if spans is not None:
-                named = {name: _span(raw, *spans[group]) for name, group in groups}
-                fields = _fields(pattern.fields, composed, named)
-                for name in pattern.record_fields:
-                    if not is_missing(value := outer.get(name)):
-                        fields[name] = value
-                start = len(raw[: spans[0][0]].decode())
-                return Record(mapped(fields, pattern.map), text[: stamp_end(text, start)], outer)
+        text = without_tail(text)
+        for one in map(self._patterns.__getitem__, self._tried(text.encode())):
+            record = one.sentence and one.sentence.record(text, fits, outer)
+            if record:
+                return record
         return None
 
     def _tried(self, raw: bytes) -> Sequence[int]:
@@ -408,37 +432,6 @@ class TextPatterns:
             return self._by_literal[self.literals[found[0][0]]]
         numbers = {n for which, _, _ in found for n in self._by_literal[self.literals[which]]}
         return sorted(numbers.union(self._always))
-
-
-def _span(raw: bytes, begin: int, end: int) -> str | None:
-    return None if begin < 0 else raw[begin:end].decode()
-
-
-def _fields(
-    fixed: Mapping[str, str],
-    composed: Mapping[str, Sequence[str]],
-    named: Mapping[str, str | None],
-) -> dict[str, Any]:
-    fields: dict[str, Any] = {**fixed, **{name: text for name, text in named.items() if text}}
-    for name, groups in composed.items():
-        for group in groups:
-            fields.pop(group, None)
-        if None in map(named.get, groups):
-            fields.pop(name, None)
-        else:
-            fields[name] = _GROUP_IN.sub(lambda group: named[group[1]] or "", fixed[name])
-    return fields
-
-
-def _match(regex: re2._Regexp, raw: bytes, fits: Fits) -> Sequence[tuple[int, int]] | None:
-    """Return the spans of the first match in front of which stands nothing but what may."""
-    at = 0
-    for _ in range(_MOST_MATCHES):
-        spans = spans_in(regex, raw, at)
-        if spans is None or fits(raw[: spans[0][0]]):
-            return spans
-        at = spans[0][0] + 1
-    return None
 
 
 @lru_cache(maxsize=1024)  # more than anybody has patterns
