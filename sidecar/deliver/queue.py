@@ -3,6 +3,8 @@
 Pure: time is an argument, in seconds of a clock that never jumps, and nothing here waits.
 """
 
+import math
+
 from sidecar.notify.model import Rate
 
 _ROUNDING = 1e-6
@@ -48,6 +50,7 @@ class SendQueue:
         self.bucket = Bucket(started)
         self.rate = Rate()
         self.failures = 0
+        self.worked_at = -math.inf  # when it last took a message
         self.opens_at = 0.0
 
     def seconds(self, now: float) -> float:

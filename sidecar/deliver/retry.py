@@ -3,6 +3,7 @@
 Pure: outcome, row and time are arguments.
 """
 
+import math
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -70,12 +71,19 @@ NextStep = Done | RetryAt | Repair | Dead
 
 
 def next_step(
-    row: OutboxRow, outcome: Outcome, *, now: float, receiver: Receiver, jitter: float
+    row: OutboxRow,
+    outcome: Outcome,
+    *,
+    now: float,
+    receiver: Receiver,
+    jitter: float,
+    worked: float = math.inf,
 ) -> NextStep:
     """Return what follows from an attempt that ended at `now`; `jitter` is in [0, 1).
 
-    A 429 is no attempt. The server's Retry-After is a least delay. What would come after
-    `expires_at` never comes.
+    The destination took a message `worked` seconds ago: whatever a row has behind it, it waits no
+    longer than that, or than LONGEST_PAUSE, for one that is merely flaky. A 429 is no attempt. The
+    server's Retry-After is a least delay. What would come after `expires_at` never comes.
     """
     if isinstance(outcome, Sent):
         return Done()
@@ -85,18 +93,27 @@ def next_step(
         return Repair()
     counted = outcome.kind is not FailureKind.RATE_LIMITED
     failures = row.attempt + counted
-    quick = receiver.quick_retries if outcome.verdict is Verdict.RETRY else 0
-    at = now + pause(outcome, failures, quick_retries=quick, jitter=jitter)
+    flaky = outcome.verdict is Verdict.RETRY
+    quick, most = (receiver.quick_retries, worked) if flaky else (0, math.inf)
+    at = now + pause(outcome, failures, quick_retries=quick, jitter=jitter, most=most)
     if at >= row.expires_at:
         return Dead(f"{EXPIRED} after {failures} failed attempts, the last: {outcome.detail}")
     return RetryAt(at, counted)
 
 
-def pause(failed: Failed, failures: int, *, quick_retries: int, jitter: float) -> float:
+def pause(
+    failed: Failed,
+    failures: int,
+    *,
+    quick_retries: int,
+    jitter: float,
+    most: float = math.inf,
+) -> float:
     """Return the seconds to wait after `failed`, the last of so many failures in a row.
 
     The first `quick_retries` delays are QUICK_DELAY, then FIRST_DELAY doubles up to
-    LONGEST_DELAY; `jitter` in [0, 1) adds up to a fifth. A rate limit's own Retry-After is the
+    LONGEST_DELAY, or to `most` if that is longer than LONGEST_PAUSE; `jitter` in [0, 1) adds up to
+    a fifth. A rate limit's own Retry-After is the
     delay, any other failure's the least delay (RFC 9110 section 10.2.3).
     """
     asked = min(failed.retry_after or 0.0, LONGEST_WAIT)
@@ -104,7 +121,8 @@ def pause(failed: Failed, failures: int, *, quick_retries: int, jitter: float) -
         return asked
     doublings = max(0, min(failures - quick_retries - 1, 16))
     quick = 0 < failures <= quick_retries
-    delay = QUICK_DELAY if quick else min(LONGEST_DELAY, FIRST_DELAY * 2.0**doublings)
+    longest = min(LONGEST_DELAY, max(LONGEST_PAUSE, most))
+    delay = QUICK_DELAY if quick else min(longest, FIRST_DELAY * 2.0**doublings)
     return max(delay * (1 + _SPREAD * jitter), asked)
 
 

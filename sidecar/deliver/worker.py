@@ -408,7 +408,10 @@ class Worker:
         ended = self._clock.now()
         receiver = self._receivers.get(row.receiver) or Receiver(name=row.receiver)
         jitter = self._jitter()
-        step = next_step(row, outcome, now=ended, receiver=receiver, jitter=jitter)
+        at = self._clock.monotonic()
+        worked = at - queue.worked_at
+        step = next_step(row, outcome, now=ended, receiver=receiver, jitter=jitter, worked=worked)
+        queue.worked_at = at if isinstance(outcome, Sent) else queue.worked_at
         after = row_after(row, outcome, step, now=ended)
         told = delivery.notification if isinstance(delivery, Delivery) else None
         queue.failures = queue.failures + 1 if is_outage(outcome) else 0

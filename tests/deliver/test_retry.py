@@ -1,5 +1,6 @@
 """After an attempt: sent, again at a certain instant, once more as plain text, or never."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -28,6 +29,7 @@ DOWN = Failed(FailureKind.CONNECT, Verdict.RETRY, "connection refused")
 LOST = Failed(FailureKind.CONNECTION_LOST, Verdict.RETRY, "cut", ambiguous=True)
 LIMITED = Failed(FailureKind.RATE_LIMITED, Verdict.RETRY, "HTTP 429", retry_after=7.0)
 BAD = Failed(FailureKind.PAYLOAD, Verdict.REPAIR, "HTTP 400 invalid_blocks")
+PARKED = Failed(FailureKind.AUTH, Verdict.PARK, "HTTP 200 invalid_auth")
 GONE = Failed(FailureKind.DESTINATION, Verdict.DEAD, "HTTP 404 channel_not_found")
 
 
@@ -66,6 +68,21 @@ def test_without_quick_retries_the_delays_double_up_to_four_minutes() -> None:
 
 def test_quick_retries_come_first_within_seconds() -> None:
     assert delays(quick=3)[:5] == [2, 2, 2, 4, 8]
+
+
+@pytest.mark.parametrize(
+    ("worked", "waits"), [(1.0, 15.0), (40.0, 40.0), (1000.0, 240.0), (math.inf, 240.0)]
+)
+def test_a_row_waits_no_longer_than_its_destination_has_failed(worked: float, waits: float) -> None:
+    row, receiver = outbox_row(attempt=9), Receiver(name="team", quick_retries=0)
+    step = next_step(row, DOWN, now=NOW, receiver=receiver, jitter=0.0, worked=worked)
+    assert step == RetryAt(NOW + waits)
+
+
+def test_what_somebody_has_to_mend_waits_though_other_messages_pass() -> None:
+    row, receiver = outbox_row(attempt=9), Receiver(name="team")
+    step = next_step(row, PARKED, now=NOW, receiver=receiver, jitter=0.0, worked=1.0)
+    assert step == RetryAt(NOW + 240.0)
 
 
 def test_jitter_adds_up_to_a_fifth() -> None:
