@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache, partial
 from itertools import accumulate, chain, islice
 from operator import itemgetter
 from typing import Any
@@ -40,6 +41,7 @@ from sidecar.parse.taking import Taken
 # No text in UTF-8 has these bytes. With texts of one to three different first bytes the library
 # looks for these bytes one by one, at a tenth of the speed where they are frequent.
 _FILLERS = (b"\xfc" * 8, b"\xfd" * 8, b"\xfe" * 8)
+_automaton = lru_cache(partial(BytesAhoCorasick, matchkind=MatchKind.LeftmostFirst))
 
 
 class Needles:
@@ -52,10 +54,8 @@ class Needles:
 
     def __init__(self, texts: Iterable[bytes]) -> None:
         needles = sorted(set(texts))
-        if len(needles) > 1:
-            needles += _FILLERS
-        automaton = BytesAhoCorasick(needles, matchkind=MatchKind.LeftmostFirst)
-        self._find = automaton.find_matches_as_indexes
+        fillers = _FILLERS if len(needles) > 1 else ()
+        self._find = _automaton((*needles, *fillers)).find_matches_as_indexes
 
     def places(self, data: bytes) -> list[int]:
         """Return where texts begin, in order; of texts that overlap, the first one's place."""

@@ -51,6 +51,7 @@ class SelfMetrics:
         # is prometheus-client's own and process-wide; nothing else here uses the library.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it bare
         self.registry = CollectorRegistry()
+        self._expected: set[tuple[str, str]] = set()  # receivers and their integrations
         ProcessCollector(registry=self.registry)
         self._declare_reading()
         self._declare_logs()
@@ -298,6 +299,9 @@ class SelfMetrics:
             self.webhook_rejects.labels(path, reason.value)
 
     def _expect_integration(self, receiver: str, integration: str) -> None:
+        if (receiver, integration) in self._expected:
+            return
+        self._expected.add((receiver, integration))
         self.template_failures.labels(receiver)
         self.sent.labels(receiver, integration)
         self.ambiguous.labels(receiver, integration)

@@ -42,6 +42,7 @@ from sidecar.receivers.slack import SLACK
 from sidecar.receivers.slack.config import SlackConfig
 from sidecar.receivers.slack.send import send as post
 from sidecar.render.renderer import Renderer, Rendering
+from sidecar.secret import Secret
 from sidecar.store.store import Store
 from world.disk import Disk, FaultyConnection
 from world.loop import SimulatedClock
@@ -169,6 +170,19 @@ class Settings(NamedTuple):
 
 @cache
 def _configured(settings: Settings) -> Config:
+    """Return what the file would say, of which a channel and a token are put in by hand."""
+    config = _loaded(settings._replace(pager=Settings().pager, token=Settings().token))
+    pager = config.receivers.get("pager")
+    if pager is None:
+        return config
+    (slack,) = pager.configs[SLACK.name]
+    told = replace(slack, channel=settings.pager, app_token=Secret(settings.token))
+    configs = {**pager.configs, SLACK.name: (told,)}
+    return replace(config, receivers={**config.receivers, "pager": replace(pager, configs=configs)})
+
+
+@cache
+def _loaded(settings: Settings) -> Config:
     fields = {**settings._asdict(), "wait": int(settings.wait), "interval": int(settings.interval),
               "cooldown": int(settings.cooldown)}  # fmt: skip
     if settings.critical == "team":
