@@ -75,6 +75,9 @@ REDACTION = "redaction"  # the MetaRow that names what the rows of keys were red
 SPOKE = "spoke:"  # and a log: the MetaRow that an event was ever read from it
 HASH_KEY = "hash_key"  # the MetaRow with the secret, in hex, under which texts are digested
 _MOST_TRIPLES = 10_000  # remembered
+_SUMMED = (
+    "lines", "event_lines", "pieces", "ignored", "future", "bad_times", "undated", "own_fields",
+)  # fmt: skip
 _R = TypeVar("_R", bound=Row)
 _Sampled = TypeVar("_Sampled", Reject, Foreign, Obscure)
 
@@ -99,8 +102,9 @@ class Step(msgspec.Struct):
     """What one step did: `delta` to commit; then, once committed, the rest to publish.
 
     `outbox` is to be sent, `withheld` was recorded and is not (shadow mode). `read_to`: up to which
-    byte each file (by id) is counted. `seconds`: the time the step took, filled in by who has a
-    clock.
+    byte each file (by id) is counted. `late`: by how many seconds each log's newest event lay
+    behind the clock, and the zone of its source. `seconds`: the time the step took, filled in by
+    who has a clock.
     """
 
     delta: Delta = msgspec.field(default_factory=Delta)
@@ -120,7 +124,9 @@ class Step(msgspec.Struct):
     events: int = 0
     future: int = 0
     bad_times: int = 0
+    undated: int = 0
     own_fields: int = 0
+    late: dict[str, tuple[float, str]] = msgspec.field(default_factory=dict)
     read_to: dict[int, int] = msgspec.field(default_factory=dict)
     seconds: float = 0.0
 
@@ -373,16 +379,13 @@ class Core:
         if parsed.last_at is not None:
             self._reached[chunk.log] = max(parsed.last_at, self._reached.get(chunk.log, 0.0))
         self._hear(chunk.log, parsed, now)
+        if (late := parsed.late(now)) is not None:
+            step.late[chunk.log] = late, chunk.zone
+        for name in _SUMMED:
+            setattr(step, name, getattr(step, name) + getattr(parsed, name))
         step.events += len(columns)
-        step.lines += parsed.lines
-        step.event_lines += parsed.event_lines
-        step.pieces += parsed.pieces
-        step.ignored += parsed.ignored
         step.bytes += len(chunk.data)
         step.read_to[chunk.file] = chunk.start + len(chunk.data)
-        step.future += parsed.future
-        step.bad_times += parsed.bad_times
-        step.own_fields += parsed.own_fields
         step.rejects += [self._redacted(reject) for reject in parsed.rejects]
         step.foreign += [self._redacted(foreign) for foreign in parsed.foreign]
         step.obscure += [self._redacted(obscure) for obscure in parsed.obscure]

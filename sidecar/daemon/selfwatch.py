@@ -35,6 +35,7 @@ class Problem(StrEnum):
     LOG_UNREADABLE = "log_unreadable"
     LAG = "lag"
     NO_EVENTS = "no_events"
+    TIMES_OFF = "times_off"
     BYTES_LOST = "bytes_lost"
     LOG_END_UNSEEN = "log_end_unseen"
     REJECTS = "rejects"
@@ -78,6 +79,7 @@ HABITS: Mapping[Problem, Habit] = {
     Problem.UNREAD: Habit(quiet=_HOUR),
     Problem.LAG: Habit(("log",), patience=60.0),
     Problem.NO_EVENTS: Habit(("log",)),
+    Problem.TIMES_OFF: Habit(("log",), quiet=_DAY),
     Problem.BYTES_LOST: Habit(("log",), quiet=_HOUR),
     Problem.LOG_END_UNSEEN: Habit(("log",), quiet=_HOUR),
     Problem.REJECTS: Habit(("reason",), quiet=_HOUR),

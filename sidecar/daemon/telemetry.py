@@ -27,6 +27,7 @@ from sidecar.config.reload import Reloaded
 from sidecar.config.settings import Config
 from sidecar.core import Core, Step
 from sidecar.daemon.selfwatch import Problem, SelfWatch, Subject
+from sidecar.daemon.skew import Skews
 from sidecar.deliver.retry import Dead
 from sidecar.deliver.waiting import Destination
 from sidecar.deliver.worker import Attempt
@@ -73,6 +74,7 @@ class Telemetry:
         self._not_kept_alive: set[Destination] = set()
         self._problems: frozenset[str] = frozenset()
         self._logs: set[str] = set()
+        self._skews = Skews()
         self._seen: Counter[tuple[str, str]] = Counter()
         self._shown: dict[tuple[Gauge, str], float] = {}
         self._sampled_at: dict[str, float] = {}
@@ -264,6 +266,7 @@ class Telemetry:
         metrics.ignored_lines.inc(step.ignored)
         metrics.future_events.inc(step.future)
         metrics.bad_timestamps.inc(step.bad_times)
+        metrics.undated_events.inc(step.undated)
         metrics.own_fields.inc(step.own_fields)
         for reject in step.rejects:
             metrics.rejects.labels(reject.reason.value).inc()
@@ -279,6 +282,11 @@ class Telemetry:
             self._happened(event, now)
         self._log_left_alone([one for one in batch.events if isinstance(one, LeftAlone)])
         self._lag(batch, core, now)
+        for log, off in self._skews.follow(step.late, batch.lagging, now).items():
+            if off is None:
+                self.watch.ended(Problem.TIMES_OFF, (printable(log),))
+            else:
+                self.watch.happened(Problem.TIMES_OFF, (printable(log),), now, **off)
         if (problems := frozenset(batch.problems)) != self._problems:
             for problem in sorted(problems - self._problems):
                 _log.warning("log_not_readable", problem=problem)

@@ -108,7 +108,7 @@ class Block(msgspec.Struct, gc=False):
             ordered = sorted(self.times)
         except TypeError:
             return None
-        if self._seconds(ordered[:1])[0] < 0:
+        if self.seconds(ordered[:1])[0] < 0:
             return None
         # The newest of a triple is its last one, and that is never far from the end.
         latest_first = self.triples[::-1]
@@ -116,7 +116,7 @@ class Block(msgspec.Struct, gc=False):
             latest_first = _by_time(self.triples, self.times)
         ordered.reverse()
         counts = Counter(self.triples)
-        newest = self._seconds([ordered[latest_first.index(triple)] for triple in counts])
+        newest = self.seconds([ordered[latest_first.index(triple)] for triple in counts])
         return dict(zip(counts, zip(counts.values(), newest, strict=True), strict=True))
 
     def events_of(self, triples: Collection[Triple], start: int) -> list[tuple[int, Event]]:
@@ -125,7 +125,7 @@ class Block(msgspec.Struct, gc=False):
         `start` is where the data begins in it. Raises one of NOT_JSON.
         """
         numbers = [n for n, triple in enumerate(self.triples) if triple in triples]
-        times = self._seconds([self.times[n] for n in numbers])
+        times = self.seconds([self.times[n] for n in numbers])
         if self.whole:
             fields = list(map(self._whole_fields, numbers))
         else:
@@ -158,9 +158,9 @@ class Block(msgspec.Struct, gc=False):
             self.looked_for = names.difference(self.more)
         times = self.times if mine is rows else [self.times[n] for n in numbers]
         places = self._places_of(numbers, start)
-        return Rows(times=self._seconds(times), places=places, kinds=kinds, taken=self.whole)
+        return Rows(times=self.seconds(times), places=places, kinds=kinds, taken=self.whole)
 
-    def _seconds(self, times: Sequence[Any]) -> list[float]:
+    def seconds(self, times: Sequence[Any]) -> list[float]:
         return list(times) if self.whole else all_seconds_of(times)
 
     def _kinds_of(self, triples: Collection[Triple]) -> dict[Triple, list[int]]:

@@ -39,7 +39,7 @@ from sidecar.parse.record import STAMP_NAMES, Record, mention
 from sidecar.parse.sentences import Stated
 
 _MAX_SAMPLE = 4096  # long enough for every secret in it to be seen whole; cut once that is hidden
-_AHEAD = 600.0  # seconds; beyond it, a clock is wrong or a unit misread
+_AHEAD = 5.0  # seconds; beyond it, a clock or a zone is wrong or a unit misread
 
 
 class Collector:
@@ -95,9 +95,6 @@ class Collector:
             return False
         if found is None or not all(_fits(triple) for triple in found):
             return False
-        newest = max(newest for _, newest in found.values())
-        if newest > self._latest:
-            return False
         for triple in found:
             if triple not in self._tallies and triple not in self._whole:
                 self._admit(triple)
@@ -105,6 +102,10 @@ class Collector:
             self._add_whole(block, self._whole & found.keys(), data, start)
         except Exception:  # noqa: BLE001 - same
             return False
+        newest = max(newest for _, newest in found.values())
+        if newest > self._latest:
+            self._parsed.future += sum(at > self._latest for at in block.seconds(block.times))
+        self._parsed.ahead = max(self._parsed.ahead, newest - self._now)
         self._parsed.own_fields += block.own_fields
         self._parsed.event_lines += len(block.triples)
         self._in_order = block.places is None
@@ -251,6 +252,7 @@ class Collector:
             stamp, looks_like_one = self._surrounding(record)
             unreadable |= looks_like_one
         self._parsed.bad_times += unreadable
+        self._parsed.undated += stamp is None
         return self._now if stamp is None else stamp
 
     def _surrounding(self, record: Record) -> tuple[float | None, bool]:
@@ -266,8 +268,11 @@ class Collector:
         """Return the event's time, but none that is still to come: other hosts' events would be
         taken for late ones.
         """
+        if at <= self._now:
+            return at
         self._parsed.future += at > self._latest
-        return min(at, self._now)
+        self._parsed.ahead = max(self._parsed.ahead, at - self._now)
+        return self._now
 
 
 def _zoned(at: datetime, zone: ZoneInfo) -> datetime:

@@ -237,13 +237,13 @@ class Parsed(msgspec.Struct):
     """What one chunk held.
 
     `rows` hold its events where only some of their fields were asked for, else `events` do. These
-    stand in the order of the log, `places` are where their lines stand: positions in the
-    file or, if `unwrapped`, as if its lines had no container's wrapping. `tallies` count the events
-    of triples that the caller did not want whole. `future` events lay over ten minutes
-    ahead and took the time of reading; `bad_times` events had a stamp that could not be read and
-    took another time. `own_fields` were dropped, since only the sidecar may set them. `open_from`
-    is where this log's oldest unfinished line (Docker, CRI pieces) of this chunk's file begins,
-    None when every line is finished.
+    stand in the order of the log, `places` are where their lines stand: positions in the file or,
+    if `unwrapped`, as if its lines had no container's wrapping. `tallies` count the events of
+    triples that the caller did not want whole. `future` events lay over five seconds ahead and took
+    the time of reading, the furthest `ahead` seconds; `bad_times` events had a stamp that could not
+    be read and took another time; `undated` ones had none that can be read. `own_fields` were
+    dropped, since only the sidecar may set them. `open_from` is where this log's oldest unfinished
+    line (Docker, CRI pieces) of this chunk's file begins, None when every line is finished.
 
     Each of `lines` is one of `event_lines`, or in `rejects`, `foreign` or `obscure`, or one of
     `pieces` of a line that ends in another, or `ignored`.
@@ -261,7 +261,9 @@ class Parsed(msgspec.Struct):
     event_lines: int = 0
     pieces: int = 0
     future: int = 0
+    ahead: float = 0.0
     bad_times: int = 0
+    undated: int = 0
     own_fields: int = 0
     last_at: float | None = None
     open_from: int | None = None
@@ -272,6 +274,15 @@ class Parsed(msgspec.Struct):
         told = self.event_lines + self.pieces
         told += len(self.rejects) + len(self.foreign) + len(self.obscure)
         return self.lines - told
+
+    def late(self, now: float) -> float | None:
+        """Return by how many seconds the newest event is behind `now`; ahead of it: negative.
+
+        None without any, or where one has no time of its own.
+        """
+        if self.last_at is None or self.undated:
+            return None
+        return -self.ahead if self.ahead else now - self.last_at
 
 
 def drop_own(fields: dict[str, Any]) -> int:

@@ -129,7 +129,7 @@ class History:
                 counts.obscure[one.reason] = counts.obscure.get(one.reason, 0) + 1
                 counts.obscure_samples.setdefault(one.reason, one.sample)
             times = [event.at for event in parsed.events if event.at < self._clock]
-            counts.undated += len(parsed.events) - len(times) - parsed.future
+            counts.undated += parsed.undated
             if times:
                 self.first = min(times) if self.first is None else min(self.first, *times)
                 self.last = max(times) if self.last is None else max(self.last, *times)

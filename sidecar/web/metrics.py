@@ -184,6 +184,9 @@ class SelfMetrics:
         self.future_events = self._counter(
             "future_events", "Events too far ahead of the clock; they took the time of reading."
         )
+        self.undated_events = self._counter(
+            "undated_events", "Events without a time that can be read; they took that of reading."
+        )
         self.bad_timestamps = self._counter(
             "bad_timestamps", "Events with a stamp that could not be read; they took another time."
         )

@@ -41,9 +41,9 @@ def test_a_tally_counts_and_keeps_the_newest_time(before: str) -> None:
 def test_no_event_is_later_than_the_time_of_reading(
     before: str, wanted: Callable[[Triple], bool]
 ) -> None:
-    text = before + (line(NOW - 7) + line(NOW + 600)) * 10
+    text = before + (line(NOW - 7) + line(NOW + 5)) * 10
     parsed = Parser().parse(chunk_of(text), now=NOW, wanted=wanted)
-    assert (parsed.last_at, parsed.future) == (NOW, 0)
+    assert (parsed.last_at, parsed.future, parsed.late(NOW)) == (NOW, 0, -5.0)
     assert {event.at for event in parsed.events} <= {NOW - 7, NOW}
 
 
@@ -52,9 +52,17 @@ def test_no_event_is_later_than_the_time_of_reading(
 def test_further_ahead_takes_the_time_of_reading_and_is_counted(
     before: str, wanted: Callable[[Triple], bool]
 ) -> None:
-    text = before + line(NOW + 600.5) + line(NOW - 1)
+    text = before + (line(NOW + 5.5) + line(NOW - 1) + line(NOW + 7200)) * 10
     parsed = Parser().parse(chunk_of(text), now=NOW, wanted=wanted)
-    assert (parsed.last_at, parsed.future) == (NOW, 1)
+    assert (parsed.last_at, parsed.future, parsed.late(NOW)) == (NOW, 20, -7200.0)
+
+
+@WALKS
+@pytest.mark.parametrize("wanted", [everything, nothing])
+def test_an_event_without_a_time_is_counted(before: str, wanted: Callable[[Triple], bool]) -> None:
+    text = before + (line(NOW - 7) + line(None) + line("yesterday")) * 10
+    parsed = Parser().parse(chunk_of(text), now=NOW, wanted=wanted)
+    assert (parsed.undated, parsed.late(NOW)) == (20, None)
 
 
 @WALKS
