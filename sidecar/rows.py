@@ -132,6 +132,18 @@ class JournalRow(Row, frozen=True):
     packed: bytes
 
 
+class LogRow(Row, frozen=True):
+    """What one step changed of the tables of keys and alerts, which are read with this on top.
+
+    The rows are a log, read by rising `seq`; `packed` is compressed MessagePack.
+    """
+
+    table: ClassVar[str] = "log"
+    key: ClassVar[tuple[str, ...]] = ("seq",)
+    seq: int
+    packed: bytes
+
+
 class AlertRow(Row, frozen=True):
     """An alert that is pending or firing, or ended and remembered for its episode number.
 

@@ -410,6 +410,8 @@ class Daemon:
         seconds = PURGE_SECONDS
         while not await self.clock.wait(stop, seconds):
             try:
+                while await self._thread(self._store.fold):  # a piece at a time, steps between
+                    pass
                 await self._thread(lambda: self._store.purge(self.clock.now()))
             except StoreUnavailable as failure:
                 self.telemetry.commit_failed(failure)

@@ -29,7 +29,6 @@ from sidecar.render.renderer import Renderer
 from sidecar.rows import AuditRow, OutboxRow, SilenceRow
 from sidecar.rules.alert import Alert, AlertState
 from sidecar.rules.engine import Extent
-from sidecar.rules.restore import by_key
 from sidecar.rules.rule import Key, Rule
 from sidecar.secret import printable
 from sidecar.store.store import Store
@@ -89,14 +88,15 @@ class Control:
     async def alerts(self) -> list[dict[str, Any]]:
         """Return the open alerts, the latest change first, as templates are given them."""
         core = self._pump.core
+        engine = core.engine
         found, acked, due = await self._in_thread(
-            lambda: (list(core.engine.alerts()), core.notifier.acked(), self._store.deadlines())
+            lambda: (list(engine.alerts()), core.notifier.acked(), engine.deadlines())
         )
         found.sort(key=lambda alert: alert.change, reverse=True)
         shown = await asyncio.to_thread(self._shown, found, core.redactor)
         for alert, view in zip(found, shown, strict=True):
             view["acked"] = acked.get((alert.name, alert.key))
-            view["due"] = due.get((alert.name, by_key(alert.key)))
+            view["due"] = due.get((alert.name, alert.key))
         return shown
 
     async def resolve(

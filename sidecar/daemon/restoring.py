@@ -76,6 +76,10 @@ def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: st
         _log.error(
             "journal_rows_damaged", rows=core.engine.damaged_rows, lost="what waited in them"
         )
+    if store.damaged_rows:
+        _log.error(
+            "log_rows_damaged", rows=store.damaged_rows, lost="what those steps changed of alerts"
+        )
     if first_start := "first_start" not in meta:
         # Together with the first positions: a crash before them is followed by a first start.
         core.once.append(MetaRow(name="first_start", value=str(now)))

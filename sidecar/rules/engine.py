@@ -446,3 +446,10 @@ class Engine:
             if state.alert is not None:
                 name = state.compiled.rule.name
                 yield self._transition_log.snapshot(name, state.key, state.alert)
+
+    def deadlines(self) -> dict[tuple[str, Key], float]:
+        """Return the rule time at which time alone next changes an open alert, by rule and key."""
+        self._keys.wake_firing()
+        open_ = ((state, state.alert) for state in self._keys if state.alert is not None)
+        due = {(one.compiled.rule.name, one.key): one.alert_due(alert) for one, alert in open_}
+        return {ident: at for ident, at in due.items() if at != NEVER}

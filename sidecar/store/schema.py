@@ -212,6 +212,13 @@ MIGRATIONS = (
     DROP INDEX outbox_queue;
     CREATE INDEX outbox_open ON outbox (outcome) WHERE outcome = '';
     """,
+    # What a step changes of many keys, before it is in the tables: see `store.log`.
+    """
+    CREATE TABLE log (
+        seq INTEGER NOT NULL, packed BLOB NOT NULL,
+        PRIMARY KEY (seq)
+    );
+    """,
 )
 VERSION = len(MIGRATIONS)
 
@@ -343,8 +350,9 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _text(value: str | bytes) -> str:
+def text(value: Any) -> Any:
+    """Return what `storable` made the bytes of its text as that text, anything else as it is."""
     return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
 
 
-_RESTORE: dict[Any, Callable[[Any], Any]] = {str: _text, int: int, bool: bool}
+_RESTORE: dict[Any, Callable[[Any], Any]] = {str: text, int: int, bool: bool}

@@ -10,6 +10,7 @@ import msgspec
 from sidecar.deliver.retry import ASKED_TO_WAIT, LONGEST_WAIT, interrupted
 from sidecar.deliver.waiting import Head, Waiting
 from sidecar.rows import AuditRow, Delta, OutboxRow, ReceivedRow, Row, SeriesRow
+from sidecar.store.log import Log, split
 from sidecar.store.schema import R, RowTable, Statement, Values
 from sidecar.store.sqlite import SqliteFile
 
@@ -64,6 +65,7 @@ class Store:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._waiting: Waiting | None = None
+        self._log = Log(database)
 
     @classmethod
     def open(cls, path: str) -> "Store":
@@ -72,7 +74,12 @@ class Store:
 
     def load(self, row: type[R]) -> list[R]:
         """Return all rows of a table. Raises StoreError, StoreUnavailable."""
-        return self._find(row, f"ORDER BY {self.database.table(row).order}")
+        return self._log.over(row, self._find(row, f"ORDER BY {self.database.table(row).order}"))
+
+    @property
+    def damaged_rows(self) -> int:
+        """How many rows of the log cannot be read: what those steps changed of keys is lost."""
+        return self._log.damaged
 
     def commit(self, delta: Delta) -> None:
         """Write the whole of `delta` in one durable transaction: deletions, then rows.
@@ -82,9 +89,11 @@ class Store:
         """
         if not delta:
             return
-        gone = _by_type((gone.row, gone.key) for gone in delta.gone)
+        direct, logged = split(delta)
+        gone = _by_type((gone.row, gone.key) for gone in direct.gone)
         deletions = [self.database.table(row).deletes(keys) for row, keys in gone.items()]
-        self.database.write([*deletions, *self._upserts(delta.rows)])
+        with self._log.appending(logged) as more:
+            self.database.write([*deletions, *self._upserts(direct.rows), *more])
         if self._waiting is not None:
             self._waiting.note(row for row in delta.rows if isinstance(row, OutboxRow))
 
@@ -146,14 +155,6 @@ class Store:
         where = "WHERE name = ? AND value <> '0' ORDER BY touched DESC LIMIT ?"
         return self._find(SeriesRow, where, (name, most))
 
-    def deadlines(self) -> dict[tuple[str, str], float]:
-        """Return when time alone will next change an open alert, by rule and key (JSON)."""
-        query = (
-            "SELECT rule, by_key, deadline FROM alerts"
-            " WHERE deadline IS NOT NULL AND state IN ('pending', 'firing')"
-        )
-        return {(rule, key): at for rule, key, at in self.database.find(query)}
-
     def backlog(self) -> OutboxBacklog:
         """Return what is pending in the outbox."""
         return OutboxBacklog(self.queue.pending, self.queue.oldest)
@@ -169,12 +170,22 @@ class Store:
 
     def audit(self, since: float) -> list[AuditRow]:
         """Return what happened to alerts since then, in order."""
-        return self._find(AuditRow, "WHERE at >= ? ORDER BY seq", (since,))
+        stored = self._find(AuditRow, "WHERE at >= ? ORDER BY seq", (since,))
+        return [row for row in self._log.over(AuditRow, stored) if row.at >= since]
 
     def messages(self, ids: Sequence[str]) -> list[OutboxRow]:
         """Return those of these messages that are still known."""
         marks = ", ".join("?" * len(ids))
         return self._find(OutboxRow, f"WHERE id IN ({marks})", tuple(ids)) if ids else []
+
+    def fold(self) -> bool:
+        """Move a piece of what waits in the log into the tables; return whether there was any.
+
+        Raises as `commit`.
+        """
+        with self._log.folding() as statements:
+            self.database.write(statements)
+        return bool(statements)
 
     def purge(self, now: float) -> None:
         """Delete what nobody asks for any more.
@@ -182,6 +193,8 @@ class Store:
         Messages that ended over 7 days ago, cooldowns that are over, ids that are 30 days old, and
         of the record of decisions what is as old, or has KEEP_AUDIT entries behind it.
         """
+        while self.fold():  # or it comes back out of the log
+            pass
         old = now - KEEP_RECEIVED
         self.database.write(
             [

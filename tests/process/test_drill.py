@@ -2,10 +2,9 @@
 
 import shutil
 import signal
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from sidecar.cli import main
 from support.daemon import RULES, DaemonProcess, running, until
 from support.live import FAILING
 from support.sinks import Answer, Ending, SlackSink, SmtpSink
+from support.state import rows_in
 
 CONFIG = """\
 sources: [{{path: "{folder}/app.log", start_at: beginning}}]
@@ -63,13 +63,8 @@ class Stage:
     def stored(self) -> dict[str, int]:
         """Return how many rows there are of what a drill must leave no trace in."""
         tables = ("alerts", "series", "outbox", "groups", "cooldowns", "rule_state")
-        with closing(sqlite3.connect(self.folder / "state.db")) as state:
-            known = {name for (name,) in state.execute("select name from sqlite_master")}
-            return {
-                name: len(state.execute(f"select 1 from {name}").fetchall())  # noqa: S608 - ours
-                for name in tables
-                if name in known
-            }
+        found = rows_in(self.folder / "state.db")
+        return {name: len(found[name]) for name in tables if found}
 
 
 @contextmanager

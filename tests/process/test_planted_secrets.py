@@ -1,9 +1,7 @@
 """A secret in every field and position of a log, and nowhere in what the daemon shows or stores."""
 
 import json
-import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +11,7 @@ from sidecar.cli.alerts import alerts, resolve
 from support.daemon import until
 from support.live import Stage, staged
 from support.setup import record
+from support.state import rows_in
 
 RULES = """\
 metrics:
@@ -103,15 +102,6 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield stage
 
 
-def _rows(path: Path) -> dict[str, list[str]]:
-    """Return every row of every table, texts and bytes as they stand there."""
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
-        names = [
-            name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type='table'")
-        ]
-        return {name: list(map(repr, db.execute(f"SELECT * FROM {name}"))) for name in names}  # noqa: S608
-
-
 def _leaks(text: str) -> list[str]:
     return [secret for secret in PLANTED if secret in text]
 
@@ -122,7 +112,8 @@ def test_no_page_shows_a_planted_secret(stage: Stage, path: str) -> None:
 
 
 def test_no_table_of_the_state_file_holds_a_planted_secret(stage: Stage) -> None:
-    tables = _rows(stage.folder / "state.db")
+    found = rows_in(stage.folder / "state.db")
+    tables = {name: [repr(row) for row in rows] for name, rows in found.items()}
     full = {name for name, rows in tables.items() if rows}
     assert full >= {"series", "rule_state", "alerts", "groups", "members", "told", "outbox"}
     assert {name: leaks for name, rows in tables.items() if (leaks := _leaks("".join(rows)))} == {}

@@ -95,8 +95,14 @@ PLANTED = (
     Plant(
         "positions_are_not_in_the_transaction",
         "store/store.py",
-        "self._upserts(delta.rows)",
-        "self._upserts(r for r in delta.rows if type(r).__name__ != 'FileRow')",
+        "self._upserts(direct.rows)",
+        "self._upserts(r for r in direct.rows if type(r).__name__ != 'FileRow')",
+    ),
+    Plant(
+        "what_is_folded_is_lost",
+        "store/log.py",
+        "[*Held(row.packed for row in taken).statements(self._database), done]",
+        "[done]",
     ),
     Plant(
         "a_failed_commit_is_forgotten",
