@@ -7,7 +7,7 @@ any name, at any time and however it was compressed. It is said once, with its p
 from collections.abc import Iterable, Sequence
 from posixpath import basename, dirname
 
-from sidecar.batch import Left, LeftAlone, ReadBatch, Rotation
+from sidecar.batch import Left, LeftAlone, LogStatus, ReadBatch, Rotation
 from sidecar.config.sources import Source
 from sidecar.parse.event import MAX_LINE
 from sidecar.read.content import Content
@@ -57,6 +57,11 @@ class NewLogFiles:
     def defer(self, sighting: Sighting) -> None:
         """Remember the size of a file that was there at the first start but not readable."""
         self._deferred[sighting.inode] = sighting.size
+
+    def to_read(self, sighting: Sighting) -> int:
+        """Return how many bytes of a file that cannot be opened yet are to be read once it can."""
+        from_end = sighting.source in self._from_end
+        return max(0, sighting.size - (self._deferred.get(sighting.inode, 0) if from_end else 0))
 
     def pass_over(self, sources: Iterable[str], seen: Iterable[Sighting]) -> None:
         """Let files that are there begin at their end, as these sources of theirs say."""
@@ -129,6 +134,8 @@ class Adoption:
         self._new = new
         # Of files not taken up yet: whether they are old.
         self._history: dict[tuple[Inode, str], bool] = {}
+        # Since when files wait that could never be opened, by the wall clock.
+        self._unopened: dict[tuple[Inode, str], float] = {}
 
     def adopt(
         self, candidates: list[Candidate], batch: ReadBatch, now: float, *, first: bool
@@ -152,6 +159,20 @@ class Adoption:
             except OSError as error:
                 candidate.failed(error)
             candidate.close()
+        if candidates or self._unopened:
+            self._say_what_waits([c.sighting for c in candidates if c.unreadable])
+
+    def _say_what_waits(self, unreadable: Sequence[Sighting]) -> None:
+        """Report the files that nobody could ever open, with what is to be read of them."""
+        waits = {_key(s): (s, self._new.to_read(s)) for s in unreadable if s.log}
+        self._unopened = {k: self._unopened.get(k, self._now) for k, (_, n) in waits.items() if n}
+        self._batch.logs += [
+            LogStatus(
+                seen.log, seen.path, seen.size - size, seen.size, size, FileState.ACTIVE.value,
+                "", self._now - self._unopened[key], held=False,
+            )
+            for key, (seen, size) in waits.items() if size
+        ]  # fmt: skip
 
     def _rotated(self, candidates: list[Candidate], since: float | None) -> list[Candidate]:
         """Return the candidates that are rotated files of a log, oldest first."""
