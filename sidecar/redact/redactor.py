@@ -124,7 +124,9 @@ class Redactor:
         self._max_length = policy.max_length
         self._keys = frozenset(plain_name(key) for key in policy.keys)
         self._own = tuple(SecretShape(compile_re2(pattern)) for pattern in policy.patterns)
-        self._free: dict[str, bool] = {}
+        self._free: dict[tuple[str, ...], bool] = {}  # names of events' fields: all are shown
+        # The last mapping with nothing to hide, and what it was then.
+        self._plain: tuple[Mapping[str, Any], dict[str, Any]] = ({}, {})
         self._shown: dict[str, str] = {}  # names as they are shown; the same few come all the time
 
     def fields(self, mapping: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,45 +138,51 @@ class Redactor:
         return self._untouched(mapping) or self._mapping(mapping, 1)
 
     def _untouched(self, mapping: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return a copy of a flat mapping where one search of all its texts shows nothing to hide.
+        """Return a copy of a flat mapping, not too large for `kept`, where one search of all its
+        texts shows nothing to hide.
 
         So it is with nearly every event, and to redact each value alone takes ten times as long.
+        An event is asked for with its line and as an alert's last one.
         """
-        if self._own or not all(map(self._is_free, mapping)):
-            return None
-        texts = []
-        for value in mapping.values():
-            kind = type(value)
-            if kind is str:
-                texts.append(value)
-            elif kind in (int, float) and abs(value) < _NO_CARD:
-                continue
-            elif value is not None and kind is not bool:
-                return None
-        joined = _SEPARATOR.join(texts)
-        longest = max(map(len, texts), default=0)
-        if longest > self._max_length or not joined.isascii() or may_hold_secrets(joined):
-            return None
-        return dict(mapping)
-
-    def _is_free(self, written: Any) -> bool:
-        """Return whether a name is shown as it is, and names nothing that is hidden."""
-        free = self._free.get(written)
+        last, plain = self._plain
+        if mapping is last and mapping == plain:
+            return plain.copy()
+        names = tuple(mapping)
+        free = self._free.get(names)
         if free is None:
             if len(self._free) >= _MAX_NAMES:
                 self._free.clear()
-            plain = type(written) is str and self._name(written) == written
-            hidden = plain and (plain_name(written) in self._keys or bool(secret_name(written)))
-            # Beside a value of this name, another one may name it.
-            free = self._free[written] = plain and not hidden and written not in ("value", "Value")
-        return free
+            free = self._free[names] = not self._own and all(map(self._is_free, names))
+        if not free:
+            return None
+        texts = [value for value in mapping.values() if type(value) is str]
+        if len(texts) < len(names) and not all(map(_is_small, mapping.values())):
+            return None
+        joined = _SEPARATOR.join(texts)
+        size = len(joined) + sum(map(len, names)) + _NUMBER * len(names)
+        longest = max(map(len, texts), default=0)
+        if longest > self._max_length or size > MAX_FIELDS or not joined.isascii():
+            return None
+        if may_hold_secrets(joined):
+            return None
+        plain = dict(mapping)
+        self._plain = mapping, plain
+        return plain.copy()
+
+    def _is_free(self, written: Any) -> bool:
+        """Return whether a name is shown as it is, and names nothing that is hidden."""
+        if type(written) is not str or self._name(written) != written:
+            return False
+        hidden = plain_name(written) in self._keys or secret_name(written)
+        # Beside a value of this name, another one may name it.
+        return not hidden and written not in ("value", "Value")
 
     def kept(self, mapping: Mapping[str, Any]) -> dict[str, Any]:
         """Return the same, of a size that an alert may keep.
 
         Of more than 16,384 characters only the smallest fields stay, and how many do not.
         """
-        kept = _bounded(self.fields(mapping))
+        kept = self._untouched(mapping) or _bounded(self._mapping(mapping, 1))
         address = mapping.get(OWNER_FIELD) if self._keeps_owner else None
         if isinstance(address, str) and "@" in address and len(address) <= _LONGEST_KNOWN:
             kept[OWNER_FIELD] = well_formed(address)
@@ -313,6 +321,14 @@ class Redactor:
         return number if math.isfinite(number) else text
 
 
+def _is_small(value: Any) -> bool:
+    """Return whether a value is a text, or none that could be a card's number."""
+    kind = type(value)
+    if kind is int or kind is float:
+        return bool(abs(value) < _NO_CARD)
+    return value is None or kind is str or kind is bool
+
+
 def _bounded(fields: dict[str, Any]) -> dict[str, Any]:
     """Return `fields`, without the largest ones if they are large together.
 
@@ -375,9 +391,10 @@ def without_secrets(line: str, fields: Mapping[str, Any], redactor: Redactor) ->
     A value of fewer than four characters is left: it says nothing, and to hide each `=` of a line
     leaves nothing to read.
     """
+    shown = redactor.fields(fields)
     hidden = [
         text
-        for text in set(_hidden(fields, redactor.fields(fields)))
+        for text in set(_hidden(fields, shown) if shown != fields else ())
         if len(text) >= _SHORTEST_HIDDEN
     ]
     quoted = _longest_first({way for text in hidden for way in _quoted(text)})

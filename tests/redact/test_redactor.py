@@ -234,7 +234,19 @@ _VALUES = _WORDS | _NUMBERS | st.none() | st.booleans()
 def test_an_event_looked_at_whole_is_redacted_as_value_by_value(fields: dict[str, Any]) -> None:
     for policy in (RedactPolicy(), RedactPolicy(keys=("note",), max_length=8)):
         redactor = Redactor(policy)
-        assert repr(redactor.fields(fields)) == repr(redactor._mapping(fields, 1))
+        slow = redactor._mapping(fields, 1)
+        assert repr(redactor.fields(fields)) == repr(slow)
+        kept = redactor.kept(fields)
+        assert repr(kept) == repr(slow) or TRUNCATED in kept
+        kept["another"] = "nobody's"  # what was handed out is not what is remembered
+        assert repr(redactor.kept(fields)) == repr(redactor._mapping(fields, 1))
+
+
+def test_an_event_that_changed_is_looked_at_anew() -> None:
+    redactor, fields = Redactor(), {"note": "fine"}
+    assert redactor.kept(fields) == fields
+    fields["note"] = SECRETS[0]
+    assert redactor.kept(fields) == {"note": REDACTED}
 
 
 def test_an_event_without_secrets_is_redacted_in_few_calls() -> None:
@@ -287,6 +299,12 @@ def test_of_a_huge_event_the_small_fields_stay(large: dict[str, Any]) -> None:
     assert shown[TRUNCATED] == len(fields) - len(shown) + 1
     assert list(shown)[-1] == TRUNCATED
     assert Redactor().kept(shown) == shown
+
+
+def test_many_fields_with_nothing_to_hide_are_too_many_as_well() -> None:
+    fields = {f"a name of a field {n}": "a" for n in range(1000)}
+    assert Redactor().kept(fields)[TRUNCATED] > 0
+    assert Redactor().fields(fields) == fields
 
 
 def test_an_event_of_usual_size_stays_whole() -> None:

@@ -1,14 +1,17 @@
 """What is a secret and what is none: three tables, and each place in which a secret can stand."""
 
 import json
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given, strategies as st
 
-from sidecar.redact import MAX_SAMPLE, REDACTED, Redactor
+from sidecar.redact import MAX_SAMPLE, REDACTED, Redactor, shapes
+from sidecar.redact.names import hide_named
 
 HERE = Path(__file__).parent
 SHAPES = [json.loads(line) for line in (HERE / "secrets.jsonl").read_text().splitlines()]
@@ -145,3 +148,29 @@ def test_a_list_under_a_name_ends_at_no_bracket_of_its_texts() -> None:
 def test_a_number_of_a_sentence_stays_readable() -> None:
     assert REDACTOR.text("signature: 5 in 5 minutes") == "signature: 5 in 5 minutes"
     assert REDACTOR.text("pin: 1234") == f"pin: {REDACTED}"
+
+
+def searched_for_each(text: str, layers: int = 4) -> str:
+    """Hide what each shape finds, whether anything says that it is there or not."""
+    for shape in shapes.SHAPES:
+        text = shape.hide(text)
+    if layers:
+        text = shapes._BASE64.sub(lambda run: shapes._hide_encoded(run[0], layers - 1), text)
+    text = hide_named(text)
+    return shapes._unescaped(text, layers - 1) if layers else text
+
+
+IDS = [
+    "3d1de3f9-f95d-4177-8377-9bd9dbac583f", "evt_1OqPrs2eZvKYlo2C0aBcDeFg", "invoice-paid-failed",
+    b64encode(b"password=hunter2hunter2").decode(), b64encode(b"a harmless text").decode(),
+    b64encode(b"sk_live_NotARealKey0123456789").decode().rstrip("="),
+    b64encode(b64encode(b"whsec_NotARealSecret0123")).decode(),
+    b64encode(bytes(range(40))).decode(),
+    "", "=", "==", "_", "/", "+", "paid", "%41", "password", ":",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(IDS) | st.text(max_size=3), max_size=6).map("".join))
+def test_ids_that_could_be_base64_hide_nothing_and_are_hidden_where_they_are(text: str) -> None:
+    text = shapes.well_formed(text)
+    assert shapes.hide_secrets(text) == searched_for_each(text)
