@@ -80,7 +80,7 @@ def _sample(
     alerts: Sequence[AlertSeen],
     redactor: Redactor,
 ) -> Sample:
-    counts = history.counts
+    counts, changed_at = history.counts, Path(paths[-1]).stat().st_mtime
     sample = Sample(
         logs=paths,
         lines=counts.lines,
@@ -102,7 +102,8 @@ def _sample(
         twice=facts.twice,
         test_mode=coverage.test_mode,
         hours_apart=facts.hours_apart(),
-        hours_off=facts.hours_off(Path(paths[-1]).stat().st_mtime),
+        hours_off=facts.hours_off(changed_at),
+        zones=facts.zones(changed_at),
         webhook_paths=dict(facts.paths.most_common()),
         first_lines=[redactor.sample(line) for line in facts.first],
     )

@@ -5,30 +5,16 @@ the clock. Where it lies a multiple of 30 minutes off, read after read, that is 
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import msgspec
+
+from sidecar.parse.instants import offset_of, zones_for
 
 _HALF_HOUR = 1800.0
 _NEAR = 60.0  # seconds; so late a line is written, or read, and so far off is a host's clock
 _MOST = 28  # half hours; no zone is further from UTC than 14 hours
 _READS, _LASTING = 3, 3.0  # that must agree, and seconds between the first and the last of them
-_MOST_NAMED = 3
-# Where most hosts are; of each offset those that are known best come first.
-_ZONES = (
-    "Europe/London", "Europe/Berlin", "Europe/Paris", "Europe/Athens", "Europe/Istanbul",
-    "Europe/Moscow", "America/New_York", "America/Chicago", "America/Denver", "America/Los_Angeles",
-    "America/Toronto", "America/Mexico_City", "America/Phoenix", "America/Bogota",
-    "America/Halifax", "America/Sao_Paulo", "America/Argentina/Buenos_Aires", "America/St_Johns",
-    "America/Anchorage", "Pacific/Honolulu", "Africa/Lagos", "Africa/Johannesburg", "Africa/Cairo",
-    "Africa/Nairobi",
-    "Asia/Dubai", "Asia/Tehran", "Asia/Karachi", "Asia/Kolkata", "Asia/Dhaka", "Asia/Yangon",
-    "Asia/Bangkok", "Asia/Shanghai", "Asia/Singapore", "Asia/Tokyo", "Asia/Seoul",
-    "Australia/Perth", "Australia/Adelaide", "Australia/Brisbane", "Australia/Sydney",
-    "Pacific/Auckland",
-)  # fmt: skip
 
 
 class _Seen(msgspec.Struct):
@@ -80,17 +66,5 @@ def _off(half_hours: int, zone: str, now: float) -> dict[str, Any]:
     hours = half_hours / 2
     return {
         "difference": f"{abs(hours):g} h {'behind' if hours > 0 else 'ahead of'} the clock",
-        "timezone": " or ".join(_zones_for(_offset(zone, now) - half_hours * _HALF_HOUR, now)),
+        "timezone": " or ".join(zones_for(now, offset_of(zone, now) - half_hours * _HALF_HOUR)),
     }
-
-
-def _zones_for(offset: float, now: float) -> list[str]:
-    """Return zones that are so many seconds ahead of UTC at `now`."""
-    named = [zone for zone in _ZONES if _offset(zone, now) == offset][:_MOST_NAMED]
-    hours = round(offset / 3600)
-    return named or [f"Etc/GMT{-hours:+}" if offset % 3600 == 0 else "one of that offset"]
-
-
-def _offset(zone: str, now: float) -> float:
-    at = datetime.fromtimestamp(now, ZoneInfo(zone) if zone else UTC)
-    return (at.utcoffset() or timedelta()).total_seconds()

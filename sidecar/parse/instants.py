@@ -4,6 +4,7 @@ import re
 from calendar import month_abbr
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sidecar.parse.event import as_number, is_missing
 
@@ -145,9 +146,9 @@ def stamp_in(text: str, near: float, zone: tzinfo | None = None) -> tuple[float 
     return (read[-1], False) if read else (None, _LIKE_A_STAMP.search(text) is not None)
 
 
-def stamps_in(text: str, near: float) -> list[tuple[float, bool]]:
+def stamps_in(text: str, near: float, zone: tzinfo | None = None) -> list[tuple[float, bool]]:
     """Return the instants of the stamps in `text`, each with whether it states a zone."""
-    found = ((instant(stamp[0], near), stamp[0]) for stamp in _STAMPS.finditer(text))
+    found = ((instant(stamp[0], near, zone), stamp[0]) for stamp in _STAMPS.finditer(text))
     return [(at, instant(one, near, _FAR) == at) for at, one in found if at is not None]
 
 
@@ -263,3 +264,32 @@ def _of_number(number: float) -> float | None:
 def is_bad_instant(value: Any, near: float | None = None) -> bool:
     """Return whether a field holds something, and no instant; `near` as in `instant`."""
     return not is_missing(value) and instant(value, near) is None
+
+
+# Where most hosts are; of each offset those that are known best come first.
+_PLACES = (
+    "Europe/London", "Europe/Berlin", "Europe/Paris", "Europe/Athens", "Europe/Istanbul",
+    "Europe/Moscow", "America/New_York", "America/Chicago", "America/Denver", "America/Los_Angeles",
+    "America/Toronto", "America/Mexico_City", "America/Phoenix", "America/Bogota",
+    "America/Halifax", "America/Sao_Paulo", "America/Argentina/Buenos_Aires", "America/St_Johns",
+    "America/Anchorage", "Pacific/Honolulu", "Africa/Lagos", "Africa/Johannesburg", "Africa/Cairo",
+    "Africa/Nairobi",
+    "Asia/Dubai", "Asia/Tehran", "Asia/Karachi", "Asia/Kolkata", "Asia/Dhaka", "Asia/Yangon",
+    "Asia/Bangkok", "Asia/Shanghai", "Asia/Singapore", "Asia/Tokyo", "Asia/Seoul",
+    "Australia/Perth", "Australia/Adelaide", "Australia/Brisbane", "Australia/Sydney",
+    "Pacific/Auckland",
+)  # fmt: skip
+_MOST_NAMED = 3
+
+
+def offset_of(zone: str, now: float) -> float:
+    """Return by how many seconds a zone, if empty UTC, is ahead of UTC at `now`."""
+    at = datetime.fromtimestamp(now, ZoneInfo(zone) if zone else UTC)
+    return (at.utcoffset() or timedelta()).total_seconds()
+
+
+def zones_for(now: float, offset: float) -> list[str]:
+    """Return names of zones that are so many seconds ahead of UTC at `now`, at most three."""
+    named = [zone for zone in _PLACES if offset_of(zone, now) == offset][:_MOST_NAMED]
+    hours = round(offset / 3600)
+    return named or [f"Etc/GMT{-hours:+}" if offset % 3600 == 0 else "one of that offset"]

@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from sidecar.parse.event import Chunk, Event
-from sidecar.parse.instants import stamps_in, without_stamps
+from sidecar.parse.instants import offset_of, stamps_in, without_stamps, zones_for
 from sidecar.parse.objects import MARKER
 from sidecar.parse.parser import Parser
 from sidecar.parse.patterns import Pattern
@@ -45,6 +46,7 @@ class LineFacts:
         self.forms: Counter[str] = Counter()  # of events
         self.paths: Counter[str] = Counter()
         self.last_naive: float | None = None
+        self._zone = ""  # of its source
         self._now = now
         self._apart: Counter[float] = Counter()
         self._looked_at = self._events = self._twins = 0
@@ -54,9 +56,10 @@ class LineFacts:
     def see(self, chunk: Chunk) -> None:
         parsed = self._records.parse(chunk, now=self._now, wanted=lambda _: False)
         self.records += sum(tally.count for tally in parsed.tallies.values())
+        self._zone, zone = chunk.zone, ZoneInfo(chunk.zone) if chunk.zone else None
         for raw in chunk.data.split(b"\n"):
             line = raw.decode("utf-8", "replace")
-            stamps = stamps_in(line, self._now)
+            stamps = stamps_in(line, self._now, zone)
             if stamps:
                 self.last_naive = None if any(zoned for _, zoned in stamps) else stamps[-1][0]
             if line.strip() and self._looked_at < _LINES:
@@ -92,6 +95,11 @@ class LineFacts:
         """Return by how many hours most lines with two stamps contradict themselves."""
         apart, count = next(iter(self._apart.most_common(1)), (0.0, 0))
         return apart / 3600 if 2 * count > self._apart.total() else 0.0
+
+    def zones(self, changed_at: float) -> list[str]:
+        """Return which `timezone` would let the last stamp be of when a file changed."""
+        offset = offset_of(self._zone, changed_at) + self.hours_off(changed_at) * 3600
+        return zones_for(changed_at, offset)
 
     def hours_off(self, changed_at: float) -> float:
         """Return by how many hours the last stamp without a zone differs from a file's change."""
@@ -182,6 +190,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     test_mode: int
     hours_apart: float
     hours_off: float
+    zones: Sequence[str]
     webhook_paths: dict[str, int]
     first_lines: Sequence[str]
     to_change: Sequence[str] = ()
@@ -223,13 +232,14 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
         if self.hours_apart:
             yield (
                 f"The stamps of one line are {abs(self.hours_apart):g} h apart: one of them is "
-                "local time without a zone, and counts as UTC. Log in UTC, or with the zone."
+                "local time without a zone. Log in UTC, or with the zone."
             )
         elif self.hours_off:
             side = "ahead of" if self.hours_off > 0 else "behind"
             yield (
-                f"The last stamp is {abs(self.hours_off):g} h {side} the file's last change: a "
-                "stamp without a zone counts as UTC. Log in UTC, or with the zone."
+                f"The last stamp is {abs(self.hours_off):g} h {side} the file's last change, and "
+                f"states no zone. Write `timezone: {self.zones[0]}` (or another of that offset) to "
+                "its source, or log in UTC, or with the zone."
             )
         if self.ahead:
             yield f"{counted(self.ahead, 'event')} dated ahead of the clock, and taken as of now."

@@ -174,6 +174,33 @@ def test_a_log_whose_last_stamp_is_hours_off_its_last_change_is_seen(
     assert json.loads(result.output)["sample"]["hours_off"] == hours
 
 
+@pytest.mark.parametrize(
+    ("zone", "hours", "said"),
+    [
+        ("", -5, "Write `timezone: America/New_York`"),
+        ("Europe/Berlin", -6, "Write `timezone: America/New_York`"),
+        ("America/New_York", 0, ""),
+    ],
+)
+def test_the_zone_that_would_mend_it_is_named_and_mends_it(
+    tmp_path: Path, zone: str, hours: float, said: str
+) -> None:
+    (tmp_path / "a.rules.yaml").write_text(RULES)
+    log = tmp_path / "app.log"
+    (tmp_path / "sidecar.yaml").write_text(
+        f"sources: [{{path: app.log{zone and f', timezone: {zone}'}}}]\n"
+        "rule_files: [a.rules.yaml]\nroute: {receiver: x}\nreceivers: [{name: x}]\n"
+    )
+    log.write_text(f"2026-11-02 03:00:00 - INFO - {FAILED}}}\n")
+    os.utime(log, (0, 1_793_606_400))
+    config = str(tmp_path / "sidecar.yaml")
+    result = CliRunner().invoke(check, ["-c", config, "--sample", str(log), "--format", "json"])
+    found = json.loads(result.output)["sample"]
+    assert (found["hours_off"], found["zones"][:1]) == (hours, ["America/New_York"])
+    assert (said in " ".join(found["to_change"])) is True
+    assert len([one for one in found["to_change"] if "timezone" in one]) == bool(said)
+
+
 def test_events_without_time_and_with_one_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
     found = sample(
         tmp_path,
