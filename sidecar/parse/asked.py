@@ -20,10 +20,10 @@ from sidecar.parse.objects import (
     MARKER,
     NOT_JSON,
     QUOTES,
+    as_json,
     bounded_int,
     fraction,
     read_whole,
-    with_json_words,
 )
 from sidecar.parse.values import bounded
 
@@ -154,7 +154,7 @@ class Heads:
         text = found.texts[number]
         try:
             if text is not source:
-                text = found.texts[number] = with_json_words(text)
+                text = found.texts[number] = as_json(source)
             return self._any(text)
         except NOT_JSON:
             return None

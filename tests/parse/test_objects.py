@@ -110,6 +110,31 @@ def test_the_quick_path_takes_words_in_structure_and_leaves_them_in_texts(
     assert read_whole(repr(fields).encode()) == fields
 
 
+signs = st.text(st.sampled_from("'\"\\\1\0a1 ,:{}()"), max_size=6) | st.just(" Decimal('1')")
+texts = signs | st.sampled_from(["it's", 'a "quoted" one', "None", "can't", 'x": "y'])
+
+
+@given(st.dictionaries(texts, texts | st.none() | decimals, min_size=1, max_size=4), st.data())
+def test_the_quick_path_agrees_about_quotes_also_torn_ones_or_declines(
+    fields: dict[str, Any], data: st.DataObject
+) -> None:
+    text = repr(fields)
+    begin = data.draw(st.integers(2, len(text) - 1))
+    end = begin + data.draw(st.integers(0, 2))
+    for written in (text, text[:begin] + data.draw(signs) + text[end:]):
+        try:
+            quick = read_whole(written.encode())
+        except NOT_JSON:
+            continue
+        exact, end = read_object(written)
+        assert (repr(quick), written[end:].strip()) == (repr(exact), "")
+
+
+def test_the_quick_path_takes_texts_in_either_quotes() -> None:
+    fields = {"a": "it's", "b": 'a "quoted" one', "it's c": None, "d": decimal.Decimal("1.5")}
+    assert read_whole(repr(fields).encode()) == fields
+
+
 TZ = dt.timezone
 ODD: dict[str, tuple[Any, Any]] = {
     "decimal": (decimal.Decimal("1.50"), 1.5),
