@@ -30,7 +30,7 @@ from sidecar.notify.mutes import Mutes
 from sidecar.notify.notifier import Notifier
 from sidecar.notify.owner import OWNERS
 from sidecar.parse.columns import Columns
-from sidecar.parse.container import line_at, source_of
+from sidecar.parse.container import line_at
 from sidecar.parse.event import (
     Chunk,
     Event,
@@ -371,7 +371,7 @@ class Core:
             if total is not tally:
                 total.count += tally.count
                 total.last_at = max(total.last_at, tally.last_at)
-        columns = self._columns_of(chunk, parsed)
+        columns = self.parser.columns_of(chunk, parsed)
         self.meter.add_all(columns, now)
         self.drift.note(columns, parsed.tallies)
         line_of = self._line_of(chunk, parsed, columns)
@@ -390,12 +390,6 @@ class Core:
         step.foreign += [self._redacted(foreign) for foreign in parsed.foreign]
         step.obscure += [self._redacted(obscure) for obscure in parsed.obscure]
         self.positions.note(chunk, parsed.open_from)
-
-    def _columns_of(self, chunk: Chunk, parsed: Parsed) -> Columns:
-        if parsed.rows is None:
-            return Columns.of(parsed.events)
-        source = source_of(chunk, unwrapped=parsed.unwrapped)
-        return Columns.of_rows(parsed.rows, source, self.parser.fields_of(chunk))
 
     def _hear(self, log: str, parsed: Parsed, now: float) -> None:
         """Note what was read of a log; that an event ever was, also for the next start."""

@@ -1,8 +1,9 @@
 """`sidecar replay`: what would have been sent for a history, and what a change would change."""
 
+import multiprocessing
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -211,10 +212,9 @@ def replay(  # noqa: PLR0917 - click passes them by name
         raise click.UsageError(f"--format {format_} reports what a change does: give --against")
     after = loaded(config)
     before = None if against is None else loaded(against)
-    passes = 1 if before is None else 2
     make = partial(Replay, clock=SystemClock().now(), since=since, until=until)
     try:
-        with _Progress(logs, passes, shown=not no_progress) as progress:
+        with _Progress(logs, shown=not no_progress) as progress:
             if before is None:
                 _show(make(after), progress, format_)
             else:
@@ -227,10 +227,10 @@ def replay(  # noqa: PLR0917 - click passes them by name
 class _Progress:
     """The logs to read, and a bar on the terminal that follows how far they are."""
 
-    def __init__(self, paths: tuple[str, ...], passes: int, *, shown: bool) -> None:
+    def __init__(self, paths: tuple[str, ...], *, shown: bool) -> None:
         self._paths = paths
         self._read: dict[int, int] = {}
-        total = sum(Path(path).stat().st_size for path in paths) * passes
+        total = sum(Path(path).stat().st_size for path in paths)
         self.shown = shown and sys.stderr.isatty() and total > _WORTH_A_BAR
         self._bar = (
             click.progressbar(length=total, label="reading", file=sys.stderr)
@@ -247,13 +247,11 @@ class _Progress:
         if self._bar is not None:
             self._bar.render_finish()
 
-    def logs(self) -> list[ReplayedLog]:
-        """Return the logs for one pass over all of them."""
-        self._read = {}
-        return [
-            ReplayedLog(path, partial(read_chunks, path, number, partial(self._advance, number)))
-            for number, path in enumerate(self._paths, start=1)
-        ]
+    def logs(self, *, shown: bool = True) -> list[ReplayedLog]:
+        """Return the logs, to be read once; the bar follows where that is `shown`."""
+        numbered = list(enumerate(self._paths, start=1))
+        heard = {n: partial(self._advance, n) if shown else _unheard for n, _ in numbered}
+        return [ReplayedLog(path, partial(read_chunks, path, n, heard[n])) for n, path in numbered]
 
     def _advance(self, number: int, read: int) -> None:
         """Move the bar; a log whose beginning was looked at before is counted once."""
@@ -261,6 +259,10 @@ class _Progress:
         if self._bar is not None and read > before:
             self._read[number] = read
             self._bar.update(read - before)
+
+
+def _unheard(_read: int) -> None:
+    """Hear how far a log is, and say nothing."""
 
 
 def _show(replay: Replay, progress: _Progress, format_: str) -> None:
@@ -283,8 +285,9 @@ def _show(replay: Replay, progress: _Progress, format_: str) -> None:
 
 def _compare(before: Replay, after: Replay, progress: _Progress, format_: str) -> None:
     """Print what `after` tells otherwise than `before`."""
-    then = [condensed(message) for message in before.messages(progress.logs())]
-    now = [condensed(message) for message in after.messages(progress.logs())]
+    other = _aside(partial(_told, before, progress.logs(shown=False)))
+    now = _told(after, progress.logs())
+    then = other()
     changes = difference(then, now)
     if format_ in FORMATS:
         progress.__exit__()
@@ -300,6 +303,32 @@ def _compare(before: Replay, after: Replay, progress: _Progress, format_: str) -
     _summary(after, progress, format_)
     found = ", ".join(f"{counts[kind]} {kind}" for kind in ("added", "removed", "changed"))
     say(f"difference  {found}", err=format_ == "json")
+
+
+def _told(replay: Replay, logs: Sequence[ReplayedLog]) -> list[Message]:
+    return [condensed(message) for message in replay.messages(logs)]
+
+
+def _aside(work: Callable[[], list[Message]]) -> Callable[[], list[Message]]:
+    """Let another process do `work`; return what waits for it, and raises what it raised."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+
+    def answer() -> None:
+        try:
+            theirs.send(work())
+        except UnreadableLogError as wrong:
+            theirs.send(wrong)
+
+    def wait() -> list[Message]:
+        found: list[Message] | UnreadableLogError = ours.recv()
+        if isinstance(found, UnreadableLogError):
+            raise found
+        return found
+
+    context.Process(target=answer, daemon=True).start()
+    theirs.close()  # the other process has its own: where it dies, nobody waits
+    return wait
 
 
 class _Compared(NamedTuple):

@@ -14,7 +14,7 @@ from sidecar.cli.configured import read_chunks
 from sidecar.cli.output import Part, paint, room, say
 from sidecar.config.load import Checked, unrouted
 from sidecar.config.settings import Config
-from sidecar.parse.event import Event
+from sidecar.parse.columns import Columns
 from sidecar.receivers.base import rfc3339
 from sidecar.redact import Redactor
 from sidecar.rules.alert import TransitionKind
@@ -43,7 +43,7 @@ def hold_against(paths: Sequence[str], checked: Checked, now: float) -> tuple[li
     history = History(config, clock=now)
     logs = [ReplayedLog(p, partial(read_chunks, p, n, _unheard)) for n, p in enumerate(paths)]
     fired: Counter[str] = Counter()
-    failures = list(_failures(config, _watched(history.events(logs), coverage), fired))
+    failures = list(_failures(config, _watched(history.columns(logs), coverage), fired))
     faults = list(_no_events(paths[0], config, history.counts))
     if not coverage.events:
         faults.append(Fault(paths[0], 1, 1, "the sample holds no event"))
@@ -151,13 +151,14 @@ def _have(count: int) -> str:
 def _unheard(_: int) -> None: ...
 
 
-def _watched(events: Iterable[Event], coverage: Coverage) -> Iterator[Event]:
-    for event in events:
-        coverage.see(event)
-        yield event
+def _watched(blocks: Iterable[Columns], coverage: Coverage) -> Iterator[Columns]:
+    for block in filter(len, blocks):
+        for number in range(len(block)):
+            coverage.see(block.event(number))
+        yield block
 
 
-def _failures(config: Config, items: Iterator[Event], fired: Counter[str]) -> Iterator[Fault]:
+def _failures(config: Config, items: Iterator[Columns], fired: Counter[str]) -> Iterator[Fault]:
     """Yield each way in which a template of a message fails on what the sample raises.
 
     `fired` is given how often each alert fires.
@@ -166,7 +167,7 @@ def _failures(config: Config, items: Iterator[Event], fired: Counter[str]) -> It
     if first is None:
         return
     simulation, renderer = Simulation(config), MessageRenderer(config)
-    simulation.start(first.at)
+    simulation.start(first.times[0])
     said = {
         f"receiver {message.receiver}, {copy.integration}: {copy.fault}"
         for moment in _moments(simulation, chain([first], items), fired)
@@ -182,7 +183,7 @@ def _failures(config: Config, items: Iterator[Event], fired: Counter[str]) -> It
 
 
 def _moments(
-    simulation: Simulation, items: Iterable[Event], fired: Counter[str]
+    simulation: Simulation, items: Iterable[Columns], fired: Counter[str]
 ) -> Iterator[Moment]:
     later = chain(simulation.run(items), _flushed(simulation))
     for moment in later:

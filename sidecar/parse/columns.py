@@ -3,10 +3,12 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
-from itertools import repeat
-from operator import itemgetter
+from itertools import accumulate, chain, islice, repeat
+from operator import itemgetter, le
 from types import MappingProxyType
 from typing import Any, TypeVar
+
+from msgspec.structs import replace
 
 from sidecar.parse.asked import fields_of
 from sidecar.parse.event import (
@@ -47,7 +49,7 @@ class Columns:
         self.kinds = kinds
         self.times = times
         self.later = later
-        self._own = own
+        self.own = own
         self._made: dict[int, Event] = {}
         self._where: list[tuple[Kind, int]] | None = None
         self._columns: dict[str, Sequence[Any]] = {}
@@ -87,6 +89,32 @@ class Columns:
     def __len__(self) -> int:
         return len(self.times)
 
+    def between(self, begin: int, end: int) -> "Columns":
+        """Return the events with these numbers, `begin` as the first and none from `end` on."""
+        if begin <= 0 and end >= len(self):
+            return self
+        kinds = []
+        for kind in self.kinds:
+            some = slice(bisect_left(kind.numbers, begin), bisect_left(kind.numbers, end))
+            if some.start < some.stop:
+                fields = {name: column and column[some] for name, column in kind.fields.items()}
+                kinds.append(Kind(kind.triple, [n - begin for n in kind.numbers[some]], fields))
+        later = self.later
+        return Columns(kinds, self.times[begin:end], lambda n: later(n + begin), self.own)
+
+    def of_kinds(self, kinds: Sequence[Kind]) -> "Columns":
+        """Return the events of some of its kinds, with the numbers that they have here."""
+        return Columns(kinds, self.times, self.later, self.own)
+
+    def at_times(self, times: Sequence[float]) -> "Columns":
+        """Return the events with other times."""
+
+        def later(number: int) -> Callable[[], Event]:
+            made = self.later(number)
+            return lambda: replace(made(), at=times[number])
+
+        return Columns(self.kinds, times, later, self.own)
+
     @cached_property
     def triples(self) -> Sequence[Triple]:
         """The triple of each event."""
@@ -112,8 +140,8 @@ class Columns:
 
         None where no event has one.
         """
-        if name in self._own:
-            return [self._own[name]] * len(kind.numbers)
+        if name in self.own:
+            return [self.own[name]] * len(kind.numbers)
         if name not in kind.fields:
             if name in STANDARD_FIELDS:
                 label = kind.triple[STANDARD_FIELDS.index(name)]
@@ -171,6 +199,71 @@ class Columns:
         if _plain(values):
             return kept.of_all(values)
         return [bounded(kept[as_text(value)]) for value in values]
+
+
+def joined(parts: Sequence[Columns]) -> Columns:
+    """Return the events of all, in the order of time; those of one instant in that of `parts`."""
+    if len(parts) == 1 and _rises(parts[0].times):
+        return parts[0]
+    times = list(chain.from_iterable(part.times for part in parts))
+    begins = [0, *accumulate(map(len, parts))]
+    of_triple: dict[Triple, list[tuple[int, Kind]]] = {}
+    for which, part in enumerate(parts):
+        for kind in part.kinds:
+            of_triple.setdefault(kind.triple, []).append((which, kind))
+    own = parts[0].own if parts else {}
+    alike = all(part.own == own for part in parts)
+    kinds = [_kind_of(parts, begins, some, with_own=not alike) for some in of_triple.values()]
+    order: Sequence[int] = range(len(times))
+    if not _rises(times):
+        order = sorted(order, key=times.__getitem__)
+        times = [times[number] for number in order]
+        kinds = _renumbered(kinds, order)
+
+    def later(number: int) -> Callable[[], Event]:
+        place = order[number]
+        which = bisect_right(begins, place) - 1
+        return parts[which].later(place - begins[which])
+
+    return Columns(kinds, times, later, own if alike else {})
+
+
+def _rises(times: Sequence[float]) -> bool:
+    return all(map(le, times, islice(times, 1, None)))
+
+
+def _kind_of(
+    parts: Sequence[Columns],
+    begins: Sequence[int],
+    some: Sequence[tuple[int, Kind]],
+    *,
+    with_own: bool,
+) -> Kind:
+    """Return the events of one triple in all parts, numbered through."""
+    names = {name for _, kind in some for name in kind.fields}
+    if with_own:
+        names.update(*(parts[which].own for which, _ in some))
+    numbers = [begins[which] + number for which, kind in some for number in kind.numbers]
+    fields: dict[str, list[Any] | None] = {}
+    for name in names:
+        column: list[Any] = []
+        for which, kind in some:
+            column += parts[which].values(kind, name) or [None] * len(kind.numbers)
+        fields[name] = column
+    return Kind(some[0][1].triple, numbers, fields)
+
+
+def _renumbered(kinds: Sequence[Kind], order: Sequence[int]) -> list[Kind]:
+    """Return the kinds of the events that stand in another order."""
+    numbers = [0] * len(order)
+    for number, before in enumerate(order):
+        numbers[before] = number
+    found = []
+    for kind in kinds:
+        mine = [numbers[before] for before in kind.numbers]
+        fields = {n: column and _ordered(mine, column) for n, column in kind.fields.items()}
+        found.append(Kind(kind.triple, sorted(mine), fields))
+    return found
 
 
 def _made_of(

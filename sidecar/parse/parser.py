@@ -6,13 +6,12 @@ the odd ones are read singly. Whatever reading one line raises is that line's re
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from sidecar.parse.asked import Asked
 from sidecar.parse.block import Split, Splitter, count_lines, utf16_lines
 from sidecar.parse.collector import Collector, text_of_line
-from sidecar.parse.columns import set_own
+from sidecar.parse.columns import Columns, set_own
 from sidecar.parse.container import (
     WRAPPINGS,
     Joiner,
@@ -20,6 +19,7 @@ from sidecar.parse.container import (
     bare_lines,
     journal_lines,
     may_be_wrapped,
+    source_of,
 )
 from sidecar.parse.event import (
     HOST,
@@ -166,9 +166,13 @@ class Parser:
                 self._read(line, out)
         return out.finish(count_lines(chunk.data))
 
-    def fields_of(self, chunk: Chunk) -> Callable[[bytes], dict[str, Any]]:
-        """Return what reads the fields of an event at one of the places of `rows`."""
-        return partial(self._patterns.fields_at, self._prefix_of(chunk))
+    def columns_of(self, chunk: Chunk, parsed: Parsed) -> Columns:
+        """Return the events that were found in `chunk`."""
+        if parsed.rows is None:
+            return Columns.of(parsed.events)
+        source = source_of(chunk, unwrapped=parsed.unwrapped)
+        fields = partial(self._patterns.fields_at, self._prefix_of(chunk))
+        return Columns.of_rows(parsed.rows, source, fields)
 
     def resume(self, chunk: Chunk) -> None:
         """Read the bytes [open_from, offset) of a file once more, after a restart.

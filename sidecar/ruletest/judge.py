@@ -8,6 +8,7 @@ import msgspec
 
 from sidecar.config.settings import Config
 from sidecar.notify.model import Notification
+from sidecar.parse.columns import Columns
 from sidecar.parse.event import (
     UNKNOWN_PROVIDER,
     Chunk,
@@ -345,7 +346,7 @@ class _Run:
         first = self._seen
         while self._seen < len(self._events) and self._events[self._seen].at <= at:
             self._seen += 1
-        for moment in self._simulation.run(self._events[first : self._seen], at):
+        for moment in self._simulation.run([Columns.of(self._events[first : self._seen])], at):
             self._untold += self._renderer.messages(moment)
 
     def bad_instants(self) -> Iterator[str]:

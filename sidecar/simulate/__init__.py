@@ -6,6 +6,7 @@ it, and holds two replays against each other; `coverage` says what a sample of t
 against in rules and metrics.
 
 >>> from sidecar.config.load import unrouted
+>>> from sidecar.parse.columns import Columns
 >>> from sidecar.parse.event import Event
 >>> from sidecar.rules.grammar import parse_condition
 >>> from sidecar.rules.rule import Rule
@@ -15,7 +16,7 @@ against in rules and metrics.
 >>> simulation = Simulation(unrouted([rule]))
 >>> simulation.start(1_793_606_400.0)
 >>> event = Event("stripe", "invoice", "failed", 1_793_606_460.0, {"org_id": "acme"})
->>> for moment in simulation.run([event], until=1_793_606_520.0):
+>>> for moment in simulation.run([Columns.of([event])], until=1_793_606_520.0):
 ...     for transition in moment.step.transitions:
 ...         print(transition.kind.value, transition.alert.name, transition.at - event.at)
 fired Failing 0.0

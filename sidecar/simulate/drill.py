@@ -17,6 +17,7 @@ from sidecar.matchers import Matcher
 from sidecar.notify.audit import HELD
 from sidecar.notify.message import notification_of
 from sidecar.notify.model import OWNER, Notification
+from sidecar.parse.columns import Columns
 from sidecar.parse.event import SOURCE, Chunk, Event, LogFormat
 from sidecar.parse.parser import Parser
 from sidecar.rows import AuditRow
@@ -207,7 +208,7 @@ class Drill:
         """Run until the alert's first messages are made, for an hour beyond now at most."""
         messages: list[Notification] = []
         held: list[str] = []
-        for moment in self._simulation.run(events, until=self._now + 3600.0):
+        for moment in self._simulation.run([Columns.of(events)], until=self._now + 3600.0):
             for change in moment.step.transitions:
                 if change.kind is TransitionKind.FIRED and change.alert.name == self._rule.name:
                     self._alert = change.alert

@@ -1,21 +1,28 @@
 """Replays a history: logs read in the order of event time, driven through the core, added up.
 
-A log is nearly in order: a line may be written a moment after a younger one. Its events pass a
-buffer of bounded size that sorts them; one that lies further back than the buffer reaches comes
-out late, as it would have reached the daemon.
+A log is nearly in order: a line may be written a moment after a younger one. Its events, in
+columns as the daemon judges them, pass a buffer of bounded size that sorts them; one that lies
+further back than the buffer reaches comes out late, as it would have reached the daemon.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from heapq import merge
 from itertools import chain
-from operator import attrgetter
 
 import msgspec
 
 from sidecar.config.settings import Config
-from sidecar.parse.event import Chunk, Event, ForeignReason, ObscureReason, Triple
+from sidecar.parse.columns import Columns, joined
+from sidecar.parse.event import (
+    Chunk,
+    ForeignReason,
+    ObscureReason,
+    Parsed,
+    Triple,
+    Wanted,
+)
 from sidecar.parse.parser import Parser
 from sidecar.rules.alert import TransitionKind
 from sidecar.simulate.messages import Message, MessageRenderer
@@ -24,7 +31,6 @@ from sidecar.simulate.simulation import Moment, Simulation
 # Events held back for sorting, over all logs together, and at least by each that is open.
 BUFFER_EVENTS = 10_000
 LEAST_BUFFER = 500
-_BY_TIME = attrgetter("at")
 _NEVER = float("inf")
 
 
@@ -54,16 +60,27 @@ class ReadCounts(msgspec.Struct):
     obscure_samples: dict[ObscureReason, str] = msgspec.field(default_factory=dict)
 
 
+def _whole(_triple: Triple) -> bool:
+    return True
+
+
 class History:
     """Reads logs in the order of event time. `counts` counts what came by.
 
     `first` and `last` are the earliest and the latest time that an event states.
 
     `clock` is the wall clock: an event far ahead of it, or without any time, takes the time its
-    log had reached. Nothing after `until` comes out.
+    log had reached. Nothing after `until` comes out. `wanted`: which fields somebody looks at.
     """
 
-    def __init__(self, config: Config, *, clock: float, until: float | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: float,
+        until: float | None = None,
+        wanted: Callable[[Triple], Wanted] = _whole,
+    ) -> None:
         self.counts = ReadCounts()
         self.first: float | None = None
         self.last: float | None = None
@@ -71,90 +88,138 @@ class History:
         self._pinned = config.pinned
         self._clock = clock
         self._until = _NEVER if until is None else until
+        self._wanted = wanted
 
-    def events(self, logs: Sequence[ReplayedLog]) -> Iterator[Event]:
+    def columns(self, logs: Sequence[ReplayedLog]) -> Iterator[Columns]:
         """Yield what `logs` hold; what one log says at one instant stays in its order."""
         size = max(LEAST_BUFFER, BUFFER_EVENTS // max(1, len(logs)))
         if len(logs) == 1:
             return self._sorted(logs[0], size)
-        merged = merge(*(self._opened_late(log, size) for log in logs), key=_BY_TIME)
-        return (event for event in merged if event.event_type)
+        return _merged([_Opened(self._first_time(log), self._sorted(log, size)) for log in logs])
 
-    def _opened_late(self, log: ReplayedLog, size: int) -> Iterator[Event]:
-        """Yield a stand-in at the log's first time, and open the log when that is asked for."""
+    def _first_time(self, log: ReplayedLog) -> float:
+        """Return the first time that a log states; long ago where it states none."""
         parser = Parser(self._patterns)
         for chunk in self._chunks(log):
             found = parser.parse(chunk, now=self._clock, wanted=_whole).events
             if times := [event.at for event in found if event.at < self._clock]:
-                yield msgspec.structs.replace(_OPENING, at=min(times))
-                break
-        yield from self._sorted(log, size)
+                return min(times)
+        return -_NEVER
 
-    def _sorted(self, log: ReplayedLog, size: int) -> Iterator[Event]:
-        held: list[Event] = []
+    def _sorted(self, log: ReplayedLog, size: int) -> Iterator[Columns]:
+        held: list[Columns] = []
+        limit = 2 * size  # sorted seldom, so that it costs little
         beyond = 0  # events after `until` since the last one before it
         for events in self._parsed(log):
-            inside = [event for event in events if event.at <= self._until]
+            inside = sum(at <= self._until for at in events.times)
             beyond = 0 if inside else beyond + len(events)
-            self.counts.events += len(inside)
-            held += inside
-            if len(held) > 2 * size:  # sorted seldom, so that it costs little
-                held.sort(key=_BY_TIME)
-                yield from held[:-size]
-                del held[:-size]
+            self.counts.events += inside
+            held.append(joined([events]))
+            if sum(map(len, held)) > limit:
+                sooner, held = _cut(held, size)
+                yield self._inside(joined(sooner))
+                limit = 2 * max(size, sum(map(len, held)))
             if beyond > size:
                 break
-        held.sort(key=_BY_TIME)
-        yield from held
+        yield self._inside(joined(held))
+
+    def _inside(self, events: Columns) -> Columns:
+        return events.between(0, bisect_right(events.times, self._until))
 
     def _chunks(self, log: ReplayedLog) -> Iterator[Chunk]:
         pinned = self._pinned(log.name)
         return (msgspec.structs.replace(chunk, **pinned) for chunk in log.chunks())
 
-    def _parsed(self, log: ReplayedLog) -> Iterator[list[Event]]:
+    def _parsed(self, log: ReplayedLog) -> Iterator[Columns]:
         """Yield the events of each chunk, dated."""
-        parser, counts = Parser(self._patterns), self.counts
+        parser = Parser(self._patterns)
         reached: float | None = None
         for chunk in self._chunks(log):
-            parsed = parser.parse(chunk, now=self._clock, wanted=_whole)
-            counts.lines += parsed.lines
-            counts.future += parsed.future
-            counts.bad_times += parsed.bad_times
-            for reject in parsed.rejects:
-                counts.rejects[reject.words] = counts.rejects.get(reject.words, 0) + 1
-            for line in parsed.foreign:
-                counts.foreign[line.reason] = counts.foreign.get(line.reason, 0) + 1
-                counts.foreign_samples.setdefault(line.reason, line.sample)
-            for one in parsed.obscure:
-                counts.obscure[one.reason] = counts.obscure.get(one.reason, 0) + 1
-                counts.obscure_samples.setdefault(one.reason, one.sample)
-            times = [event.at for event in parsed.events if event.at < self._clock]
-            counts.undated += parsed.undated
-            if times:
-                self.first = min(times) if self.first is None else min(self.first, *times)
-                self.last = max(times) if self.last is None else max(self.last, *times)
-            events = []
-            for event in parsed.events:
-                if event.at < self._clock:
-                    reached = event.at if reached is None else max(reached, event.at)
-                    events.append(event)
-                else:
-                    reached = (
-                        _first_time(parsed.events, self._clock) if reached is None else reached
-                    )
-                    events.append(msgspec.structs.replace(event, at=reached))
+            parsed = parser.parse(chunk, now=self._clock, wanted=self._wanted)
+            events = parser.columns_of(chunk, parsed)
+            known = [at for at in events.times if at < self._clock]
+            self._count(parsed)
+            if known:
+                self.first = min(known) if self.first is None else min(self.first, *known)
+                self.last = max(known) if self.last is None else max(self.last, *known)
+            if len(known) < len(events):
+                before = next(iter(known), self._clock) if reached is None else reached
+                events = events.at_times(_dated(events.times, before, self._clock))
+            known += () if reached is None else (reached,)
+            reached = max(known, default=None)
             yield events
 
+    def _count(self, parsed: Parsed) -> None:
+        counts = self.counts
+        counts.lines += parsed.lines
+        counts.future += parsed.future
+        counts.bad_times += parsed.bad_times
+        counts.undated += parsed.undated
+        for reject in parsed.rejects:
+            counts.rejects[reject.words] = counts.rejects.get(reject.words, 0) + 1
+        for line in parsed.foreign:
+            counts.foreign[line.reason] = counts.foreign.get(line.reason, 0) + 1
+            counts.foreign_samples.setdefault(line.reason, line.sample)
+        for one in parsed.obscure:
+            counts.obscure[one.reason] = counts.obscure.get(one.reason, 0) + 1
+            counts.obscure_samples.setdefault(one.reason, one.sample)
 
-_OPENING = Event("", "", "", 0.0, {})
+
+def _cut(held: Sequence[Columns], size: int) -> tuple[list[Columns], list[Columns]]:
+    """Return the events before some instant, and from it on: the newest `size`, or some more."""
+    at = sorted(chain.from_iterable(part.times for part in held))[-size]
+    ends = [bisect_left(part.times, at) for part in held]
+    both = list(zip(held, ends, strict=True))
+    later = [part.between(end, len(part)) for part, end in both if end < len(part)]
+    return [part.between(0, end) for part, end in both], later
 
 
-def _first_time(events: Sequence[Event], clock: float) -> float:
-    return next((event.at for event in events if event.at < clock), clock)
+def _dated(times: Sequence[float], reached: float, clock: float) -> list[float]:
+    """Return the times, those that are none as the latest before; `reached`: before all."""
+    dated = []
+    for at in times:
+        reached = max(reached, at) if at < clock else reached
+        dated.append(at if at < clock else reached)
+    return dated
 
 
-def _whole(_triple: Triple) -> bool:
-    return True
+class _Opened:
+    """A log among others, opened when its time has come.
+
+    No event but `block` holds is older than `bound`, unless it comes late.
+    """
+
+    def __init__(self, first: float, blocks: Iterator[Columns]) -> None:
+        self.bound = first
+        self.block = Columns.of([])
+        self._blocks = blocks
+
+    def read(self) -> None:
+        """Hold the next block."""
+        found = next(self._blocks, None)
+        self.block = Columns.of([]) if found is None else found
+        self.bound = _NEVER if found is None else max(found.times, default=self.bound)
+
+    def take(self, end: int) -> Columns:
+        """Return the first events of `block`, which it holds no longer."""
+        taken, self.block = self.block.between(0, end), self.block.between(end, len(self.block))
+        if end and not len(self.block):
+            self.bound = -_NEVER
+        return taken
+
+
+def _merged(logs: Sequence[_Opened]) -> Iterator[Columns]:
+    """Yield the events of all logs in the order of time; at one instant in that of `logs`."""
+    while (bound := min(log.bound for log in logs)) < _NEVER:
+        first = next(number for number, log in enumerate(logs) if log.bound == bound)
+        if not len(logs[first].block):
+            logs[first].read()
+            continue
+        ends = [
+            (bisect_right if number <= first else bisect_left)(log.block.times, bound)
+            for number, log in enumerate(logs)
+        ]
+        yield joined([log.take(end) for log, end in zip(logs, ends, strict=True) if end])
 
 
 BURST_SECONDS = 60.0
@@ -232,15 +297,17 @@ class Replay:
     def messages(self, logs: Sequence[ReplayedLog]) -> Iterator[Message]:
         """Yield each message in the order of time; `summary` and `counts` follow along."""
         simulation = Simulation(self.config)
-        history = History(self.config, clock=self._clock, until=self._until)
+        history = History(
+            self.config, clock=self._clock, until=self._until, wanted=simulation.wanted
+        )
         self.counts = history.counts
-        events = history.events(logs)
-        first = next(events, None)
+        blocks = filter(len, history.columns(logs))
+        first = next(blocks, None)
         if first is None:
             return
-        self.first_at = self.last_at = first.at
-        simulation.start(first.at)
-        for moment in simulation.run(chain((first,), events), self._until):
+        self.first_at = self.last_at = first.times[0]
+        simulation.start(self.first_at)
+        for moment in simulation.run(chain((first,), blocks), self._until):
             if self._since is not None and moment.at < self._since:
                 continue
             messages = list(self._renderer.messages(moment))

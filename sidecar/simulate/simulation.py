@@ -2,22 +2,19 @@
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from operator import attrgetter
+from collections.abc import Iterable, Iterator
+from itertools import chain, pairwise
 
 import msgspec
 
 from sidecar.config.settings import Config
 from sidecar.core import NOTHING_STORED, Core, Step
-from sidecar.parse.columns import Columns
-from sidecar.parse.event import Event, Triple
+from sidecar.parse.columns import Columns, joined
+from sidecar.parse.event import Fields, Triple
 from sidecar.rules.alert import Alert
 from sidecar.rules.engine import Engine
 
-# Events judged at once, at most.
-_MOST = 4096
 _NEVER = float("inf")
-_BY_TIME = attrgetter("at")
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -43,6 +40,7 @@ class Simulation:
         self.now = 0.0
         self.core = Core(config)
         self._ahead = Core(config).engine
+        self._wanted: dict[Triple, Fields] = {}
 
     def start(self, start: float) -> None:
         """Set the clock to `start`, in seconds since the epoch; to be called once, first."""
@@ -51,28 +49,31 @@ class Simulation:
         self.core.pass_time(start)
         self._ahead.restore((), (), (), now=start)
 
-    def run(self, events: Iterable[Event], until: float | None = None) -> Iterator[Moment]:
+    def wanted(self, triple: Triple) -> Fields:
+        """Return which fields of a triple's events rules look at: what `run` needs of them."""
+        found = self._wanted.get(triple)
+        if found is None:
+            found = Fields(tuple(sorted(self.core.engine.looks_at(triple))))
+            self._wanted[triple] = found
+        return found
+
+    def run(self, events: Iterable[Columns], until: float | None = None) -> Iterator[Moment]:
         """Take `events`, then let time pass up to and including `until`.
 
         Yields each moment in which something was decided.
         """
-        block: list[Event] = []
-        for event in events:
-            reached = block[-1].at if block else self.now
-            if event.at < reached or (len(block) >= _MOST and event.at > reached):
-                yield from self._take(block)
-                block = []
-            if event.at < self.now:
-                yield from self._take_late(event)
-            else:
-                block.append(event)
-        yield from self._take(block)
+        for block in _whole_instants(events):
+            late = bisect_left(block.times, self.now)
+            for number in range(late):
+                yield from self._take_late(block.between(number, number + 1))
+            if late < len(block):
+                yield from self._take(block.between(late, len(block)))
         yield from self._tell()
         if until is not None:
             yield from self._advance(until)
             self.now = max(self.now, until)
 
-    def _take(self, block: Sequence[Event]) -> Iterator[Moment]:
+    def _take(self, block: Columns) -> Iterator[Moment]:
         """Take events that rise in time, none before the clock."""
         stops, place = deque(_instants(self._ahead, block)), 0
         engine = self.core.engine
@@ -83,21 +84,21 @@ class Simulation:
                 if engine.eventful:  # who is told may be due earlier now
                     break
             else:
-                if stop > block[-1].at:
+                if stop > block.times[-1]:
                     return
                 self.now = max(self.now, stop)
                 yield from self._tell()
                 while stops and stops[0] <= stop:
                     stops.popleft()
-                end = bisect_right(block, stop, place, key=_BY_TIME)
+                end = bisect_right(block.times, stop, place)
                 if end > place:
-                    _observe(engine, block[place:end], stop)
+                    _observe(engine, block.between(place, end), stop)
                     place = end
             yield from self._tell()
 
-    def _take_late(self, event: Event) -> Iterator[Moment]:
+    def _take_late(self, event: Columns) -> Iterator[Moment]:
         for engine in (self._ahead, self.core.engine):
-            _observe(engine, [event], self.now)
+            _observe(engine, event, self.now)
         if self.core.engine.eventful:
             yield from self._tell()
 
@@ -122,54 +123,77 @@ class Simulation:
             yield Moment(self.now, step)
 
 
-def _instants(engine: Engine, block: Sequence[Event]) -> list[float]:
+def _whole_instants(events: Iterable[Columns]) -> Iterator[Columns]:
+    """Yield the events in blocks that do not fall in time, one instant's in one block."""
+    held: list[Columns] = []  # of one instant, of which the next block may have more
+    for block in chain.from_iterable(map(_rising, events)):
+        times = block.times
+        same = bisect_right(times, held[0].times[0]) if held and times[0] == held[0].times[0] else 0
+        if same:
+            held.append(block.between(0, same))
+        if same == len(block):
+            continue
+        if held:
+            yield joined(held)
+        last = bisect_left(times, times[-1])
+        held = [block.between(last, len(block))]
+        if last > same:
+            yield block.between(same, last)
+    if held:
+        yield joined(held)
+
+
+def _rising(events: Columns) -> Iterator[Columns]:
+    """Yield the events in as few blocks as do not fall in time."""
+    falls = [n for n, (at, after) in enumerate(pairwise(events.times), 1) if after < at]
+    for begin, end in pairwise([0, *falls, len(events)] if len(events) else []):
+        yield events.between(begin, end)
+
+
+def _instants(engine: Engine, block: Columns) -> list[float]:
     """Let the engine ahead take `block`; return when something happens in it, in order."""
     found: set[float] = set()
     place = 0
     for number, last in _judge(engine, block, 0, _NEVER):
-        events, place = block[place:number], number
+        own, place = block.times[place:number], number
         if engine.eventful:
             times = {transition.at for transition in engine.drain().transitions}
             # What bears another time happens at that of some event.
-            first = events[0].at if events else last
+            first = own[0] if own else last
             strange = any(not first <= at <= last for at in times)
-            found |= times | ({event.at for event in events} if strange else set())
-    if block:
-        engine.tick(block[-1].at, now=block[-1].at, complete=True)
-        found.update(transition.at for transition in engine.drain().transitions)
+            found.update(times, own if strange else ())
+    end = block.times[-1]
+    engine.tick(end, now=end, complete=True)
+    found.update(transition.at for transition in engine.drain().transitions)
     return sorted(found)
 
 
-def _judge(
-    engine: Engine, block: Sequence[Event], place: int, stop: float
-) -> Iterator[tuple[int, float]]:
+def _judge(engine: Engine, block: Columns, place: int, stop: float) -> Iterator[tuple[int, float]]:
     """Let an engine take the events from `place` on that are before `stop`.
 
     As many at once as hide no silence. Yields after each what comes next, and the time reached.
     """
-    while place < len(block) and (at := block[place].at) < stop:
+    times = block.times
+    while place < len(block) and (at := times[place]) < stop:
         silent = engine.next_silence()
         if silent <= at:
             engine.tick(silent, now=silent, complete=True)
             yield place, silent
             continue
         upto = min(stop, silent, at + engine.least_silence)
-        end = bisect_left(block, upto, place, key=_BY_TIME)
-        end = max(end, bisect_right(block, at, place, key=_BY_TIME))
-        _observe(engine, block[place:end], at)
+        end = max(bisect_left(times, upto, place), bisect_right(times, at, place))
+        _observe(engine, block.between(place, end), at)
         place = end
-        yield place, block[place - 1].at
+        yield place, times[place - 1]
 
 
-def _observe(engine: Engine, events: Sequence[Event], read_at: float) -> None:
+def _observe(engine: Engine, events: Columns, read_at: float) -> None:
     whole = []
-    tallies: dict[Triple, list[float]] = {}
-    for event in events:
-        if engine.wants(event.triple):
-            whole.append(event)
+    for kind in events.kinds:
+        if engine.wants(kind.triple):
+            whole.append(kind)
         else:  # as the daemon, which only counts such
-            tallies.setdefault(event.triple, []).append(event.at)
-    for triple, times in tallies.items():
-        engine.observe_tally(triple, len(times), max(times))
+            newest = events.times[kind.numbers[-1]]
+            engine.observe_tally(kind.triple, len(kind.numbers), newest)
     if whole:
-        engine.observe_all(Columns.of(whole), read_at=read_at)
+        engine.observe_all(events.of_kinds(whole), read_at=read_at)

@@ -18,6 +18,7 @@ _NOISE = (
     "%s - WARNING - slow database, 558 ms\n",
     "%s - DEBUG - cache miss for key session:0004f2ab after 3 tries\n",
 )
+_FAILED = ("invoice.payment_failed", "payment_failure")
 # One record in so many is no plain repr of texts: as in the real host's log, see tests/samples.
 _ODD = 16
 _USAGE = ", 'usage_costs': {'tokens': 57, 'spans': Decimal('1.50')}, 'spans': None}"
@@ -93,6 +94,35 @@ def write_repr(path: Path, events: int) -> None:
             out.write(f"{at:%Y-%m-%d %H:%M:%S} - INFO - WEBHOOK_METRIC: {text}\n")
 
 
+def write_month(path: Path, size: int) -> int:
+    """Write `size` bytes that the host prints in 30 days, evenly spread; return how many lines.
+
+    As in its real log three of seven are records; one webhook in some 200 is a failed payment.
+    """
+    month, written, count = timedelta(days=30), 0, 0
+    begin, pick = start() - month, random.Random(17)
+    with path.open("w") as out:
+        for number, (_, record) in enumerate(_webhooks(random.Random(11))):
+            at = begin + month * min(1.0, written / size)
+            stamp, text = f"{at:%Y-%m-%d %H:%M:%S}", _month_record(number, at, record, pick)
+            noise = [pick.choice(_NOISE) for _ in range(pick.choice((1, 1, 2)))]
+            lines = [*noise, f"%s - INFO - WEBHOOK_METRIC: {text}\n"]
+            block = "".join(line.replace("%s", stamp) for line in lines)
+            out.write(block)
+            count, written = count + len(lines), written + len(block)
+            if written >= size:
+                break
+    return count
+
+
+def _month_record(number: int, at: datetime, record: Record, pick: random.Random) -> str:
+    if number % 500 == 0:
+        org, attempt = record["org_id"], pick.randrange(1, 5)
+        record = event(at, *_FAILED, org_id=org, attempt_count=attempt)
+    text = repr({**record, "timestamp": at.isoformat()})
+    return text if number % _ODD else text[:-1] + _USAGE
+
+
 def write_host(path: Path, count: int) -> int:
     """Write the real host's log over and over: records, sentences that state facts, and noise.
 
@@ -107,7 +137,5 @@ def write_host(path: Path, count: int) -> int:
 
 def failure(at: datetime, org: str, attempt: int) -> str:
     """Return the line of a failed payment; the third attempt is a critical alert."""
-    record = event(
-        at, "invoice.payment_failed", "payment_failure", org_id=org, attempt_count=attempt
-    )
+    record = event(at, *_FAILED, org_id=org, attempt_count=attempt)
     return json.dumps(record) + "\n"

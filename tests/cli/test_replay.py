@@ -144,9 +144,11 @@ def test_a_damaged_gzip_file_is_said(
 ) -> None:
     data = b"".join(line(T0 + n, org=f"o{n}", n=3) for n in range(1000))
     (small / "app.log.gz").write_bytes(damage(gzip.compress(data)))
-    result = run("-c", small / "sidecar.yaml", small / "app.log.gz")
-    assert result.exit_code == 2
-    assert said in result.stderr
+    ours = small / "sidecar.yaml"
+    for options in ((), ("--against", ours)):
+        result = run("-c", ours, *options, small / "app.log.gz")
+        assert result.exit_code == 2
+        assert said in result.stderr
 
 
 def test_nothing_is_written_anywhere(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

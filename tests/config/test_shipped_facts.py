@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.parse.columns import Columns
 from sidecar.parse.event import Event
 from sidecar.parse.parser import Parser
 from sidecar.ruletest.cases import Case, Suite, load_tests
@@ -53,7 +54,7 @@ def test_a_fact_raises_its_alert_and_no_other(name: str) -> None:
     (event,) = read(FACTS[name])
     simulation = Simulation(suite().config)
     simulation.start(event.at)
-    list(simulation.run([event], event.at + 1))
+    list(simulation.run([Columns.of([event])], event.at + 1))
     expected = {test.alertname for test in case.alert_tests if test.expected}
     pending = {"GracePeriodOver"} if expected == {"SubscriptionDelinquent"} else set()
     assert {alert.name for alert in simulation.alerts()} == expected | pending

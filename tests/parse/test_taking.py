@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from sidecar.parse.columns import Columns
-from sidecar.parse.container import source_of
 from sidecar.parse.event import Event, Fields, Parsed, Triple, Wanted, as_text
 from sidecar.parse.parser import Parser
 from sidecar.parse.patterns import Pattern
@@ -299,10 +297,7 @@ def test_rows_of_what_patterns_take_are_what_each_line_is_by_itself(texts: list[
             alone.parse(c, now=NOW, wanted=everything) for c in chunks_of_lines(chunk.data, [1])
         ]
         expected = [event for one in singly for event in one.events]
-        columns = Columns.of(parsed.events)
-        if parsed.rows is not None:
-            source = source_of(chunk, unwrapped=False)
-            columns = Columns.of_rows(parsed.rows, source, parser.fields_of(chunk))
+        columns = parser.columns_of(chunk, parsed)
         made = [columns.event(number) for number in range(len(columns))]
         assert repr([_sorted(one) for one in made]) == repr([_sorted(one) for one in expected])
         for name in names:

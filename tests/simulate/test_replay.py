@@ -265,8 +265,8 @@ def stepped(config_: Config, name: str) -> list[str]:
 def test_the_daemons_own_step_sends_the_very_same_messages(ours: Config) -> None:
     name = "json-lines.log"
     simulation = Simulation(ours)
-    items = list(History(ours, clock=CLOCK).events([sample(name)]))
-    simulation.start(items[0].at)
+    items = list(History(ours, clock=CLOCK, wanted=simulation.wanted).columns([sample(name)]))
+    simulation.start(items[0].times[0])
     sent = [row.payload for moment in simulation.run(items) for row in moment.step.outbox]
     assert sent == stepped(ours, name)
     assert len(sent) > 100

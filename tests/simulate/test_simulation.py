@@ -10,6 +10,7 @@ from msgspec.structs import replace as with_
 
 from sidecar.config.settings import Config
 from sidecar.notify.model import Route
+from sidecar.parse.columns import Columns
 from sidecar.parse.event import Event
 from sidecar.simulate.simulation import Moment, Simulation
 from support.simulate import DAY, HOUR, MINUTE, ROUTE, T0, config, event
@@ -45,7 +46,7 @@ def happened(
     """Return (seconds after T0, kind) of every transition."""
     return [
         (t.at - T0, t.kind.value)
-        for moment in simulation.run(events, until)
+        for moment in simulation.run([Columns.of(events)], until)
         for t in moment.step.transitions
     ]
 
@@ -58,7 +59,7 @@ def test_a_deadline_between_two_events_happens_at_its_own_instant(tmp_path: Path
 
 def test_moments_carry_the_clock_of_their_deadline(tmp_path: Path) -> None:
     simulation = begun(config(tmp_path, WAITS))
-    moments = list(simulation.run([event(T0, org="a"), event(T0 + DAY, org="b")]))
+    moments = list(simulation.run([Columns.of([event(T0, org="a"), event(T0 + DAY, org="b")])]))
     assert [moment.at - T0 for moment in moments] == [600.0, HOUR]
 
 
@@ -83,7 +84,7 @@ def test_a_run_goes_on_where_the_last_one_stopped(tmp_path: Path) -> None:
 def test_events_of_one_instant_are_judged_together(tmp_path: Path) -> None:
     together = Route(id="root", receiver="team", group_by=("alertname",), group_wait=0.0)
     simulation = begun(config(tmp_path, FIRES, together))
-    (moment,) = simulation.run([event(T0 + 1, org="a"), event(T0 + 1, org="b")])
+    (moment,) = simulation.run([Columns.of([event(T0 + 1, org="a"), event(T0 + 1, org="b")])])
     assert [decision.alerts for decision in moment.step.decisions] == [2]
 
 
@@ -93,14 +94,18 @@ def test_groups_wait_and_repeat_between_events(tmp_path: Path) -> None:
         cooldown=0.0,
     )  # fmt: skip
     simulation = begun(config(tmp_path, FIRES, route))
-    moments = simulation.run([event(T0, org="a")], T0 + 40 * MINUTE)
+    moments = simulation.run([Columns.of([event(T0, org="a")])], T0 + 40 * MINUTE)
     at = [moment.at - T0 for moment in moments if moment.step.outbox]
     assert at == [30.0, 30.0 + HOUR / 4, 30.0 + HOUR / 2]
 
 
 def test_a_late_event_is_judged_by_the_clock_as_it_stands(tmp_path: Path) -> None:
     simulation = begun(config(tmp_path, FIRES, stale_after=HOUR))
-    moments = list(simulation.run([event(T0 + 3 * HOUR, org="a"), event(T0 + 2.5 * HOUR, org="b")]))
+    moments = list(
+        simulation.run(
+            [Columns.of([event(T0 + 3 * HOUR, org="a"), event(T0 + 2.5 * HOUR, org="b")])]
+        )
+    )
     assert simulation.now == T0 + 3 * HOUR
     assert [t.stale for m in moments for t in m.step.transitions] == [False, False]
 
@@ -108,7 +113,7 @@ def test_a_late_event_is_judged_by_the_clock_as_it_stands(tmp_path: Path) -> Non
 def test_an_event_later_than_stale_after_is_told_late(tmp_path: Path) -> None:
     simulation = begun(config(tmp_path, FIRES, stale_after=MINUTE))
     events = [event(T0 + HOUR, org="a"), event(T0 + HOUR / 2, org="b")]
-    moments = list(simulation.run(events, T0 + HOUR))
+    moments = list(simulation.run([Columns.of(events)], T0 + HOUR))
     stale = {t.alert.labels["org"]: t.stale for m in moments for t in m.step.transitions}
     assert stale == {"a": False, "b": True}
 
@@ -129,7 +134,7 @@ def test_nothing_is_kept_of_keys_that_are_gone(tmp_path: Path) -> None:
     rule = FIRES.replace("count() >= 1", "count() >= 2").replace("within: 1h", "within: 1s")
     simulation = begun(config(tmp_path, rule))
     events = [event(T0 + n, org=f"o{n}") for n in range(12_000)]
-    assert list(simulation.run(events)) == []
+    assert list(simulation.run([Columns.of(events)])) == []
     assert len(simulation.core.engine._keys) < 10
     assert len(simulation.core.engine._keys._changed) <= 10_001
 
@@ -176,7 +181,7 @@ def test_time_never_turns_back_nor_stands_still_for_ever(
         at += gap
         events.append(event(at, org=org))
     end = T0 + 5 * DAY
-    moments = [moment.at for moment in simulation.run(events, end)]
+    moments = [moment.at for moment in simulation.run([Columns.of(events)], end)]
     assert moments == sorted(moments)
     due = simulation.core.next_deadline()
     assert due is None or due > end
@@ -244,11 +249,11 @@ def test_what_is_judged_at_once_is_told_as_event_by_event(
 
     events, until = history(seed), T0 + 40 * HOUR
     at_once, one_by_one = begun(config(tmp_path, rules)), begun(config(tmp_path, rules))
-    found = [one for moment in at_once.run(events, until) for one in told(moment)]
+    found = [one for moment in at_once.run([Columns.of(events)], until) for one in told(moment)]
     single = (
         moment
         for place, event in enumerate(events)
-        for moment in one_by_one.run(_of_one_instant(events, place, event))
+        for moment in one_by_one.run([Columns.of(_of_one_instant(events, place, event))])
     )
     rest = one_by_one.run((), until)
     assert found == [one for moment in (*single, *rest) for one in told(moment)]
