@@ -20,6 +20,7 @@ from sidecar.syntax.faults import ConfigError, Fault, did_you_mean
 _TESTS = (".test.yaml", ".test.yml")
 _READABLE = click.Path(exists=True, readable=True, path_type=Path)
 _SAME, _DIFFERENT, _ONLY_EXPECTED, _ONLY_GOT = " ", "|", "<", ">"
+_BLANK = "·"  # a blank where lines differ in blanks alone
 _MARKS = {_DIFFERENT: "red", _ONLY_EXPECTED: "red", _ONLY_GOT: "red"}
 
 
@@ -84,7 +85,9 @@ def _say_end(untested: Sequence[Fault], summary: str, *, good: bool) -> None:
 def _fault(name: str, failure: Failure) -> Fault:
     """Return a failure as a finding at its line."""
     file, line, column = failure.place.rsplit(":", 2)
-    expected, got = ("\n".join(side) for side in (failure.expected, failure.got))
+    lines = list(_aligned(failure.expected, failure.got))
+    expected = "\n".join(left for mark, left, _ in lines if mark != _ONLY_GOT)
+    got = "\n".join(right for mark, _, right in lines if mark != _ONLY_EXPECTED)
     message = f"{name}: {failure.asked} at {utc(failure.at)}\nexpected:\n{expected}\ngot:\n{got}"
     return Fault(file, int(line), int(column), message)
 
@@ -161,8 +164,11 @@ def _aligned(left: tuple[str, ...], right: tuple[str, ...]) -> Iterator[tuple[st
 
 
 def _beside(left: str, right: str) -> tuple[str, str, str]:
-    """Return two lines of the same words; what differs in blanks would look the same, unquoted."""
-    return (_SAME, left, right) if left == right else (_DIFFERENT, repr(left), repr(right))
+    """Return two lines of the same words; where only blanks differ, so that these are seen."""
+    if left == right:
+        return _SAME, left, right
+    quoted = [repr(line).replace(" ", _BLANK) for line in (left, right)]
+    return _DIFFERENT, quoted[0], quoted[1]
 
 
 def _wrapped(line: str, width: int) -> list[str]:

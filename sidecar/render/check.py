@@ -26,6 +26,7 @@ from sidecar.syntax.values import string
 # What an annotation's template may name (docs/rules.md).
 ANNOTATION_NAMES = frozenset({"value", "labels", "event", "ended_by", "collected"})
 _SANDBOX = TemplateEnvironment()
+_MAY_LACK = {"d", "default", "defined", "undefined"}  # filters and tests of what may not be there
 _GIVEN = ANNOTATION_NAMES | _SANDBOX.globals.keys()
 # What stands in the braces of Go's templates, and in those of Jinja2 never.
 _GO = re.compile(
@@ -242,10 +243,13 @@ def column(source: str, line: int, word: str) -> int:
 
 
 def _named(tree: ast.Template, of: str) -> list[tuple[int, str]]:
+    """Return which entries of a table a template needs: not those for which a default stands in."""
+    filters = tree.find_all((ast.Filter, ast.Test))
+    spared = {id(one.node) for one in filters if one.name in _MAY_LACK}
     return [
         (node.lineno, node.attr)
         for node in tree.find_all(ast.Getattr)
-        if isinstance(node.node, ast.Name) and node.node.name == of
+        if isinstance(node.node, ast.Name) and node.node.name == of and id(node) not in spared
     ]
 
 

@@ -190,6 +190,10 @@ SPACED = {
     "line breaks": ("'a: 3\\nb'", "a: 3 b"),
     "two blanks": ("'a:  3 b'", "a: 3 b"),
     "a blank at the end": ("'a: 3 b '", "a: 3 b"),
+    "two blanks where the line is wrapped": (
+        "'a word that is long  and b'",
+        "a word that is long and b",
+    ),
 }
 
 
@@ -206,10 +210,15 @@ def test_a_difference_in_blanks_or_line_breaks_is_seen(
         f"{HEAD}  - name: c\n{INPUT}    alert_rule_test:\n"
         f"      - {{eval_time: 7m, alertname: Fires, {text}}}\n"
     )
-    shown = [one for one in run(path).output.splitlines() if "annotation summary" in one]
-    left, _, right = shown[0].partition("|")
-    assert left.strip() != right.strip()
-    assert left.strip().startswith("'") or left.strip().startswith('"')
+    rows = run(path).output.splitlines()
+    first = next(number for number, row in enumerate(rows) if "annotation" in row)
+    shown = [row.partition("|") for row in rows[first:-3]]
+    left, right = ("".join(row[side].strip() for row in shown) for side in (0, 2))
+    assert left != right
+    assert left.startswith(("'", '"'))
+    assert right.replace("·", " ").endswith(f"annotation summary: {got}'")
+    for form in ("github", "markdown", "junit"):
+        assert left in run(path, "--format", form).output
 
 
 def _cases(folder: Path) -> Path:

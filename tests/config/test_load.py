@@ -560,6 +560,16 @@ def test_the_column_of_a_faulty_condition_is_that_of_the_very_character(tmp_path
     assert line[fault.column - 1 :].startswith("xor count()")
 
 
+def test_a_label_for_which_a_default_stands_in_may_be_unknown(tmp_path: Path) -> None:
+    path = tmp_path / "b.rules.yaml"
+    named = '{{ labels.a | d("") }}{{ labels.x | default }}{{ 1 if labels.y is defined }}'
+    path.write_text(RULES + f"        annotations: {{summary: '{named}'}}\n")
+    assert load_rule_files([str(path)]).rules[0].annotations["summary"] == named
+    path.write_text(RULES + f"        annotations: {{summary: '{named}{{{{ labels.x }}}}'}}\n")
+    with pytest.raises(ConfigError, match="have no label `x`"):
+        load_rule_files([str(path)])
+
+
 def test_a_method_of_the_labels_is_no_unknown_label(tmp_path: Path) -> None:
     path = tmp_path / "b.rules.yaml"
     path.write_text(RULES + "        annotations: {summary: '{{ labels.get(\"x\") }}'}\n")
