@@ -71,8 +71,11 @@ class Fallback:
     def _pass_on(self, group: Group, member: Member, why: str, now: float) -> None:
         speaks = member.stage in (Stage.FIRING, Stage.ENDED) and group.to.takes(member)
         route = fallback_route(group.route, self._receivers)
-        # Whom a reload names anew has not been told yet.
-        if not speaks or route is None or member.passed_to == route.receiver:
+        if not speaks or route is None:
+            return
+        # Whom a reload names anew is to hear what fires; of what is over, those before have heard.
+        over = member.stage is Stage.ENDED
+        if member.passed_to and (over or member.passed_to == route.receiver):
             return
         others = self._next_of(group, route, member, now)
         if others is None:
@@ -99,7 +102,7 @@ class Fallback:
             if place.members[new.ident].stage is Stage.LEFT:
                 self._grouper.file(place, new.ident, None, now)  # it has come back
         self._grouper.gather(other, new.ident, now)
-        here = other.members.get(new.ident)
+        here = self._grouper.known(other, new.ident)
         known = new if here is None else knowing(new, here)
         told_at = 0.0 if known.unsent else known.told_at  # by then of another state
         self._grouper.file(other, new.ident, replace(known, told_at=told_at), now)

@@ -96,7 +96,7 @@ class Grouper:
             if transition.stale:
                 self._tell_late(group, ident, lambda member: fired(member, transition), now)
             else:
-                self.file(group, ident, fired(self._known(group, ident), transition), now)
+                self.file(group, ident, fired(self.known(group, ident), transition), now)
 
     def _escalate(self, transition: Transition, ident: Ident, now: float) -> None:
         """Tell the groups it leaves that it left, and those it reaches as for the first time."""
@@ -110,7 +110,7 @@ class Grouper:
             if transition.stale:
                 self._tell_late(group, ident, lambda member: risen(member, transition), now)
             else:
-                self.file(group, ident, risen(self._known(group, ident), transition), now)
+                self.file(group, ident, risen(self.known(group, ident), transition), now)
 
     def _grow(self, transition: Transition, ident: Ident, now: float) -> None:
         """Tell those who know that it fires of how many events there are by now.
@@ -121,7 +121,7 @@ class Grouper:
             if self._late_digest_with(group, ident) is None and not group.to.owner:
                 self.file(group, ident, grown(group.members[ident], transition), now)
 
-    def _known(self, group: Group, ident: Ident) -> Member | None:
+    def known(self, group: Group, ident: Ident) -> Member | None:
         """Return the alert as it stands in the group; what a late digest was to say is said here.
 
         Else the digest would come after what is news now, and speak of the past.

@@ -228,6 +228,30 @@ def test_whom_a_reload_names_as_fallback_hears_it_as_well_and_who_knew_it_does_n
     assert desk.step(T0 + 3 * MINUTE) == []
 
 
+def test_what_is_over_is_not_told_again_to_a_fallback_with_another_name() -> None:
+    desk = Failing()
+    desk.step(T0, desk.world.fire(), to=("team",))
+    desk.step(T0 + HOUR, desk.world.end())
+    desk.fail(T0 + HOUR)
+    assert told(desk.step(T0 + HOUR, to=("pager",))) == [("pager", "a", "fired and resolved")]
+    crew, team = RECEIVERS["pager"], changed(slack_receiver("team"), fallback="crew")
+    desk.desk.receivers = {"team": team, "crew": changed(crew, name="crew", fallback="")}
+    desk.desk.restart()
+    desk.fail(T0 + HOUR + 1)
+    assert desk.step(T0 + HOUR + 1) == []
+
+
+def test_what_its_late_digest_was_to_say_of_the_past_is_said_before_what_fires_anew() -> None:
+    desk = Failing(tiers(), PAGER_FIRST)
+    desk.step(T0, desk.world.fire(stale=True), desk.world.end(stale=True))
+    (late,) = desk.waiting
+    desk.waiting = []
+    desk.step(T0 + HOUR, desk.world.fire(severity="critical"))
+    desk.fail(T0 + HOUR)
+    assert told(desk.step(T0 + HOUR, to=("team",))) == [("team", "a", "firing")]
+    assert desk.desk.notifier.renewed(late, T0 + HOUR) is None
+
+
 def test_it_hears_nothing_in_place_of_those_whom_the_routes_tell_no_more() -> None:
     desk = Failing(route("{}", "pager"), PAGER_FIRST)
     desk.step(T0, desk.world.fire())
