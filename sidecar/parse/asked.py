@@ -19,13 +19,10 @@ from sidecar.parse.event import (
 from sidecar.parse.objects import (
     MARKER,
     NOT_JSON,
-    QUOTES,
-    as_json,
     bounded_int,
     fraction,
-    read_whole,
 )
-from sidecar.parse.values import bounded
+from sidecar.parse.values import QUOTES, as_json, bounded, read_whole
 
 _UNBOUNDED = {int, dict, list}  # what `bounded` may have to cut
 _decode_any = msgspec.json.Decoder(dict[str, Any], float_hook=fraction).decode

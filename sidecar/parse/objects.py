@@ -172,67 +172,6 @@ MARKER = "WEBHOOK_METRIC"
 MARKER_BYTES = MARKER.encode()
 # What msgspec raises on a text that is not JSON, not UTF-8, or nested beyond the stack.
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-# Quotes become JSON's; what needs care becomes a control character, which JSON forbids.
-QUOTES = bytes.maketrans(b"'\"\\", b'"\0\0')
-_TEXT = re.compile(rb"""'([^']*)'|"([^"]*)\"""")
-_QUOTE = re.compile(rb"""['"]""")
-_BARE_NUMBER = re.compile(rb'\x01"(0|-?[1-9]\d{0,14}|-?\d{1,15}\.\d{1,15})"\x01')
-
-
-_decode_any = msgspec.json.Decoder(float_hook=fraction).decode
-
-
-def read_whole(source: bytes) -> Any:
-    """Decode the JSON object `source`, or the ordinary repr of a dict. Raises one of NOT_JSON.
-
-    Without double quotes and backslashes every single quote in a repr is a delimiter, so that
-    JSON is one translation away. With backslashes, and wherever else the result is not JSON
-    (`nan`, tuples, other calls), the decoder raises.
-    """
-    if source[1:2] != b"'":
-        return _decode_any(source)
-    try:
-        return _decode_any(source.translate(QUOTES))
-    except NOT_JSON:
-        return _decode_any(as_json(source))
-
-
-def as_json(source: bytes) -> bytes:
-    """Write an ordinary repr as JSON: None, True, False, UUID('…') and Decimal('…') as well.
-
-    Every part between the texts is structure; in it, a NUL stands for each text. A text that
-    shall lose its quotes is marked by the control character 1 on both sides; where one is left,
-    the result is no JSON and the exact reader decides, as it does of escapes.
-    """
-    if b"\\" in source or b"\1" in source:
-        return source  # which is no JSON
-    between, texts = _between_texts(source)
-    structure = b"\0".join(between)
-    structure = structure.replace(b"None", b"null").replace(b"True", b"true")
-    structure = structure.replace(b"False", b"false")
-    if b"(\0)" in structure:
-        structure = structure.replace(b" UUID(\0)", b" \0")
-        structure = structure.replace(b" Decimal(\0)", b" \1\0\1")
-    between = structure.split(b"\0")
-    if len(between) != len(texts) + 1 or _QUOTE.search(structure):
-        return source
-    parts = [part for both in zip(between, texts, strict=False) for part in both]
-    joined = b'"'.join([*parts, between[-1]])
-    return _BARE_NUMBER.sub(rb"\1", joined) if b"\1" in joined else joined
-
-
-def _between_texts(source: bytes) -> tuple[list[bytes], list[bytes]]:
-    """Return what stands between the texts of a repr, and these as JSON has them in its quotes."""
-    if b'"' not in source:
-        parts = source.split(b"'")
-        return parts[::2], parts[1::2]
-    parts = _TEXT.split(source)
-    texts = [
-        double if single is None else single.replace(b'"', rb"\"")
-        for single, double in zip(parts[1::3], parts[2::3], strict=True)
-    ]
-    return parts[::3], texts
-
 
 MAX_DEPTH = 32  # of nested objects; what lies deeper is kept as text, for consumers recurse
 _MAX_VALUES = 100_000  # a tenth of a second's work, then the line is TOO_LONG

@@ -13,7 +13,8 @@ from hypothesis import given, strategies as st
 
 from sidecar.parse.asked import Asked, fields_of
 from sidecar.parse.event import ForeignReason, RejectReason, as_number
-from sidecar.parse.objects import MAX_DEPTH, NOT_JSON, Unreadable, read_object, read_whole
+from sidecar.parse.objects import MAX_DEPTH, NOT_JSON, Unreadable, read_object
+from sidecar.parse.values import read_whole
 
 texts = st.text() | st.text(alphabet="'\"\\{}[],: \nNoneTrueFalse\x00é\U0001f600")
 scalars = (
