@@ -161,6 +161,7 @@ LOOK_EVERY = 5.0
 STOP_GRACE = 4.0
 _MANY_QUEUES = 256
 _MANY_LOOKS = 1000  # then those of every LOOK_EVERY have to do
+_MANY_ENDS = 1000  # of messages that fail, the last ones: the others go by the wall clock again
 
 
 class Worker:
@@ -209,6 +210,7 @@ class Worker:
         self._behind: list[OutboxRow] = []  # offered while another was under way
         self._looks: list[float] = [0.0]
         self._looked_at = 0.0
+        self._ends_at: dict[str, float] = {}  # when each row that was tried here expires
         self.senders: Senders = {}  # none before it runs
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -400,6 +402,7 @@ class Worker:
     async def _attempt(self, queue: SendQueue, row: OutboxRow) -> OutboxRow:
         """Make one attempt, report it, and write what became of the row; return it."""
         started = self._clock.now()
+        row = self._dated(row, started)
         delivery = self._delivery(row)
         if isinstance(delivery, Delivery):
             queue.rate = delivery.config.rate
@@ -427,6 +430,19 @@ class Worker:
         if isinstance(step, RetryAt):
             self._look_in(max(step.at - self._clock.now(), 0.0))
         return after
+
+    def _dated(self, row: OutboxRow, now: float) -> OutboxRow:
+        """Return the row with its end as it is for a clock that never jumps.
+
+        The wall clock may have been set since it was written, or since it was first tried here.
+        """
+        at = self._clock.monotonic()
+        left = min(row.expires_at - now, row.expires_at - row.created)
+        ends_at = self._ends_at.setdefault(row.id, at + left)
+        while len(self._ends_at) > _MANY_ENDS:
+            del self._ends_at[next(iter(self._ends_at))]
+        created = min(row.created, now)
+        return msgspec.structs.replace(row, created=created, expires_at=now + ends_at - at)
 
     async def _outcome(
         self, row: OutboxRow, delivery: Delivery | Failed, now: float

@@ -96,6 +96,11 @@ SLACK = {
     "ok:false, destination": (said("channel_not_found"), "destination", PARK, SURE, 4.0),
     "ok:false, a word of tomorrow": (said("word_of_tomorrow"), "other", PARK, SURE, 4.0),
     "200 {}": (Answer(200, {}, "{}"), "other", RETRY, DOUBT, 2.0),
+    "200 with nothing": (Answer(200, {}, ""), "other", RETRY, DOUBT, 2.0),
+    "200 with a page": (Answer(200, {}, PAGE), "other", RETRY, DOUBT, 2.0),
+    "503 of maintenance": (
+        Answer(503, {}, '{"status": "maintenance"}'), "server_error", RETRY, SURE, 2.0,
+    ),
     "200 []": (Answer(200, {}, "[]"), "other", RETRY, DOUBT, 2.0),
     "200 cut": (Answer(200, {}, '{"ok":false'), "other", RETRY, DOUBT, 2.0),
     "200 with a filter's words": (

@@ -355,6 +355,29 @@ async def test_what_another_hand_made_due_is_found() -> None:
         assert bench.slack.texts == ["a"]
 
 
+async def test_a_clock_set_back_and_forth_ends_no_message() -> None:
+    async with Bench().running() as bench:
+        bench.slack.answers = [down() for _ in range(3)]
+        bench.clock.offset = -7200.0
+        bench.offer(outbox_row("a", created=-6200.0, next_at=-6200.0, expires_at=-2600.0))
+        await bench.clock.advance(1.0)
+        bench.clock.offset = 0.0
+        await bench.clock.advance(60.0)
+        assert bench.outbox.of("sent") == ["a"]
+
+
+async def test_what_was_made_a_year_ahead_ends_when_it_was_to() -> None:
+    year = 365 * 86_400.0
+    ahead = outbox_row("a", created=year, next_at=year, expires_at=year + 3600.0, claimed_at=None)
+    bench = Bench(msgspec.structs.replace(ahead, next_at=1000.0))
+    bench.slack.answers = [down() for _ in range(1000)]
+    async with bench.running():
+        await bench.clock.advance(3300.0)
+        assert bench.outbox.of("expired") == []
+        await bench.clock.advance(300.0)
+        assert bench.outbox.of("expired") == ["a"]
+
+
 async def test_a_clock_set_back_does_not_stop_the_looking() -> None:
     async with Bench().running() as bench:
         bench.clock._now -= 600.0

@@ -34,10 +34,11 @@ class ManualClock:
 
     def __init__(self, now: float = 1000.0) -> None:
         self._now = now
+        self.offset = 0.0  # of the wall clock, which a test may set
         self._waits: list[tuple[float, asyncio.Event]] = []
 
     def now(self) -> float:
-        return self._now
+        return self._now + self.offset
 
     def monotonic(self) -> float:
         return self._now
