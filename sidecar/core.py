@@ -257,6 +257,8 @@ class Core:
 
     def finish(self, read: ReadBatch, now: float) -> Step:
         """Let time pass and people be told; return all that the chunks taken since come to."""
+        for chunk, parsed in self.parser.end_open(now, self.wants, read.lagging):
+            self._judge(chunk, parsed, now)
         step, self._step = self._step, Step()
         tallies, self._tallies = self._tallies, {}
         for triple, tally in tallies.items():
@@ -329,10 +331,8 @@ class Core:
 
     def next_deadline(self) -> float | None:
         """Return the wall clock at which the next step is due even if nothing is read."""
-        due = (
-            self.engine.next_deadline(complete=self._complete),
-            self.notifier.next_deadline(),
-        )
+        of_rules = self.engine.next_deadline(complete=self._complete)
+        due = (of_rules, self.notifier.next_deadline(), self.parser.due)
         return min((at for at in due if at is not None), default=None)
 
     def lag_seconds(self, log: str, now: float) -> float:

@@ -51,7 +51,8 @@ class LineReader:
     def __init__(self, config: Config, now: float) -> None:
         """`now` is the wall clock, in epoch seconds."""
         self._parser = Parser(config.patterns)
-        self._bare = Parser()
+        self._alone, self._bare = Parser(config.patterns), Parser()
+        self._waiting: list[tuple[int, Chunk]] = []  # lines of which nothing was told yet
         # Patterns of structured lines are asked before those of sentences.
         ordered = sorted(config.patterns, key=lambda one: one.taking is None)
         self._each = [(one.name, Parser([one])) for one in ordered if not one.marker]
@@ -59,17 +60,43 @@ class LineReader:
         self._now = now
         self._lines = 0
 
-    def read(self, chunk: Chunk) -> Iterator[Told]:
+    def read_all(self, chunks: Iterable[Chunk]) -> Iterator[Told]:
+        for chunk in chunks:
+            yield from self._read(chunk)
+        for parsed in self._ended(self._parser):
+            yield from self._known(parsed)
+
+    def _read(self, chunk: Chunk) -> Iterator[Told]:
+        """Yield what each line is, once that is known: of an object over lines, at its last."""
         position = chunk.start
         for line in _LINE.findall(chunk.data):
             self._lines += 1
-            yield self._told(replace(chunk, data=line, start=position), line)
+            one = replace(chunk, data=line, start=position)
+            self._waiting.append((self._lines, one))
+            yield from self._known(self._parse(self._parser, one))
             position += len(line)
 
-    def _told(self, chunk: Chunk, line: bytes) -> Told:
-        parsed = self._parse(self._parser, chunk)
-        form = None if chunk.format is LogFormat.PLAIN else form_of(line.rstrip(b"\n"))
-        told = Told(self._lines, chunk.start, IGNORED, form or "")
+    def _known(self, parsed: Parsed) -> Iterator[Told]:
+        known = self._waiting[: parsed.lines]
+        self._waiting = self._waiting[parsed.lines :]
+        if parsed.pieces < len(known) - 1:  # none of them belongs to another
+            for number, chunk in known:
+                each = [self._parse(self._alone, chunk), *self._ended(self._alone)]
+                yield self._told(number, chunk, next(one for one in each if one.lines))
+            return
+        for number, chunk in known[:-1]:
+            yield self._told(number, chunk, Parsed(pieces=1))
+        for number, chunk in known[-1:]:
+            yield self._told(number, chunk, parsed)
+
+    def _ended(self, parser: Parser) -> list[Parsed]:
+        ends = parser.end_open(self._now, lambda _: True, age=0.0)
+        return [parsed for _, parsed in ends]
+
+    def _told(self, number: int, chunk: Chunk, parsed: Parsed) -> Told:
+        """Return what one line is, of which `parsed` says it."""
+        form = None if chunk.format is LogFormat.PLAIN else form_of(chunk.data.rstrip(b"\n"))
+        told = Told(number, chunk.start, IGNORED, form or "")
         if parsed.events:
             told.outcome = EVENTS
             told.events = [self._shown(event) for event in parsed.events]
@@ -81,8 +108,8 @@ class LineReader:
             told.outcome, told.why = FOREIGN, parsed.foreign[0].reason.value
         elif parsed.obscure:
             told.outcome, told.why = OBSCURE, parsed.obscure[0].reason.words
-        elif parsed.pieces:
-            told.outcome, told.why = PIECES, "a piece of a line that goes on"
+        elif parsed.pieces and not parsed.events:
+            told.outcome, told.why = PIECES, "a piece of a line or an object that goes on"
         elif not parsed.events:
             told.why = "no marker, and no pattern matches"
         return told
@@ -183,7 +210,7 @@ def parse(config: str | None, only: str | None, format_: str, log: str) -> None:
     reader = LineReader(whole := _patterns_of(config), SystemClock().now())
     counts, whys = Counter[str](), Counter[str]()
     try:
-        for told in (told for chunk in _chunks(log, whole) for told in reader.read(chunk)):
+        for told in reader.read_all(_chunks(log, whole)):
             counts[told.outcome] += 1
             if told.why:
                 whys[f"{told.why}: {told.field}" if told.field else told.why] += 1

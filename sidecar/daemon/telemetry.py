@@ -373,6 +373,7 @@ class Telemetry:
             size, stands = core.positions.waiting(log, now)
             behind = unread + size
             self._show(self.metrics.lag_bytes, printable(log), behind)
+            self._show(self.metrics.unfinished, printable(log), size)
             seconds = core.lag_seconds(log, now) if log in batch.lagging else 0.0
             seconds = max(seconds, waiting[log], stands)
             self._show(self.metrics.lag_seconds, printable(log), seconds)

@@ -195,9 +195,9 @@ class Collector:
             text = text_of_line(line)
             self.obscure(mention(text), position, text)
 
-    def add_piece(self) -> None:
-        """Note a line that is a part of one that ends in another."""
-        self._parsed.pieces += 1
+    def add_pieces(self, number: int) -> None:
+        """Note lines that are a part of one that ends in another."""
+        self._parsed.pieces += number
 
     def finish(self, lines: int) -> Parsed:
         parsed = self._parsed

@@ -1,20 +1,24 @@
 """Lines of Docker and Kubernetes: taken out of their wrapping, and joined where they were split.
 
 Docker's json-file driver and the CRI format write each line with its stream and time, and cut a
-long one into pieces. The pieces of one line may lie in two files, with a rotation in between.
+long one into pieces. The pieces of one line may lie in two files, with a rotation in between;
+so may the lines over which an object is printed (`sidecar.parse.spread`).
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from sidecar.parse.block import Needles
 from sidecar.parse.event import MAX_LINE, Chunk, LogFormat
 from sidecar.parse.instants import instant
 from sidecar.parse.objects import MARKER_BYTES, NOT_JSON
+from sidecar.parse.prefix import Prefix
+from sidecar.parse.spread import Fit, Line, Spread, begun_by
 
 # https://kubernetes.io/docs/concepts/cluster-administration/logging/ and the CRI log format:
 # time, stream, tags (P: partial, F: full; more may follow a colon), content.
@@ -43,39 +47,43 @@ class _DockerLine(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _decode = msgspec.json.Decoder(_DockerLine).decode
-_STREAMS = ("stdout", "stderr")
-
-
-class Line(msgspec.Struct, frozen=True):
-    """A whole line: its text, where it begins, its container's stamp (None without one).
-
-    `too_long` marks the head of a line with the marker that went over the limit.
-    """
-
-    text: bytes
-    position: int
-    stamp: float | None = None
-    too_long: bool = False
+_STREAMS = ("stdout", "stderr", "")  # of a container; of lines that none has wrapped
 
 
 @dataclass(slots=True)
 class _Open:
-    """A line whose last piece has not come yet."""
+    """A line whose last piece has not come yet. `since`: the last one came by then."""
 
     file: int
     position: int
     stamp: float | None
+    stream: str
     pieces: list[bytes] = field(default_factory=list)
     size: int = 0
     told: bool = False  # that it is too long
+    since: float | None = None
 
-    def joined(self) -> bytes:
-        return b"".join(self.pieces)
+    def joined(self) -> Line:
+        return Line(b"".join(self.pieces), self.position, self.stamp, stream=self.stream)
+
+    def stands(self, now: float) -> float:
+        """Return since when no piece has come; the first time that this is asked, `now`."""
+        self.since = now if self.since is None else min(self.since, now)
+        return self.since
+
+    def given_up(self) -> list[Line]:
+        """Return what there is of it, unless it was too long and told."""
+        return [] if self.told else [self.joined()]
 
 
 def may_be_wrapped(data: bytes) -> bool:
     """Return whether any line of `data` could be Docker's or CRI's."""
     return _TRACES.within(data)
+
+
+def is_mixed(data: bytes) -> bool:
+    """Return whether lines of both streams may be in wrapped `data`."""
+    return b"stdout" in data and b"stderr" in data
 
 
 def unwrap_all(data: bytes, form: LogFormat) -> bytes | None:
@@ -163,72 +171,149 @@ def form_of(line: bytes) -> LogFormat | None:
 
 
 class Joiner:
-    """Holds the unfinished lines of every log, per stream, across chunks and rotated files."""
+    """Holds what is unfinished of every log, per stream, across chunks and rotated files.
+
+    `pieces` counts the lines that were added to one begun before.
+    """
 
     def __init__(self) -> None:
+        self.pieces = 0
+        self.due: float | None = None  # when `end` should be called next
         self._open: dict[tuple[str, str], _Open] = {}
+        self._spread: dict[tuple[str, str], Spread] = {}
+        self._reached: dict[str, Chunk] = {}  # without data: where each log with such stands
 
-    def unwrap(self, chunk: Chunk, line: bytes, position: int) -> Line | None:
-        """Return the line that `line` is or completes, or None while pieces are missing."""
+    def take(self, chunk: Chunk, raw: bytes, position: int, prefix: Prefix) -> list[list[Line]]:
+        """Return the lines that `raw` is or completes, or that it shows to be whole.
+
+        Several together are those of one object; none: more has to come.
+        """
+        line = self._unwrap(chunk, raw, position)
+        if line is None:
+            return []
+        return [[line]] if chunk.key else self._gather(chunk, line, prefix)
+
+    def _gather(self, chunk: Chunk, line: Line, prefix: Prefix) -> list[list[Line]]:
+        key = (chunk.log, line.stream)
+        spread = self._spread.pop(key, None)
+        broken: list[list[Line]] = []
+        if spread is not None:
+            fit = spread.take(line)
+            if fit is Fit.ENDS:
+                return [spread.lines]
+            if fit is Fit.GOES_ON:
+                self._spread[key] = spread
+                return []
+            broken = [[one] for one in spread.lines]
+        begun = begun_by(line, chunk.file, prefix)
+        if begun is None:
+            return [*broken, [line]]
+        self._spread[key] = begun
+        return broken
+
+    def _unwrap(self, chunk: Chunk, line: bytes, position: int) -> Line | None:
         if chunk.format is LogFormat.PLAIN:
             return Line(line, position)
         if chunk.format is not LogFormat.CRI and line[:1] == b"{" and b'"log"' in line:
             docker = _docker_line(line)
             if docker is not None:
                 last = docker.log.endswith("\n")
-                text = docker.log.rstrip("\r\n") if last else docker.log
-                piece = Line(text.encode(), position, instant(docker.time))
-                return self._join(chunk, docker.stream, piece, last=last)
+                text = (docker.log.rstrip("\r\n") if last else docker.log).encode()
+                piece = Line(text, position, instant(docker.time), stream=docker.stream)
+                return self._join(chunk, piece, last=last)
         if chunk.format is not LogFormat.DOCKER:
             found = _CRI.match(line)
             if found is not None:
-                piece = Line(line[found.end() :], position, instant(found[1].decode()))
-                return self._join(chunk, found[2].decode(), piece, last=found[3] == b"F")
+                at, stream = instant(found[1].decode()), found[2].decode()
+                piece = Line(line[found.end() :], position, at, stream=stream)
+                return self._join(chunk, piece, last=found[3] == b"F")
         return Line(line, position)
 
-    def open_from(self, chunk: Chunk) -> int | None:
+    def note(self, chunk: Chunk) -> int | None:
         """Return where the oldest unfinished line of the chunk's log begins in its file.
 
         A line begun in an earlier file of the log counts from this file's start.
         """
-        begun = [
-            line.position if line.file == chunk.file else 0
-            for (log, _stream), line in self._open.items()
-            if log == chunk.log
-        ]
-        return min(begun, default=None)
+        opened = self._of(chunk.log)
+        if not opened:
+            self._reached.pop(chunk.log, None)
+            return None
+        end = chunk.start + len(chunk.data)
+        self._reached[chunk.log] = replace(chunk, data=b"", start=end)
+        return min(one.position if one.file == chunk.file else 0 for one in opened)
 
     def has_open(self, log: str) -> bool:
-        """Return whether the log has an unfinished line."""
-        return any((log, stream) in self._open for stream in _STREAMS)
+        """Return whether the log has an unfinished line or object."""
+        return log in self._reached
+
+    def is_spread(self, log: str) -> bool:
+        """Return whether an object of the log goes on in its next lines, whatever these are."""
+        return any((log, stream) in self._spread for stream in _STREAMS)
+
+    def waiting(self, log: str) -> int:
+        """Return how many lines of the log were taken, and are neither given back nor pieces."""
+        pieces = sum(isinstance(one, _Open) and not one.told for one in self._of(log))
+        return pieces + sum(len(one.lines) for one in self._of(log) if isinstance(one, Spread))
+
+    def end(
+        self, now: float, age: float, busy: Collection[str]
+    ) -> list[tuple[Chunk, int, list[Line]]]:
+        """Give up what is unfinished in logs of which nothing came for `age` seconds.
+
+        Returns of each such log a chunk without data at where it stands, how many lines had waited,
+        and what they come to. The unfinished lines of a log end together: one place per file says
+        where the oldest begins. Those that are `busy` have more to read first.
+        """
+        self.due, ended = None, []
+        for log, chunk in [*self._reached.items()]:
+            if log in busy:
+                continue
+            since = max(one.stands(now) for one in self._of(log))
+            if now - since >= age:
+                lines = [line for one in self._of(log) for line in one.given_up()]
+                ended.append((chunk, self.waiting(log), lines))
+                self.drop(log)
+            else:
+                self.due = min(since + age, self.due or since + age)
+        return ended
 
     def drop(self, log: str) -> None:
+        self._reached.pop(log, None)
         for stream in _STREAMS:
             self._open.pop((log, stream), None)
+            self._spread.pop((log, stream), None)
 
-    def _join(self, chunk: Chunk, stream: str, piece: Line, *, last: bool) -> Line | None:
-        key = (chunk.log, stream)
+    def _of(self, log: str) -> "list[_Open | Spread]":
+        keys = [(log, stream) for stream in _STREAMS]
+        found = [one for key in keys for one in (self._open.get(key), self._spread.get(key))]
+        return [one for one in found if one is not None]
+
+    def _join(self, chunk: Chunk, piece: Line, *, last: bool) -> Line | None:
+        key = (chunk.log, piece.stream)
         begun = self._open.get(key)
         if begun is None:
             if last:
                 return piece
-            begun = self._open[key] = _Open(chunk.file, piece.position, piece.stamp)
+            begun = self._open[key] = _Open(chunk.file, piece.position, piece.stamp, piece.stream)
+        else:
+            self.pieces += 1
         if last:
             del self._open[key]
+        begun.since = None
         begun.size += len(piece.text)
         if begun.size > MAX_LINE:
             return self._overflow(begun, piece.text)
         begun.pieces.append(piece.text)
-        return Line(begun.joined(), begun.position, begun.stamp) if last else None
+        return begun.joined() if last else None
 
     def _overflow(self, line: _Open, piece: bytes) -> Line | None:
         """Drop the line but for its head; say so once, as soon as the marker is seen in it."""
-        text = line.joined() + piece
+        text = b"".join(line.pieces) + piece
         line.pieces = [text[:_SAMPLE]]
         if line.told or MARKER_BYTES not in text:
             return None
         line.told = True
-        return Line(line.pieces[0], line.position, line.stamp, too_long=True)
+        return Line(line.pieces[0], line.position, line.stamp, too_long=True, stream=line.stream)
 
 
 def _docker_line(line: bytes) -> _DockerLine | None:
@@ -252,4 +337,4 @@ def _docker_lines(data: bytes) -> bytes | None:
 
 
 def _is_dockers(docker: _DockerLine) -> bool:
-    return docker.stream in _STREAMS
+    return docker.stream in _STREAMS[:2]

@@ -4,7 +4,7 @@ A chunk is unwrapped from its container, split into a block of alike lines and t
 the odd ones are read singly. Whatever reading one line raises is that line's reject.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache, partial
 from zoneinfo import ZoneInfo
 
@@ -15,8 +15,8 @@ from sidecar.parse.columns import Columns, set_own
 from sidecar.parse.container import (
     WRAPPINGS,
     Joiner,
-    Line,
     bare_lines,
+    is_mixed,
     journal_lines,
     may_be_wrapped,
     source_of,
@@ -40,8 +40,16 @@ from sidecar.parse.patterns import Pattern, TextPatterns
 from sidecar.parse.prefix import Prefix
 from sidecar.parse.record import Record, find_records
 from sidecar.parse.signed import is_signed, signed_only
+from sidecar.parse.spread import Line, any_spread, joined, may_end_open
 
+OPEN_SECONDS = 60.0  # that the rest of a line or an object may take to come
 _MOST_READERS = 1000  # remembered; each set of fields that rules ask for has one
+_UNFINISHED = (
+    RejectReason.TRUNCATED,
+    RejectReason.MALFORMED,
+    RejectReason.NO_OBJECT,
+    RejectReason.NOT_AN_OBJECT,
+)
 _SAMPLE = 1000  # bytes of a line over the limit that are looked at again
 
 
@@ -88,12 +96,45 @@ class Parser:
         `wanted` is asked at most once per triple; other events are only tallied.
         `alone`: what `parse_alone` has found in the chunk already, if it did.
         """
-        parsed = alone or self.parse_alone(chunk, now=now, wanted=wanted)
-        if parsed is None or (self._joiner.has_open(chunk.log) and self._is_wrapped(chunk)):
-            parsed = self._parse_wrapped(chunk, self._collector(chunk, now, wanted))
-        parsed.open_from = self._joiner.open_from(chunk)
+        parsed, opened = None, self._joiner.has_open(chunk.log)
+        if not (opened and self._goes_on(chunk)):
+            parsed = alone or self.parse_alone(chunk, now=now, wanted=wanted)
+        if parsed is None:
+            parsed = self._parse_singly(chunk, self._collector(chunk, now, wanted))
+            opened = True
+        if opened:
+            parsed.open_from = self._joiner.note(chunk)
         set_own(parsed, chunk)
         return parsed
+
+    def end_open(
+        self,
+        now: float,
+        wanted: Callable[[Triple], Wanted],
+        busy: Collection[str] = (),
+        age: float = OPEN_SECONDS,
+    ) -> Iterator[tuple[Chunk, Parsed]]:
+        """Yield what the lines and objects come to whose rest has not come for `age` seconds.
+
+        Each with a chunk without data, which stands where its log is read to. Logs that are `busy`
+        have more to read first. `now` and `wanted` as of `parse`.
+        """
+        for chunk, waited, lines in self._joiner.end(now, age, busy):
+            out = self._collector(chunk, now, wanted)
+            for line in lines:
+                self._read_if(line, out)
+            parsed = out.finish(waited)
+            set_own(parsed, chunk)
+            yield chunk, parsed
+
+    @property
+    def due(self) -> float | None:
+        """When `end_open` should be called again, if nothing is read before."""
+        return self._joiner.due
+
+    def _goes_on(self, chunk: Chunk) -> bool:
+        """Return whether `chunk` may hold more of what its log has left unfinished."""
+        return self._joiner.is_spread(chunk.log) or self._is_wrapped(chunk)
 
     def parse_alone(
         self, chunk: Chunk, *, now: float, wanted: Callable[[Triple], Wanted]
@@ -101,22 +142,29 @@ class Parser:
         """Return what `chunk` holds if that can be told without what was read before, else None.
 
         That is so of lines that no container has wrapped, and of whole wrapped lines with nothing
-        odd among them, where the log has no unfinished one.
+        odd among them, where the log has no unfinished one, and no object goes over lines.
         """
         bare = bare_lines(chunk)
         if chunk.key and bare is None and self._is_wrapped(chunk):
             return None
-        data, refused = signed_only(chunk.data if bare is None else bare, chunk.key)
+        prefix, whole = self._prefix_of(chunk), chunk.data if bare is None else bare
+        mixed = bare is not None and is_mixed(chunk.data)
+        if may_end_open(whole, prefix, mixed=mixed) and not chunk.key:
+            return None
+        data, refused = signed_only(whole, chunk.key)
         out = self._collector(chunk, now, wanted, data)
         may_be_wrapped = bare is None and chunk.format is not LogFormat.PLAIN
         split = self._add_block(data, chunk.start, out, wrapped=may_be_wrapped)
         # An odd line needs its place in the file and its container's stamp as well.
         if split is None or (split.odd and bare is not None):
             return None
+        odd = [(begin, data[begin:end]) for begin, end in split.odd]
+        if not chunk.key and any_spread([line for _, line in odd], prefix):
+            return None
         for begin, line in refused:
             out.reject(ForeignReason.UNSIGNED, chunk.start + begin, text_of_line(line))
             out.end_line()
-        odd = self._add_stated([(begin, data[begin:end]) for begin, end in split.odd], chunk, out)
+        odd = self._add_stated(odd, chunk, out)
         for begin, line in sorted(odd + journal_lines(data)):
             self._read(Line(line, chunk.start + begin), out)
         for begin, line in utf16_lines(data):
@@ -155,16 +203,34 @@ class Parser:
         over = {*mine} - {mine[n] for n in left}
         return [one for n, one in enumerate(odd) if n not in over]
 
-    def _parse_wrapped(self, chunk: Chunk, out: Collector) -> Parsed:
-        """Return what `chunk` holds, with lines in it that a container has wrapped."""
-        for line in self._whole_lines(chunk, out):
-            if chunk.key and not is_signed(line.text, chunk.key):
-                if MARKER_BYTES in line.text:
-                    out.reject(ForeignReason.UNSIGNED, line.position, text_of_line(line.text))
+    def _parse_singly(self, chunk: Chunk, out: Collector) -> Parsed:
+        """Return what `chunk` holds, line by line: containers' and those of objects over lines."""
+        waited = self._joiner.waiting(chunk.log)
+        for lines in self._whole_lines(chunk, out):
+            if len(lines) > 1:
+                self._read_spread(lines, out)
+            elif chunk.key and not is_signed(lines[0].text, chunk.key):
+                if MARKER_BYTES in lines[0].text:
+                    text = text_of_line(lines[0].text)
+                    out.reject(ForeignReason.UNSIGNED, lines[0].position, text)
                     out.end_line()
-            elif line.too_long or self._splitter.may_hold_event(line.text):
-                self._read(line, out)
-        return out.finish(count_lines(chunk.data))
+            else:
+                self._read_if(lines[0], out)
+        return out.finish(count_lines(chunk.data) + waited - self._joiner.waiting(chunk.log))
+
+    def _read_if(self, line: Line, out: Collector) -> None:
+        if line.too_long or self._splitter.may_hold_event(line.text):
+            self._read(line, out)
+
+    def _read_spread(self, lines: list[Line], out: Collector) -> None:
+        """Read an object over several lines; where it says nothing, each line by itself."""
+        whole = joined(lines)
+        if MARKER_BYTES in whole.text and not _is_torn(text_of_line(whole.text), out.prefix):
+            self._read(whole, out)
+            out.add_pieces(len(lines) - 1)
+        else:
+            for line in lines:
+                self._read_if(line, out)
 
     def columns_of(self, chunk: Chunk, parsed: Parsed) -> Columns:
         """Return the events that were found in `chunk`."""
@@ -179,9 +245,9 @@ class Parser:
 
         Only the unfinished lines are kept: what completes inside was counted before.
         """
-        if self._is_wrapped(chunk):
-            for _line in self._whole_lines(chunk):
-                pass
+        for _lines in self._whole_lines(chunk):
+            pass
+        self._joiner.note(chunk)
 
     def adopt_open_lines(self, before: "Parser") -> None:
         """Go on with the unfinished lines of another parser, which must not be used any more."""
@@ -194,22 +260,19 @@ class Parser:
     def _is_wrapped(self, chunk: Chunk) -> bool:
         return chunk.format is not LogFormat.PLAIN and may_be_wrapped(chunk.data)
 
-    def _whole_lines(self, chunk: Chunk, out: Collector | None = None) -> Iterator[Line]:
-        position = chunk.start
-        for raw in chunk.data.split(b"\n"):
+    def _whole_lines(self, chunk: Chunk, out: Collector | None = None) -> Iterator[list[Line]]:
+        position, prefix, pieces = chunk.start, self._prefix_of(chunk), self._joiner.pieces
+        lines = chunk.data.split(b"\n")
+        for raw in lines if lines[-1] else lines[:-1]:
             try:
-                line = self._joiner.unwrap(chunk, raw, position)
+                yield from self._joiner.take(chunk, raw, position, prefix)
             except Exception:  # noqa: BLE001 - as of a line that is not wrapped
-                line = None
                 if out is not None:
                     out.reject(RejectReason.POISON, position, text_of_line(raw[:_SAMPLE]))
                     out.end_line()
-            else:
-                if out is not None and line is None:
-                    out.add_piece()
-            if line is not None:
-                yield line
             position += len(raw) + 1
+        if out is not None:
+            out.add_pieces(self._joiner.pieces - pieces)
 
     def _collector(
         self,
@@ -273,3 +336,13 @@ class Parser:
         # Whatever a line quotes, its own sentence counts: else a stranger could silence it.
         record = self._patterns.find_record(text, out.prefix)
         return [] if record is None else [record]
+
+
+def _is_torn(text: str, prefix: Prefix) -> bool:
+    """Return whether `text`, lines put together, is no record at all, or an unfinished one."""
+    try:
+        return not find_records(text, prefix)
+    except Unreadable as wrong:
+        return wrong.reason in _UNFINISHED
+    except Exception:  # noqa: BLE001 - whoever reads it finds that as well
+        return False

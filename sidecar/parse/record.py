@@ -39,7 +39,7 @@ _KEYED = re.compile(
 )
 _VALUES = re.compile(r"""[{"'=]""")  # whatever comes with values
 _OBJECTS = ('{"', "{'")
-_OBJECT_START = re.compile(r"""\[?\{\s*["'}]""")
+_OBJECT_START = re.compile(r"""\{\s*["'}]|\[\s*\{\s*["'}]""")
 # PHP's monolog puts its empty context and extra behind each message.
 CLOSED = re.compile(rf"(?:[\s\0]|\[\]|{COLOUR.pattern})*+\Z")
 # key=value with the message in quotes, and what may stand behind it.

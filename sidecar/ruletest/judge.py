@@ -15,6 +15,7 @@ from sidecar.parse.event import (
     Event,
     ForeignReason,
     LogFormat,
+    Parsed,
     RejectReason,
 )
 from sidecar.parse.instants import instant, is_bad_instant
@@ -100,18 +101,24 @@ class _LineParser:
         self._parser = Parser(patterns, near=near)
 
     def lines(self, case: Case) -> Iterator[_Undated]:
-        position = 0
+        position, when = 0, When(0.0)
         given = (one for one in case.inputs if isinstance(one, LineInput))
         for place, one in enumerate(given):
             data = one.line.encode() + b"\n"
             chunk = Chunk(1, _LOG, LogFormat.AUTO, data, position)
             position += len(data)
             parsed = self._parser.parse(chunk, now=_NO_TIME, wanted=lambda _: True)
-            self.rejects += [reject.reason for reject in parsed.rejects]
-            self.bad_times += parsed.bad_times
-            self.rejects += [foreign.reason for foreign in parsed.foreign]
-            for event in parsed.events:
-                yield _Undated(event, one.when or When(place * case.interval))
+            self._note(parsed)
+            when = one.when or When(place * case.interval)
+            yield from (_Undated(event, when) for event in parsed.events)
+        for _, parsed in self._parser.end_open(_NO_TIME, lambda _: True, age=0.0):
+            self._note(parsed)
+            yield from (_Undated(event, when) for event in parsed.events)
+
+    def _note(self, parsed: Parsed) -> None:
+        self.rejects += [reject.reason for reject in parsed.rejects]
+        self.bad_times += parsed.bad_times
+        self.rejects += [foreign.reason for foreign in parsed.foreign]
 
 
 def _events(case: Case, near: float) -> Iterator[_Undated]:

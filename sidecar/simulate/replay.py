@@ -130,12 +130,16 @@ class History:
         pinned = self._pinned(log.name)
         return (msgspec.structs.replace(chunk, **pinned) for chunk in log.chunks())
 
+    def _read(self, parser: Parser, log: ReplayedLog) -> Iterator[tuple[Chunk, Parsed]]:
+        for chunk in self._chunks(log):
+            yield chunk, parser.parse(chunk, now=self._clock, wanted=self._wanted)
+        yield from parser.end_open(self._clock, self._wanted, age=0.0)
+
     def _parsed(self, log: ReplayedLog) -> Iterator[Columns]:
         """Yield the events of each chunk, dated."""
         parser = Parser(self._patterns)
         reached: float | None = None
-        for chunk in self._chunks(log):
-            parsed = parser.parse(chunk, now=self._clock, wanted=self._wanted)
+        for chunk, parsed in self._read(parser, log):
             events = parser.columns_of(chunk, parsed)
             known = [at for at in events.times if at < self._clock]
             self._count(parsed)

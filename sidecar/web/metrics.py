@@ -124,7 +124,12 @@ class SelfMetrics:
             "Age of the newest event read of a log that is not read to its end, else 0.",
             "log",
         )
-        self.by_log = (self.position, self.size, self.lag_bytes, self.lag_seconds)
+        self.unfinished = self._gauge(
+            "log_unfinished_bytes", "Bytes of lines and objects whose rest has not come.", "log"
+        )
+        self.by_log = (
+            self.position, self.size, self.lag_bytes, self.lag_seconds, self.unfinished,
+        )  # fmt: skip
         self.rotations = self._counter("log_rotations", "Rotations of a log followed.", "kind")
         for kind in Rotation:
             self.rotations.labels(kind)

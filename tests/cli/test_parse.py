@@ -18,6 +18,7 @@ patterns:
     json: {where: {msg: webhook failed}, take: {event_type: event, status: level}}
 """
 RECORD = 'WEBHOOK_METRIC: {"event_type": "a", "status": "b", "token": "hunter2", "n": 7}'
+GOES_ON = "a piece of a line or an object that goes on"
 LINES = {
     f"2026-11-02 08:01:16 - INFO - {RECORD}": ("events", "", "", ""),
     "2026-11-02 08:01:16 - INFO - order 7 is lost": ("events", "", "", "lost"),
@@ -39,8 +40,12 @@ LINES = {
         "",
     ),
     "somebody says that order 7 is lost": ("ignored", "no marker, and no pattern matches", "", ""),
-    "2026-11-02T08:01:16Z stdout P order 7": ("pieces", "a piece of a line that goes on", "", ""),
+    "2026-11-02T08:01:16Z stdout P order 7": ("pieces", GOES_ON, "", ""),
     "2026-11-02T08:01:16Z stdout F  is lost": ("events", "", "", ""),
+    "WEBHOOK_METRIC: {": ("pieces", GOES_ON, "", ""),
+    '  "event_type": "a",': ("pieces", GOES_ON, "", ""),
+    '  "status": "b"}': ("events", "", "", ""),
+    "WEBHOOK_METRIC:": ("rejects", "no_object", "", ""),
 }
 
 
@@ -83,19 +88,20 @@ def test_a_file_is_summed_up_and_one_outcome_shown_alone(config: Path) -> None:
     log = config.parent / "a.log"
     log.write_text("".join(f"{one}\n" for one in LINES))
     lines = parse(config, str(log), "--only", "rejects").stdout.splitlines()
-    assert lines[:4] == [
+    assert lines[:5] == [
         "     4  reject  missing_field: status",
         "     5  reject  bad_field: event_type",
         "     6  reject  missing_field: status",
         "     7  reject  truncated",
+        "    16  reject  no_object",
     ]
-    assert lines[5:12] == [
-        "12 lines",
-        "events         4",
-        "rejects        4",
+    assert lines[6:13] == [
+        "16 lines",
+        "events         5",
+        "rejects        5",
         "foreign        1",
         "not_understood 1",
-        "pieces         1",
+        "pieces         3",
         "ignored        1",
     ]
 

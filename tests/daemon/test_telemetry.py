@@ -26,11 +26,13 @@ from sidecar.batch import (
 from sidecar.config.load import load_config
 from sidecar.core import NOTHING_STORED, Core
 from sidecar.daemon.telemetry import LAG_SECONDS, Telemetry
+from sidecar.parse.parser import OPEN_SECONDS
 from sidecar.receivers.base import Failed, FailureKind, Sent, Verdict
 from sidecar.web.metrics import render_registry
 from support.read import Reader
 
 NOW = 1_793_788_200.0
+TRUNCATED = {"reason": "truncated"}
 CONFIG = """\
 sources: [{path: "app.log", start_at: beginning}]
 rule_files: ["none.rules.yaml"]
@@ -73,6 +75,40 @@ def test_position_size_and_lag_in_bytes_and_seconds(tmp_path: Path) -> None:
         (second, size, size - second, 60, 1),
         (size, size, 0, 0, 0),
     ]
+
+
+def test_a_line_whose_rest_does_not_come_is_shown_and_ends_by_time(tmp_path: Path) -> None:
+    (tmp_path / "sidecar.yaml").write_text(CONFIG)
+    (tmp_path / "none.rules.yaml").write_text("groups: []\n")
+    config = load_config(str(tmp_path / "sidecar.yaml"), {})
+    log, time = tmp_path / "app.log", [NOW]
+    half = "INFO - WEBHOOK_METRIC: {\n  'event_type': 'x',\n"
+    piece = '{"log": "WEBHOOK_METRIC: {", "stream": "stderr", "time": "2026-11-01T00:00:00Z"}\n'
+    reader, core, telemetry = Reader(log), Core(config), Telemetry(config, lambda: time[0])
+    telemetry.installed(core, config, NOW)
+    value = telemetry.metrics.registry.get_sample_value
+
+    def step(now: float) -> tuple[float | None, float | None, float | None]:
+        time[0] = now
+        batch = reader.poll()
+        telemetry.stepped(batch, core.step(batch, now), core, now=now, commit_seconds=0.0)
+        waiting = value("sidecar_log_unfinished_bytes", {"log": str(log)})
+        return waiting, value("sidecar_read_lines_total"), value("sidecar_rejects_total", TRUNCATED)
+
+    for text in (half, piece):
+        log.write_text(text)
+        reader, core = Reader(log), Core(config)
+        lines, rejects = (
+            value("sidecar_read_lines_total"),
+            value("sidecar_rejects_total", TRUNCATED),
+        )
+        assert step(NOW) == (len(text), lines, rejects)
+        assert core.next_deadline() == NOW + OPEN_SECONDS
+        assert step(NOW + OPEN_SECONDS - 1)[0] == len(text)
+        assert lines is not None
+        assert rejects is not None
+        assert step(NOW + OPEN_SECONDS) == (0, lines + text.count("\n"), rejects + 1)
+        assert core.next_deadline() is None
 
 
 RULES = """\

@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 
 from sidecar.parse.event import LogFormat, RejectReason
 from sidecar.parse.parser import Parser
-from support.parse import NOW, agentops_patterns, chunk_of, everything, parse
+from support.parse import agentops_patterns, chunk_of, parse, read_out
 
 CALLED = [
     "Decimal", "decimal.Decimal", "UUID", "uuid.UUID", "set", "frozenset", "date", "datetime.date",
@@ -124,10 +124,11 @@ alike = st.builds(lambda line, count: [line] * count, lines(), st.integers(9, 20
 def test_whatever_a_line_holds_the_others_count(odd: list[bytes], form: LogFormat) -> None:
     data = GOOD * 9 + b"\n".join(odd) + b"\n" + GOOD * 9
     chunk = chunk_of(data, log_format=form)
-    parsed = Parser(agentops_patterns()).parse(chunk, now=NOW, wanted=everything)
-    assert parsed.lines == 18 + len(odd)
-    assert sum(event.status == "untouched" for event in parsed.events) == 18
-    places = [one.position for one in parsed.rejects] + [one.position for one in parsed.foreign]
+    read = read_out(Parser(agentops_patterns()), [chunk])
+    assert sum(one.lines for one in read) == 18 + len(odd)
+    assert sum(event.status == "untouched" for one in read for event in one.events) == 18
+    places = [line.position for one in read for line in one.rejects]
+    places += [line.position for one in read for line in one.foreign]
     assert all(0 <= place < len(data) for place in places)
 
 

@@ -1,4 +1,4 @@
-"""Docker's 16 KiB pieces and CRI's P/F pieces through rotation and restart, with the real state.
+"""Docker's 16 KiB pieces, CRI's P/F pieces and objects over lines through rotation and restart.
 
 Reader, parser, positions and state file together: a record in pieces counts once, wherever its
 pieces lie and wherever the process ended.
@@ -38,6 +38,25 @@ def cri(text: str, stream: str) -> Iterator[str]:
 def pieces(text: str) -> Iterator[tuple[str, bool]]:
     for start in range(0, len(text), PIECE):
         yield text[start : start + PIECE], start + PIECE >= len(text)
+
+
+def indented(text: str, _stream: str) -> Iterator[str]:
+    """Print a record over lines, as `json.dumps(…, indent=2)` does, without any container."""
+    for line in json.dumps(json.loads(text.partition(": ")[2]), indent=2).splitlines():
+        yield line + "\n"
+
+
+def docker_indented(text: str, stream: str) -> Iterator[str]:
+    for line in indented(text, stream):
+        yield from docker(line.rstrip(), stream)
+
+
+def cri_indented(text: str, stream: str) -> Iterator[str]:
+    for line in indented(text, stream):
+        yield from cri(line.rstrip(), stream)
+
+
+WRAPS = pytest.mark.parametrize("wrap", [docker, cri, indented, docker_indented, cri_indented])
 
 
 def in_three(status: str) -> str:
@@ -85,7 +104,7 @@ Rotate = Callable[[Writer], None]
 
 
 def by_rename(writer: Writer) -> None:
-    rename(writer.path)
+    rename(writer.path, keep=30)  # as many as an object has lines
     writer.reopen()
 
 
@@ -95,7 +114,7 @@ def by_rename_and_gzip(writer: Writer) -> None:
 
 
 def by_copytruncate(writer: Writer) -> None:
-    copytruncate(writer.path)
+    copytruncate(writer.path, keep=30)
 
 
 def not_at_all(_writer: Writer) -> None:
@@ -126,13 +145,15 @@ def sidecar_in(folder: Path) -> Iterator[Sidecar]:
 
 @pytest.mark.parametrize("ends", ENDS.values(), ids=ENDS)
 @pytest.mark.parametrize("rotate", [not_at_all, by_rename, by_rename_and_gzip, by_copytruncate])
-@pytest.mark.parametrize("wrap", [docker, cri])
+@WRAPS
 def test_records_in_pieces_count_once(
     tmp_path: Path, wrap: Wrap, rotate: Rotate, ends: Callable[[Sidecar], None]
 ) -> None:
-    """Two streams whose pieces are interleaved; between any two lines something happens."""
+    """Two streams whose lines are interleaved; between any two lines something happens."""
     out, err = wrap(in_three("out"), "stdout"), wrap(in_three("err"), "stderr")
     lines = [line for pair in itertools.zip_longest(out, err) for line in pair if line]
+    if wrap is indented:  # by one writer after another
+        lines = [*wrap(in_three("out"), ""), *wrap(in_three("err"), "")]
     writer = Writer(tmp_path / "app.log")
     with sidecar_in(tmp_path) as sidecar:
         for line in lines:
@@ -145,14 +166,14 @@ def test_records_in_pieces_count_once(
     assert counted(sidecar.state) == Counter(out=1, err=1)
 
 
-@pytest.mark.parametrize("wrap", [docker, cri])
+@WRAPS
 def test_a_step_for_each_line_and_a_restart_after_each_step(tmp_path: Path, wrap: Wrap) -> None:
     writer = Writer(tmp_path / "app.log")
     for status in ("a", "b"):
         for line in wrap(in_three(status), "stdout"):
             writer.raw(line.encode())
     with sidecar_in(tmp_path) as sidecar:
-        for _ in range(8):
+        for _ in range(30):
             sidecar.step(budget=1)
             sidecar.restart()
     assert counted(sidecar.state) == Counter(a=1, b=1)

@@ -45,6 +45,12 @@ def parse(data: bytes | str, *, log_format: LogFormat = LogFormat.AUTO, now: flo
     return Parser().parse(chunk_of(data, log_format=log_format), now=now, wanted=everything)
 
 
+def read_out(parser: Parser, chunks: Iterable[Chunk]) -> list[Parsed]:
+    """Return what the chunks come to, and then what is left unfinished in them."""
+    read = [parser.parse(chunk, now=NOW, wanted=everything) for chunk in chunks]
+    return read + [parsed for _, parsed in parser.end_open(NOW, everything, age=0.0)]
+
+
 def event_in(line: bytes | str, **options: Any) -> Event:
     """Return the single event of one line."""
     raw = line.encode() if isinstance(line, str) else line

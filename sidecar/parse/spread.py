@@ -1,0 +1,175 @@
+"""Objects printed over several lines: which line begins one, and which goes on with it.
+
+`json.dumps(…, indent=2)`, `pprint` and Node's `console.log` break an object into lines, and some
+break the line between the marker and its object. What goes on is indented, or begins with the
+bracket that closes; brackets and quotation marks are followed through. Everything else ends the
+object early, and its lines are read one by one.
+"""
+
+import re
+from collections.abc import Iterable
+from enum import Enum
+
+import msgspec
+
+from sidecar.parse.block import Needles
+from sidecar.parse.objects import MARKER, MARKER_BYTES
+from sidecar.parse.prefix import COLOUR, Prefix
+
+MOST_LINES = 500  # of one object: an event of Stripe's API has some 200
+MOST_BYTES = 1 << 16
+_BREAKS = (b"{", b"[", b"(", b",", b":")  # what stands before a break inside of an object
+_GOES_ON = (b" ", b"\t", b"}", b"]", b")")
+_LAST = frozenset((*_BREAKS, b"\r", b" "))
+_BLANK = frozenset((b" ", b"\t"))
+_NEEDLES = Needles(
+    sign + end for sign in (*_BREAKS[:-1], MARKER_BYTES + b":") for end in (b"\n", b"\r\n", b" \n")
+)
+_ALONE = re.compile(rf"{MARKER}\s*:\Z")
+_CLOSES = {"{": "}", "[": "]", "(": ")"}
+_TURN = re.compile(r"""\"(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'|["'{}\[\]()]""")
+# A field of an object that goes over lines; its value is, or holds, the marker.
+_FIELD = re.compile(rb"""[ \t]+(?:"\w+"|'\w+'|\w+)\s*:[^\n]*""" + MARKER_BYTES)
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A whole line: its text, where it begins, its container's stamp and stream (None, empty).
+
+    `too_long` marks the head of a line with the marker that went over the limit.
+    """
+
+    text: bytes
+    position: int
+    stamp: float | None = None
+    too_long: bool = False
+    stream: str = ""
+
+
+class Fit(Enum):
+    """What a line is to an object that is not finished."""
+
+    GOES_ON = "goes on"
+    ENDS = "ends"
+    BREAKS = "breaks"  # it is no part of it
+
+
+class Spread:
+    """An object whose end has not come: its lines so far. `since`: the last came by then."""
+
+    __slots__ = ("_size", "_waiting", "file", "lines", "since")
+
+    def __init__(self, file: int, first: Line, waiting: "_Waiting") -> None:
+        self.file = file
+        self.lines = [first]
+        self.since: float | None = None
+        self._size = len(first.text)
+        self._waiting = waiting
+
+    @property
+    def position(self) -> int:
+        return self.lines[0].position
+
+    def take(self, line: Line) -> Fit:
+        """Take a line if it belongs to the object. Once one breaks it, none may follow."""
+        self._size += len(line.text) + 1
+        over = len(self.lines) >= MOST_LINES or self._size > MOST_BYTES or line.too_long
+        if (
+            over
+            or not self._begins_well(line.text)
+            or not _follow(_plain(line.text), self._waiting)
+        ):
+            return Fit.BREAKS
+        self.lines.append(line)
+        self.since = None
+        return Fit.GOES_ON if self._waiting else Fit.ENDS
+
+    def stands(self, now: float) -> float:
+        """Return since when no line has come; the first time that this is asked, `now`."""
+        self.since = now if self.since is None else min(self.since, now)
+        return self.since
+
+    def given_up(self) -> list[Line]:
+        return self.lines
+
+    def _begins_well(self, text: bytes) -> bool:
+        if self._waiting:
+            return text.startswith(_GOES_ON)
+        return text.lstrip().startswith((b"{", b"["))
+
+
+# The brackets that close what is open, and where each was opened in the first line.
+_Waiting = list[tuple[str, int]]
+
+
+def begun_by(line: Line, file: int, prefix: Prefix) -> Spread | None:
+    """Return the object that `line` begins and does not end, if a host's line can be that."""
+    raw = line.text.rstrip()
+    if not raw.endswith(_BREAKS) or line.too_long or len(raw) > MOST_BYTES:
+        return None
+    text = _plain(raw)
+    if (alone := _ALONE.search(text)) is not None:
+        return Spread(file, line, []) if prefix.fits(text[: alone.start()]) else None
+    waiting: _Waiting = []
+    if not _follow(text, waiting) or not waiting:
+        return None
+    before, marker, _ = text[: waiting[0][1]].partition(MARKER)
+    bare = raw[:1].isspace() or waiting[0][0] == ")"
+    return Spread(file, line, waiting) if prefix.fits(before) and (marker or not bare) else None
+
+
+def joined(lines: list[Line]) -> Line:
+    """Return the lines of an object as one, which has as many bytes."""
+    first = lines[0]
+    text = b" ".join(line.text.removesuffix(b"\r") for line in lines)
+    return Line(text, first.position, first.stamp, stream=first.stream)
+
+
+def any_spread(lines: Iterable[bytes], prefix: Prefix) -> bool:
+    """Return whether any line is one of several over which an object may be printed."""
+    near = [line for line in lines if line[-1:] in _LAST or line[:1] in _BLANK]
+    return any(
+        _FIELD.match(line) is not None or begun_by(Line(line, 0), 0, prefix) is not None
+        for line in near
+    )
+
+
+def may_end_open(data: bytes, prefix: Prefix, *, mixed: bool) -> bool:
+    """Return whether the last lines of `data` may be an object that goes on behind them.
+
+    `mixed`: they are of two streams.
+    """
+    if mixed:
+        return _NEEDLES.within(data[-MOST_BYTES:])
+    end = len(data)
+    begin = data.rfind(b"\n", 0, -1) + 1
+    last = data[-2:-1] if data[-1:] == b"\n" else data[-1:]
+    if last not in _LAST and data[begin : begin + 1] not in _BLANK:
+        return False
+    for _ in range(MOST_LINES):
+        begin = data.rfind(b"\n", 0, max(end - 1, 0)) + 1
+        line = data[begin:end].rstrip()
+        if begun_by(Line(line, 0), 0, prefix) is not None:
+            return True
+        if not begin or not line[:1].isspace():
+            return line.startswith(_GOES_ON) and line.endswith(_BREAKS)
+        end = begin
+    return False
+
+
+def _plain(raw: bytes) -> str:
+    text = raw.decode("utf-8", "replace")
+    return COLOUR.sub("", text) if "\x1b" in text else text
+
+
+def _follow(text: str, waiting: _Waiting) -> bool:
+    """Follow the brackets of `text` through; False where it cannot be a part of an object."""
+    for turn in _TURN.finditer(text):
+        sign = turn[0]
+        if (closes := _CLOSES.get(sign)) is not None:
+            waiting.append((closes, turn.start()))
+        elif sign in ("}", "]", ")"):
+            if not waiting or waiting.pop()[0] != sign:
+                return False
+        elif len(sign) == 1:  # a quotation mark whose end is missing
+            return False
+    return True
