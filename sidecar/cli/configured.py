@@ -53,7 +53,7 @@ def named(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 _BLOCK = 1 << 18
-_PROGRAMS = {".gz": "gzip", ".xz": "xz", ".bz2": "bzip2", ".zst": "zstd"}
+COMPRESSED = {".gz": "gzip", ".xz": "xz", ".bz2": "bzip2", ".zst": "zstd"}
 
 
 class UnreadableLogError(Exception):
@@ -97,7 +97,7 @@ def _chunks(path: str, number: int, progress: Callable[[int], None]) -> Iterator
 
 
 def _damage(path: str, position: int, content: Compressed) -> str:
-    kind = _PROGRAMS[content.form.ending]
+    kind = COMPRESSED[content.form.ending]
     if not position and content.unreadable:
         return f"{path} is no {kind} file, as its name says; rename it, or {kind} it"
     where = "is damaged" if content.unreadable else "ends too early"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from sidecar.cli.configured import COMPRESSED
 from sidecar.cli.output import paint, room, say, say_faults, say_row
 from sidecar.cli.reports import FORMATS, say_report
 from sidecar.render.words import utc
@@ -107,6 +108,10 @@ def _files(paths: Iterable[Path]) -> list[Path]:
     found: dict[Path, Path] = {}
     for path in paths:
         files = [path]
+        if path.suffix in COMPRESSED:
+            raise click.UsageError(
+                f"{path} holds no cases, which are YAML; a log is for `sidecar check --sample`"
+            )
         if path.is_dir():
             files = sorted(file for file in path.rglob("*") if file.name.endswith(_TESTS))
             if not files:

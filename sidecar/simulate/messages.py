@@ -1,5 +1,6 @@
 """Messages as their receivers would have read them, and what two replays tell otherwise."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -170,8 +171,9 @@ def difference(before: Sequence[Message], after: Sequence[Message]) -> list[Chan
     """Return what `after` tells otherwise than `before`, in the order of time.
 
     Notices about one alert, state and receiver are held against each other: first those that are
-    equal in everything, then the rest in their order. One that only comes at another time is
-    changed. Where all is equal but the rendered message is not, `text` has changed.
+    equal in everything, then the rest, in their order, with what is nearest in time. One that only
+    comes at another time is changed. Where all is equal but the rendered message is not, `text` has
+    changed.
     """
     then, now = _by_subject(before), _by_subject(after)
     changes: list[Change] = []
@@ -216,11 +218,26 @@ def _pair(before: list[_ToldText], after: list[_ToldText]) -> Iterator[Change]:
         right.remove(same)
         if same.text != line.text:
             yield Change(line.told, same.told, ("text",))
-    pairs = min(len(left), len(right))
-    for old, new in zip(left[:pairs], right[:pairs], strict=True):
-        yield Change(old.told, new.told, _fields(old.told, new.told))
-    yield from (Change(line.told, None) for line in left[pairs:])
-    yield from (Change(None, line.told) for line in right[pairs:])
+    pairs = list(_nearest(left, right))
+    yield from (Change(old.told, new.told, _fields(old.told, new.told)) for old, new in pairs)
+    paired = {id(line) for pair in pairs for line in pair}
+    yield from (Change(line.told, None) for line in left if id(line) not in paired)
+    yield from (Change(None, line.told) for line in right if id(line) not in paired)
+
+
+def _nearest(
+    left: list[_ToldText], right: list[_ToldText]
+) -> Iterator[tuple[_ToldText, _ToldText]]:
+    """Yield as many pairs as there can be, in their order, each with what is nearest in time."""
+    few, many = (left, right) if len(left) < len(right) else (right, left)
+    first = 0
+    for number, one in enumerate(few):
+        end = len(many) - len(few) + number + 1  # behind it as many are left as need one
+        at = bisect_left(many, one.told.at, first, end, key=lambda other: other.told.at)
+        places = range(max(first, at - 1), min(at + 1, end))
+        place = min(places, key=lambda place: abs(many[place].told.at - one.told.at))
+        yield (one, many[place]) if few is left else (many[place], one)
+        first = place + 1
 
 
 def _fields(old: ToldAlert, new: ToldAlert) -> tuple[str, ...]:

@@ -228,6 +228,14 @@ def _cases(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("name", ["app.log.gz", "a.test.yaml.zst"])
+def test_a_compressed_file_is_wrong_usage(folder: Path, name: str) -> None:
+    (folder / name).write_bytes(b"\x1f\x8b damaged")
+    result = run(folder / name)
+    assert result.exit_code == 2
+    assert f"{name} holds no cases, which are YAML" in result.output
+
+
 def test_one_case_is_run_by_its_name(folder: Path) -> None:
     path = _cases(folder)
     assert run(path, "--run", "two").output == "1 case: all passed\n"

@@ -79,6 +79,20 @@ def test_one_more_repeat_leaves_the_others_alone() -> None:
     assert (change.kind, change.told.at) == ("added", 2)
 
 
+def test_what_is_told_otherwise_is_held_against_the_nearest_in_time() -> None:
+    def at(*times: float) -> list[Message]:
+        return [message(with_(ONE, at=at)) for at in times]
+
+    def pairs(then: list[Message], now: list[Message]) -> list[tuple[float | None, float | None]]:
+        sides = [(one.before, one.after) for one in difference(then, now)]
+        return [(old and old.at, new and new.at) for old, new in sides]
+
+    assert pairs(at(50), at(10, 51, 90)) == [(None, 10), (50, 51), (None, 90)]
+    assert pairs(at(10, 51, 90), at(50)) == [(10, None), (51, 50), (90, None)]
+    assert pairs(at(1, 2), at(3, 50)) == [(1, 3), (2, 50)]
+    assert pairs(at(80, 90), at(10, 20, 30)) == [(None, 10), (80, 20), (90, 30)]
+
+
 def test_changes_come_in_the_order_of_time() -> None:
     told = [with_(ONE, at=at, labels={**ONE.labels, "org": str(at)}) for at in (3.0, 1.0, 2.0)]
     found = difference([], [message(one) for one in told])
