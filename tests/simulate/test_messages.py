@@ -85,7 +85,9 @@ def test_what_is_told_otherwise_is_held_against_the_nearest_in_time() -> None:
 
     def pairs(then: list[Message], now: list[Message]) -> list[tuple[float | None, float | None]]:
         sides = [(one.before, one.after) for one in difference(then, now)]
-        return [(old and old.at, new and new.at) for old, new in sides]
+        return [
+            (None if old is None else old.at, None if new is None else new.at) for old, new in sides
+        ]
 
     assert pairs(at(50), at(10, 51, 90)) == [(None, 10), (50, 51), (None, 90)]
     assert pairs(at(10, 51, 90), at(50)) == [(10, None), (51, 50), (90, None)]
