@@ -110,6 +110,7 @@ def rules(draw: st.DrawFn) -> Rule:
         "escalate": tuple(draw(st.lists(st.sampled_from(STEPS), max_size=3))),
         "resolve": draw(st.sampled_from([None, ['status="paid"']])),
         "by": draw(st.sampled_from([("org_id",), ("org_id",), ()])),
+        "match": ['event_type="x"', *draw(st.sampled_from([(), (), ("n > 1",), ("n <= place",)]))],
     }
     if more["resolve"] and not is_absence(parse_condition(condition)):
         more["same"] = draw(st.sampled_from([(), ("id",), ("id", "place")]))

@@ -345,7 +345,7 @@ def program(seed: int) -> list[tuple[str, Any]]:
     for one in events:
         now = max(now, one.at)
         out.append(("event", one))
-        what = source.choice(["", "", "tick", "lag", "restart"])
+        what = source.choice(["", "", "tick", "lag", "restart", "reload"])
         if what:
             now += source.choice([0, 100, 700])
             out.append((what, now))
@@ -365,6 +365,10 @@ def run(
                 bench.see(subject)
             elif what == "restart":
                 bench.restart(subject)
+            elif what == "reload":
+                bench.commit()
+                reworded = {"summary": f"at {subject}"}
+                bench.load(expecting(annotations=reworded), now=subject)
             elif what != "event":
                 tick(bench, subject, complete=what == "tick")
     return told(bench)
@@ -378,7 +382,7 @@ def test_it_does_what_the_reference_does(seed: int, *, together: bool) -> None:
     for what, subject in steps:
         if what == "event":
             reference.observe(subject)
-        elif what != "restart":
+        elif what in ("tick", "lag"):
             reference.tick(subject, complete=what == "tick")
     bench = Bench(expecting())
     assert sorted(run(bench, steps, together=together)) == sorted(reference.told)
