@@ -104,12 +104,12 @@ def _line_start(content: Content, size: int, new: LogFile) -> int:
     return size if new.skip else 0
 
 
-def _is_older(log: Log, seen: Sighting, met: Iterable[str], since: float) -> bool:
+def _is_older(log: Log, seen: Sighting, met: Iterable[str], since: float, *, placed: bool) -> bool:
     """Tell whether an unknown rotated file is older than all of `log` that is known.
 
     Its name says so, next to the names of those that are known by their content, and of `met`,
     the paths that turned out to be known just now; the time of writing, which any tool sets as it
-    likes, only where names do not compare.
+    likes, only where names do not compare, or one that is known has no name: it is not `placed`.
     """
     begun = [file for file in log.files if file.position and file.state is not FileState.COPY]
     name = basename(log.path)
@@ -120,7 +120,7 @@ def _is_older(log: Log, seen: Sighting, met: Iterable[str], since: float) -> boo
     if mine and alike and min(alike) < mine:
         return False
     named = name in live_names(basename(seen.path)) and any(file.at_live for file in begun)
-    if (alike or named) and not log.unplaced:
+    if (alike or named) and placed and not log.unplaced:
         return True  # what is known is there and whole, and this is older than all of it
     read = (f for f in begun if not f.at_live and f.state is not FileState.IGNORED)
     return seen.mtime_ns < max((f.mtime_ns for f in read), default=int(since * 1e9))
@@ -199,21 +199,23 @@ class Adoption:
 
         `since` is when the first run began, None in its first look: all there is then is old.
         """
-        held = [file for file in log.opened if file.position and not file.sighted]
-        met = [c.sighting.path for c in rotated if any(_is(file, c) for file in held)]
-        met += [f.path for f in log.files if f.state is FileState.COPY and self._holds(f, held)]
+        met, placed = list[str](), True
+        held = [file for file in log.opened if not file.sighted]
+        copies = [f for f in log.files if f.state is FileState.COPY and f.sighted] if held else []
+        for file in held if since is not None else ():
+            of = [c.sighting.path for c in rotated if file.position and _is(file, c)]
+            of += [copy.path for copy in copies if self._holds(copy, file)]
+            placed, met = placed and bool(of), met + of
         for candidate in rotated:
             seen = candidate.sighting
             if _key(seen) not in self._history:
-                old = since is None or _is_older(log, seen, met, since)
+                old = since is None or _is_older(log, seen, met, since, placed=placed)
                 self._history[_key(seen)] = old
 
-    def _holds(self, copy: LogFile, held: Sequence[LogFile]) -> bool:
+    def _holds(self, copy: LogFile, held: LogFile) -> bool:
         """Tell whether a copy in sight is all that has a name still of a file that is held open."""
-        if not held or not copy.sighted:
-            return False
         with self._log_files.lent(copy) as content:
-            return content is not None and any(_is_in(file, content) for file in held)
+            return content is not None and bool(held.position) and _is_in(held, content)
 
     def _adopt_live(self, candidate: Candidate) -> None:
         log = self._log_files.log(candidate.sighting.path, candidate.sighting.source)
@@ -272,8 +274,12 @@ class Adoption:
     def _is_of_new(self, log: Log, seen: Sighting, content: Content) -> bool:
         """Tell whether a file is a copy of what is at the log's path, unknown as that still is."""
         live = self._live.get(log.path)
-        other = None if live is None or content.compressed else live.content()
-        return other is not None and begins_like(content.read_at, seen.size, other.read_at)
+        other = None if live is None else live.content()
+        if live is None or other is None:
+            return False
+        if content.compressed:  # whose size is not known: of what it holds
+            return begins_like(other.read_at, live.sighting.size, content.read_at)
+        return begins_like(content.read_at, seen.size, other.read_at)
 
     def _start(self, log: Log, candidate: Candidate, *, at: int | None = None) -> None:
         """Make the candidate a new log file of `log`, to be read from `at` if that is given."""
@@ -351,6 +357,8 @@ class Adoption:
         for known in log.files:
             if known.match(content) is Match.SAME or known.marks.are_in(content.read_at):
                 return known
+            if _holds_unread(known, content):
+                return known
         live = None if content.compressed else log.live
         if live and live.content and begins_like(content.read_at, seen.size, live.content.read_at):
             return live
@@ -418,6 +426,14 @@ def _is_in(file: LogFile, content: Content) -> bool:
         return file.match(content) is Match.SAME
     except OSError:
         return False
+
+
+def _holds_unread(known: LogFile, content: Content) -> bool:
+    """Tell whether `content` is a copy of a file that is open and was not begun."""
+    held = known.content
+    if held is None or known.position:
+        return False
+    return begins_like(held.read_at, held.stat().st_size, content.read_at)
 
 
 def _begins_as(unbegun: LogFile, content: Content) -> bool:

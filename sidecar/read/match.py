@@ -6,7 +6,9 @@ around; what nobody knows goes to `adopt`. A log file is given up only when ever
 be it was looked at.
 """
 
-from posixpath import dirname
+from posixpath import basename, dirname
+
+from msgspec.structs import replace
 
 from sidecar.batch import BytesLost, EndUnseen, Rotated, Rotation, Truncated
 from sidecar.read.adopt import Adoption
@@ -14,7 +16,7 @@ from sidecar.read.content import Content
 from sidecar.read.files import Candidate, LogFiles
 from sidecar.read.fingerprint import TAIL, Match, begins_like
 from sidecar.read.log import Log, LogFile
-from sidecar.read.names import COMPRESSED
+from sidecar.read.names import COMPRESSED, shape
 from sidecar.read.scan import Inode, Look, Sighting
 from sidecar.rows import FINISHED, GIVEN_UP, LEFT_ALONE, FileState
 
@@ -47,6 +49,8 @@ class Recogniser:
             for log in self._log_files.logs.values():
                 log.sort()
         uncertain = self._search(candidates)
+        if candidates:
+            self._name_like(candidates)
         self._adoption.adopt(candidates, self._batch, now, first=self._looks == 1)
         for file in self._log_files.every():
             if file not in uncertain and not self._may_be_hidden(file):
@@ -183,6 +187,18 @@ class Recogniser:
                 self._look_around(file, candidates)
         return uncertain
 
+    def _name_like(self, candidates: list[Candidate]) -> None:
+        """Give files whose names do not say whose they are to the log of one that is named alike.
+
+        Its file was found by content under such a name just now: after two rotations there are two.
+        """
+        nameless = [c for c in candidates if not c.sighting.log and _series(c.sighting.path)[1]]
+        rotated = (f for f in self._log_files.every() if nameless and f.sighted and not f.at_live)
+        owners = {_series(file.path): file.log.path for file in rotated}
+        for candidate in nameless:
+            if owner := owners.get(_series(candidate.sighting.path)):
+                candidate.sighting = replace(candidate.sighting, log=owner)
+
     def _is_near(self, file: LogFile, candidates: list[Candidate], uncertain: set[LogFile]) -> bool:
         """Look for a file where its log lies; what is left alone there may be a copy of it."""
         log = file.log
@@ -315,6 +331,10 @@ def _best(sightings: list[Sighting], known: LogFile | None) -> Sighting:
     """Return the path by which to know a file that has several: hard links, symlinks."""
     log = known.log.path if known else ""
     return min(sightings, key=lambda s: (s.path != log, not s.is_live, not s.source, s.path))
+
+
+def _series(path: str) -> tuple[str, str]:
+    return dirname(path), shape(basename(path))
 
 
 def _wants_opening(known: LogFile, seen: Sighting) -> bool:

@@ -1,8 +1,9 @@
 """What the name of a file says: of which log it is a rotated form, and which of two is older.
 
 A rotated file belongs to a log by its name: logrotate's `app.log.1`, `app.log.1.gz` and
-`app.log-20240131`, its `dateext` with `extension` and Java's `app-2024-01-31.log`, kubelet's
-`0.log.20240131-120000.gz`, Python's `app.log.2024-01-31_12`, and `app.log.old`. logrotate's
+`app.log-20240131`, `app.log.1.bak` by its `addextension`, its `dateext` with `extension` and
+Java's `app-2024-01-31.log`, kubelet's `0.log.20240131-120000.gz`, Python's
+`app.log.2024-01-31_12`, and `app.log.old`. logrotate's
 `app.1.log`, by `extension .log`, says its age, but may as well be the name of another log.
 """
 
@@ -14,7 +15,8 @@ from typing import Protocol, TypeVar
 
 COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
 _ENDING = r"(?:\.(?:gz|xz|bz2|zst))?"
-_SUFFIX = re.compile(rf"(.+?)[._-](\d[\dTZ:._+-]*|old|prev|last|bak){_ENDING}", re.DOTALL)
+_ADDED = r"(?:\.(?:bak|old|rot|arch|archive|saved?))?"  # logrotate's `addextension`
+_SUFFIX = re.compile(rf"(.+?)[._-](\d[\dTZ:._+-]*|old|prev|last|bak){_ADDED}{_ENDING}", re.DOTALL)
 _DATE = r"(?:19|20)\d\d[-_.]?[01]\d[\dTZ:._+-]*"
 _DATED_STEM = re.compile(rf"(.+?)[._-]({_DATE})(\.[A-Za-z]+)(?:\.\d+)?{_ENDING}", re.DOTALL)
 _COUNTER_DIGITS = 4

@@ -263,3 +263,48 @@ def test_a_few_bytes_of_a_copy_say_nothing_of_what_is_at_its_place_next(tmp_path
     reader.settle()
     assert reader.lines == [*writer.written, *["line of its own"] * 2]
     assert not reader.bytes_lost
+
+
+def cookbook(log: Path, number: int) -> None:
+    """Compress as Python's logging cookbook does, under a date."""
+    log.with_name(f"app.log.2026-11-28_10-00-{number:02}.gz").write_bytes(
+        gzip.compress(log.read_bytes())
+    )
+    log.unlink()
+
+
+@pytest.mark.parametrize("rotations", [1, 2, 3])
+def test_rotations_by_the_cookbook_of_a_file_that_was_seen_empty(
+    tmp_path: Path, rotations: int
+) -> None:
+    """What it held is read from it; its copy is none; what came after it is no history."""
+    log = tmp_path / "app.log"
+    writer, reader = Writer(log), Reader(log)
+    log.touch()
+    reader.poll()
+    for number in range(rotations):
+        writer.write(20)
+        writer.reopen()
+        cookbook(log, number)
+    writer.write(5)
+    reader.settle()
+    assert sorted(reader.lines) == sorted(writer.written)
+
+
+def test_a_compressed_copy_of_a_file_as_new_as_itself(tmp_path: Path) -> None:
+    """The look falls between the cookbook's compressing and its removing."""
+    log = tmp_path / "app.log"
+    writer, reader = Writer(log), Reader(log)
+    writer.write(20)
+    reader.poll()
+    writer.reopen()
+    cookbook(log, 0)
+    writer.write(20)
+    copy = log.with_name("app.log.2026-11-28_10-00-01.gz")
+    copy.write_bytes(gzip.compress(log.read_bytes()))
+    reader.poll()
+    log.unlink()
+    writer.reopen()
+    writer.write(5)
+    reader.settle()
+    assert sorted(reader.lines) == sorted(writer.written)

@@ -16,6 +16,8 @@ from sidecar.read.names import live_names, may_be_moved, oldest_first, rank, sha
         ("app.log-20240131.gz", "app.log"),
         ("app.log.2024-01-31_12-00", "app.log"),
         ("app.log.old", "app.log"),
+        ("app.log.1.bak", "app.log"),
+        ("app.log.12.bak.gz", "app.log"),
         ("app-20240131.log", "app.log"),
         ("app-2024-01-31.log.gz", "app.log"),
         ("app-2024-01-31T10-00-00.000.log", "app.log"),
