@@ -15,8 +15,9 @@ class Disk:
     def __init__(self, killed: Callable[[], None]) -> None:
         self._killed = killed
         self.statements = 0
-        self.failing = 0  # so many more requests fail
-        self.says_lost = 0  # so many more commits are made and reported as failed
+        self.spared = 0  # so many more requests are answered before any trouble
+        self.failing = 0  # then so many fail
+        self.says_lost = 0  # and so many commits are made and reported as failed
         self.kill_in: int | None = None  # the process ends at this many requests from now
         self.dead = False
 
@@ -31,7 +32,9 @@ class Disk:
                 self.kill_in, self.dead = None, True
                 self._killed()
                 raise Killed
-        if self.failing > 0:
+        if self.spared > 0:
+            self.spared -= 1
+        elif self.failing > 0:
             self.failing -= 1
             raise _error("disk I/O error", sqlite3.SQLITE_IOERR)
 
@@ -47,7 +50,7 @@ class FaultyConnection:
     def execute(self, statement: str, values: Any = ()) -> sqlite3.Cursor:
         self._disk.touch()
         done = self._db.execute(statement, values)
-        if statement == "COMMIT" and self._disk.says_lost > 0:
+        if statement == "COMMIT" and self._disk.says_lost > 0 and not self._disk.spared:
             self._disk.says_lost -= 1
             raise _error("disk I/O error after the commit", sqlite3.SQLITE_IOERR)
         return done

@@ -448,6 +448,10 @@ class SimulatedDaemon(Daemon):
                 found[alert.name, alert.key[0]] = (alert.episode, alert.severity, who)
         return found
 
+    def waiting(self) -> set[str]:
+        """Return which messages have not ended."""
+        return {row.id for row in self._store.waiting()} if self.running else set()
+
     def broken(self) -> dict[str, float]:
         """Return how often each invariant was broken."""
         found = next(iter(self.telemetry.metrics.broken.collect())).samples

@@ -19,7 +19,7 @@ class Action(NamedTuple):
     value: Any = None
 
     def __str__(self) -> str:
-        return f"Action({self.at:.0f}, {self.what!r}, {self.value!r})"
+        return f"Action({self.at!r}, {self.what!r}, {self.value!r})"
 
 
 class Script(NamedTuple):

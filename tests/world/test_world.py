@@ -30,6 +30,23 @@ def test_the_end_of_what_was_told_instead_pauses_though_nobody_is_told_instead_a
     assert play(Script(200143, actions)) == []
 
 
+@pytest.mark.parametrize(
+    "what", ["kill at statement", "disk fails at statement", "disk loses answers at statement"]
+)
+def test_a_fault_at_each_statement_in_turn_changes_nothing_of_what_is_known(what: str) -> None:
+    """An alert fires and ends: some 47 statements, until its end is told."""
+    told = (
+        Action(10, "log", ("part", "broken", "a")),
+        Action(30, "log", ("part", "fixed", "a")),
+    )
+    wrong = {}
+    for number in range(1, 51):
+        value = (number, 5.0) if what.startswith("kill") else number
+        if faults := play(Script(7, (Action(9, what, value), *told))):
+            wrong[number] = faults
+    assert not wrong
+
+
 def test_a_seed_tells_the_same_story_each_time() -> None:
     assert [play(written(seed)) for seed in range(5)] == [play(written(seed)) for seed in range(5)]
 
