@@ -2,7 +2,7 @@
 
 import gc
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +10,9 @@ import pytest
 from sidecar.rows import RuleStateRow
 from sidecar.rules import index as gates
 from sidecar.rules.engine import Engine
+from sidecar.rules.firsts import MAX_VALUES, News
 from sidecar.rules.index import PatternSet
+from sidecar.rules.quantile import MAX_BINS, Percentile
 from sidecar.rules.shifted import Shifted
 from sidecar.rules.windows import MEAN, NEVER
 from support.calls import calls
@@ -244,3 +246,25 @@ def test_beyond_ten_thousand_instants_an_earlier_window_is_kept_by_the_sixtieth(
         assert window.judged(t + DAY) == (sum(inside) / len(inside) if inside else None)
         edges = [edge for start, _ in starts for edge in (start, start + 600.0) if edge > t]
         assert window.changes_after(t + DAY) == min(edges, default=NEVER - DAY) + DAY
+
+
+def bytes_of(window: News | Percentile, values: Sequence[str] | Sequence[float]) -> int:
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number, value in enumerate(values):
+            window.add(number * HOUR / len(values), value, HOUR)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_new_and_percentile_take_is_what_the_page_says() -> None:
+    thousands = [f"error {number}" for number in range(3000)]
+    assert bytes_of(News(HOUR, 1, 90 * DAY), thousands) <= 140 * MAX_VALUES
+    few = [1.0 + number * 7919 % 1000 for number in range(200)]
+    assert bytes_of(Percentile(HOUR, 95), few) <= 24_000 * 1.1
+    wide = [10 ** (number * 7919 % 1200 / 100) for number in range(30_000)]
+    assert bytes_of(Percentile(HOUR, 95), wide) <= 110 * 60 * MAX_BINS
