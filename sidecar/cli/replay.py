@@ -1,5 +1,6 @@
 """`sidecar replay`: what would have been sent for a history, and what a change would change."""
 
+import gc
 import multiprocessing
 import sys
 from collections import Counter
@@ -212,6 +213,7 @@ def replay(  # noqa: PLR0917 - click passes them by name
         raise click.UsageError(f"--format {format_} reports what a change does: give --against")
     after = loaded(config)
     before = None if against is None else loaded(against)
+    gc.set_threshold(50_000, 20, 100)  # as in the daemon: events make objects, and no cycles
     make = partial(Replay, clock=SystemClock().now(), since=since, until=until)
     try:
         with _Progress(logs, shown=not no_progress) as progress:
