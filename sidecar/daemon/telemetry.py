@@ -28,7 +28,7 @@ from sidecar.config.settings import Config
 from sidecar.core import Core, Step
 from sidecar.daemon.selfwatch import Problem, SelfWatch, Subject
 from sidecar.daemon.skew import Skews
-from sidecar.deliver.retry import Dead
+from sidecar.deliver.retry import Dead, said
 from sidecar.deliver.waiting import Destination
 from sidecar.deliver.worker import Attempt
 from sidecar.parse.event import Event, Foreign, Obscure, Reject
@@ -230,7 +230,7 @@ class Telemetry:
                 dead = isinstance(attempt.step, Dead) and outcome.kind is not FailureKind.OWNER
                 log = _log.error if dead else _log.warning
                 event = "notification_given_up" if dead else "notification_failed"
-                log(event, reason=outcome.kind.value, detail=outcome.detail, **facts)
+                log(event, reason=outcome.kind.value, detail=said(outcome), **facts)
                 if dead:
                     self.metrics.dead.labels(*where).inc()
                 if dead or attempt.fell_back or outcome.verdict is Verdict.PARK:

@@ -219,7 +219,15 @@ def _detail(row: OutboxRow, outcome: Outcome) -> str:
     if isinstance(outcome, Sent):
         return row.detail if _doubt(row.detail) else ""
     doubt = AMBIGUOUS if outcome.ambiguous else _doubt(row.detail)
-    return _line(f"{doubt}{outcome.kind}: {outcome.detail}")
+    return _line(f"{doubt}{outcome.kind}: {said(outcome)}")
+
+
+def said(failed: Failed) -> str:
+    """Return what went wrong, and how long the other side asked to be left alone, if it did."""
+    if not failed.retry_after:
+        return failed.detail
+    most = f", {LONGEST_WAIT:.0f} s at most" if failed.retry_after > LONGEST_WAIT else ""
+    return f"{failed.detail} (asks to wait {failed.retry_after:.0f} s{most})"
 
 
 def _doubt(detail: str) -> str:

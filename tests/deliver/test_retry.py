@@ -111,6 +111,19 @@ def test_a_rate_limits_retry_after_is_the_delay_whatever_the_attempts() -> None:
     assert decided(outbox_row(attempt=9), LIMITED) == RetryAt(NOW + 7.0, counted=False)
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (7.0, "rate_limited: HTTP 429 (asks to wait 7 s)"),
+        (31_536_000.0, "rate_limited: HTTP 429 (asks to wait 31536000 s, 900 s at most)"),
+        (None, "rate_limited: HTTP 429"),
+    ],
+)
+def test_how_long_somebody_asks_to_wait_is_said(asked: float | None, said: str) -> None:
+    limited = Failed(FailureKind.RATE_LIMITED, Verdict.RETRY, "HTTP 429", retry_after=asked)
+    assert after(outbox_row(), limited).detail == said
+
+
 def test_a_rate_limit_without_a_wish_backs_off() -> None:
     silent = Failed(FailureKind.RATE_LIMITED, Verdict.RETRY, "HTTP 429")
     assert decided(outbox_row(), silent) == RetryAt(NOW + 4.0, counted=False)
