@@ -6,7 +6,8 @@ from sidecar.cli.client import CANNOT, PROBLEM, end
 from sidecar.cli.configured import config_option
 from sidecar.cli.output import say, say_faults
 from sidecar.config.load import check_config
-from sidecar.store.schema import StoreError
+from sidecar.config.settings import Config
+from sidecar.store.schema import StoreError, StoreUnavailable
 from sidecar.store.sqlite import backup as copy_to
 from sidecar.syntax.files import environment
 
@@ -15,10 +16,11 @@ from sidecar.syntax.files import environment
 @config_option("Whose state file to copy.")
 @click.argument("file", type=click.Path(dir_okay=False), metavar="FILE")
 def backup(config: str, file: str) -> None:
-    """Copy the state file to FILE: positions, counters, alerts, who was told, what waits.
+    """Copy the state to the state file FILE: positions, counters, alerts, who was told, what waits.
 
     The daemon may run meanwhile. To go back, stop it, put FILE in the place of the state file
-    (state.path; remove its -wal and -shm), and start it. Exits 1 if the configuration is wrong, 2
+    (state.path; remove its -wal and -shm), and start it. What is in PostgreSQL is written into
+    such a file too. Exits 1 if the configuration is wrong, 2
     if it cannot be copied.
     """
     checked = check_config(config, environment(), placeholders=True)
@@ -26,7 +28,16 @@ def backup(config: str, file: str) -> None:
         say_faults(checked.errors, err=True)
         raise click.exceptions.Exit(PROBLEM)
     try:
-        size = copy_to(checked.config.state_path, file)
-    except StoreError as wrong:
+        size, source = _copied(checked.config, file)
+    except (StoreError, StoreUnavailable) as wrong:
         end(str(wrong), CANNOT)
-    say(f"{file}: {size:,} bytes of {checked.config.state_path}")
+    say(f"{file}: {size:,} bytes of {source}")
+
+
+def _copied(config: Config, file: str) -> tuple[int, str]:
+    """Return how many bytes were written, and of what."""
+    if config.state_url is None:
+        return copy_to(config.state_path, file), config.state_path
+    from sidecar.store import postgresql  # noqa: PLC0415 - an extra, and takes long to import
+
+    return postgresql.backup(config.state_url, file), "the database"

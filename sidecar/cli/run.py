@@ -25,7 +25,7 @@ from sidecar.daemon import app
 from sidecar.daemon.lines import is_debug
 from sidecar.daemon.telemetry import configure_log
 from sidecar.redact import Redactor
-from sidecar.store.schema import StoreError, StoreUnavailable
+from sidecar.store.schema import StoreError, StoreMoved, StoreUnavailable
 from sidecar.web.fault import StartError
 
 PROBLEMS, CANNOT_START = 1, 2
@@ -96,8 +96,12 @@ def mended_in(version: tuple[int, ...]) -> str:
 def run_daemon(
     config: Config, clock: Clock, *, shadow: bool = False, up: Callable[[], None] = lambda: None
 ) -> int:
-    """Run the daemon on its own event loop, call `up` once it listens; return the exit code."""
+    """Run the daemon on its own event loop, call `up` once it listens; return the exit code.
+
+    Where the state has moved on without it, the process begins anew in its own place.
+    """
     code = 0
+    anew = False
     try:
         _tune()
         asyncio.run(_until_signal(config, clock, shadow=shadow, up=up))
@@ -105,6 +109,11 @@ def run_daemon(
         for sentence in cannot.exceptions:
             say(f"sidecar: {sentence}", err=True)
         code = CANNOT_START
+    except* StoreMoved as moved:
+        _log.warning("state_moved", error=str(moved.exceptions[0]), starts="anew")
+        anew = True
+    if anew:
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - itself
     return code
 
 
@@ -130,7 +139,11 @@ async def _until_signal(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked_to_stop)
     loop.add_signal_handler(signal.SIGHUP, daemon.ask_reload)
-    await daemon.run(stop)
+    try:
+        await daemon.run(stop)
+    except* StoreMoved:
+        if not stop.is_set():  # else the next start takes up what is there
+            raise
 
 
 def _cut_off() -> None:

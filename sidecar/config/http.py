@@ -7,18 +7,20 @@ the file is none of their business, and the rest of the configuration takes long
 import dataclasses
 import ssl
 from collections.abc import Collection, Iterable, Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from sidecar.syntax.faults import ConfigError, Place
-from sidecar.syntax.table import Nested, Reading, Table, key, table
+from sidecar.syntax.table import Nested, Reading, Schema, Table, key, table
 from sidecar.syntax.tree import MapNode, Node, Scalar
 from sidecar.syntax.values import (
     AbsolutePath,
+    DatabaseUrl,
     Flag,
     Listen,
     MaybeListen,
     ReadableFile,
     SecretText,
+    check_database,
     choice,
 )
 
@@ -111,10 +113,31 @@ class Http(Table):
 
 
 @table
+class StateDatabase(Table):
+    """Where the state is, in tables of the first schema of the role's `search_path`."""
+
+    schema: ClassVar[Schema] = {"anyOf": [{"required": ["url"]}, {"required": ["url_file"]}]}
+
+    url: DatabaseUrl = key("A connection URI of libpq, or keywords and values.", default=None)
+
+    def check(self, reading: Reading) -> "StateDatabase":
+        check_database(self, reading)
+        if self.url is None and (written := {"url", "url_file"} & reading.node(self).values.keys()):
+            hint = "remove `postgresql` to keep the state in `path`"
+            reading.error(self, min(written), f"`{min(written)}` is empty", hint)
+        return self
+
+
+@table
 class State(Table):
     path: AbsolutePath = key(
         "The SQLite file; put it on a local disk that outlives the container.",
         default="/var/lib/sidecar/state.db",
+    )
+    postgresql: Annotated[StateDatabase | None, Nested(lambda: StateDatabase)] = key(
+        "Keep the state in this database instead, for which psycopg has to be installed: the extra "
+        "`postgresql`. What is at `path` is moved in where there is no state yet.",
+        default=None,
     )
 
 

@@ -151,6 +151,8 @@ def _warn_of_files(settings: Settings, reading: Reading) -> None:
         if source.path not in {"", "-"}:
             for message, hint in log_doubts(source.path):
                 reading.faults.warning(reading.place(source, "path"), message, hint)
+    if settings.state.postgresql is not None:
+        return
     if doubt := state_doubt(Path(settings.state.path)):
         written = "state" in reading.node(settings).values
         table: tuple[object, str] = (settings.state, "path") if written else (settings, "")
@@ -241,6 +243,7 @@ def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKin
     if settings.drill is not None:
         settings.drill.check_rules(rules, reading)
     by = reading.globals.get("http_config") or HttpConfig()
+    database = settings.state.postgresql
     route = settings.route.below(None, reading)
     check_owners(reading, settings.receivers, settings.directory, settings.route, route)
     if not reading.faults.errors:
@@ -255,6 +258,7 @@ def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKin
         metrics=metrics,
         templates=templates,
         state_path=settings.state.path,
+        state_url=None if database is None else database.url,
         http=settings.http,
         stale_after=settings.stale_after,
         series_retention=settings.series_retention,

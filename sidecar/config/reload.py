@@ -42,6 +42,7 @@ def kept(running: Config, loaded: Config) -> tuple[Config, list[str]]:
     here, there = running.http, loaded.http
     fixed = {name: getattr(here, name) for name in ("listen", "metrics_listen", "admin_socket")}
     differing = ["state.path"] if running.state_path != loaded.state_path else []
+    differing += ["state.postgresql"] if running.state_url != loaded.state_url else []
     differing += [f"http.{name}" for name, own in fixed.items() if getattr(there, name) != own]
     if {hook.listen for hook in running.webhooks} != {hook.listen for hook in loaded.webhooks}:
         differing.append("sources: listen")
@@ -49,7 +50,8 @@ def kept(running: Config, loaded: Config) -> tuple[Config, list[str]]:
         differing.append("sources: stripe_api")
         loaded = replace(loaded, apis=running.apis)
     http = replace(there, **fixed)
-    return replace(loaded, state_path=running.state_path, http=http), differing
+    path, url = running.state_path, running.state_url
+    return replace(loaded, state_path=path, state_url=url, http=http), differing
 
 
 class Reloader:

@@ -26,6 +26,7 @@ from sidecar.redact import RedactPolicy
 from sidecar.render.check import Trial, check_message, check_template_file, templates_of
 from sidecar.render.view import Origin
 from sidecar.rules.rule import Rule
+from sidecar.secret import Secret
 from sidecar.syntax.faults import Names, Place, Wrong, did_you_mean
 from sidecar.syntax.files import FileSnapshot
 from sidecar.syntax.table import Declared, Nested, Placed, Reading, Table, declared, key, table
@@ -89,6 +90,7 @@ class Config:
     metrics: tuple[Metric, ...]
     templates: Mapping[str, str] = field(default_factory=dict)
     state_path: str
+    state_url: Secret | None = None  # the database that has the state in place of that file
     http: Http = field(default_factory=Http)
     stale_after: float = 3600.0
     series_retention: float = RETENTION
@@ -316,6 +318,12 @@ class Settings(Table):
             if source.path and source.path in paths:
                 message = "two sources have this path"
                 reading.error(source, "path", message, "each line would count twice")
+            if source.path == "-" and self.state.postgresql is not None:
+                message = (
+                    "while the database is away, what is written to stdin waits, and who writes it"
+                )
+                hint = "let it write to a file"
+                reading.faults.warning(reading.place(source, "path"), message, hint)
             paths.add(source.path)
         self._check_webhooks(reading)
         node = reading.node(self).values.get("sources")

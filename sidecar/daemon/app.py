@@ -28,8 +28,9 @@ from sidecar.core import Core, Step
 from sidecar.daemon.control import Control
 from sidecar.daemon.inbox import Inbox
 from sidecar.daemon.lines import LineLog, is_debug
-from sidecar.daemon.loop import RETRY_COMMIT_SECONDS, Pump, PumpStopped, StoredOutbox
-from sidecar.daemon.restoring import open_store, restore
+from sidecar.daemon.loop import Pump, PumpStopped, StoredOutbox
+from sidecar.daemon.pacing import RETRY_COMMIT_SECONDS
+from sidecar.daemon.restoring import once_there, open_store, restore
 from sidecar.daemon.selfwatch import Problem
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.deliver.worker import Connections, Worker, connected, connections
@@ -83,7 +84,7 @@ class Daemon:
         self._stepped = asyncio.Event()
         self._stepped_at: float | None = None
         self._logs: list[LogStatus] = []
-        self._store, self._set_aside = open_store(config.state_path, clock.now())
+        self._store, self._set_aside = open_store(config, clock.now())
         self._thread = _StateThread()
         self._reloader = Reloader(
             config.path, os.environ, config.snapshot, kinds=config.kinds, clock=clock,
@@ -95,7 +96,11 @@ class Daemon:
         if self._shadow:
             _log.warning("shadow", sends="nothing", records="everything")
         try:
-            core = await self._thread(self._restore)
+            core = await once_there(
+                lambda: self._thread(self._restore), self.config, self.telemetry, self.clock, stop
+            )
+            if core is None:
+                return
             async with asyncio.TaskGroup() as group:
                 self._pump = self._make_pump(core)
                 self._worker = self._make_worker(core)
@@ -268,7 +273,7 @@ class Daemon:
         _log.info(
             "started", version=__version__, config=config.path, rules=len(config.rules),
             patterns=len(config.patterns), sources=[printable(one.path) for one in config.sources],
-            files=files, state=config.state_path,
+            files=files, state=self._store.database.place,
         )  # fmt: skip
 
     async def _install(self, loaded: Config) -> None:
@@ -398,6 +403,7 @@ class Daemon:
 
     async def _watch_state(self, stop: asyncio.Event) -> None:
         """See to it, each minute, that what is written is the file of its name; else end."""
+        lost = False
         while not await self.clock.wait(stop, self._store.database.attend_seconds):
             try:
                 if await self._thread(self._store.database.attend):
@@ -405,6 +411,11 @@ class Daemon:
                     self._pump.wake()
             except StoreUnavailable as failure:
                 self.telemetry.commit_failed(failure)
+                lost = True
+            else:
+                if lost:
+                    self.telemetry.written()
+                lost = False
 
     async def _purge(self, stop: asyncio.Event) -> None:
         seconds = PURGE_SECONDS

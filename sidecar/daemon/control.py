@@ -16,7 +16,8 @@ from sidecar.clock import Clock
 from sidecar.config.reload import Reloader
 from sidecar.config.settings import Config
 from sidecar.core import Core
-from sidecar.daemon.loop import InThread, Pump, PumpStopped
+from sidecar.daemon.loop import Pump, PumpStopped
+from sidecar.daemon.pacing import InThread
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.daemon.untaken import untaken
 from sidecar.matchers import Matcher, all_match, parse_matcher

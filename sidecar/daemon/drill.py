@@ -15,7 +15,8 @@ import structlog
 from sidecar.clock import Clock
 from sidecar.config.settings import Config
 from sidecar.core import Core
-from sidecar.daemon.loop import InThread, Pump, PumpStopped
+from sidecar.daemon.loop import Pump, PumpStopped
+from sidecar.daemon.pacing import InThread, patient
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.deliver.worker import Delivery, Worker, delivery_to
 from sidecar.notify.model import OWNER, Notification
@@ -86,7 +87,7 @@ class Drills:
                 await self._clock.wait(stop, LOOK_SECONDS)
 
     async def _begin(self, stop: asyncio.Event) -> None:
-        rows = await self._in_thread(lambda: self._store.load(MetaRow))
+        rows = await patient(self._in_thread, self._clock, lambda: self._store.load(MetaRow))
         found = next((row.value for row in rows if row.name == ROW), None)
         last = None if found is None else msgspec.json.decode(found, type=Last)
         self._last = last

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -16,7 +16,15 @@ from sidecar.ahead.backlog import Assistant, Backlog, processors
 from sidecar.batch import ReadBatch
 from sidecar.clock import Clock
 from sidecar.core import Core, Step
-from sidecar.daemon.pacing import SPACING_SECONDS, CrashGuard, Rests, Slice
+from sidecar.daemon.pacing import (
+    RETRY_COMMIT_SECONDS,
+    SPACING_SECONDS,
+    CrashGuard,
+    InThread,
+    Rests,
+    Slice,
+    patient,
+)
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.deliver.waiting import Destination, Road, addressee
 from sidecar.notify.model import Notification
@@ -27,7 +35,6 @@ from sidecar.store.invariants import Broken, Ledger
 from sidecar.store.schema import StoreUnavailable
 from sidecar.store.store import OutboxBacklog, Store
 
-RETRY_COMMIT_SECONDS = 1.0
 DRAIN_SECONDS = 3.0
 # Turns of the event loop in which whoever got an answer may ask for the state thread again, before
 # a slice of what is to be read takes it.
@@ -41,12 +48,6 @@ Publish = Callable[[ReadBatch, Step, float], None]
 
 class PumpStopped(Exception):  # noqa: N818 - a state, not an error
     """There are no more steps: the daemon is stopping."""
-
-
-class InThread(Protocol):
-    """Runs a call on the state thread, one at a time, and waits for it."""
-
-    async def __call__(self, call: Callable[[], _T], /) -> _T: ...
 
 
 class _Steps:
@@ -292,7 +293,7 @@ class Pump:
         await self._until_written(delta, await self._in_thread(lambda: self._steps.write(delta)))
 
     async def _work(self, stop: asyncio.Event) -> None:
-        first = await self._in_thread(self._steps.start)
+        first = await patient(self._in_thread, self._clock, self._steps.start)
         await self._until_written(first, await self._in_thread(lambda: self._steps.write(first)))
         give_up_at: float | None = None
         while True:

@@ -5,13 +5,15 @@ to look again. After a crash `CrashGuard` has smaller and smaller pieces read, u
 which line ends the process, and has that one passed over.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from sidecar.batch import ReadBatch
+from sidecar.clock import Clock
 from sidecar.core import Core, Step
 from sidecar.parse.event import Chunk, Reject, RejectReason
 from sidecar.rows import Delta, Gone, MetaRow
@@ -20,6 +22,22 @@ from sidecar.store.schema import StoreUnavailable
 LEAST, FIRST, MOST = 1 << 15, 1 << 16, 1 << 24  # bytes; they are not in memory all at once
 # Short enough that nobody notices the wait, with the commit and on a busy machine.
 TARGET_SECONDS = 0.025
+RETRY_COMMIT_SECONDS = 1.0
+_T = TypeVar("_T")
+
+
+class InThread(Protocol):
+    """Runs a call on the state thread, one at a time, and waits for it."""
+
+    async def __call__(self, call: Callable[[], _T], /) -> _T: ...
+
+
+async def patient(in_thread: InThread, clock: Clock, call: Callable[[], _T]) -> _T:
+    """Return what `call` reads of the state, as soon as that can be read."""
+    while True:
+        with suppress(StoreUnavailable):
+            return await in_thread(call)
+        await clock.wait(asyncio.Event(), RETRY_COMMIT_SECONDS)
 
 
 class Slice:

@@ -8,7 +8,8 @@ import structlog
 from sidecar.clock import Clock
 from sidecar.config.settings import Config
 from sidecar.core import Core
-from sidecar.daemon.loop import InThread, Pump, PumpStopped
+from sidecar.daemon.loop import Pump, PumpStopped
+from sidecar.daemon.pacing import InThread
 from sidecar.matchers import Matcher
 from sidecar.notify.group import Group
 from sidecar.notify.model import ReceiverConfig

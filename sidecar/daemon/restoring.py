@@ -1,21 +1,25 @@
 """What a run begins with: the state file opened, and all that it holds taken up."""
 
+import asyncio
 import secrets
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
 from sidecar.batch import Heard
-from sidecar.clock import stopwatch
+from sidecar.clock import Clock, stopwatch
 from sidecar.config.settings import Config
 from sidecar.core import HASH_KEY, Core
+from sidecar.daemon.pacing import RETRY_COMMIT_SECONDS
 from sidecar.daemon.selfwatch import Problem, kind_of
+from sidecar.daemon.telemetry import Telemetry
 from sidecar.parse.event import as_number
 from sidecar.read.follower import Follower
 from sidecar.rows import Delta, FileRow, MetaRow, OutboxRow, Row
 from sidecar.store.invariants import Ledger
-from sidecar.store.schema import StoreDamagedError
+from sidecar.store.schema import StoreDamagedError, StoreUnavailable
 from sidecar.store.sqlite import is_ours, set_aside
 from sidecar.store.store import Store
 
@@ -40,12 +44,17 @@ class Start:
     damaged: tuple[float, str] | None
 
 
-def open_store(path: str, now: float) -> tuple[Store, str]:
+def open_store(config: Config, now: float) -> tuple[Store, str]:
     """Open the state file; return also where a damaged one was put, empty if there was none.
 
-    Only a file that was ours is set aside; anything else is the operator's to look at. Raises
-    StoreError.
+    Only a file that was ours is set aside; anything else is the operator's to look at. A database
+    is connected to by whoever asks it first. Raises StoreError.
     """
+    if config.state_url is not None:
+        from sidecar.store.postgresql import PostgreSql  # noqa: PLC0415 - an extra, and late
+
+        return Store(PostgreSql(config.state_url)), ""
+    path = config.state_path
     try:
         return Store.open(path), ""
     except StoreDamagedError as damaged:
@@ -62,6 +71,9 @@ def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: st
     `aside` is where a damaged one was put just now: the new one remembers it.
     """
     meta = {row.name: row.value for row in store.load(MetaRow)}
+    if not meta and config.state_url is not None and is_ours(config.state_path):
+        moved = _move_in(config.state_path, store)
+        meta = {row.name: row.value for row in moved}
     if HASH_KEY not in meta:
         meta[HASH_KEY] = secrets.token_hex(32)
         if aside:
@@ -96,6 +108,78 @@ def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: st
     freed = store.release_claims()
     ledger.learn(Delta(rows=[*store.waiting()]))
     return Start(core, follower, ledger, freed, (float(at), where) if at else None)
+
+
+def _move_in(path: str, store: Store) -> list[MetaRow]:
+    """Write what a state file holds into a store that is empty, and leave the file as it is."""
+    file = Store.open(path)
+    try:
+        rows = file.everything()
+    finally:
+        file.close()
+    store.commit(Delta(rows=rows))
+    _log.info("state_moved_in", path=path, rows=len(rows), to=store.database.place)
+    return [row for row in rows if isinstance(row, MetaRow)]
+
+
+async def once_there(
+    restored: Callable[[], Awaitable[Core]],
+    config: Config,
+    telemetry: Telemetry,
+    clock: Clock,
+    stop: asyncio.Event,
+) -> Core | None:
+    """Return what `restored` does; None if `stop` comes first.
+
+    A database that cannot be used is waited for, and whoever asks is told so meanwhile. Raises
+    what `restored` raises; for a state file that cannot be used too.
+    """
+    try:
+        return await restored()
+    except StoreUnavailable as failure:
+        if config.state_url is None:
+            raise
+        telemetry.commit_failed(failure)
+    there = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        for serving in _waiting(config, telemetry, there):
+            group.create_task(serving)
+        core = await _tried_again(restored, telemetry, clock, stop)
+        there.set()
+    return core
+
+
+async def _tried_again(
+    restored: Callable[[], Awaitable[Core]], telemetry: Telemetry, clock: Clock, stop: asyncio.Event
+) -> Core | None:
+    while not await clock.wait(stop, RETRY_COMMIT_SECONDS):
+        try:
+            core = await restored()
+        except StoreUnavailable as failure:
+            telemetry.commit_failed(failure)
+        else:
+            telemetry.written()
+            return core
+    return None
+
+
+def _waiting(
+    config: Config, telemetry: Telemetry, there: asyncio.Event
+) -> Iterator[Coroutine[Any, Any, None]]:
+    """Yield what answers until the state is there: no series, one at 0 would read as a restart."""
+    from sidecar.web.server import WebState, build_app, serve  # noqa: PLC0415 - late, as in app
+
+    http = config.http
+    state = WebState(
+        exposition=lambda _openmetrics: "",
+        registry=telemetry.metrics.registry,
+        ready=lambda: (False, "the database of the state cannot be used"),
+        loopback=False,
+        metrics_token=lambda: http.metrics_token,
+    )
+    tls = None if http.tls_server_config is None else http.tls_server_config.context
+    for address in filter(None, {http.listen, http.metrics_listen}):
+        yield serve(build_app(state), address, there, tls=lambda: tls)
 
 
 def _recall(core: Core) -> None:

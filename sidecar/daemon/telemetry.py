@@ -51,7 +51,6 @@ MOST_ODD_LINES = 20
 # From here on being behind, or not getting rid of a message, is a problem of its own.
 LAG_SECONDS = 300.0
 STUCK_SECONDS = 900.0
-
 _log = structlog.get_logger()
 
 
@@ -71,6 +70,7 @@ class Telemetry:
         self.backlog = OutboxBacklog(pending=0, oldest=None)  # the outbox table, as last looked at
         self.metrics.outbox_pending.set_function(lambda: self.backlog.pending)
         self.metrics.outbox_oldest.set_function(lambda: _age(self.backlog.oldest, clock()))
+        self.metrics.commit_failing.set_function(lambda: self._commit_failing_since is not None)
         self._not_kept_alive: set[Destination] = set()
         self._problems: frozenset[str] = frozenset()
         self._logs: set[str] = set()

@@ -3,14 +3,13 @@
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Annotated, ClassVar
 
 from sidecar.syntax.faults import Place, Reported
 from sidecar.syntax.files import absolute
 from sidecar.syntax.table import Nested, Placed, Reading, Schema, Table, key, table
 from sidecar.syntax.tree import Node, text_of
-from sidecar.syntax.values import Named, SecretText, parse_mailbox, string
+from sidecar.syntax.values import DatabaseUrl, Named, check_database, parse_mailbox, string
 
 _COLUMNS = ("org_id", "email")
 _NOTIFY = {"": True, "true": True, "false": False}
@@ -85,7 +84,7 @@ class PostgreSql(Table):
 
     schema: ClassVar[Schema] = {"anyOf": [{"required": ["url"]}, {"required": ["url_file"]}]}
 
-    url: SecretText = key("Where it is: a connection URI, or keywords and values.", default=None)
+    url: DatabaseUrl = key("Where it is: a connection URI, or keywords and values.", default=None)
     query: Named = key(
         "Returns the address in its first column; `%(org_id)s` is the organisation. A column "
         "`notify` that is false means that the owner wants no mail.",
@@ -93,16 +92,12 @@ class PostgreSql(Table):
     )
 
     def check(self, reading: Reading) -> "PostgreSql":
-        if self.url is None and not {"url", "url_file"} & reading.node(self).values.keys():
-            reading.error(self, "", "`url` is missing", "write `url` or `url_file`")
+        check_database(self, reading)
         if self.query and "%(org_id)s" not in self.query:
             hint = "for example SELECT email FROM owners WHERE org_id = %(org_id)s"
             reading.error(self, "query", "`query` does not ask for %(org_id)s", hint)
         elif self.query:
             self._check_marks(reading)
-        if find_spec("psycopg") is None:
-            message = "the driver of PostgreSQL is not installed"
-            reading.error(self, "", message, "pip install 'webhook-alert-sidecar[postgresql]'")
         return self
 
     def _check_marks(self, reading: Reading) -> None:

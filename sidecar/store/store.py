@@ -3,13 +3,14 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import msgspec
 
 from sidecar.deliver.retry import ASKED_TO_WAIT, LONGEST_WAIT, interrupted
 from sidecar.deliver.waiting import Head, Waiting
-from sidecar.rows import AuditRow, Delta, OutboxRow, ReceivedRow, Row, SeriesRow
+from sidecar.rows import AuditRow, Delta, LogRow, OutboxRow, ReceivedRow, Row, SeriesRow
 from sidecar.store.log import Log, split
 from sidecar.store.schema import R, RowTable, Statement, Values
 from sidecar.store.sqlite import SqliteFile
@@ -33,8 +34,10 @@ class Database(Protocol):
     `place` names it in a sentence; `attend` is to be called every `attend_seconds`.
     """
 
-    place: str
     attend_seconds: float
+
+    @property
+    def place(self) -> str: ...
 
     def find(self, query: str, values: Values = (), /) -> list[tuple[Any, ...]]:
         """Return what a query with `?` for each value finds. Raises StoreUnavailable."""
@@ -65,7 +68,10 @@ class Store:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._waiting: Waiting | None = None
-        self._log = Log(database)
+
+    @cached_property
+    def _log(self) -> Log:
+        return Log(self.database)
 
     @classmethod
     def open(cls, path: str) -> "Store":
@@ -80,6 +86,12 @@ class Store:
     def damaged_rows(self) -> int:
         """How many rows of the log cannot be read: what those steps changed of keys is lost."""
         return self._log.damaged
+
+    def everything(self) -> list[Row]:
+        """Return all rows of all tables, as if nothing waited in the log. Raises as `load`."""
+        return [
+            row for kind in Row.__subclasses__() if kind is not LogRow for row in self.load(kind)
+        ]
 
     def commit(self, delta: Delta) -> None:
         """Write the whole of `delta` in one durable transaction: deletions, then rows.

@@ -5,6 +5,7 @@ Each is a type for a field of a `Table`, such as `stale_after: Positive`.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from importlib.util import find_spec
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ from sidecar.matchers import (
 from sidecar.secret import Secret
 from sidecar.syntax.faults import Reported, Wrong, did_you_mean
 from sidecar.syntax.files import absolute
-from sidecar.syntax.table import VARIABLE, Placed, Reading, Schema, SecretValue, Value
+from sidecar.syntax.table import NO_SECRET, VARIABLE, Placed, Reading, Schema, SecretValue, Value
 from sidecar.syntax.tree import ListNode, Node, ScalarKind, plain_of, text_of
 
 # Prometheus' data model: a label's name, a metric's name.
@@ -281,6 +282,36 @@ AbsolutePath = Annotated[str, Placed(_absolute, string())]
 ReadableFile = Annotated[str, Placed(_readable, string())]
 SecretText = Annotated[Secret | None, SecretValue(string(minLength=1))]
 SecretUrl = Annotated[Secret | None, SecretValue(string(r"^https?://[^\s]+$" + _VAR), parse_url)]
+
+
+def parse_database(text: str) -> None:
+    """Refuse what libpq takes for no address of a database, where its driver is there to ask.
+
+    Raises Wrong, without a word of `text`: there may be a password in it.
+    """
+    if text == NO_SECRET.reveal() or find_spec("psycopg") is None:
+        return
+    from psycopg import ProgrammingError  # noqa: PLC0415 - an extra, and takes long to import
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 - same
+
+    try:
+        conninfo_to_dict(text)
+    except ProgrammingError:
+        hint = "write for example postgresql://sidecar@db.example.com/billing"
+        message = "`{key}` is no connection URI of libpq, nor its keywords and values"
+        raise Wrong(message, hint) from None
+
+
+DatabaseUrl = Annotated[Secret | None, SecretValue(string(minLength=1), parse_database)]
+
+
+def check_database(table: Any, reading: Reading) -> None:
+    """Report a database without address, or without the driver to reach it."""
+    if table.url is None and not {"url", "url_file"} & reading.node(table).values.keys():
+        reading.error(table, "", "`url` is missing", "write `url` or `url_file`")
+    if find_spec("psycopg") is None:
+        message = "the driver of PostgreSQL is not installed"
+        reading.error(table, "", message, "pip install 'webhook-alert-sidecar[postgresql]'")
 
 
 # The HTML standard's e-mail grammar, and RFC 5322's display name before it.

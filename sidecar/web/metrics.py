@@ -286,6 +286,9 @@ class SelfMetrics:
             buckets=COMMIT_BUCKETS,
             registry=self.registry,
         )
+        self.commit_failing = self._gauge(
+            "commit_failing", "Whether what was read cannot be written, so that reading waits."
+        )
         self.commit_failures = self._counter(
             "commit_failures", "Commits that failed and are tried again."
         )

@@ -158,11 +158,13 @@ async def test_the_directories_to_watch_are_told(story: Story, tmp_path: Path) -
 
 def test_what_only_a_restart_can_change_stays_as_it_is(tmp_path: Path) -> None:
     running = load_config(write_config(tmp_path), ENVIRON)
-    rest = "state: {path: other.db}\nhttp: {listen: 'localhost:1'}\nstale_after: 5s"
+    state = "state: {path: other.db, postgresql: {url: host=db}}"
+    rest = f"{state}\nhttp: {{listen: 'localhost:1'}}\nstale_after: 5s"
     loaded = load_config(write_config(tmp_path, rest=rest), ENVIRON)
     config, differing = kept(running, loaded)
-    assert differing == ["state.path", "http.listen"]
+    assert differing == ["state.path", "state.postgresql", "http.listen"]
     assert (config.state_path, config.http) == (running.state_path, running.http)
+    assert config.state_url is None
     assert config.stale_after == 5.0
 
 

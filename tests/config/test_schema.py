@@ -37,8 +37,10 @@ BEYOND = {
         no-rule-file-matches rule-file-does-not-exist rule-file-itself-faulty ca-file-missing
         secret-file-empty secret-file-missing template-file-broken variable-not-set
         vars-not-set variable-unclosed variable-value-is-not-shown
-        tls-key-of-another-certificate tls-no-certificate owners-file-without-columns""",
+        tls-key-of-another-certificate tls-no-certificate owners-file-without-columns
+        state-database-empty""",
     "a percent sign of a query": "directory-query-percent",
+    "what libpq takes as an address": "state-database-of-another-kind",
     "a key that needs another for some of its values": "tls-clients-of-nobody",
     "what `defaults` of the file may say": "window-missing",
     "keys of one map that must be keys of another": "metric-values-of-no-label map-of-nothing",

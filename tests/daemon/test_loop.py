@@ -10,8 +10,8 @@ import pytest
 from sidecar.batch import ReadBatch
 from sidecar.config.load import load_config
 from sidecar.core import Core, Step
-from sidecar.daemon.loop import RETRY_COMMIT_SECONDS, Pump, PumpStopped
-from sidecar.daemon.pacing import POLL_SECONDS, SPACING_SECONDS
+from sidecar.daemon.loop import Pump, PumpStopped
+from sidecar.daemon.pacing import POLL_SECONDS, RETRY_COMMIT_SECONDS, SPACING_SECONDS
 from sidecar.daemon.restoring import open_store, restore
 from sidecar.rows import Delta, FileRow, MetaRow
 from sidecar.store.schema import StoreUnavailable
@@ -56,7 +56,7 @@ class Bench:
         path = configure(folder, logs="*.log", rules=RULES / "billing.rules.yaml")
         self.config = config = load_config(str(path), {})
         self.time = time or Time(waits)
-        self.store, _ = open_store(config.state_path, self.time.now())
+        self.store, _ = open_store(config, self.time.now())
         start = restore(config, self.store, self.time.now(), shadow=False, aside="")
         self.core = start.core
         self.follower = start.follower

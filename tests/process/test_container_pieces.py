@@ -15,7 +15,8 @@ import pytest
 
 from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
-from sidecar.daemon.restoring import open_store, restore
+from sidecar.daemon.restoring import restore
+from sidecar.store.store import Store
 from support.crash import counted
 from support.daemon import RULES
 from support.read import Writer, compress, copytruncate, rename
@@ -75,7 +76,7 @@ class Sidecar:
         self._start()
 
     def _start(self) -> None:
-        self._store = open_store(str(self.state), self._clock.now())[0]
+        self._store = Store.open(str(self.state))
         start = restore(self._config, self._store, self._clock.now(), shadow=False, aside="")
         self._core = start.core
         self._follower = start.follower

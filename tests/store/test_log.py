@@ -125,6 +125,7 @@ def test_a_storm_writes_a_few_pages_a_step(store: Store, path: str) -> None:
     """In the tables each of these rows is at least a page of 1,024 bytes."""
     chance = random.Random(1)
     wal, steps, each = Path(f"{path}-wal"), 20, 50
+    store.commit(Delta(rows=[told("a")]))
     before = wal.stat().st_size
     for _ in range(steps):
         keys = [f'["org_{chance.getrandbits(64):016x}"]' for _ in range(each)]

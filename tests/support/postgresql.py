@@ -13,6 +13,8 @@ from typing import NoReturn
 import psycopg
 import pytest
 
+from support.daemon import until
+
 BIN = Path("/usr/lib/postgresql/15/bin")
 _USER = "nobody"  # it refuses to run as root
 
@@ -21,12 +23,13 @@ class PostgreSql:
     """A server that can be stopped and started; `url` is a connection URI of it."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
+        self._schemas = 0
         self.url = f"postgresql://{_USER}@/postgres?host={folder}"
 
     def start(self) -> None:
-        options = f"-k {self._folder} -h '' -F -c shared_buffers=1MB -c max_connections=5"
-        self._run("pg_ctl", "-D", str(self._data), "-w", "-l", f"{self._folder}/log",
+        options = f"-k {self.folder} -h '' -F -c shared_buffers=1MB -c max_connections=20"
+        self._run("pg_ctl", "-D", str(self._data), "-w", "-l", f"{self.folder}/log",
                   "-o", options, "start")  # fmt: skip
 
     def stop(self) -> None:
@@ -34,6 +37,42 @@ class PostgreSql:
 
     def make(self) -> None:
         self._run("initdb", "-D", str(self._data), "-A", "trust", "-U", _USER, "--no-sync")
+        guarded = "local all guarded,renewed scram-sha-256\n"
+        hba = self._data / "pg_hba.conf"
+        hba.write_text(guarded + hba.read_text())
+
+    @contextmanager
+    def standby(self) -> Iterator["PostgreSql"]:
+        """Give a server that only repeats what this one does."""
+        folder = Path(tempfile.mkdtemp(prefix="pg-"))
+        _give_away(folder)
+        standby = PostgreSql(folder)
+        self._run(
+            "pg_basebackup", "-D", f"{folder}/data", "-R", "-h", str(self.folder), "-U", _USER
+        )
+        standby.start()
+        try:
+            yield standby
+        finally:
+            if (folder / "data" / "postmaster.pid").exists():
+                standby.stop()
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def until_level_with(self, primary: "PostgreSql") -> None:
+        """Return once it has all that `primary` had at the call."""
+        with psycopg.connect(primary.url) as asked, psycopg.connect(self.url) as asking:
+            written = asked.execute("SELECT pg_current_wal_flush_lsn()").fetchall()[0][0]
+            query = b"SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
+            until(lambda: bool(asking.execute(query, (written,)).fetchall()[0][0]), "it is level")
+
+    def promote(self) -> None:
+        self._run("pg_ctl", "-D", str(self._data), "-w", "promote")
+
+    def fresh(self) -> str:
+        """Return the URI of a schema of its own, which is empty."""
+        self._schemas += 1
+        self.execute(f"CREATE SCHEMA s{self._schemas}")
+        return f"{self.url}&options=-csearch_path%3Ds{self._schemas}"
 
     def execute(self, statements: str) -> None:
         with psycopg.connect(self.url, autocommit=True) as connection:
@@ -41,14 +80,14 @@ class PostgreSql:
 
     @property
     def _data(self) -> Path:
-        return self._folder / "data"
+        return self.folder / "data"
 
     def _run(self, program: str, *arguments: str) -> None:
         root = os.geteuid() == 0
         done = subprocess.run(
             [str(BIN / program), *arguments],
             user=_USER if root else None, group="nogroup" if root else None,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=self._folder, check=False,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=self.folder, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr.decode()
 
@@ -59,9 +98,7 @@ def postgresql() -> Iterator[PostgreSql]:
     if not BIN.is_dir():
         _missing()
     folder = Path(tempfile.mkdtemp(prefix="pg-"))  # a socket's path is short
-    folder.chmod(0o755)
-    if os.geteuid() == 0:
-        shutil.chown(folder, _USER, "nogroup")
+    _give_away(folder)
     server = PostgreSql(folder)
     server.make()
     server.start()
@@ -73,6 +110,39 @@ def postgresql() -> Iterator[PostgreSql]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _give_away(folder: Path) -> None:
+    folder.chmod(0o755)
+    if os.geteuid() == 0:
+        shutil.chown(folder, _USER, "nogroup")
+
+
+@contextmanager
+def pgbouncer(server: PostgreSql, mode: str) -> Iterator[str]:
+    """Give the URI of `server` behind Debian's pgbouncer, which lends out `mode`s of a session."""
+    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        _missing("pgbouncer")
+    folder = Path(tempfile.mkdtemp(prefix="pb-"))
+    (folder / "users").write_text(f'"{_USER}" ""\n')
+    (folder / "ini").write_text(
+        f"[databases]\npostgres = host={server.folder} dbname=postgres\n[pgbouncer]\n"
+        f"pool_mode = {mode}\nauth_type = trust\nauth_file = {folder}/users\n"
+        f"listen_addr =\nlisten_port = 5432\nunix_socket_dir = {folder}\n"
+    )
+    _give_away(folder)
+    root = os.geteuid() == 0
+    with subprocess.Popen(
+        [program, "-q", f"{folder}/ini"], user=_USER if root else None, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            until((folder / ".s.PGSQL.5432").exists, "pgbouncer listens")
+            yield f"postgresql://{_USER}@/postgres?host={folder}"
+        finally:
+            process.terminate()
+            process.wait()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
 def silent_server() -> Iterator[str]:
     """Give the URI of what takes connections and never says a word."""
@@ -80,8 +150,8 @@ def silent_server() -> Iterator[str]:
         yield f"postgresql://x@127.0.0.1:{server.getsockname()[1]}/x"
 
 
-def _missing() -> NoReturn:
-    what = "Debian's postgresql-15 is missing"
+def _missing(package: str = "postgresql-15") -> NoReturn:
+    what = f"Debian's {package} is missing"
     if os.environ.get("CI") == "true":
         pytest.fail(what)
     pytest.skip(what)

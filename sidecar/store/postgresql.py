@@ -1,0 +1,464 @@
+"""The state in PostgreSQL: the same rows, in the tables of one schema, written by one sidecar.
+
+Each transaction begins with the number of the last one and the name of its writer. Who finds
+another number or name there has been followed by another process, or by a server that lacks the
+last transactions; and whether one was made whose answer was lost is seen by its number.
+"""
+
+import hashlib
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from threading import Event
+from typing import Any, TypeVar
+
+import msgspec
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from sidecar.rows import Delta, FileRow, Row
+from sidecar.secret import Secret, printable
+from sidecar.store.schema import (
+    APPLICATION_ID,
+    VERSION,
+    R,
+    RowTable,
+    Statement,
+    StoreError,
+    StoreMoved,
+    StoreUnavailable,
+    Values,
+    quoted,
+)
+from sidecar.store.store import Store
+
+OLDEST = 140_000  # the first that ends sessions which are idle (idle_session_timeout)
+LOCK_SECONDS = 15.0
+_OVER_SECONDS = 1.0  # in which a server notices that a session is over
+_ASK_SECONDS = 0.1  # between two looks at a lock
+# A process that is frozen keeps its lock for as long as its session lasts: TCP finds nothing
+# wrong, since its kernel answers. What is asked of the daemon every 3 s keeps the session alive.
+_SESSION = (
+    "SET idle_session_timeout = '10s'",
+    "SET idle_in_transaction_session_timeout = '10s'",
+    "SET lock_timeout = '10s'",
+)
+_CONNECTING = {
+    "application_name": f"sidecar {os.getpid()} on {socket.gethostname()}"[:63],
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "client_encoding": "utf8",
+}
+_SECRETS = ("password", "sslpassword")
+_Connection = psycopg.Connection[tuple[Any, ...]]
+_T = TypeVar("_T")
+
+
+class PostgreSql:
+    """The database at `url`, a connection URI of libpq or keywords and values.
+
+    The first call connects; nothing is done before. One that has ended is made anew by the next
+    call. At the first one the state is waited for `lock_seconds` while another sidecar has it.
+    With `only_reads` it is what was there at the first call, whoever has it.
+    """
+
+    attend_seconds = 3.0
+
+    def __init__(
+        self, url: Secret, *, lock_seconds: float = LOCK_SECONDS, only_reads: bool = False
+    ) -> None:
+        self._url = url
+        self._parts = _parts(url)
+        self._lock_seconds = lock_seconds
+        self._only_reads = only_reads
+        self._connection: _Connection | None = None
+        self._writer = ""  # empty until the state is ours
+        self._left = 0  # the number of the last transaction
+        self._doubt: Sequence[Statement] | None = None  # whether it was made is not known
+        self._made: Sequence[Statement] | None = None  # it was, and its writer does not know yet
+
+    @property
+    def place(self) -> str:
+        said = self._parts
+        name = said.get("dbname") or said.get("user") or ""
+        return printable(f"the database {name} at {said.get('host') or 'this machine'}")
+
+    def table(self, row: type[R]) -> RowTable[R]:
+        return _table_of(row)
+
+    def find(self, query: str, values: Values = ()) -> list[tuple[Any, ...]]:
+        def found(connection: _Connection) -> list[tuple[Any, ...]]:
+            cursor = connection.execute(_marked(query), _stored(values))
+            return list(map(_loaded, cursor.fetchall()))
+
+        return self._on_connection(found)
+
+    def write(self, statements: Sequence[Statement]) -> None:
+        self._on_connection(lambda connection: self._write(connection, statements))
+
+    def _write(self, connection: _Connection, statements: Sequence[Statement]) -> None:
+        made, self._made = self._made, None
+        if made is not None and made == statements:
+            return
+        try:
+            with connection.transaction(), connection.cursor() as cursor:
+                cursor.execute(_STEP, (self._left, self._writer))
+                if cursor.rowcount != 1:
+                    raise StoreMoved(f"{self.place} was written by another process")
+                for query, rows in statements:
+                    cursor.executemany(_marked(query), map(_stored, rows))
+                self._doubt = statements
+        except psycopg.Error:
+            if self._doubt is not None:
+                connection.close()  # the next one looks whether it was made
+            raise
+        self._left, self._doubt = self._left + 1, None
+
+    def attend(self) -> bool:
+        """Keep the session alive, and find out whether the database is there."""
+        self.find("SELECT 1")
+        return False
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _on_connection(self, call: Callable[[_Connection], _T]) -> _T:
+        """Make `call`; once more on a new connection if the present one turns out to be over."""
+        known = self._connection
+        try:
+            return self._attempt(call)
+        except StoreUnavailable:
+            if known is None or not known.closed:
+                raise
+        return self._attempt(call)
+
+    def _attempt(self, call: Callable[[_Connection], _T]) -> _T:
+        with self._failures():
+            if self._connection is None or self._connection.closed:
+                self._connection = self._connected()
+            return call(self._connection)
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+            raise StoreError(
+                f"the sidecar's tables in {self.place} are gone or changed ({self._said(error)});"
+                " restore a backup, or start it with a schema of its own that is empty"
+            ) from error
+        except psycopg.Error as error:
+            if not isinstance(error, _FOR_NOW):
+                raise
+            raise StoreUnavailable(f"cannot use {self.place}: {self._said(error)}") from error
+
+    def _said(self, error: psycopg.Error) -> str:
+        """Return the first line of what the server or the driver said, without passwords."""
+        said = str(error).strip().partition("\n")[0]
+        for secret in filter(None, map(self._parts.get, _SECRETS)):
+            said = said.replace(secret, "***")
+        return printable(said) or type(error).__name__
+
+    def _connected(self) -> _Connection:
+        connection = self._connect()
+        try:
+            if self._only_reads:
+                connection.execute(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            elif self._writer:
+                self._resume(connection)
+            else:
+                self._begin(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _connect(self) -> _Connection:
+        with suppress(OSError):  # then the password of before is tried
+            self._url.refresh()
+        self._parts = _parts(self._url)
+        said: dict[str, Any] = {**_CONNECTING, **self._parts}
+        return psycopg.connect(**said, autocommit=True)
+
+    def _begin(self, connection: _Connection) -> None:
+        """Check what the database is, and take the state. Raises StoreError, StoreUnavailable."""
+        self._refuse_pooler(connection)
+        schema = self._refuse_unfit(connection)
+        for setting in _SESSION:
+            connection.execute(setting.encode())
+        try:
+            self._lock(connection, self._lock_seconds)
+            with connection.transaction():
+                self._prepare(connection, schema)
+                writer = secrets.token_hex(8)
+                self._left = connection.execute(_TAKE, (writer,)).fetchall()[0][0]
+        except psycopg.errors.InsufficientPrivilege as error:
+            role = connection.info.user
+            raise StoreError(
+                f"{self.place}: {self._said(error)}; the role {role} must own the schema of the"
+                f" sidecar's tables: CREATE SCHEMA {role} AUTHORIZATION {role}"
+            ) from error
+        self._writer = writer
+
+    def _resume(self, connection: _Connection) -> None:
+        """Go on with a new connection where the one before ended."""
+        for setting in _SESSION:
+            connection.execute(setting.encode())
+        self._where(connection)  # who was followed need not wait for a lock
+        self._lock(connection, _OVER_SECONDS)  # which ends what the session before was at
+        step = self._where(connection)
+        if step != self._left:
+            self._left, self._made = step, self._doubt
+        self._doubt = None
+
+    def _where(self, connection: _Connection) -> int:
+        """Return the number of the last transaction. Raises StoreMoved where it cannot be ours."""
+        step, writer = connection.execute(_LEFT.encode()).fetchall()[0]
+        ours = {self._left, self._left + (self._doubt is not None)}
+        if writer != self._writer or step not in ours:
+            raise StoreMoved(f"{self.place} is at step {step}, and was left at {self._left}")
+        return int(step)
+
+    def _lock(self, connection: _Connection, seconds: float) -> None:
+        """Take the state for as long as the session lasts."""
+        until = time.monotonic() + seconds
+        while not connection.execute(_LOCK.encode()).fetchall()[0][0]:
+            if time.monotonic() > until:
+                self._refuse_used(connection)
+            Event().wait(_ASK_SECONDS)
+
+    def _refuse_used(self, connection: _Connection) -> None:
+        found = connection.execute(_HOLDER.encode()).fetchall()
+        sentence = (
+            f"the state in {self.place} is in use by another"
+            f" {printable(found[0][0]) if found else 'sidecar'}"
+        )
+        if self._writer:
+            raise StoreUnavailable(sentence)
+        raise StoreError(f"{sentence}; stop that one, or give this one a schema of its own")
+
+    def _refuse_pooler(self, connection: _Connection) -> None:
+        """Find out by a second connection whether a pooler between lends each transaction out."""
+        ours = _backend(connection)
+        if ours == connection.info.backend_pid:
+            return
+        with self._connect() as other, other.transaction():
+            if _backend(other) == ours or _backend(connection) != ours:
+                raise StoreError(
+                    f"{self.place} is reached through a pooler in transaction mode, which keeps no"
+                    " lock and no session; let the URL name the server itself, or a pool in session"
+                    " mode"
+                )
+
+    def _refuse_unfit(self, connection: _Connection) -> str:
+        """Return the schema of our tables in a server that will do."""
+        version = connection.info.server_version
+        if version < OLDEST:
+            raise StoreError(f"{self.place} is PostgreSQL {version // 10_000}; 14 is the oldest")
+        standby, encoding, schema = connection.execute(_WHAT.encode()).fetchall()[0]
+        if standby:
+            raise StoreUnavailable(
+                f"{self.place} is a standby, which can only be read; name all servers in the URL,"
+                " and target_session_attrs=read-write"
+            )
+        if encoding != "UTF8":
+            raise StoreError(f"{self.place} has the encoding {encoding}; make one with UTF8")
+        if schema is None:
+            raise StoreError(
+                f"no schema of the search_path exists in {self.place}; for one named as the role:"
+                f" CREATE SCHEMA {connection.info.user} AUTHORIZATION {connection.info.user}"
+            )
+        return str(schema)
+
+    def _prepare(self, connection: _Connection, schema: str) -> None:
+        """Make the tables, or bring those of an older sidecar forward."""
+        found = {name for (name,) in connection.execute(_TABLES.encode()).fetchall()}
+        if "sidecar_state" in found:
+            version = connection.execute(b"SELECT version FROM sidecar_state").fetchall()[0][0]
+            if version > VERSION:
+                raise StoreError(
+                    f"the tables in {self.place} have schema version {version}, this sidecar knows"
+                    f" up to {VERSION}; run the newer sidecar, or give this one another schema"
+                )
+            if version == VERSION:
+                return
+        elif strangers := found & {row.table for row in Row.__subclasses__()}:
+            raise StoreError(
+                f"the schema {schema} in {self.place} has tables that are not the sidecar's"
+                f" ({', '.join(sorted(strangers))}); give it a schema of its own"
+            )
+        for statement in (*_tables(), _MARK):
+            connection.execute(statement.encode())
+
+
+# What may pass, so that the same is tried again; anything else is a mistake of ours.
+_FOR_NOW = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.InternalError,
+    psycopg.errors.InsufficientPrivilege,
+)
+_STEP = b"UPDATE sidecar_state SET step = step + 1 WHERE step = %s AND writer = %s"
+_TAKE = b"UPDATE sidecar_state SET step = step + 1, writer = %s RETURNING step"
+_LEFT = "SELECT step, writer FROM sidecar_state"
+_MARK = (
+    "INSERT INTO sidecar_state (one, version, step, writer)"  # noqa: S608 - a number of ours
+    f" VALUES (true, {VERSION}, 0, '') ON CONFLICT (one) DO UPDATE SET version = {VERSION}"
+)
+_WHAT = "SELECT pg_is_in_recovery(), current_setting('server_encoding'), current_schema()"
+_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+# Of the whole database; so the number has ours in its upper half, and the schema's in its lower.
+_SCHEMA = "to_regnamespace(quote_ident(current_schema()))::oid"
+_LOCK = f"SELECT pg_try_advisory_lock({APPLICATION_ID << 32} + {_SCHEMA}::bigint)"
+_HOLDER = (
+    "SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)"  # noqa: S608 - ours
+    f" WHERE locktype = 'advisory' AND granted AND classid = {APPLICATION_ID} AND objsubid = 1"
+    f" AND objid = {_SCHEMA} AND datname = current_database()"
+)
+
+
+def backup(url: Secret, target: str) -> int:
+    """Write what a database holds into a state file, replacing `target`; return its bytes.
+
+    It is of one moment, whatever a daemon writes meanwhile. Raises StoreError, StoreUnavailable.
+    """
+    part = f"{target}.part"
+    with closing(Store(PostgreSql(url, only_reads=True))) as store:
+        rows = store.everything()
+    try:
+        Path(part).unlink(missing_ok=True)
+        with closing(Store.open(part)) as file:
+            file.commit(Delta(rows=rows))
+        Path(part).replace(target)
+    except OSError as wrong:
+        raise StoreError(f"{target} cannot be written: {wrong}") from wrong
+    return Path(target).stat().st_size
+
+
+def _parts(url: Secret) -> dict[str, str]:
+    """Return what an address says by libpq's keywords. Raises StoreUnavailable."""
+    try:
+        return {name: str(said) for name, said in conninfo_to_dict(url.reveal()).items()}
+    except psycopg.ProgrammingError:  # it quotes the address
+        why = "what is to be the address of the state's database is no connection URI of libpq"
+        raise StoreUnavailable(why) from None
+
+
+def _backend(connection: _Connection) -> int:
+    return int(connection.execute(b"SELECT pg_backend_pid()").fetchall()[0][0])
+
+
+# Rows as tables. Keys may be longer than an index takes, so a table's key is a hash of its row's.
+_KEY = "row_key"
+_KINDS = {
+    int: "BIGINT",
+    float: "DOUBLE PRECISION",
+    float | None: "DOUBLE PRECISION",
+    str: 'TEXT COLLATE "C"',
+    bytes: "BYTEA",
+    bool: "BOOLEAN",
+}
+_BEYOND_63_BITS = {(FileRow, "dev"), (FileRow, "ino")}  # of some FUSE file systems
+_INDEXES = (
+    "CREATE INDEX IF NOT EXISTS outbox_id ON outbox USING hash (id)",
+    "CREATE INDEX IF NOT EXISTS outbox_open ON outbox (rowid) WHERE outcome = ''",
+    "CREATE INDEX IF NOT EXISTS outbox_ended ON outbox (created) WHERE outcome <> ''",
+    "CREATE INDEX IF NOT EXISTS audit_at ON audit (at)",
+    "CREATE INDEX IF NOT EXISTS received_id ON received USING hash (id)",
+    "CREATE INDEX IF NOT EXISTS received_at ON received (at)",
+)
+
+
+def _tables() -> Iterator[str]:
+    """Yield what makes the tables, and adds the columns that an older version had not."""
+    yield (
+        "CREATE TABLE IF NOT EXISTS sidecar_state (one BOOLEAN PRIMARY KEY, version INT NOT NULL,"
+        " step BIGINT NOT NULL, writer TEXT NOT NULL)"
+    )
+    for row in Row.__subclasses__():
+        yield f"CREATE TABLE IF NOT EXISTS {row.table} ({_KEY} BYTEA PRIMARY KEY)"
+        for field in msgspec.structs.fields(row):
+            yield f"ALTER TABLE {row.table} ADD COLUMN IF NOT EXISTS {_column(row, field)}"
+    yield "ALTER TABLE outbox ADD COLUMN IF NOT EXISTS rowid BIGINT GENERATED ALWAYS AS IDENTITY"
+    yield from _INDEXES
+
+
+def _column(row: type[Row], field: msgspec.structs.FieldInfo) -> str:
+    name = field.encode_name
+    kind = "NUMERIC" if (row, name) in _BEYOND_63_BITS else _KINDS[field.type]
+    null = "" if field.type == float | None else " NOT NULL"
+    default = "" if field.required else f" DEFAULT {field.default!r}"
+    return f"{quoted(name)} {kind}{null}{default}"
+
+
+class _Table(RowTable[R]):
+    def __init__(self, row: type[R]) -> None:
+        super().__init__(row)
+        names = [field.encode_name for field in msgspec.structs.fields(row)]
+        self._key_at = [names.index(name) for name in row.key]
+        columns = ", ".join(map(quoted, names))
+        marks = ", ".join("?" * (len(names) + 1))
+        updates = ", ".join(f"{quoted(n)} = excluded.{quoted(n)}" for n in names)
+        self.delete = f"DELETE FROM {row.table} WHERE {_KEY} = ?"  # noqa: S608 - names of our own
+        self.upsert = (
+            f"INSERT INTO {row.table} ({columns}, {_KEY}) VALUES ({marks})"  # noqa: S608 - same
+            f" ON CONFLICT ({_KEY}) DO UPDATE SET {updates}"
+        )
+
+    def deletes(self, keys: list[Values]) -> Statement:
+        return self.delete, [(_hashed(key),) for key in keys]
+
+    def upserts(self, rows: list[Values]) -> Statement:
+        at = self._key_at
+        return self.upsert, [(*row, _hashed(tuple(row[i] for i in at))) for row in rows]
+
+
+@cache
+def _table_of(row: type[R]) -> RowTable[R]:
+    return _Table(row)
+
+
+def _hashed(key: Values) -> bytes:
+    texts = [str(value) for value in key]
+    said = "".join(f"{len(text)}:{text}" for text in texts)
+    return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+@cache
+def _marked(query: str) -> bytes:
+    return query.replace("?", "%s").encode()
+
+
+# Begins what PostgreSQL takes as no text, a NUL in it or half a surrogate, in hex.
+_HEX = "\x02"
+
+
+def _stored(values: Values) -> Values:
+    return tuple(_storable(value) if isinstance(value, str) else value for value in values)
+
+
+def _storable(text: str) -> str:
+    with suppress(UnicodeEncodeError):
+        if text.encode() and "\0" not in text and not text.startswith(_HEX):
+            return str(text)
+    return f"{_HEX}{text.encode('utf-8', 'surrogatepass').hex()}" if text else ""
+
+
+def _loaded(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a row as it was written; nearly all of them are."""
+    if not any(type(value) is str and value.startswith(_HEX) for value in row):
+        return row
+    return tuple(_text(value) if isinstance(value, str) else value for value in row)
+
+
+def _text(value: str) -> str:
+    if not value.startswith(_HEX):
+        return value
+    return bytes.fromhex(value[1:]).decode("utf-8", "surrogatepass")

@@ -1,0 +1,396 @@
+"""The state in Debian's PostgreSQL: each transaction is made once, and by one sidecar."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from enum import Enum, auto
+
+import psycopg
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from sidecar.rows import Delta, MetaRow, SeriesRow
+from sidecar.secret import Secret
+from sidecar.store.postgresql import PostgreSql
+from sidecar.store.schema import VERSION, Statement, StoreError, StoreMoved, StoreUnavailable
+from sidecar.store.store import Store
+from support.daemon import until
+from support.postgresql import PostgreSql as Server, pgbouncer, silent_server
+from support.wire import Loss, Wire, wire_to
+
+pytestmark = pytest.mark.process
+ROW = MetaRow(name="a", value="b")
+
+
+def database(url: str, lock_seconds: float = 5.0) -> PostgreSql:
+    return PostgreSql(Secret(url), lock_seconds=lock_seconds)
+
+
+def refused(url: str) -> str:
+    """Return why the database cannot be used at all."""
+    with closing(database(url, 0.0)) as ours, pytest.raises(StoreError) as caught:
+        ours.attend()
+    return str(caught.value)
+
+
+def away(url: str) -> str:
+    """Return why the database cannot be used for now."""
+    with closing(database(url, 0.0)) as ours, pytest.raises(StoreUnavailable) as caught:
+        ours.attend()
+    return str(caught.value)
+
+
+def through(wire: Wire, url: str) -> str:
+    """Return `url` as it is reached over `wire`."""
+    server, _, rest = url.partition("?host=")
+    return f"{server}?host={wire.folder}{rest[rest.index('&') :]}"
+
+
+# Each transaction once
+
+
+class Fault(Enum):
+    NONE = auto()
+    IDLE_CUT = auto()  # the connection ends between two transactions
+    COMMIT_LOST = auto()
+    ANSWER_LOST = auto()
+    ANSWER_LOST_AND_AWAY = auto()
+    ANSWER_LOST_AND_GONE = auto()  # made by a server that is followed by one without it
+    LAST_GONE = auto()  # what was acknowledged is lost with its server
+    FOLLOWED = auto()  # another process writes
+    FOLLOWED_IN_DOUBT = auto()
+
+
+STARTS_ANEW = {Fault.LAST_GONE, Fault.FOLLOWED, Fault.FOLLOWED_IN_DOUBT}
+
+
+class Game:
+    """A text in the database that every transaction makes longer, and what it has to be."""
+
+    def __init__(self, server: Server, wire: Wire) -> None:
+        self.url = server.fresh()
+        self.wire = wire
+        self.ours = database(through(wire, self.url))
+        self.ours.write([("INSERT INTO meta VALUES (?, 'log', '')", [(b"k",)])])
+        self.expected = [""]
+
+    def play(self, number: int, fault: Fault) -> None:
+        statements: list[Statement] = [("UPDATE meta SET value = value || ?", [(f"{number},",)])]
+        self._prepare(fault, statements)
+        try:
+            self._until_written(statements)
+            assert fault not in STARTS_ANEW or self.expected == [""]
+        except StoreMoved:
+            assert fault in STARTS_ANEW
+            self.ours.close()
+            self.ours = database(through(self.wire, self.url))
+            self._until_written(statements)
+        self.expected.append(f"{number},")
+        with psycopg.connect(self.url) as asking:
+            found = asking.execute("SELECT value FROM meta").fetchone()
+        assert found == ("".join(self.expected),)
+
+    def _prepare(self, fault: Fault, statements: list[Statement]) -> None:
+        wire = self.wire
+        if fault in (Fault.COMMIT_LOST, Fault.FOLLOWED_IN_DOUBT):
+            wire.loses = Loss.COMMIT
+        elif fault in (Fault.ANSWER_LOST, Fault.ANSWER_LOST_AND_AWAY, Fault.ANSWER_LOST_AND_GONE):
+            wire.loses = Loss.ANSWER
+        if fault in (
+            Fault.ANSWER_LOST_AND_AWAY, Fault.ANSWER_LOST_AND_GONE, Fault.FOLLOWED_IN_DOUBT
+        ):  # fmt: skip
+            wire.is_down = True
+            with pytest.raises(StoreUnavailable):
+                self.ours.write(statements)
+            wire.is_down = False
+        if fault in (Fault.IDLE_CUT, Fault.LAST_GONE, Fault.FOLLOWED):
+            wire.cut()
+        if fault is Fault.ANSWER_LOST_AND_GONE:
+            self._lose("".join(self.expected))
+        elif fault is Fault.LAST_GONE and len(self.expected) > 1:
+            self.expected.pop()
+            self._lose("".join(self.expected))
+        elif fault is Fault.FOLLOWED_IN_DOUBT:
+            with closing(database(self.url)) as other:
+                other.attend()  # its number is now what ours would be
+        elif fault is Fault.FOLLOWED:
+            with closing(database(self.url)) as other:
+                other.write([("UPDATE meta SET value = value || 'x'", [()])])
+            self.expected.append("x")
+
+    def _lose(self, value: str) -> None:
+        """Be a server that lacks the last transaction."""
+        with psycopg.connect(self.url) as asking:
+            asking.execute("SELECT pg_advisory_xact_lock(1)")
+            asking.execute("UPDATE meta SET value = %s", (value,))
+            asking.execute("UPDATE sidecar_state SET step = step - 1")
+
+    def _until_written(self, statements: list[Statement]) -> None:
+        def written() -> bool:
+            try:
+                self.ours.write(statements)
+            except StoreUnavailable:
+                return False
+            return True
+
+        until(written, "the transaction is made")
+
+
+@settings(max_examples=25)
+@given(faults=st.lists(st.sampled_from(Fault), min_size=1, max_size=8))
+def test_whatever_is_lost_each_transaction_is_made_once_in_its_order(
+    server: Server, faults: list[Fault]
+) -> None:
+    with wire_to(server.folder) as wire:
+        game = Game(server, wire)
+        for number, fault in enumerate(faults):
+            game.play(number, fault)
+        game.ours.close()
+
+
+def test_another_transaction_between_does_not_hide_what_is_to_be_repeated(server: Server) -> None:
+    with wire_to(server.folder) as wire:
+        store = Store(database(through(wire, server.fresh())))
+        first = Delta(rows=[MetaRow(name="a", value="1")])
+        store.commit(Delta(rows=[ROW]))
+        wire.loses, wire.is_down = Loss.ANSWER, True
+        with pytest.raises(StoreUnavailable):
+            store.commit(first)
+        wire.is_down = False
+        store.commit(Delta(rows=[MetaRow(name="b", value="2")]))
+        store.commit(Delta(rows=[MetaRow(name="a", value="3")]))
+        store.commit(first)
+        assert {row.name: row.value for row in store.load(MetaRow)} == {"a": "1", "b": "2"}
+        store.close()
+
+
+def test_what_cannot_be_written_leaves_nothing_of_its_transaction(server: Server) -> None:
+    with closing(Store(database(server.fresh()))) as store:
+        store.commit(Delta(rows=[ROW]))
+        with pytest.raises(psycopg.DataError):
+            store.database.write([("DELETE FROM meta", [()]), ("SELECT 1 / ?", [(0,)])])
+        assert store.load(MetaRow) == [ROW]
+        store.commit(Delta(rows=[MetaRow(name="c", value="d")]))
+
+
+def test_a_key_may_be_longer_than_an_index_takes(server: Server) -> None:
+    rows = [SeriesRow(name="m", labels=f"{n}" * 20_000, value="1", created=0.0) for n in (1, 2)]
+    with closing(Store(database(server.fresh()))) as store:
+        store.commit(Delta(rows=[*rows, *rows]))
+        assert store.load(SeriesRow) == rows
+
+
+# By one sidecar
+
+
+HOLDS = """
+import sys
+from sidecar.secret import Secret
+from sidecar.store.postgresql import PostgreSql
+ours = PostgreSql(Secret(sys.argv[1]))
+ours.attend()
+print("holds", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def holding(url: str) -> Iterator["subprocess.Popen[str]"]:
+    """Give another process that has the state."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS, url],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "holds\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_second_sidecar_is_refused_with_the_first_ones_process_and_host(server: Server) -> None:
+    url = server.fresh()
+    with holding(url) as other:
+        said = refused(url)
+    assert f"is in use by another sidecar {other.pid} on " in said
+    assert "stop that one, or give this one a schema of its own" in said
+
+
+def test_one_that_was_killed_is_followed_at_once(server: Server) -> None:
+    url = server.fresh()
+    with holding(url) as other:
+        other.kill()
+        with closing(database(url)) as ours:
+            ours.attend()
+
+
+def test_sidecars_of_several_schemas_do_not_know_of_each_other(server: Server) -> None:
+    with (
+        closing(Store(database(server.fresh()))) as one,
+        closing(Store(database(server.fresh()))) as two,
+    ):
+        one.commit(Delta(rows=[ROW]))
+        assert two.load(MetaRow) == []
+
+
+def test_a_session_that_is_frozen_ends_after_ten_seconds(server: Server) -> None:
+    with closing(database(server.fresh())) as ours:
+        assert ours.find("SHOW idle_session_timeout") == [("10s",)]
+        assert ours.find("SHOW idle_in_transaction_session_timeout") == [("10s",)]
+        assert ours.attend_seconds < 10
+
+
+# What is no good
+
+
+def test_a_server_that_is_not_there_is_waited_for() -> None:
+    sentence = away("postgresql://x@/billing?host=/nowhere")
+    assert sentence.startswith("cannot use the database billing at /nowhere: connection")
+    with silent_server() as url:
+        assert "timeout" in away(f"{url}?connect_timeout=2")
+
+
+def test_a_server_that_comes_back_is_used_again(server: Server) -> None:
+    with closing(Store(database(server.fresh()))) as store:
+        store.commit(Delta(rows=[ROW]))
+        server.stop()
+        with pytest.raises(StoreUnavailable, match="cannot use the database"):
+            store.load(MetaRow)
+        server.start()
+        assert store.load(MetaRow) == [ROW]
+        store.commit(Delta(rows=[MetaRow(name="a", value="c")]))
+
+
+def test_no_sentence_holds_the_password(server: Server) -> None:
+    server.execute("CREATE ROLE guarded LOGIN PASSWORD 'right'")
+    said = away(server.url.replace("nobody@", "guarded:hunter2@"))
+    assert 'password authentication failed for user "guarded"' in said
+    assert "hunter2" not in said
+
+
+def test_an_address_that_becomes_none_is_waited_for(server: Server) -> None:
+    address = server.fresh()
+    with closing(PostgreSql(Secret(address, lambda: address))) as ours:
+        ours.attend()
+        address = "postgresql://x:hunter2@/%zzhunter2"
+        ours.close()
+        with pytest.raises(StoreUnavailable, match="is no connection URI of libpq") as caught:
+            ours.attend()
+        assert "hunter2" not in str(caught.value)
+
+
+def test_a_new_password_in_its_file_is_taken_by_the_next_connection(server: Server) -> None:
+    server.execute("CREATE ROLE renewed LOGIN PASSWORD 'new'; CREATE SCHEMA AUTHORIZATION renewed")
+    url = server.url.replace("nobody@", "renewed:{}@")
+    with closing(PostgreSql(Secret(url.format("old"), lambda: url.format("new")))) as ours:
+        ours.attend()
+
+
+def test_a_role_that_may_make_no_tables_is_told_what_it_needs(server: Server) -> None:
+    server.execute("CREATE ROLE reader LOGIN")
+    said = refused(server.url.replace("nobody@", "reader@"))
+    assert "permission denied for schema public" in said
+    assert said.endswith("CREATE SCHEMA reader AUTHORIZATION reader")
+
+
+def test_a_role_with_a_schema_of_its_name_needs_nothing_more(server: Server) -> None:
+    server.execute("CREATE ROLE sidecar LOGIN; CREATE SCHEMA sidecar AUTHORIZATION sidecar")
+    with closing(Store(database(server.url.replace("nobody@", "sidecar@")))) as store:
+        store.commit(Delta(rows=[ROW]))
+        assert store.database.find("SELECT current_schema()") == [("sidecar",)]
+
+
+def test_a_schema_that_is_not_there_is_named(server: Server) -> None:
+    said = refused(f"{server.url}&options=-csearch_path%3Dnone")
+    assert "no schema of the search_path exists" in said
+
+
+def test_tables_that_are_not_ours_are_left_alone(server: Server) -> None:
+    url = server.fresh()
+    with psycopg.connect(url) as other:
+        other.execute("CREATE TABLE rules (x int); CREATE TABLE orders (x int)")
+    assert "has tables that are not the sidecar's (rules); give it a schema of its own" in refused(
+        url
+    )
+
+
+def test_a_schema_of_a_newer_sidecar_is_refused(server: Server) -> None:
+    url = server.fresh()
+    database_once(url)
+    change(url, "UPDATE sidecar_state SET version = version + 1")
+    assert f"have schema version {VERSION + 1}, this sidecar knows up to {VERSION}" in refused(url)
+
+
+def test_a_schema_of_an_older_sidecar_is_brought_forward_with_its_rows(server: Server) -> None:
+    url = server.fresh()
+    row = SeriesRow(name="m", labels="{}", value="1", created=0.0, touched=5.0)
+    with closing(Store(database(url))) as store:
+        store.commit(Delta(rows=[row]))
+    change(url, "ALTER TABLE series DROP COLUMN touched; DROP TABLE received")
+    change(url, "UPDATE sidecar_state SET version = version - 1")
+    with closing(Store(database(url))) as store:
+        assert [row.touched for row in store.load(SeriesRow)] == [0.0]
+        store.commit(Delta(rows=[row]))
+        assert len(store.everything()) == 1
+
+
+def test_tables_that_are_gone_are_no_passing_trouble(server: Server) -> None:
+    url = server.fresh()
+    with closing(Store(database(url))) as store:
+        store.commit(Delta(rows=[ROW]))
+        change(url, "DROP TABLE meta")
+        with pytest.raises(StoreError, match=r"tables in .* are gone or changed"):
+            store.commit(Delta(rows=[ROW]))
+
+
+def test_a_server_that_only_reads_is_waited_for(server: Server) -> None:
+    url = server.fresh()
+    with closing(Store(database(url))) as store:
+        store.commit(Delta(rows=[ROW]))
+        store.database.find("SELECT set_config('default_transaction_read_only', 'on', false)")
+        with pytest.raises(StoreUnavailable, match="read-only transaction"):
+            store.commit(Delta(rows=[MetaRow(name="x", value="y")]))
+        store.database.find("SELECT set_config('default_transaction_read_only', 'off', false)")
+        store.commit(Delta(rows=[MetaRow(name="x", value="y")]))
+
+
+def test_a_standby_is_named_as_one(server: Server) -> None:
+    with server.standby() as standby:
+        said = away(standby.url)
+    assert "is a standby, which can only be read; name all servers in the URL" in said
+
+
+def test_too_many_connections_are_waited_for(server: Server) -> None:
+    server.execute("CREATE ROLE crowd LOGIN CONNECTION LIMIT 1; CREATE SCHEMA AUTHORIZATION crowd")
+    url = server.url.replace("nobody@", "crowd@")
+    with psycopg.connect(url):
+        assert "too many connections for role" in away(url)
+
+
+def test_a_database_that_holds_no_unicode_is_refused(server: Server) -> None:
+    server.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    said = refused(server.url.replace("/postgres?", "/latin?"))
+    assert "has the encoding LATIN1; make one with UTF8" in said
+
+
+def test_a_pooler_is_named_where_it_lends_out_each_transaction(server: Server) -> None:
+    with pgbouncer(server, "transaction") as url:
+        assert "is reached through a pooler in transaction mode" in refused(url)
+
+
+def test_a_pooler_that_lends_out_sessions_will_do(server: Server) -> None:
+    with pgbouncer(server, "session") as url, closing(Store(database(url))) as store:
+        store.commit(Delta(rows=[ROW]))
+        assert store.load(MetaRow) == [ROW]
+
+
+def database_once(url: str) -> None:
+    with closing(database(url)) as ours:
+        ours.attend()
+
+
+def change(url: str, statements: str) -> None:
+    with psycopg.connect(url) as asking:
+        asking.execute(statements.encode())
