@@ -13,8 +13,8 @@ from sidecar.parse.event import MAX_LINE
 from sidecar.read.content import Content
 from sidecar.read.files import Candidate, LogFiles
 from sidecar.read.fingerprint import BEGINNING, TAIL, Match, begins_like
-from sidecar.read.log import Log, LogFile
-from sidecar.read.names import live_names, oldest_first, rank
+from sidecar.read.log import Log, LogFile, known_to
+from sidecar.read.names import Rank, live_names, oldest_first, rank
 from sidecar.read.scan import Inode, Sighting
 from sidecar.rows import LEFT_ALONE, FileState
 
@@ -79,7 +79,7 @@ class NewLogFiles:
         new, seen = self.unread(log, candidate), candidate.sighting
         size = self._deferred.pop(seen.inode, seen.size if existed else at)
         from_end = size is not None and (at is not None or log.source in self._from_end)
-        if from_end and content.compressed:
+        if from_end and content.compressed and at is None:
             new.leave_alone(content, FileState.IGNORED)
         else:
             start = _line_start(content, size or 0, new) if from_end else 0
@@ -113,10 +113,7 @@ def _is_older(log: Log, seen: Sighting, met: Iterable[str], since: float, *, pla
     """
     begun = [file for file in log.files if file.position and file.state is not FileState.COPY]
     name = basename(log.path)
-    mine = rank(name, basename(seen.path))
-    paths = (*met, *(file.path for file in begun if file.sighted and not file.at_live))
-    ranks = (rank(name, basename(path)) for path in paths)
-    alike = [one for one in ranks if one and mine and one[0] == mine[0]]
+    alike, mine = _ranks(log, seen, begun, met)
     if mine and alike and min(alike) < mine:
         return False
     named = name in live_names(basename(seen.path)) and any(file.at_live for file in begun)
@@ -124,6 +121,24 @@ def _is_older(log: Log, seen: Sighting, met: Iterable[str], since: float, *, pla
         return True  # what is known is there and whole, and this is older than all of it
     read = (f for f in begun if not f.at_live and f.state is not FileState.IGNORED)
     return seen.mtime_ns < max((f.mtime_ns for f in read), default=int(since * 1e9))
+
+
+def _ranks(
+    log: Log, seen: Sighting, known: Iterable[LogFile], met: Iterable[str] = ()
+) -> tuple[list[Rank], Rank | None]:
+    """Return what the names of known rotated files say that compare with the one of `seen`."""
+    name = basename(log.path)
+    mine = rank(name, basename(seen.path))
+    paths = (*met, *(file.path for file in known if file.sighted and not file.at_live))
+    ranks = (rank(name, basename(path)) for path in paths)
+    return [one for one in ranks if one and mine and one[0] == mine[0]], mine
+
+
+def _is_newer(log: Log, seen: Sighting) -> bool:
+    """Tell whether a file's name says that it is newer than one of `log` that was read."""
+    read = [file for file in log.files if file.position and file.state not in LEFT_ALONE]
+    alike, mine = _ranks(log, seen, read)
+    return bool(mine and alike and min(alike) < mine)
 
 
 class Adoption:
@@ -260,9 +275,13 @@ class Adoption:
         if content is None:
             return
         like = self._like(log, seen, content)
+        if like and like.state is FileState.IGNORED and _is_newer(log, seen):
+            like = None  # what was taken for history is a copy of this
         if like is not None:
             # Once the original is truncated, the copy is all there is of what was not begun.
-            if like.position:
+            if like.position and (rest := self._rest_of(like, content)):
+                self._start(log, candidate, at=rest)
+            elif like.position:
                 self._leave_alone(log, candidate, content, FileState.COPY, like.path)
         elif self._is_of_new(log, seen, content) or self.is_undecided(log, content):
             return
@@ -271,15 +290,26 @@ class Adoption:
         else:
             self._start(log, candidate)
 
+    def _rest_of(self, known: LogFile, content: Content) -> int:
+        """Return from where on `content` holds what the file that it begins as does not; 0: none.
+
+        So it is where that one is itself a copy, made earlier. Raises OSError.
+        """
+        more = content.read_at(known.position, TAIL) if known.state not in LEFT_ALONE else b""
+        with self._log_files.lent(known) as original:
+            if original is not None and original.read_at(known.position, len(more)) == more:
+                return 0
+        return known.position if more else 0
+
     def _is_of_new(self, log: Log, seen: Sighting, content: Content) -> bool:
         """Tell whether a file is a copy of what is at the log's path, unknown as that still is."""
         live = self._live.get(log.path)
         other = None if live is None else live.content()
         if live is None or other is None:
             return False
-        if content.compressed:  # whose size is not known: of what it holds
-            return begins_like(other.read_at, live.sighting.size, content.read_at)
-        return begins_like(content.read_at, seen.size, other.read_at)
+        if content.compressed and begins_like(other.read_at, live.sighting.size, content.read_at):
+            return True
+        return _is_beginning(content, seen.size, other)
 
     def _start(self, log: Log, candidate: Candidate, *, at: int | None = None) -> None:
         """Make the candidate a new log file of `log`, to be read from `at` if that is given."""
@@ -319,14 +349,22 @@ class Adoption:
     # -- copies
 
     def drop_copies(self, batch: ReadBatch) -> None:
-        """Find out which new files begin as others do, before anything is read of them."""
-        for file in self._log_files.opened():
-            if file.original or file.position or file.content is None or not file.size:
+        """Find out which new files begin as others do, before anything is read of them.
+
+        Of new ones that are alike a rotated one is the original, else the longest, else the one
+        that is as it was for longer.
+        """
+        new = [f for f in self._log_files.opened() if f.size and not (f.original or f.position)]
+        new.sort(key=lambda file: (file.path == file.log.path, -file.size, file.mtime_ns))
+        for file in new:
+            if file.content is None:
                 continue
             try:
-                file.original = file.size >= TAIL
                 if twin := self._twin(file, file.content):
                     self._share(file, file.content, *twin, batch)
+                file.original = file.size >= TAIL
+                if file.original and not twin:
+                    self._log_files.add_beginning(file)
             except OSError as error:
                 file.problem = batch.cannot("read", file.path, error)
 
@@ -359,8 +397,8 @@ class Adoption:
                 return known
             if _holds_unread(known, content):
                 return known
-        live = None if content.compressed else log.live
-        if live and live.content and begins_like(content.read_at, seen.size, live.content.read_at):
+        live = log.live
+        if live and live.content and _is_beginning(content, seen.size, live.content):
             return live
         twin = self.like(content, seen.size, None, dirname(seen.path))
         return twin[0] if twin and twin[1] >= seen.size else None
@@ -398,14 +436,16 @@ class Adoption:
         match = known.match(content)
         if match is Match.DIFFERENT or (content.compressed and match is Match.SHORTER):
             return 0
+        known_size = known.position
         if not content.compressed:
             with self._log_files.lent(known) as original:
                 if original and begins_like(content.read_at, size, original.read_at):
                     return size
+                known_size = known_size or (known_to(original, known.size) if original else 0)
         if match is not Match.SAME:
             return 0
         whole = content.compressed or known.state in LEFT_ALONE
-        return size if whole else min(size, known.position)
+        return size if whole else min(size, known_size)
 
 
 def _key(seen: Sighting) -> tuple[Inode, str]:
@@ -434,6 +474,14 @@ def _holds_unread(known: LogFile, content: Content) -> bool:
     if held is None or known.position:
         return False
     return begins_like(held.read_at, held.stat().st_size, content.read_at)
+
+
+def _is_beginning(content: Content, size: int, of: Content) -> bool:
+    """Tell whether `content`, a file of `size` bytes, is how another begins; raises OSError."""
+    if content.compressed:  # to unpack more of it takes a while
+        first = content.read_at(0, BEGINNING)
+        size = known_to(content, size) if of.read_at(0, len(first)) == first else 0
+    return begins_like(content.read_at, size, of.read_at)
 
 
 def _begins_as(unbegun: LogFile, content: Content) -> bool:

@@ -219,16 +219,23 @@ class LogFiles:
         return found
 
     def _by_beginning(self) -> "_Beginnings":
-        whole: _ByStart = {}
-        parts: _ByStart = {}
+        found: _Beginnings = ({}, {})
         for file in self.every():
-            if file.position:
-                folder, first = dirname(file.log.path), self._first(file)
-                cuts = _cuts(first) if first else [0]
-                whole.setdefault((folder, first[: cuts[-1]]), []).append(file)
-                for cut in cuts:
-                    parts.setdefault((folder, first[:cut]), []).append(file)
-        return whole, parts
+            if file.position or file.original:
+                self._enter(file, *found)
+        return found
+
+    def add_beginning(self, file: LogFile) -> None:
+        """Let a new file that is no copy be known by how it begins, though not begun yet."""
+        if self._beginnings is not None and not file.position:
+            self._enter(file, *self._beginnings)
+
+    def _enter(self, file: LogFile, whole: _ByStart, parts: _ByStart) -> None:
+        folder, first = dirname(file.log.path), self._first(file)
+        cuts = _cuts(first) if first else [0]
+        whole.setdefault((folder, first[: cuts[-1]]), []).append(file)
+        for cut in cuts:
+            parts.setdefault((folder, first[:cut]), []).append(file)
 
     def _first(self, file: LogFile) -> bytes:
         """Return how a file begins, empty if that cannot be known."""

@@ -167,11 +167,11 @@ class LogFile:
         Of an open file that is not begun yet, all that it holds now is the measure.
         """
         known = self.fingerprint()
-        if not self.position and self.content is not None and not self.content.compressed:
-            head = self.content.read_at(0, min(HEAD, self.size))
-            last = max(0, self.size - TAIL)
-            tail = self.content.read_at(last, self.size - last)
-            known = fingerprint(self._key, self.size, head, tail)
+        if not self.position and self.content is not None:
+            size = known_to(self.content, self.size)
+            last = max(0, size - TAIL)
+            tail = self.content.read_at(last, size - last)
+            known = fingerprint(self._key, size, self.content.read_at(0, min(HEAD, size)), tail)
         if not known.position:
             return None
         return compare(known, content.read_at, self._key).match
@@ -221,7 +221,7 @@ class LogFile:
         self.inode = (stat.st_dev, stat.st_ino)
         self.size, self.mtime_ns = stat.st_size, stat.st_mtime_ns
         self.doubted = False
-        self.position = self.open_from = known = _known_to(content, stat.st_size)
+        self.position = self.open_from = known = known_to(content, stat.st_size)
         last = max(0, known - TAIL)
         head = content.read_at(0, min(HEAD, known))
         self._known = fingerprint(self._key, known, head, content.read_at(last, known - last))
@@ -491,7 +491,7 @@ class Log:
         return file.sighted or file is not self.newest or abandoned
 
 
-def _known_to(content: Content, size: int) -> int:
+def known_to(content: Content, size: int) -> int:
     """Return up to which position a file left alone is looked at."""
     if content.compressed:
         return len(content.read_at(0, _ENOUGH))

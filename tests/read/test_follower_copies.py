@@ -308,3 +308,69 @@ def test_a_compressed_copy_of_a_file_as_new_as_itself(tmp_path: Path) -> None:
     writer.write(5)
     reader.settle()
     assert sorted(reader.lines) == sorted(writer.written)
+
+
+@pytest.fixture
+def new(writer: Writer) -> Reader:
+    """Return a reader that is down since before there was any log."""
+    writer.path.parent.mkdir()
+    made = Reader(writer.path.with_name("*.log"))
+    made.poll()
+    made.restart()
+    writer.write(6)
+    return made
+
+
+@pytest.mark.parametrize("more", [0, 4])
+def test_a_copy_of_a_log_that_was_never_read_counts_nothing(
+    new: Reader, writer: Writer, more: int
+) -> None:
+    shutil.copyfile(writer.path, writer.path.with_name("incident.log"))
+    writer.write(more)
+    new.settle()
+    assert sorted(new.lines) == sorted(writer.written)
+    assert [name for name, _ in new.left_alone] == ["incident.log"]
+
+
+@pytest.mark.parametrize("zipped", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize("more", [0, 4])
+def test_a_copy_among_the_generations_of_a_log_that_was_never_read_counts_nothing(
+    new: Reader, writer: Writer, more: int, *, zipped: bool
+) -> None:
+    copy = writer.path.with_name("app.log.7")
+    shutil.copyfile(writer.path, copy)
+    if zipped:
+        compress(copy)
+    writer.write(more)
+    new.settle()
+    assert sorted(new.lines) == sorted(writer.written)
+
+
+def test_what_a_generation_holds_beyond_an_older_copy_of_it_is_read(
+    new: Reader, writer: Writer
+) -> None:
+    shutil.copyfile(writer.path, writer.path.with_name("app.log.7"))
+    writer.write(4)
+    rename(writer.path)
+    writer.reopen()
+    writer.write(1)
+    new.settle()
+    assert sorted(new.lines) == sorted(writer.written)
+
+
+def test_a_generation_that_is_new_by_its_name_is_read_though_its_copy_looks_old(
+    reader: Reader, writer: Writer
+) -> None:
+    reader.restart()
+    rename(writer.path)
+    writer.reopen()
+    writer.write(3)
+    shutil.copyfile(writer.path, writer.path.with_name("app.log.bak"))
+    rename(writer.path)
+    writer.reopen()
+    for name in ("app.log.1", "app.log.2"):  # their times are those of compressing
+        zipped = compress(writer.path.with_name(name))
+        os.utime(zipped)
+    writer.write(1)
+    reader.settle()
+    assert sorted(reader.lines) == sorted(writer.written)

@@ -9,6 +9,8 @@ from world.servers import FATES, SMTP_FATES
 DAY = 86_400.0
 YEAR = 365 * DAY
 ORGS = ("a", "b", "c")
+# What somebody calls a copy: a log of the same glob, another generation, or nothing that is read.
+COPIES = ("incident.log", "old-app.log", "app.log.bak", "app.log.7")
 
 
 class Action(NamedTuple):
@@ -37,7 +39,28 @@ def written(seed: int) -> Script:
     for kind in kinds:
         for _ in range(chance.randrange(1, 4)):
             actions += _TROUBLES[kind](chance, chance.random() * length)
+    actions += _files(random.Random(f"{seed} files"), length)
     return Script(seed, tuple(sorted(actions, key=lambda a: a.at)))
+
+
+def _files(chance: random.Random, length: float) -> list[Action]:
+    """What people and programs do to the log files beside the host; drawn by itself."""
+    if chance.random() < 0.5:
+        return []
+    made = []
+    for _ in range(chance.randrange(1, 7)):
+        at, which = chance.random() * length, chance.randrange(6)
+        match chance.randrange(4):
+            case 0:
+                lie = chance.choice((60.0, 3600.0, DAY, 10 * DAY, YEAR)) * chance.choice((1, -1))
+                made.append(Action(at, "touch", (which, lie)))
+            case 1:
+                made.append(Action(at, "copy", (which, chance.choice(COPIES))))
+            case 2:
+                made.append(Action(at, "compress", (which, chance.choice((".gz", ".xz", ".bz2")))))
+            case _:
+                made.append(Action(at, chance.choice(("rotate", "copytruncate"))))
+    return made
 
 
 def _logged(chance: random.Random, at: float) -> Action:

@@ -16,18 +16,17 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
 
 from sidecar.store.schema import StoreUnavailable
 from world.disk import Disk, Killed
-from world.loop import BEGINNING, SimulatedClock, SimulatedLoop, Spins, Stuck
+from world.logs import Logs
+from world.loop import SimulatedClock, SimulatedLoop, Spins, Stuck
 from world.people import Fault, People
 from world.product import (
     COOLDOWN,
-    FOLDER,
     GROUP_INTERVAL,
     GROUP_WAIT,
     Settings,
@@ -80,7 +79,7 @@ class World:
         self.stop = asyncio.Event()
         self.down = self.down_until = 0.0
         self.logged: Counter[str] = Counter()
-        self.rotations = self.changes = 0
+        self.logs = Logs(self.loop, self.look)
         self.calm = False
         self.over = False
         self.errors: list[object] = []
@@ -224,36 +223,23 @@ class World:
 
     async def log(self, value: tuple[str, str, str]) -> None:
         event, status, org = value
-        path = FOLDER / "logs" / "app.log"
-        new = not path.exists()
-        with path.open("a") as file:
-            file.write(line(self.clock.now(), event, status, org))
-        self._stamp(path)
-        if new:
-            self._stamp_folder()
+        self.logs.log(line(self.clock.now(), event, status, org))
         self.logged[status] += 1
-        self.look()
 
     async def rotate(self, _: None) -> None:
-        path = FOLDER / "logs" / "app.log"
-        for number in range(self.rotations, 0, -1):
-            path.with_name(f"app.log.{number}").rename(path.with_name(f"app.log.{number + 1}"))
-        if path.exists():
-            path.rename(path.with_name("app.log.1"))
-            self.rotations += 1
-        path.write_text(f"{self.loop.time()} the host has begun a new log\n")
-        self._stamp(path)
-        self._stamp_folder()
-        self.look()
+        self.logs.rotate()
 
-    def _stamp(self, path: Path) -> None:
-        stamp = int((BEGINNING + self.loop.time()) * 1e9)
-        os.utime(path, ns=(stamp, stamp))
+    async def copytruncate(self, _: None) -> None:
+        self.logs.copytruncate()
 
-    def _stamp_folder(self) -> None:
-        """Let the folder have changed long ago: of one that just has, a reader cannot be sure."""
-        self.changes += 1
-        os.utime(FOLDER / "logs", (self.changes, self.changes))
+    async def touch(self, value: tuple[int, float]) -> None:
+        self.logs.touch(*value)
+
+    async def copy(self, value: tuple[int, str]) -> None:
+        self.logs.copy(*value)
+
+    async def compress(self, value: tuple[int, str]) -> None:
+        await self.logs.compress(*value)
 
     def look(self) -> None:
         if self.daemon is not None:
@@ -399,6 +385,10 @@ class World:
 _DOINGS: dict[str, Callable[..., Awaitable[None]]] = {
     "log": World.log,
     "rotate": World.rotate,
+    "copytruncate": World.copytruncate,
+    "touch": World.touch,
+    "copy": World.copy,
+    "compress": World.compress,
     "kill": World.kill,
     "kill at statement": World.kill_at_statement,
     "stop": World.shut,
