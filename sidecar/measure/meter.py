@@ -137,6 +137,8 @@ class Family:
         """Count the events of a kind whose triple `matches`."""
         values = {name: columns.values(kind, name) for name in self.looks_at}
         there = {name: column for name, column in values.items() if column is not None}
+        if not all(one.name in there or one.matches("") for one in self._of_event):
+            return  # as no event of the kind has what is asked for
         alike = self.metric.type is MetricType.COUNTER and self.metric.value is None
         found: dict[object, list[int]] = {}
         if alike and not there:

@@ -4,9 +4,11 @@ One table serves keys of objects, pairs, and texts in which a name and its value
 """
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
-from sidecar.matchers import compile_re2
+from sidecar.matchers import compile_re2, spans_in
 
 REDACTED = "***REDACTED***"
 
@@ -145,39 +147,68 @@ def secret_name(written: str) -> str:
     return name if is_secret_name(name) else ""
 
 
+class _Named(NamedTuple):
+    """A name in a text, and what stands behind it; `end` is where the value begins.
+
+    Of a name in quotes: `quote`, `sign` and `key`, `"value":`. Else `equals`. `opening` of a value.
+    """
+
+    start: int
+    end: int
+    name: str
+    quote: str
+    sign: str
+    key: str
+    equals: str
+    opening: str
+
+
+def _names_in(text: str) -> Iterator[_Named]:
+    if not text.isascii():
+        for found in _NAMED.finditer(text):
+            yield _Named(found.start(), found.end(), *(one or "" for one in found.groups()))
+        return
+    raw = text.encode()  # of bytes it costs a fifth, and of these each is a character
+    spans = spans_in(_NAMED, raw)
+    while spans is not None:
+        (start, end), *groups = spans
+        yield _Named(start, end, *(text[begin:to] if begin >= 0 else "" for begin, to in groups))
+        spans = spans_in(_NAMED, raw, end)
+
+
 def hide_named(text: str) -> str:
     """Hide what stands behind the name of a secret."""
     out, at = [], 0
-    for found in _NAMED.finditer(text):
-        start = found.start()
-        name = secret_name(found[1])
-        if not name and text[start - 1 : start] in ("?", "&") and found[1].lower() in _IN_QUERY:
-            name = found[1]
-        if not name or start < at or (found[3] == "," and not _is_pair(text, found)):
+    for found in _names_in(text):
+        start = found.start
+        name = secret_name(found.name)
+        if not name and text[start - 1 : start] in ("?", "&") and found.name.lower() in _IN_QUERY:
+            name = found.name
+        if not name or start < at or (found.sign == "," and not _is_pair(text, found)):
             continue
         end = _value_end(text, found, name)
-        if not _stays(found, name, text[found.end() : end]):
-            out += [text[at : found.end()], REDACTED]
+        if not _stays(found, name, text[found.end : end]):
+            out += [text[at : found.end], REDACTED]
             at = end
     return "".join([*out, text[at:]])
 
 
-def _is_pair(text: str, found: re.Match[str]) -> bool:
+def _is_pair(text: str, found: _Named) -> bool:
     """Return whether a name in quotes with a comma behind it names what comes next."""
-    before = text[max(0, found.start() - 16) : found.start()]
+    before = text[max(0, found.start - 16) : found.start]
     bracket = max(before.rfind("["), before.rfind("("))
-    return found[4] is not None or bool(_PAIR_BEGINS.fullmatch(before, max(0, bracket)))
+    return bool(found.key) or bool(_PAIR_BEGINS.fullmatch(before, max(0, bracket)))
 
 
-def _value_end(text: str, found: re.Match[str], name: str) -> int:
+def _value_end(text: str, found: _Named, name: str) -> int:
     """Return where the value ends that follows a name."""
-    start = found.end()
-    if found[6]:
-        return _closing(text, start, found[6])
-    if found[2] and text[start : start + 1] == "[":
+    start = found.end
+    if found.opening:
+        return _closing(text, start, found.opening)
+    if found.quote and text[start : start + 1] == "[":
         listed = _LIST_END.search(text, start)
         return listed.end() if listed else len(text)
-    if found[5] == ":" and name.endswith(("cookie", "cookies")):  # a header: `a=b; c=d`
+    if found.equals == ":" and name.endswith(("cookie", "cookies")):  # a header: `a=b; c=d`
         line = _matched(_LINE, text, start)
         if "=" in line:
             return start + len(line)
@@ -205,11 +236,11 @@ def _closing(text: str, start: int, opening: str) -> int:
     return len(text)
 
 
-def _stays(found: re.Match[str], name: str, value: str) -> bool:
+def _stays(found: _Named, name: str, value: str) -> bool:
     """Return whether the value behind a secret's name can be shown."""
     if value[:1] == "{" or is_plain(name, value):
         return True
-    if found[5] == ":":  # of a sentence: `signature: 5 in an hour`
+    if found.equals == ":":  # of a sentence: `signature: 5 in an hour`
         short = value.isdecimal() and len(value) <= _LONGEST_COUNT
         return is_prose(value) or (short and not name.endswith(_OF_PEOPLE))
-    return (found[5] == "=" or found[3] == ",") and is_state(name, value)
+    return (found.equals == "=" or found.sign == ",") and is_state(name, value)

@@ -125,8 +125,9 @@ class Redactor:
         self._keys = frozenset(plain_name(key) for key in policy.keys)
         self._own = tuple(SecretShape(compile_re2(pattern)) for pattern in policy.patterns)
         self._free: dict[tuple[str, ...], bool] = {}  # names of events' fields: all are shown
-        # The last mapping with nothing to hide, and what it was then.
-        self._plain: tuple[Mapping[str, Any], dict[str, Any]] = ({}, {})
+        # The last flat mapping, what it was then, and redacted: an event is asked for with its line
+        # and as an alert's last one.
+        self._last: tuple[Mapping[str, Any], Mapping[str, Any], dict[str, Any]] = ({}, {}, {})
         self._shown: dict[str, str] = {}  # names as they are shown; the same few come all the time
 
     def fields(self, mapping: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,39 +136,36 @@ class Redactor:
         The value of a secret's name is hidden whole, except null, booleans, and what is none by
         its looks (see `is_plain`). Deeper than 16 levels it is cut off.
         """
-        return self._untouched(mapping) or self._mapping(mapping, 1)
+        last, was, shown = self._last
+        if mapping is last and mapping == was:
+            return shown.copy()
+        if not self._is_flat(mapping):
+            return self._mapping(mapping, 1)
+        shown = self._flat(mapping)
+        self._last = mapping, dict(mapping), shown
+        return shown.copy()
 
-    def _untouched(self, mapping: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return a copy of a flat mapping, not too large for `kept`, where one search of all its
-        texts shows nothing to hide.
-
-        So it is with nearly every event, and to redact each value alone takes ten times as long.
-        An event is asked for with its line and as an alert's last one.
-        """
-        last, plain = self._plain
-        if mapping is last and mapping == plain:
-            return plain.copy()
+    def _is_flat(self, mapping: Mapping[str, Any]) -> bool:
+        """Return whether values are texts and such, and all names shown and not of secrets."""
         names = tuple(mapping)
         free = self._free.get(names)
         if free is None:
             if len(self._free) >= _MAX_NAMES:
                 self._free.clear()
             free = self._free[names] = not self._own and all(map(self._is_free, names))
-        if not free:
-            return None
+        return free and all(map(_is_small, mapping.values()))
+
+    def _flat(self, mapping: Mapping[str, Any]) -> dict[str, Any]:
+        """Redact a flat mapping: at once where one search of all its texts shows nothing to hide.
+
+        So it is with nearly every event, and to redact each value alone takes ten times as long.
+        """
         texts = [value for value in mapping.values() if type(value) is str]
-        if len(texts) < len(names) and not all(map(_is_small, mapping.values())):
-            return None
         joined = _SEPARATOR.join(texts)
-        size = len(joined) + sum(map(len, names)) + _NUMBER * len(names)
-        longest = max(map(len, texts), default=0)
-        if longest > self._max_length or size > MAX_FIELDS or not joined.isascii():
-            return None
-        if may_hold_secrets(joined):
-            return None
-        plain = dict(mapping)
-        self._plain = mapping, plain
-        return plain.copy()
+        fits = max(map(len, texts), default=0) <= self._max_length
+        if fits and joined.isascii() and not may_hold_secrets(joined):
+            return dict(mapping)
+        return {n: self.text(v) if type(v) is str else v for n, v in mapping.items()}
 
     def _is_free(self, written: Any) -> bool:
         """Return whether a name is shown as it is, and names nothing that is hidden."""
@@ -182,7 +180,7 @@ class Redactor:
 
         Of more than 16,384 characters only the smallest fields stay, and how many do not.
         """
-        kept = self._untouched(mapping) or _bounded(self._mapping(mapping, 1))
+        kept = _bounded(self.fields(mapping))
         address = mapping.get(OWNER_FIELD) if self._keeps_owner else None
         if isinstance(address, str) and "@" in address and len(address) <= _LONGEST_KNOWN:
             kept[OWNER_FIELD] = well_formed(address)
@@ -335,7 +333,10 @@ def _bounded(fields: dict[str, Any]) -> dict[str, Any]:
     An alert keeps its last event, and there may be a hundred thousand alerts; a line of a log may
     have a megabyte.
     """
-    sizes = {name: len(name) + _size(value) for name, value in fields.items()}
+    sizes = {
+        name: len(name) + (len(value) + 1 if type(value) is str else _size(value))
+        for name, value in fields.items()
+    }
     left = MAX_FIELDS
     if sum(sizes.values()) <= left:
         return fields

@@ -149,6 +149,8 @@ _ISSUER = re.compile(
     r"|(?:5[06-9]|6\d)\d{11,17}"
 )
 
+# In groups or not.
+_CARD_NUMBER = SecretShape(compile_re2(rf"[0-9](?:[{_GAPS}]?[0-9]){{12,}}"), _hide_cards)
 _MAIL_ADDRESS = SecretShape(
     compile_re2(
         r"([\pL\pN.!#$%&\'*+/=?^_`{|}~-]+|\"[^\"\s@:,]+(?: [^\"\s@:,]+){0,3}\")"
@@ -211,8 +213,7 @@ SHAPES = (
         ),
         _hide_account,
     ),
-    # card numbers, in groups or not
-    SecretShape(compile_re2(rf"[0-9](?:[{_GAPS}]?[0-9]){{12,}}"), _hide_cards),
+    _CARD_NUMBER,
     _MAIL_ADDRESS,
 )
 _BASE64 = compile_re2(r"[A-Za-z0-9+/_-]{20,}={0,2}")
@@ -243,18 +244,21 @@ _UNICODE_ESCAPE = re.compile(r"\\+u00([2-7][0-9a-fA-F])")
 # Most texts hold nothing of interest, and one scan for all shapes at once says so.
 _ANY_SHAPE = _any_shape()
 _ENCODED, _NAMED, _ESCAPED, _ALWAYS = range(len(SHAPES), len(SHAPES) + 4)
+_CARD = SHAPES.index(_CARD_NUMBER)
+_OFTEN_NONE = frozenset((_CARD, _ENCODED, _ALWAYS))
 
 
 def _found_in(text: str) -> Collection[int]:
     """Return the numbers of the patterns that well-formed `text` has; none: nothing is hidden.
 
-    Ids of twenty letters and digits are as frequent as base64 that says something is rare.
+    Ids are often long enough for base64 or a card's number, which they seldom are.
     """
     found = _ANY_SHAPE.Match(text) or range(_ALWAYS)
-    if found == [_ALWAYS]:
-        return ()
-    only_encoded = len(found) == len((_ENCODED, _ALWAYS)) and _ENCODED in found
-    return () if only_encoded and not any(map(_decoded, _RUNS.findall(text))) else found
+    if not _OFTEN_NONE.issuperset(found):
+        return found
+    if _ENCODED in found and any(map(_decoded, _RUNS.findall(text))):
+        return found
+    return found if _CARD in found and SHAPES[_CARD].hide(text) != text else ()
 
 
 def may_hold_secrets(text: str) -> bool:

@@ -1,5 +1,6 @@
 """Events in, series out: what is counted, where, and what is not."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from sidecar.measure.meter import Meter
 from sidecar.measure.series import EVENTS_TOTAL, Metric, MetricType
 from sidecar.parse.columns import Columns
+from sidecar.parse.event import Kind, Rows
 from support.calls import calls
 from support.measure import NOW, event, events_of, matchers, sample, shown
 
@@ -54,6 +56,20 @@ def test_events_that_are_only_counted_take_no_call_each() -> None:
     meter.add_all(Columns.of(seen), NOW)
     runs = Columns.of(seen)
     assert calls(lambda: meter.add_all(runs, NOW)) <= 50
+
+
+def test_events_without_what_a_metric_asks_for_are_not_looked_at_one_by_one() -> None:
+    asked = matchers('retry="true"')
+    metric = Metric(name="took_total", help="", match=asked, value="amount", labels={"o": "org_id"})
+    meter = Meter([metric])
+    many = list(range(100))
+    orgs: list[Any] = [f"org_{n}" for n in many]
+    asked_for = {"amount": [*many], "org_id": orgs, "retry": None}
+    kind = Kind(("stripe", "invoice.created", "failed"), many, asked_for)
+    runs = Columns.of_rows(Rows([NOW] * 100, many, [kind]), lambda _: b"{}")
+    meter.add_all(runs, NOW)
+    assert calls(partial(meter.add_all, runs, NOW)) <= 50
+    assert not any(meter.bad_values.values())
 
 
 @pytest.mark.parametrize(

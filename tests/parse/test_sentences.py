@@ -76,7 +76,7 @@ def test_many_lines_state_what_each_of_them_does(texts: list[str]) -> None:
 
 def outcome(parsed: Parsed) -> tuple[Any, ...]:
     told = [parsed.rejects, parsed.foreign, parsed.obscure]
-    counts = [parsed.event_lines, parsed.bad_times, parsed.future]
+    counts = [parsed.event_lines, parsed.bad_times, parsed.undated, parsed.future]
     return parsed.events, parsed.places, told, counts
 
 

@@ -166,11 +166,36 @@ IDS = [
     b64encode(b"sk_live_NotARealKey0123456789").decode().rstrip("="),
     b64encode(b64encode(b"whsec_NotARealSecret0123")).decode(),
     b64encode(bytes(range(40))).decode(),
+    "51ef577f-633f-4af7-a118-7809816168e7", "4242424242424242", "4242-4242", "\n\0\n", " ",
     "", "=", "==", "_", "/", "+", "paid", "%41", "password", ":",
 ]  # fmt: skip
 
 
 @given(st.lists(st.sampled_from(IDS) | st.text(max_size=3), max_size=6).map("".join))
-def test_ids_that_could_be_base64_hide_nothing_and_are_hidden_where_they_are(text: str) -> None:
+def test_ids_that_could_be_base64_or_cards_are_hidden_where_they_are(text: str) -> None:
     text = shapes.well_formed(text)
     assert shapes.hide_secrets(text) == searched_for_each(text)
+
+
+SIGNS = [
+    "api_key",
+    "note",
+    "cookie",
+    "value",
+    "name",
+    "=",
+    ": ",
+    "=>",
+    ",",
+    '"',
+    "\\",
+    "'",
+    "[",
+    "(",
+]
+SIGNS += ["]", "sk_1", "b", "5", " ", "\n", "?code=", "a=1; b=2"]
+
+
+@given(st.lists(st.sampled_from(SIGNS), max_size=14).map("".join))
+def test_what_a_secrets_name_holds_is_hidden_alike_behind_letters_of_any_tongue(text: str) -> None:
+    assert hide_named(f"\u00e9\n{text}") == f"\u00e9\n{hide_named(text)}"
