@@ -18,12 +18,12 @@ from sidecar.clock import Clock
 from sidecar.core import Core, Step
 from sidecar.daemon.pacing import (
     RETRY_COMMIT_SECONDS,
-    SPACING_SECONDS,
     CrashGuard,
     InThread,
     Rests,
     Slice,
     patient,
+    spacing,
 )
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.deliver.waiting import Destination, Road, addressee
@@ -364,9 +364,9 @@ class Pump:
     async def _rest(self) -> None:
         """Wait for a file event, a deadline, a request, or the time to poll."""
         now = self._clock.monotonic()
-        if now - self._rested_at < SPACING_SECONDS:
-            await self._clock.wait(asyncio.Event(), SPACING_SECONDS)
         look = self._steps.look_seconds
+        if now - self._rested_at < spacing(look):
+            await self._clock.wait(asyncio.Event(), spacing(look))
         seconds = self._rests.seconds(now, watched=self._watched(), look=look)
         due = self.core.next_deadline()
         # What was due at the last step and still is waits for a log that lags, not for time.
@@ -374,7 +374,7 @@ class Pump:
             seconds = min(seconds, max(0.0, due - self._clock.now()))
         self._polls = not await self._clock.wait(self._wake, seconds)
         self._wake.clear()
-        if not self._polls or seconds < SPACING_SECONDS:
+        if not self._polls or seconds < spacing(look):
             # Not after a mere poll: it would make the next line wait for the spacing.
             self._rested_at = self._clock.monotonic()
 

@@ -56,12 +56,12 @@ class Slice:
         """Learn from a step that read so many bytes in so many seconds.
 
         One that found less than half of what it might have read says nothing. `look`: what its look
-        at all files took besides, at ten thousand more than a step should: then it reads for as
-        long, or most of the time would go into looks.
+        at all files took besides, at ten thousand more than a step should: then it reads for twice
+        as long, or most of the time would go into looks.
         """
         if read * 2 < self.budget or seconds <= 0:
             return
-        target = max(TARGET_SECONDS, look)
+        target = max(TARGET_SECONDS, 2 * look)
         fitting = read * target / seconds
         if seconds < 2 * target:
             # A processor is not equally fast from one step to the next: the size that would have
@@ -90,10 +90,15 @@ STREAM_SECONDS = 1.0
 # carries dozens: each changes rows in a dozen tables, on pages that are written whole.
 STORM_ALERTS = 25
 STORM_SPACING_SECONDS = 0.25
-# A look at ten thousand files takes its time: looks for nothing take a thirtieth of it all at most,
-# others as long as the rests between them.
-IDLE_LOOKS = 30.0
-LONGEST_REST = 5.0
+# A look at ten thousand files takes its time: looks for nothing take a sixtieth of it all at most,
+# those while lines stream a quarter.
+IDLE_LOOKS, STREAM_LOOKS = 60.0, 3.0
+LONGEST_REST = 10.0
+
+
+def spacing(look: float) -> float:
+    """Return how many seconds lie between steps at least, where a look takes `look` seconds."""
+    return max(SPACING_SECONDS, STREAM_LOOKS * look)
 
 
 class Rests:
@@ -147,7 +152,7 @@ class Rests:
         """
         if self.streams(now - SPACING_SECONDS):  # and once more when it has just ended
             storms = now < self._storms_until
-            return max(STORM_SPACING_SECONDS if storms else SPACING_SECONDS, look)
+            return max(spacing(look), STORM_SPACING_SECONDS if storms else 0.0)
         calm = watched and now >= self._relied_on_from
         least = SLOW_POLL_SECONDS if calm else POLL_SECONDS
         return max(least, min(IDLE_LOOKS * look, LONGEST_REST))

@@ -1,6 +1,8 @@
 """The front door of reading: follows the log files of all sources, poll by poll."""
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 
 from msgspec.structs import replace
 
@@ -19,6 +21,9 @@ from sidecar.rows import FileRow, Gone
 KEEP_UNSEEN_SECONDS = 7 * 86_400.0
 # A row that only says "still there" is written this often.
 _SEEN_EVERY = 86_400.0
+# Of thousands of logs that grow, a few after another are read on, not a line of each.
+_LEAST_SHARE = 1 << 14
+_number = attrgetter("number")
 
 
 class Follower:
@@ -53,7 +58,7 @@ class Follower:
         self._written = {row.id: row for row in rows}
         self._said: dict[int, Stamp] = {}  # by what each file's last row is known
         self._resuming = {row.id for row in rows if row.open_from < row.offset}
-        self._turn = 0
+        self._turn = -1  # the log that was read last, by its number
         self._stdin_fd = stdin_fd
         self._pipe: Stdin | None = None
         self._stdin: list[Stdin] = []
@@ -170,16 +175,15 @@ class Follower:
 
     def _read(self, batch: ReadBatch, budget: int) -> Iterator[Chunk]:
         """Share the budget: equal parts first, then what is left in turn, pipes last."""
-        logs = self._log_files.open_logs()
-        self._turn = (self._turn + 1) % max(1, len(logs))
-        waiting = [log for log in logs[self._turn :] + logs[: self._turn] if log.has_more()]
-        left = budget
+        logs = [log for log in self._log_files.open_logs() if log.has_more()]
+        after = bisect_right(logs, self._turn, key=_number)
+        waiting, left = logs[after:] + logs[:after], budget
         while waiting and left > 0:
-            share, turns, more = max(1, left // len(waiting)), 0, []
+            share, turns, more = max(_LEAST_SHARE, left // len(waiting)), 0, []
             while turns < len(waiting) and left > 0:
                 log = waiting[turns]
                 left -= (used := (yield from log.read(batch, min(share, left))))
-                turns += 1
+                turns, self._turn = turns + 1, log.number
                 if used and log.behind:
                     more.append(log)
             waiting = more + waiting[turns:]

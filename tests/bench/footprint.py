@@ -1,6 +1,7 @@
 """What the daemon costs when nothing happens, and how long it takes to begin."""
 
 import tempfile
+import time
 from pathlib import Path
 
 from bench import lines
@@ -24,6 +25,37 @@ def idle_rows(folder: Path, seconds: float) -> list[Row]:
         within("idle: resident memory", [resident], 80, 55, "MB"),
         within(f"idle: CPU over {seconds:.0f} s", [busy], 1, 0.3, "%"),
     ]
+
+
+def many_files_rows(folder: Path, count: int) -> list[Row]:
+    """Return what a glob of `count` files costs while idle, and how long three lines of each take.
+
+    The lines name the files: one that begins as another does is taken for its copy.
+    """
+    logs = folder / "many-files" / "logs"
+    logs.mkdir(parents=True)
+    with running(write_config(logs.parent, logs / "*.log")) as daemon:
+        size = _add(logs, count)
+        daemon.wait_read(size, every=0.1)
+        rest(12.0)  # until nothing was new for a while
+        before = daemon.cpu_seconds()
+        rest(30.0)
+        busy = (daemon.cpu_seconds() - before) / 30 * 100
+        began = time.perf_counter()
+        daemon.wait_read(size + _add(logs, count), every=0.1)
+        took = time.perf_counter() - began
+    return [
+        within(f"{count:,} files in a glob, idle: CPU over 30 s", [busy], 3, 2, "%"),
+        within(f"{count:,} files in a glob: three lines more in each", [took], 5, 4, "s"),
+    ]
+
+
+def _add(logs: Path, count: int) -> int:
+    size = 0
+    for number in range(count):
+        with (logs / f"{number}.log").open("a") as log:
+            size += log.write(lines.failure(lines.start(), f"org_{number}", 1) * 3)
+    return size
 
 
 def start_row(folder: Path, runs: int) -> Row:
@@ -54,4 +86,5 @@ def restart_row(home: Path, keys: int, runs: int) -> Row:
 
 
 def measure(folder: Path, home: Path, keys: int, runs: int, seconds: float) -> list[Row]:
-    return [*idle_rows(folder, seconds), start_row(folder, runs), restart_row(home, keys, runs)]
+    rows = [*idle_rows(folder, seconds), *many_files_rows(folder, keys // 10)]
+    return [*rows, start_row(folder, runs), restart_row(home, keys, runs)]

@@ -101,8 +101,8 @@ def test_what_polling_finds_in_a_stream_is_no_reason_to_doubt_events() -> None:
 def test_looks_that_take_long_are_taken_less_often() -> None:
     rests = Rests(0.0)
     assert rests.seconds(100.0, watched=True, look=0.001) == SLOW_POLL_SECONDS
-    assert rests.seconds(100.0, watched=True, look=0.1) == 3.0
-    assert rests.seconds(100.0, watched=False, look=0.1) == 3.0
+    assert rests.seconds(100.0, watched=True, look=0.1) == 6.0
+    assert rests.seconds(100.0, watched=False, look=0.1) == 6.0
     assert rests.seconds(100.0, watched=True, look=9.0) == LONGEST_REST
 
 

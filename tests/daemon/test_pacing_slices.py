@@ -49,9 +49,9 @@ def test_a_step_that_found_little_says_nothing() -> None:
     assert size.budget == FIRST
 
 
-def test_where_a_look_takes_longer_than_a_step_may_it_reads_for_as_long() -> None:
+def test_where_a_look_takes_longer_than_a_step_may_it_reads_for_twice_as_long() -> None:
     """Ten thousand files: slices of 25 ms between looks of 300 ms would leave all unread."""
     size = Slice()
     for _ in range(20):
         size.took(size.budget, size.budget / 2e7, look=0.3)
-    assert size.budget / 2e7 == pytest.approx(0.3, rel=0.01)
+    assert size.budget / 2e7 == pytest.approx(0.6, rel=0.02)

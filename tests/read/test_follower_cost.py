@@ -110,6 +110,37 @@ def test_a_look_at_many_files_takes_a_few_calls_for_each(tmp_path: Path) -> None
     assert each < 130
 
 
+def grow(folder: Path, numbers: range, lines: int) -> None:
+    """Let files grow by lines of their own: what begins as another does is a copy."""
+    for number in numbers:
+        with (folder / f"pod-{number}.log").open("ab") as log:
+            log.write((b"%03d" % number + LINE[3:]) * lines)
+
+
+def test_of_many_files_that_grow_each_is_read_on_at_once_and_not_line_by_line(
+    tmp_path: Path,
+) -> None:
+    reader = Reader(tmp_path / "*.log")
+    reader.poll()
+    grow(tmp_path, range(400), 3)
+    polls = 1
+    while reader.poll(budget=1 << 16).lagging:
+        polls += 1
+    assert polls < 400 * 3 * len(LINE) / (1 << 16) + 2
+    assert len(reader.lines) == 400 * 3
+    assert len(reader.chunks) <= 400 + polls  # a budget ends where it ends
+
+
+def test_who_waits_longest_is_read_next_however_the_others_grow(tmp_path: Path) -> None:
+    reader = Reader(tmp_path / "*.log")
+    reader.poll()
+    grow(tmp_path, range(40), 1)
+    for _ in range(40):
+        reader.poll(budget=1 << 10)
+        grow(tmp_path, range(10), 5)
+    assert len({chunk.log for chunk in reader.chunks}) == 40
+
+
 def test_files_that_begin_alike_are_not_each_held_against_all_others(tmp_path: Path) -> None:
     """Hosts begin each line with the same words; only what comes behind them tells logs apart."""
 
