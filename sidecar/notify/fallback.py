@@ -17,7 +17,7 @@ from sidecar.notify.group import (
 )
 from sidecar.notify.grouper import Grouper
 from sidecar.notify.member import Member, Stage, knowing
-from sidecar.notify.model import Receiver, Route
+from sidecar.notify.model import Receiver, Route, Said
 from sidecar.notify.owner import TURNED_OFF
 from sidecar.rows import OutboxRow
 
@@ -56,6 +56,15 @@ class Fallback:
                 if group.kind is GroupKind.ROUTE and (waits or ident in digested):
                     self._pass_on(group, member, why, now)
 
+    def heard(self, group: Group, said: Said) -> None:
+        """Note where those whom a group is for know of an end: they are not told it instead."""
+        ident = (said.name, said.key)
+        for place in self._groups.places(ident):
+            here = place.members[ident]
+            over = here.stage is Stage.ENDED and here.change == said.change
+            if over and place.receiver != group.receiver and not here.passed_to:
+                self._groups.put(place, ident, replace(here, passed_to=group.receiver))
+
     def take_owners(self, group: Group, members: Iterable[Member], reason: str, now: float) -> None:
         """Pass on what the owner of an organisation, whom `group` is for, is not mailed.
 
@@ -74,8 +83,8 @@ class Fallback:
         if not speaks or route is None:
             return
         # Whom a reload names anew is to hear what fires; of what is over, those before have heard.
-        over = member.stage is Stage.ENDED
-        if member.passed_to and (over or member.passed_to == route.receiver):
+        gone = member.stage is Stage.ENDED and member.passed_to not in ("", *self._receivers)
+        if gone or member.passed_to == route.receiver:
             return
         others = self._next_of(group, route, member, now)
         if others is None:
@@ -99,8 +108,9 @@ class Fallback:
         """File it with those who are told instead, and with it what they know of it elsewhere."""
         places = self._groups.places(new.ident)
         for place in [one for one in places if one.audience == other.audience]:
-            if place.members[new.ident].stage is Stage.LEFT:
-                self._grouper.file(place, new.ident, None, now)  # it has come back
+            if place.members[new.ident].stage is Stage.LEFT:  # it has come back
+                new = knowing(new, place.members[new.ident])
+                self._grouper.file(place, new.ident, None, now)
         self._grouper.gather(other, new.ident, now)
         here = self._grouper.known(other, new.ident)
         known = new if here is None else knowing(new, here)

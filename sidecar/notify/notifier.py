@@ -321,6 +321,7 @@ class Notifier:
         """Mark as told what the message said, and start the cooldowns."""
         for said, notice in zip_longest(told.said, told.notices):
             self._groups.accept(group, said, now)
+            self.fallback.heard(group, said)
             if group.to.threads and reference:
                 belongs = told.reference_of(notice, reference) if notice else reference
                 self._groups.refer(group, said, belongs)

@@ -252,6 +252,39 @@ def test_what_its_late_digest_was_to_say_of_the_past_is_said_before_what_fires_a
     assert desk.desk.notifier.renewed(late, T0 + HOUR) is None
 
 
+def test_who_knew_it_before_it_escalated_away_and_back_knows_what_it_is_the_end_of() -> None:
+    desk = Failing(tiers(), PAGER_FIRST)
+    desk.step(T0, desk.world.fire(), to=("team",))
+    desk.step(T0 + HOUR, desk.world.escalate())
+    desk.fail(T0 + HOUR)
+    desk.waiting = []
+    desk.step(T0 + HOUR)
+    (back,) = desk.waiting
+    desk.step(T0 + 2 * HOUR, desk.world.end())
+    row = desk.desk.notifier.renewed(back, T0 + 2 * HOUR)
+    assert row is not None
+    end = notification_of(row)
+    assert end is not None
+    assert told([end]) == [("team", "a", "resolved")]
+
+
+def test_who_heard_of_an_end_is_not_told_it_once_more_in_place_of_others() -> None:
+    both = tuple(route(f"{{}}/{name}", name, continue_=True) for name in ("team", "pager"))
+    unaware = {name: slack_receiver(name) for name in ("team", "pager")}
+    desk = Failing(changed(route("{}", "team"), routes=both), unaware)
+    desk.step(T0, desk.world.fire())
+    desk.step(T0 + 1, desk.world.end())
+    theirs, mine = sorted(desk.waiting, key=lambda row: row.receiver)
+    renewed = desk.desk.notifier.renewed(mine, T0 + 2)
+    assert renewed is not None
+    desk.desk.notifier.end(replace(renewed, outcome=SENT), T0 + 2)
+    desk.desk.table.commit(desk.desk.notifier.drain().delta)
+    desk.waiting, desk.desk.receivers = [theirs], PAGER_FIRST
+    desk.desk.restart()
+    desk.fail(T0 + HOUR)
+    assert desk.step(T0 + HOUR) == []
+
+
 def test_it_hears_nothing_in_place_of_those_whom_the_routes_tell_no_more() -> None:
     desk = Failing(route("{}", "pager"), PAGER_FIRST)
     desk.step(T0, desk.world.fire())
