@@ -20,7 +20,7 @@ from sidecar.read.follower import Follower
 from sidecar.rows import Delta, FileRow, MetaRow, OutboxRow, Row
 from sidecar.store.invariants import Ledger
 from sidecar.store.schema import StoreDamagedError, StoreUnavailable
-from sidecar.store.sqlite import is_ours, set_aside
+from sidecar.store.sqlite import is_empty, is_ours, set_aside, was_emptied
 from sidecar.store.store import Store
 
 # What the state file remembers of an older one that was damaged: when it was, and its name now.
@@ -55,14 +55,18 @@ def open_store(config: Config, now: float) -> tuple[Store, str]:
 
         return Store(PostgreSql(config.state_url)), ""
     path = config.state_path
+    empty = is_empty(path)
     try:
-        return Store.open(path), ""
+        store = Store.open(path)
     except StoreDamagedError as damaged:
-        if not is_ours(path):
+        if not (is_ours(path) or was_emptied(path)):
             raise
         aside = set_aside(path, now)
         _log.error("state_file_damaged", error=str(damaged), set_aside=aside, starts="anew")
         return Store.open(path), aside
+    if empty:
+        _log.warning("state_file_empty", path=path, taken_for="a first start")
+    return store, ""
 
 
 def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: str) -> Start:

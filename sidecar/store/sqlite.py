@@ -50,6 +50,8 @@ class SqliteFile:
 
     def __init__(self, path: str) -> None:
         self.place = str(Path(path).resolve())
+        if was_emptied(self.place):  # SQLite would delete the write-ahead log, and begin anew
+            raise fault.damaged(self.place, "it is empty, and its write-ahead log is there")
         self.lock = _own(self.place)
         try:
             self.db = _connect(self.place)
@@ -201,6 +203,17 @@ def is_ours(path: str) -> bool:
     except OSError:
         return False
     return header.startswith(_MAGIC) and header[_ID_AT:] == APPLICATION_ID.to_bytes(4, "big")
+
+
+def is_empty(path: str) -> bool:
+    """Tell whether there is a file that holds nothing."""
+    return Path(path).is_file() and not Path(path).stat().st_size
+
+
+def was_emptied(path: str) -> bool:
+    """Tell whether a file that holds nothing was in use: SQLite's companions lie beside it."""
+    place = Path(path).resolve()
+    return is_empty(path) and any(os.path.lexists(f"{place}{end}") for end in _COMPANIONS)
 
 
 def set_aside(path: str, now: float) -> str:

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from sidecar.batch import LogStatus, ReadBatch
 from sidecar.config.load import load_config
-from sidecar.daemon.restoring import restore
+from sidecar.daemon.restoring import open_store, restore
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.parse.event import Chunk, LogFormat
 from sidecar.rules.alert import TransitionKind
@@ -113,3 +115,28 @@ def test_what_came_no_more_for_a_week_is_given_up_also_after_a_restart(run: Run)
     days = [T0 + 27 * HOUR + day * 24 * HOUR for day in range(1, 8)]
     told = [run.read(day, line("paid", day)) for day in days]
     assert told == [[]] * 6 + [[("SidecarDrift", TransitionKind.RESOLVED)]]
+
+
+def test_a_state_file_of_no_bytes_is_a_first_start_and_said(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "empty.db"
+    path.touch()
+    config = replace(run.config, state_path=str(path))
+    with capture_logs() as logs:
+        store, aside = open_store(config, T0)
+    store.close()
+    assert (aside, [one["event"] for one in logs]) == ("", ["state_file_empty"])
+
+
+@pytest.mark.parametrize("end", ["-wal", "-shm"])
+def test_one_that_was_in_use_is_damaged_and_its_log_is_kept(
+    run: Run, tmp_path: Path, end: str
+) -> None:
+    path, log = tmp_path / "empty.db", tmp_path / f"empty.db{end}"
+    path.touch()
+    log.write_bytes(b"what was written last")
+    config = replace(run.config, state_path=str(path))
+    with capture_logs() as logs:
+        store, aside = open_store(config, T0)
+    store.close()
+    assert [one["event"] for one in logs] == ["state_file_damaged"]
+    assert Path(f"{aside}{end}").read_bytes() == b"what was written last"
