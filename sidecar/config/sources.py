@@ -205,7 +205,8 @@ class Source(Table):
         default=None,
     )
     timezone: Annotated[str, Value(_zone, "a time zone", string())] = key(
-        "The IANA zone of times that state none; UTC if not written.", default=""
+        "The IANA zone of times that state none, or a name of several (IST); UTC if not written.",
+        default="",
     )
     stripe_webhook: Annotated[StripeWebhook | None, Nested(lambda: StripeWebhook)] = key(
         "Stripe's webhooks, taken by a listener of its own.", default=None

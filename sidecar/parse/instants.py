@@ -119,15 +119,16 @@ def instant(value: Any, near: float | None = None, zone: tzinfo | None = None) -
         base = _SECONDS[value[:20]]
         digits = value[20:]
         if base is not None and len(digits) == _MICROSECONDS and digits.isdecimal():
-            return _local(base + int(digits) / 1_000_000, zone)
+            at = base + int(digits) / 1_000_000
+            return at if zone is None else _local(at, zone)
         return _of_text(value, near, zone)
     number = as_number(value)
     return None if number is None else _of_number(number)
 
 
-def _local(at: float, zone: tzinfo | None) -> float:
+def _local(at: float, zone: tzinfo) -> float:
     """Return the instant at which a clock in `zone` shows what one in UTC does at `at`."""
-    return at if zone is None else datetime.fromtimestamp(at, UTC).replace(tzinfo=zone).timestamp()
+    return datetime.fromtimestamp(at, UTC).replace(tzinfo=zone).timestamp()
 
 
 def stamp_in(text: str, near: float, zone: tzinfo | None = None) -> tuple[float | None, bool]:
@@ -140,7 +141,7 @@ def stamp_in(text: str, near: float, zone: tzinfo | None = None) -> tuple[float 
     if plain := _PLAIN_STAMP.match(text):  # nearly every logger's
         at = _PLAIN_SECONDS[plain[1]]
         if at is not None:
-            return _local(at, zone), False
+            return at if zone is None else _local(at, zone), False
     found = (instant(stamp[0], near, zone) for stamp in _STAMPS.finditer(text))
     read = [at for at in found if at is not None]
     return (read[-1], False) if read else (None, _LIKE_A_STAMP.search(text) is not None)
