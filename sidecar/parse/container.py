@@ -31,11 +31,14 @@ _CRI_WHOLE = re.compile(
 )
 WRAPPINGS = (b'"log"', b" stdout ", b" stderr ")  # every line of Docker or CRI has one
 _TRACES = Needles(WRAPPINGS)
+# At which Docker cuts a line. What is shorter and lacks its newline is the last that a container
+# wrote (https://github.com/moby/moby/blob/master/daemon/logger/copier.go), or another collector's.
+_DOCKER_PIECE = 16 * 1024  # bytes
 _SAMPLE = 1000  # bytes kept of a line that became too long
 
 
 class _DockerLine(msgspec.Struct, forbid_unknown_fields=True):
-    """One line of Docker's json-file driver; a `log` without newline is a piece of a line.
+    """One line of Docker's json-file driver; a long `log` without newline is a piece of a line.
 
     Other collectors write `log` and `stream` as well, among keys of their own, and whole lines.
     """
@@ -217,8 +220,9 @@ class Joiner:
         if chunk.format is not LogFormat.CRI and line[:1] == b"{" and b'"log"' in line:
             docker = _docker_line(line)
             if docker is not None:
-                last = docker.log.endswith("\n")
-                text = (docker.log.rstrip("\r\n") if last else docker.log).encode()
+                whole = docker.log.endswith("\n")
+                text = (docker.log.rstrip("\r\n") if whole else docker.log).encode()
+                last = whole or len(text) < _DOCKER_PIECE
                 piece = Line(text, position, instant(docker.time), stream=docker.stream)
                 return self._join(chunk, piece, last=last)
         if chunk.format is not LogFormat.DOCKER:

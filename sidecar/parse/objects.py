@@ -17,7 +17,7 @@ import msgspec
 from sidecar.parse.event import ForeignReason, RejectReason
 
 STRING = re.compile(
-    r"""([bB]?)(?:'([^'\\]*(?:\\.[^'\\]*)*)'|"([^"\\]*(?:\\.[^"\\]*)*)")""", re.DOTALL
+    r"""([bBuU]?)(?:'([^'\\]*(?:\\.[^'\\]*)*)'|"([^"\\]*(?:\\.[^"\\]*)*)")""", re.DOTALL
 )
 NUMBER = re.compile(
     r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?=[\s,:}\])>]|\Z)",
@@ -49,7 +49,7 @@ def text_of(found: re.Match[str]) -> str:
     """
     raw = found[2] if found[3] is None else found[3]
     text = _ESCAPE.sub(_unescaped, raw) if "\\" in raw else raw
-    if found[1]:
+    if found[1] and found[1] in "bB":
         return text.encode("latin-1", "replace").decode("utf-8", "replace")
     if _SURROGATE.search(text):  # JSON writes characters beyond 16 bits as a pair
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -176,6 +176,7 @@ NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 MAX_DEPTH = 32  # of nested objects; what lies deeper is kept as text, for consumers recurse
 _MAX_VALUES = 100_000  # a tenth of a second's work, then the line is TOO_LONG
 
+_MORE = re.compile(rf"\s+{STRING.pattern}", re.DOTALL)
 _SPACE = re.compile(r"\s*")
 _WORD = re.compile(r"[+-]?[A-Za-z_][\w.]*")
 _ARGUMENT = re.compile(r"\s*([A-Za-z_]\w*)=")
@@ -255,8 +256,11 @@ class _ReprReader:
     def scalar(self, depth: int, first: str) -> Any:
         found = STRING.match(self.text, self.at)
         if found is not None:
-            self.at = found.end()
-            return text_of(found)
+            text = ""
+            while found is not None:  # `pprint` breaks a long text into several
+                text, self.at = text + text_of(found), found.end()
+                found = _MORE.match(self.text, self.at)
+            return text
         if first in "'\"":
             raise Unreadable(RejectReason.TRUNCATED)
         found = NUMBER.match(self.text, self.at)

@@ -10,9 +10,9 @@ import msgspec
 
 from sidecar.parse.event import ForeignReason, ObscureReason, RejectReason, is_missing
 from sidecar.parse.instants import instant, stamp_in, stamp_places
-from sidecar.parse.objects import MARKER, STRING, Unreadable
+from sidecar.parse.objects import MARKER, Unreadable
 from sidecar.parse.prefix import COLOUR, Prefix
-from sidecar.parse.values import read_claimed, read_fields, read_pairs, read_value
+from sidecar.parse.values import is_tear, read_claimed, read_fields, read_pairs, read_value
 
 _MESSAGES = ("event", "message", "msg", "@m")
 _MESSAGE_FIELDS = (*_MESSAGES, "log")
@@ -29,8 +29,10 @@ _COLOUR = rf"(?:{COLOUR.pattern})*"
 _CLAIM = re.compile(rf"{MARKER}{_COLOUR}\s*:(?:\s|{COLOUR.pattern})*")
 # The same without a colon, where an object, pairs or the like follow directly.
 _LOOSE = re.compile(
-    rf"""{MARKER}(?:\s|[|=>:,;~\u2013\u2014\u2192-])+
-        (?=(?P<object>\[?\s*\{{|[bB]?["']\s*\{{)|[A-Za-z_][\w.]*\(|[A-Za-z_@][\w.@-]*=|<\w)""",
+    rf"""(?:\[{MARKER}\]|\({MARKER}\)|<{MARKER}>|"{MARKER}"|{MARKER})
+        (?:\s|[|=>:,;~#/*!.\u2013\u2014\u2192\u2026-])*
+        (?:(?=(?P<object>\[?\s*\{{|[bB]?["']\s*\{{))
+          |(?<![\w\])>"])(?=[A-Za-z_][\w.]*\(|[A-Za-z_@][\w.@-]*=|<\w))""",
     re.VERBOSE,
 )
 # An object that says of itself that it is one; backslashes where it is quoted JSON.
@@ -152,18 +154,24 @@ class _Reading:
         for _ in range(_MOST_RECORDS):
             try:
                 found, end = self._text(text, self._prefix.fits, outer, level)
+                if not found:
+                    end = _other_end(text, records) if records else 0
             except Unreadable as torn:
-                torn.records = self._beside(torn, records, text, outer, level)
-                raise
-            if found and CLOSED.match(text, end):
+                found, end = [], 0
+                if torn.reason in (ForeignReason.BEFORE, ForeignReason.FIELD):
+                    end = _other_end(text, records)
+                if not end:
+                    torn.records = self._beside(torn, records, text, outer, level)
+                    raise
+            if end and (found or records) and CLOSED.match(text, end):
                 return records + found
-            if not found and not records:
+            if not end and not records:
                 return []
-            if not found or text[end].isspace():
+            if not end or text[end : end + 1].isspace():
                 raise Unreadable(ForeignReason.AFTER)
             records += found
             text = text[end:]
-        raise Unreadable(RejectReason.TOO_LONG)
+        raise Unreadable(RejectReason.TOO_LONG if records else ForeignReason.BEFORE)
 
     def _message(self, text: str, outer: Mapping[str, Any], level: int) -> list[Record]:
         """Return the record that is the whole of a record's message field."""
@@ -236,7 +244,7 @@ class _Reading:
         begun = _CLAIM.search(text)
         start = text.find("{", 0 if begun is None else begun.end())
         for at in _starts_again(text, start) if start >= 0 else ():
-            if not _is_tear(text, start, at):
+            if not is_tear(text, start, at):
                 continue
             try:
                 found, end = self._text(text[at:], self._prefix.fits, outer, level)
@@ -343,6 +351,17 @@ class _Reading:
         return self._message(inner, {**_stamps_among_pairs(text), **outer}, level + 1)
 
 
+def _other_end(text: str, records: list[Record]) -> int:
+    """Return where an object of something else ends that another writer wrote first in `text`.
+
+    0 where `text` does not begin with one, or stands behind words. Raises Unreadable.
+    """
+    if (records and records[0].before) or not text.startswith(_OBJECTS):
+        return 0
+    end = read_value(text, 0)[1]
+    return 0 if MARKER in text[:end] else end
+
+
 def _stamps_among_pairs(text: str) -> dict[str, str]:
     found = ((pair[1], pair[2]) for pair in _PAIR.finditer(text))
     return {name: value.strip("\"'") for name, value in found if name in _STAMP_FIELDS}
@@ -384,7 +403,6 @@ def message_field(fields: Mapping[str, Any]) -> str:
 _NO_OBJECT = (RejectReason.NO_OBJECT, RejectReason.NOT_AN_OBJECT)
 _TORN = (RejectReason.TRUNCATED, RejectReason.MALFORMED)
 _AGAIN = re.compile(r"""\{["']""")
-_QUOTE = re.compile(r"""["']""")
 
 
 def _starts_again(text: str, start: int) -> Iterator[int]:
@@ -395,22 +413,6 @@ def _starts_again(text: str, start: int) -> Iterator[int]:
         quote = max(text.rfind(one, start, claim.start()) for one in "\"'}]") + 1
         yield quote
         yield from (quote + at for at in stamp_places(text[quote : claim.start()]))
-
-
-def _is_tear(text: str, start: int, at: int) -> bool:
-    """Return whether what begins at `at` cannot be a value, or in one, of the object at `start`.
-
-    In a string its own quotation mark is escaped, so that a bare one is another writer's; outside
-    of strings a value stands behind a colon, a comma or a bracket.
-    """
-    place = start
-    while (quote := _QUOTE.search(text, place, at)) is not None:
-        string = STRING.match(text, quote.start())
-        if string is None or string.end() > at:
-            following = _QUOTE.search(text, at)
-            return following is not None and following[0] == quote[0]
-        place = string.end()
-    return not text[place:at].strip() and text[at - 1] in "\"'"
 
 
 def _of_named(fields: dict[str, Any], before: str, outer: Mapping[str, Any]) -> Record:

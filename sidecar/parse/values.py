@@ -35,6 +35,7 @@ PAIR = re.compile(
     r"""\s*([A-Za-z_@][\w.@-]*)=(?:([bB]?(?:"(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'))|([^\s"']*+))(?=\s|\Z)""",
     re.DOTALL,
 )
+_ANY_QUOTE = re.compile(r"""["']""")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
 
 # Quotes become JSON's; what needs care becomes a control character, which JSON forbids.
@@ -192,3 +193,19 @@ def _as_text(value: Any) -> str:
         return msgspec.json.encode(value).decode()
     except (RecursionError, OverflowError):
         return "…"
+
+
+def is_tear(text: str, start: int, at: int) -> bool:
+    """Return whether what begins at `at` cannot be a value, or in one, of the object at `start`.
+
+    In a string its own quotation mark is escaped, so that a bare one is another writer's; outside
+    of strings a value stands behind a colon, a comma or a bracket.
+    """
+    place = start
+    while (quote := _ANY_QUOTE.search(text, place, at)) is not None:
+        string = STRING.match(text, quote.start())
+        if string is None or string.end() > at:
+            following = _ANY_QUOTE.search(text, at)
+            return following is not None and following[0] == quote[0]
+        place = string.end()
+    return not text[place:at].strip() and text[at - 1] in "\"'"

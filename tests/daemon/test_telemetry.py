@@ -83,7 +83,7 @@ def test_a_line_whose_rest_does_not_come_is_shown_and_ends_by_time(tmp_path: Pat
     config = load_config(str(tmp_path / "sidecar.yaml"), {})
     log, time = tmp_path / "app.log", [NOW]
     half = "INFO - WEBHOOK_METRIC: {\n  'event_type': 'x',\n"
-    piece = '{"log": "WEBHOOK_METRIC: {", "stream": "stderr", "time": "2026-11-01T00:00:00Z"}\n'
+    piece = "2026-11-01T00:00:00Z stderr P WEBHOOK_METRIC: {\n"
     reader, core, telemetry = Reader(log), Core(config), Telemetry(config, lambda: time[0])
     telemetry.installed(core, config, NOW)
     value = telemetry.metrics.registry.get_sample_value

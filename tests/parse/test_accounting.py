@@ -2,7 +2,10 @@
 
 import json
 import random
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
@@ -92,7 +95,8 @@ def test_the_lines_of_the_samples_add_up(sample: str) -> None:
 @pytest.mark.parametrize("container", ["docker", "cri"])
 def test_pieces_of_a_line_are_counted_as_such(container: str) -> None:
     stamp = f"{STAMP[:10]}T{STAMP[11:]}Z stdout"
-    halves = EVENT[:20], EVENT[20:]
+    event = EVENT.replace("{", f"{{'pad': '{'x' * 20_000}', ")
+    halves = event[: 16 * 1024], event[16 * 1024 :]
     if container == "docker":
         lines = [docker(halves[0]), docker(halves[1] + "\n")]
     else:
@@ -112,3 +116,20 @@ def test_a_marker_without_any_event_is_seen() -> None:
 def test_utf16_is_said(order: str) -> None:
     parsed = parse("".join(f"{EVENT}\n" for _ in range(3)).encode(order), log_format=LogFormat.AUTO)
     assert [one.reason for one in parsed.obscure] == [ObscureReason.UTF16] * 3
+
+
+def test_four_processes_that_print_json_into_one_file(tmp_path: Path) -> None:
+    """`print` writes the newline by itself: `{…}{…}`, and then empty lines."""
+    log = tmp_path / "app.log"
+    script = f"for _ in range(200): print({OBJECT!r})"
+    with log.open("ab") as out:
+        hosts = [
+            subprocess.Popen([sys.executable, "-u", "-c", script], stdout=out) for _ in range(4)
+        ]
+        assert [host.wait() for host in hosts] == [0] * 4
+    parsed = [
+        Parser().parse(chunk, now=NOW, wanted=everything)
+        for chunk in chunks_of_lines(log.read_bytes(), [100])
+    ]
+    assert sum(len(one.events) for one in parsed) == 800
+    assert not any(one.rejects or one.foreign or one.obscure for one in parsed)

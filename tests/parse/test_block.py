@@ -298,7 +298,7 @@ def test_objects_between_other_lines(texts: list[str]) -> None:
 
 @pytest.mark.parametrize("form", [as_cri, as_docker])
 def test_an_unfinished_line_before_ordinary_ones_is_not_passed_over(form: Form) -> None:
-    begun = form(fields(1)).replace(" F ", " P ").replace("\\n", "")
+    begun = form(fields(1, pad="x" * 20_000)).replace(" F ", " P ").replace("\\n", "")
     data = f"{begun}\n{block(form)}"
     parser, whole = Parser(PATTERNS), Parser(PATTERNS)
     parts = chunks_of_lines(data.encode(), [1, 24])

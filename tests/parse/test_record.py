@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sidecar.parse.event import LONGEST_LABEL, LogFormat, RejectReason
+from sidecar.parse.event import LONGEST_LABEL, ForeignReason, LogFormat, RejectReason
 from support.parse import NOW, event_in, parse
 
 FIELDS = {
@@ -355,3 +355,45 @@ def test_a_torn_record_costs_only_itself(line: str, events: int) -> None:
     parsed = parse(line + "\n")
     assert [event.status for event in parsed.events] == ["processed"] * events
     assert len(parsed.rejects) == 1
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        *(f"WEBHOOK_METRIC{sign} " for sign in ",;~#*!/|"), "WEBHOOK_METRIC... ",
+        "WEBHOOK_METRIC", "[WEBHOOK_METRIC] ", "(WEBHOOK_METRIC) ", "<WEBHOOK_METRIC>: ",
+        '"WEBHOOK_METRIC": ', "\tWEBHOOK_METRIC\t",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("said", [JSON, REPR], ids=["JSON", "repr"])
+def test_whatever_separates_marker_and_object(named: str, said: str) -> None:
+    assert event_in(f"{PROCESS}{named}{said}").status == event_in(said).status
+
+
+def test_a_longer_name_is_not_the_marker() -> None:
+    parsed = parse("INFO WEBHOOK_METRICS_TOTAL=5\nINFO WEBHOOK_METRIC_ON(x=1)\n")
+    assert parsed.events == []
+    assert len(parsed.obscure) == 2
+
+
+OTHER = '{"level": "info", "about": {"more": [1]}}'
+
+
+@pytest.mark.parametrize(
+    ("line", "events", "reason"),
+    [
+        (f"{JSON}{OTHER}", 1, []),
+        (f"{OTHER}{JSON}", 1, []),
+        (f"{JSON}{OTHER}{JSON}", 2, []),
+        (f"{JSON}{OTHER[:20]}", 1, [RejectReason.TRUNCATED]),
+        (f"{JSON}{OTHER[:20]}{JSON}", 2, [RejectReason.MALFORMED]),
+        (f"{PROCESS}WEBHOOK_METRIC: {JSON}{OTHER}", 0, [ForeignReason.AFTER]),
+    ],
+)
+def test_a_record_glued_to_another_writers(
+    line: str, events: int, reason: list[RejectReason | ForeignReason]
+) -> None:
+    """Where something stands before the marker, what follows may be what quotes all of it."""
+    parsed = parse(f"{line}\n")
+    assert len(parsed.events) == events
+    assert [one.reason for one in parsed.rejects] + [one.reason for one in parsed.foreign] == reason

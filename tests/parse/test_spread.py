@@ -44,6 +44,9 @@ PRINTED = {
     "in one line below the marker": f"{STAMP}WEBHOOK_METRIC:\n{json.dumps(FIELDS)}",
     "pprint": pprint.pformat(FIELDS, width=40),
     "pprint behind the marker": "WEBHOOK_METRIC: " + pprint.pformat(FIELDS, width=40),
+    "pprint that breaks a long text": pprint.pformat(
+        {**FIELDS, "error": "a card that was declined " * 9}, width=60
+    ),
     "a list": json.dumps([FIELDS], indent=2),
     "a record with the marker as its message": json.dumps(
         {"message": "WEBHOOK_METRIC", **{k: v for k, v in FIELDS.items() if k != "metric_type"}},
@@ -256,13 +259,12 @@ def test_each_line_that_comes_gives_the_next_one_time() -> None:
 def test_pieces_whose_rest_does_not_come_are_told_as_they_stand(piece: str) -> None:
     """A container that was killed: the last piece may hold a whole record."""
     stamp = "2026-11-02T08:01:16.911048585Z"
-    lines = {
-        "docker": [
-            json.dumps({"log": part, "stream": "stdout", "time": stamp})
-            for part in (EVENT[:30], EVENT[30:])
-        ],
-        "cri": [f"{stamp} stdout P {part}" for part in (EVENT[:30], EVENT[30:])],
-    }[piece]
+    text = f"{EVENT[:-1]}, 'pad': '{'x' * 32_768}"[: 32_768 - 2] + "'}"
+    parts = text[:16_384], text[16_384:]
+    if piece == "docker":
+        lines = [json.dumps({"log": part, "stream": "stdout", "time": stamp}) for part in parts]
+    else:
+        lines = [f"{stamp} stdout P {part}" for part in parts]
     read = in_chunks("\n".join(lines), 1)
     assert statuses(read) == ["whole"]
     assert counted(read) == {"pieces": 1, "events": 1}
