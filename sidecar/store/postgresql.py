@@ -51,7 +51,10 @@ _SESSION = (
 _CONNECTING = {
     "application_name": f"sidecar {os.getpid()} on {socket.gethostname()}"[:63],
     "connect_timeout": 5,
+    # A link that is cut is found out after ten seconds, whether something was asked or not.
     "tcp_user_timeout": 10_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
     "client_encoding": "utf8",
 }
 _SECRETS = ("password", "sslpassword")

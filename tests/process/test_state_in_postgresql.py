@@ -24,6 +24,7 @@ from support.postgresql import PostgreSql as Server, postgresql
 from support.setup import append, configure, record, slack_to, write_rule
 from support.sinks import SlackSink
 
+PASSWORD = "hunter2-of-the-database"
 KILLS = int(os.environ.get("KILLS", "12"))
 DAEMON = str(Path(__file__).parents[1] / "support" / "daemon_at.py")
 
@@ -46,7 +47,8 @@ class Life:
             self.port = free.getsockname()[1]
         write_rule(folder, 3)
         config = configure(folder, slack_to(slack.url), port=self.port)
-        (folder / "url").write_text(url)
+        # The server trusts whoever comes; the password is there to be leaked and found.
+        (folder / "url").write_text(url.replace("nobody@", f"nobody:{PASSWORD}@"))
         self.config = folder / "database.yaml"
         self.config.write_text(
             config.read_text().replace("{path: state.db}", "{postgresql: {url_file: url}}")
@@ -142,7 +144,9 @@ class Life:
 @pytest.fixture
 def life(tmp_path: Path, server: Server) -> Iterator[Life]:
     with SlackSink() as slack:
-        yield Life(tmp_path, server.fresh(), slack)
+        yield (life := Life(tmp_path, server.fresh(), slack))
+    assert PASSWORD not in (tmp_path / "said").read_text()
+    assert not any(PASSWORD.encode() in request.body for request in life.slack.requests)
 
 
 def test_all_counts_and_is_told_once_whoever_is_killed_and_when(life: Life, server: Server) -> None:
@@ -203,6 +207,9 @@ def test_a_database_that_is_away_at_the_start_is_waited_for(life: Life, server: 
         server.start()
         life.check()
         until(lambda: life.get("/-/ready")[0] == 200, "it is ready")
+        shown = "".join(life.get(path)[1] for path in ("/", "/metrics", "/api/v1/status"))
+        assert "webhook_events_total" in shown
+        assert PASSWORD not in shown
         assert daemon.poll() is None
     (said,) = life.said("state_file_not_writable")
     assert "cannot use the database postgres at " in str(said["error"])

@@ -1,10 +1,15 @@
 """The state in Debian's PostgreSQL: each transaction is made once, and by one sidecar."""
 
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from enum import Enum, auto
+from pathlib import Path
+from secrets import token_hex
 
 import psycopg
 import pytest
@@ -367,6 +372,37 @@ def test_too_many_connections_are_waited_for(server: Server) -> None:
     url = server.url.replace("nobody@", "crowd@")
     with psycopg.connect(url):
         assert "too many connections for role" in away(url)
+
+
+def test_a_full_disk_is_waited_for_and_takes_the_same_once_it_has_room(server: Server) -> None:
+    with small_disk(server) as (disk, url), closing(Store(database(url))) as store:
+        store.commit(Delta(rows=[ROW]))
+        much = Delta(rows=[MetaRow(name=f"k{n}", value=token_hex(4_000)) for n in range(2000)])
+        with pytest.raises(StoreUnavailable, match="No space left on device"):
+            store.commit(much)
+        assert store.load(MetaRow) == [ROW]
+        subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+        store.commit(much)
+        assert len(store.load(MetaRow)) == 2001
+
+
+@contextmanager
+def small_disk(server: Server) -> Iterator[tuple[str, str]]:
+    """Give a disk with room for little more than a new database, and the URI of that."""
+    if os.geteuid() != 0:
+        pytest.skip("to mount a small disk needs root")
+    disk = tempfile.mkdtemp(prefix="small-")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", disk], check=True)
+    shutil.chown(disk, "nobody", "nogroup")
+    server.execute(f"CREATE TABLESPACE small LOCATION '{disk}'")
+    server.execute("CREATE DATABASE small TABLESPACE small")
+    try:
+        yield disk, server.url.replace("/postgres?", "/small?")
+    finally:
+        server.execute("DROP DATABASE small WITH (FORCE)")
+        server.execute("DROP TABLESPACE small")
+        subprocess.run(["umount", disk], check=True)
+        Path(disk).rmdir()
 
 
 def test_a_database_that_holds_no_unicode_is_refused(server: Server) -> None:

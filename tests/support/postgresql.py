@@ -27,8 +27,8 @@ class PostgreSql:
         self._schemas = 0
         self.url = f"postgresql://{_USER}@/postgres?host={folder}"
 
-    def start(self) -> None:
-        options = f"-k {self.folder} -h '' -F -c shared_buffers=1MB -c max_connections=20"
+    def start(self, listen: str = "") -> None:
+        options = f"-k {self.folder} -h '{listen}' -F -c shared_buffers=1MB -c max_connections=20"
         self._run("pg_ctl", "-D", str(self._data), "-w", "-l", f"{self.folder}/log",
                   "-o", options, "start")  # fmt: skip
 
@@ -39,7 +39,7 @@ class PostgreSql:
         self._run("initdb", "-D", str(self._data), "-A", "trust", "-U", _USER, "--no-sync")
         guarded = "local all guarded,renewed scram-sha-256\n"
         hba = self._data / "pg_hba.conf"
-        hba.write_text(guarded + hba.read_text())
+        hba.write_text(f"{guarded}host all all 10.77.0.0/24 trust\n{hba.read_text()}")
 
     @contextmanager
     def standby(self) -> Iterator["PostgreSql"]:
