@@ -25,7 +25,7 @@ _CONFIG = """\
 sources: [{{path: "{logs}", start_at: beginning}}]
 pattern_files: {pattern_files}
 rule_files: {rule_files}
-state: {{path: "{folder}/state.db"}}
+state: {state}
 http: {{listen: "127.0.0.1:0"}}
 stale_after: {stale_after}
 {receivers}
@@ -162,6 +162,7 @@ def write_config(
     pattern_files: list[Path] | None = None,
     receivers: str = NOBODY,
     stale_after: str = "3650d",
+    state: str = "",
 ) -> Path:
     """Write a configuration with what is shipped, or these rules and patterns, into `folder`."""
     files = [str(f) for f in rule_files or [ROOT / "rules" / "*.rules.yaml"]]
@@ -170,7 +171,8 @@ def write_config(
     config.write_text(
         _CONFIG.format(
             logs=logs, rule_files=json.dumps(files), pattern_files=json.dumps(patterns),
-            folder=folder, receivers=receivers, stale_after=stale_after,
+            state=state or f'{{path: "{folder}/state.db"}}',
+            receivers=receivers, stale_after=stale_after,
         )
     )  # fmt: skip
     return config

@@ -20,7 +20,7 @@ from bench.peers import PACKAGES, missing, stack
 from bench.table import Row, faster, quantile, skipped, within
 
 _ORG = re.compile(rb"lat-\d+")
-_RECEIVERS = """\
+RECEIVERS = """\
 route: {{receiver: slack, group_by: [alertname, org_id], group_wait: 0s}}
 receivers:
   - name: slack
@@ -98,7 +98,7 @@ def sidecar_idle(folder: Path, count: int, gap: float = 0.45) -> list[float]:
     log = folder / "live.log"
     log.write_text("")
     with sink() as heard:
-        config = write_config(folder, log, receivers=_RECEIVERS.format(url=heard.url))
+        config = write_config(folder, log, receivers=RECEIVERS.format(url=heard.url))
         with running(config):
             rest(1.0)
             return latencies(log, heard, count, gap)
@@ -120,7 +120,7 @@ def sidecar_behind(folder: Path, backlog: int, count: int) -> tuple[list[float],
     lines.write_json(old, backlog)
     size = old.stat().st_size
     with sink() as heard:
-        config = write_config(folder, logs / "*.log", receivers=_RECEIVERS.format(url=heard.url))
+        config = write_config(folder, logs / "*.log", receivers=RECEIVERS.format(url=heard.url))
         with running(config) as daemon:
             daemon.wait_read(1)
             begun = time.perf_counter()

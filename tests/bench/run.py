@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import (
+    database,
     delivery,
     footprint,
     judging,
@@ -34,7 +35,7 @@ _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
 _GROWTH = "What the cost of a line grows with, processor time of both processes:"
 PARTS = (
     "throughput", "judging", "latency", "scale", "footprint", "stalls", "soak", "delivery",
-    "signed", "storm",
+    "signed", "storm", "database",
 )  # fmt: skip
 
 
@@ -73,7 +74,9 @@ def measured(folder: Path, options: argparse.Namespace) -> list[Row]:
         rows += _shown(stalls.measure(folder, count // 2))
     if "soak" in wanted:
         rows += _shown(soak.measure(folder, 15.0 if quick else 90.0))
-    for part in (one for one in (delivery, storm) if one.__name__.rpartition(".")[2] in wanted):
+    for part in (
+        one for one in (delivery, storm, database) if one.__name__.rpartition(".")[2] in wanted
+    ):
         rows += _shown(part.measure(folder))
     if "signed" in wanted:
         rows += _shown(signed.measure(folder, 1_000 if quick else 5_000, count // 10))

@@ -22,13 +22,15 @@ _USER = "nobody"  # it refuses to run as root
 class PostgreSql:
     """A server that can be stopped and started; `url` is a connection URI of it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+        self._durable = durable
         self.folder = folder
         self._schemas = 0
         self.url = f"postgresql://{_USER}@/postgres?host={folder}"
 
     def start(self, listen: str = "") -> None:
-        options = f"-k {self.folder} -h '{listen}' -F -c shared_buffers=1MB -c max_connections=20"
+        sync = "" if self._durable else "-F -c shared_buffers=1MB"
+        options = f"-k {self.folder} -h '{listen}' {sync} -c max_connections=20"
         self._run("pg_ctl", "-D", str(self._data), "-w", "-l", f"{self.folder}/log",
                   "-o", options, "start")  # fmt: skip
 
@@ -93,13 +95,16 @@ class PostgreSql:
 
 
 @contextmanager
-def postgresql() -> Iterator[PostgreSql]:
-    """Give a running server; skip where there is none, unless this is the gate."""
+def postgresql(*, durable: bool = False) -> Iterator[PostgreSql]:
+    """Give a running server; skip where there is none, unless this is the gate.
+
+    One that is not `durable` loses what it wrote with the machine, not with its end.
+    """
     if not BIN.is_dir():
         _missing()
     folder = Path(tempfile.mkdtemp(prefix="pg-"))  # a socket's path is short
     _give_away(folder)
-    server = PostgreSql(folder)
+    server = PostgreSql(folder, durable=durable)
     server.make()
     server.start()
     try:

@@ -1,0 +1,96 @@
+"""The state in PostgreSQL against a state file: lines a second, and a line's way to Slack.
+
+Debian's server, on the same machine and disk, as it is installed but for its memory; both are
+durable before anything is shown or sent. Runs alternate.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+
+from bench import lines
+from bench.daemon import Daemon, rest, running, write_config
+from bench.latency import RECEIVERS, latencies, sink
+from bench.table import Row, faster, quantile
+from support.postgresql import PostgreSql, postgresql
+
+LINES, RUNS, ALERTS = 200_000, 2, 60
+
+
+def _read(folder: Path, log: Path, state: str, wait: Callable[[Daemon, int], None]) -> float:
+    """Return the seconds from the start until all of `log` is read and committed."""
+    folder.mkdir()
+    with running(write_config(folder, log, state=state), listening=False) as daemon:
+        wait(daemon, log.stat().st_size)
+        return time.perf_counter() - daemon.started
+
+
+def _in_file(daemon: Daemon, size: int) -> None:
+    daemon.wait_read(size)
+
+
+def _in_database(url: str) -> Callable[[Daemon, int], None]:
+    def wait(_daemon: Daemon, size: int) -> None:
+        query = b'SELECT coalesce(sum("offset"), 0) FROM files'
+        with psycopg.connect(url, autocommit=True) as asking:
+            while not _is_made(asking) or asking.execute(query).fetchall()[0][0] < size:
+                rest(0.01)
+
+    return wait
+
+
+def _is_made(asking: "psycopg.Connection[tuple[object, ...]]") -> bool:
+    return asking.execute(b"SELECT to_regclass('files')").fetchall()[0][0] is not None
+
+
+def _to_slack(folder: Path, state: str) -> list[float]:
+    folder.mkdir()
+    log = folder / "live.log"
+    log.touch()
+    with sink() as heard:
+        receivers = RECEIVERS.format(url=heard.url)
+        with running(write_config(folder, log, receivers=receivers, state=state)):
+            rest(1.0)
+            return latencies(log, heard, ALERTS, 0.45)
+
+
+def measure(folder: Path) -> list[Row]:
+    with postgresql(durable=True) as server:
+        return [_rates(folder, server), *_ways(folder, server)]
+
+
+def _rates(folder: Path, server: PostgreSql) -> Row:
+    log, first = folder / "database.log", folder / "first.log"
+    lines.write_json(log, LINES)
+    lines.write_json(first, 1)
+    rates: list[tuple[float, float]] = []
+    for run in range(RUNS):
+        seconds = []
+        for at, one in enumerate((first, log)):
+            url = server.fresh()
+            home, state = folder / f"{run}-{at}", f'{{postgresql: {{url: "{url}"}}}}'
+            of_file = _read(Path(f"{home}-file"), one, "", _in_file)
+            seconds.append(
+                (of_file, _read(Path(f"{home}-database"), one, state, _in_database(url)))
+            )
+        (start_a, start_b), (whole_a, whole_b) = seconds
+        rates.append((LINES / (whole_a - start_a), LINES / (whole_b - start_b)))
+    mine, theirs = (sum(found) / RUNS for found in zip(*rates, strict=True))
+    name = "the state in PostgreSQL against a file, lines/s"
+    ratios = [database / file for file, database in rates]
+    return faster(name, f"{theirs:,.0f}", f"a file {mine:,.0f}", ratios, must=0.5, aim=0.9)
+
+
+def _ways(folder: Path, server: PostgreSql) -> list[Row]:
+    url = server.fresh()
+    of_file = _to_slack(folder / "to-slack-file", "")
+    of_database = _to_slack(folder / "to-slack-database", f'{{postgresql: {{url: "{url}"}}}}')
+    rows = []
+    for label, share in (("p50", 0.5), ("p99", 0.99)):
+        file, database = quantile(of_file, share), quantile(of_database, share)
+        speeds = f"{database * 1000:.1f} ms", f"a file {file * 1000:.1f} ms"
+        name = f"the same, log line to Slack request, idle: {label}"
+        rows.append(faster(name, *speeds, [file / database], must=0.25, aim=0.9))
+    return rows
