@@ -128,18 +128,20 @@ LogEvent = Rotated | Truncated | BytesLost | EndUnseen | LeftAlone | OverlongLin
 class ReadBatch(msgspec.Struct):
     """Whole lines in the order to process them, and the positions to store with their effects.
 
-    `rows` are the positions after `chunks`; `gone` are rows to forget. `resume` holds the bytes
+    `rows` are the positions after `chunks`; `gone` are rows to forget, `forgotten` the logs of
+    which nothing is known any more. `resume` holds the bytes
     before the position that are needed once more to rebuild a Docker or CRI line. `caught_up`:
     every source is readable and read to its end; `lagging`: the logs that are not. `events` says
     what happened to the logs, `problems` what cannot be read at present, a sentence each.
 
     `Follower.look` makes a batch, `Follower.read` yields its chunks one by one (then `chunks` stay
-    empty): all but `resume` and `gone` is complete once the last one was read.
+    empty): all but `resume`, `gone` and `forgotten` is complete once the last one was read.
     """
 
     chunks: list[Chunk] = msgspec.field(default_factory=list)
     rows: list[FileRow] = msgspec.field(default_factory=list)
     gone: list[Gone] = msgspec.field(default_factory=list)
+    forgotten: list[str] = msgspec.field(default_factory=list)
     resume: list[Chunk] = msgspec.field(default_factory=list)
     caught_up: bool = True
     lagging: frozenset[str] = frozenset()

@@ -51,6 +51,7 @@ from sidecar.rows import (
     Delta,
     FileRow,
     FloorsRow,
+    Gone,
     GroupRow,
     JournalRow,
     MemberRow,
@@ -273,7 +274,7 @@ class Core:
         step.series = self.meter.drain(now)
         step.delta = Delta(
             rows=[*self.positions.place(read.rows), *step.series, *self.once],
-            gone=[*read.gone, *self.meter.drain_gone()],
+            gone=[*read.gone, *self._forget(read.forgotten), *self.meter.drain_gone()],
         )
         self.once = []
         self._tell(step, now, caught_up=read.caught_up)
@@ -404,6 +405,11 @@ class Core:
             if not heard.ever:
                 heard.ever = True
                 self.once.append(MetaRow(name=SPOKE + log, value=str(now)))
+
+    def _forget(self, logs: Sequence[str]) -> list[Gone]:
+        """Drop what was heard of logs that are no more."""
+        heard = [log for log in logs if self.heard.pop(log, None)]
+        return [Gone(MetaRow, (SPOKE + log,)) for log in heard]
 
     def _line_of(self, chunk: Chunk, parsed: Parsed, columns: Columns) -> LineOf:
         """Return what finds the line of each of the events; little is done until it is asked."""

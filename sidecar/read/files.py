@@ -5,6 +5,7 @@ A file on disk that is not known yet is a candidate: it may be a log file that m
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from operator import attrgetter
 from posixpath import basename, dirname, exists
 from resource import RLIMIT_NOFILE, getrlimit
@@ -102,6 +103,7 @@ class LogFiles:
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self.logs: dict[str, Log] = {}
+        self._numbers = count()
         self._sources = _by_path(sources)
         self._held: dict[LogFile, None] = {}
         self._beginnings: _Beginnings | None = None
@@ -150,7 +152,7 @@ class LogFiles:
     def log(self, path: str, source: str) -> Log:
         """Return the log of that path, a new one if need be."""
         if path not in self.logs:
-            self.logs[path] = Log(path, source, self._held, len(self.logs))
+            self.logs[path] = Log(path, source, self._held, next(self._numbers))
             self._pin(self.logs[path])
         return self.logs[path]
 
@@ -319,6 +321,14 @@ class LogFiles:
             candidate.batch.events.append(Rotated(Rotation.REPLACE))
         known.lost_to_truncation = False
         return True
+
+    def forget_logs(self) -> list[str]:
+        """Drop the logs without files, but those that a source names; return their paths."""
+        empty = [path for path, log in self.logs.items() if not log.files]
+        forgotten = [path for path in empty if path not in self._sources]
+        for path in forgotten:
+            del self.logs[path]
+        return forgotten
 
     def _unclaim(self, file: LogFile) -> None:
         if self._by_inode.get(file.inode) is file:

@@ -203,6 +203,7 @@ class Follower:
             self._said.pop(number, None)
         gone, self._log_files.removed = self._log_files.removed, []
         batch.gone += [Gone(FileRow, (n,)) for n in gone if self._written.pop(n, None)]
+        batch.forgotten = self._log_files.forget_logs() if gone else []
 
     def _report(self, batch: ReadBatch, now: float) -> None:
         for file in self._log_files.every():

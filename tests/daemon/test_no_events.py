@@ -10,6 +10,7 @@ from sidecar.config.load import load_config
 from sidecar.core import Core
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.parse.event import Chunk, LogFormat
+from sidecar.rows import MetaRow
 from sidecar.store.store import Store
 
 NOW = 1_795_600_000.0
@@ -80,3 +81,11 @@ def test_what_was_heard_is_known(log: Log) -> None:
     heard = log.core.heard["app.log"]
     assert (heard.lines, heard.event_lines) == (2, 1)
     assert (heard.first_line_at, heard.last_line_at, heard.last_event_at) == (NOW, NOW, NOW)
+
+
+def test_of_a_log_that_is_no_more_nothing_stays(log: Log) -> None:
+    log.read(EVENT, NOW)
+    assert any("app.log" in row.name for row in log.store.load(MetaRow))
+    log.store.commit(log.core.step(ReadBatch(forgotten=["app.log", "never heard of"]), NOW).delta)
+    assert not any("app.log" in row.name for row in log.store.load(MetaRow))
+    assert log.core.heard == {}

@@ -436,6 +436,25 @@ def test_a_missing_file_is_forgotten_after_a_week(tmp_path: Path) -> None:
     assert not reader.rows
 
 
+def test_a_log_of_a_glob_is_forgotten_with_its_last_file(tmp_path: Path) -> None:
+    """Containers come and go, each with a log of its own."""
+    named = tmp_path / "named" / "app.log"
+    named.parent.mkdir()
+    reader = Reader(tmp_path / "*.log", named)
+    for log in (tmp_path / "pod-1.log", tmp_path / "pod-2.log", named):
+        Writer(log).write(2)
+    reader.poll()
+    (tmp_path / "pod-1.log").unlink()
+    named.unlink()
+    reader.restart()
+    found = [reader.poll(seconds=86_400.0).forgotten for _ in range(10)]
+    assert [path for paths in found for path in paths] == [str(tmp_path / "pod-1.log")]
+    known = {log.path for log in reader.follower._log_files.known_logs()}
+    assert known == {str(tmp_path / "pod-2.log"), str(named)}
+    Writer(tmp_path / "pod-1.log").write(3)
+    assert len(reader.poll().chunks) == 1
+
+
 def test_a_rotated_file_that_is_still_there_is_not_forgotten(tmp_path: Path) -> None:
     writer = Writer(tmp_path / "app.log")
     reader = Reader(tmp_path / "app*")
