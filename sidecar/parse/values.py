@@ -6,6 +6,7 @@ marks (`"{…}"`, `b'{…}'`), behind a name (`metric={…}`) or an object's hea
 """
 
 import re
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -42,6 +43,11 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
 QUOTES = bytes.maketrans(b"'\"\\", b'"\0\0')
 _TEXT = re.compile(rb"""'([^']*)'|"([^"]*)\"""")
 _QUOTE = re.compile(rb"""['"]""")
+# Between texts, for each of which a NUL stands.
+_WORDS = (
+    (b"None", b"null"), (b"True", b"true"), (b"False", b"false"),
+    (b" UUID(\0)", b" \0"), (b" Decimal(\0)", b" \1\0\1"),
+)  # fmt: skip
 _BARE_NUMBER = re.compile(rb'\x01"(0|-?[1-9]\d{0,14}|-?\d{1,15}\.\d{1,15})"\x01')
 _decode_any = msgspec.json.Decoder(float_hook=fraction).decode
 
@@ -70,31 +76,29 @@ def as_json(source: bytes) -> bytes:
     """
     if b"\\" in source or b"\1" in source:
         return source  # which is no JSON
-    between, texts = _between_texts(source)
-    structure = b"\0".join(between)
-    structure = structure.replace(b"None", b"null").replace(b"True", b"true")
-    structure = structure.replace(b"False", b"false")
-    if b"(\0)" in structure:
-        structure = structure.replace(b" UUID(\0)", b" \0")
-        structure = structure.replace(b" Decimal(\0)", b" \1\0\1")
+    parts = source.split(b"'") if b'"' not in source else _texts_between(source)
+    structure = b"\0".join(parts[::2])
+    for word, written in _WORDS:
+        if word in structure:
+            structure = structure.replace(word, written)
     between = structure.split(b"\0")
-    if len(between) != len(texts) + 1 or _QUOTE.search(structure):
-        return source
-    parts = [part for both in zip(between, texts, strict=False) for part in both]
-    joined = b'"'.join([*parts, between[-1]])
-    return _BARE_NUMBER.sub(rb"\1", joined) if b"\1" in joined else joined
+    if len(parts) % 2 == 0 or len(between) != len(parts[::2]):
+        return source  # a text is not closed, or it has a NUL of its own
+    parts[::2] = between
+    joined = b'"'.join(parts)
+    return _BARE_NUMBER.sub(itemgetter(1), joined) if b"\1" in structure else joined
 
 
-def _between_texts(source: bytes) -> tuple[list[bytes], list[bytes]]:
-    """Return what stands between the texts of a repr, and these as JSON has them in its quotes."""
-    if b'"' not in source:
-        parts = source.split(b"'")
-        return parts[::2], parts[1::2]
+def _texts_between(source: bytes) -> list[bytes]:
+    """Return the parts of a repr: structure, a text as JSON has it in its quotes, structure …"""
     parts = _TEXT.split(source)
+    if any(_QUOTE.search(between) for between in parts[::3]):
+        return []  # a quote is left over
     either = zip(parts[1::3], parts[2::3], strict=True)
-    return parts[::3], [
-        double or (single or b"").replace(b'"', rb"\"") for single, double in either
-    ]
+    texts = [double or (single or b"").replace(b'"', rb"\"") for single, double in either]
+    flat = [b""] * (2 * len(texts) + 1)
+    flat[::2], flat[1::2] = parts[::3], texts
+    return flat
 
 
 def read_fields(text: str, start: int = 0) -> tuple[dict[str, Any], int]:
