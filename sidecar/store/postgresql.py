@@ -138,7 +138,7 @@ class PostgreSql:
         try:
             return self._attempt(call)
         except StoreUnavailable:
-            if known is None or not known.closed:
+            if known is None or not known.closed or self._only_reads:
                 raise
         return self._attempt(call)
 
@@ -192,6 +192,7 @@ class PostgreSql:
 
     def _begin(self, connection: _Connection) -> None:
         """Check what the database is, and take the state. Raises StoreError, StoreUnavailable."""
+        self._refuse_old(connection)
         self._refuse_pooler(connection)
         schema = self._refuse_unfit(connection)
         for setting in _SESSION:
@@ -247,6 +248,11 @@ class PostgreSql:
             raise StoreUnavailable(sentence)
         raise StoreError(f"{sentence}; stop that one, or give this one a schema of its own")
 
+    def _refuse_old(self, connection: _Connection) -> None:
+        version = connection.info.server_version
+        if version < OLDEST:
+            raise StoreError(f"{self.place} is PostgreSQL {version // 10_000}; 14 is the oldest")
+
     def _refuse_pooler(self, connection: _Connection) -> None:
         """Find out by a second connection whether a pooler between lends each transaction out."""
         ours = _backend(connection)
@@ -262,9 +268,6 @@ class PostgreSql:
 
     def _refuse_unfit(self, connection: _Connection) -> str:
         """Return the schema of our tables in a server that will do."""
-        version = connection.info.server_version
-        if version < OLDEST:
-            raise StoreError(f"{self.place} is PostgreSQL {version // 10_000}; 14 is the oldest")
         standby, encoding, schema = connection.execute(_WHAT.encode()).fetchall()[0]
         if standby:
             raise StoreUnavailable(

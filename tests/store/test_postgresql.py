@@ -17,11 +17,11 @@ from hypothesis import given, settings, strategies as st
 
 from sidecar.rows import Delta, MetaRow, SeriesRow
 from sidecar.secret import Secret
-from sidecar.store.postgresql import PostgreSql
+from sidecar.store.postgresql import PostgreSql, backup
 from sidecar.store.schema import VERSION, Statement, StoreError, StoreMoved, StoreUnavailable
 from sidecar.store.store import Store
 from support.daemon import until
-from support.postgresql import PostgreSql as Server, pgbouncer, silent_server
+from support.postgresql import PostgreSql as Server, old_server, pgbouncer, silent_server
 from support.wire import Loss, Wire, wire_to
 
 pytestmark = pytest.mark.process
@@ -247,6 +247,22 @@ def test_a_session_that_is_frozen_ends_after_ten_seconds(server: Server) -> None
         assert ours.attend_seconds < 10
 
 
+def test_a_copy_is_of_one_moment_or_none(server: Server, tmp_path: Path) -> None:
+    url = server.fresh()
+    with wire_to(server.folder) as wire, closing(Store(database(url))) as store:
+        store.commit(Delta(rows=[ROW]))
+        with closing(Store(PostgreSql(Secret(through(wire, url)), only_reads=True))) as copied:
+            assert copied.load(MetaRow) == [ROW]
+            store.commit(Delta(rows=[MetaRow(name="x", value="y")]))
+            assert copied.load(MetaRow) == [ROW]
+            wire.cut()
+            with pytest.raises(StoreUnavailable):
+                copied.load(MetaRow)
+        assert backup(Secret(url), str(tmp_path / "copy")) > 0
+    with closing(Store.open(str(tmp_path / "copy"))) as file:
+        assert [row.name for row in file.load(MetaRow)] == ["a", "x"]
+
+
 # What is no good
 
 
@@ -365,6 +381,11 @@ def test_a_standby_is_named_as_one(server: Server) -> None:
     with server.standby() as standby:
         said = away(standby.url)
     assert "is a standby, which can only be read; name all servers in the URL" in said
+
+
+def test_a_server_that_is_too_old_is_refused() -> None:
+    with old_server() as url:
+        assert refused(url) == "the database x at 127.0.0.1 is PostgreSQL 13; 14 is the oldest"
 
 
 def test_too_many_connections_are_waited_for(server: Server) -> None:

@@ -3,8 +3,10 @@
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,6 +148,36 @@ def pgbouncer(server: PostgreSql, mode: str) -> Iterator[str]:
             process.terminate()
             process.wait()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def old_server() -> Iterator[str]:
+    """Give the URI of what lets anybody in as version 13 does, and ends with the first question."""
+    hello = b"".join(
+        kind + struct.pack("!I", len(body) + 4) + body
+        for kind, body in (
+            (b"R", struct.pack("!I", 0)),  # let in
+            (b"S", b"server_version\x0013.16\0"),
+            (b"S", b"client_encoding\0UTF8\0"),
+            (b"K", struct.pack("!II", 1, 1)),
+            (b"Z", b"I"),  # ready
+        )
+    )
+
+    def serve() -> None:
+        client, _ = server.accept()
+        with client:
+            client.recv(8)  # asks for encryption
+            client.sendall(b"N")
+            client.recv(4096)
+            client.sendall(hello)
+            client.recv(4096)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"postgresql://x@127.0.0.1:{server.getsockname()[1]}/x?gssencmode=disable"
+        thread.join()
 
 
 @contextmanager
