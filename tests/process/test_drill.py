@@ -2,9 +2,12 @@
 
 import shutil
 import signal
+import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +55,14 @@ class Stage:
         arguments = ["drill", "-c", str(self.folder / "sidecar.yaml"), "Failing"]
         done = CliRunner().invoke(main, arguments)
         return done.exit_code, done.output
+
+    @contextmanager
+    def asked(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Ask for a drill and go on."""
+        command = ("-m", "sidecar", "drill", "-c", str(self.folder / "sidecar.yaml"), "Failing")
+        quiet = subprocess.DEVNULL
+        with subprocess.Popen([sys.executable, *command], stdout=quiet, stderr=quiet) as process:
+            yield process
 
     def slacked(self, *words: str) -> int:
         bodies = [request.body.decode() for request in self.slack.requests]
@@ -141,6 +152,50 @@ def test_killed_in_the_middle_the_next_start_tells_the_end(
             until(lambda: stage.slacked("SidecarDrillFailed", "FIRING") == 1, "and that it failed")
             assert stage.slacked("DRILL Failing", "FIRING") == 1
             assert [n for n in daemon.events() if "invoice" in n[1]] == []
+
+
+@contextmanager
+def cannot_write(folder: Path) -> Iterator[None]:
+    """Hold the state file: what the daemon would write waits."""
+    with closing(sqlite3.connect(folder / "state.db", isolation_level=None)) as other:
+        until(lambda: _locked(other), "the state file is held")
+        yield
+        other.execute("ROLLBACK")
+
+
+def _locked(db: sqlite3.Connection) -> bool:
+    with suppress(sqlite3.OperationalError):
+        db.execute("BEGIN IMMEDIATE")
+    return db.in_transaction
+
+
+def test_killed_before_it_is_on_record_nobody_ever_hears_of_it(tmp_path: Path) -> None:
+    with staged(tmp_path) as stage:
+        with stage.daemon() as daemon:
+            until(lambda: stage.stored() != {}, "it runs")
+            with cannot_write(tmp_path), stage.asked() as drill:
+                until(lambda: "state_file_not_writable" in "".join(daemon.log), "it would write")
+                daemon.stop(signal.SIGKILL)
+                assert drill.wait(timeout=30) != 0
+        with stage.daemon() as daemon:
+            daemon.get("/metrics")
+            assert daemon.stop() == 0
+        assert (stage.slacked("DRILL"), stage.mailed("DRILL")) == (0, 0)
+
+
+def test_killed_when_all_is_told_the_end_may_come_twice_and_nothing_else(tmp_path: Path) -> None:
+    with staged(tmp_path) as stage:
+        stage.slack.answers.append(HANG)  # holds the drill up until the state file is held
+        with stage.daemon() as daemon, stage.asked() as drill:
+            stage.slack.wait_for(1)
+            with cannot_write(tmp_path):
+                until(lambda: stage.mailed("RESOLVED") == 1, "the end is told", timeout=60.0)
+                daemon.stop(signal.SIGKILL)
+                assert drill.wait(timeout=30) != 0
+        with stage.daemon() as daemon:
+            until(lambda: stage.mailed("RESOLVED") == 2, "the end is told again")
+            assert daemon.stop() == 0
+        assert (stage.slacked("FIRING"), stage.mailed("FIRING")) == (1, 1)
 
 
 def test_a_drill_comes_by_itself_at_its_time(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 import json
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,25 @@ def test_a_slack_and_a_mail_server_that_hang_do_not_hold_up_the_stop(tmp_path: P
             stage.slack.wait_for(1)
             with silent.accept()[0]:
                 assert seconds_to_stop(stage.daemon) < LONGEST
+
+
+def test_a_heartbeat_a_scrape_and_a_drill_that_hang_do_not_hold_up_the_stop(
+    tmp_path: Path,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, ExitStack() as hanging:
+        silent.settimeout(30)
+        beat = "heartbeat: {{{{url: 'http://{}:{}/', interval: 1s}}}}\n"
+        with staged(tmp_path, config=CONFIG + beat.format(*silent.getsockname())) as stage:
+            hanging.enter_context(silent.accept()[0])
+            web = ("127.0.0.1", stage.daemon.port)
+            half = hanging.enter_context(socket.create_connection(web))
+            half.sendall(b"GET /metrics HTTP/1.1\r\n")
+            stage.slack.answers.append(Answer(ending=Ending.HANG))
+            command = ("-m", "sidecar", "drill", "-c", str(tmp_path / "sidecar.yaml"), "Failing")
+            drill = subprocess.Popen([sys.executable, *command], stderr=subprocess.DEVNULL)
+            stage.slack.wait_for(1)
+            assert seconds_to_stop(stage.daemon) < LONGEST
+            assert drill.wait(timeout=30) != 0
 
 
 def test_a_state_file_that_cannot_be_written_does_not_hold_up_the_stop(tmp_path: Path) -> None:
