@@ -39,7 +39,7 @@ PLANTED = (
     Plant(
         "what_dies_is_told",
         "told means accepted",
-        0,
+        1,
         "notify/notifier.py",
         "if row.outcome == SENT and told is not None:",
         "if told is not None:",
@@ -55,7 +55,7 @@ PLANTED = (
     Plant(
         "anything_with_200_is_sent",
         "told means accepted",
-        3,
+        9,
         "receivers/slack/send.py",
         'return answer.get("ok") is True or answer.get("success") is True',
         "return True",
@@ -63,7 +63,7 @@ PLANTED = (
     Plant(
         "what_waits_sleeps_through_a_reload",
         "what waits follows the receiver",
-        0,
+        5,
         "daemon/app.py",
         "self._store.hurry(self.clock.now())",
         "pass",
@@ -71,7 +71,7 @@ PLANTED = (
     Plant(
         "waiting_rows_go_as_they_stood",
         "order",
-        10,
+        12,
         "notify/notifier.py",
         "            return None\n        choice = decide(",
         "            return None\n        return row\n        choice = decide(",
@@ -103,7 +103,7 @@ PLANTED = (
     Plant(
         "instants_ahead_are_believed",
         "instants",
-        180,
+        186,
         "notify/notifier.py",
         "if now < self._latest:",
         "if False:",
@@ -111,7 +111,7 @@ PLANTED = (
     Plant(
         "rows_put_off_before_a_jump_wait",
         "instants",
-        62,
+        278,
         "deliver/waiting.py",
         "now < self.next_at <= now + LONGEST_WAIT",
         "now < self.next_at",
@@ -119,7 +119,7 @@ PLANTED = (
     Plant(
         "an_outage_closes_the_lane_for_hours",
         "flaky is not dead",
-        0,
+        22,
         "deliver/worker.py",
         "queue.opens_at = self._clock.monotonic() + seconds",
         "queue.opens_at = self._clock.monotonic() + 7200.0",
@@ -135,7 +135,7 @@ PLANTED = (
     Plant(
         "what_is_folded_is_lost",
         "counted once",
-        0,
+        5,
         "store/log.py",
         "[*Held(row.packed for row in taken).statements(self._database), done]",
         "[done]",
@@ -161,7 +161,7 @@ PLANTED = (
     Plant(
         "a_group_ends_before_its_message",
         "order",
-        0,
+        71,
         "notify/group.py",
         "if not group.members and not group.sending:",
         "if not group.members:",
@@ -169,7 +169,7 @@ PLANTED = (
     Plant(
         "accepted_after_a_move_is_told_again",
         "what a receiver knows",
-        0,
+        128,
         "notify/notifier.py",
         "self._groups.accept_by(said, now, knows)",
         "pass",
@@ -177,7 +177,7 @@ PLANTED = (
     Plant(
         "a_held_firing_is_lost_in_a_move",
         "what a receiver knows",
-        0,
+        53,
         "notify/member.py",
         "unsent = not member.open or member.fired > 0",
         "unsent = not member.open",
@@ -236,8 +236,17 @@ def found(plant: Plant) -> str:
     """Return the line about the first seed that finds the fault, empty if none does."""
     with tempfile.TemporaryDirectory() as folder:
         planted(plant, Path(folder))
-        known = _played(Path(folder), plant.seed, 1)
-        return known or _played(Path(folder), 0, WITHIN)
+        return _first(Path(folder), plant.seed, plant.seed + 1) or _first(Path(folder), 0, WITHIN)
+
+
+def _first(folder: Path, seed: int, end: int) -> str:
+    """Return the line about the first seed that fails there, and does not without the fault."""
+    while seed < end and (line := _played(folder, seed, end - seed)):
+        seed = int(line.split()[1].rstrip(":"))
+        if not _played(ROOT, seed, 1):
+            return line
+        seed += 1
+    return ""
 
 
 def _played(folder: Path, first: int, count: int) -> str:

@@ -100,11 +100,13 @@ def _disk(chance: random.Random, at: float) -> list[Action]:
 
 
 def _clock(chance: random.Random, at: float) -> list[Action]:
+    """The wall clock jumps, for a while or for good; something has just happened, and goes on."""
     jump = chance.choice((60.0, 7200.0, 400 * DAY, YEAR)) * chance.choice((1, -1))
     made = [Action(at, "clock", jump)]
     if chance.random() < 0.6:
         made.append(Action(at + chance.choice((6.0, 600.0, 7200.0)), "clock", -jump))
-    return made
+    around = (at - chance.choice((1.0, 60.0)), at + chance.choice((1.0, 60.0)))
+    return [*made, *(_logged(chance, when) for when in around)]
 
 
 def _edited(chance: random.Random, at: float) -> list[Action]:
