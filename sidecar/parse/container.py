@@ -18,7 +18,7 @@ from sidecar.parse.event import MAX_LINE, Chunk, LogFormat
 from sidecar.parse.instants import instant
 from sidecar.parse.objects import MARKER_BYTES, NOT_JSON
 from sidecar.parse.prefix import Prefix
-from sidecar.parse.spread import Fit, Line, Spread, begun_by
+from sidecar.parse.spread import Fit, Line, Spread, begun_by, lines_of
 
 # https://kubernetes.io/docs/concepts/cluster-administration/logging/ and the CRI log format:
 # time, stream, tags (P: partial, F: full; more may follow a colon), content.
@@ -116,7 +116,7 @@ def source_of(chunk: Chunk, *, unwrapped: bool) -> Callable[[int], bytes]:
 def line_at(chunk: Chunk, place: int, *, unwrapped: bool) -> tuple[int, bytes] | None:
     """Return the line of `chunk` that holds one of `Parsed.places`: its position, and itself.
 
-    None where it begins in a chunk before.
+    The lines over which an object is printed are one. None where it begins in a chunk before.
     """
     data = chunk.data
     at = place - chunk.start
@@ -126,8 +126,7 @@ def line_at(chunk: Chunk, place: int, *, unwrapped: bool) -> tuple[int, bytes] |
     if not 0 <= at < len(data):
         return None
     begin = data.rfind(b"\n", 0, at) + 1
-    end = data.find(b"\n", at)
-    return chunk.start + begin, data[begin : len(data) if end < 0 else end].removesuffix(b"\r")
+    return chunk.start + begin, b" ".join(lines_of(data, begin))
 
 
 def bare_lines(chunk: Chunk) -> bytes | None:

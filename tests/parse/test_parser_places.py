@@ -1,6 +1,7 @@
 """Where an event's line stands: every event of every form leads back to its line."""
 
 import json
+import pprint
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,19 @@ def alone(line: bytes) -> Event:
 def test_a_line_that_began_in_a_chunk_before_is_not_found() -> None:
     chunk, _ = parsed(b"{}\n")
     assert line_at(chunk, START - 1, unwrapped=False) is None
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        json.dumps(json.loads(RECORDS[0]), indent=2),
+        f"INFO - WEBHOOK_METRIC: {json.dumps(json.loads(RECORDS[0]), indent=2)}",
+        f"INFO - WEBHOOK_METRIC:\n{RECORDS[0]}",
+        pprint.pformat(json.loads(RECORDS[0])),
+    ],
+)
+def test_an_event_over_lines_leads_back_to_all_of_them(printed: str) -> None:
+    chunk, found = parsed(f"noise\n{printed}\n  at noise\n}}\n".encode())
+    assert len(found.events) == 1
+    line = line_at(chunk, found.places[0], unwrapped=found.unwrapped)
+    assert line == (START + 6, printed.replace("\n", " ").encode())

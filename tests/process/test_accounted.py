@@ -1,6 +1,5 @@
 """Ten thousand mixed lines: the daemon's counters and `sidecar parse` account for each, alike."""
 
-import json
 import random
 import re
 from collections import Counter
@@ -24,8 +23,8 @@ LINES = (
     f"{STAMP} - WARNING - Unknown coupon code: {EVENT}",
     "WEBHOOK_METRIC exporter is on",
     "GET /health 200",
-    json.dumps({"log": EVENT[:20], "stream": "stdout", "time": "2026-11-20T08:07:00Z"}),
-    json.dumps({"log": f"{EVENT[20:]}\n", "stream": "stdout", "time": "2026-11-20T08:07:00Z"}),
+    f"2026-11-20T08:07:00Z stdout P {EVENT[:20]}",
+    f"2026-11-20T08:07:00Z stdout F {EVENT[20:]}",
 )
 METRICS = {
     "events": "sidecar_event_lines_total",
@@ -39,7 +38,7 @@ METRICS = {
 
 def test_each_of_ten_thousand_lines_is_counted_once(tmp_path: Path) -> None:
     lines = random.Random(22).choices(LINES, k=9_999)
-    lines += ['{"log": "end\\n", "stream": "stdout", "time": "2026-11-20T08:07:00Z"}']
+    lines += ["2026-11-20T08:07:00Z stdout F end"]
     with staged(tmp_path) as stage:
         log = tmp_path / "logs" / "app.log"
         log.write_text("".join(f"{line}\n" for line in lines))
