@@ -77,7 +77,8 @@ class NewLogFiles:
         `existed`: at the first look of all.
         """
         new, seen = self.unread(log, candidate), candidate.sighting
-        size = self._deferred.pop(seen.inode, seen.size if existed else at)
+        size = self._deferred.pop(seen.inode, seen.size if existed else None)
+        size = size if at is None else at
         from_end = size is not None and (at is not None or log.source in self._from_end)
         if from_end and content.compressed and at is None:
             new.leave_alone(content, FileState.IGNORED)
@@ -391,12 +392,14 @@ class Adoption:
         batch.events.append(LeftAlone(file.log.path, file.path, shared, Left.COPY, twin.path))
 
     def _like(self, log: Log, seen: Sighting, content: Content) -> LogFile | None:
-        """Return the known log file that a rotated file of `log` is a copy of, if any."""
-        for known in log.files:
-            if known.match(content) is Match.SAME or known.marks.are_in(content.read_at):
-                return known
-            if _holds_unread(known, content):
-                return known
+        """Return the known log file that a rotated file of `log` is a copy of, if any.
+
+        Of several that it begins as, one that holds all of it, else the one that was read furthest.
+        """
+        if alike := [known for known in log.files if _begins_so(known, content)]:
+            read = [known for known in alike if known.state not in LEFT_ALONE]
+            whole = (known for known in read if not self._rest_of(known, content))
+            return next(whole, max(read, key=lambda known: known.position, default=alike[0]))
         live = log.live
         if live and live.content and _is_beginning(content, seen.size, live.content):
             return live
@@ -468,12 +471,12 @@ def _is_in(file: LogFile, content: Content) -> bool:
         return False
 
 
-def _holds_unread(known: LogFile, content: Content) -> bool:
-    """Tell whether `content` is a copy of a file that is open and was not begun."""
-    held = known.content
-    if held is None or known.position:
-        return False
-    return begins_like(held.read_at, held.stat().st_size, content.read_at)
+def _begins_so(known: LogFile, content: Content) -> bool:
+    """Tell whether `content` begins as what is known of a file, or as an open one not begun."""
+    if known.match(content) is Match.SAME or known.marks.are_in(content.read_at):
+        return True
+    held = None if known.position else known.content
+    return held is not None and begins_like(held.read_at, held.stat().st_size, content.read_at)
 
 
 def _is_beginning(content: Content, size: int, of: Content) -> bool:

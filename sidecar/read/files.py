@@ -14,7 +14,7 @@ from sidecar.batch import ReadBatch, Rotated, Rotation
 from sidecar.config.sources import Source
 from sidecar.read.content import Content, open_content
 from sidecar.read.fingerprint import BEGINNING, TAIL, Match
-from sidecar.read.log import NO_INODE, Log, LogFile
+from sidecar.read.log import ENOUGH, NO_INODE, Log, LogFile
 from sidecar.read.names import COMPRESSED, live_names, plain_name
 from sidecar.read.scan import Inode, KnownLog, Sighting, is_glob
 from sidecar.rows import FINISHED, LEFT_ALONE, FileRow, FileState
@@ -305,6 +305,8 @@ class LogFiles:
         if evidence.match is not Match.SAME:
             return False
         was_active, moved = known.state is FileState.ACTIVE, known.inode != seen.inode
+        if moved and known.state is FileState.COPY and _holds_more(known, content):
+            return False
         self._unclaim(known)
         known.sight(seen, candidate.now)
         if known.state in FINISHED and not _goes_on(known, content, moved=moved):
@@ -357,6 +359,11 @@ def _most_open() -> int:
     """Return how many files may be held open: others need handles as well."""
     soft, _ = getrlimit(RLIMIT_NOFILE)
     return max(4, min(_MOST_OPEN, soft // 2))
+
+
+def _holds_more(copy: LogFile, content: Content) -> bool:
+    """Tell whether `content` goes on beyond a copy of which all is known; raises OSError."""
+    return copy.position < ENOUGH and bool(content.read_at(copy.position, 1))
 
 
 def _goes_on(known: LogFile, content: Content, *, moved: bool) -> bool:

@@ -39,7 +39,7 @@ PATIENCE_LOOKS = 20
 
 
 # So much of a compressed file is looked at to know it again: to take all of it apart costs minutes.
-_ENOUGH = 1 << 18
+ENOUGH = 1 << 18
 
 
 Stamp = tuple[int, Fingerprint | None, bool, FileState, str, Inode, str]
@@ -494,5 +494,5 @@ class Log:
 def known_to(content: Content, size: int) -> int:
     """Return up to which position a file left alone is looked at."""
     if content.compressed:
-        return len(content.read_at(0, _ENOUGH))
+        return len(content.read_at(0, ENOUGH))
     return size

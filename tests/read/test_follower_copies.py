@@ -374,3 +374,20 @@ def test_a_generation_that_is_new_by_its_name_is_read_though_its_copy_looks_old(
     writer.write(1)
     reader.settle()
     assert sorted(reader.lines) == sorted(writer.written)
+
+
+def test_what_a_truncated_log_held_beyond_an_older_copy_of_it_is_read(
+    reader: Reader, writer: Writer
+) -> None:
+    """Both copies begin as what was read; the older one looks newer, being compressed since."""
+    shutil.copyfile(writer.path, writer.path.with_name("app.log.7"))
+    reader.poll()
+    reader.restart()
+    writer.write(4)
+    shutil.copyfile(writer.path, writer.path.with_name("app.log.1"))
+    writer.reopen()
+    os.truncate(writer.path, 0)
+    os.utime(compress(writer.path.with_name("app.log.7")))
+    writer.write(3)
+    reader.settle()
+    assert sorted(reader.lines) == sorted(writer.written)
