@@ -323,7 +323,11 @@ def _aside(work: Callable[[], list[Message]]) -> Callable[[], list[Message]]:
             theirs.send(wrong)
 
     def wait() -> list[Message]:
-        found: list[Message] | UnreadableLogError = ours.recv()
+        try:
+            found: list[Message] | UnreadableLogError = ours.recv()
+        except EOFError:
+            what = "the process that replays --against has ended; is there too little memory?"
+            raise click.ClickException(what) from None
         if isinstance(found, UnreadableLogError):
             raise found
         return found

@@ -9,10 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from sidecar.cli import main
+from sidecar.cli.replay import _aside
 from support.simulate import ENVIRON, ROOT, SAMPLES, T0, line
 
 SHIPPED = ROOT / "sidecar.yaml"
@@ -172,6 +174,12 @@ def test_against_the_same_configuration_there_is_no_difference(small: Path) -> N
     here = small / "sidecar.yaml"
     result = run("-c", here, "--against", here, small / "app.log")
     assert result.stdout.splitlines()[-1] == "difference  0 added, 0 removed, 0 changed"
+
+
+def test_a_process_beside_that_ends_is_said() -> None:
+    wait = _aside(lambda: os._exit(1))
+    with pytest.raises(click.ClickException, match="replays --against has ended"):
+        wait()
 
 
 def test_against_lists_what_a_lower_threshold_adds(small: Path) -> None:
