@@ -5,7 +5,10 @@ The rows say which files flatter us: those whose events no rule needs are in `th
 
 import json
 import random
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -64,6 +67,7 @@ CHART = (
     *((5_000, judged, 1) for judged in (0, 1, 5)),
     *((5_000, 10, rules) for rules in (10, 50)),
 )
+MONTH = 1_000_000_000  # bytes
 _OWN = """\
 patterns:
   - name: own
@@ -206,6 +210,29 @@ def functions(count: int, folder: Path) -> list[Row]:
     return rows
 
 
+def replayed(folder: Path) -> Row:
+    """Return what 30 days of 1 GB take through `replay --against`, by what one of them takes."""
+    day, first = folder / "day.log", folder / "first.log"
+    lines.write_days(day, MONTH // 30, 1)
+    first.write_text(lines.failure(lines.start(), "org_first", 1))
+    with tempfile.TemporaryDirectory() as name:
+        ours = write_config(Path(name), day)
+        raised = write_rules(folder / "judging.yaml", "raised")
+        with tempfile.TemporaryDirectory() as other:
+            theirs = write_config(Path(other), day, rule_files=raised)
+            short, whole = (_replay_seconds(ours, theirs, log) for log in (first, day))
+    day.unlink()
+    took = [30 * (whole - short) + short]
+    return within("30 days of 1 GB through replay --against, by one of them", took, 90, 60, "s")
+
+
+def _replay_seconds(ours: Path, theirs: Path, log: Path) -> float:
+    command = [sys.executable, "-m", "sidecar", "replay", "-c", str(ours), "--against", str(theirs)]
+    began = time.perf_counter()
+    subprocess.run([*command, str(log)], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+    return time.perf_counter() - began
+
+
 def quiet_key(count: int, folder: Path) -> Row:
     """Return the memory that each further organisation takes of which one event is remembered."""
     log, resident = folder / "quiet.log", []
@@ -320,4 +347,5 @@ def measure(folder: Path, count: int, runs: int) -> list[Row]:
         *functions(count // 2, folder),
         quiet_key(count // 2, folder),
         taken(count // 2, runs, folder),
+        replayed(folder),
     ]

@@ -94,17 +94,17 @@ def write_repr(path: Path, events: int) -> None:
             out.write(f"{at:%Y-%m-%d %H:%M:%S} - INFO - WEBHOOK_METRIC: {text}\n")
 
 
-def write_month(path: Path, size: int) -> int:
-    """Write `size` bytes that the host prints in 30 days, evenly spread; return how many lines.
+def write_days(path: Path, size: int, days: float = 30) -> int:
+    """Write `size` bytes that the host prints in `days`, evenly spread; return how many lines.
 
     As in its real log three of seven are records; one webhook in some 200 is a failed payment.
     """
-    month, written, count = timedelta(days=30), 0, 0
-    begin, pick = start() - month, random.Random(17)
+    span, written, count = timedelta(days=days), 0, 0
+    begin, pick = start() - span, random.Random(17)
     with path.open("w") as out:
         for number, (_, record) in enumerate(_webhooks(random.Random(11))):
-            at = begin + month * min(1.0, written / size)
-            stamp, text = f"{at:%Y-%m-%d %H:%M:%S}", _month_record(number, at, record, pick)
+            at = begin + span * min(1.0, written / size)
+            stamp, text = f"{at:%Y-%m-%d %H:%M:%S}", _daily_record(number, at, record, pick)
             noise = [pick.choice(_NOISE) for _ in range(pick.choice((1, 1, 2)))]
             lines = [*noise, f"%s - INFO - WEBHOOK_METRIC: {text}\n"]
             block = "".join(line.replace("%s", stamp) for line in lines)
@@ -115,7 +115,7 @@ def write_month(path: Path, size: int) -> int:
     return count
 
 
-def _month_record(number: int, at: datetime, record: Record, pick: random.Random) -> str:
+def _daily_record(number: int, at: datetime, record: Record, pick: random.Random) -> str:
     if number % 500 == 0:
         org, attempt = record["org_id"], pick.randrange(1, 5)
         record = event(at, *_FAILED, org_id=org, attempt_count=attempt)
