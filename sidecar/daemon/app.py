@@ -402,20 +402,30 @@ class Daemon:
         return trouble(ages, kinds)
 
     async def _watch_state(self, stop: asyncio.Event) -> None:
-        """See to it, each minute, that what is written is the file of its name; else end."""
-        lost = False
-        while not await self.clock.wait(stop, self._store.database.attend_seconds):
+        """See to it that what is written is the file of its name, else end; or that it answers."""
+        lost, database = False, self._store.database
+        asked: asyncio.Future[bool] | None = None
+        while not await self.clock.wait(stop, database.attend_seconds):
+            asked = asked or asyncio.ensure_future(self._thread(database.attend))
             try:
-                if await self._thread(self._store.database.attend):
-                    self.telemetry.state_deleted(self.config.state_path)
-                    self._pump.wake()
+                async with asyncio.timeout(database.patience):
+                    deleted = await asyncio.shield(asked)
+            except TimeoutError:
+                why = f"{database.place} has not answered for {database.patience:.0f} s"
+                self.telemetry.commit_failed(StoreUnavailable(why))
+                lost = True
+                continue
             except StoreUnavailable as failure:
                 self.telemetry.commit_failed(failure)
                 lost = True
             else:
+                if deleted:
+                    self.telemetry.state_deleted(self.config.state_path)
+                    self._pump.wake()
                 if lost:
                     self.telemetry.written()
                 lost = False
+            asked = None
 
     async def _purge(self, stop: asyncio.Event) -> None:
         seconds = PURGE_SECONDS

@@ -71,6 +71,7 @@ class PostgreSql:
     """
 
     attend_seconds = 3.0
+    patience: float | None = 20.0  # for a server that is frozen: its kernel still answers
 
     def __init__(
         self, url: Secret, *, lock_seconds: float = LOCK_SECONDS, only_reads: bool = False

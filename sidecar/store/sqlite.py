@@ -47,6 +47,7 @@ class SqliteFile:
     """
 
     attend_seconds = 60.0
+    patience: float | None = None
 
     def __init__(self, path: str) -> None:
         self.place = str(Path(path).resolve())

@@ -31,10 +31,12 @@ class OutboxBacklog:
 class Database(Protocol):
     """Where the rows are. All of it raises StoreError where it can no longer be used.
 
-    `place` names it in a sentence; `attend` is to be called every `attend_seconds`.
+    `place` names it in a sentence; `attend` is to be called every `attend_seconds`. Who does not
+    answer within `patience` seconds is taken for away; None: it always answers.
     """
 
     attend_seconds: float
+    patience: float | None
 
     @property
     def place(self) -> str: ...

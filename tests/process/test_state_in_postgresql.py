@@ -194,6 +194,21 @@ def test_while_the_database_is_away_reading_waits_and_who_asks_is_told(
     assert len(life.said("state_file_writable_again")) == 1
 
 
+def test_a_database_that_is_frozen_is_taken_for_away(life: Life, server: Server) -> None:
+    life.write(100)
+    with life.running() as daemon:
+        until(life.is_done, "all is counted")
+        until(lambda: life.sample("sidecar_commit_failing") == 0, "it shows so")
+        with server.frozen():
+            life.write(100)
+            until(lambda: life.sample("sidecar_commit_failing") == 1, "it is noticed", 40.0)
+        life.check()
+        until(lambda: life.sample("sidecar_commit_failing") == 0, "it is over")
+        assert daemon.poll() is None
+    (said,) = life.said("state_file_not_writable")
+    assert str(said["error"]).endswith(" has not answered for 20 s")
+
+
 def test_a_database_that_is_away_at_the_start_is_waited_for(life: Life, server: Server) -> None:
     server.stop()
     life.write(100)
