@@ -304,7 +304,7 @@ class Core:
         `at_once`: each message counts as accepted as soon as it is decided on.
         """
         step.delta.rows += self._take_ends(now)
-        judged = self.engine.drain()
+        judged = self.engine.drain(caught_up=caught_up)
         self._trail.record(judged.transitions, judged.delta.rows, now)
         self.notifier.add(judged.transitions, now)
         self.notifier.flush(now, caught_up=caught_up, at_once=at_once or self._shadow)

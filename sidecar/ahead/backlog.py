@@ -52,7 +52,7 @@ class ParsesAhead(Protocol):
     lost: str
 
     def ahead(
-        self, chunks: Iterable[Chunk], parse: ParseAlone, now: float
+        self, chunks: Iterable[Chunk], parse: ParseAlone, now: float, upcoming: Iterable[Chunk] = ()
     ) -> Iterator[tuple[Chunk, Parsed | None]]: ...
     def close(self) -> None: ...
 
@@ -76,14 +76,17 @@ class Backlog:
             self.end()
 
     def ahead(
-        self, chunks: Iterable[Chunk], parse: ParseAlone, now: float
+        self, chunks: Iterable[Chunk], parse: ParseAlone, now: float, upcoming: Iterable[Chunk] = ()
     ) -> Iterator[tuple[Chunk, Parsed | None]]:
-        """Yield each chunk, in order, with what it holds if that was parsed ahead of its turn."""
+        """Yield each chunk, in order, with what it holds if that was parsed ahead of its turn.
+
+        `upcoming`: what will probably come next time.
+        """
         assistant = self._assistant
         if assistant is None:
             yield from ((chunk, None) for chunk in chunks)
             return
-        yield from assistant.ahead(chunks, parse, now)
+        yield from assistant.ahead(chunks, parse, now, upcoming)
         if assistant.lost:
             _log.warning("second_parser_lost", reason=assistant.lost, goes_on="alone")
             self._enough = False
@@ -104,20 +107,23 @@ class Backlog:
             self._enough = False
 
 
-# Chunks that the second process has at a time: one to work on, and two so that it need not wait.
-_SLOTS = 3
+# Chunks that the second process has at a time: enough for it to work on while a step ends.
+_SLOTS = 6
 _SLOT = 1 << 20  # bytes; a larger chunk is parsed here
 # Chunks read ahead of one whose answer has not come; more would be memory for nothing.
 _MOST_WAITING = 8
+# What was parsed so many seconds ago may say another thing of a stamp that lies ahead.
+_FRESH = 1.0
 _PATIENCE = 10.0  # seconds for a chunk, which takes milliseconds
 
 _answer = msgspec.msgpack.Decoder(Answer).decode
 
 
 class _Waiting(msgspec.Struct):
-    """A chunk whose turn has not come. `given`: the second process has it."""
+    """A chunk whose turn has not come, since when. `given`: the second process has it."""
 
     chunk: Chunk
+    since: float
     given: bool
     parsed: Parsed | None = None
 
@@ -145,6 +151,7 @@ class Assistant:
         self._told: set[Triple] = set()
         self._news: list[tuple[Triple, Wanted]] = []
         self._waiting: deque[_Waiting] = deque()
+        self._foreseen: deque[_Waiting] = deque()
         self._at_work: deque[_Waiting] = deque()
         self._slot = 0
         self._ready = False
@@ -180,24 +187,46 @@ class Assistant:
         self._shared.close()
 
     def ahead(
-        self, chunks: Iterable[Chunk], parse: ParseAlone, now: float
+        self, chunks: Iterable[Chunk], parse: ParseAlone, now: float, upcoming: Iterable[Chunk] = ()
     ) -> Iterator[tuple[Chunk, Parsed | None]]:
         """Yield each chunk, in order, with what it holds if that can be told from it alone.
 
         `parse` tells that here, of chunks for which the second process has no room. `now` is the
-        wall clock.
+        wall clock. `upcoming`: what the next call will probably be given first, so that the second
+        process has work until then; where it is not, its answers are thrown away.
         """
         for chunk in chunks:
-            given = self._give(chunk, now)
-            one = _Waiting(chunk, given)
+            one = self._foreseen_as(chunk, now)
+            if one is None:
+                self._collect()
+                yield from self._in_turn(parse, now, most=_MOST_WAITING)
+                one = self._given(chunk, now)
+                one = one or _Waiting(chunk, now, given=False, parsed=parse(chunk, now))
             self._waiting.append(one)
-            if given:
-                self._at_work.append(one)
-            else:
-                one.parsed = parse(chunk, now)
-            self._collect()
-            yield from self._in_turn(parse, now, most=_MOST_WAITING)
-        yield from self._in_turn(parse, now, most=0)
+        ahead = iter(upcoming)
+        self._foresee(ahead, now)
+        while self._waiting:
+            yield from self._in_turn(parse, now, most=len(self._waiting) - 1)
+            self._foresee(ahead, now)
+
+    def _foreseen_as(self, chunk: Chunk, now: float) -> _Waiting | None:
+        """Return what was foreseen as `chunk`; another chunk means that nothing was."""
+        if not self._foreseen:
+            return None
+        one = self._foreseen.popleft()
+        if 0 <= now - one.since < _FRESH and one.chunk == chunk:
+            return one
+        self._foreseen.clear()
+        return None
+
+    def _foresee(self, upcoming: Iterator[Chunk], now: float) -> None:
+        """Give the second process of what is to come as much as it has room for."""
+        while self._has_room() and (chunk := next(upcoming, None)) is not None:
+            if any(one.chunk == chunk for one in self._foreseen):
+                continue
+            if (one := self._given(chunk, now)) is None:
+                return
+            self._foreseen.append(one)
 
     def _in_turn(
         self, parse: ParseAlone, now: float, most: int
@@ -214,10 +243,13 @@ class Assistant:
             self._waiting.popleft()
             yield first.chunk, first.parsed
 
-    def _give(self, chunk: Chunk, now: float) -> bool:
+    def _has_room(self) -> bool:
+        return not self.lost and self._ready and len(self._at_work) < _SLOTS
+
+    def _given(self, chunk: Chunk, now: float) -> _Waiting | None:
         """Give the second process a chunk, if it has room."""
-        if self.lost or not self._ready or len(self._at_work) >= _SLOTS or len(chunk.data) > _SLOT:
-            return False
+        if not self._has_room() or len(chunk.data) > _SLOT:
+            return None
         begin = self._slot * _SLOT
         end = begin + len(chunk.data)
         self._shared[begin:end] = chunk.data
@@ -229,7 +261,10 @@ class Assistant:
             send(self._tasks, task)
         except Disconnected as wrong:
             self.lost = str(wrong)
-        return not self.lost
+            return None
+        one = _Waiting(chunk, now, given=True)
+        self._at_work.append(one)
+        return one
 
     def _collect(self, patience: float = 0.0) -> None:
         """Receive what answers there are; with `patience`, wait so many seconds for the first."""

@@ -137,12 +137,12 @@ class _Steps:
         self, read: ReadBatch, now: float, *, quick: bool
     ) -> Iterator[tuple[Chunk, Parsed | None]]:
         """Yield what this step is to take, with what a second process has parsed of it."""
-        budget = min(self._guard.budget, self._slice.budget)
-        if quick and not self._guard.careful:
-            budget = 0
+        none = quick and not self._guard.careful
+        budget = 0 if none else min(self._guard.budget, self._slice.budget)
         chunks = self._guard.before(self._follower.read(read, now, budget), self.core)
         self._backlog.before(self._unread, now, self._assistant)
-        yield from self._backlog.ahead(chunks, self.core.parse_alone, now)
+        upcoming = self._follower.upcoming(budget)
+        yield from self._backlog.ahead(chunks, self.core.parse_alone, now, upcoming)
 
     def _assistant(self) -> Assistant:
         parser = self.core.parser

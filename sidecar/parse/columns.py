@@ -71,20 +71,19 @@ class Columns:
         fields: Callable[[bytes], dict[str, Any]] = fields_of,
     ) -> "Columns":
         """`source` gives the object that begins at a place, `fields` what that one says."""
-        made: dict[int, tuple[Kind, int]] = {}
 
         def later(number: int) -> Callable[[], Event]:
             whole = rows.whole.get(number)
             if whole is not None:
                 return lambda: whole
-            if not made:
-                made.update((n, (one, i)) for one in rows.kinds for i, n in enumerate(one.numbers))
-            kind, i = made[number]
-            asked = {name: column[i] for name, column in kind.fields.items() if column is not None}
+            kind, place = columns.place_of(number)
+            named = kind.fields.items()
+            asked = {name: column[place] for name, column in named if column is not None}
             read = partial(fields, source(rows.places[number]))
             return partial(_made_of, kind.triple, rows.times[number], read, asked, rows.own)
 
-        return cls(rows.kinds, rows.times, later, rows.own)
+        columns = cls(rows.kinds, rows.times, later, rows.own)
+        return columns
 
     def __len__(self) -> int:
         return len(self.times)
@@ -162,14 +161,19 @@ class Columns:
 
     def text(self, number: int, name: str) -> str:
         """Return a field of one event as text, as `Event.text` gives it."""
+        kind, place = self.place_of(number)
+        column = self.values(kind, name)
+        value = None if column is None else column[place]
+        return value if type(value) is str else as_text(value)
+
+    def place_of(self, number: int) -> tuple[Kind, int]:
+        """Return an event's kind, and its place among those."""
         if self._where is None:
             self._where = [(self.kinds[0], 0)] * len(self)
             for kind in self.kinds:
                 for place, event in enumerate(kind.numbers):
                     self._where[event] = (kind, place)
-        kind, place = self._where[number]
-        column = self.values(kind, name)
-        return "" if column is None else as_text(column[place])
+        return self._where[number]
 
     def keys(
         self, kind: Kind, by: tuple[str, ...], kept: Callable[[str], Labels]

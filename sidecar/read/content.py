@@ -77,6 +77,21 @@ def _lines(block: bytes, first: int, start: int, *, final: bool) -> Framed:
     return Framed(b"", start + first, start + first)
 
 
+# Bytes read at a time: each chunk has a fixed cost in the parser.
+BLOCK = 1 << 18
+
+
+def block_size(budget: int) -> int:
+    """Return the bytes of each block that is read of a budget: BLOCK, or a half of it, a quarter...
+
+    Budgets change from step to step. Blocks that do not can be foreseen from where one ends.
+    """
+    size = BLOCK
+    while size > max(1, budget):
+        size //= 2
+    return size
+
+
 class Content(Protocol):
     """An open file. `complete` is False while a compressed file's end is still to be written."""
 

@@ -10,8 +10,9 @@ from sidecar.batch import ReadBatch
 from sidecar.config.sources import Source
 from sidecar.parse.event import Chunk
 from sidecar.read.adopt import Adoption, NewLogFiles
+from sidecar.read.content import block_size
 from sidecar.read.files import LogFiles
-from sidecar.read.log import LogFile, Stamp
+from sidecar.read.log import Log, LogFile, Stamp
 from sidecar.read.match import Recogniser
 from sidecar.read.scan import Look, Scanner
 from sidecar.read.stdin import LOG as STDIN, Stdin
@@ -175,10 +176,8 @@ class Follower:
 
     def _read(self, batch: ReadBatch, budget: int) -> Iterator[Chunk]:
         """Share the budget: equal parts first, then what is left in turn, pipes last."""
-        logs = [log for log in self._log_files.open_logs() if log.has_more()]
-        after = bisect_right(logs, self._turn, key=_number)
-        waiting, left = logs[after:] + logs[:after], budget
-        while waiting and left > 0:
+        waiting, left = self._in_turn(), budget
+        while waiting and left > block_size(budget) // 2:
             share, turns, more = max(_LEAST_SHARE, left // len(waiting)), 0, []
             while turns < len(waiting) and left > 0:
                 log = waiting[turns]
@@ -192,6 +191,21 @@ class Follower:
                 file.behind = file.behind or file.has_more()
         for pipe in self._stdin:
             yield from pipe.read(batch, max(left, 1))
+
+    def _in_turn(self) -> list[Log]:
+        """Return the logs with more to read, the one after the last that was read first."""
+        logs = [log for log in self._log_files.open_logs() if log.has_more()]
+        after = bisect_right(logs, self._turn, key=_number)
+        return logs[after:] + logs[:after]
+
+    def upcoming(self, budget: int) -> Iterator[Chunk]:
+        """Yield what the next `read` will probably yield first, reading on and changing nothing.
+
+        It may turn out otherwise: a file may grow, end or be replaced until then.
+        """
+        waiting = self._in_turn()
+        for log in waiting:
+            yield from _upcoming(log, min(budget, max(_LEAST_SHARE, budget // len(waiting))))
 
     def _drop_unseen(self, look: Look, batch: ReadBatch, now: float) -> None:
         """Drop log files that were not seen for a week; not while anything is hidden."""
@@ -240,3 +254,22 @@ class Follower:
 
 def _on_disk(sources: Sequence[Source]) -> list[Source]:
     return [source for source in sources if source.path != STDIN]
+
+
+def _upcoming(log: Log, budget: int) -> Iterator[Chunk]:
+    """Yield what `log` would give of such a budget, as it lies on the disk now."""
+    file = next((file for file in log.opened if file.has_more()), None)
+    if file is None or file.content is None or file.content.compressed or file.skip:
+        return
+    block, position = block_size(budget), file.position
+    until = position + max(1, budget - block // 2)
+    while position < min(until, file.size):
+        try:
+            data = file.content.read_lines(position, min(block, file.size - position))
+        except OSError:
+            return
+        data = data[: data.rfind(b"\n") + 1]
+        if not data:
+            return
+        yield log.chunk(file, data, position)
+        position += len(data)

@@ -9,7 +9,7 @@ from posixpath import realpath
 
 from sidecar.batch import BytesLost, LogStatus, OverlongLines, ReadBatch, Rotated, Rotation
 from sidecar.parse.event import MAX_LINE, Chunk, LogFormat
-from sidecar.read.content import BOM, HOST_NAME, Content, Framed, frame
+from sidecar.read.content import BLOCK, BOM, HOST_NAME, Content, Framed, block_size, frame
 from sidecar.read.fingerprint import (
     BEGINNING,
     HEAD,
@@ -26,8 +26,6 @@ from sidecar.read.scan import Inode, KnownLog, Sighting, Stillness
 from sidecar.rows import FINISHED, LEFT_ALONE, FileRow, FileState
 
 NO_INODE: Inode = (0, 0)
-# Bytes read at a time: each chunk has a fixed cost in the parser.
-BLOCK = 1 << 18
 _LONGER = 1 << 11
 # A writer may hold a rotated file a little longer (logrotate's delaycompress is made for it).
 QUIET_SECONDS = 30.0
@@ -420,14 +418,14 @@ class Log:
         self.files = [*away, *rotated, *(f for f in self.files if f.sighted and f.at_live)]
 
     def read(self, batch: ReadBatch, budget: int) -> Generator[Chunk, None, int]:
-        """Read the log files in turn until `budget` is used; return the bytes passed."""
-        used = 0
+        """Read the log files in turn until `budget` is about used; return the bytes passed."""
+        used, block = 0, block_size(budget)
         for file in self.opened:
             while file.has_more():
-                if used >= budget:
+                if used >= max(1, budget - block // 2):
                     file.behind = True
                     return used
-                passed = yield from self._read_block(file, batch, budget - used)
+                passed = yield from self._read_block(file, batch, block)
                 if not passed:
                     break
                 used += passed

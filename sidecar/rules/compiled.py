@@ -33,6 +33,7 @@ from sidecar.rules.condition import (
     value_test,
     worked_out,
 )
+from sidecar.rules.extremes import Extremes
 from sidecar.rules.guard import (
     AnyOf,
     Guard,
@@ -49,7 +50,7 @@ from sidecar.rules.guard import (
 from sidecar.rules.quantile import Percentile
 from sidecar.rules.rule import Key, Rule
 from sidecar.rules.shifted import Shifted
-from sidecar.rules.windows import BUCKETS, LONG_AGO, Buckets, Window
+from sidecar.rules.windows import BUCKETS, LONG_AGO, Buckets, Counts, Window
 
 # How long a key remembers its last `resolve` and its event ids under a rule without a span.
 DEFAULT_SPAN = 30 * 86_400.0
@@ -68,6 +69,7 @@ class CompiledRule:
         "absent",
         "aggregates",
         "annotations",
+        "any_order",
         "bad_instants",
         "by",
         "by_labels",
@@ -164,7 +166,10 @@ class CompiledRule:
         guard = None if whole else _guard(rule.condition.whole, count())
         self.guard: Guard = guard or NoGuard()
         # Samples leave by the bucket: earlier than after the whole window, by less than its width.
-        self.coarse = any(isinstance(one, Buckets | Percentile | Shifted) for one in self.fresh())
+        windows = self.fresh()
+        self.coarse = any(isinstance(one, Buckets | Percentile | Shifted) for one in windows)
+        # Whether it makes no difference which of two samples came first.
+        self.any_order = all(isinstance(one, Counts | Extremes) for one in windows)
         self.gone_at = _gone_at(self) if self.coarse else None
         # A sample of another place only makes the condition less true, until it leaves the window.
         self.rising = frozenset(_rising(rule.condition.whole, count()))

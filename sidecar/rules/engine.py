@@ -43,8 +43,9 @@ from sidecar.rules.verdict import Judge, Run, Verdict, together
 from sidecar.rules.windows import LONG_AGO, NEVER
 
 MAX_KEYS = 100_000
-# Alerts that fire on and whose rows a step writes in their turn: each costs a redaction.
-_MOST_IN_TURN = 25
+# Alerts that fire on and whose rows a step writes in their turn: each costs a redaction. With much
+# to read there are better things to do.
+_MOST_IN_TURN, _MOST_BEHIND = 25, 5
 _Look = Callable[[int, Verdict], None]
 CHANGE = "change"  # the MetaRow that keeps the last change number
 
@@ -328,10 +329,13 @@ class Engine:
         self._keys.after_event(state)
         return True
 
-    def drain(self) -> EngineDelta:
-        """Return the rows changed and the transitions made since the last drain."""
+    def drain(self, *, caught_up: bool = True) -> EngineDelta:
+        """Return the rows changed and the transitions made since the last drain.
+
+        `caught_up`: nothing is left to be read at once.
+        """
         delta, self._delta = self._delta, Delta()
-        self._keys.settle(_MOST_IN_TURN)
+        self._keys.settle(_MOST_IN_TURN if caught_up else _MOST_BEHIND)
         self._journal.look_back()
         changed = list(self._keys.drain_changed())
         for state, lives in changed:

@@ -7,6 +7,7 @@ Of max or min against bounds c1 < ... < ck it keeps the newest time in each of t
 from array import array
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from sidecar.rules.windows import LONG_AGO, NEVER
@@ -51,20 +52,28 @@ class Extremes:
 
     def _add_peak(self, at: float, value: float, clock: float) -> None:
         peaks = self._peaks
-        if len(peaks) == 2 and at >= peaks[0] and value >= peaks[1]:  # noqa: PLR2004 - one peak
-            peaks[0], peaks[1] = at, value
-            return
-        out: list[tuple[float, float]] = []
-        for peak in self._each_peak():
-            if peak[0] >= at and peak[1] >= value:
-                return
-            if peak[0] + self._within > clock and (peak[0] > at or peak[1] > value):
-                out.append(peak)
-        insort(out, (at, value))
-        if len(out) > SHOWN_PEAKS:
+        if peaks and at < peaks[-2]:
+            self._insert_peak(at, value)
+            peaks = self._peaks
+        elif not peaks or at > peaks[-2] or value > peaks[-1]:
+            while peaks and peaks[-1] <= value:
+                del peaks[-2:]
+            peaks.extend((at, value))
+        while peaks[0] + self._within <= clock:
+            del peaks[:2]
+        if len(peaks) > 2 * SHOWN_PEAKS:
             # Give up the one whose absence is seen least; the regions stay exact.
-            del out[min(range(1, SHOWN_PEAKS), key=lambda i: out[i][1] - out[i + 1][1])]
-        self._peaks = _flat(out)
+            seen = [one - after for one, after in pairwise(peaks[1::2])]
+            place = min(range(1, SHOWN_PEAKS), key=seen.__getitem__)
+            del peaks[2 * place : 2 * place + 2]
+
+    def _insert_peak(self, at: float, value: float) -> None:
+        """Put in a late sample, if none that is as late is as high, in place of the lower ones."""
+        peaks = list(self._each_peak())
+        if not any(peak[0] >= at and peak[1] >= value for peak in peaks):
+            kept = [peak for peak in peaks if peak[0] > at or peak[1] > value]
+            insort(kept, (at, value))
+            self._peaks = _flat(kept)
 
     def judged(self, t: float) -> float | None:
         region = self._outermost(t)

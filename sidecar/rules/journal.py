@@ -10,6 +10,7 @@ it: they are written anew, and at its end the rows of before go.
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 from zlib import crc32
 
@@ -28,6 +29,9 @@ _SMALL_ROW = 128
 # entry that it adds, or rather: how much of the work for them it does.
 _SLACK = 50_000
 _PACE = 2
+# So many keys a round looks at at a time; of those of which no more is known than when they were
+# resolved, so many cost what an entry does.
+_SLICE, _BARE_COST = 64, 8
 # A key of which no more waits (its length) is written anew; one with more gets a state.
 _FEW = 33
 # About what it costs to wake a key and write its row, and that of its alert, in entries.
@@ -97,7 +101,7 @@ class Journal:
         self._keys = keys
         self._sizes: dict[int, int] = {}  # by row, in rising order: its entries
         self._newest: list[Part] = []  # the newest row's parts, while it may be extended
-        self._round: Iterator[tuple[CompiledRule, Key]] | None = None
+        self._round: Iterator[tuple[CompiledRule, list[Key]]] | None = None
         self._round_from = 0  # rows from here on hold all that the keys of before the round have
         self._whole: dict[int, set[Key]] = {}  # to be written so, by rule order
         self._changed: dict[int, list[Part]] = {}
@@ -112,12 +116,12 @@ class Journal:
         """
         waiting = self._keys.waiting
         if self._round is None and sum(self._sizes.values()) > _SLACK + 2 * len(self._keys):
-            self._round = iter([(r, k) for r in self._rules for k in waiting[r.order]])
+            self._round = (one for rule in self._rules for one in self._slices(rule))
             self._round_from, self._newest = max(self._sizes) + 1, []
         if self._round is not None:
             credit = _PACE * sum(len(run.keys) for one in waiting for run in one.taken.runs)
-            for compiled, key in self._round:
-                credit -= self._look_at(compiled, key)
+            for compiled, keys in self._round:
+                credit -= self._look_at(compiled, keys)
                 if credit <= 0:
                     break
             else:
@@ -125,17 +129,27 @@ class Journal:
                 for seq in [seq for seq in self._sizes if seq < self._round_from]:
                     self._remove(seq)
 
-    def _look_at(self, compiled: CompiledRule, key: Key) -> int:
-        """Write anew what waits of a key, or wake it; return about what that costs, in entries."""
+    def _slices(self, compiled: CompiledRule) -> Iterator[tuple[CompiledRule, list[Key]]]:
+        """Yield what a round looks at, some keys of a rule at a time."""
         waiting = self._keys.waiting[compiled.order]
-        entries = waiting.entries(key)
-        if entries is None:
-            return 1
-        if len(entries) <= _FEW and self._keys.find(compiled.order, key) is None:
-            self.rewrite(compiled, key)
-            return len(entries) // 2
-        cost = len(entries) + (_WAKING_ALERT if key in waiting.firing else _WAKING)
-        self._keys.wake(compiled, key)
+        for known in (waiting.floors, waiting.of):
+            names = iter(list(known))
+            while some := list(islice(names, _SLICE)):
+                yield compiled, some
+
+    def _look_at(self, compiled: CompiledRule, keys: list[Key]) -> int:
+        """Write anew what waits of keys, or wake them; return about what that costs, in entries."""
+        waiting = self._keys.waiting[compiled.order]
+        floors, of, states = waiting.floors, waiting.of, waiting.states
+        if bare := [key for key in keys if key in floors]:
+            waiting.taken.runs.append(Waited(bare, [floors[key] for key in bare], (None,)))
+        lengths = {key: len(of[key]) for key in keys if key in of}
+        few = {key for key, length in lengths.items() if length <= _FEW and key not in states}
+        self._whole.setdefault(compiled.order, set()).update(few)
+        cost = 1 + len(bare) // _BARE_COST + sum(map(lengths.__getitem__, few)) // 2
+        for key in [key for key in lengths if key not in few]:
+            cost += lengths[key] + (_WAKING_ALERT if key in waiting.firing else _WAKING)
+            self._keys.wake(compiled, key)
         return cost
 
     def rewrite(self, compiled: CompiledRule, key: Key) -> None:
@@ -177,9 +191,9 @@ class Journal:
         taken, waiting.taken = waiting.taken, Taken([], [])
         without = alive | ended
         ended.update(taken.gone)
-        whole = {
-            key for key in ended.union(self._whole.get(compiled.order, ())) if waiting.entries(key)
-        }
+        of, floors = waiting.of, waiting.floors
+        again = ended.union(self._whole.get(compiled.order, ()))
+        whole = {key for key in again if key in of or key in floors}
         without |= whole
         keys, times, samples, which = _entries(taken.runs, without)
         return Columns(
@@ -189,7 +203,9 @@ class Journal:
             samples=samples,
             which=which,
             gone=sorted(ended - whole) if self._sizes or keys else [],
-            whole=[(key, (waiting.entries(key) or [])[1:]) for key in sorted(whole)],
+            whole=[
+                (key, of[key][1:] if key in of else [floors[key], None]) for key in sorted(whole)
+            ],
         )
 
     def _add(self, part: Part) -> None:

@@ -4,8 +4,7 @@ A `KeyState` changes by an event that the rule matches, one that resolves, a dea
 What follows is looked up in `alert.TABLE`.
 """
 
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sidecar.parse.event import Event, as_number
@@ -156,12 +155,39 @@ class KeyState:
         `last` is the event of the last one, where an alert is open and that is still known.
         """
         many = 0
-        for _, some in groupby(waited, key=lambda one: id(one[1])):
-            entries = list(some)
-            many += self._take_alike(entries[0][1], [at for at, _ in entries])
+        for what, times in self._alike(waited):
+            many += self._take_alike(what, times)
         if self.alert is not None and many:
             self.alert.note_waited(many, self.clock, last)
             self._measure(self.clock)
+
+    def _alike(
+        self, waited: Iterable[tuple[float, Samples | None]]
+    ) -> Iterator[tuple[Samples | None, list[float]]]:
+        """Yield what waited, each with the times of those alike: from one resolve to the next where
+        the order makes no difference, else of those that follow each other.
+        """
+        alike: dict[Any, tuple[Samples, list[float]]] = {}
+        for at, what in waited:
+            place: Any = id(what)
+            if place in alike:
+                alike[place][1].append(at)
+                continue
+            if what is None or not self.compiled.any_order:
+                yield from alike.values()
+                alike = {}
+            if what is None:
+                yield None, [at]
+                continue
+            told, samples = split(what)
+            if told is not None and not told.id and self.compiled.any_order:
+                if self.alert is not None and not is_earlier(at, self.floor):
+                    self.alert.note_told(told, self.compiled.rule)
+                place = tuple(map(tuple, samples or ()))
+                alike.setdefault(place, (samples or (), []))[1].append(at)
+            else:
+                alike[place] = what, [at]
+        yield from alike.values()
 
     def _take_alike(self, what: Any, times: Sequence[float]) -> int:
         """Take resolves (None) or events of the same samples; return how many events counted."""

@@ -11,7 +11,7 @@ waited, and then the event takes its usual way.
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import partial
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, heapreplace
 from itertools import islice
 from operator import le
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -100,7 +100,7 @@ class Waiting:
         self._told_by = (*compiled.rule.same, *compiled.rule.collect)
         self._compiled = compiled
         self._max_keys = max_keys
-        self._states = states
+        self.states = states
         self.wake = wake
         self._guard = compiled.guard
         self._most = compiled.guard.room(None, 0.0)
@@ -116,7 +116,7 @@ class Waiting:
     @property
     def room_for_keys(self) -> int:
         """How many keys more the rule may have."""
-        return self._max_keys - len(self._states) - self.alone
+        return self._max_keys - len(self.states) - self.alone
 
     def take(self, run: Run, columns: Columns, look: Callable[[int, Verdict], None]) -> None:
         """Let what can wait do so; `look` closely at the others, by their places, once awake."""
@@ -124,12 +124,11 @@ class Waiting:
             return
         self._newest = max(self._newest, *run.times)
         get = (dict[Key, Entries]() if self._compiled.wakes else self.of).get
-        apart: dict[int, Samples | None] = {}
+        apart: dict[int, Samples] = {}
         without: set[int] = set()
         upheld: dict[Key, int] = {}
-        for number, (key, at, verdict) in enumerate(
-            zip(run.keys, run.times, run.verdicts, strict=True)
-        ):
+        each = zip(run.keys, run.times, run.verdicts, strict=True)
+        for number, (key, at, verdict) in enumerate(each):
             _, _, samples, cost, _, named = verdict
             entries = get(key)
             if entries and not named and (left := entries[0] - cost) >= 0:
@@ -139,7 +138,9 @@ class Waiting:
                     self.wake(key)
                 continue
             place = run.places[number]
-            outcome, apart[number] = self._take_one(key, at, verdict, partial(columns.text, place))
+            outcome, told = self._take_one(key, at, verdict, columns, place)
+            if told is not None:
+                apart[number] = told
             if outcome is Outcome.UPHOLDS:
                 upheld[key] = place
             elif outcome is not Outcome.WAITS:
@@ -159,17 +160,19 @@ class Waiting:
             self.firing[key].event = columns.later(place)
 
     def _take_one(
-        self, key: Key, at: float, verdict: Verdict, text: Callable[[str], str]
+        self, key: Key, at: float, verdict: Verdict, columns: Columns, place: int
     ) -> tuple[Outcome, Samples | None]:
-        """Let an event wait if it can; return what becomes of it, and what of it waits."""
-        samples, state = verdict.samples, self._states.get(key)
-        if samples is None and key in self.floors:
-            return (Outcome.WAITS if self._raise_floor(key, at) else Outcome.VOID), None
-        known = state is not None or key in self.floors or key in self.of
+        """Let an event wait if it can; return what becomes of it, and what waits of it if that is
+        more than its samples.
+        """
+        samples, state, floor = verdict.samples, self.states.get(key), self.floors.get(key)
+        if samples is None and floor is not None:
+            return self._raise_floor(key, at, floor), None
+        known = state is not None or floor is not None or key in self.of
         if not known and not verdict.cost and not samples:
             return Outcome.VOID, None
         if state is not None and state.alert is not None:
-            return self._uphold(key, at, verdict, state, text)
+            return self._uphold(key, at, verdict, state, partial(columns.text, place))
         room = self._room_of(key, verdict, state)
         if samples is None:
             if room is None or room < 0 or not self._comes_last(key, at):
@@ -181,13 +184,14 @@ class Waiting:
         left = room - verdict.cost
         if not left >= 0 and not (verdict.lowers and state is not None):
             return Outcome.CLOSER, None
+        told = None
         if verdict.named:
-            digest = id_of(text(self._compiled.rule.dedup_by or ""))
-            samples = [(TOLD, Told((), (), digest)), *samples]
+            digest = id_of(columns.text(place, self._compiled.rule.dedup_by or ""))
+            samples = told = [(TOLD, Told((), (), digest)), *samples]
         self._append(key, at, samples, left if left >= 0 else room)
         if len(self.of[key]) > _LONGEST:
             self.wake(key)
-        return Outcome.WAITS, samples
+        return Outcome.WAITS, told
 
     def _room_of(self, key: Key, verdict: Verdict, state: KeyState | None) -> float | None:
         """Return the room that a key without an alert has; None: there may be no such key."""
@@ -204,7 +208,7 @@ class Waiting:
         entries = self.of.get(key)
         if entries is None:
             floor = self.floors.pop(key, None)
-            if floor is None and key not in self._states:
+            if floor is None and key not in self.states:
                 self._add_alone(key, at)
             entries = self.of[key] = [room] if floor is None else [room, floor, None]
         entries[0] = room
@@ -234,7 +238,7 @@ class Waiting:
         firing.room -= 1
         self.firing[key] = firing
         self._append(key, at, samples, -1.0)
-        return Outcome.UPHOLDS, samples
+        return Outcome.UPHOLDS, samples if compiled.tells else None
 
     def _with_told(self, samples: Samples, text: Callable[[str], str]) -> tuple[Told, Samples]:
         """Return what an event tells, and its samples with that: the same for those alike."""
@@ -242,12 +246,14 @@ class Waiting:
         if rule.dedup_by and text(rule.dedup_by):
             told = Told.of(text, self._compiled)
             return told, [(TOLD, told), *samples]
-        alike = (id(samples), *map(text, self._told_by))
+        texts = list(map(text, self._told_by))
+        alike = (id(samples), *texts)
         known = self._told.get(alike)
         if known is None or known[0] is not samples:
             if len(self._told) >= _MOST_TOLD:
                 self._told.clear()
-            told = Told.of(text, self._compiled)
+            said = dict(zip(self._told_by, texts, strict=True))
+            told = Told.of(lambda name: said.get(name, ""), self._compiled)
             known = self._told[alike] = (samples, told, [(TOLD, told), *samples])
         return known[1:]
 
@@ -256,7 +262,7 @@ class Waiting:
         keys, times = run.keys, run.times
         if times[0] < self._newest_floor or not all(map(le, times, islice(times, 1, None))):
             return False
-        if not (self.of.keys().isdisjoint(keys) and self._states.keys().isdisjoint(keys)):
+        if not (self.of.keys().isdisjoint(keys) and self.states.keys().isdisjoint(keys)):
             return False
         new = set(keys).difference(self.floors)
         if len(new) > self.room_for_keys:
@@ -268,20 +274,20 @@ class Waiting:
         self.taken.runs.append(Waited(keys, times, (None,)))
         return True
 
-    def _raise_floor(self, key: Key, at: float) -> bool:
-        """Take a resolve of a key of which no more is known; False: it is the older one."""
-        if at < self.floors[key]:
-            return False
+    def _raise_floor(self, key: Key, at: float, floor: float) -> Outcome:
+        """Take a resolve of a key of which no more is known than an earlier or a later one."""
+        if at < floor:
+            return Outcome.VOID
         self.floors[key] = at
         self._newest_floor = max(self._newest_floor, at)
-        return True
+        return Outcome.WAITS
 
     def _comes_last(self, key: Key, at: float) -> bool:
         """Return whether nothing is known of the key that is newer; a resolve then leaves nothing.
 
         One that comes late, and ids, which outlive it, need a closer look.
         """
-        state, entries = self._states.get(key), self.of.get(key, ())
+        state, entries = self.states.get(key), self.of.get(key, ())
         own = LONG_AGO if state is None else state.clock
         if at < own or at < max(entries[1::2], default=LONG_AGO):
             return False
@@ -289,7 +295,7 @@ class Waiting:
 
     def _lay_bare(self, key: Key, at: float) -> None:
         """Let a resolve be all that waits of a key."""
-        if key in self._states:
+        if key in self.states:
             self.of[key] = [self._most, at, None]
             return
         if self.of.pop(key, None) is None and key not in self.floors:
@@ -297,19 +303,21 @@ class Waiting:
         self.floors[key] = at
         self._newest_floor = max(self._newest_floor, at)
 
-    def _note(
-        self, run: Run, apart: Mapping[int, Samples | None], without: Collection[int]
-    ) -> None:
-        """Note what came to wait: some with samples of their own, all but those `without`."""
-        if run.alone is not None and not without and not any(apart.values()):
-            self.taken.runs.append(Waited(run.keys, run.times, (run.alone.samples,)))
+    def _note(self, run: Run, apart: Mapping[int, Samples], without: Collection[int]) -> None:
+        """Note what came to wait, some `apart` with more than their samples: all but `without`."""
+        keys, times, verdicts = run.keys, run.times, run.verdicts
+        rest: Sequence[int] = range(len(keys))
+        if without:
+            rest = [number for number in rest if number not in without]
+            keys, times = [keys[number] for number in rest], [times[number] for number in rest]
+        if not keys:
             return
-        rest = [number for number in range(len(run.keys)) if number not in without]
-        samples = [apart.get(number) or run.verdicts[number].samples for number in rest]
-        if rest:
-            keys = [run.keys[number] for number in rest]
-            times = [run.times[number] for number in rest]
-            self.taken.runs.append(Waited(keys, times, samples))
+        samples: Sequence[Samples | None]
+        if run.alone is not None and not apart:
+            samples = (run.alone.samples,)
+        else:
+            samples = [apart.get(number) or verdicts[number].samples for number in rest]
+        self.taken.runs.append(Waited(keys, times, samples))
 
     def put(self, key: Key, at: float, samples: Samples | None, cost: float) -> None:
         """Let an entry wait of which it is known that it may: it did so before."""
@@ -317,7 +325,7 @@ class Waiting:
         if samples is None:
             self._lay_bare(key, at)
             return
-        state = self._states.get(key)
+        state = self.states.get(key)
         room = self._most if state is None else self._guard.room(state.windows, state.clock)
         room = self.of[key][0] if key in self.of else room
         self._append(key, at, samples, room - cost if room - cost >= 0 else room)
@@ -349,7 +357,7 @@ class Waiting:
         entries = self.entries(key)
         self.of.pop(key, None)
         self.floors.pop(key, None)
-        if entries is not None and key not in self._states:
+        if entries is not None and key not in self.states:
             self.alone -= 1
         return entries
 
@@ -365,7 +373,7 @@ class Waiting:
     def keys_alone(self) -> Iterator[Key]:
         """Yield the keys that wait without a state."""
         yield from self.floors
-        yield from (key for key in self.of if key not in self._states)
+        yield from (key for key in self.of if key not in self.states)
 
     def leave_out(self, unfit: Callable[[Key], bool]) -> None:
         """Forget those that wait alone and are `unfit`."""
@@ -380,24 +388,26 @@ class Waiting:
 
     def expire(self, t: float, *, complete: bool) -> None:
         """Let those keys go that rule time `t` leaves behind; `complete` as for a tick."""
-        if not self._states and max(self._newest, self._newest_floor) + self._compiled.span <= t:
+        del complete
+        if not self.states and max(self._newest, self._newest_floor) + self._compiled.span <= t:
             self.taken.gone.extend(self)
             self.of.clear()
             self.floors.clear()
             self._ends, self.alone = [], 0
-        while self.next_end(complete=complete) <= t:
-            _, key = heappop(self._ends)
-            entries = self.entries(key)
-            if entries is None or key in self._states:
-                continue  # its state has a deadline
-            due = self._over(key)
-            if due > t:
-                heappush(self._ends, (due, key))
-            elif self._gone_at is not None or not self._compiled.coarse:
-                self.end(key)
-                self.taken.gone.append(key)
+        ends, of, floors = self._ends, self.of, self.floors
+        while ends and ends[0][0] <= t:
+            key = ends[0][1]
+            if key in self.states or not (key in of or key in floors):
+                heappop(ends)  # its state has a deadline
+            elif (due := self._over(key)) > t:
+                heapreplace(ends, (due, key))
             else:
-                self.wake(key)
+                heappop(ends)
+                if self._gone_at is None and self._compiled.coarse:
+                    self.wake(key)
+                else:
+                    self.end(key)
+                    self.taken.gone.append(key)
         if len(self._ends) > 2 * self.alone + SLACK:
             self._throw_out()
 
@@ -408,10 +418,11 @@ class Waiting:
 
     def _over(self, key: Key) -> float:
         """Return when a key that waits alone is over; where only its windows know, not later."""
+        floor = self.floors.get(key)
         if self._gone_at is None:
-            return self.newest(key) + self._lasts
-        if key in self.floors:
-            return self.floors[key] + self._compiled.span
+            return (max(self.of[key][1::2]) if floor is None else floor) + self._lasts
+        if floor is not None:
+            return floor + self._compiled.span
         (at, samples), *others = pairs(self.of[key])
         first = at + self._compiled.span if samples is None else self._gone_at(at)
         return max([first, *(self._gone_at(at) for at, _ in others)])

@@ -194,3 +194,40 @@ def test_what_depends_on_what_was_read_before_is_left_to_the_daemon() -> None:
     answer = SecondParser(Setup(PATTERNS)).answer(Task(0, 9, LogFormat.AUTO, 0, NOW, []), pieces(1))
     assert answer.parsed is None
     assert not answer.unknown
+
+
+def test_what_comes_next_is_parsed_while_a_step_ends(assistant: Assistant) -> None:
+    parts = chunks()
+    parser, asked = Parser(PATTERNS), list[int]()
+
+    def parse(chunk: Chunk, _now: float) -> Parsed | None:
+        asked.append(chunk.start)
+        return parser.parse_alone(chunk, now=NOW, wanted=some)
+
+    found: list[Parsed] = []
+    for n, part in enumerate(parts):
+        for chunk, parsed in assistant.ahead([part], parse, NOW, parts[n + 1 : n + 3]):
+            found.append(said(parser.parse(chunk, now=NOW, wanted=some, alone=parsed)))
+    assert found == alone(parts)
+    assert not asked
+
+
+@pytest.mark.parametrize("later", [0.0, 5.0, -5.0], ids=["another", "too late", "set back"])
+def test_what_was_foreseen_and_comes_otherwise_is_parsed_anew(
+    assistant: Assistant, later: float
+) -> None:
+    parts = chunks()
+    others = [msgspec.structs.replace(part, start=part.start + 1) for part in parts]
+    foreseen = others if later == 0.0 else parts
+    parser = Parser(PATTERNS)
+
+    def parse(chunk: Chunk, _now: float) -> Parsed | None:
+        return parser.parse_alone(chunk, now=NOW, wanted=some)
+
+    list(assistant.ahead(parts[:1], parse, NOW, foreseen[1:4]))
+    found = [
+        said(parser.parse(chunk, now=NOW, wanted=some, alone=parsed))
+        for chunk, parsed in assistant.ahead(parts[1:], parse, NOW + later)
+    ]
+    assert found == alone(parts)[1:]
+    assert not assistant.lost

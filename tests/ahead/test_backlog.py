@@ -20,9 +20,9 @@ class Pretender:
         self.closed = False
 
     def ahead(
-        self, chunks: Iterable[Chunk], parse: ParseAlone, now: float
+        self, chunks: Iterable[Chunk], parse: ParseAlone, now: float, upcoming: Iterable[Chunk] = ()
     ) -> Iterator[tuple[Chunk, Parsed | None]]:
-        del parse, now
+        del parse, now, upcoming
         yield from ((chunk, Parsed()) for chunk in chunks)
 
     def close(self) -> None:

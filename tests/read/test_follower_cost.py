@@ -8,8 +8,7 @@ from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 import pytest
 
 from sidecar.batch import ReadBatch
-from sidecar.read.content import open_content
-from sidecar.read.log import BLOCK
+from sidecar.read.content import BLOCK, open_content
 from support.calls import calls
 from support.read import Reader, Writer
 
@@ -65,7 +64,7 @@ def test_what_a_batch_says_is_complete_once_it_is_read(reader: Reader) -> None:
     for _ in reader.follower.read(batch, reader.now, MIB):
         assert not batch.rows
     (row,) = batch.rows
-    assert MIB <= row.offset < MIB + len(LINE)
+    assert MIB - BLOCK // 2 < row.offset < MIB + len(LINE)
     assert batch.lagging
 
 
@@ -128,7 +127,7 @@ def test_of_many_files_that_grow_each_is_read_on_at_once_and_not_line_by_line(
         polls += 1
     assert polls < 400 * 3 * len(LINE) / (1 << 16) + 2
     assert len(reader.lines) == 400 * 3
-    assert len(reader.chunks) <= 400 + polls  # a budget ends where it ends
+    assert len(reader.chunks) <= 400 + 2 * polls  # a budget ends about where it ends
 
 
 def test_who_waits_longest_is_read_next_however_the_others_grow(tmp_path: Path) -> None:

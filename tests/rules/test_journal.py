@@ -6,6 +6,7 @@ import pytest
 
 from sidecar.parse.columns import Columns
 from sidecar.rows import JournalRow, MetaRow, RuleRow, RuleStateRow
+from sidecar.rules.journal import parts_of
 from sidecar.rules.rule import Rule
 from support.rules import DAY, Bench, event, kinds, rule
 
@@ -98,3 +99,24 @@ def test_a_rule_that_is_changed_to_and_fro_does_not_find_its_entries_again() -> 
         bench.load(tested, OTHER, now=9.0)
     assert bench.engine._keys.waiting[0].of == {}
     assert len(bench.engine._keys.waiting[1].of) == 100
+
+
+def test_rows_are_written_anew_while_keys_are_resolved_and_fail_again() -> None:
+    bench = Bench(FAILING)
+    for step in range(30):
+        at = step * 10.0
+        some = [event(at, "paid", org_id=f"o{n}") for n in range(4000)]
+        again = [event(at + 1, org_id=f"o{n}") for n in range(step % 5, 4000, 5 + step)]
+        bench.engine.observe_all(Columns.of([*some, *again]), read_at=at)
+        bench.commit()
+        if step % 4 == 3:
+            before = bench.remembered()
+            bench.restart()
+            assert bench.remembered() == before
+    entries = sum(
+        one.size
+        for row in bench.file.of(JournalRow)
+        for part in parts_of(row)
+        for one in part.rules
+    )
+    assert entries < 3 * 50_000
