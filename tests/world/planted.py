@@ -17,11 +17,14 @@ WITHIN = 1000
 
 
 class Plant(NamedTuple):
-    """A fault of a kind, first found at `seed`: in `file` of the package, `sound` is `faulty`."""
+    """A fault of a kind: in `file` of the package, `sound` becomes `faulty`.
+
+    `seed`: the first that finds it with the scripts of today, None where none was looked for yet.
+    """
 
     name: str
     kind: str
-    seed: int
+    seed: int | None
     file: str
     sound: str
     faulty: str
@@ -151,17 +154,9 @@ PLANTED = (
         "            self.stands_still = True",
     ),
     Plant(
-        "a_reload_loses_what_ended",
-        "told means accepted",
-        0,
-        "core.py",
-        "before._noted, before._ends",
-        "before._noted, []",
-    ),
-    Plant(
         "a_group_ends_before_its_message",
         "order",
-        71,
+        142,
         "notify/group.py",
         "if not group.members and not group.sending:",
         "if not group.members:",
@@ -169,7 +164,7 @@ PLANTED = (
     Plant(
         "accepted_after_a_move_is_told_again",
         "what a receiver knows",
-        128,
+        413,
         "notify/notifier.py",
         "self._groups.accept_by(said, now, knows)",
         "pass",
@@ -185,7 +180,7 @@ PLANTED = (
     Plant(
         "a_message_in_doubt_is_dropped",
         "told means accepted",
-        0,
+        None,
         "notify/notifier.py",
         "            if doubt:\n",
         "            if False:\n",
@@ -193,7 +188,7 @@ PLANTED = (
     Plant(
         "who_is_no_longer_told_hears_no_end",
         "what a receiver knows",
-        0,
+        4,
         "notify/restore.py",
         "if not heirs and knows:",
         "if False:",
@@ -201,7 +196,7 @@ PLANTED = (
     Plant(
         "an_audience_in_two_groups",
         "what a receiver knows",
-        0,
+        None,
         "notify/restore.py",
         "for home in self._groups.places(ident) if away else ():",
         "for home in ():",
@@ -209,7 +204,7 @@ PLANTED = (
     Plant(
         "a_crash_forgets_the_claims",
         "flaky is not dead",
-        0,
+        None,
         "daemon/restoring.py",
         "freed = store.release_claims()",
         "freed: list[OutboxRow] = []",
@@ -217,7 +212,7 @@ PLANTED = (
     Plant(
         "numbers_begin_again",
         "counted once",
-        0,
+        None,
         "rules/engine.py",
         "self._transition_log.last_change = max([last_change, *(row.change for row in alerts)])",
         "self._transition_log.last_change = 0",
@@ -236,7 +231,8 @@ def found(plant: Plant) -> str:
     """Return the line about the first seed that finds the fault, empty if none does."""
     with tempfile.TemporaryDirectory() as folder:
         planted(plant, Path(folder))
-        return _first(Path(folder), plant.seed, plant.seed + 1) or _first(Path(folder), 0, WITHIN)
+        known = WITHIN if plant.seed is None else plant.seed
+        return _first(Path(folder), known, known + 1) or _first(Path(folder), 0, WITHIN)
 
 
 def _first(folder: Path, seed: int, end: int) -> str:

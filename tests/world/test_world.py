@@ -54,3 +54,10 @@ def test_a_seed_tells_the_same_story_each_time() -> None:
 def test_each_planted_fault_has_its_place_in_the_code_of_today() -> None:
     texts = {plant: (ROOT / "sidecar" / plant.file).read_text() for plant in PLANTED}
     assert not [plant.name for plant, text in texts.items() if text.count(plant.sound) != 1]
+
+
+def test_the_table_of_planted_faults_says_at_which_seed_each_is_found() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    seeds = {plant: "not yet" if plant.seed is None else plant.seed for plant in PLANTED}
+    rows = [f"| {plant.kind} | `{plant.name}` | {seeds[plant]} |" for plant in PLANTED]
+    assert "\n".join(rows) in text
