@@ -108,13 +108,15 @@ def _line_start(content: Content, size: int, new: LogFile) -> int:
 def _is_older(log: Log, seen: Sighting, met: Iterable[str], since: float, *, placed: bool) -> bool:
     """Tell whether an unknown rotated file is older than all of `log` that is known.
 
-    Its name says so, next to the names of those that are known by their content, and of `met`,
-    the paths that turned out to be known just now; the time of writing, which any tool sets as it
-    likes, only where names do not compare, or one that is known has no name: it is not `placed`.
+    Its name says so, next to the names of those that are known by their content or held open, and
+    of `met`, the paths that turned out to be known just now; the time of writing, which any tool
+    sets as it likes, only where names do not compare, or one that is known has no name: it is not
+    `placed`.
     """
     begun = [file for file in log.files if file.position and file.state is not FileState.COPY]
     name = basename(log.path)
-    alike, mine = _ranks(log, seen, begun, met)
+    followed = [f for f in log.files if f in begun or f.content is not None]
+    alike, mine = _ranks(log, seen, followed, met)
     if mine and alike and min(alike) < mine:
         return False
     named = name in live_names(basename(seen.path)) and any(file.at_live for file in begun)
