@@ -219,7 +219,7 @@ def _pair(before: list[_ToldText], after: list[_ToldText]) -> Iterator[Change]:
         if same.text != line.text:
             yield Change(line.told, same.told, ("text",))
     reasons = dict.fromkeys(line.told.reason for line in left)
-    pairs = [pair for reason in reasons for pair in _nearest(*_told(reason, left, right))]
+    pairs = [pair for reason in reasons for pair in _nearest(*_for_reason(reason, left, right))]
     for old, new in pairs:
         left.remove(old)
         right.remove(new)
@@ -230,144 +230,7 @@ def _pair(before: list[_ToldText], after: list[_ToldText]) -> Iterator[Change]:
     yield from (Change(None, line.told) for line in right if id(line) not in paired)
 
 
-def _told(self, notifications: list[Notification]) -> Iterator[ToldAlert]:
-        """Yield each alert once: destinations differ only in whether they hear of ends."""
-        fullest = max(notifications, key=lambda one: len(one.notices))
-        for notice, annotations in zip(fullest.notices, self.annotations(fullest), strict=True):
-            yield ToldAlert(
-                at=fullest.at,
-                alert=notice.labels.get("alertname", ""),
-                labels=notice.labels,
-                state=notice.status.value,
-                severity=notice.labels.get("severity", ""),
-                receiver=fullest.receiver,
-                reason=fullest.reason.value,
-                late=fullest.late or notice.late_by > 0,
-                annotations=annotations,
-            )
-
-    def _copy(self, one: Notification) -> Copy:
-        kind = self._kinds[one.integration]
-        config = self._receivers[one.receiver].configs[kind.name][one.index]
-        rendering = self._renderer.rendering(one)
-        made = kind.render(config, rendering, plain=False)
-        return Copy(
-            kind.name, one.destination, made.subject, made.text, rendering.fault, made.payload
-        )
-
-
-def _notification(row: OutboxRow) -> Notification:
-    return msgspec.json.decode(row.payload, type=Notification)
-
-
-# What makes two notices the same piece of news: who is told of which alert's which state.
-_Subject = tuple[str, str, str, tuple[tuple[str, str], ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """`before` None: added. `after` None: removed. Else changed, in what `fields` name."""
-
-    before: ToldAlert | None
-    after: ToldAlert | None
-    fields: tuple[str, ...] = ()
-
-    @property
-    def kind(self) -> str:
-        if self.before is None:
-            return "added"
-        return "removed" if self.after is None else "changed"
-
-    @property
-    def told(self) -> ToldAlert:
-        """Return the newer of the two."""
-        told = self.after or self.before
-        if told is None:
-            raise ValueError("a change has two sides, and one of them is there")
-        return told
-
-
-def condensed(message: Message) -> Message:
-    """Return `message` with its texts as digests: all that comparing needs of a long history."""
-    copies = tuple(
-        Copy(copy.integration, copy.destination, _digest(copy.subject), _digest(copy.text))
-        for copy in message.copies
-    )
-    return msgspec.structs.replace(message, copies=copies)
-
-
-def _digest(text: str) -> str:
-    return blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def difference(before: Sequence[Message], after: Sequence[Message]) -> list[Change]:
-    """Return what `after` tells otherwise than `before`, in the order of time.
-
-    Notices about one alert, state and receiver are held against each other: first those that are
-    equal in everything, then those told for the same reason, then the rest, in their order, with
-    what is nearest in time. One that only comes at another time is changed. Where all is equal but
-    the rendered message is not, `text` has changed.
-    """
-    then, now = _by_subject(before), _by_subject(after)
-    changes: list[Change] = []
-    for subject in then.keys() | now.keys():
-        changes += _pair(then.get(subject, []), now.get(subject, []))
-    return sorted(changes, key=lambda change: (change.told.at, change.told.alert, str(change.told)))
-
-
-@dataclass(frozen=True, slots=True)
-class _ToldText:
-    """A notice with the text of the message that it stands in."""
-
-    told: ToldAlert
-    text: tuple[tuple[str, str, str], ...]
-
-
-def whole(messages: Sequence[Message], changes: Iterable[Change]) -> list[Message]:
-    """Return the messages of one side of which nothing is on the other side."""
-    news = {id(change.told) for change in changes if change.kind != "changed"}
-    return [one for one in messages if one.told and all(id(told) in news for told in one.told)]
-
-
-def _by_subject(messages: Iterable[Message]) -> dict[_Subject, list[_ToldText]]:
-    found: dict[_Subject, list[_ToldText]] = {}
-    for message in messages:
-        text = tuple((copy.destination, copy.subject, copy.text) for copy in message.copies)
-        for told in message.told:
-            # Severity may change over an alert's life, and by an edit of its rule.
-            named = (pair for pair in sorted(told.labels.items()) if pair[0] != "severity")
-            subject = (told.receiver, told.alert, told.state, tuple(named))
-            found.setdefault(subject, []).append(_ToldText(told, text))
-    return found
-
-
-def _pair(before: list[_ToldText], after: list[_ToldText]) -> Iterator[Change]:
-    left, right = list(before), list(after)
-    for line in before:
-        same = next((other for other in right if other.told == line.told), None)
-        if same is None:
-            continue
-        left.remove(line)
-        right.remove(same)
-        if same.text != line.text:
-            yield Change(line.told, same.told, ("text",))
-    reasons = dict.fromkeys(line.told.reason for line in left)
-    pairs = [pair for reason in reasons for pair in _nearest(*_told(reason, left, right))]
-    for old, new in pairs:
-        left.remove(old)
-        right.remove(new)
-    pairs += _nearest(left, right)
-    yield from (Change(old.told, new.told, _fields(old.told, new.told)) for old, new in pairs)
-    paired = {id(line) for pair in pairs for line in pair}
-    yield from (Change(line.told, None) for line in left if id(line) not in paired)
-    yield from (Change(None, line.told) for line in right if id(line) not in paired)
-
-
-def _reasons(lines: Sequence[_ToldText]) -> list[str]:
-    return list(dict.fromkeys(line.told.reason for line in lines))
-
-
-def _told(reason: str, *sides: Sequence[_ToldText]) -> list[list[_ToldText]]:
+def _for_reason(reason: str, *sides: Sequence[_ToldText]) -> list[list[_ToldText]]:
     """Return what of each side was told for that reason."""
     return [[line for line in lines if line.told.reason == reason] for lines in sides]
 
