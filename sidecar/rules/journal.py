@@ -182,8 +182,14 @@ class Journal:
         alive, ended = [[set[Key]() for _ in self._rules] for _ in range(2)]
         for state, lives in written:
             (alive if lives else ended)[state.compiled.order].add(state.key)
-        found = [self._columns(*one) for one in zip(self._rules, alive, ended, strict=True)]
+        each = zip(self._rules, alive, ended, strict=True)
+        found = [self._columns(*one) for one in each if self._has_changed(*one)]
         return Part(self.step, [one for one in found if one.size])
+
+    def _has_changed(self, compiled: CompiledRule, alive: set[Key], ended: set[Key]) -> bool:
+        """Return whether there may be something to write of a rule, as mostly there is not."""
+        taken, whole = self._keys.waiting[compiled.order].taken, self._whole.get(compiled.order)
+        return bool(alive or ended or whole or taken.runs or taken.gone)
 
     def _columns(self, compiled: CompiledRule, alive: set[Key], ended: set[Key]) -> Columns:
         """Return what the step changed of one rule; what was written otherwise is left out."""
