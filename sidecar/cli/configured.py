@@ -34,7 +34,7 @@ def config_option(says: str) -> Callable[[Callable[..., Any]], Callable[..., Any
 def loaded(path: str, *, placeholders: bool = False) -> Config:
     """Return the configuration; one that is wrong ends the command with all its faults.
 
-    With `placeholders` its secrets need not be there: nobody is told.
+    With `placeholders` its secrets need not be there: nothing is sent.
     """
     checked = check_config(path, environment(), placeholders=placeholders)
     if checked.config is None:

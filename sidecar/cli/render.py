@@ -61,7 +61,7 @@ def render(  # noqa: PLR0917 - click passes them by name
     called by its name. Exits 0, 1 if a template fails or the configuration is wrong, 2 if there is
     no such receiver, alert or message.
     """
-    read = loaded(config)
+    read = loaded(config, placeholders=True)
     named("receiver", receiver, read.receivers)
     if alert is not None:
         named("alert", alert, [rule.name for rule in read.rules])

@@ -211,8 +211,8 @@ def replay(  # noqa: PLR0917 - click passes them by name
     """
     if format_ in FORMATS and against is None:
         raise click.UsageError(f"--format {format_} reports what a change does: give --against")
-    after = loaded(config)
-    before = None if against is None else loaded(against)
+    after = loaded(config, placeholders=True)
+    before = None if against is None else loaded(against, placeholders=True)
     gc.set_threshold(50_000, 20, 100)  # as in the daemon: events make objects, and no cycles
     make = partial(Replay, clock=SystemClock().now(), since=since, until=until)
     try:

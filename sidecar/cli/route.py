@@ -25,7 +25,7 @@ from sidecar.notify.model import Route
 )  # fmt: skip
 def route(config: str, labels: tuple[str, ...], alert: str | None, expect: tuple[str, ...]) -> None:
     """Show the way of an alert with these labels through the routes, and who is told of it."""
-    read = loaded(config)
+    read = loaded(config, placeholders=True)
     wanted = {**_of_alert(read, alert), **dict(map(_pair, map(as_utf8, labels)))}
     for line in _way(read.route, wanted, 0):
         say(line)

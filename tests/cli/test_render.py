@@ -184,3 +184,26 @@ def test_a_mail_opens_in_the_browser(config: Path, tmp_path: Path) -> None:
     until(opened.exists, "the browser is given the file")
     assert Path(done.stdout.strip()).read_text() == opened.read_text()
     assert "<!DOCTYPE html>" in opened.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (("render", "oncall", "--alert", "State"), 0, "slack #oncall"),
+        (("route", "severity=critical"), 0, "told: oncall (#oncall, hooks)"),
+        (("replay", "LOG"), 0, "first notification"),
+        (("replay", "--against", "CONFIG", "LOG"), 0, "0 added, 0 removed, 0 changed"),
+        (("notify", "oncall"), 1, "environment variable NOT_SET_HERE is not set"),
+    ],
+)
+def test_what_sends_nothing_needs_no_secrets(
+    config: Path, arguments: tuple[str, ...], code: int, sentence: str
+) -> None:
+    text = CONFIG.replace("xoxb-test", '"${NOT_SET_HERE}"').replace("{{ who }}", "me")
+    config.write_text(text.replace("url: 'http://hooks.example.com/secret'", "url_file: not/there"))
+    log = config.parent / "app.log"
+    log.write_bytes(line(T0, org_id="o", n=3) + line(T0 + 60, org_id="o", n=3))
+    files = {"LOG": str(log), "CONFIG": str(config)}
+    given = [files.get(one, one) for one in arguments]
+    result = CliRunner().invoke(main, [given[0], "-c", str(config), *given[1:]])
+    assert (result.exit_code, sentence in result.output) == (code, True), result.output
