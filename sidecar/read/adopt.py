@@ -402,9 +402,9 @@ class Adoption:
             read = [known for known in alike if known.state not in LEFT_ALONE]
             whole = (known for known in read if not self._rest_of(known, content))
             return next(whole, max(read, key=lambda known: known.position, default=alike[0]))
-        live = log.live
-        if live and live.content and _is_beginning(content, seen.size, live.content):
-            return live
+        for held in log.opened:
+            if held.content and _is_beginning(content, seen.size, held.content):
+                return held
         twin = self.like(content, seen.size, None, dirname(seen.path))
         return twin[0] if twin and twin[1] >= seen.size else None
 

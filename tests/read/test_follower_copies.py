@@ -391,3 +391,22 @@ def test_what_a_truncated_log_held_beyond_an_older_copy_of_it_is_read(
     writer.write(3)
     reader.settle()
     assert sorted(reader.lines) == sorted(writer.written)
+
+
+@pytest.mark.parametrize("lines", [1, 10])
+def test_a_copy_of_the_beginning_of_a_rotated_file_found_with_it_counts_nothing(
+    reader: Reader, writer: Writer, lines: int
+) -> None:
+    """Nothing of either was read: the file was begun, copied, written on and rotated."""
+    reader.restart()
+    rename(writer.path)
+    writer.reopen()
+    writer.write(lines)
+    copy = Path(shutil.copyfile(writer.path, writer.path.with_name("app.log.bak")))
+    writer.write(3)
+    rename(writer.path)
+    writer.reopen()
+    writer.write(1)
+    os.utime(copy, (later := copy.stat().st_mtime + 60, later))
+    reader.settle()
+    assert sorted(reader.lines) == sorted(writer.written)
