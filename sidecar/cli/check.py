@@ -79,7 +79,13 @@ def check(  # noqa: PLR0917 - click passes them by name
     if config is not None:
         here = not (no_files or placeholders)
         results.append(
-            check_config(str(config), environment(), placeholders=placeholders, files=here)
+            check_config(
+                str(config),
+                environment(),
+                placeholders=placeholders,
+                files=here,
+                unwatched=True,
+            )
         )
     if paths:
         results.append(_check_paths(paths))

@@ -22,6 +22,7 @@ from sidecar.config.settings import (
 )
 from sidecar.measure.series import Metric
 from sidecar.notify.model import Receiver, Route
+from sidecar.parse.event import OWN_PROVIDER
 from sidecar.parse.patterns import Pattern
 from sidecar.receivers import KINDS
 from sidecar.receivers.base import AnyKind
@@ -67,12 +68,14 @@ def check_config(
     *,
     placeholders: bool = False,
     files: bool = False,
+    unwatched: bool = False,
 ) -> Checked:
     """Read everything and raise nothing; variables in `path` are taken from `environ`.
 
     With `placeholders`, variables that are not set and secrets' files that are not there are taken
     to be right: the result is to be looked at, not to be run. With `files`, warn of logs and the
-    state file that this user, on this machine, cannot read or write.
+    state file that this user, on this machine, cannot read or write. With `unwatched`, warn where
+    no rule would tell of trouble of the sidecar itself.
     """
     reading = Reading()
     reading.faults.placeholders = placeholders
@@ -82,6 +85,8 @@ def check_config(
     if files:
         _warn_of_files(settings, reading)
     config = _config(settings, reading, path, kinds)
+    if unwatched and not reading.faults.errors:
+        _warn_of_unwatched(settings, config.rules, reading)
     return Checked(
         reading.faults.all,
         None if reading.faults.errors else config,
@@ -157,6 +162,18 @@ def _warn_of_files(settings: Settings, reading: Reading) -> None:
         written = "state" in reading.node(settings).values
         table: tuple[object, str] = (settings.state, "path") if written else (settings, "")
         reading.faults.warning(reading.place(*table), *doubt)
+
+
+def _warn_of_unwatched(settings: Settings, rules: Iterable[Rule], reading: Reading) -> None:
+    """Warn where there are rules, and none takes the sidecar's own events."""
+    abouts = [rule.about_us for rule in rules]
+    if abouts and not any(abouts):
+        node = reading.node(settings)
+        place = node.places.get("rule_files", node.place)
+        message = f'no rule takes the sidecar\'s own events (`webhook_provider="{OWN_PROVIDER}"`)'
+        then = "nobody is told when a log cannot be read or Slack refuses"
+        hint = "add the shipped rules/sidecar.rules.yaml to `rule_files`"
+        reading.faults.warning(place, f"{message}: {then}", hint)
 
 
 def log_doubts(pattern: str) -> Iterator[tuple[str, str]]:

@@ -20,6 +20,19 @@ patterns:
   - {name: gone, regex: 'org (?P<org_id>.+) gone', fields: {event_type: org, status: gone}}
 """
 
+OWN = """\
+groups:
+  - {name: own, rules: [{alert: Own, match: ['webhook_provider="sidecar"'], condition: count() >= 1,
+     within: 1h, labels: {severity: error}}]}
+"""
+UNWATCHED = "no rule takes the sidecar's own events"
+
+
+def watched(folder: Path, rest: str = "", **parts: str) -> str:
+    """Write a complete sidecar.yaml, with a rule about the sidecar itself."""
+    (folder / "own.rules.yaml").write_text(OWN)
+    return write_config(folder, rest=f"{rest}rule_files: [a.rules.yaml, own.rules.yaml]", **parts)
+
 
 def run(*args: object, files: bool = False) -> Result:
     given = [str(arg) for arg in args] + ([] if files else ["--no-files"])
@@ -27,10 +40,10 @@ def run(*args: object, files: bool = False) -> Result:
 
 
 def test_a_right_configuration_is_fine(tmp_path: Path) -> None:
-    result = run("-c", write_config(tmp_path))
+    result = run("-c", watched(tmp_path))
     assert (result.exit_code, result.output.splitlines()[-1]) == (
         0,
-        f"1 rule, 0 metrics, 0 patterns, {len(shipped_templates())} templates, 1 receiver: fine",
+        f"2 rules, 0 metrics, 0 patterns, {len(shipped_templates())} templates, 1 receiver: fine",
     )
 
 
@@ -52,7 +65,7 @@ def test_every_fault_is_printed_with_its_place(tmp_path: Path) -> None:
 
 def test_warnings_are_printed_and_allowed(tmp_path: Path) -> None:
     receivers = "receivers: [{name: team}, {name: nobody}]"
-    result = run("-c", write_config(tmp_path, receivers=receivers))
+    result = run("-c", watched(tmp_path, receivers=receivers))
     assert result.exit_code == 0
     assert "warning: no route leads to receiver `nobody`" in result.output
     assert result.output.endswith(": 1 warning\n")
@@ -84,9 +97,23 @@ sources: [{path: none/app.log}, {path: 'logs/*.log'}, {path: logs}, {path: fifo}
 """
 
 
+def test_where_no_rule_is_about_the_sidecar_itself_check_says_that_nobody_is_told(
+    tmp_path: Path,
+) -> None:
+    path = write_config(tmp_path)
+    result = run("-c", path)
+    assert result.exit_code == 0
+    assert result.output.startswith(f"{path}:2:1: warning: {UNWATCHED}")
+    assert "add the shipped rules/sidecar.rules.yaml to `rule_files`" in result.output
+    assert UNWATCHED not in run("-c", watched(tmp_path)).output
+    # Who only counts asked for no alert; and of what has errors not all rules are known.
+    assert UNWATCHED not in run("-c", write_config(tmp_path, rest="rule_files: []")).output
+    assert UNWATCHED not in run("-c", write_config(tmp_path, rest="stale_after: x")).output
+
+
 def warnings(folder: Path, state: str = "state.db", **options: bool) -> list[str]:
     """Return what is said of the files of a configuration in `folder`, without its path."""
-    path = write_config(folder, rest=f"{LOGS}state: {{path: {state}}}\n")
+    path = watched(folder, rest=f"{LOGS}state: {{path: {state}}}\n")
     said = run("-c", path, **options).output.replace(f"{folder}/", "").splitlines()
     return [line.partition("warning: ")[2] for line in said if ": warning: " in line]
 
@@ -192,7 +219,7 @@ def test_a_file_reached_in_two_ways_is_reported_once(tmp_path: Path) -> None:
 def test_the_configuration_of_this_directory_is_the_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_config(tmp_path)
+    watched(tmp_path)
     monkeypatch.chdir(tmp_path)
     assert run().output.endswith("1 receiver: fine\n")
 
