@@ -179,10 +179,11 @@ class GroupRestorer:
     def _pass_on(self, old: Group, ident: Ident, member: Member) -> None:
         """Give what a digest says to its audience; of one that is gone, only what nobody heard of.
 
-        The end of what they alone knew would be a bare one to anybody else.
+        The end of what they alone knew would be a bare one to anybody else; and those who were told
+        instead have heard of it.
         """
         name, to = self._audience_today(old)
-        if to is None and not member.open:
+        if to is None and not member.open and member.passed_to != name:
             to = self._all[name][0]
         if to is not None:
             route = digest_route(old.kind, self._root, name)

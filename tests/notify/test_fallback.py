@@ -295,6 +295,16 @@ def test_it_hears_nothing_in_place_of_those_whom_the_routes_tell_no_more() -> No
     assert desk.step(T0 + HOUR + 1) == []
 
 
+def test_it_is_not_told_again_what_those_out_of_reach_had_in_a_digest_once_they_are_gone() -> None:
+    desk = Failing(tiers(), PAGER_FIRST)
+    desk.step(T0, desk.world.fire(severity="critical", stale=True))
+    desk.fail(T0 + 1)
+    assert told(desk.step(T0 + 1, to=("team",))) == [("team", "a", "firing")]
+    desk.desk.receivers = {"team": slack_receiver("team")}
+    desk.desk.restart(route("{}", "team"))
+    assert desk.step(T0 + MINUTE) + desk.step(T0 + HOUR) == []
+
+
 def test_it_hears_an_end_once_though_neither_slack_nor_mail_can_be_told() -> None:
     both = {
         "slack": PAGER_FIRST["pager"].configs["slack"],
