@@ -1,7 +1,7 @@
 """What a running daemon's alerts are asked and told by: `alerts`, `ack`, `resolve` and `drill`."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -51,10 +51,8 @@ def alerts(
 
 
 def _told(problem: dict[str, Any]) -> str:
-    since = datetime.fromtimestamp(problem.pop("since"), UTC)
-    kind = (
-        f"trouble of the sidecar itself since {since:%Y-%m-%d %H:%M:%S} UTC: {problem.pop('kind')}"
-    )
+    since = _utc(problem.pop("since"))
+    kind = f"trouble of the sidecar itself since {since}: {problem.pop('kind')}"
     return ", ".join((kind, *(f"{name} {value}" for name, value in problem.items())))
 
 
@@ -68,11 +66,26 @@ def _say_alerts(found: list[dict[str, Any]]) -> None:
     for alert, row in zip(found, rows[1:], strict=True):
         say_row(row, wide)
         if ack := alert.get("acked"):
-            at = datetime.fromtimestamp(ack["at"], UTC)
             said = f": {ack['comment']}" if ack["comment"] else ""
-            say(f"    acknowledged by {ack['by'] or 'somebody'}, {at:%Y-%m-%d %H:%M:%S} UTC{said}")
+            say(f"    acknowledged by {ack['by'] or 'somebody'}, {_utc(ack['at'])}{said}")
+        for line in _held(alert):
+            say(f"    {line}")
         if tip := alert.get("evidence"):
             say(paint(f"    {tip['file']} at byte {tip['offset']}: {tip['line']}", dim=True))
+
+
+def _held(alert: dict[str, Any]) -> Iterator[str]:
+    """Yield the silences that mute an alert, or for what its first or next message waits."""
+    silences: list[dict[str, Any]] = alert.get("silenced", [])
+    for one in silences:
+        about = ", ".join(one["matchers"]) or "everything"
+        yield f"silenced by {one['id']} ({about}), until {_utc(one['ends_at'])}"
+    for wait in () if silences else alert.get("waits", ()):
+        yield f"not told yet to {wait['to']}: {wait['why']}, until {_utc(wait['until'])}"
+
+
+def _utc(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _collected(found: list[dict[str, Any]]) -> Iterable[str]:

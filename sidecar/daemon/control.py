@@ -3,6 +3,7 @@
 import asyncio
 import difflib
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -22,9 +23,11 @@ from sidecar.daemon.telemetry import Telemetry
 from sidecar.daemon.untaken import untaken
 from sidecar.matchers import Matcher, all_match, parse_matcher
 from sidecar.measure.series import EVENT_LABELS, EVENTS_TOTAL
-from sidecar.notify.audit import message_of
+from sidecar.notify.audit import Wait, message_of
+from sidecar.notify.member import Ident
 from sidecar.notify.model import Notice, Notification
 from sidecar.notify.mutes import Silence, silence_row
+from sidecar.notify.notifier import Notifier
 from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
 from sidecar.rows import AuditRow, OutboxRow, SilenceRow
@@ -90,14 +93,18 @@ class Control:
         """Return the open alerts, the latest change first, as templates are given them."""
         core = self._pump.core
         engine = core.engine
-        found, acked, due = await self._in_thread(
-            lambda: (list(engine.alerts()), core.notifier.acked(), engine.deadlines())
-        )
+        found, acked, due, held = await self._in_thread(
+            lambda: (
+                list(engine.alerts()), core.notifier.acked(), engine.deadlines(),
+                _held(core.notifier, self._clock.now()),
+            )
+        )  # fmt: skip
         found.sort(key=lambda alert: alert.change, reverse=True)
         shown = await asyncio.to_thread(self._shown, found, core.redactor)
         for alert, view in zip(found, shown, strict=True):
             view["acked"] = acked.get((alert.name, alert.key))
             view["due"] = due.get((alert.name, alert.key))
+            view["silenced"], view["waits"] = held[alert.name, alert.key]
         return shown
 
     async def resolve(
@@ -171,19 +178,21 @@ class Control:
         def passes(labels: Mapping[str, str]) -> bool:
             return all_match(wanted, lambda name: labels.get(name, ""))
 
-        def found() -> tuple[list[dict[str, Any]], list[AuditRow], list[AuditRow]]:
+        def found() -> tuple[list[dict[str, Any]], list[AuditRow], list[Wait]]:
             stand = core.engine.standing(passes, core.rule_time or 0.0)
             rules = [_standing(*one) for one in islice(stand, SHOWN_AT_MOST)]
-            return rules, self._store.audit(since), core.notifier.waits(passes)
+            return rules, self._store.audit(since), core.notifier.waits()
 
         rules, rows, waits = await self._in_thread(found)
         entries = [(row, msgspec.json.decode(row.subject)) for row in rows]
         mine = [(row, labels) for row, labels in entries if passes(labels)]
-        mine += [(row, msgspec.json.decode(row.subject)) for row in waits]
         mine = mine[-MOST_ENTRIES:]
         ids = [name for row, _ in mine if (name := message_of(row))]
         sent = {row.id: row for row in await self._in_thread(lambda: self._store.messages(ids))}
         trail = [_told(row, labels, sent.get(message_of(row))) for row, labels in mine]
+        mine_too = (one for one in waits if passes(one.alert.labels))
+        trail += [one.told(core.redactor.fields(one.alert.labels)) for one in mine_too]
+        trail = trail[-MOST_ENTRIES:]
         config, logs, redact = self._config(), self._logs(), core.redactor.text
         look = partial(untaken, config, logs, wanted, since, self._clock.now(), redact=redact)
         seen = await asyncio.to_thread(look)
@@ -378,6 +387,21 @@ def _parsed(matchers: Sequence[str]) -> list[Matcher]:
 
 def _silence(row: SilenceRow) -> dict[str, Any]:
     return {**msgspec.to_builtins(row), "matchers": msgspec.json.decode(row.matchers)}
+
+
+def _held(
+    notifier: Notifier, now: float
+) -> Mapping[Ident, tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
+    """Return of alerts the silences that mute them now, and which messages they wait for."""
+    held: defaultdict[Ident, tuple[list[dict[str, Any]], list[dict[str, Any]]]]
+    held = defaultdict(lambda: ([], []))
+    for silence, muted in notifier.silences(now):
+        for alert in muted:
+            held[alert.name, alert.key][0].append(_silence(silence.row))
+    for wait in notifier.waits():
+        told = {"why": wait.why, "until": wait.until, "to": wait.to}
+        held[wait.alert.name, wait.alert.key][1].append(told)
+    return held
 
 
 def _state(silence: Silence, now: float) -> str:

@@ -1,14 +1,15 @@
 """The record of what became of alerts, and of who was told or not, and why; `explain` reads it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 import msgspec
 
 from sidecar.notify.group import Group
 from sidecar.redact import Redactor
 from sidecar.rows import AlertRow, AuditRow, MetaRow, Row
-from sidecar.rules.alert import Transition
+from sidecar.rules.alert import Alert, Transition
 from sidecar.rules.restore import by_key
 
 # The MetaRow with the number of the last entry.
@@ -16,6 +17,40 @@ AUDIT = "audit"
 QUEUED = "queued"
 WAITS = "waits"
 HELD = "held back"
+
+
+class Wait(NamedTuple):
+    """An alert that waits, since wall clock `since` and `until` another, for its group's message.
+
+    `why` is `group_wait` or `group_interval`; `to` are the receiver and whom it tells.
+    """
+
+    alert: Alert
+    since: float
+    why: str
+    until: float
+    to: str
+
+    def told(self, labels: Mapping[str, Any]) -> dict[str, Any]:
+        """Return it as an entry of the record, which is never stored, about these `labels`."""
+        detail = f"{self.why} until {instant(self.until)}, for {self.to}"
+        return {"at": self.since, "kind": WAITS, "labels": labels, "detail": detail}
+
+
+def waits(groups: Iterable[Group]) -> Iterator[Wait]:
+    """Yield the alerts of which their groups say nothing yet.
+
+    What is held back or on its way has an entry of its own.
+    """
+    for group in groups:
+        if group.sending or group.next_flush is None:
+            continue
+        why = "group_wait" if group.told is None else "group_interval"
+        to = f"{group.receiver} {group.to.name}".strip()
+        for member in group.members.values():
+            if member.unsent and not (member.waiting or member.muted):
+                since = member.came or group.created
+                yield Wait(member.alert, since, why, group.next_flush, to)
 
 
 class Trail:
@@ -33,32 +68,9 @@ class Trail:
     def note(self, at: float, kind: str, labels: Mapping[str, str], detail: str) -> None:
         """Add that this happened to the alert of these labels at wall clock `at`."""
         self._last += 1
-        self._rows.append(self._entry(at, kind, labels, detail))
-
-    def _entry(self, at: float, kind: str, labels: Mapping[str, str], detail: str) -> AuditRow:
         shown = dict(labels) if self._redactor is None else self._redactor.fields(labels)
         subject = msgspec.json.encode(shown).decode()
-        return AuditRow(self._last, at, kind, subject, detail)
-
-    def waits(
-        self, groups: Iterable[Group], passes: Callable[[Mapping[str, str]], bool]
-    ) -> Iterator[AuditRow]:
-        """Yield an entry of each alert that passes and of which its group says nothing yet.
-
-        What is held back or on its way has an entry of its own.
-        """
-        for group in groups:
-            if group.sending or group.next_flush is None:
-                continue
-            why = "group_wait" if group.told is None else "group_interval"
-            to = f"{group.receiver} {group.to.name}".strip()
-            until = f"{why} until {instant(group.next_flush)}, for {to}"
-            for member in group.members.values():
-                new = member.unsent and not (member.waiting or member.muted)
-                if new and passes(member.alert.labels):
-                    yield self._entry(
-                        member.came or group.created, WAITS, member.alert.labels, until
-                    )
+        self._rows.append(AuditRow(self._last, at, kind, subject, detail))
 
     def record(self, transitions: Iterable[Transition], rows: Iterable[Row], now: float) -> None:
         """Note what the rules brought up; of their `rows` those of alerts say what is due next."""

@@ -1,7 +1,7 @@
 """The front door of deciding: alert transitions in, messages for the outbox out."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
 
@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from sidecar.matchers import Matcher
-from sidecar.notify.audit import Trail, decided, instant
+from sidecar.notify.audit import Trail, Wait, decided, instant, waits
 from sidecar.notify.cooldowns import Cooldowns, Floods
 from sidecar.notify.decide import (
     Choice,
@@ -37,7 +37,6 @@ from sidecar.rows import (
     EXPIRED,
     SENT,
     WITHDRAWN,
-    AuditRow,
     CooldownRow,
     Delta,
     GroupRow,
@@ -373,9 +372,9 @@ class Notifier:
         due = [g.next_flush for g in groups if any(m.unsent for m in g.members.values())]
         return sorted(at for at in due if at is not None)
 
-    def waits(self, passes: Callable[[Mapping[str, str]], bool]) -> list[AuditRow]:
-        """Return what waits for its group's next message, as entries that are never stored."""
-        return list(self._trail.waits(self._groups.by_id.values(), passes))
+    def waits(self) -> list[Wait]:
+        """Return what waits for its group's next message."""
+        return list(waits(self._groups.by_id.values()))
 
     def ack(self, matchers: Sequence[Matcher], by: str, comment: str, now: float) -> list[Alert]:
         """Let all that fires and passes the matchers be acknowledged; return which alerts."""

@@ -57,8 +57,8 @@ def test_what_waits_for_its_groups_next_message_says_until_when() -> None:
     notifier = Notifier(root, {"team": slack_receiver("team")}, trail=trail)
 
     def waits(org: str) -> list[tuple[float, str, str]]:
-        rows = notifier.waits(lambda labels: labels.get("org") == org)
-        return [(row.at, row.kind, row.detail) for row in rows]
+        mine = [one.told({}) for one in notifier.waits() if one.alert.labels.get("org") == org]
+        return [(told["at"], told["kind"], told["detail"]) for told in mine]
 
     def step(now: float, *transitions: object) -> None:
         notifier.add(transitions, now)  # type: ignore[arg-type] # transitions are

@@ -40,6 +40,22 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield stage
 
 
+def test_an_alert_that_waits_for_its_group_says_until_when(tmp_path: Path) -> None:
+    waiting = CONFIG.replace("group_wait: 0s", "group_wait: 1h")
+    with staged(tmp_path, config=waiting) as stage:
+        for n in range(2):
+            stage.log("failed", "org_1", event_id=f"evt_{n}")
+
+        def said() -> str:
+            return call(alerts, "--url", f"http://127.0.0.1:{stage.daemon.port}").output
+
+        until(lambda: "Failing" in said(), "the alert is listed")
+        assert re.search(
+            r"    not told yet to slack #c: group_wait, until [\d-]+ [\d:]+ UTC\n", said()
+        )
+        assert "Not told yet to slack #c: group_wait, until " in stage.daemon.get("/")
+
+
 class TestWithDaemon:
     def ask(self, stage: Stage, command: click.Command, *arguments: str) -> Result:
         return call(command, "--url", f"http://127.0.0.1:{stage.daemon.port}", *arguments)
@@ -148,9 +164,15 @@ class TestWithDaemon:
         listed = self.ask(stage, list_).output.splitlines()[1].split(maxsplit=4)
         assert listed[:2] == [found[1], "active"]
         assert listed[4].split() == ["ann", 'org_id="org_1"', "moving", "Failing", "org_1"]
+        said = self.ask(stage, alerts).output
+        assert re.findall(r"    silenced by (\w+) \((.*)\), until [\d-]+ [\d:]+ UTC\n", said) == [
+            (found[1], 'org_id="org_1"')
+        ]
+        assert f"Silenced by <code>{found[1]}</code>" in stage.daemon.get("/")
         assert self.ask(stage, expire, found[1]).output == f"silence {found[1]} is over\n"
         assert self.ask(stage, list_).output == "no silences\n"
         assert [one["state"] for one in self.silences(stage)] == ["expired"]
+        assert "silenced" not in self.ask(stage, alerts).output
 
     def silences(self, stage: Stage) -> list[dict[str, object]]:
         output = self.ask(stage, list_, "--all", "--format", "json").output

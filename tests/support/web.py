@@ -25,7 +25,15 @@ def alert(org: str = "org_1", **more: Any) -> dict[str, Any]:
         "annotations": {"summary": f"Payment failed for {org}", "description": "Call."},
         "value": 3, "since": NOW - 90, "due": NOW + 86_400, "fired_at": NOW - 60, "episode": 1,
         "collected": {}, "acked": {"by": "Ann", "at": NOW - 30, "comment": "on it"},
-        "evidence": {"file": "app.log", "offset": 17, "line": f"failed {org}"}, **more,
+        "evidence": {"file": "app.log", "offset": 17, "line": f"failed {org}"},
+        "silenced": [], "waits": [], **more,
+    }  # fmt: skip
+
+
+def silence(text: str) -> dict[str, Any]:
+    return {
+        "id": "1", "matchers": [text], "starts_at": NOW - 5, "ends_at": NOW + 60,
+        "created_by": text, "comment": text, "created": NOW,
     }  # fmt: skip
 
 
@@ -42,15 +50,16 @@ def known(text: str = "plain", **more: Any) -> dict[str, Any]:
                       "state": "active", "problem": text}],
             "rule_time": NOW, "outbox": {"pending": 1, "oldest": NOW - 9},
         },
-        "alerts": [alert(text, severity=text, value=text)],
+        "alerts": [
+            alert(text, severity=text, value=text, silenced=[silence(text)]),
+            alert(text, waits=[{"why": "group_wait", "until": NOW + 20, "to": text}]),
+        ],
         "rules": [{"alertname": "A", "group": "g", "severity": text, "match": [text], "by": [],
                    "place": text, "firing": 1, "pending": 0, "last_event": NOW}],
         "notifications": [{"id": "1", "at": NOW, "receiver": text, "integration": "slack",
                            "destination": text, "reason": text, "alerts": [text],
                            "outcome": "waiting", "attempt": 1, "next_at": NOW + 5, "detail": text}],
-        "silences": [{"id": "1", "matchers": [text], "starts_at": NOW - 5, "ends_at": NOW + 60,
-                      "created_by": text, "comment": text, "created": NOW, "state": "active",
-                      "mutes": []}],
+        "silences": [{**silence(text), "state": "active", "mutes": []}],
         "explained": {
             "rules": [{"alertname": text, "key": {text: text}, "state": text, "value": text,
                        "condition": text}],

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from sidecar.web.api import ALERTS_AT_MOST, _headers, render
-from support.web import alert, known
+from support.web import NOW, alert, known, silence
 
 HOSTILE = "</td></pre><script>alert(1)</script><img src=x onerror=alert(2)>\"'{{ 7 * 7 }}&amp;"
 
@@ -51,6 +51,17 @@ def test_a_search_shows_the_alerts_that_have_all_its_words(asked: str, orgs: set
     page = render(known(alerts=[alert("org_1"), alert("org_2")]), asked)
     assert {org for org in ("org_1", "org_2") if f"Payment failed for {org}" in page} == orgs
     assert (f"No alerts with “{asked}”" in page) == (not orgs)
+
+
+def test_an_alert_says_what_silences_it_or_for_what_its_message_waits() -> None:
+    wait = {"why": "group_wait", "until": NOW + 20, "to": "team #team"}
+    words = "Not told yet to team #team: group_wait, until 2026-11-06 08:00:20 UTC"
+    assert words in render(known(alerts=[alert(waits=[wait])]), "")
+    by = {**silence("org_id=org_1"), "id": "c0ffee", "created_by": "ann", "comment": "known"}
+    page = render(known(alerts=[alert(waits=[wait], silenced=[by])]), "")
+    assert "Silenced by <code>c0ffee</code> (org_id=org_1), ends <time" in page
+    assert "in 1m</time>, by ann: known</p>" in page
+    assert "Not told yet" not in page  # what is silenced is not told then, either
 
 
 def test_a_storm_of_alerts_is_cut_and_counted() -> None:
