@@ -213,6 +213,7 @@ def knowing(member: Member, elsewhere: Member) -> Member:
         waiting=unsent,
         fired=0 if known else member.fired + before,
         told_at=max(member.told_at, elsewhere.told_at),
+        doubted=member.doubted or elsewhere.doubted,
     )
 
 

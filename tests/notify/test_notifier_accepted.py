@@ -14,7 +14,17 @@ from sidecar.notify.notifier import Notifier
 from sidecar.receivers.slack.config import SlackConfig
 from sidecar.rows import AMBIGUOUS, CooldownRow, GroupRow, MemberRow, MetaRow, OutboxRow, ToldRow
 from sidecar.rules.alert import Transition
-from support.notify import HOUR, MINUTE, T0, Table, World, mail_config, route, slack_receiver
+from support.notify import (
+    HOUR,
+    MINUTE,
+    T0,
+    Table,
+    World,
+    mail_config,
+    route,
+    slack_receiver,
+    tiers,
+)
 
 TEAM = {"team": slack_receiver("team")}
 
@@ -302,6 +312,19 @@ def test_one_that_may_have_arrived_under_a_receivers_old_name_has_its_end_told()
     assert [(row.receiver, said(row)) for row in told if row.receiver == "crew"] == [
         ("crew", [("a", "fired and resolved")])
     ]
+
+
+def test_one_that_may_have_arrived_before_it_escalated_and_came_back_has_its_end_told() -> None:
+    receivers = {name: slack_receiver(name) for name in ("team", "pager")}
+    world, post = World(), Post(tiers(), receivers)
+    (row,) = post.step(T0, world.fire())
+    post.end(msgspec.structs.replace(row, detail=f"{AMBIGUOUS}timeout"), T0 + 1, "dead")
+    post.step(T0 + 2, world.escalate())
+    critical = route("{}/critical", "team", 'severity="critical"')
+    (news,) = post.restart(replace(route("{}", "team"), routes=(critical,)), T0 + 3, receivers)
+    assert post.step(T0 + HOUR, world.end()) == []
+    (end,) = post.end(news, T0 + HOUR, "expired")
+    assert (end.receiver, said(end)) == ("team", [("a", "fired and resolved")])
 
 
 def test_a_message_refused_after_its_alert_moved_away_leaves_nothing_to_tell() -> None:
