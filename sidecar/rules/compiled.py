@@ -16,7 +16,7 @@ from sidecar.parse.event import (
     bounded,
 )
 from sidecar.redact import Labels, LabelsOf, Redactor
-from sidecar.rules.aggregates import COUNT, Asked, Drift, Function, Reach, Shows
+from sidecar.rules.aggregates import COUNT, Asked, Drift, Function, Reach, Shows, in_any_order
 from sidecar.rules.condition import (
     Aggregate,
     And,
@@ -33,7 +33,6 @@ from sidecar.rules.condition import (
     value_test,
     worked_out,
 )
-from sidecar.rules.extremes import Extremes
 from sidecar.rules.guard import (
     AnyOf,
     Guard,
@@ -50,7 +49,7 @@ from sidecar.rules.guard import (
 from sidecar.rules.quantile import Percentile
 from sidecar.rules.rule import Key, Rule
 from sidecar.rules.shifted import Shifted
-from sidecar.rules.windows import BUCKETS, LONG_AGO, Buckets, Counts, Window
+from sidecar.rules.windows import BUCKETS, LONG_AGO, Buckets, Window
 
 # How long a key remembers its last `resolve` and its event ids under a rule without a span.
 DEFAULT_SPAN = 30 * 86_400.0
@@ -169,7 +168,8 @@ class CompiledRule:
         windows = self.fresh()
         self.coarse = any(isinstance(one, Buckets | Percentile | Shifted) for one in windows)
         # Whether it makes no difference which of two samples came first.
-        self.any_order = all(isinstance(one, Counts | Extremes) for one in windows)
+        functions = [one.function for one in self.aggregates]
+        self.any_order = all(map(in_any_order, windows, functions))
         self.gone_at = _gone_at(self) if self.coarse else None
         # A sample of another place only makes the condition less true, until it leaves the window.
         self.rising = frozenset(_rising(rule.condition.whole, count()))

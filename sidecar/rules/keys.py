@@ -7,7 +7,7 @@ are in which state.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from heapq import heapify, heappop, heappush, nlargest
-from itertools import islice, takewhile
+from itertools import islice
 from operator import itemgetter
 
 from sidecar.rules.absence import AbsentKey
@@ -196,30 +196,36 @@ class Keys:
 
         Return how many were taken.
         """
-        keys, verdict = run.keys, run.alone
-        single = len(keys) >= _MANY and keys.count(keys[0]) == len(keys)
-        if verdict is None or not verdict.samples or verdict.named or not single:
+        keys, verdicts = run.keys, run.verdicts
+        if len(keys) < _MANY or keys.count(keys[0]) < len(keys):
             return 0
-        compiled, guard = verdict.compiled, verdict.compiled.guard
-        state, room = self._keys[compiled.order].get(keys[0]), guard.room(None, 0.0)
-        if state is None and not room - verdict.cost * len(keys) >= 0:
+        compiled = verdicts[0].compiled
+        if run.alone is None and not compiled.any_order:
             return 0
+        kinds = {id(one): one for one in (verdicts if run.alone is None else [run.alone])}
+        if any(not one.samples or one.named for one in kinds.values()):
+            return 0
+        state = self._keys[compiled.order].get(keys[0])
         if state is not None and state.alert is not None:
             return 0
+        if state is None and _fitting(run, compiled.guard.room(None, 0.0)) < len(keys):
+            return 0
         state = self.get(compiled, keys[0]) or self.create(compiled, keys[0], run.times[0])
-        return 0 if state is None else self._take_at_once(state, run.times, verdict)
+        return 0 if state is None else self._take_at_once(state, run)
 
-    def _take_at_once(self, state: KeyState, times: Sequence[float], verdict: Verdict) -> int:
-        taken = 0
+    def _take_at_once(self, state: KeyState, run: Run) -> int:
+        taken, compiled, times = 0, state.compiled, run.times
         while taken < len(times) and state.pass_quietly(times[taken]):
-            rest = times[taken:]
-            room = verdict.compiled.guard.room(state.windows, state.clock)
-            if not room - verdict.cost * len(rest) >= 0 and not verdict.lowers:
+            rest = run.only(range(taken, len(times))) if taken else run
+            room = compiled.guard.room(state.windows, state.clock)
+            end = _fitting(rest, room)
+            if compiled.wakes:
+                end = next((n for n in range(end) if rest.times[n] >= state.due), end)
+            if not end:
                 break
-            if verdict.compiled.wakes and max(rest) >= state.due:
-                rest = list(takewhile(lambda at: at < state.due, rest))
-            state.take(rest, verdict.samples or ())
-            taken += len(rest)
+            for verdict, those in _alike(rest, end):
+                state.take(those, verdict.samples or ())
+            taken += end
             self.after_event(state)
         return taken
 
@@ -401,3 +407,25 @@ class Keys:
     def __iter__(self) -> Iterator[KeyState]:
         for keys in self._keys:
             yield from keys.values()
+
+
+def _fitting(run: Run, room: float) -> int:
+    """Return how many events of a run, the first ones, a key with such room can take."""
+    if run.alone is not None:
+        cost = run.alone.cost * len(run.keys)
+        return len(run.keys) if run.alone.lowers or room - cost >= 0 else 0
+    for number, verdict in enumerate(run.verdicts):
+        room -= 0.0 if verdict.lowers else verdict.cost
+        if not room >= 0:
+            return number
+    return len(run.keys)
+
+
+def _alike(run: Run, end: int) -> Iterable[tuple[Verdict, Sequence[float]]]:
+    """Return each verdict of the first events of a run, and the times of those it is of."""
+    if run.alone is not None:
+        return [(run.alone, run.times[:end])]
+    found: dict[int, tuple[Verdict, list[float]]] = {}
+    for at, verdict in zip(run.times[:end], run.verdicts, strict=False):
+        found.setdefault(id(verdict), (verdict, []))[1].append(at)
+    return found.values()

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, strategies as st
 
 from sidecar.parse.columns import Columns
 from sidecar.parse.event import Event
@@ -526,3 +527,38 @@ def test_a_key_whose_samples_leave_by_the_bucket_is_over_when_its_windows_are(
     assert bench.commit() == []
     assert bench.file.of(JournalRow) == []
     assert bench.file.of(RuleStateRow) == []
+
+
+MIXED = 'count(status="5xx") / count(status="received") > 0.5 and count(status="5xx") >= 5'
+
+
+def standing(bench: Bench, t: float) -> list[Any]:
+    """Return what the engine knows of each key, as far as it can still be asked at `t`."""
+    bench.remembered()
+    ends = [t + n * 30.0 for n in range(12)]
+    return [
+        (state.key, state.clock, [(state.holds(end), state.value_at(end)) for end in ends])
+        for state in bench.engine._keys
+    ]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["received"] * 3 + ["5xx"]), st.integers(0, 40))))
+@pytest.mark.parametrize("condition", [MIXED, 'count(status="5xx") > 9 or max(n) > 3'])
+def test_events_of_one_key_are_taken_at_once_as_they_are_singly(
+    condition: str, statuses: list[tuple[str, int]]
+) -> None:
+    tested = rule(condition, within=300.0, match=[])
+    together, single = Bench(tested), Bench(tested)
+    at, seen = 0.0, list[Event]()
+    for number, (status, apart) in enumerate(statuses * 4):
+        at += apart - 2
+        seen.append(event(at, status, n=number % 4))
+    newest = max((one.at for one in seen), default=0.0)
+    for first in range(0, len(seen), 50):
+        together.engine.observe_all(Columns.of(seen[first : first + 50]), read_at=newest)
+    for one in seen:
+        single.engine.observe(one, read_at=newest)
+    for bench in (together, single):
+        bench.tick(newest + 1)
+    assert told(together.all) == told(single.all)
+    assert standing(together, newest + 2) == standing(single, newest + 2)
