@@ -57,3 +57,22 @@ def test_without_it_nothing_is_said_of_lines(tmp_path: Path) -> None:
         finally:
             process.terminate()
     assert '"event": "line"' not in log.read_text()
+
+
+def test_a_login_that_goes_over_the_network_in_the_clear_is_said_at_the_start(
+    tmp_path: Path,
+) -> None:
+    write_rule(tmp_path)
+    (tmp_path / "app.log").touch()
+    mail = """{to: a@example.com, from: b@example.com, smarthost: "mail.example.com:587",
+      auth_username: bot, auth_password: secret, require_tls: false}"""
+    config = configure(tmp_path, f"email_configs: [{mail}]")
+    log = tmp_path / "stderr"
+    command = [sys.executable, "-m", "sidecar", "run", "-c", str(config)]
+    with log.open("wb") as out, subprocess.Popen(command, stderr=out) as process:
+        try:
+            until(lambda: "configuration_doubtful" in log.read_text(), "it is said")
+        finally:
+            process.terminate()
+    (doubt,) = [one["fault"] for one in said(log) if one["event"] == "configuration_doubtful"]
+    assert "warning: the login goes to the mail server unencrypted" in doubt

@@ -1,6 +1,8 @@
 """How long a daemon takes to stop: less than Docker waits before it kills, whatever hangs."""
 
 import json
+import os
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -20,6 +22,18 @@ LONGEST = 8.0
 MAIL = """\
     email_configs:
       - {{{{to: a@example.com, from: b@example.com, require_tls: false, smarthost: "{}:{}"}}}}
+"""
+MOUNT = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+OWNER = """\
+    email_configs:
+      - to: '{{{{{{{{ owner_email }}}}}}}}'
+        from: b@example.com
+        require_tls: false
+        smarthost: 127.0.0.1:1
+    fallback: nobody
+  - name: nobody
+directory: {{{{postgresql: {{{{url: "postgresql://u:p@{}:{}/db",
+  query: 'SELECT email FROM orgs WHERE id = %(org_id)s'}}}}}}}}
 """
 
 
@@ -72,3 +86,31 @@ def test_a_state_file_that_cannot_be_written_does_not_hold_up_the_stop(tmp_path:
         said = [json.loads(line)["event"] for line in stage.daemon.log]
         assert "state_file_not_writable" in said
         assert said[-1] == "stop_cut_off"
+
+
+def test_a_database_of_owners_that_never_answers_does_not_hold_up_the_stop(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(30)
+        config = CONFIG + OWNER.format(*silent.getsockname())
+        with staged(tmp_path, config=config) as stage:
+            stage.log("failed")
+            stage.log("failed")
+            with silent.accept()[0]:
+                assert seconds_to_stop(stage.daemon) < LONGEST
+
+
+def test_a_name_server_that_never_answers_does_not_hold_up_the_stop(tmp_path: Path) -> None:
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("to have a name server of one's own needs root, and util-linux")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.53", 53))
+        silent.settimeout(30)
+        names = tmp_path / "resolv.conf"
+        names.write_text("nameserver 127.0.0.53\noptions timeout:30 attempts:5\n")
+        inside = ["unshare", "-m", "sh", "-c", MOUNT, "sh", str(names), "/etc/resolv.conf"]
+        config = CONFIG + MAIL.format("mail.example.com", 587)
+        with staged(tmp_path, config=config, inside=inside) as stage:
+            stage.log("failed")
+            stage.log("failed")
+            assert b"mail" in silent.recv(512)
+            assert seconds_to_stop(stage.daemon) < LONGEST

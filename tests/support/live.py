@@ -1,6 +1,6 @@
 """A daemon with small rules of its own, a log to write to, and Slack's stand-in to look at."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,12 +84,14 @@ class Stage:
 
 
 @contextmanager
-def staged(folder: Path, *, config: str = CONFIG, rules: str = FAILING) -> Iterator[Stage]:
+def staged(
+    folder: Path, *, config: str = CONFIG, rules: str = FAILING, inside: Sequence[str] = ()
+) -> Iterator[Stage]:
     (folder / "logs").mkdir()
     (folder / "logs" / "app.log").touch()
     (folder / "a.rules.yaml").write_text(rules)
     with SlackSink() as slack:
         (folder / "url").write_text(slack.url)
         (folder / "sidecar.yaml").write_text(config.format(folder=folder))
-        with running(folder / "sidecar.yaml") as daemon:
+        with running(folder / "sidecar.yaml", inside=inside) as daemon:
             yield Stage(folder, daemon, slack)

@@ -95,6 +95,10 @@ class SmtpSink:
         """Answer the next uses of `verb` so, each once."""
         self._scripts[verb] += replies
 
+    def forget(self, verb: str) -> None:
+        """Answer `verb` as a server in order does from now on."""
+        self._scripts[verb].clear()
+
     def wait_for(self, count: int, timeout: float = 10.0) -> list[Mail]:
         """Return the mails once there are `count`; fail after `timeout` seconds."""
         self._arrivals.wait_for(count, timeout)
