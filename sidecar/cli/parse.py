@@ -18,7 +18,8 @@ from sidecar.cli.output import paint, say, say_faults
 from sidecar.clock import SystemClock
 from sidecar.config.load import check_config, unrouted
 from sidecar.config.settings import Config
-from sidecar.parse.container import form_of
+from sidecar.parse.container import form_of, unwrap_all
+from sidecar.parse.draft import Drafts
 from sidecar.parse.event import Chunk, Event, LogFormat, Parsed
 from sidecar.parse.parser import Parser
 from sidecar.receivers.base import rfc3339
@@ -57,6 +58,7 @@ class LineReader:
         ordered = sorted(config.patterns, key=lambda one: one.taking is None)
         self._each = [(one.name, Parser([one])) for one in ordered if not one.marker]
         self._redactor = Redactor(config.redact)
+        self.drafts = Drafts(self._redactor.text)
         self._now = now
         self._lines = 0
 
@@ -112,6 +114,8 @@ class LineReader:
             told.outcome, told.why = PIECES, "a piece of a line or an object that goes on"
         elif not parsed.events:
             told.why = "no marker, and no pattern matches"
+            bare = chunk.data if form is None else unwrap_all(chunk.data, form) or chunk.data
+            self.drafts.see(bare.decode("utf-8", "replace").rstrip("\n"))
         return told
 
     def _parse(self, parser: Parser, chunk: Chunk) -> Parsed:
@@ -156,6 +160,17 @@ def _summary(counts: Counter[str], whys: Counter[str]) -> Iterator[str]:
         yield f"  {why} {count:,}"
     if counts[IGNORED] == counts.total() > 0:
         yield "No line is an event; docs/first-rule.md shows how lines of your own become events."
+
+
+def _say_draft(drafts: Drafts) -> None:
+    if (best := drafts.best()) is not None:
+        count, text = best
+        say("")
+        say(f"A first pattern, for {count:,} of the lines that no pattern takes, to be looked over")
+        say("and saved as first.patterns.yaml, a file of `pattern_files` (docs/formats.md):")
+        say("")
+        for line in text.splitlines():
+            say(line)
 
 
 def _patterns_of(path: str | None) -> Config:
@@ -203,9 +218,10 @@ def parse(config: str | None, only: str | None, format_: str, log: str) -> None:
     """Say of each line of LOG, or of stdin, what is read from it, or why nothing is.
 
     An event is shown with its time, its fields (redacted) and the pattern that took it; a reject
-    with its reason and the field that is missing or cannot be read. Faults of the configuration are
-    told on stderr, and what could be read of it is used. Exits 0 also where no line is an event, 2
-    if the log cannot be read.
+    with its reason and the field that is missing or cannot be read. Where no line is an event, or
+    with --only ignored, a first pattern is drafted from the names in lines of JSON or pairs.
+    Faults of the configuration are told on stderr, and what could be read of it is used. Exits 0
+    also where no line is an event, 2 if the log cannot be read.
     """
     reader = LineReader(whole := _patterns_of(config), SystemClock().now())
     counts, whys = Counter[str](), Counter[str]()
@@ -223,3 +239,5 @@ def parse(config: str | None, only: str | None, format_: str, log: str) -> None:
         say("")
         for line in _summary(counts, whys):
             say(line)
+        if only == IGNORED or not counts[EVENTS]:
+            _say_draft(reader.drafts)

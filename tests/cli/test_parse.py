@@ -156,3 +156,73 @@ def test_secrets_need_not_be_there(config: Path) -> None:
     result = parse(config, "-", stdin="order 7 is lost\n")
     assert (result.exit_code, "is not set" in result.stderr) == (0, False)
     assert "pattern lost" in result.stdout
+
+
+TOLD = {"msg": "webhook failed", "provider": "paddle", "event": "past_due", "level": "error"}
+AT = "2026-11-25T05:50:01Z"
+NESTED = {**TOLD, "ts": AT, "customer": {"id": "c1"}}
+ERROR = {"event_type": "past_due", "status": "error"}
+LONG = "a sentence that says something else each time " * 3
+
+
+@pytest.mark.parametrize(
+    ("line", "fields"),
+    [
+        pytest.param(
+            json.dumps(NESTED),
+            {**ERROR, "webhook_provider": "paddle", "customer_id": "c1", "timestamp": AT},
+            id="JSON",
+        ),
+        pytest.param(
+            f'level=error msg="hook: no" event=past_due n=1 time={AT}',
+            {**ERROR, "n": "1", "timestamp": AT},
+            id="pairs",
+        ),
+        pytest.param(
+            json.dumps({"log": json.dumps(TOLD) + "\n", "stream": "stdout", "time": AT}),
+            ERROR,
+            id="of Docker",
+        ),
+        pytest.param(
+            json.dumps({"@timestamp": AT, "message": "yes", "org": 1}),
+            {"event_type": "yes", "status": "seen", "org": 1, "timestamp": AT},
+            id="names that say little",
+        ),
+        pytest.param(
+            json.dumps({"type": "t1", "result": "ok", "message": LONG}),
+            {"event_type": "t1", "status": "ok"},
+            id="messages that differ",
+        ),
+        pytest.param(
+            json.dumps({"event": "invoice.paid", "state": "ok", "id": "in_1"}),
+            {"event_type": "invoice.paid", "status": "ok", "id": "in_1"},
+            id="a type and no message",
+        ),
+    ],
+)
+def test_the_pattern_that_is_drafted_of_lines_that_none_takes_takes_them(
+    config: Path, line: str, fields: dict[str, Any]
+) -> None:
+    log = config.parent / "b.log"
+    log.write_text(f'{{"level": "info", "msg": "listening"}}\n{line}\n{line}\n')
+    (config.parent / "a.patterns.yaml").write_text("patterns: []\n")
+    said = CliRunner().invoke(main, ["parse", "-c", str(config), str(log)]).output
+    assert "A first pattern, for 2 of the lines that no pattern takes" in said
+    (config.parent / "a.patterns.yaml").write_text(said[said.index("patterns:\n") :])
+    result = CliRunner().invoke(main, ["parse", "-c", str(config), "--format", "json", str(log)])
+    _, first, second = (json.loads(line) for line in result.stdout.splitlines())
+    assert (first["outcome"], second["outcome"]) == ("events", "events")
+    assert first["events"][0]["fields"].items() >= fields.items()
+
+
+def test_no_pattern_is_drafted_where_lines_are_events_or_say_no_names(config: Path) -> None:
+    log = config.parent / "b.log"
+    log.write_text(f'{RECORD}\n{{"msg": "webhook", "a": 1}}\n')
+    assert "A first pattern" not in CliRunner().invoke(main, ["parse", str(log)]).output
+    ignored = CliRunner().invoke(main, ["parse", "--only", "ignored", str(log)]).output
+    assert "A first pattern, for 1 of the lines" in ignored
+    log.write_text('just a sentence\n{"a-b": 1, "c d": [2]}\n')
+    assert "A first pattern" not in CliRunner().invoke(main, ["parse", str(log)]).output
+    secret = "webhook token=sk_live_abcdefghijklmnop1234"
+    log.write_text(json.dumps({"msg": secret, "event": "x"}) + "\n")
+    assert "sk_live" not in CliRunner().invoke(main, ["parse", str(log)]).output
