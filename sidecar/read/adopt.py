@@ -12,7 +12,7 @@ from sidecar.config.sources import Source
 from sidecar.parse.event import MAX_LINE
 from sidecar.read.content import Content
 from sidecar.read.files import Candidate, LogFiles
-from sidecar.read.fingerprint import BEGINNING, TAIL, Match, begins_like
+from sidecar.read.fingerprint import BEGINNING, TAIL, Match, begins_like, beyond
 from sidecar.read.log import Log, LogFile, known_to
 from sidecar.read.names import Rank, live_names, oldest_first, rank
 from sidecar.read.scan import Inode, Sighting
@@ -298,11 +298,13 @@ class Adoption:
 
         So it is where that one is itself a copy, made earlier. Raises OSError.
         """
-        more = content.read_at(known.position, TAIL) if known.state not in LEFT_ALONE else b""
+        if known.state in LEFT_ALONE:
+            return 0
         with self._log_files.lent(known) as original:
-            if original is not None and original.read_at(known.position, len(more)) == more:
-                return 0
-        return known.position if more else 0
+            if original is None:
+                return known.position if content.read_at(known.position, 1) else 0
+            size = 0 if original.compressed else original.stat().st_size
+            return beyond(content.read_at, original.read_at, size, known.position)
 
     def _is_of_new(self, log: Log, seen: Sighting, content: Content) -> bool:
         """Tell whether a file is a copy of what is at the log's path, unknown as that still is."""
@@ -423,8 +425,7 @@ class Adoption:
 
         With it comes how many bytes they share. Raises OSError when `content` cannot be read.
         """
-        begins = content.read_at(0, BEGINNING)
-        if len(begins) < TAIL:
+        if len(begins := content.read_at(0, BEGINNING)) < TAIL:
             return None  # too little to say so
         best = None
         for known in self._log_files.beginning(begins, folder):
@@ -491,8 +492,7 @@ def _is_beginning(content: Content, size: int, of: Content) -> bool:
 
 def _begins_as(unbegun: LogFile, content: Content) -> bool:
     """Tell whether `content` begins as what was seen of a file not begun; raises OSError."""
-    known = unbegun.fingerprint().head_len >= TAIL
-    return known and unbegun.compare(content).match is Match.SAME
+    return unbegun.fingerprint().head_len >= TAIL and unbegun.compare(content).match is Match.SAME
 
 
 def _left_alone(file: LogFile, like: str) -> LeftAlone:

@@ -86,6 +86,17 @@ def begins_like(read_at: ReadAt, size: int, other: ReadAt) -> bool:
     )
 
 
+def beyond(read_at: ReadAt, other: ReadAt, size: int, position: int) -> int:
+    """Return from where on a file holds what one that it begins as does not, 0 if nothing.
+
+    That one, of `size` bytes (0: not known), is read up to `position`.
+    """
+    if size and read_at(size, 1) and begins_like(other, size, read_at):
+        return size
+    more = read_at(position, TAIL)
+    return position if more and other(position, len(more)) != more else 0
+
+
 class Marks:
     """The last positions passed: a copy taken while its file was being read is known by one.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.batch import Left, LeftAlone
-from support.read import Reader, Writer, compress, rename
+from support.read import Reader, Writer, compress, copytruncate, rename
 
 DOWN = pytest.mark.parametrize("down", [False, True], ids=["running", "down"])
 
@@ -408,5 +408,20 @@ def test_a_copy_of_the_beginning_of_a_rotated_file_found_with_it_counts_nothing(
     writer.reopen()
     writer.write(1)
     os.utime(copy, (later := copy.stat().st_mtime + 60, later))
+    reader.settle()
+    assert sorted(reader.lines) == sorted(writer.written)
+
+
+def test_what_a_truncated_log_held_beyond_a_copy_that_is_read_for_it_is_read_too(
+    reader: Reader, writer: Writer
+) -> None:
+    reader.restart()
+    writer.write(10)
+    shutil.copyfile(writer.path, writer.path.with_name("app.log.7"))
+    writer.write(10)
+    copytruncate(writer.path)
+    os.utime(writer.path.with_name("app.log.8"), (later := 2e9, later))
+    writer.reopen()
+    writer.write(3)
     reader.settle()
     assert sorted(reader.lines) == sorted(writer.written)
