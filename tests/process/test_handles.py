@@ -1,6 +1,7 @@
-"""A daemon with few handles and many files: it lives, is scraped, reads on and tells."""
+"""A daemon with few handles, many files and one heap: it lives, is scraped, reads on and tells."""
 
 import json
+import platform
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -66,6 +67,32 @@ def test_the_soft_limit_is_raised_as_far_as_the_hard_one_allows(tmp_path: Path) 
         lines = Path(f"/proc/{one.process.pid}/limits").read_text().splitlines()
         (soft,) = [line.split()[3] for line in lines if line.startswith("Max open files")]
         assert soft == "2048"
+
+
+ARENA = 64 << 20  # HEAP_MAX_SIZE of glibc on machines of 64 bits: reserved and aligned so
+
+
+def arenas(process: int) -> int:
+    """Return how many heaps besides the main one the process has, each for some of its threads."""
+    maps = Path(f"/proc/{process}/maps").read_text().splitlines()
+    nameless = [line.split()[:2] for line in maps if len(line.split()) == 5]
+    spans = {
+        (int(begin, 16), int(end, 16), mode)
+        for begin, _, end, mode in ((*span.partition("-"), mode) for span, mode in nameless)
+    }
+    return sum(
+        mode == "rw-p" and begin % ARENA == 0 and (end, begin + ARENA, "---p") in spans
+        for begin, end, mode in spans
+    )
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has several heaps")
+def test_threads_have_no_heaps_of_their_own(tmp_path: Path) -> None:
+    with SlackSink() as slack, running(set_up(tmp_path, slack, ["app.log"])) as daemon:
+        append(tmp_path / "logs" / "app.log", record("failed"), record("failed"))
+        until(lambda: bool(slack.requests), "Slack is told")
+        assert len(list(Path(f"/proc/{daemon.process.pid}/task").iterdir())) > 1
+        assert arenas(daemon.process.pid) == 0
 
 
 def test_too_few_handles_are_said_in_one_sentence(tmp_path: Path) -> None:
