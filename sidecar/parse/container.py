@@ -175,11 +175,13 @@ def form_of(line: bytes) -> LogFormat | None:
 class Joiner:
     """Holds what is unfinished of every log, per stream, across chunks and rotated files.
 
-    `pieces` counts the lines that were added to one begun before.
+    `pieces` counts the lines that were added to one begun before. `resumed`: the file and place of
+    a line that is known to be a piece, however short: versions before took those of Docker so.
     """
 
     def __init__(self) -> None:
         self.pieces = 0
+        self.resumed: tuple[int, int] | None = None
         self.due: float | None = None  # when `end` should be called next
         self._open: dict[tuple[str, str], _Open] = {}
         self._spread: dict[tuple[str, str], Spread] = {}
@@ -221,7 +223,8 @@ class Joiner:
             if docker is not None:
                 whole = docker.log.endswith("\n")
                 text = (docker.log.rstrip("\r\n") if whole else docker.log).encode()
-                last = whole or len(text) < _DOCKER_PIECE
+                short = len(text) < _DOCKER_PIECE and self.resumed != (chunk.file, position)
+                last = whole or short
                 piece = Line(text, position, instant(docker.time), stream=docker.stream)
                 return self._join(chunk, piece, last=last)
         if chunk.format is not LogFormat.DOCKER:

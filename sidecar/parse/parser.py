@@ -245,6 +245,7 @@ class Parser:
 
         Only the unfinished lines are kept: what completes inside was counted before.
         """
+        self._joiner.resumed = chunk.file, chunk.start
         for _lines in self._whole_lines(chunk):
             pass
         self._joiner.note(chunk)

@@ -14,9 +14,11 @@ from support.setup import configure, record
 
 KILLED = -signal.SIGKILL
 
+CUT = 16 * 1024  # where Docker cuts
 
-def line(status: str, number: int) -> str:
-    return json.dumps(record(status, event_id=f"evt_{number}")) + "\n"
+
+def line(status: str, number: int, note: str = "") -> str:
+    return json.dumps(record(status, note=note, event_id=f"evt_{number}")) + "\n"
 
 
 @pytest.fixture
@@ -55,10 +57,11 @@ def test_kills_that_are_no_lines_fault_cost_no_line(config: Path, boundary: Boun
 
 
 def test_a_deadly_line_in_docker_pieces_takes_no_other_with_it(config: Path) -> None:
-    pieces = [line("fine", 0), line("deadly", 0), line("fine", 1)]
+    long = "x" * CUT
+    pieces = [line("fine", 0, long), line("deadly", 0, long), line("fine", 1, long)]
     text = ""
     for whole in pieces:
-        for part in (whole[:20], whole[20:]):
+        for part in (whole[:CUT], whole[CUT:]):
             text += (
                 json.dumps({"log": part, "stream": "stdout", "time": "2026-11-02T08:00:00Z"}) + "\n"
             )

@@ -104,6 +104,12 @@ class TestAllOrNothing:
         assert stage.daemon.samples()[RELOAD_OK] == 1
 
 
+def unfinished(stage: Stage) -> float:
+    """Return how many bytes of logs wait for their rest."""
+    samples = stage.daemon.samples().items()
+    return sum(value for name, value in samples if name.startswith("sidecar_log_unfinished_bytes"))
+
+
 class TestWhatSurvives:
     def test_windows_counters_and_what_was_told(self, stage: Stage) -> None:
         stage.log("failed")
@@ -154,15 +160,15 @@ class TestWhatSurvives:
     def test_a_docker_line_in_pieces(self, stage: Stage) -> None:
         text = json.dumps(
             {"metric_type": "WEBHOOK_METRIC", "webhook_provider": "stripe", "event_type": "e",
-             "status": "failed", "org_id": "org_1"}
+             "status": "failed", "note": "x" * 16_384, "org_id": "org_1"}
         )  # fmt: skip
         pieces = [
             json.dumps({"log": piece, "stream": "stdout", "time": "2026-11-02T08:00:00Z"}) + "\n"
-            for piece in (text[:40], text[40:] + "\n")
+            for piece in (text[:16_384], text[16_384:] + "\n")  # where Docker cuts
         ]
         path = stage.folder / "logs" / "docker.log"
         path.write_text(pieces[0])
-        until(lambda: stage.daemon.samples()["sidecar_read_lines_total"] == 1, "the first is read")
+        until(lambda: unfinished(stage) > 16_384, "the first is read")
         assert stage.reload().status_code == 200
         with path.open("a") as log:
             log.write(pieces[1])
