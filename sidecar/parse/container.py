@@ -256,6 +256,10 @@ class Joiner:
         """Return whether an object of the log goes on in its next lines, whatever these are."""
         return any((log, stream) in self._spread for stream in _STREAMS)
 
+    def is_of(self, chunk: Chunk) -> bool:
+        """Return whether all that is unfinished of the chunk's log began in the chunk's file."""
+        return all(one.file == chunk.file for one in self._of(chunk.log))
+
     def waiting(self, log: str) -> int:
         """Return how many lines of the log were taken, and are neither given back nor pieces."""
         pieces = sum(isinstance(one, _Open) and not one.told for one in self._of(log))

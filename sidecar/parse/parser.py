@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache, partial
 from zoneinfo import ZoneInfo
 
+from msgspec.structs import replace
+
 from sidecar.parse.asked import Asked
 from sidecar.parse.block import Split, Splitter, count_lines, utf16_lines
 from sidecar.parse.collector import Collector, text_of_line
@@ -40,7 +42,7 @@ from sidecar.parse.patterns import Pattern, TextPatterns
 from sidecar.parse.prefix import Prefix
 from sidecar.parse.record import Record, find_records
 from sidecar.parse.signed import is_signed, signed_only
-from sidecar.parse.spread import Line, any_spread, joined, may_end_open
+from sidecar.parse.spread import Line, any_spread, joined, mixed_open, open_from
 
 OPEN_SECONDS = 60.0  # that the rest of a line or an object may take to come
 _MOST_READERS = 1000  # remembered; each set of fields that rules ask for has one
@@ -100,7 +102,9 @@ class Parser:
         if not (opened and self._goes_on(chunk)):
             parsed = alone or self.parse_alone(chunk, now=now, wanted=wanted)
         if parsed is None:
-            parsed = self._parse_singly(chunk, self._collector(chunk, now, wanted))
+            begun = self._joiner.is_spread(chunk.log)
+            data = None if begun or self._is_wrapped(chunk) else chunk.data
+            parsed = self._parse_parts(chunk, self._collector(chunk, now, wanted, data))
             opened = True
         if opened:
             parsed.open_from = self._joiner.note(chunk)
@@ -148,42 +152,62 @@ class Parser:
         if chunk.key and bare is None and self._is_wrapped(chunk):
             return None
         prefix, whole = self._prefix_of(chunk), chunk.data if bare is None else bare
-        mixed = bare is not None and is_mixed(chunk.data)
-        if may_end_open(whole, prefix, mixed=mixed) and not chunk.key:
+        if not chunk.key and self._ends_open(chunk, whole, prefix):
             return None
         data, refused = signed_only(whole, chunk.key)
         out = self._collector(chunk, now, wanted, data)
         may_be_wrapped = bare is None and chunk.format is not LogFormat.PLAIN
-        split = self._add_block(data, chunk.start, out, wrapped=may_be_wrapped)
+        split = self._add_block(data, chunk, out, wrapped=may_be_wrapped)
         # An odd line needs its place in the file and its container's stamp as well.
         if split is None or (split.odd and bare is not None):
-            return None
-        odd = [(begin, data[begin:end]) for begin, end in split.odd]
-        if not chunk.key and any_spread([line for _, line in odd], prefix):
             return None
         for begin, line in refused:
             out.reject(ForeignReason.UNSIGNED, chunk.start + begin, text_of_line(line))
             out.end_line()
-        odd = self._add_stated(odd, chunk, out)
-        for begin, line in sorted(odd + journal_lines(data)):
-            self._read(Line(line, chunk.start + begin), out)
-        for begin, line in utf16_lines(data):
-            out.obscure(ObscureReason.UTF16, chunk.start + begin, text_of_line(line))
+        self._add_odd(split, data, chunk, out)
         parsed = out.finish(split.lines)
         parsed.unwrapped = bare is not None
         return parsed
 
-    def _add_block(self, data: bytes, start: int, out: Collector, *, wrapped: bool) -> Split | None:
-        """Add all alike lines at once; the odd ones are left. None: some may be wrapped."""
+    def _ends_open(self, chunk: Chunk, whole: bytes, prefix: Prefix) -> bool:
+        if whole is not chunk.data and is_mixed(chunk.data):
+            return mixed_open(whole)
+        return open_from(whole, 0, prefix) < len(whole)
+
+    def _add_block(
+        self, data: bytes, chunk: Chunk, out: Collector, *, wrapped: bool
+    ) -> Split | None:
+        """Add all alike lines at once; the odd ones are left.
+
+        None, with nothing added, where some may be wrapped or of an object over lines.
+        """
         try:
             split = self._splitter.split(data, out.prefix, wrapped=wrapped)
         except Exception:  # noqa: BLE001 - one of its lines; read singly, it is found
             split = self._splitter.split_off_all(data, wrapped=wrapped)
-        if split is not None and split.block and not out.add_block(split.block, data, start):
+        if split is None or self._is_spread(split, data, chunk, out):
+            return None
+        if split.block and not out.add_block(split.block, data, chunk.start):
             split = self._splitter.split_off_all(data, wrapped=wrapped)
-        elif split is not None and split.block and split.block.looked_for:
+            if split is None or self._is_spread(split, data, chunk, out):
+                return None
+        elif split.block and split.block.looked_for:
             self._splitter.look_for(split.block.looked_for)
         return split
+
+    def _is_spread(self, split: Split, data: bytes, chunk: Chunk, out: Collector) -> bool:
+        if chunk.key or not split.odd:
+            return False
+        return any_spread([data[begin:end] for begin, end in split.odd], out.prefix)
+
+    def _add_odd(self, split: Split, data: bytes, chunk: Chunk, out: Collector) -> None:
+        odd = [(begin, data[begin:end]) for begin, end in split.odd]
+        if odd:
+            odd = self._add_stated(odd, chunk, out)
+        for begin, line in sorted(odd + journal_lines(data)):
+            self._read(Line(line, chunk.start + begin), out)
+        for begin, line in utf16_lines(data):
+            out.obscure(ObscureReason.UTF16, chunk.start + begin, text_of_line(line))
 
     def _add_stated(
         self, odd: list[tuple[int, bytes]], chunk: Chunk, out: Collector
@@ -203,9 +227,34 @@ class Parser:
         over = {*mine} - {mine[n] for n in left}
         return [one for n, one in enumerate(odd) if n not in over]
 
-    def _parse_singly(self, chunk: Chunk, out: Collector) -> Parsed:
-        """Return what `chunk` holds, line by line: containers' and those of objects over lines."""
-        waited = self._joiner.waiting(chunk.log)
+    def _parse_parts(self, chunk: Chunk, out: Collector) -> Parsed:
+        """Return what `chunk` holds: of plain lines only those of unfinished objects singly."""
+        waited, data = self._joiner.waiting(chunk.log), chunk.data
+        end = 0
+        if not chunk.key and self._joiner.is_of(chunk) and not self._is_wrapped(chunk):
+            begin = self._end_begun(chunk, out)
+            end = open_from(data, begin, out.prefix)
+            between = _part(chunk, begin, end)
+            split = None
+            if begin < end and end - begin < len(data):  # else it was tried before
+                split = self._add_block(between.data, between, out, wrapped=False)
+            if split is None:
+                end = begin
+            else:
+                self._add_odd(split, between.data, between, out)
+        self._read_singly(_part(chunk, end, len(data)), out)
+        return out.finish(count_lines(data) + waited - self._joiner.waiting(chunk.log))
+
+    def _end_begun(self, chunk: Chunk, out: Collector) -> int:
+        """Read the lines on which an object goes on that was begun before; return their end."""
+        end, size = 0, len(chunk.data)
+        while end < size and self._joiner.is_spread(chunk.log):
+            begin, end = end, chunk.data.find(b"\n", end) + 1 or size
+            self._read_singly(_part(chunk, begin, end), out)
+        return end
+
+    def _read_singly(self, chunk: Chunk, out: Collector) -> None:
+        """Read line by line: containers' and those of objects over lines."""
         for lines in self._whole_lines(chunk, out):
             if len(lines) > 1:
                 self._read_spread(lines, out)
@@ -216,7 +265,6 @@ class Parser:
                     out.end_line()
             else:
                 self._read_if(lines[0], out)
-        return out.finish(count_lines(chunk.data) + waited - self._joiner.waiting(chunk.log))
 
     def _read_if(self, line: Line, out: Collector) -> None:
         if line.too_long or self._splitter.may_hold_event(line.text):
@@ -337,6 +385,10 @@ class Parser:
         # Whatever a line quotes, its own sentence counts: else a stranger could silence it.
         record = self._patterns.find_record(text, out.prefix)
         return [] if record is None else [record]
+
+
+def _part(chunk: Chunk, begin: int, end: int) -> Chunk:
+    return replace(chunk, data=chunk.data[begin:end], start=chunk.start + begin)
 
 
 def _is_torn(text: str, prefix: Prefix) -> bool:

@@ -20,6 +20,8 @@ MOST_LINES = 500  # of one object: an event of Stripe's API has some 200
 MOST_BYTES = 1 << 16
 _BREAKS = (b"{", b"[", b"(", b",", b":")  # what stands before a break inside of an object
 _GOES_ON = (b" ", b"\t", b"}", b"]", b")")
+_OPENS = (b"{", b"[")
+_SHORT = 64  # bytes: blanks behind a marker that stands alone are fewer
 _LAST = frozenset((*_BREAKS, b"\r", b" "))
 _BLANK = frozenset((b" ", b"\t"))
 _NEEDLES = Needles(
@@ -29,7 +31,7 @@ _ALONE = re.compile(rf"{MARKER}\s*:\Z")
 _CLOSES = {"{": "}", "[": "]", "(": ")"}
 _TURN = re.compile(r"""\"(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'|["'{}\[\]()]""")
 # A field of an object that goes over lines; its value is, or holds, the marker.
-_FIELD = re.compile(rb"""[ \t]+(?:"\w+"|'\w+'|\w+)\s*:[^\n]*""" + MARKER_BYTES)
+_FIELD = re.compile(rb"""[ \t][ \t,]*+(?:"\w+"|'\w+'|\w+)\s*:[^\n]*""" + MARKER_BYTES)
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -94,7 +96,7 @@ class Spread:
     def _begins_well(self, text: bytes) -> bool:
         if self._waiting:
             return text.startswith(_GOES_ON)
-        return text.lstrip().startswith((b"{", b"["))
+        return text.lstrip().startswith(_OPENS)
 
 
 # The brackets that close what is open, and where each was opened in the first line.
@@ -151,27 +153,43 @@ def any_spread(lines: Iterable[bytes], prefix: Prefix) -> bool:
     )
 
 
-def may_end_open(data: bytes, prefix: Prefix, *, mixed: bool) -> bool:
-    """Return whether the last lines of `data` may be an object that goes on behind them.
+def open_from(data: bytes, begin: int, prefix: Prefix) -> int:
+    """Return where an object begins that may go on behind `data`, at its end without any.
 
-    `mixed`: they are of two streams.
+    Nothing is unfinished at `begin`.
     """
-    if mixed:
-        return _NEEDLES.within(data[-MOST_BYTES:])
     end = len(data)
-    begin = data.rfind(b"\n", 0, -1) + 1
-    last = data[-2:-1] if data[-1:] == b"\n" else data[-1:]
-    if last not in _LAST and data[begin : begin + 1] not in _BLANK:
-        return False
+    while (found := _last_open(data, begin, end, prefix)) is not None:
+        end = found
+    return end
+
+
+def mixed_open(data: bytes) -> bool:
+    """Return whether lines of two streams may end in an object that goes on."""
+    return _NEEDLES.within(data[-MOST_BYTES:])
+
+
+def _last_open(data: bytes, begin: int, end: int, prefix: Prefix) -> int | None:
+    """Return where the last object begins that is not finished in data[begin:end]."""
+    below = end
     for _ in range(MOST_LINES):
-        begin = data.rfind(b"\n", 0, max(end - 1, 0)) + 1
-        line = data[begin:end].rstrip()
-        if begun_by(Line(line, 0), 0, prefix) is not None:
-            return True
-        if not begin or not line[:1].isspace():
-            return line.startswith(_GOES_ON) and line.endswith(_BREAKS)
-        end = begin
-    return False
+        start = max(data.rfind(b"\n", begin, max(below - 1, begin)) + 1, begin)
+        line = data[start:below]
+        begun = begun_by(Line(line, 0), 0, prefix)
+        if begun is not None and _stays(begun, data[below:end]):
+            return start
+        alone = data[max(start - _SHORT, begin) : start].rstrip()
+        below_marker = line.startswith(_OPENS) and alone.endswith(b":")
+        if start <= begin or not (line.startswith(_GOES_ON) or below_marker):
+            return None
+        below = start
+    return None
+
+
+def _stays(begun: Spread, behind: bytes) -> bool:
+    """Return whether an object goes on in all the lines behind its first."""
+    lines = behind.removesuffix(b"\n").split(b"\n") if behind else []
+    return all(begun.take(Line(line, 0)) is Fit.GOES_ON for line in lines)
 
 
 def _plain(raw: bytes) -> str:

@@ -47,6 +47,15 @@ def two_in_a_line() -> str:
     return reprs().replace("\n", " ", 1)
 
 
+def cut_others() -> str:
+    one = json.dumps({"level": "info", "req": {"id": 7, "path": ["/x", "y"]}}, indent=2)
+    return f"{(one + chr(10)) * (LINES // 8)}{one[:30]}\n"
+
+
+def torn() -> str:
+    return f"{objects()}INFO - WEBHOOK_METRIC:\n"
+
+
 def host() -> str:
     return (SAMPLES / "agentops-host.log").read_text() * 2
 
@@ -71,6 +80,8 @@ def ready(text: str) -> tuple[Parser, Chunk]:
         pytest.param(mixed, nothing, 0.3, id="nine lines of noise to an event"),
         pytest.param(between_others, nothing, 8, id="objects, and a line that mentions the marker"),
         pytest.param(two_in_a_line, nothing, 9, id="reprs, of which two share a line"),
+        pytest.param(cut_others, nothing, 0.5, id="others' indented objects, the last one cut"),
+        pytest.param(torn, nothing, 0.4, id="objects, and one torn behind its marker"),
         pytest.param(host, nothing, 28, id="the real host's log, a line in four odd or a sentence"),
         pytest.param(lambda: NOISE * 222, nothing, 0.04, id="noise"),
     ],

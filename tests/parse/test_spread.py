@@ -57,6 +57,11 @@ PRINTED = {
     ),
     "console.log": NODE,
     "with carriage returns": INDENTED.replace("\n", "\r\n"),
+    "with a part that ends at the line's start": """{ 'nested': {
+    'a': 1
+}
+  , 'event_type': 'e', 'status': 's', 'metric_type': 'WEBHOOK_METRIC'
+}""",
     "in colours": INDENTED.replace('"e"', '\x1b[32m"e"\x1b[0m'),
 }
 EVENT = "WEBHOOK_METRIC: {'event_type': 'e', 'status': 'whole'}"
@@ -288,6 +293,9 @@ BLOCKS = [
     "",
     "  }",
     "}",
+    "WEBHOOK_METRIC:\n{'event_type': [1\n, 2], 'status': 's'\n}",
+    "{\n  WEBHOOK_METRIC: {\n    'event_type': 'e'\n  }",
+    json.dumps({"level": "info", "req": {"id": 7, "path": ["/x", "y"]}}, indent=2),
     *PRINTED.values(),
     *(t for t, _ in HALVES.values()),
 ]
