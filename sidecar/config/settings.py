@@ -30,7 +30,7 @@ from sidecar.secret import Secret
 from sidecar.syntax.faults import Names, Place, Wrong, did_you_mean
 from sidecar.syntax.files import FileSnapshot
 from sidecar.syntax.table import Declared, Nested, Placed, Reading, Table, declared, key, table
-from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar, is_blank, text_of
+from sidecar.syntax.tree import ListNode, MapNode, Node, Scalar, given, is_blank, text_of
 from sidecar.syntax.values import (
     LABEL,
     MaybeUrl,
@@ -181,6 +181,8 @@ class Global(Table):
 
     @classmethod
     def prepare(cls, values: dict[str, Node], reading: Reading) -> None:
+        if reading.faults.placeholders:
+            _let_stand_in(cls.kinds, values)
         asked = {key for kind in cls.kinds for keys in kind.config.asks for key in keys}
         slots = [slot for slot, one in _slots(cls.kinds).items() if one.name in asked]
         for slot in slots:
@@ -205,6 +207,14 @@ class Global(Table):
         for kind in self.kinds:
             kind.config.check_global(self, reading)
         return self
+
+
+def _let_stand_in(kinds: Iterable[AnyKind], values: dict[str, Node]) -> None:
+    """Take what receivers ask of `global`, and expands to nothing, as right: one of each."""
+    for kind in kinds:
+        for keys in kind.config.asks:
+            slots = [declared(kind.config)[key].key.global_ for key in keys]
+            given(values, slots, stand_in=True)
 
 
 def _slots(kinds: Iterable[AnyKind]) -> dict[str, Declared]:

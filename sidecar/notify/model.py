@@ -15,7 +15,7 @@ from sidecar.rules.alert import Alert, Ended, Evidence
 from sidecar.rules.rule import Facts
 from sidecar.syntax.faults import Off, Place, nearest
 from sidecar.syntax.table import Nested, Reading, Table, declared, key, table
-from sidecar.syntax.tree import ListNode, Node, Scalar, is_blank
+from sidecar.syntax.tree import ListNode, Node, Scalar, given, is_blank
 from sidecar.syntax.values import (  # fmt: skip
     Above0,
     Count,
@@ -88,7 +88,7 @@ class ReceiverConfig(Table, ABC):
     def leave_out_if_off(cls, values: dict[str, Node], reading: Reading) -> None:
         """Raise Off where the entry is off, with a warning; of a list leave out what is empty."""
         for keys in cls.asks:
-            names = [name for key in keys for name in (key, f"{key}_file") if name in values]
+            names = given(values, keys, stand_in=reading.faults.placeholders)
             if names and all(is_blank(values[name]) for name in names):
                 _leave_out(names, values[names[0]].place, "this entry is off", reading)
             values.update({name: _without_blanks(values[name]) for name in names})

@@ -6,7 +6,7 @@ values of `sidecar.yaml`, `${NAME}` and `${NAME:-default}` are expanded.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -195,6 +195,21 @@ def is_blank(node: Node | None) -> bool:
     if isinstance(node, ListNode):
         return bool(node.items) and all(map(is_blank, node.items))
     return isinstance(node, Scalar) and node.expanded and not node.text.strip(" ,")
+
+
+def given(values: dict[str, Node], keys: Iterable[str], *, stand_in: bool) -> list[str]:
+    """Return which of `keys`, and of those that name a file with the value, are in `values`.
+
+    With `stand_in` texts that all expand to nothing become one, as of a variable that is not set.
+    """
+    names = [name for key in keys for name in (key, f"{key}_file") if name in values]
+    nodes = [node for name in names if isinstance(node := values[name], Scalar) and is_blank(node)]
+    if not stand_in or not nodes or len(nodes) < len(names):
+        return names
+    for name in names[1:]:
+        del values[name]
+    values[names[0]] = msgspec.structs.replace(nodes[0], text=nodes[0].written, faulty=True)
+    return names[:1]
 
 
 def plain_of(node: Node, what: str) -> Scalar:

@@ -207,3 +207,29 @@ def test_what_sends_nothing_needs_no_secrets(
     given = [files.get(one, one) for one in arguments]
     result = CliRunner().invoke(main, [given[0], "-c", str(config), *given[1:]])
     assert (result.exit_code, sentence in result.output) == (code, True), result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("render", "critical", "--alert", "PaymentFailing"), "slack #critical-alerts\n"),
+        (("route", "severity=critical"), "told: critical (#critical-alerts)"),
+        (("check", "--placeholders"), "4 receivers: fine"),
+    ],
+)
+def test_what_expands_to_nothing_is_as_good_as_not_set(
+    arguments: tuple[str, ...], sentence: str
+) -> None:
+    empty = dict.fromkeys((*ENVIRON, "SLACK_WEBHOOK_URL"))
+    given = [arguments[0], "-c", str(SHIPPED), *arguments[1:]]
+    result = CliRunner().invoke(main, given, env=empty)
+    assert (result.exit_code, sentence in result.output) == (0, True), result.output
+
+
+def test_of_webhooks_that_are_not_set_nobody_knows_whether_they_are_one(config: Path) -> None:
+    entries = "slack_configs: [{api_url: '${NOT_A}'}, {api_url: '${NOT_B:-}'}]"
+    text = CONFIG.replace("slack_app_token: xoxb-test, ", "")
+    text = text.replace("slack_configs: [{channel: '#team'}]", entries)
+    config.write_text(text.replace("{channel: '#oncall',", "{channel: '#o', api_url: '${NOT_C}',"))
+    result = CliRunner().invoke(main, ["route", "-c", str(config), "severity=warning"])
+    assert (result.exit_code, "told: team (" in result.output) == (0, True), result.output

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from sidecar.notify.model import Rate, ReceiverConfig
 from sidecar.receivers.proxy import HttpConfig
 from sidecar.render.check import Template
-from sidecar.syntax.table import Reading, Schema, Table, Value, key, table
+from sidecar.syntax.table import NO_SECRET, Reading, Schema, Table, Value, key, table
 from sidecar.syntax.values import Flag, SecretText, SecretUrl, Text, Url, string_or_variable
 
 _POST = "chat.postMessage"
@@ -119,7 +119,7 @@ class SlackConfig(ReceiverConfig):
         """Warn of channels that share an incoming webhook: it posts to its own channel only."""
         by_url: dict[str, dict[str, Self]] = {}
         for config in configs:
-            if config.api_url is not None:
+            if config.api_url not in {None, NO_SECRET}:  # of what is not set, nobody knows
                 by_url.setdefault(config.api_url.reveal(), {}).setdefault(config.channel, config)
         for named in [named for named in by_url.values() if "" in named][1:]:
             message = "two incoming webhooks have no `channel`, by which they are told apart"
