@@ -417,7 +417,7 @@ class Core:
         def line_of(event: Event) -> Evidence | None:
             number = columns.number_of(event)
             place = -1 if number is None else parsed.places[number]
-            found = line_at(chunk, place, unwrapped=parsed.unwrapped)
+            found = line_at(chunk, place, parsed)
             if found is None:
                 return None
             offset, line = found

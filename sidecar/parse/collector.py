@@ -195,6 +195,11 @@ class Collector:
             text = text_of_line(line)
             self.obscure(mention(text), position, text)
 
+    def end_spread(self, line: bytes, position: int, pieces: int) -> None:
+        """Note that a line was an object printed over it and so many more `pieces`."""
+        self._parsed.spread[position] = line
+        self.add_pieces(pieces)
+
     def add_pieces(self, number: int) -> None:
         """Note lines that are a part of one that ends in another."""
         self._parsed.pieces += number

@@ -14,11 +14,11 @@ import msgspec
 from msgspec.structs import replace
 
 from sidecar.parse.block import Needles
-from sidecar.parse.event import MAX_LINE, Chunk, LogFormat
+from sidecar.parse.event import MAX_LINE, Chunk, LogFormat, Parsed
 from sidecar.parse.instants import instant
 from sidecar.parse.objects import MARKER_BYTES, NOT_JSON
 from sidecar.parse.prefix import Prefix
-from sidecar.parse.spread import Fit, Line, Spread, begun_by, lines_of
+from sidecar.parse.spread import Fit, Line, Spread, begun_by
 
 # https://kubernetes.io/docs/concepts/cluster-administration/logging/ and the CRI log format:
 # time, stream, tags (P: partial, F: full; more may follow a colon), content.
@@ -113,20 +113,24 @@ def source_of(chunk: Chunk, *, unwrapped: bool) -> Callable[[int], bytes]:
     return source
 
 
-def line_at(chunk: Chunk, place: int, *, unwrapped: bool) -> tuple[int, bytes] | None:
-    """Return the line of `chunk` that holds one of `Parsed.places`: its position, and itself.
+def line_at(chunk: Chunk, place: int, parsed: Parsed) -> tuple[int, bytes] | None:
+    """Return the line that holds one of `parsed.places`: its position, and itself.
 
-    The lines over which an object is printed are one. None where it begins in a chunk before.
+    The lines over which an object is printed are one, wherever the object began. None where another
+    line began in a chunk before.
     """
+    if (spread := parsed.spread.get(place)) is not None:
+        return place, spread
     data = chunk.data
     at = place - chunk.start
-    if unwrapped and (bare := bare_lines(chunk)) is not None:
+    if parsed.unwrapped and (bare := bare_lines(chunk)) is not None:
         number = bare.count(b"\n", 0, at)  # each line there is one line here
         at = sum(len(line) + 1 for line in data.split(b"\n")[:number])
     if not 0 <= at < len(data):
         return None
     begin = data.rfind(b"\n", 0, at) + 1
-    return chunk.start + begin, b" ".join(lines_of(data, begin))
+    end = data.find(b"\n", begin)
+    return chunk.start + begin, data[begin : len(data) if end < 0 else end]
 
 
 def bare_lines(chunk: Chunk) -> bytes | None:

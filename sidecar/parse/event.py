@@ -244,6 +244,7 @@ class Parsed(msgspec.Struct):
     be read and took another time; `undated` ones had none that can be read. `own_fields` were
     dropped, since only the sidecar may set them. `open_from` is where this log's oldest unfinished
     line (Docker, CRI pieces) of this chunk's file begins, None when every line is finished.
+    `spread` are the objects that were printed over several lines, as one line, by their places.
 
     Each of `lines` is one of `event_lines`, or in `rejects`, `foreign` or `obscure`, or one of
     `pieces` of a line that ends in another, or `ignored`.
@@ -267,6 +268,7 @@ class Parsed(msgspec.Struct):
     own_fields: int = 0
     last_at: float | None = None
     open_from: int | None = None
+    spread: dict[int, bytes] = msgspec.field(default_factory=dict)
 
     @property
     def ignored(self) -> int:

@@ -275,7 +275,7 @@ class Parser:
         whole = joined(lines)
         if MARKER_BYTES in whole.text and not _is_torn(text_of_line(whole.text), out.prefix):
             self._read(whole, out)
-            out.add_pieces(len(lines) - 1)
+            out.end_spread(whole.text, whole.position, len(lines) - 1)
         else:
             for line in lines:
                 self._read_if(line, out)

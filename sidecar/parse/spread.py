@@ -126,24 +126,6 @@ def joined(lines: list[Line]) -> Line:
     return Line(text, first.position, first.stamp, stream=first.stream)
 
 
-def lines_of(data: bytes, begin: int) -> list[bytes]:
-    """Return the line that begins there, with those on which an object in it goes on."""
-    lines: list[bytes] = []
-    waiting: _Waiting = []
-    while begin < len(data) and len(lines) < MOST_LINES:
-        end = data.find(b"\n", begin)
-        line = data[begin : len(data) if end < 0 else end].removesuffix(b"\r")
-        if lines and not line.startswith((*_GOES_ON, b"{")):
-            break
-        lines.append(line)
-        last = len(lines) == 1 and not line.rstrip().endswith(_BREAKS)
-        follows = not last and _follow(_plain(line), waiting)
-        if end < 0 or not follows or (not waiting and not line.rstrip().endswith(b":")):
-            break
-        begin = end + 1
-    return lines
-
-
 def any_spread(lines: Iterable[bytes], prefix: Prefix) -> bool:
     """Return whether any line is one of several over which an object may be printed."""
     near = [line for line in lines if line[-1:] in _LAST or line[:1] in _BLANK]
