@@ -233,7 +233,9 @@ class World:
         self.logs.copytruncate()
 
     async def touch(self, value: tuple[int, float]) -> None:
-        self.logs.touch(*value)
+        which, lie = value
+        # Of a log of which nothing is known the time alone says what is history.
+        self.logs.touch(which, lie if counted() else max(0.0, lie))
 
     async def copy(self, value: tuple[int, str]) -> None:
         self.logs.copy(*value)
