@@ -256,6 +256,11 @@ class LogFiles:
         with self.lent(file) as content:
             return None if content is None else file.compare(content).match is Match.SAME
 
+    def unpacks(self, file: LogFile) -> bool:
+        """Tell whether a file is compressed and still read: how much it holds shows at its end."""
+        with self.lent(file) as content:
+            return content is not None and content.compressed and file.state not in FINISHED
+
     @contextmanager
     def lent(self, file: LogFile) -> Iterator[Content | None]:
         """Yield the content of a file, opened for the moment if it is closed."""

@@ -412,15 +412,17 @@ def test_a_copy_of_the_beginning_of_a_rotated_file_found_with_it_counts_nothing(
     assert sorted(reader.lines) == sorted(writer.written)
 
 
+@pytest.mark.parametrize("zipped", [False, True])
 def test_what_a_truncated_log_held_beyond_a_copy_that_is_read_for_it_is_read_too(
-    reader: Reader, writer: Writer
+    reader: Reader, writer: Writer, *, zipped: bool
 ) -> None:
     reader.restart()
     writer.write(10)
     shutil.copyfile(writer.path, writer.path.with_name("app.log.7"))
     writer.write(10)
     copytruncate(writer.path)
-    os.utime(writer.path.with_name("app.log.8"), (later := 2e9, later))
+    copy = writer.path.with_name("app.log.8")
+    os.utime(compress(copy) if zipped else copy, (later := 2e9, later))
     writer.reopen()
     writer.write(3)
     reader.settle()
