@@ -33,7 +33,7 @@ _PACE = 2
 # resolved, so many cost what an entry does.
 _SLICE, _BARE_COST = 64, 8
 # A key of which no more waits (its length) is written anew; one with more gets a state.
-_FEW = 33
+_FEW = 65
 # About what it costs to wake a key and write its row, and that of its alert, in entries.
 _WAKING, _WAKING_ALERT = 20, 100
 # Raise it when the form changes; rows of another form are damaged ones.
@@ -140,11 +140,11 @@ class Journal:
     def _look_at(self, compiled: CompiledRule, keys: list[Key]) -> int:
         """Write anew what waits of keys, or wake them; return about what that costs, in entries."""
         waiting = self._keys.waiting[compiled.order]
-        floors, of, states = waiting.floors, waiting.of, waiting.states
+        floors, of = waiting.floors, waiting.of
         if bare := [key for key in keys if key in floors]:
             waiting.taken.runs.append(Waited(bare, [floors[key] for key in bare], (None,)))
         lengths = {key: len(of[key]) for key in keys if key in of}
-        few = {key for key, length in lengths.items() if length <= _FEW and key not in states}
+        few = {key for key, length in lengths.items() if length <= _FEW}
         self._whole.setdefault(compiled.order, set()).update(few)
         cost = 1 + len(bare) // _BARE_COST + sum(map(lengths.__getitem__, few)) // 2
         for key in [key for key in lengths if key not in few]:
