@@ -21,7 +21,7 @@ from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.keys import Keys
 from sidecar.rules.keystate import KeyState
 from sidecar.rules.rule import Key
-from sidecar.rules.waiting import Taken, Waited
+from sidecar.rules.waiting import LONGEST, Taken, Waited
 
 # Entries up to which the newest row is written anew with more: a quiet system has few rows, too.
 _SMALL_ROW = 128
@@ -32,8 +32,6 @@ _PACE = 2
 # So many keys a round looks at at a time; of those of which no more is known than when they were
 # resolved, so many cost what an entry does.
 _SLICE, _BARE_COST = 64, 8
-# A key of which no more waits (its length) is written anew; one with more gets a state.
-_FEW = 65
 # About what it costs to wake a key and write its row, and that of its alert, in entries.
 _WAKING, _WAKING_ALERT = 20, 100
 # Raise it when the form changes; rows of another form are damaged ones.
@@ -144,7 +142,7 @@ class Journal:
         if bare := [key for key in keys if key in floors]:
             waiting.taken.runs.append(Waited(bare, [floors[key] for key in bare], (None,)))
         lengths = {key: len(of[key]) for key in keys if key in of}
-        few = {key for key, length in lengths.items() if length <= _FEW}
+        few = {key for key, length in lengths.items() if length <= LONGEST}
         self._whole.setdefault(compiled.order, set()).update(few)
         cost = 1 + len(bare) // _BARE_COST + sum(map(lengths.__getitem__, few)) // 2
         for key in [key for key in lengths if key not in few]:

@@ -81,7 +81,7 @@ class Halves(Waiting):
         )
         keys = self._kept([text for _, text, _ in left])
         for (place, _, verdict), key in zip(left, keys, strict=True):
-            if key in self.states:
+            if key in self._states:
                 look(place, verdict)
             else:
                 self._meet(key, place, columns, resolves=verdict.resolves)
@@ -113,7 +113,7 @@ class Halves(Waiting):
 
     def _known(self, texts: set[Key]) -> set[Key]:
         """Return those of which a half waits, or an alert is open."""
-        of, states = self.of, self.states
+        of, states = self.of, self._states
         self._changed = {key for key in self._changed if key in of or key in states}
         if not self._changed:
             return (of.keys() & texts) | (states.keys() & texts)

@@ -33,7 +33,7 @@ Entries = list[Any]
 SLACK = 1_000
 # More entries than these go into the windows of a state, which take less; and if its alert fires,
 # which costs a row of the state, and one of the alert with its redacted event.
-_LONGEST, _LONGEST_FIRING = 65, 257
+LONGEST, _LONGEST_FIRING = 65, 257
 _MOST_TOLD = 1_000  # remembered
 
 
@@ -100,7 +100,7 @@ class Waiting:
         self._told_by = (*compiled.rule.same, *compiled.rule.collect)
         self._compiled = compiled
         self._max_keys = max_keys
-        self.states = states
+        self._states = states
         self.wake = wake
         self._guard = compiled.guard
         self._most = compiled.guard.room(None, 0.0)
@@ -116,7 +116,7 @@ class Waiting:
     @property
     def room_for_keys(self) -> int:
         """How many keys more the rule may have."""
-        return self._max_keys - len(self.states) - self.alone
+        return self._max_keys - len(self._states) - self.alone
 
     def take(self, run: Run, columns: Columns, look: Callable[[int, Verdict], None]) -> None:
         """Let what can wait do so; `look` closely at the others, by their places, once awake."""
@@ -134,7 +134,7 @@ class Waiting:
             if entries and not named and (left := entries[0] - cost) >= 0:
                 entries[0] = left
                 entries += (at, samples)
-                if len(entries) > _LONGEST:
+                if len(entries) > LONGEST:
                     self.wake(key)
                 continue
             place = run.places[number]
@@ -165,7 +165,7 @@ class Waiting:
         """Let an event wait if it can; return what becomes of it, and what waits of it if that is
         more than its samples.
         """
-        samples, state, floor = verdict.samples, self.states.get(key), self.floors.get(key)
+        samples, state, floor = verdict.samples, self._states.get(key), self.floors.get(key)
         if samples is None and floor is not None:
             return self._raise_floor(key, at, floor), None
         known = state is not None or floor is not None or key in self.of
@@ -189,7 +189,7 @@ class Waiting:
             digest = id_of(columns.text(place, self._compiled.rule.dedup_by or ""))
             samples = told = [(TOLD, Told((), (), digest)), *samples]
         self._append(key, at, samples, left if left >= 0 else room)
-        if len(self.of[key]) > _LONGEST:
+        if len(self.of[key]) > LONGEST:
             self.wake(key)
         return Outcome.WAITS, told
 
@@ -208,7 +208,7 @@ class Waiting:
         entries = self.of.get(key)
         if entries is None:
             floor = self.floors.pop(key, None)
-            if floor is None and key not in self.states:
+            if floor is None and key not in self._states:
                 self._add_alone(key, at)
             entries = self.of[key] = [room] if floor is None else [room, floor, None]
         entries[0] = room
@@ -262,7 +262,7 @@ class Waiting:
         keys, times = run.keys, run.times
         if times[0] < self._newest_floor or not all(map(le, times, islice(times, 1, None))):
             return False
-        if not (self.of.keys().isdisjoint(keys) and self.states.keys().isdisjoint(keys)):
+        if not (self.of.keys().isdisjoint(keys) and self._states.keys().isdisjoint(keys)):
             return False
         new = set(keys).difference(self.floors)
         if len(new) > self.room_for_keys:
@@ -287,7 +287,7 @@ class Waiting:
 
         One that comes late, and ids, which outlive it, need a closer look.
         """
-        state, entries = self.states.get(key), self.of.get(key, ())
+        state, entries = self._states.get(key), self.of.get(key, ())
         own = LONG_AGO if state is None else state.clock
         if at < own or at < max(entries[1::2], default=LONG_AGO):
             return False
@@ -295,7 +295,7 @@ class Waiting:
 
     def _lay_bare(self, key: Key, at: float) -> None:
         """Let a resolve be all that waits of a key."""
-        if key in self.states:
+        if key in self._states:
             self.of[key] = [self._most, at, None]
             return
         if self.of.pop(key, None) is None and key not in self.floors:
@@ -325,7 +325,7 @@ class Waiting:
         if samples is None:
             self._lay_bare(key, at)
             return
-        state = self.states.get(key)
+        state = self._states.get(key)
         room = self._most if state is None else self._guard.room(state.windows, state.clock)
         room = self.of[key][0] if key in self.of else room
         self._append(key, at, samples, room - cost if room - cost >= 0 else room)
@@ -357,7 +357,7 @@ class Waiting:
         entries = self.entries(key)
         self.of.pop(key, None)
         self.floors.pop(key, None)
-        if entries is not None and key not in self.states:
+        if entries is not None and key not in self._states:
             self.alone -= 1
         return entries
 
@@ -373,7 +373,7 @@ class Waiting:
     def keys_alone(self) -> Iterator[Key]:
         """Yield the keys that wait without a state."""
         yield from self.floors
-        yield from (key for key in self.of if key not in self.states)
+        yield from (key for key in self.of if key not in self._states)
 
     def leave_out(self, unfit: Callable[[Key], bool]) -> None:
         """Forget those that wait alone and are `unfit`."""
@@ -389,7 +389,7 @@ class Waiting:
     def expire(self, t: float, *, complete: bool) -> None:
         """Let those keys go that rule time `t` leaves behind; `complete` as for a tick."""
         del complete
-        if not self.states and max(self._newest, self._newest_floor) + self._compiled.span <= t:
+        if not self._states and max(self._newest, self._newest_floor) + self._compiled.span <= t:
             self.taken.gone.extend(self)
             self.of.clear()
             self.floors.clear()
@@ -397,7 +397,7 @@ class Waiting:
         ends, of, floors = self._ends, self.of, self.floors
         while ends and ends[0][0] <= t:
             key = ends[0][1]
-            if key in self.states or not (key in of or key in floors):
+            if key in self._states or not (key in of or key in floors):
                 heappop(ends)  # its state has a deadline
             elif (due := self._over(key)) > t:
                 heapreplace(ends, (due, key))

@@ -25,3 +25,16 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store
         return partial(Store.open, str(tmp_path / "state.db"))
     url = request.getfixturevalue("server").fresh()
     return lambda: Store(PostgreSql(Secret(url)))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "state.db")
+
+
+@pytest.fixture
+def store(path: str) -> Iterator[Store]:
+    """Return a state file that is open."""
+    store = Store.open(path)
+    yield store
+    store.close()

@@ -3,7 +3,6 @@
 import random
 import sqlite3
 import zlib
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,18 +17,6 @@ from sidecar.store.sqlite import SqliteFile
 from sidecar.store.store import Store
 from support.rows import ROW_TYPES, example
 from world.disk import Disk, FaultyConnection, Killed
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> str:
-    return str(tmp_path / "state.db")
-
-
-@pytest.fixture
-def store(path: str) -> Iterator[Store]:
-    store = Store.open(path)
-    yield store
-    store.close()
 
 
 def db_of(store: Store) -> sqlite3.Connection:

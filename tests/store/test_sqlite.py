@@ -4,7 +4,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,18 +12,6 @@ from sidecar.rows import Delta, Gone, MetaRow
 from sidecar.store.schema import StoreUnavailable
 from sidecar.store.sqlite import SqliteFile
 from sidecar.store.store import Store
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> str:
-    return str(tmp_path / "state.db")
-
-
-@pytest.fixture
-def store(path: str) -> Iterator[Store]:
-    store = Store.open(path)
-    yield store
-    store.close()
 
 
 def meta(name: str, value: str = "v") -> MetaRow:
