@@ -11,6 +11,7 @@ from sidecar.config.sources import Source
 from sidecar.parse.event import Chunk
 from sidecar.read.adopt import Adoption, NewLogFiles
 from sidecar.read.content import block_size
+from sidecar.read.copies import Copies
 from sidecar.read.files import LogFiles
 from sidecar.read.log import Log, LogFile, Stamp
 from sidecar.read.match import Recogniser
@@ -53,7 +54,9 @@ class Follower:
         )
         self._scanner = Scanner(on_disk)
         self._log_files = LogFiles(on_disk)
-        self._recogniser = Recogniser(self._log_files, Adoption(self._log_files, self._new))
+        copies = Copies(self._log_files)
+        adoption = Adoption(self._log_files, self._new, copies)
+        self._recogniser = Recogniser(self._log_files, copies, adoption)
         rows = sorted(stored, key=lambda row: row.id)
         self._log_files.restore(rows, hash_key)
         self._written = {row.id: row for row in rows}

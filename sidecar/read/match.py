@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from sidecar.batch import BytesLost, EndUnseen, Rotated, Rotation, Truncated
 from sidecar.read.adopt import Adoption
 from sidecar.read.content import Content
+from sidecar.read.copies import Copies
 from sidecar.read.files import Candidate, LogFiles
 from sidecar.read.fingerprint import TAIL, Match, begins_like
 from sidecar.read.log import Log, LogFile
@@ -31,8 +32,9 @@ _MOST_AROUND = 10_000
 class Recogniser:
     """Brings the log files up to date with one look after another."""
 
-    def __init__(self, log_files: LogFiles, adoption: Adoption) -> None:
+    def __init__(self, log_files: LogFiles, copies: Copies, adoption: Adoption) -> None:
         self._log_files = log_files
+        self._copies = copies
         self._adoption = adoption
         # (id, position, inode, size, mtime) compared and found different: saves opening.
         self._different: set[tuple[int, int, Inode, int, int]] = set()
@@ -55,7 +57,7 @@ class Recogniser:
         for file in self._log_files.every():
             if file not in uncertain and not self._may_be_hidden(file):
                 self._update_state(file)
-        self._adoption.drop_copies(self._batch)
+        self._copies.drop_copies(self._batch)
 
     # -- files with a known inode
 
@@ -130,7 +132,7 @@ class Recogniser:
         if known.compare(content).match is not Match.SAME:
             return False
         size = candidate.sighting.size
-        twin = self._adoption.like(content, size, known, dirname(known.log.path))
+        twin = self._copies.like(content, size, known, dirname(known.log.path))
         if twin is None:
             # What was read of the original goes beyond it: it was read while the copy was made.
             # An original that still holds all of that would have been found to begin alike.

@@ -1,0 +1,152 @@
+"""Which file is a copy of which: told by how they begin, and by what of each is known."""
+
+from posixpath import dirname
+
+from sidecar.batch import Left, LeftAlone, ReadBatch
+from sidecar.read.content import Content
+from sidecar.read.files import LogFiles
+from sidecar.read.fingerprint import BEGINNING, TAIL, Match, begins_like, beyond
+from sidecar.read.log import Log, LogFile, known_to
+from sidecar.read.scan import Sighting
+from sidecar.rows import LEFT_ALONE, FileState
+
+
+class Copies:
+    """Finds the known log file that another file is a copy of."""
+
+    def __init__(self, log_files: LogFiles) -> None:
+        self._log_files = log_files
+
+    def drop_copies(self, batch: ReadBatch) -> None:
+        """Find out which new files begin as others do, before anything is read of them.
+
+        Of new ones that are alike a rotated one is the original, else the longest, else the one
+        that is as it was for longer.
+        """
+        new = [f for f in self._log_files.opened() if f.size and not (f.original or f.position)]
+        new.sort(key=lambda file: (file.path == file.log.path, -file.size, file.mtime_ns))
+        for file in new:
+            if file.content is None:
+                continue
+            try:
+                if twin := self._twin(file, file.content):
+                    self._share(file, file.content, *twin, batch)
+                file.original = file.size >= TAIL
+                if file.original and not twin:
+                    self._log_files.add_beginning(file)
+            except OSError as error:
+                file.problem = batch.cannot("read", file.path, error)
+
+    def _twin(self, file: LogFile, content: Content) -> tuple[LogFile, int] | None:
+        """Return what a file is a copy of that is the first of its log, as `like` does.
+
+        A rotated file was looked at before it was taken up; and where a log had a file before,
+        the next one may well begin alike.
+        """
+        first = not any(f is not file and f.state not in LEFT_ALONE for f in file.log.files)
+        if not first or file.path != file.log.path:
+            return None
+        return self.like(content, file.size, file, dirname(file.path))
+
+    def _share(
+        self, file: LogFile, content: Content, twin: LogFile, shared: int, batch: ReadBatch
+    ) -> None:
+        """Read of an open file only what it does not share with its twin."""
+        if shared < file.size:
+            file.pass_over(content, shared)
+        else:
+            file.leave_alone(content, FileState.COPY)
+            file.close()
+        batch.events.append(LeftAlone(file.log.path, file.path, shared, Left.COPY, twin.path))
+
+    def original_of(self, log: Log, seen: Sighting, content: Content) -> LogFile | None:
+        """Return the known log file that a rotated file of `log` is a copy of, if any.
+
+        Of several that it begins as, one that holds all of it, else the one that was read furthest.
+        """
+        if alike := [known for known in log.files if _begins_so(known, content)]:
+            read = [known for known in alike if known.state not in LEFT_ALONE]
+            whole = (known for known in read if not self.rest_of(known, content))
+            return next(whole, max(read, key=lambda known: known.position, default=alike[0]))
+        for held in log.opened:
+            if held.content and is_beginning(content, seen.size, held.content):
+                return held
+        twin = self.like(content, seen.size, None, dirname(seen.path))
+        return twin[0] if twin and twin[1] >= seen.size else None
+
+    def rest_of(self, known: LogFile, content: Content) -> int:
+        """Return from where on `content` holds what the file that it begins as does not; 0: none.
+
+        So it is where that one is itself a copy, made earlier. Raises OSError.
+        """
+        if known.state in LEFT_ALONE:
+            return 0
+        with self._log_files.lent(known) as original:
+            if original is None:
+                return known.position if content.read_at(known.position, 1) else 0
+            size = 0 if original.compressed else original.stat().st_size
+            return beyond(content.read_at, original.read_at, size, known.position)
+
+    def is_undecided(self, log: Log, content: Content) -> bool:
+        """Tell whether `content` may be a copy of a file of `log`, but cannot be told yet.
+
+        Too little of it is written, or was, when its original was still whole. Raises OSError.
+        """
+        short = (file for file in log.files if file.match(content) is Match.SHORTER)
+        return any(not content.complete or self._log_files.holds(f) is False for f in short)
+
+    def like(
+        self, content: Content, size: int, this: LogFile | None, folder: str
+    ) -> tuple[LogFile, int] | None:
+        """Return the log file in a folder that a file of `size` bytes begins as, but `this`.
+
+        With it comes how many bytes they share. Raises OSError when `content` cannot be read.
+        """
+        if len(begins := content.read_at(0, BEGINNING)) < TAIL:
+            return None  # too little to say so
+        best = None
+        for known in self._log_files.beginning(begins, folder):
+            shared = 0 if known is this else self._shared(known, content, size)
+            if shared > (best[1] if best else 0):
+                best = known, shared
+        return best
+
+    def _shared(self, known: LogFile, content: Content, size: int) -> int:
+        """Return how many bytes `content` and `known` share if that is all of one of them, or 0.
+
+        Of what is left alone not all may be known.
+        """
+        match = known.match(content)
+        if match is Match.DIFFERENT or (content.compressed and match is Match.SHORTER):
+            return 0
+        known_size = known.position
+        if not content.compressed:
+            with self._log_files.lent(known) as original:
+                if original and begins_like(content.read_at, size, original.read_at):
+                    return size
+                known_size = known_size or (known_to(original, known.size) if original else 0)
+        if match is not Match.SAME:
+            return 0
+        whole = content.compressed or known.state in LEFT_ALONE
+        return size if whole else min(size, known_size)
+
+
+def _begins_so(known: LogFile, content: Content) -> bool:
+    """Tell whether `content` begins as what is known of a file, or as an open one not begun."""
+    if known.match(content) is Match.SAME or known.marks.are_in(content.read_at):
+        return True
+    held = None if known.position else known.content
+    return held is not None and begins_like(held.read_at, held.stat().st_size, content.read_at)
+
+
+def is_beginning(content: Content, size: int, of: Content) -> bool:
+    """Tell whether `content`, a file of `size` bytes, is how another begins; raises OSError."""
+    if content.compressed:  # to unpack more of it takes a while
+        first = content.read_at(0, BEGINNING)
+        size = known_to(content, size) if of.read_at(0, len(first)) == first else 0
+    return begins_like(content.read_at, size, of.read_at)
+
+
+def begins_as(unbegun: LogFile, content: Content) -> bool:
+    """Tell whether `content` begins as what was seen of a file not begun; raises OSError."""
+    return unbegun.fingerprint().head_len >= TAIL and unbegun.compare(content).match is Match.SAME
