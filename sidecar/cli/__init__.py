@@ -1,4 +1,4 @@
-"""The `sidecar` command: one module per subcommand or few, imported only when one is called.
+"""The `sidecar` command: a module for a subcommand or a few, imported only when one is called.
 
 `output` is how they print, `client` how some of them ask a running daemon, `configured` how others
 read the configuration and logs. Exit codes: 0 fine, 1 found problems, 2 wrong usage or cannot
@@ -78,13 +78,20 @@ _COMMANDS = {
     "healthcheck": "Ask the daemon whether it is healthy.",
 }
 # Whose module is not called like the command.
-_MODULES = dict.fromkeys(("ack", "resolve", "drill"), "alerts")
+_MODULES = {
+    **dict.fromkeys(("ack", "resolve", "drill", "silence", "rules", "metrics"), "alerts"),
+    **dict.fromkeys(("route", "notify"), "render"),
+    "backup": "run",
+    "completion": "init",
+    "healthcheck": "client",
+    "schema": "check",
+}
 
 
 class _Lazy(click.Group):
     """A group that imports a subcommand when it is called, so that each starts fast.
 
-    The click command in the module is called like the command, and so is most often the module.
+    The click command in the module is called like the command.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:

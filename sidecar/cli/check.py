@@ -1,6 +1,8 @@
-"""`sidecar check`: every fault of the configuration, its rules and templates, before they run."""
+"""`sidecar check`, every fault of the configuration, its rules and templates, and `schema`."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,12 +11,17 @@ import msgspec
 
 from sidecar.cli import config_there
 from sidecar.cli.configured import UnreadableLogError
-from sidecar.cli.output import paint, say, say_faults
-from sidecar.cli.reports import FORMATS, say_report
+from sidecar.cli.output import FORMATS, paint, say, say_faults, say_report
 from sidecar.clock import SystemClock
 from sidecar.config.load import Checked, check_config, check_files
+from sidecar.config.rulefiles import RuleFile
+from sidecar.config.settings import settings_of
+from sidecar.parse.patterns import PatternFile
+from sidecar.receivers import KINDS
+from sidecar.ruletest.cases import CaseFile
 from sidecar.syntax.faults import Fault
 from sidecar.syntax.files import environment
+from sidecar.syntax.table import Schema, document
 
 if TYPE_CHECKING:
     from sidecar.simulate.doctor import Sample
@@ -22,6 +29,13 @@ if TYPE_CHECKING:
 _RULES = (".rules.yaml", ".rules.yml")
 _PATTERNS = (".patterns.yaml", ".patterns.yml")
 _TEMPLATES = (".j2",)
+# JSON Schemas (2020-12) know keys and shapes; the loader has the last word.
+SCHEMAS: dict[str, Callable[[], Schema]] = {
+    "config": partial(document, settings_of(KINDS), "Configuration of the sidecar"),
+    "rules": partial(document, RuleFile, "Rules of the sidecar"),
+    "patterns": partial(document, PatternFile, "Patterns of the sidecar"),
+    "tests": partial(document, CaseFile, "Rule tests of the sidecar"),
+}
 _READABLE = click.Path(exists=True, readable=True, path_type=Path)
 _FILE = click.Path(exists=True, readable=True, dir_okay=False, path_type=Path)
 
@@ -184,3 +198,17 @@ def _summary(results: list[Checked]) -> str:
 
 def _counted(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+@click.command()
+@click.argument("name", type=click.Choice(list(SCHEMAS)), default="config")
+def schema(name: str) -> None:
+    """Print the JSON Schema of one kind of file.
+
+    config: sidecar.yaml, rules: *.rules.yaml, patterns: *.patterns.yaml, tests: *.test.yaml. An
+    editor with YAML support takes it by a first line such as
+
+    # yaml-language-server: $schema=docs/schema/config.schema.json
+    """
+    for line in json.dumps(SCHEMAS[name](), indent=2, ensure_ascii=False).split("\n"):
+        say(line)

@@ -1,4 +1,7 @@
-"""Asking a running daemon, for the commands that do: over its admin socket, else over HTTP."""
+"""Asking a running daemon, for the commands that do: over its admin socket, else over HTTP.
+
+`sidecar healthcheck` stands here, for containers without curl: it imports nothing more.
+"""
 
 import getpass
 import http.client
@@ -6,6 +9,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "http://127.0.0.1:9787"
 TIMEOUT_SECONDS = 30.0
+HEALTHY_PATH = "/-/healthy"
+HEALTH_TIMEOUT_SECONDS = 3.0
 PROBLEM, CANNOT = 1, 2
 _SCHEMES: dict[str, type[http.client.HTTPConnection]] = {
     "http": http.client.HTTPConnection,
@@ -40,14 +46,19 @@ config_option = click.option(
 
 
 def options(command: _Command) -> _Command:
-    """Give a command the options that say where the daemon is and how it is asked."""
+    """Give a command the options that say where a daemon is and how it is asked: its `client`."""
+
+    @wraps(command)
+    def asking(*, url: str | None, path: str | None, token_file: str | None, **given: Any) -> None:
+        command(client=Client(url, path, token_file), **given)
+
     for option in (
         click.option("--token-file", help="File with the bearer token, for beyond loopback."),
         config_option,
         click.option("--url", help="Ask here, and not over the admin socket."),
     ):
-        command = option(command)
-    return command
+        asking = option(asking)
+    return asking
 
 
 def table_or_json(command: _Command) -> _Command:
@@ -150,15 +161,15 @@ def reachable(http: "Http") -> str:
 
 
 class Client:
-    """One daemon; each method ends the command with one line when it gets no good answer."""
+    """One daemon; each method ends the command with one line when it gets no good answer.
 
-    def __init__(self, url: str | None, path: str | None, token_file: str | None) -> None:
-        try:
-            self._daemon = Daemon(url, path, () if token_file else ("token",), TIMEOUT_SECONDS)
-            token = self._daemon.token
-            self._token = read_secret(token_file) if token_file else token and token.reveal()
-        except (ConfigError, OSError, ValueError) as wrong:
-            end(f"cannot tell where and how to ask: {wrong}", CANNOT)
+    `config` is the path that -c gives, if it is given.
+    """
+
+    def __init__(self, url: str | None, config: str | None, token_file: str | None) -> None:
+        self.config = config
+        self._url = url
+        self._token_file = token_file
 
     def get(self, path: str) -> dict[str, Any]:
         return self._ask("GET", path, None)
@@ -168,22 +179,28 @@ class Client:
 
     def _ask(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
         headers = {"Content-Type": "application/json"}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
         try:
-            status, text = self._daemon.ask(method, path, body, headers)
+            keys = () if self._token_file else ("token",)
+            daemon = Daemon(self._url, self.config, keys, TIMEOUT_SECONDS)
+            kept = daemon.token and daemon.token.reveal()
+            if token := read_secret(self._token_file) if self._token_file else kept:
+                headers["Authorization"] = f"Bearer {token}"
+        except (ConfigError, OSError, ValueError) as wrong:
+            end(f"cannot tell where and how to ask: {wrong}", CANNOT)
+        try:
+            status, text = daemon.ask(method, path, body, headers)
         except (OSError, ValueError, http.client.HTTPException) as failure:
-            end(f"no answer from {self._daemon.url}: {failure}; does the daemon run?", CANNOT)
-        return self._understood(status, text)
+            end(f"no answer from {daemon.url}: {failure}; does the daemon run?", CANNOT)
+        return self._understood(daemon.url, status, text)
 
-    def _understood(self, status: int, text: bytes) -> dict[str, Any]:
+    def _understood(self, url: str, status: int, text: bytes) -> dict[str, Any]:
         try:
             answer = msgspec.json.decode(text, type=dict[str, Any])
         except (msgspec.MsgspecError, UnicodeDecodeError):
             answer = {}
         if status != http.client.OK or not answer:
             first_line = text.decode(errors="replace").partition("\n")[0][:500]
-            sentence = f"{self._daemon.url} answers {status}: {first_line}"
+            sentence = f"{url} answers {status}: {first_line}"
             sentence = str(answer.get("error", "")) or sentence
             refused = status in (http.client.BAD_REQUEST, http.client.NOT_FOUND) and answer
             end(sentence, PROBLEM if refused else CANNOT)
@@ -194,3 +211,26 @@ def end(sentence: str, code: int) -> NoReturn:
     """Say one sentence on stderr and exit."""
     say(f"sidecar: {sentence}", err=True)
     sys.exit(code)
+
+
+@click.command()
+@click.option("--url", help=f"Where the daemon listens; a path in it replaces {HEALTHY_PATH}.")
+@config_option
+def healthcheck(url: str | None, path: str | None) -> None:
+    """Exit 0 if the daemon answers that it is healthy, else 1."""
+    try:
+        daemon = Daemon(url, path, (), HEALTH_TIMEOUT_SECONDS)
+    except (ConfigError, OSError, ValueError) as wrong:
+        _end_with(f"cannot tell where the daemon listens: {wrong}", healthy=False)
+    try:
+        status, text = daemon.ask("GET", daemon.path or HEALTHY_PATH, None, {})
+    except (OSError, ValueError, http.client.HTTPException) as failure:
+        _end_with(f"no answer from {daemon.url}: {failure}; does the daemon run?", healthy=False)
+    answer = text[:1000].decode(errors="replace").partition("\n")[0]
+    healthy = status == http.client.OK
+    _end_with(answer if healthy else f"{daemon.url} answers {status}: {answer}", healthy=healthy)
+
+
+def _end_with(line: str, *, healthy: bool) -> NoReturn:
+    say(line if healthy else f"unhealthy: {line}", err=not healthy)
+    sys.exit(0 if healthy else 1)

@@ -43,10 +43,7 @@ def _duration(_: click.Context, __: click.Parameter, text: str) -> float:
 @click.option(
     "--line", metavar="LINE|FILE:N", help="Show how this line of a log stands to each rule."
 )
-def explain(  # noqa: PLR0917 - click passes them by name
-    url: str | None, path: str | None, token_file: str | None, matchers: tuple[str, ...],
-    since: float, line: str | None,
-) -> None:  # fmt: skip
+def explain(client: Client, matchers: tuple[str, ...], since: float, line: str | None) -> None:
     """Show how the rules stand to all that passes every MATCHER, such as org_id=org_1.
 
     And what happened to its alerts: fired, escalated, ended, for whom a message was made and what
@@ -54,12 +51,12 @@ def explain(  # noqa: PLR0917 - click passes them by name
     test of each rule is shown, passed or failed, with the value that it saw.
     """
     if line is not None:
-        say_standing(loaded(path or config_there(), placeholders=True), line)
+        say_standing(loaded(client.config or config_there(), placeholders=True), line)
         return
     if not matchers:
         raise click.UsageError("name a MATCHER such as org_id=org_1, or --line")
     asked = {"matchers": list(map(as_utf8, matchers)), "since": time.time() - since}
-    found = Client(url, path, token_file).post("/api/v1/explain", asked)
+    found = client.post("/api/v1/explain", asked)
     about = " ".join(map(as_utf8, matchers))
     if not found["rules"]:
         say(f"No rule knows anything of {about}: no event of it counts, or it is too long ago.")

@@ -1,9 +1,10 @@
-"""`sidecar init`: a first configuration that works, one rule, and one test of it."""
+"""`sidecar init`, a first configuration that works with a rule and its test, and `completion`."""
 
 import re
 from pathlib import Path
 
 import click
+from click.shell_completion import get_completion_class
 
 from sidecar.cli import rules_folder
 from sidecar.cli.client import CANNOT, end
@@ -136,3 +137,20 @@ def _next(tell: str, folder: Path) -> None:
     say()
     say("The rule waits for lines with WEBHOOK_METRIC. What is read of yours:")
     say("  sidecar parse YOUR.log   # docs/first-rule.md makes events of lines without it")
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print the completion script of a shell.
+
+    Into ~/.bashrc: eval "$(sidecar completion bash)". Into ~/.zshrc the same with zsh. For fish:
+    sidecar completion fish > ~/.config/fish/completions/sidecar.fish
+    """
+    found = get_completion_class(shell)
+    if found is None:
+        raise click.UsageError(f"this version of click knows no completion for {shell}")
+    script = found(ctx.find_root().command, {}, "sidecar", "_SIDECAR_COMPLETE")
+    for line in script.source().splitlines():
+        say(line)

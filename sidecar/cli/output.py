@@ -37,6 +37,11 @@ _COLOURS = {
     "firing": "red", "escalated": "red", "pending": "yellow", "resolved": "green",
 }  # fmt: skip
 
+FORMATS = ("github", "markdown", "junit")
+# github.com/actions/toolkit, docs/commands.md: what would end the line, or a property of it.
+_ESCAPED = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
+_ESCAPED_PROPERTY = _ESCAPED | str.maketrans({":": "%3A", ",": "%2C"})
+
 
 class Painted(NamedTuple):
     """A text in a colour, where there are any."""
@@ -121,6 +126,12 @@ def say_row(
     if not _text(last):
         parts[-1] = ""
     say(*parts, last)
+
+
+def say_table(rows: Sequence[Sequence[Part]]) -> None:
+    wide = widths(rows)
+    for row in rows:
+        say_row(row, wide)
 
 
 def _text(part: Part) -> str:
@@ -221,3 +232,58 @@ def _lines(file: str) -> list[str]:
         return Path(file).read_text("utf-8", errors="replace").removeprefix("\ufeff").splitlines()
     except (OSError, ValueError):
         return []
+
+
+# --- faults, as machines of pull requests read them
+
+
+def say_report(
+    form: str, faults: Sequence["Fault"], passed: Sequence[tuple[str, str]] = ()
+) -> None:
+    """Print findings in one of FORMATS; `passed` are file and name of the cases that passed."""
+    if form == "github":
+        for fault in faults:
+            say(_annotation(fault))
+    elif form == "markdown":
+        _say_table(faults)
+    else:
+        for line in _junit(faults, passed).splitlines():
+            say(line)
+
+
+def _annotation(fault: "Fault") -> str:
+    file = fault.file.translate(_ESCAPED_PROPERTY)
+    text = _message(fault).translate(_ESCAPED)
+    return f"::{fault.severity} file={file},line={fault.line},col={fault.column}::{text}"
+
+
+def _message(fault: "Fault") -> str:
+    return f"{fault.message}; {fault.hint}" if fault.hint else fault.message
+
+
+def _say_table(faults: Sequence["Fault"]) -> None:
+    if not faults:
+        say("Nothing found.")
+        return
+    say("| where | what |")
+    say("|---|---|")
+    for fault in faults:
+        text = _message(fault).replace("|", "\\|").replace("\n", "<br>")
+        say(f"| {fault.file}:{fault.line} | **{fault.severity}** {text} |")
+
+
+def _junit(faults: Sequence["Fault"], passed: Sequence[tuple[str, str]]) -> str:
+    failed = [fault for fault in faults if fault.severity == "error"]
+    count = len(failed) + len(passed)
+    from xml.etree.ElementTree import Element, SubElement, tostring  # noqa: PLC0415 - the same
+
+    suite = Element("testsuite", name="sidecar", tests=f"{count}", failures=f"{len(failed)}")
+    for file, name in passed:
+        SubElement(suite, "testcase", classname=file, name=name)
+    for fault in failed:
+        name = fault.message.partition("\n")[0]
+        case = SubElement(suite, "testcase", classname=fault.file, name=name)
+        SubElement(
+            case, "failure", message=name
+        ).text = f"{fault.file}:{fault.line}: {_message(fault)}"
+    return tostring(suite, encoding="unicode")

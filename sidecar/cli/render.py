@@ -1,13 +1,16 @@
-"""`sidecar render`: what a receiver would read, without sending it."""
+"""Whom a message reaches, how it reads, and whether it arrives: `route`, `render`, `notify`."""
 
+import asyncio
+import secrets
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import click
 import msgspec
 
+from sidecar.cli import as_utf8
 from sidecar.cli.client import CANNOT, PROBLEM, end
 from sidecar.cli.configured import (
     LOG_FILE,
@@ -17,13 +20,98 @@ from sidecar.cli.configured import (
     named,
     read_chunks,
 )
-from sidecar.cli.output import paint, say
+from sidecar.cli.output import Part, paint, say
 from sidecar.clock import SystemClock
 from sidecar.config.settings import Config
+from sidecar.deliver.worker import Senders, connected, connections
+from sidecar.matchers import all_match
+from sidecar.notify.group import Destination, destinations, group_labels, mails_owner, match_routes
+from sidecar.notify.model import Notice, NoticeStatus, Notification, Reason, Route
+from sidecar.receivers.base import AnyKind, Failed, FailureKind, Outcome, Sent, Verdict
+from sidecar.redact import Redactor
+from sidecar.render.renderer import Renderer
 from sidecar.render.words import utc
 from sidecar.simulate.messages import Copy, Message, MessageRenderer
 from sidecar.simulate.replay import Replay, ReplayedLog
 from sidecar.simulate.sample import sample, sample_rule
+
+ALERT = "SidecarTest"
+SUMMARY = (
+    "Test message: somebody ran `sidecar notify`. Nothing is wrong, and nothing is to be done."
+)
+# What each failure says of the other side.
+WORDS = {
+    FailureKind.RATE_LIMITED: "it wants to be left alone for a while",
+    FailureKind.SERVER_ERROR: "it is out of order",
+    FailureKind.CONNECT: "it cannot be reached",
+    FailureKind.TIMEOUT: "it did not answer in time",
+    FailureKind.CONNECTION_LOST: "the connection broke before it answered",
+    FailureKind.PAYLOAD: "it refuses the message",
+    FailureKind.AUTH: "it refuses the credentials",
+    FailureKind.DESTINATION: "it knows no such destination",
+    FailureKind.OWNER: "nobody is known to send it to",
+    FailureKind.TLS: "the connection cannot be made secure",
+    FailureKind.EXPIRED: "it is too late",
+    FailureKind.INTERNAL: "a fault of the sidecar's own",
+    FailureKind.OTHER: "it gives an answer that nobody here knows",
+}
+
+
+@click.command()
+@config_option("Routes and receivers, and the rules that --alert names.")
+@click.argument("labels", nargs=-1, metavar="[LABEL=VALUE]...")
+@click.option("--alert", help="Take the labels that this alert's rule gives it.")
+@click.option(
+    "--expect", multiple=True, metavar="RECEIVER",
+    help="Exit 1 unless just these receivers are told; several times, or with commas between.",
+)  # fmt: skip
+def route(config: str, labels: tuple[str, ...], alert: str | None, expect: tuple[str, ...]) -> None:
+    """Show the way of an alert with these labels through the routes, and who is told of it."""
+    read = loaded(config, placeholders=True)
+    wanted = {**_of_alert(read, alert), **dict(map(_pair, map(as_utf8, labels)))}
+    for line in _way(read.route, wanted, 0):
+        say(line)
+    taken = match_routes(read.route, wanted)
+    for one in taken:
+        about = " ".join(f"{k}={v}" for k, v in group_labels(one, wanted).items())
+        to = ", ".join(to.name for to in destinations(read.receivers[one.receiver]) if to.name)
+        say(f"told: {one.receiver} ({to or 'nobody'}), grouped by {about or 'nothing'}")
+    asked = [name.strip() for some in expect for name in as_utf8(some).split(",")]
+    found = list(dict.fromkeys(one.receiver for one in taken))
+    if asked and set(asked) != set(found):
+        end(f"expected {', '.join(asked)}, and told is {', '.join(found)}", PROBLEM)
+    sys.exit(0)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise click.UsageError(f"{text!r} is not LABEL=VALUE, for example severity=critical")
+    return name, value
+
+
+def _of_alert(config: Config, alert: str | None) -> dict[str, str]:
+    if alert is None:
+        return {}
+    rules = {rule.name: rule for rule in config.rules}
+    return {"alertname": alert, **rules[named("alert", as_utf8(alert), rules)].labels}
+
+
+def _way(route: Route, labels: Mapping[str, str], depth: int) -> Iterator[Part]:
+    """Yield a line for each route that is asked, those below it that are, and what comes of it."""
+    passes = all_match(route.matchers, lambda name: labels.get(name, ""))
+    tests = " ".join(map(str, route.matchers)) or "every alert"
+    verdict = f"{'yes' if passes else 'no'}, {tests}"
+    then = f" -> {route.receiver}" if passes else ""
+    more = ", and on to the next" if passes and route.continue_ else ""
+    yield paint(f"{'  ' * depth}{verdict}{then}{more}", dim=not passes)
+    for child in route.routes if passes else ():
+        yield from _way(child, labels, depth + 1)
+        if all_match(child.matchers, lambda name: labels.get(name, "")) and not child.continue_:
+            return
+
+
+# --- how it reads
 
 
 @click.command()
@@ -147,3 +235,97 @@ def _open(copies: Sequence[Copy]) -> None:
         click.launch(out.name)
     if not pages:
         end("no message of this receiver has HTML to open", CANNOT)
+
+
+# --- whether it arrives
+
+
+@click.command()
+@config_option("Receivers, their accounts and templates.")
+@click.argument("receiver")
+def notify(config: str, receiver: str) -> None:
+    """Send one test message to each destination of RECEIVER and say what came of it.
+
+    It is about an alert SidecarTest that fired and ended at once, so that nothing stays open
+    anywhere. It is sent once, past routes, outbox and state file. Exits 0 if all have accepted it,
+    1 if one has not or the configuration is wrong, 2 if there is no such receiver.
+    """
+    read = loaded(config)
+    named("receiver", receiver, read.receivers)
+    found = [to for to in destinations(read.receivers[receiver]) if to.name and not to.owner]
+    if not found:
+        owners = (
+            "; owners of organisations get no test" if mails_owner(read.receivers[receiver]) else ""
+        )
+        end(f"{receiver} has nobody to tell{owners}", CANNOT)
+    accepted = asyncio.run(_all_sent(read, receiver, found))
+    sys.exit(0 if accepted else PROBLEM)
+
+
+async def _all_sent(config: Config, receiver: str, found: list[Destination]) -> bool:
+    used = {to.integration for to in found}
+    kinds = {kind.name: kind for kind in config.kinds if kind.name in used}
+    renderer = Renderer(config.templates, Redactor(config.redact), config.origin)
+    all_accepted = True
+    async with connected(connections(kinds.values())) as senders:
+        for to in found:
+            outcome = await _sent(
+                config, kinds[to.integration], senders, renderer, message(receiver, to)
+            )
+            say(paint(f"{to.integration} {to.name}: ", bold=True), *_said(outcome))
+            all_accepted &= isinstance(outcome, Sent)
+    return all_accepted
+
+
+async def _sent(
+    config: Config, kind: AnyKind, senders: Senders, renderer: Renderer, told: Notification
+) -> Outcome:
+    """Send as the daemon does: once more as plain text where that may help."""
+    entry = config.receivers[told.receiver].configs[kind.name][told.index]
+    outcome: Outcome = Sent()
+    for plain in (False, True):
+        rendering = renderer.rendering(told)
+        made = kind.render(entry, rendering, plain=plain)
+        if rendering.fault:
+            say(paint("a template fails: ", "red"), rendering.fault, err=True)
+        outcome = await senders[kind.name](entry, made.payload, told)
+        if not isinstance(outcome, Failed) or outcome.verdict is not Verdict.REPAIR:
+            break
+    return outcome
+
+
+def _said(outcome: Outcome) -> tuple[Part, ...]:
+    match outcome:
+        case Sent(reference):
+            return (paint("accepted", "green"), f" ({reference})" if reference else "")
+        case Failed():
+            doubt = "; it may have arrived all the same" if outcome.ambiguous else ""
+            words = f": {WORDS[outcome.kind]} ({outcome.detail}){doubt}"
+            return (paint("not accepted", "red"), words)
+
+
+def message(receiver: str, to: Destination) -> Notification:
+    """Return the test message for one destination."""
+    now = SystemClock().now()
+    notice = Notice(
+        status=NoticeStatus.FIRED_AND_RESOLVED,
+        labels={"alertname": ALERT, "severity": "info", "receiver": receiver},
+        annotations={"summary": SUMMARY},
+        value=None,
+        since=now,
+        ended_at=now,
+        event={},
+        episode=1,
+    )
+    return Notification(
+        id=secrets.token_hex(16),
+        receiver=receiver,
+        integration=to.integration,
+        index=to.index,
+        destination=to.name,
+        reason=Reason.FIRED_AND_RESOLVED,
+        group=ALERT,
+        group_labels={"alertname": ALERT},
+        notices=[notice],
+        at=now,
+    )

@@ -14,8 +14,7 @@ import click
 import msgspec
 
 from sidecar.cli.configured import LOG_FILE, UnreadableLogError, config_option, loaded, read_chunks
-from sidecar.cli.output import by_word, say, say_row, widths
-from sidecar.cli.reports import FORMATS, say_report
+from sidecar.cli.output import FORMATS, by_word, say, say_report, say_row, widths
 from sidecar.clock import SystemClock
 from sidecar.config.settings import Config
 from sidecar.notify.model import SEVERITIES, NoticeStatus, Reason

@@ -1,4 +1,4 @@
-"""`sidecar run`: the daemon."""
+"""`sidecar run`, the daemon, and `sidecar backup`, a copy of its state while it runs."""
 
 import asyncio
 import ctypes
@@ -18,6 +18,8 @@ import click
 import structlog
 
 from sidecar.cli import CONFIG_FILES, config_there
+from sidecar.cli.client import CANNOT, end
+from sidecar.cli.configured import config_option, loaded
 from sidecar.cli.output import say
 from sidecar.clock import Clock, SystemClock
 from sidecar.config.load import check_config
@@ -27,6 +29,7 @@ from sidecar.daemon.lines import is_debug
 from sidecar.daemon.telemetry import configure_log
 from sidecar.redact import Redactor
 from sidecar.store.schema import StoreError, StoreMoved, StoreUnavailable
+from sidecar.store.sqlite import backup as copy_to
 from sidecar.web.fault import StartError
 
 PROBLEMS, CANNOT_START = 1, 2
@@ -210,3 +213,31 @@ def _log_by(config: Config, level: int | None = None) -> None:
     """Let our own log hide what `config` says is to be hidden; its level stays unless given."""
     kept = logging.DEBUG if is_debug() else logging.INFO
     configure_log(redact=Redactor(config.redact).text, level=kept if level is None else level)
+
+
+@click.command()
+@config_option("Whose state file to copy.")
+@click.argument("file", type=click.Path(dir_okay=False), metavar="FILE")
+def backup(config: str, file: str) -> None:
+    """Copy the state to the state file FILE: positions, counters, alerts, who was told, what waits.
+
+    The daemon may run meanwhile. To go back, stop it, put FILE in the place of the state file
+    (state.path; remove its -wal and -shm), and start it. What is in PostgreSQL is written into
+    such a file too. Exits 1 if the configuration is wrong, 2
+    if it cannot be copied.
+    """
+    read = loaded(config, placeholders=True)
+    try:
+        size, source = _copied(read, file)
+    except (StoreError, StoreUnavailable) as wrong:
+        end(str(wrong), CANNOT)
+    say(f"{file}: {size:,} bytes of {source}")
+
+
+def _copied(config: Config, file: str) -> tuple[int, str]:
+    """Return how many bytes were written, and of what."""
+    if config.state_url is None:
+        return copy_to(config.state_path, file), config.state_path
+    from sidecar.store import postgresql  # noqa: PLC0415 - an extra, and takes long to import
+
+    return postgresql.backup(config.state_url, file), "the database"

@@ -10,8 +10,7 @@ from pathlib import Path
 import click
 
 from sidecar.cli.configured import COMPRESSED
-from sidecar.cli.output import paint, room, say, say_faults, say_row
-from sidecar.cli.reports import FORMATS, say_report
+from sidecar.cli.output import FORMATS, paint, room, say, say_faults, say_report, say_row
 from sidecar.render.words import utc
 from sidecar.ruletest.cases import Suite, load_tests
 from sidecar.ruletest.judge import CaseResult, Failure, judge

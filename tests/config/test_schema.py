@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from jsonschema.validators import Draft202012Validator
 
 from sidecar.cli import main
-from sidecar.cli.schema import SCHEMAS
+from sidecar.cli.check import SCHEMAS
 from sidecar.config.load import check_config, check_files
 from sidecar.ruletest.cases import load_tests
 from sidecar.syntax.faults import ConfigError, Fault

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.cli.schema import SCHEMAS
+from sidecar.cli.check import SCHEMAS
 from sidecar.config.load import check_files
 from sidecar.rules.aggregates import FUNCTIONS, Function
 from sidecar.ruletest.cases import load_tests

@@ -10,12 +10,10 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from sidecar.cli.alerts import ack, alerts, resolve
+from sidecar.cli.alerts import ack, add, alerts, expire, list_, resolve, rules
 from sidecar.cli.check import check
+from sidecar.cli.client import healthcheck
 from sidecar.cli.explain import explain
-from sidecar.cli.healthcheck import healthcheck
-from sidecar.cli.rules import rules
-from sidecar.cli.silence import add, expire, list_
 from sidecar.secret import Secret
 from support.daemon import until
 from support.live import CONFIG, FAILING, Stage, staged

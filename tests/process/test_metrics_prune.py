@@ -4,7 +4,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from sidecar.cli.metrics import metrics
+from sidecar.cli.alerts import metrics
 from support.daemon import until
 from support.live import staged
 

@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 import sidecar
-from sidecar.cli.schema import SCHEMAS
+from sidecar.cli.check import SCHEMAS
 from sidecar.clock import SystemClock
 from sidecar.config.load import check_config, load_config
 from sidecar.config.settings import Config, settings_of

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from sidecar.cli.client import Daemon
-from sidecar.cli.healthcheck import healthcheck
+from sidecar.cli.client import Daemon, healthcheck
 from support.web import serving, web_state
 
 

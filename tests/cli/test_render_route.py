@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from sidecar.cli.route import route
+from sidecar.cli.render import route
 
 RULES = Path(__file__).parents[1] / "config" / "faults" / "files" / "tiers.rules.yaml"
 CONFIG = f"""\

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sidecar.cli import main
-from sidecar.cli.notify import WORDS
+from sidecar.cli.render import WORDS
 from sidecar.receivers.base import FailureKind
 from support.sinks import Answer, SlackSink, SmtpSink
 
