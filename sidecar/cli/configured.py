@@ -12,6 +12,7 @@ from sidecar.cli.output import say_faults
 from sidecar.config.load import check_config
 from sidecar.config.settings import Config
 from sidecar.parse.event import Chunk, LogFormat
+from sidecar.parse.repeats import needed_before
 from sidecar.read.content import HOST_NAME, Compressed, frame, open_content
 from sidecar.syntax.faults import did_you_mean
 from sidecar.syntax.files import environment
@@ -88,7 +89,8 @@ def _chunks(path: str, number: int, progress: Callable[[int], None]) -> Iterator
             position, skip = framed.end, framed.skip
             if framed.data:
                 where = (number, path, LogFormat.AUTO, framed.data, framed.start)
-                yield Chunk(*where, host=HOST_NAME)
+                before = needed_before(framed.data, framed.start, content.read_at)
+                yield Chunk(*where, host=HOST_NAME, before=before)
             progress(content.taken if isinstance(content, Compressed) else position)
         if isinstance(content, Compressed) and (content.unreadable or not content.complete):
             raise UnreadableLogError(_damage(path, position, content))

@@ -22,6 +22,7 @@ from sidecar.parse.container import form_of, unwrap_all
 from sidecar.parse.draft import Drafts
 from sidecar.parse.event import Chunk, Event, LogFormat, Parsed
 from sidecar.parse.parser import Parser
+from sidecar.parse.repeats import REACH
 from sidecar.receivers.base import rfc3339
 from sidecar.redact import Redactor
 from sidecar.syntax.files import environment
@@ -187,11 +188,11 @@ def _patterns_of(path: str | None) -> Config:
 
 
 def _stdin() -> Iterator[Chunk]:
-    start = 0
+    start, before = 0, b""
     while lines := sys.stdin.buffer.readlines(1 << 18):
         data = b"".join(lines)
-        yield Chunk(0, "stdin", LogFormat.AUTO, data, start)
-        start += len(data)
+        yield Chunk(0, "stdin", LogFormat.AUTO, data, start, before=before)
+        start, before = start + len(data), data[-REACH:]
 
 
 def _chunks(path: str, config: Config) -> Iterable[Chunk]:

@@ -301,7 +301,7 @@ class Splitter:
             return None
         if self._every_line:
             return Split(None, _all_spans(data), count_lines(data))
-        return Split(None, _spans(data, self._bare.places(data)), count_lines(data))
+        return Split(None, spans_at(data, self._bare.places(data)), count_lines(data))
 
     def look_for(self, names: Collection[str]) -> None:
         """Decode these fields with the labels from now on."""
@@ -331,7 +331,7 @@ class Splitter:
             return None
         odd: list[Span] = []
         mine: list[Span] = []
-        for begin, end in _spans(data, self._bare.places(data)):
+        for begin, end in spans_at(data, self._bare.places(data)):
             fits = data.startswith(_OBJECTS, begin) and end - begin <= MAX_LINE
             (mine if fits else odd).append((begin, end))
         sources = [data[begin:end] for begin, end in mine]
@@ -352,7 +352,7 @@ class Splitter:
         """
         if self._take_all is None or (wrapped and self._wrappings.within(data)):
             return None
-        spans = _spans(data, self._bare.places(data))
+        spans = spans_at(data, self._bare.places(data))
         lines = [data[begin:end] for begin, end in spans]
         mine: Sequence[int] = range(len(lines))
         if MARKER_BYTES in data or b"\r" in data:
@@ -444,7 +444,7 @@ class _Claims(msgspec.Struct, gc=False):
                 places.append(before + offset)
         places += [starts[number] for number in odd]
         good = [number for number in range(len(starts)) if number not in odd]
-        spans = _spans(self.data, sorted(places))
+        spans = spans_at(self.data, sorted(places))
         return good, [starts[number] for number in good], spans
 
 
@@ -466,7 +466,7 @@ def _prefixes(pieces: Sequence[bytes], size: int) -> set[bytes]:
     return found
 
 
-def _spans(data: bytes, places: Iterable[int]) -> list[Span]:
+def spans_at(data: bytes, places: Iterable[int]) -> list[Span]:
     """Return the lines in which `places` lie, which are in order, each once."""
     spans: list[Span] = []
     end = -1
@@ -487,7 +487,7 @@ def utf16_lines(data: bytes) -> list[tuple[int, bytes]]:
     while at >= 0:
         places.append(at)
         at = data.find(_UTF16, at + 1)
-    return [(begin, data[begin:end]) for begin, end in _spans(data, places)]
+    return [(begin, data[begin:end]) for begin, end in spans_at(data, places)]
 
 
 def _all_spans(data: bytes) -> list[Span]:

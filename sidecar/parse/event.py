@@ -68,7 +68,8 @@ class Chunk(msgspec.Struct, frozen=True):
     decompressed bytes. `data` ends with a newline unless the file ended for good without one.
     `prefix` is what may stand before an event, as RE2; None: a logger's furniture. `key`: only
     lines with an HMAC under it are read; empty: all are. `host`: the name of the
-    machine that reads. `zone`: the IANA time zone of stamps that state none; empty: UTC.
+    machine that reads. `zone`: the IANA time zone of stamps that state none; empty: UTC. `before`:
+    what stands in front of `data` in its file, if a line of it needs that (`repeats`).
     """
 
     file: int
@@ -80,6 +81,7 @@ class Chunk(msgspec.Struct, frozen=True):
     key: bytes = b""
     host: str = ""
     zone: str = ""
+    before: bytes = b""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -179,11 +181,12 @@ class Foreign(msgspec.Struct, frozen=True):
 
 
 class ObscureReason(StrEnum):
-    """Why a line with the marker is neither event, nor reject, nor foreign. A metric label."""
+    """Why a line is neither event, nor reject, nor foreign, and may have to be. A metric label."""
 
     MENTIONED = "mentioned"  # nothing stands in it that could be an event
     OTHER_FORM = "other_form"  # something does, in no form that is known
     UTF16 = "utf16"  # its file is not in UTF-8
+    REPEATED = "repeated"  # it says that a line came again which is not at hand
 
     @property
     def words(self) -> str:
@@ -195,11 +198,15 @@ _OBSCURE = {
     ObscureReason.MENTIONED: "the marker is only mentioned, and no pattern matches",
     ObscureReason.OTHER_FORM: "the marker stands in a form that is not known",
     ObscureReason.UTF16: "the log is in UTF-16: let its writer use UTF-8",
+    ObscureReason.REPEATED: "it says that another line came again, and that is not at hand",
 }
 
 
 class Obscure(msgspec.Struct, frozen=True):
-    """A line with the marker of which nothing was understood. `sample` is its head, as it is."""
+    """A line of which nothing was understood: it has the marker, or says that another came again.
+
+    `sample` is its head, as it is.
+    """
 
     reason: ObscureReason
     position: int

@@ -41,6 +41,7 @@ from sidecar.parse.objects import MARKER_BYTES, Unreadable
 from sidecar.parse.patterns import Pattern, TextPatterns
 from sidecar.parse.prefix import Prefix
 from sidecar.parse.record import Record, find_records
+from sidecar.parse.repeats import REACH, is_known, may_repeat, repeating_lines, weighed
 from sidecar.parse.signed import is_signed, signed_only
 from sidecar.parse.spread import Line, any_spread, joined, mixed_open, open_from
 
@@ -154,12 +155,14 @@ class Parser:
         prefix, whole = self._prefix_of(chunk), chunk.data if bare is None else bare
         if not chunk.key and self._ends_open(chunk, whole, prefix):
             return None
+        if _needs_before(chunk, whole):
+            return None
         data, refused = signed_only(whole, chunk.key)
         out = self._collector(chunk, now, wanted, data)
         may_be_wrapped = bare is None and chunk.format is not LogFormat.PLAIN
         split = self._add_block(data, chunk, out, wrapped=may_be_wrapped)
         # An odd line needs its place in the file and its container's stamp as well.
-        if split is None or (split.odd and bare is not None):
+        if split is None or (bare is not None and (split.odd or repeating_lines(data))):
             return None
         for begin, line in refused:
             out.reject(ForeignReason.UNSIGNED, chunk.start + begin, text_of_line(line))
@@ -201,11 +204,13 @@ class Parser:
         return any_spread([data[begin:end] for begin, end in split.odd], out.prefix)
 
     def _add_odd(self, split: Split, data: bytes, chunk: Chunk, out: Collector) -> None:
+        again = repeating_lines(data)
         odd = [(begin, data[begin:end]) for begin, end in split.odd]
         if odd:
-            odd = self._add_stated(odd, chunk, out)
-        for begin, line in sorted(odd + journal_lines(data)):
-            self._read(Line(line, chunk.start + begin), out)
+            odd = self._add_stated([one for one in odd if one not in again], chunk, out)
+        for begin, line in sorted(odd + again + journal_lines(data)):
+            before = _before(chunk, begin) if again else b""
+            self._read(Line(line, chunk.start + begin), out, before)
         for begin, line in utf16_lines(data):
             out.obscure(ObscureReason.UTF16, chunk.start + begin, text_of_line(line))
 
@@ -255,9 +260,12 @@ class Parser:
 
     def _read_singly(self, chunk: Chunk, out: Collector) -> None:
         """Read line by line: containers' and those of objects over lines."""
+        again = may_repeat(chunk.data)
         for lines in self._whole_lines(chunk, out):
             if len(lines) > 1:
                 self._read_spread(lines, out)
+            elif again and not chunk.key and repeating_lines(lines[0].text):
+                self._read(lines[0], out, _before(chunk, lines[0].position - chunk.start))
             elif chunk.key and not is_signed(lines[0].text, chunk.key):
                 if MARKER_BYTES in lines[0].text:
                     text = text_of_line(lines[0].text)
@@ -344,12 +352,15 @@ class Parser:
             prefix = self._prefixes[chunk.prefix] = Prefix(chunk.prefix)
         return prefix
 
-    def _read(self, line: Line, out: Collector) -> None:
-        """Read one line with all care: its record, else what a pattern makes of it."""
-        self._read_parts(line, out)
+    def _read(self, line: Line, out: Collector, before: bytes = b"") -> None:
+        """Read one line with all care: its record, else what a pattern makes of it.
+
+        `before` is what stands in front of it, if it may say that another line came again.
+        """
+        self._read_parts(line, out, before)
         out.end_line(line.text, line.position)
 
-    def _read_parts(self, line: Line, out: Collector) -> None:
+    def _read_parts(self, line: Line, out: Collector, before: bytes) -> None:
         if line.too_long or len(line.text) > MAX_LINE:
             if line.too_long or MARKER_BYTES in line.text:
                 out.reject(RejectReason.TOO_LONG, line.position, text_of_line(line.text[:_SAMPLE]))
@@ -357,22 +368,37 @@ class Parser:
         position = line.position
         if b"\r" not in line.text:
             if line.text:
-                self._read_part(text_of_line(line.text), position, line.stamp, out)
+                self._read_part(line, out, before)
             return
         for part in line.text.split(b"\r"):  # a carriage return begins a line anew
             if part:
-                self._read_part(text_of_line(part), position, line.stamp, out)
+                self._read_part(Line(part, position, line.stamp), out, before)
             position += len(part) + 1
 
-    def _read_part(self, text: str, position: int, stamp: float | None, out: Collector) -> None:
+    def _read_part(self, line: Line, out: Collector, before: bytes) -> None:
+        text, position = text_of_line(line.text), line.position
         try:
-            for record in self._records(text, position, out):
-                try:
-                    out.add(record, stamp, position)
-                except Unreadable as wrong:
-                    out.reject(wrong.reason, position, text, wrong.field)
+            again, times = weighed(line.text, before, out.prefix)
+            if again is None:
+                out.obscure(ObscureReason.REPEATED, position, text)
+                return
+            if times > 1 or again is not line.text:
+                text = text_of_line(again)
+                out.end_spread(again, position, 0)
+            self._add_records(text, times, line, out)
+        except Unreadable as wrong:
+            out.reject(wrong.reason, position, text, wrong.field)
         except Exception:  # noqa: BLE001 - whatever it is, it is this line's and not the process's
             out.reject(RejectReason.POISON, position, text)
+
+    def _add_records(self, text: str, times: int, line: Line, out: Collector) -> None:
+        for record in self._records(text, line.position, out):
+            for turn in range(times):
+                one = replace(record, fields={**record.fields}) if turn else record
+                try:
+                    out.add(one, line.stamp, line.position)
+                except Unreadable as wrong:
+                    out.reject(wrong.reason, line.position, text, wrong.field)
 
     def _records(self, text: str, position: int, out: Collector) -> list[Record]:
         try:
@@ -388,7 +414,21 @@ class Parser:
 
 
 def _part(chunk: Chunk, begin: int, end: int) -> Chunk:
-    return replace(chunk, data=chunk.data[begin:end], start=chunk.start + begin)
+    before = _before(chunk, begin) if begin else chunk.before
+    return replace(chunk, data=chunk.data[begin:end], start=chunk.start + begin, before=before)
+
+
+def _before(chunk: Chunk, begin: int) -> bytes:
+    """Return what stands in front of a line of the chunk, as far as that is looked at."""
+    near = chunk.data[max(0, begin - REACH) : begin]
+    return near if len(near) == REACH else (chunk.before + near)[-REACH:]
+
+
+def _needs_before(chunk: Chunk, data: bytes) -> bool:
+    """Return whether a line says that one came again which stood in front of the chunk."""
+    if not chunk.start or chunk.before or chunk.key:
+        return False
+    return not all(is_known(line, data[:begin]) for begin, line in repeating_lines(data))
 
 
 def _is_torn(text: str, prefix: Prefix) -> bool:

@@ -25,8 +25,10 @@ def _bracketed(inside: str) -> str:
 
 _BRACKETED = _bracketed(rf"{_FREE}|{_QUOTED}|{_bracketed(rf'{_FREE}|{_QUOTED}')}")
 # What a syslog server puts in front (RFC 3164 and RFC 5424): the host's and the program's name.
+# rsyslog's own format has a stamp as others write it; only a process's number tells it from words.
 _SYSLOG = re.compile(
     rf"""(?:<\d+>)?[A-Z][a-z][a-z]\ [ \d]\d\ [\d:]+\ [\w.-]+\ [\w./-]+(?:\[\d+\])?:[ ]
+       |\d{{4}}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)\ [\w.-]+\ [\w./-]+\[\d+\]:[ ]
        |<\d+>\d\ \S+\ \S+\ \S+\ \S+\ \S+\ (?:-|{_BRACKETED}+)""",
     re.VERBOSE | re.ASCII,
 )

@@ -63,9 +63,6 @@ _LOGGERS_PAIRS = frozenset(
 # Where a host puts the record itself beside a message in words. What a stranger sends has others.
 _METRICS = ("metric", "metrics", "webhook_metric")
 _MOST_NESTED = 4  # levels of objects in which the fields of a record called by the marker may be
-# rsyslog's and rsyslogd's word for lines that were alike.
-_REPEATED = re.compile(r"message repeated (\d{1,9}) times: \[ ?(.*)\]\s*\Z", re.DOTALL)
-_MOST_REPEATED = 1000
 _MOST_RECORDS = 100  # of one line
 _MOST_STARTS = 16
 Fits = Callable[[str], bool]
@@ -114,21 +111,7 @@ def find_records(text: str, prefix: Prefix) -> list[Record]:
         return []
     if "\x1b" in text and not prefix.is_pinned:
         text = COLOUR.sub("", text)
-    reading = _Reading(prefix)
-    repeated = _REPEATED.search(text)
-    if repeated is not None and prefix.fits(text[: repeated.start()]):
-        return _many(reading.line(repeated[2], {}, 1), int(repeated[1]), text[: repeated.start()])
-    return reading.line(text, {}, 1)
-
-
-def _many(records: list[Record], times: int, before: str) -> list[Record]:
-    if times > _MOST_REPEATED:
-        raise Unreadable(RejectReason.TOO_LONG)
-    return [
-        Record({**one.fields}, one.before or before, one.outer)
-        for one in records
-        for _ in range(times)
-    ]
+    return _Reading(prefix).line(text, {}, 1)
 
 
 def _only_mentions(text: str) -> bool:

@@ -18,6 +18,7 @@ from typing import Protocol
 import msgspec
 
 from sidecar.parse.event import MAX_LINE
+from sidecar.parse.repeats import REACH
 
 HOST_NAME = socket.gethostname()  # of the machine that reads
 BOM = b"\xef\xbb\xbf"
@@ -247,7 +248,7 @@ _BZIP2 = re.compile(rb"BZh[1-9]1AY&SY")
 
 
 class Compressed:
-    """A compressed file by decompressed position; reading backwards starts over.
+    """A compressed file by decompressed position; reading further back than REACH starts over.
 
     One that is still being written simply ends early, a damaged one at the damage. Raises OSError
     where nothing is installed that takes it apart.
@@ -278,7 +279,7 @@ class Compressed:
         if position < self._base:
             self._rewind()
         while self._base + len(self._buffer) < position + count and self._fill():
-            if (drop := min(position - self._base, len(self._buffer))) > 0:
+            if (drop := min(position - REACH - self._base, len(self._buffer))) > 0:
                 self._buffer = self._buffer[drop:]
                 self._base += drop
         begin = position - self._base

@@ -9,6 +9,7 @@ from posixpath import realpath
 
 from sidecar.batch import BytesLost, LogStatus, OverlongLines, ReadBatch, Rotated, Rotation
 from sidecar.parse.event import MAX_LINE, Chunk, LogFormat
+from sidecar.parse.repeats import needed_before
 from sidecar.read.content import BLOCK, BOM, HOST_NAME, Content, Framed, block_size, frame
 from sidecar.read.fingerprint import (
     BEGINNING,
@@ -466,7 +467,9 @@ class Log:
 
     def chunk(self, file: LogFile, data: bytes, start: int) -> Chunk:
         where = (file.id, self.path, self.format)
-        return Chunk(*where, data, start, self.prefix, self.key, HOST_NAME, self.zone)
+        content = file.content
+        before = needed_before(data, start, content.read_at) if content else b""
+        return Chunk(*where, data, start, self.prefix, self.key, HOST_NAME, self.zone, before)
 
     def _holds_back(self, file: LogFile) -> bool:
         content = file.content

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from sidecar.batch import LogStatus, OverlongLines, ReadBatch
 from sidecar.config.sources import Source
 from sidecar.parse.event import MAX_LINE, Chunk
+from sidecar.parse.repeats import REACH
 from sidecar.read.content import HOST_NAME, frame
 
 LOG = "-"
@@ -24,7 +25,7 @@ class Stdin:
         self._source = source
         self._fd = fd
         self._blocks: queue.Queue[bytes] = queue.Queue(_DEPTH)
-        self._buffer = b""
+        self._buffer = self._before = b""
         self._position = 0
         self._skip = False
         self._ended = False
@@ -75,8 +76,9 @@ class Stdin:
                 yield Chunk(
                     self._number, LOG, source.format, framed.data, framed.start, source.prefix,
                     source.key,
-                    HOST_NAME, source.timezone,
+                    HOST_NAME, source.timezone, self._before,
                 )  # fmt: skip
+                self._before = framed.data[-REACH:]
             if not passed:
                 return
 

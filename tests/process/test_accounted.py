@@ -8,7 +8,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from sidecar.cli import main
-from support.daemon import until
+from support.daemon import running, until
 from support.live import staged
 
 EVENT = "WEBHOOK_METRIC: {'event_type': 'e', 'status': 's'}"
@@ -53,3 +53,24 @@ def test_each_of_ten_thousand_lines_is_counted_once(tmp_path: Path) -> None:
         _, _, summary = said.output.rpartition(f"\n{len(lines):,} lines\n")
         told = re.findall(r"^(\w+) +([\d,]+)$", summary, re.MULTILINE)
         assert {name: int(count.replace(",", "")) for name, count in told} == found
+
+
+def test_a_repeat_weighs_what_it_says_after_a_restart(tmp_path: Path) -> None:
+    def again(times: int, name: str = "app.log") -> None:
+        with (tmp_path / "logs" / name).open("a") as file:
+            file.write(f"Nov 20 08:07:30 web last message repeated {times} times\n")
+
+    with staged(tmp_path) as stage:
+        (tmp_path / "logs" / "app.log").write_text(f"Nov 20 08:07:00 web app[12]: {EVENT}\n")
+        again(2)
+        stage.counted(3)
+        stage.daemon.stop()
+        again(4)
+        with running(tmp_path / "sidecar.yaml") as daemon:
+            until(lambda: sum(daemon.events().values()) == 7, "what came while it was down")
+            again(5)
+            until(lambda: sum(daemon.events().values()) == 12, "what comes while it reads")
+            again(6, "new.log")
+            said = 'sidecar_not_understood_total{reason="repeated"}'
+            until(lambda: daemon.samples()[said] == 1, "that of another file is not known")
+            assert any("marker_not_understood" in line for line in daemon.log)
