@@ -99,9 +99,9 @@ def together(assistant: Assistant, some_chunks: Sequence[Chunk]) -> list[Parsed]
     ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def assistant() -> Iterator[Assistant]:
-    """An assistant that has answered already."""
+    """An assistant that has answered already; what happens to none of these tests ends it."""
     one = Assistant(PATTERNS, some)
     while not one.answered and not one.lost:
         together(one, chunks()[:20])
@@ -150,7 +150,10 @@ def test_a_chunk_too_large_to_share_is_parsed_here(assistant: Assistant) -> None
     assert not assistant.lost
 
 
-def test_when_the_second_process_dies_nothing_is_left_out(assistant: Assistant) -> None:
+def test_when_the_second_process_dies_nothing_is_left_out() -> None:
+    assistant = Assistant(PATTERNS, some)
+    while not assistant.answered:
+        together(assistant, chunks()[:20])
     parser = Parser(PATTERNS)
     found: list[Parsed] = []
 
@@ -161,6 +164,7 @@ def test_when_the_second_process_dies_nothing_is_left_out(assistant: Assistant) 
         found.append(parser.parse(chunk, now=NOW, wanted=some, alone=parsed))
         if len(found) == 5:
             os.kill(assistant.pid, signal.SIGKILL)
+    assistant.close()
     assert found == alone(chunks())
     assert assistant.lost
 

@@ -226,7 +226,7 @@ def history(seed: int) -> list[Event]:
     """Return hours of events, quiet and busy by turns; some of one instant, some late."""
     pick = random.Random(seed)
     at, found = T0, []
-    for _ in range(400):
+    for _ in range(250):
         at += pick.choice([0.0, 1.0, 20.0, 60.0, 60.0, 300.0, pick.random() * 3000])
         fields = {"org_id": pick.choice("abc"), "event_id": str(pick.randrange(60))}
         status = pick.choice(["failed", "received", "received", "done", "strange"])
@@ -235,10 +235,12 @@ def history(seed: int) -> list[Event]:
     return found
 
 
-@pytest.mark.parametrize("rules", [MANY, MANY.replace("count() < 3", "count() < 1")])
-@pytest.mark.parametrize("seed", range(6))
+FEW = MANY.replace("count() < 3", "count() < 1")
+
+
+@pytest.mark.parametrize(("seed", "rules"), [(0, MANY), (1, MANY), (2, FEW), (3, FEW)])
 def test_what_is_judged_at_once_is_told_as_event_by_event(
-    tmp_path: Path, rules: str, seed: int
+    tmp_path: Path, seed: int, rules: str
 ) -> None:
     def told(moment: Moment) -> list[tuple[object, ...]]:
         changes = [
