@@ -67,7 +67,17 @@ class PostgreSql:
         _give_away(folder)
         standby = PostgreSql(folder)
         self._run(
-            "pg_basebackup", "-D", f"{folder}/data", "-R", "-h", str(self.folder), "-U", _USER
+            "pg_basebackup",
+            "-D",
+            f"{folder}/data",
+            "-R",
+            "-c",
+            "fast",
+            "--no-sync",
+            "-h",
+            str(self.folder),
+            "-U",
+            _USER,
         )
         standby.start()
         try:
