@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import ssl
+import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -140,7 +141,7 @@ class Kind(Generic[C, P]):
 
     def templates(self) -> dict[str, str]:
         """Return the shipped templates: base name -> source."""
-        folder = resources.files(self.config.__module__.rpartition(".")[0])
+        folder = resources.files(sys.modules[self.config.__module__].__package__ or "")
         files = (file for file in folder.iterdir() if file.name.endswith(".j2"))
         return {file.name: file.read_text(encoding="utf-8") for file in files}
 

@@ -14,17 +14,17 @@ import pytest
 from sidecar.deliver.retry import Done, Repair, RetryAt, next_step
 from sidecar.notify.model import Receiver
 from sidecar.receivers import http
-from sidecar.receivers.alertmanager.config import AlertmanagerConfig
+from sidecar.receivers.alertmanager import AlertmanagerConfig
 from sidecar.receivers.alertmanager.send import send as alertmanager_send
 from sidecar.receivers.base import Outcome, Sent, Verdict
 from sidecar.receivers.email import send as email
 from sidecar.receivers.email.config import EmailConfig, TlsConfig
 from sidecar.receivers.email.message import build
-from sidecar.receivers.pagerduty.config import PagerdutyConfig
+from sidecar.receivers.pagerduty import PagerdutyConfig
 from sidecar.receivers.pagerduty.send import send as pagerduty_send
 from sidecar.receivers.slack.config import SlackConfig
 from sidecar.receivers.slack.send import send as post
-from sidecar.receivers.webhook.config import WebhookConfig
+from sidecar.receivers.webhook import WebhookConfig
 from sidecar.receivers.webhook.send import send as webhook_send
 from sidecar.secret import Secret
 from support.rows import MAIL, notification, outbox_row

@@ -10,7 +10,7 @@ from sidecar.notify.group import STORM_SECONDS
 from sidecar.notify.message import MAX_NOTICES, MOST_LISTED
 from sidecar.notify.model import Notification, Reason, Receiver, Route
 from sidecar.notify.notifier import Notifier
-from sidecar.receivers.pagerduty.config import PagerdutyConfig
+from sidecar.receivers.pagerduty import PagerdutyConfig
 from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
 from sidecar.rows import CooldownRow, GroupRow, MemberRow, OutboxRow, ToldRow

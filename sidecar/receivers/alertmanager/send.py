@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from sidecar.notify.model import Notification
-from sidecar.receivers.alertmanager.config import VALID_FOR, AlertmanagerConfig
-from sidecar.receivers.alertmanager.message import Alerts
+from sidecar.receivers.alertmanager import VALID_FOR, AlertmanagerConfig, Alerts
 from sidecar.receivers.base import (
     Failed,
     Outcome,

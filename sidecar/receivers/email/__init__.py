@@ -1,7 +1,6 @@
 """Mail through SMTP.
 
-`config` has the keys, `message` makes the mail, `send` hands it to the mail server, whose replies
-`reply` understands.
+`config` has the keys, `message` makes the mail, `send` hands it to the mail server.
 """
 
 from contextlib import AbstractAsyncContextManager

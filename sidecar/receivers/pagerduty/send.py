@@ -21,8 +21,7 @@ from sidecar.receivers.base import (
     with_new_secret,
 )
 from sidecar.receivers.http import client, judged, post
-from sidecar.receivers.pagerduty.config import PagerdutyConfig
-from sidecar.receivers.pagerduty.message import Events
+from sidecar.receivers.pagerduty import Events, PagerdutyConfig
 
 # Of what was accepted of messages that are not accepted whole.
 _MOST_REMEMBERED = 10_000

@@ -14,8 +14,7 @@ import httpx
 from sidecar.notify.model import Notification
 from sidecar.receivers.base import Failed, FailureKind, Outcome, Send, Verdict, with_new_secret
 from sidecar.receivers.http import client, post
-from sidecar.receivers.webhook.config import WebhookConfig, secret_bytes
-from sidecar.receivers.webhook.message import Payload
+from sidecar.receivers.webhook import Payload, WebhookConfig, secret_bytes
 
 
 @asynccontextmanager

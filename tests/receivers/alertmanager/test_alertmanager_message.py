@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from sidecar.notify.model import NoticeStatus
-from sidecar.receivers.alertmanager.config import AlertmanagerConfig
-from sidecar.receivers.alertmanager.message import Alerts, render
+from sidecar.receivers.alertmanager import AlertmanagerConfig, Alerts, render
 from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
 from sidecar.render.view import Origin

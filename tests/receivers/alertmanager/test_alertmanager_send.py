@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sidecar.receivers.alertmanager.config import AlertmanagerConfig
+from sidecar.receivers.alertmanager import AlertmanagerConfig
 from sidecar.receivers.alertmanager.send import send
 from sidecar.receivers.base import Failed, FailureKind, Sent, Verdict
 from sidecar.secret import Secret

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from sidecar.notify.model import NoticeStatus, Said
-from sidecar.receivers.pagerduty.config import PagerdutyConfig
-from sidecar.receivers.pagerduty.message import MAX_SUMMARY, Events, render
+from sidecar.receivers.pagerduty import MAX_SUMMARY, Events, PagerdutyConfig, render
 from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
 from sidecar.render.view import Origin

@@ -8,8 +8,7 @@ import pytest
 
 from sidecar.notify.model import Notification
 from sidecar.receivers.base import Failed, FailureKind, Sent, Verdict
-from sidecar.receivers.pagerduty.config import PagerdutyConfig
-from sidecar.receivers.pagerduty.message import Events, render
+from sidecar.receivers.pagerduty import Events, PagerdutyConfig, render
 from sidecar.receivers.pagerduty.send import classify, send
 from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer

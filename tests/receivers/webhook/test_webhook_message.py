@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from sidecar.notify.model import NoticeStatus, Said
-from sidecar.receivers.webhook.config import WebhookConfig
-from sidecar.receivers.webhook.message import render
+from sidecar.receivers.webhook import WebhookConfig, render
 from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
 from sidecar.render.view import Origin

@@ -9,7 +9,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from sidecar.receivers.base import Failed, FailureKind, Sent, Verdict
-from sidecar.receivers.webhook.config import WebhookConfig
+from sidecar.receivers.webhook import WebhookConfig
 from sidecar.receivers.webhook.send import send
 from sidecar.secret import Secret
 from support.notify import notification

@@ -4,7 +4,7 @@ import aiosmtplib
 import pytest
 
 from sidecar.receivers.base import FailureKind, Verdict
-from sidecar.receivers.email.reply import SmtpPhase, classify, failure
+from sidecar.receivers.email.send import SmtpPhase, classify, failure
 
 
 @pytest.mark.parametrize(
