@@ -283,7 +283,7 @@ class Core:
     def pass_time(self, now: float) -> Step:
         """Judge what the engine has seen, on a clock that stands at `now`, as replays do.
 
-        Nothing is counted or placed, and nothing is ever left unread.
+        Nothing is counted, placed or stored, and nothing is ever left unread.
         """
         self._complete, self.rule_time = True, now
         self.engine.tick(now, now=now, complete=True)
@@ -304,7 +304,7 @@ class Core:
         `at_once`: each message counts as accepted as soon as it is decided on.
         """
         step.delta.rows += self._take_ends(now)
-        judged = self.engine.drain(caught_up=caught_up)
+        judged = self.engine.drain(caught_up=caught_up, stored=not at_once)
         self._trail.record(judged.transitions, judged.delta.rows, now)
         self.notifier.add(judged.transitions, now)
         self.notifier.flush(now, caught_up=caught_up, at_once=at_once or self._shadow)

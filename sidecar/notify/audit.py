@@ -47,8 +47,8 @@ def waits(groups: Iterable[Group]) -> Iterator[Wait]:
             continue
         why = "group_wait" if group.told is None else "group_interval"
         to = f"{group.receiver} {group.to.name}".strip()
-        for member in group.members.values():
-            if member.unsent and not (member.waiting or member.muted):
+        for member in group.members.unsent.values():
+            if not (member.waiting or member.muted):
                 since = member.came or group.created
                 yield Wait(member.alert, since, why, group.next_flush, to)
 

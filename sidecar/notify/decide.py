@@ -1,15 +1,17 @@
 """Decides whether a group is told now, of which alerts, why, and when to decide again."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import msgspec
 
-from sidecar.notify.group import Group, GroupKind
+from sidecar.notify.group import NOWHERE, Group, GroupKind
 from sidecar.notify.member import Member, Stage
-from sidecar.notify.model import CRITICAL, NoticeStatus, Reason, Route
+from sidecar.notify.model import CRITICAL, NoticeStatus, Reason
 from sidecar.notify.mutes import Mute
 from sidecar.notify.owner import DAY
+from sidecar.rules.windows import NEVER
 
 # When the cooldown of a member's alert at its severity is over; in the past or 0.0 if none runs.
 CooldownEnd = Callable[[Member], float]
@@ -57,8 +59,7 @@ def decide(group: Group, now: float, cooldown_end: CooldownEnd, muted: Muted = _
     busy group none is told all the time, and none never again. What is muted is told once nothing
     mutes it any more, if it still fires, or was told to fire.
     """
-    waits = [member for member in group.members.values() if member.unsent]
-    waits += [member for member, at in repeats(group) if at <= now]
+    waits = [*group.members.unsent.values(), *(member for member, _ in repeats(group, now))]
     mutes = [(member, muted(member)) for member in waits]
     free = [member for member, mute in mutes if mute is None]
     kept = [(member, mute) for member, mute in mutes if mute is not None]
@@ -153,13 +154,11 @@ def _earliest_flush(group: Group, now: float) -> float:
     route = group.route
     if group.told is not None:
         return max(now, group.told.at + route.group_interval)
-    return now if _is_full(route, group.members.values()) else now + route.group_wait
+    return now if _is_full(group) else now + route.group_wait
 
 
-def _is_full(route: Route, members: Iterable[Member]) -> bool:
-    if route.group_limit <= 0:
-        return False
-    return sum(member.unsent for member in members) >= route.group_limit
+def _is_full(group: Group) -> bool:
+    return 0 < group.route.group_limit <= len(group.members.unsent)
 
 
 def next_flush(group: Group, cooldown_end: CooldownEnd, muted: Muted = _no_mute) -> float | None:
@@ -169,15 +168,19 @@ def next_flush(group: Group, cooldown_end: CooldownEnd, muted: Muted = _no_mute)
     repeated; but `group_interval` after the last message, `group_wait` after its first news if
     there was none. What was muted counts from the end of that on.
     """
-    members = group.members.values()
-    kept = {member.ident for member in members if member.muted and muted(member)}
-    news = [member for member in members if member.unsent and member.ident not in kept]
+    kept = {ident for ident, member in group.members.muted.items() if muted(member)}
+    news = [member for ident, member in group.members.unsent.items() if ident not in kept]
     earliest = _earliest_of(group, news)
     if group.kind is not GroupKind.ROUTE:
         return earliest if news else None
     waits = [_free_from(member, cooldown_end) for member in news]
-    again = [(member, at) for member, at in repeats(group) if member.ident not in kept]
-    waits += [max(at, cooldown_end(member)) for member, at in again]
+
+    def again(until: float) -> Iterator[float]:
+        each = repeats(group, until)
+        return (max(at, cooldown_end(member)) for member, at in each if member.ident not in kept)
+
+    waits += islice(again(NEVER), 1)
+    waits += again(min(waits, default=NEVER))
     return max(min(waits), earliest) if waits else None
 
 
@@ -190,7 +193,7 @@ def _earliest_of(group: Group, news: Sequence[Member]) -> float:
     if told is not None:
         return told.at + route.group_interval
     began = min((max(member.came, group.created) for member in news), default=group.created)
-    return began if _is_full(route, group.members.values()) else began + route.group_wait
+    return began if _is_full(group) else began + route.group_wait
 
 
 def _free_from(member: Member, cooldown_end: CooldownEnd) -> float:
@@ -208,22 +211,25 @@ def _free_from(member: Member, cooldown_end: CooldownEnd) -> float:
 
 def flush_for_repeat(group: Group) -> float | None:
     """Return when a group with nothing unsent is due: for a repeat, or never."""
-    return min((at for _, at in repeats(group)), default=None)
+    first = next((at for _, at in repeats(group)), NEVER)
+    return min((at for _, at in repeats(group, first)), default=None)
 
 
-def repeats(group: Group) -> Iterator[tuple[Member, float]]:
-    """Yield what still fires and is to be said again, and from when on.
+def repeats(group: Group, until: float = NEVER) -> Iterator[tuple[Member, float]]:
+    """Yield what still fires and is to be said again by `until`, and from when on.
 
     What was acknowledged is not, unless the route says so. An owner is mailed once a day at most.
+    Where nobody is told, nothing is said again.
     """
+    if group.to is NOWHERE:
+        return
     route, least = group.route, DAY if group.to.owner else 0.0
-    for member in group.members.values():
-        if _goes_on(member):
-            interval = route.repeat_when_acked if member.acked else route.repeat_interval
-            if interval:
-                yield member, (member.told_at or group.created) + max(interval, least)
-
-
-def _goes_on(member: Member) -> bool:
-    """Return whether the receiver knows that it fires, and it does, with nothing new to say."""
-    return member.stage is Stage.FIRING and member.open and not (member.unsent or member.waiting)
+    intervals = [max(one, least) for one in (route.repeat_interval, route.repeat_when_acked) if one]
+    soonest = min(intervals, default=NEVER)
+    for member in group.members.going_on():
+        if member.told_at and member.told_at + soonest > until:
+            return  # those after it heard of it later
+        interval = route.repeat_when_acked if member.acked else route.repeat_interval
+        at = (member.told_at or group.created) + max(interval, least)
+        if interval and at <= until:
+            yield member, at

@@ -9,7 +9,7 @@ from enum import Enum
 import msgspec
 
 from sidecar.matchers import all_match
-from sidecar.notify.member import Ident, Member, accepted, pack, sent
+from sidecar.notify.member import Ident, Member, Members, accepted, pack, sent
 from sidecar.notify.model import EVERY_LABEL, OWNER, Receiver, Route, Said
 from sidecar.rows import Delta, Gone, GroupRow, MemberRow, OutboxRow, ToldRow
 
@@ -221,7 +221,7 @@ class Group:
     to: Destination
     created: float
     kind: GroupKind = GroupKind.ROUTE
-    members: dict[Ident, Member] = field(default_factory=dict)
+    members: Members = field(default_factory=Members)
     told: Told | None = None
     next_flush: float | None = None
     sending: str = ""
@@ -325,7 +325,7 @@ class Groups:
         self.put(group, ident, after)
 
     def _take_out(self, group: Group, ident: Ident) -> None:
-        if group.members.pop(ident, None) is None:
+        if not group.members.take_out(ident):
             return
         self._dirty_members[group.id, ident] = None
         places = self._places[ident]

@@ -180,7 +180,7 @@ class Grouper:
         elif before is None:
             if group.next_flush is None:
                 self._groups.schedule(group, flush_for_repeat(group))
-        elif before.unsent and not any(m.unsent for m in group.members.values()):
+        elif before.unsent and not group.members.unsent:
             self._groups.schedule(group, flush_for_repeat(group))
 
     def _tell_late(self, group: Group, ident: Ident, change: Change, now: float) -> None:

@@ -3,7 +3,8 @@
 Every function takes a member and returns the next one; None means that it leaves the group.
 """
 
-from collections.abc import Callable
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -114,9 +115,56 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return fires and not (self.fired or self.escalated_here or self.grew or self.ack_unsaid)
 
     @property
+    def goes_on(self) -> bool:
+        """Whether the receiver knows that it fires, and it does, with nothing new to say."""
+        return self.stage is Stage.FIRING and self.open and not (self.unsent or self.waiting)
+
+    @property
     def held(self) -> int:
         """Firings that no message told, beyond the one that its notice tells."""
         return self.fired if self.open else max(0, self.fired - 1)
+
+
+class Members(dict[Ident, Member]):
+    """The alerts of a group. What is decided on is found without a look at all the others:
+
+    `unsent`, and `muted`, in the order in which they came to be so.
+    """
+
+    def __init__(self, members: Mapping[Ident, Member] | None = None) -> None:
+        super().__init__()
+        self.unsent: dict[Ident, Member] = {}
+        self.muted: dict[Ident, Member] = {}
+        self._told: list[tuple[float, Ident]] = []  # of those that go on, in order
+        for ident, member in (members or {}).items():
+            self[ident] = member
+
+    def __setitem__(self, ident: Ident, member: Member) -> None:
+        self._leave(ident)
+        super().__setitem__(ident, member)
+        for known, is_one in ((self.unsent, member.unsent), (self.muted, bool(member.muted))):
+            if is_one:
+                known[ident] = member
+            else:
+                known.pop(ident, None)
+        if member.goes_on:
+            insort(self._told, (member.told_at, ident))
+
+    def take_out(self, ident: Ident) -> bool:
+        """Take one out; return whether it was there."""
+        self._leave(ident)
+        self.unsent.pop(ident, None)
+        self.muted.pop(ident, None)
+        return self.pop(ident, None) is not None
+
+    def _leave(self, ident: Ident) -> None:
+        before = self.get(ident)
+        if before is not None and before.goes_on:
+            del self._told[bisect_left(self._told, (before.told_at, ident))]
+
+    def going_on(self) -> Iterator[Member]:
+        """Yield those of which the receiver knows that they fire, who heard it first, first."""
+        return (self[ident] for _, ident in self._told)
 
 
 def fired(member: Member | None, transition: Transition) -> Member:

@@ -156,7 +156,7 @@ class Writer:
     def notification(self, group: Group, told: Draft, reason: Reason, now: float) -> Notification:
         """Return what the group's destination is to be told."""
         everyone = (*told.listed, *told.rest)
-        change = max((m.change for m in group.members.values() if m.unsent), default=0)
+        change = max((m.change for m in group.members.unsent.values()), default=0)
         first = told.listed[0].status
         still = _still_firing(group, (*told.told, *told.left))
         unlisted = len(told.told) - len(told.listed)

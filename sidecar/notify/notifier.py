@@ -53,7 +53,7 @@ _MUCH = 5
 
 def _rule_of(group: Group) -> str:
     """Return the name of an alert that the group has to tell of."""
-    return next((m.alert.name for m in group.members.values() if m.unsent), "")
+    return next((m.alert.name for m in group.members.unsent.values()), "")
 
 
 class NotifyDelta(msgspec.Struct):
@@ -139,7 +139,7 @@ class Notifier:
         self._mutes.restore(silences, alerts)
         GroupRestorer(self._route, self._receivers, self._groups).restore(groups, members, told)
         for group in self._groups.by_id.values():
-            if any(member.muted for member in group.members.values()):
+            if group.members.muted:
                 self._muted[group.id] = None
         self._mutes.changed = True
         self._reckon(now)
@@ -162,7 +162,7 @@ class Notifier:
                 if max(member.told_at, member.came) > now:
                     told_at, came = min(member.told_at, now), min(member.came, now)
                     self._groups.put(group, ident, replace(member, told_at=told_at, came=came))
-            stored = group.next_flush if any(m.unsent for m in group.members.values()) else None
+            stored = group.next_flush if group.members.unsent else None
             self._schedule_no_later(group, stored, now)
         self.unacked.reckon()
 
@@ -331,11 +331,11 @@ class Notifier:
             self._repeat_rest(group, now)
         change = max(told.change, group.told.change if group.told else 0)
         group.told, group.refused = Told(change, now, reference), False
-        self._wait(group, [m for m in group.members.values() if m.unsent and m.change <= change])
+        self._wait(group, [m for m in group.members.unsent.values() if m.change <= change])
 
     def _repeat_rest(self, group: Group, now: float) -> None:
         """Count what was due to be said again as said: what had no room is told by number."""
-        for member in [member for member, at in repeats(group) if at <= now]:
+        for member in [member for member, _ in repeats(group, now)]:
             self._groups.mark_sent(group, member.ident, now)
 
     def _unheard(self, group: Group, row: OutboxRow, said: Iterable[Said]) -> None:
@@ -369,7 +369,7 @@ class Notifier:
     def unsent_due(self) -> list[float]:
         """Return when groups with something to tell are due, the first first; wall clock."""
         groups = self._groups.by_id.values()
-        due = [g.next_flush for g in groups if any(m.unsent for m in g.members.values())]
+        due = [g.next_flush for g in groups if g.members.unsent]
         return sorted(at for at in due if at is not None)
 
     def waits(self) -> list[Wait]:

@@ -24,6 +24,7 @@ from sidecar.notify.group import (
 from sidecar.notify.member import (
     Ident,
     Member,
+    Members,
     Stage,
     back,
     knowing,
@@ -114,7 +115,7 @@ class GroupRestorer:
         if group.id == row.id and (group.members or group.sending):
             self._groups.add(group)
             return
-        found, group.members, group.sending = group.members, {}, ""
+        found, group.members, group.sending = group.members, Members(), ""
         if found:
             self._groups.add(group)
             self._groups.touch(group)
@@ -263,7 +264,7 @@ def _by_group(rows: Iterable[MemberRow]) -> dict[str, list[MemberRow]]:
     return found
 
 
-def _members(group: Group, rows: Iterable[MemberRow]) -> dict[Ident, Member]:
+def _members(group: Group, rows: Iterable[MemberRow]) -> Members:
     told = group.told or Told(-1, group.created)
     found = (unpack(row.packed, told.change, told.at) for row in rows)
-    return {member.ident: member for member in found if member is not None}
+    return Members({member.ident: member for member in found if member is not None})

@@ -32,6 +32,25 @@ from sidecar.secret import printable
 T = TypeVar("T")
 
 
+class _Places:
+    """Finds an event's kind, and its place among those, by its number."""
+
+    __slots__ = ("_count", "_kinds", "_where")
+
+    def __init__(self, kinds: Sequence[Kind], count: int) -> None:
+        self._kinds = kinds
+        self._count = count
+        self._where: list[tuple[Kind, int]] | None = None
+
+    def __call__(self, number: int) -> tuple[Kind, int]:
+        if self._where is None:
+            self._where = [(self._kinds[0], 0)] * self._count
+            for kind in self._kinds:
+                for place, event in enumerate(kind.numbers):
+                    self._where[event] = (kind, place)
+        return self._where[number]
+
+
 class Columns:
     """Events in the order of the log: `values` gives a field of a kind, `event` makes one whole."""
 
@@ -51,7 +70,7 @@ class Columns:
         self.later = later
         self.own = own
         self._made: dict[int, Event] = {}
-        self._where: list[tuple[Kind, int]] | None = None
+        self.place_of = _Places(kinds, len(times))
         self._columns: dict[str, Sequence[Any]] = {}
         self._keys: dict[tuple[Triple, tuple[str, ...]], Sequence[tuple[str, ...]]] = {}
 
@@ -71,18 +90,21 @@ class Columns:
         fields: Callable[[bytes], dict[str, Any]] = fields_of,
     ) -> "Columns":
         """`source` gives the object that begins at a place, `fields` what that one says."""
+        # Not the columns': who knows those as well holds its block until garbage is collected.
+        place_of = _Places(rows.kinds, len(rows.times))
 
         def later(number: int) -> Callable[[], Event]:
             whole = rows.whole.get(number)
             if whole is not None:
                 return lambda: whole
-            kind, place = columns.place_of(number)
+            kind, place = place_of(number)
             named = kind.fields.items()
             asked = {name: column[place] for name, column in named if column is not None}
             read = partial(fields, source(rows.places[number]))
             return partial(_made_of, kind.triple, rows.times[number], read, asked, rows.own)
 
         columns = cls(rows.kinds, rows.times, later, rows.own)
+        columns.place_of = place_of
         return columns
 
     def __len__(self) -> int:
@@ -165,15 +187,6 @@ class Columns:
         column = self.values(kind, name)
         value = None if column is None else column[place]
         return value if type(value) is str else as_text(value)
-
-    def place_of(self, number: int) -> tuple[Kind, int]:
-        """Return an event's kind, and its place among those."""
-        if self._where is None:
-            self._where = [(self.kinds[0], 0)] * len(self)
-            for kind in self.kinds:
-                for place, event in enumerate(kind.numbers):
-                    self._where[event] = (kind, place)
-        return self._where[number]
 
     def keys(
         self, kind: Kind, by: tuple[str, ...], kept: Callable[[str], Labels]

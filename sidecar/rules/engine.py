@@ -329,12 +329,15 @@ class Engine:
         self._keys.after_event(state)
         return True
 
-    def drain(self, *, caught_up: bool = True) -> EngineDelta:
+    def drain(self, *, caught_up: bool = True, stored: bool = True) -> EngineDelta:
         """Return the rows changed and the transitions made since the last drain.
 
-        `caught_up`: nothing is left to be read at once.
+        `caught_up`: nothing is left to be read at once. Not to be `stored`: no rows are made.
         """
         delta, self._delta = self._delta, Delta()
+        if not stored:
+            self._keys.forget_changed()
+            return EngineDelta(Delta(), self._transition_log.drain())
         self._keys.settle(_MOST_IN_TURN if caught_up else _MOST_BEHIND)
         self._journal.look_back()
         changed = list(self._keys.drain_changed())

@@ -392,6 +392,12 @@ class Keys:
         for (order, key), state in changed.items():
             yield state, self._keys[order].get(key) is state
 
+    def forget_changed(self) -> None:
+        """Forget what changed since the last step, where nobody stores it."""
+        self._changed.clear()
+        for waiting in self.waiting:
+            waiting.forget_taken()
+
     def extent(self, compiled: CompiledRule) -> tuple[int, float | None]:
         """Return how many keys a rule knows, and when the next of them has to be looked at."""
         states, alone = self._keys[compiled.order], self.waiting[compiled.order].alone

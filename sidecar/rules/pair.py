@@ -184,6 +184,10 @@ class Halves(Waiting):
             entries = [self.of[key] for key in keys]
             self.taken.runs.append(Waited(keys, [e[1] for e in entries], [e[2] for e in entries]))
 
+    def forget_taken(self) -> None:
+        super().forget_taken()
+        self._opened, self._unstored = {}, {}
+
     def event_of(self, key: Key) -> Event | None:
         """Return the event that a half waits for the end of."""
         later, begun = self._later.pop(key, None), self.of[key][2]

@@ -319,6 +319,10 @@ class Waiting:
             samples = [apart.get(number) or verdicts[number].samples for number in rest]
         self.taken.runs.append(Waited(keys, times, samples))
 
+    def forget_taken(self) -> None:
+        """Forget what came to wait since the last step, where nobody stores it."""
+        self.taken = Taken([], [])
+
     def put(self, key: Key, at: float, samples: Samples | None, cost: float) -> None:
         """Let an entry wait of which it is known that it may: it did so before."""
         self._newest = max(self._newest, at)

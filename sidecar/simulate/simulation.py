@@ -87,13 +87,15 @@ class Simulation:
                 if stop > block.times[-1]:
                     return
                 self.now = max(self.now, stop)
-                yield from self._tell()
+                if (due := self.core.next_deadline()) is not None and due <= stop:
+                    yield from self._tell()
                 while stops and stops[0] <= stop:
                     stops.popleft()
                 end = bisect_right(block.times, stop, place)
-                if end > place:
-                    _observe(engine, block.between(place, end), stop)
-                    place = end
+                if end == place:
+                    continue
+                _observe(engine, block.between(place, end), stop)
+                place = end
             yield from self._tell()
 
     def _take_late(self, event: Columns) -> Iterator[Moment]:
@@ -157,14 +159,14 @@ def _instants(engine: Engine, block: Columns) -> list[float]:
     for number, last in _judge(engine, block, 0, _NEVER):
         own, place = block.times[place:number], number
         if engine.eventful:
-            times = {transition.at for transition in engine.drain().transitions}
+            times = {transition.at for transition in engine.drain(stored=False).transitions}
             # What bears another time happens at that of some event.
             first = own[0] if own else last
             strange = any(not first <= at <= last for at in times)
             found.update(times, own if strange else ())
     end = block.times[-1]
     engine.tick(end, now=end, complete=True)
-    found.update(transition.at for transition in engine.drain().transitions)
+    found.update(transition.at for transition in engine.drain(stored=False).transitions)
     return sorted(found)
 
 

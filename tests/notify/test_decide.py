@@ -1,20 +1,31 @@
 """The decision to speak, case by case."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, strategies as st
 
-from sidecar.notify.decide import Choice, decide, flush_for_repeat, flush_for_unsent, next_flush
-from sidecar.notify.group import NOWHERE, Group, GroupKind, Told
-from sidecar.notify.member import Member, Stage
-from sidecar.notify.model import Reason
+from sidecar.notify.decide import (
+    Choice,
+    decide,
+    flush_for_repeat,
+    flush_for_unsent,
+    next_flush,
+    repeats,
+)
+from sidecar.notify.group import NOWHERE, Destination, Group, GroupKind, Told
+from sidecar.notify.member import Member, Members, Stage
+from sidecar.notify.model import Ack, Reason, Route
+from sidecar.notify.mutes import Mute
 from sidecar.rules.alert import Alert, AlertState
 from support.notify import HOUR, T0, route
 
 ROUTE = route("r", "team", group_wait=30.0, group_interval=300.0, repeat_interval=4 * HOUR)
 NOW = T0 + HOUR
 TOLD = Told(change=9, at=T0)
+SLACK = Destination(0, "slack", 0, "#a", send_resolved=True)
 
 
 def member(org: str = "a", **more: Any) -> Member:
@@ -38,10 +49,9 @@ def known(org: str = "k", told_at: float = T0) -> Member:
 
 
 def group(members: Sequence[Member], told: Told | None = TOLD, **more: Any) -> Group:
-    found = {(m.alert.name, m.alert.key): m for m in members}
-    return Group(
-        id="g", route=ROUTE, labels={}, to=NOWHERE, created=T0, members=found, told=told, **more
-    )
+    found = Members({(m.alert.name, m.alert.key): m for m in members})
+    more = {"to": SLACK, "route": ROUTE, **more}
+    return Group(id="g", labels={}, created=T0, members=found, told=told, **more)
 
 
 FIRING, LEFT, ENDED = Stage.FIRING, Stage.LEFT, Stage.ENDED
@@ -163,6 +173,12 @@ def test_a_late_digest_speaks_of_all_it_holds_whatever_the_cooldown() -> None:
     assert (choice.reason, len(choice.tell)) == (Reason.LATE_DIGEST, 2)
 
 
+def test_nothing_is_said_again_where_nobody_is_told() -> None:
+    of_nobody = group([known(told_at=NOW - 4 * HOUR)], to=NOWHERE)
+    assert _decide(of_nobody).reason is Reason.NOTHING_NEW
+    assert next_flush(of_nobody, _rest) is None
+
+
 def test_alerts_closed_by_a_change_of_rules_have_a_reason_of_their_own() -> None:
     choice = _decide(group([member("a", stage=ENDED)], None, kind=GroupKind.CLOSED))
     assert choice.reason is Reason.RULE_CHANGED
@@ -201,3 +217,76 @@ class TestNextFlush:
 
     def test_of_several_repeats_the_first_counts(self) -> None:
         assert flush_for_repeat(group([known("k"), known("l", T0 - 60)])) == T0 + 4 * HOUR - 60
+
+
+MEMBERS = st.builds(
+    member,
+    st.sampled_from("abcdef"),
+    stage=st.sampled_from([FIRING, FIRING, FIRING, LEFT, ENDED]),
+    open=st.booleans(),
+    unsent=st.sampled_from([True, False, False]),
+    waiting=st.sampled_from([True, False, False]),
+    muted=st.sampled_from(["", "", "silenced by x"]),
+    acked=st.sampled_from([None, None, Ack("Ann", T0)]),
+    told_at=st.sampled_from([0.0, *(T0 - n * HOUR for n in range(1, 8))]),
+)
+ROUTES = st.builds(
+    lambda repeat, acked: replace(ROUTE, repeat_interval=repeat, repeat_when_acked=acked),
+    st.sampled_from([0.0, 2 * HOUR, 4 * HOUR]),
+    st.sampled_from([0.0, 3 * HOUR, 6 * HOUR]),
+)
+
+
+class TestWhatIsLookedAt:
+    """Of a large group only some members are looked at, and it comes to the same."""
+
+    @given(st.lists(MEMBERS, max_size=12), st.lists(st.sampled_from("abcdef"), max_size=4), ROUTES)
+    def test_as_if_all_were(self, put: list[Member], out: list[str], route_: Route) -> None:
+        mine = group([], route=route_)
+        for one in put:
+            mine.members[one.ident] = one
+        for org in out:
+            mine.members.take_out(("Late", (org,)))
+        whole = mine.members.values()
+        again = [(one, at) for one in whole if (at := _said_again(mine, one)) is not None]
+        unsent = {ident: one for ident, one in mine.members.items() if one.unsent}
+        muted = {ident: one for ident, one in mine.members.items() if one.muted}
+        assert (mine.members.unsent, mine.members.muted) == (unsent, muted)
+        assert sorted(repeats(mine), key=_first) == sorted(again, key=_first)
+        due = [(one, at) for one, at in again if at <= NOW]
+        assert sorted(repeats(mine, NOW), key=_first) == sorted(due, key=_first)
+        assert flush_for_repeat(mine) == min((at for _, at in again), default=None)
+
+    @given(st.lists(MEMBERS, max_size=12), ROUTES)
+    def test_the_first_of_what_waits_is_when_it_is_due(
+        self, put: list[Member], route_: Route
+    ) -> None:
+        mine = group(put, told=None, route=route_)
+        ends = {org: NOW + 60.0 * number for number, org in enumerate("fbdaec")}
+        due = next_flush(mine, lambda one: ends[_org(one)], _mute)
+        kept = [one for one in mine.members.values() if not one.muted]
+        waits = [max(at, ends[_org(one)]) for one in kept if (at := _said_again(mine, one))]
+        news = [one for one in kept if one.unsent]
+        free = [one for one in news if not one.open or one.stage is FIRING]
+        waits += [ends[_org(one)] if one in free else 0.0 for one in news]
+        assert due == (max(min(waits), T0 + 30.0) if waits else None)
+
+
+def _said_again(group: Group, member: Member) -> float | None:
+    """Return when a member is to be said again, by itself."""
+    quiet = member.stage is FIRING and member.open and not (member.unsent or member.waiting)
+    route = group.route
+    interval = route.repeat_when_acked if member.acked else route.repeat_interval
+    return (member.told_at or group.created) + interval if quiet and interval else None
+
+
+def _mute(member: Member) -> Mute | None:
+    return Mute(Reason.SILENCED, "x") if member.muted else None
+
+
+def _org(member: Member) -> str:
+    return member.alert.key[0]
+
+
+def _first(pair: tuple[Member, float]) -> str:
+    return _org(pair[0])

@@ -559,11 +559,11 @@ def test_notices_come_gravest_first_then_oldest() -> None:
     ]
 
 
-def test_a_receiver_without_destinations_is_told_nothing_and_keeps_its_state() -> None:
+def test_a_receiver_without_destinations_is_told_nothing_and_nothing_again() -> None:
     desk, world = Desk(route("{}", "team"), {"team": Receiver(name="team")}), World()
     assert desk.step(T0, world.fire()) == []
     assert [(d.reason, d.told) for d in desk.decisions] == [(Reason.FIRST, False)]
-    assert desk.notifier.next_deadline() == T0 + 4 * HOUR
+    assert desk.notifier.next_deadline() is None  # nobody is told again
 
 
 def test_labels_are_stored_redacted() -> None:

@@ -1,12 +1,14 @@
 """Columns cut, joined and dated anew: the same events as when each is made and moved by itself."""
 
+import gc
+import weakref
 from operator import attrgetter
 
 from hypothesis import given, strategies as st
 from msgspec.structs import replace
 
 from sidecar.parse.columns import Columns, joined
-from sidecar.parse.event import SOURCE, Event, Kind
+from sidecar.parse.event import SOURCE, Event, Kind, Rows
 
 TIMES = st.sampled_from([1.0, 2.0, 2.5, 3.0])
 FIELDS = st.dictionaries(st.sampled_from(["org", "n"]), st.sampled_from(["a", 1, None]))
@@ -68,3 +70,16 @@ def test_events_dated_anew_have_those_times_where_they_are_made(events: list[Eve
     dated = whole(rows_of(events, "a.log").at_times(times))
     assert [one.at for one in dated] == times
     assert [one.fields for one in dated] == [one.fields for one in whole(rows_of(events, "a.log"))]
+
+
+def test_a_block_is_held_by_nobody_once_its_columns_are_gone() -> None:
+    kind = Kind(("stripe", "x", "s"), [0], {"org": ["a"]})
+    columns = Columns.of_rows(Rows([1.0], [0], [kind]), lambda _: b"{}")
+    assert columns.event(0).event_type == "x"
+    gone = weakref.ref(columns)
+    gc.disable()  # the block is large, and a round over the garbage comes seldom
+    try:
+        del columns
+        assert gone() is None
+    finally:
+        gc.enable()
