@@ -31,10 +31,10 @@ def kept(fields: dict[str, Any], write: Callable[[dict[str, Any]], str] = json.d
 
 
 @pytest.mark.parametrize("token", ["=", "ok", ":", '"', "-", "PASS", "PASSWORD", "PGPASSWORD="])
-@pytest.mark.parametrize("shape", SHAPES, ids=[shape["name"] for shape in SHAPES])
-def test_no_other_field_tears_the_shape_of_a_secret(shape: dict[str, str], token: str) -> None:
-    for name in ("token", "plate"):
-        assert shape["secret"] not in kept({"text": shape["text"], name: token})
+def test_no_other_field_tears_the_shape_of_a_secret(token: str) -> None:
+    for shape in SHAPES:
+        for name in ("token", "plate"):
+            assert shape["secret"] not in kept({"text": shape["text"], name: token}), shape["name"]
 
 
 def test_a_short_value_leaves_the_line_readable() -> None:

@@ -71,14 +71,14 @@ def expected_counts(name: str) -> Counter[Triple]:
     return Counter({(p, e, s): count for p, e, s, count in EXPECTED[name]["by"]})
 
 
-def chunks_of_lines(data: bytes, sizes: Sequence[int]) -> list[Chunk]:
+def chunks_of_lines(data: bytes, sizes: Sequence[int], file: int = 1) -> list[Chunk]:
     """Cut `data` at newlines into chunks of the given numbers of lines, over and over."""
     lines = re.findall(rb"[^\n]*\n|[^\n]+\Z", data)
     chunks = []
     position = at = turn = 0
     while at < len(lines):
         part = b"".join(lines[at : at + sizes[turn % len(sizes)]])
-        chunks.append(chunk_of(part, start=position))
+        chunks.append(chunk_of(part, start=position, file=file))
         position += len(part)
         at += sizes[turn % len(sizes)]
         turn += 1
