@@ -2,6 +2,7 @@
 
 import os
 import sys
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(PROCESS):
             item.add_marker("process")
+
+
+def pytest_sessionfinish() -> None:
+    vars(forkserver)["_forkserver"]._stop()  # and wait until it has written what it measured

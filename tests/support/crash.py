@@ -1,8 +1,7 @@
 """The real daemon in a child process that kills itself at a named boundary of its step.
 
 The boundaries are put around the daemon's own ports by the classes here; the product knows
-nothing of them. Children come from a fork server, which has loaded everything already: a start
-takes a fraction of what a new interpreter would.
+nothing of them.
 """
 
 import asyncio
@@ -13,7 +12,6 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
-from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -32,13 +30,10 @@ from sidecar.redact import Redactor
 from sidecar.rows import Delta, OutboxRow, Row, SeriesRow
 from sidecar.store.sqlite import SqliteFile
 from sidecar.store.store import Database, Store
+from support.forks import FORKS
 from support.sinks import SlackSink
 
 _R = TypeVar("_R", bound=Row)
-_FORKS = get_context("forkserver")
-_FORKS.set_forkserver_preload(
-    ["sidecar.daemon.app", "sidecar.config.load", "sidecar.receivers.slack.send"]
-)
 
 
 class Boundary(StrEnum):
@@ -122,14 +117,14 @@ class Life(NamedTuple):
 
 def start(config: Path) -> ForkServerProcess:
     """Start the daemon; it runs until it is killed."""
-    process = _FORKS.Process(target=_live, args=(Life(config, ends=False),))
+    process = FORKS.Process(target=_live, args=(Life(config, ends=False),))
     process.start()
     return process
 
 
 def run(life: Life) -> int:
     """Run the daemon to its end; return its exit code, negative for a signal."""
-    process = _FORKS.Process(target=_live, args=(life,))
+    process = FORKS.Process(target=_live, args=(life,))
     process.start()
     process.join(120)
     assert process.exitcode is not None, "it does not come to an end"

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import urlopen
 
+from support.daemon_at import main
+from support.forks import Forked
+
 _TICK = threading.Event()  # never set: a bounded pause between two looks at another process
 SAMPLES = Path(__file__).parents[1] / "samples"
 RULES = Path(__file__).parents[2] / "rules"
@@ -32,7 +35,7 @@ def until(holds: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
 class DaemonProcess:
     """A running `sidecar run` whose clock is shifted by a fixed number of seconds."""
 
-    process: subprocess.Popen[bytes]
+    process: "subprocess.Popen[bytes] | Forked"
     log: list[str] = field(default_factory=list)
     port: int = 0
 
@@ -66,20 +69,18 @@ def running(
 ) -> Iterator[DaemonProcess]:
     """Start the daemon on `config`, wait until it listens; end it if it still runs at the end.
 
-    `inside`: the words of a command that becomes the daemon by those that follow.
+    `inside`: the words of a command that becomes the daemon by those that follow; it has an
+    interpreter of its own.
     """
-    process = subprocess.Popen(
-        [
-            *inside,
-            sys.executable,
-            "-u",
-            str(Path(__file__).parent / "daemon_at.py"),
-            str(config),
-            str(shift),
-            *(["--shadow"] if shadow else []),
-        ],
-        stderr=subprocess.PIPE,
-    )
+    words = [str(config), str(shift), *(["--shadow"] if shadow else [])]
+    process: subprocess.Popen[bytes] | Forked
+    if inside:
+        script = str(Path(__file__).parent / "daemon_at.py")
+        process = subprocess.Popen(
+            [*inside, sys.executable, "-u", script, *words], stderr=subprocess.PIPE
+        )
+    else:
+        process = Forked(main, words)
     daemon = DaemonProcess(process)
     assert process.stderr is not None
     for raw in process.stderr:
@@ -98,7 +99,7 @@ def running(
         process.stderr.close()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes] | Forked) -> None:
     """End it in good order, so that its coverage is written; one that hangs is killed."""
     process.terminate()
     try:

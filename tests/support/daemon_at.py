@@ -9,6 +9,12 @@ from sidecar.config.load import load_config
 from sidecar.daemon.telemetry import configure_log
 from sidecar.redact import Redactor
 
-config = load_config(sys.argv[1], os.environ)
-configure_log(redact=Redactor(config.redact).text)
-sys.exit(run_daemon(config, SystemClock(float(sys.argv[2])), shadow="--shadow" in sys.argv))
+
+def main(path: str, shift: str, *options: str) -> int:
+    config = load_config(path, os.environ)
+    configure_log(redact=Redactor(config.redact).text)
+    return run_daemon(config, SystemClock(float(shift)), shadow="--shadow" in options)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
