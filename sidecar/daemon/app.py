@@ -10,7 +10,7 @@ import os
 import random
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -28,7 +28,8 @@ from sidecar.core import Core, Step
 from sidecar.daemon.control import Control
 from sidecar.daemon.inbox import Inbox
 from sidecar.daemon.lines import LineLog, is_debug
-from sidecar.daemon.loop import Pump, PumpStopped, StoredOutbox
+from sidecar.daemon.loop import Pump, PumpStopped
+from sidecar.daemon.outbox import StoredOutbox
 from sidecar.daemon.pacing import RETRY_COMMIT_SECONDS
 from sidecar.daemon.restoring import once_there, open_store, restore
 from sidecar.daemon.selfwatch import Problem
@@ -182,7 +183,7 @@ class Daemon:
     async def _watch_reactions(self, stop: asyncio.Event) -> None:
         from sidecar.daemon.reactions import Reactions  # noqa: PLC0415 - see _start_rest
 
-        reactions = Reactions(self._pump, self._thread, lambda: self.config, self.clock)
+        reactions = Reactions(self._pump, self._pump.in_thread, lambda: self.config, self.clock)
         await reactions.run(stop)
 
     def _ask_stripe(self, inbox: Inbox, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
@@ -223,7 +224,7 @@ class Daemon:
         return Worker(
             self.config.receivers,
             Renderer(self.config.templates, core.redactor, self.config.origin),
-            StoredOutbox(self._store, self._pump, self._thread, self.clock, self.telemetry),
+            StoredOutbox(self._store, self._pump, self.clock, self.telemetry),
             kinds=self.config.kinds,
             clock=self.clock,
             report=self.telemetry.attempted,
@@ -240,6 +241,7 @@ class Daemon:
             ledger=self._ledger,
             clock=self.clock,
             in_thread=self._thread,
+            beside=self._thread.beside,
             publish=self._publish,
             watched=lambda: self._follower.watchable and self._log_waker.alive,
             commit_failed=self.telemetry.commit_failed,
@@ -324,7 +326,7 @@ class Daemon:
 
         return Drills(
             config=lambda: self.config, worker=self._worker, pump=self._pump, store=self._store,
-            in_thread=self._thread, clock=self.clock, telemetry=self.telemetry,
+            in_thread=self._pump.in_thread, clock=self.clock, telemetry=self.telemetry,
             sends=not self._shadow,
         )  # fmt: skip
 
@@ -338,7 +340,7 @@ class Daemon:
             store=self._store,
             reloader=self._reloader,
             telemetry=self.telemetry,
-            in_thread=self._thread,
+            in_thread=self._pump.in_thread,
             clock=self.clock,
             config=lambda: self.config,
             logs=lambda: self._logs,
@@ -406,7 +408,7 @@ class Daemon:
         lost, database = False, self._store.database
         asked: asyncio.Future[bool] | None = None
         while not await self.clock.wait(stop, database.attend_seconds):
-            asked = asked or asyncio.ensure_future(self._thread(database.attend))
+            asked = asked or asyncio.ensure_future(self._pump.in_thread(database.attend))
             try:
                 async with asyncio.timeout(database.patience):
                     deleted = await asyncio.shield(asked)
@@ -431,9 +433,9 @@ class Daemon:
         seconds = PURGE_SECONDS
         while not await self.clock.wait(stop, seconds):
             try:
-                while await self._thread(self._store.fold):  # a piece at a time, steps between
-                    pass
-                await self._thread(lambda: self._store.purge(self.clock.now()))
+                while await self._pump.in_thread(self._store.fold):
+                    pass  # a piece at a time, steps between
+                await self._pump.in_thread(lambda: self._store.purge(self.clock.now()))
             except StoreUnavailable as failure:
                 self.telemetry.commit_failed(failure)
                 seconds = RETRY_COMMIT_SECONDS
@@ -451,12 +453,18 @@ class _StateThread:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="state")
+        self._second = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
 
     async def __call__(self, call: Callable[[], _T], /) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
+    def beside(self, call: Callable[[], _T], /) -> "Future[_T]":
+        """Make a call on a second thread, which makes commits durable."""
+        return self._second.submit(call)
+
     def close(self) -> None:
         self._pool.shutdown()
+        self._second.shutdown()
 
 
 def _waker(directories: Iterable[str], wake: Callable[[], None], *, growing: bool) -> Waker:

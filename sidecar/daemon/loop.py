@@ -1,16 +1,15 @@
 """The main loop: read, judge, commit, publish, then wait for a file event, a deadline or a poll.
 
 Everything that touches the core, the log files or the state file runs on one thread, the state
-thread, one call at a time; the event loop stays free for deliveries and scrapes.
+thread, one call at a time; the event loop stays free for deliveries and scrapes. Only to wait for
+the disk is left to another one.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-from msgspec.structs import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from sidecar.ahead.backlog import Assistant, Backlog, processors
 from sidecar.batch import ReadBatch
@@ -18,6 +17,7 @@ from sidecar.clock import Clock
 from sidecar.core import Core, Step
 from sidecar.daemon.pacing import (
     RETRY_COMMIT_SECONDS,
+    Beside,
     CrashGuard,
     InThread,
     Rests,
@@ -25,15 +25,15 @@ from sidecar.daemon.pacing import (
     patient,
     spacing,
 )
-from sidecar.daemon.telemetry import Telemetry
-from sidecar.deliver.waiting import Destination, Road, addressee
-from sidecar.notify.model import Notification
 from sidecar.parse.event import Chunk, Parsed
 from sidecar.read.follower import Follower
-from sidecar.rows import WITHDRAWN, Delta, MetaRow, OutboxRow
+from sidecar.rows import Delta, MetaRow, OutboxRow
 from sidecar.store.invariants import Broken, Ledger
 from sidecar.store.schema import StoreUnavailable
-from sidecar.store.store import OutboxBacklog, Store
+from sidecar.store.store import Store
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 DRAIN_SECONDS = 3.0
 # Turns of the event loop in which whoever got an answer may ask for the state thread again, before
@@ -46,26 +46,59 @@ Written = float | StoreUnavailable
 Publish = Callable[[ReadBatch, Step, float], None]
 
 
+class Judged(NamedTuple):
+    """A step that was judged, and what came of its commit."""
+
+    read: ReadBatch
+    step: Step
+    written: Written
+
+
 class PumpStopped(Exception):  # noqa: N818 - a state, not an error
     """There are no more steps: the daemon is stopping."""
 
 
+class Turn(NamedTuple):
+    """What a call for a step comes to: steps whose commit is over, and what is left to be read.
+
+    `behind`: a log is not read to its end. `more`: there is something to be read at once.
+    """
+
+    judged: list[Judged]
+    behind: bool
+    more: bool
+
+
 class _Steps:
-    """Takes one step after another; every method is called on the state thread."""
+    """Takes one step after another; every method is called on the state thread.
+
+    While there is much to read, a step's commit is made durable beside the judging of the next
+    one. Whatever else looks at the state waits for that first: see `call`.
+    """
 
     def __init__(
-        self, follower: Follower, core: Core, store: Store, ledger: Ledger, clock: Clock
+        self,
+        *,
+        follower: Follower,
+        core: Core,
+        store: Store,
+        ledger: Ledger,
+        clock: Clock,
+        beside: Beside,
     ) -> None:
         self.core = core
         self.ledger = ledger
         self.broken: list[Broken] = []
-        self.in_doubt = False  # whether the last commit was made
         self.stepped_at = 0.0  # wall clock
         self.look_seconds = 0.0  # what the last look at the disk took
         self.tell_line: Callable[[Chunk, float], None] | None = None
         self._follower = follower
         self._store = store
         self._clock = clock
+        self._beside = beside
+        self._unwritten: dict[int, Delta] = {}
+        self._under_way: tuple[ReadBatch, Step, Future[float]] | None = None
+        self._judged: list[Judged] = []  # that nobody was told of
         self._guard = CrashGuard(store)
         self._slice = Slice()
         self._backlog = Backlog(processors())
@@ -75,11 +108,19 @@ class _Steps:
         """Return what is to be written before anything is read."""
         return self._guard.start_run(self._store.load(MetaRow))
 
-    def step(self, *, quick: bool = False) -> tuple[ReadBatch, Step, Written]:
+    @property
+    def in_doubt(self) -> bool:
+        """Tell whether something that was judged may not be written yet."""
+        return bool(self._unwritten)
+
+    def step(self, *, quick: bool = False, at_once: bool = False) -> Turn:
         """Read, judge and commit, in one go: to change threads costs more than a small step.
 
-        A `quick` one reads nothing.
+        A `quick` one reads nothing. `at_once`: it is committed when this returns, as it always is
+        when there is nothing more to read.
         """
+        if self._guard.careful:
+            self._settle()
         now = self.stepped_at = self._clock.now()
         began = self._clock.monotonic()
         read = self._follower.look(now)
@@ -100,7 +141,13 @@ class _Steps:
             0 if self._guard.careful else sum(log.lag_bytes for log in read.logs if log.held)
         )
         self._check(step)
-        return read, step, self.write(step.delta)
+        behind = bool(read.lagging)
+        # Rows without bytes: inside an over-long line, which is skipped in slices too.
+        more = behind and bool(step.bytes or read.rows or quick)
+        self._commit(read, step)
+        if at_once or not more or self._guard.careful:
+            self._settle()
+        return Turn(self._untold(), behind, more)
 
     def _check(self, step: Step) -> None:
         """Take out of a step what would break an invariant."""
@@ -109,16 +156,72 @@ class _Steps:
         step.outbox = [row for row in step.outbox if id(row) not in out]
         self.broken += found
 
+    def _commit(self, read: ReadBatch, step: Step) -> None:
+        """Begin to commit a step, once the one before is; after one that failed it must wait."""
+        self._settle()
+        before = self._judged[-1].written if self._judged else 0.0
+        if not step.delta and isinstance(before, float):
+            self._judged.append(Judged(read, step, 0.0))
+            return
+        self._unwritten[id(step.delta)] = step.delta
+        if isinstance(before, StoreUnavailable):
+            self._judged.append(Judged(read, step, before))
+            return
+        started = self._clock.monotonic()
+        try:
+            seal = self._store.begin(step.delta)
+        except StoreUnavailable as failure:
+            self._judged.append(Judged(read, step, failure))
+            return
+        self._under_way = read, step, self._beside(partial(self._sealed, seal, started))
+
+    def _sealed(self, seal: Callable[[], None], started: float) -> float:
+        """Make a commit durable; return the seconds that it took. Called on a thread of its own."""
+        seal()
+        return self._clock.monotonic() - started
+
+    def _settle(self) -> None:
+        """Wait for the commit that is under way."""
+        if self._under_way is None:
+            return
+        (read, step, sealed), self._under_way = self._under_way, None
+        written: Written
+        try:
+            written = sealed.result()
+        except StoreUnavailable as failure:
+            written = failure
+        else:
+            self._done(step.delta)
+        self._judged.append(Judged(read, step, written))
+
+    def _done(self, delta: Delta) -> None:
+        self._store.committed(delta)
+        self._unwritten.pop(id(delta), None)
+
+    def settled(self) -> list[Judged]:
+        """Return what was judged and nobody was told of yet, once its commit is over."""
+        self._settle()
+        return self._untold()
+
+    def _untold(self) -> list[Judged]:
+        found, self._judged = self._judged, []
+        return found
+
+    def call(self, call: Callable[[], _T]) -> _T:
+        """Make a call that looks at the state: nothing is under way meanwhile."""
+        self._settle()
+        return call()
+
     def write(self, delta: Delta) -> Written:
         if not delta:
             return 0.0
         started = self._clock.monotonic()
-        self.in_doubt = True
+        self._unwritten[id(delta)] = delta
         try:
-            self._store.commit(delta)
+            self._store.begin(delta)()
         except StoreUnavailable as failure:
             return failure
-        self.in_doubt = False
+        self._done(delta)
         return self._clock.monotonic() - started
 
     def rebuild(self, build: Callable[[Core], Core]) -> Core:
@@ -129,6 +232,7 @@ class _Steps:
 
     def end(self, *, clean: bool) -> None:
         """Take no more steps; `clean`: the last one left nothing undone."""
+        self._settle()
         self._backlog.end()
         if clean:
             self._guard.end_run()
@@ -163,9 +267,10 @@ class Pump:
     """Takes steps, publishes each and rests, until it is told to stop.
 
     `publish` is called on the event loop with each step, once it is committed, and the seconds
-    the commit took. `watched` says whether something would call `wake` for whatever there may be
-    to read. An exception in a step or in `publish` ends `run`: what was decided then exists in
-    memory alone, and the next start repeats it.
+    the commit took; `beside` makes commits durable on a thread of its own. `watched` says whether
+    something would call `wake` for whatever there may be to read. An exception in a step or in
+    `publish` ends `run`: what was decided then exists in memory alone, and the next start repeats
+    it.
     """
 
     def __init__(
@@ -177,12 +282,15 @@ class Pump:
         ledger: Ledger,
         clock: Clock,
         in_thread: InThread,
+        beside: Beside,
         publish: Publish,
         watched: Callable[[], bool],
         commit_failed: Callable[[StoreUnavailable], None],
         broken: Callable[[Sequence[Broken]], None],
     ) -> None:
-        self._steps = _Steps(follower, core, store, ledger, clock)
+        self._steps = _Steps(
+            follower=follower, core=core, store=store, ledger=ledger, clock=clock, beside=beside
+        )
         self._clock = clock
         self._rests = Rests(clock.monotonic())
         self._in_thread = in_thread
@@ -288,7 +396,7 @@ class Pump:
             self._steps.broken += self.ledger.examined(delta)
             return delta
 
-        delta = await self._in_thread(taken)
+        delta = await self.in_thread(taken)
         self._tell_broken()
         await self._until_written(delta, await self._in_thread(lambda: self._steps.write(delta)))
 
@@ -299,37 +407,44 @@ class Pump:
         while True:
             if stop.is_set() and give_up_at is None:
                 give_up_at = self._clock.now() + DRAIN_SECONDS
-            behind, more = await self._turn()
+            behind, more = await self._turn(at_once=give_up_at is not None)
             if give_up_at is not None and (not behind or self._clock.now() > give_up_at):
                 return
             if not more:
                 await self._rest()
 
-    async def _turn(self) -> tuple[bool, bool]:
-        """Do what was asked for, take a step and publish it.
+    async def _turn(self, *, at_once: bool) -> tuple[bool, bool]:
+        """Do what was asked for, take a step and publish what is committed; `at_once`: this one.
 
         Returns whether a log is not read to its end, and whether to read on at once.
         """
+        if self._requests:
+            await self._finish(await self._in_thread(self._steps.settled))
         done = [request for request in self._requests[:] if await self._is_done(request)]
         # While there is much to read, what was asked for does not wait for a slice of it; the next
         # step reads, whatever is asked for until then.
         quick = self._quick = bool(done) and self._behind and not self._quick
-        read, step, written = await self._in_thread(lambda: self._steps.step(quick=quick))
-        self._tell_broken()
-        took = await self._until_written(step.delta, written)
-        polled, self._polls = self._polls, False
-        alerts, now = len(step.transitions), self._clock.monotonic()
-        self._rests.stepped(now, news=bool(step.bytes), polled=polled, alerts=alerts)
-        self._publish(read, step, took)
+        at_once = at_once or bool(done)
+        turn = await self._in_thread(lambda: self._steps.step(quick=quick, at_once=at_once))
+        self._behind = turn.behind
+        await self._finish(turn.judged)
         for request in done:
             self._requests.remove(request)
             if not request.answer.done():
                 request.answer.set_result(request.result)
         for _ in range(ANSWERED_TURNS if quick else 0):
             await asyncio.sleep(0)
-        behind = self._behind = bool(read.lagging)
-        # Rows without bytes: inside an over-long line, which is skipped in slices too.
-        return behind, behind and bool(step.bytes or read.rows or quick)
+        return turn.behind, turn.more
+
+    async def _finish(self, judged: Sequence[Judged]) -> None:
+        """See to it that these steps are written, and publish them."""
+        self._tell_broken()
+        for read, step, written in judged:
+            took = await self._until_written(step.delta, written)
+            polled, self._polls = self._polls, False
+            alerts, now = len(step.transitions), self._clock.monotonic()
+            self._rests.stepped(now, news=bool(step.bytes), polled=polled, alerts=alerts)
+            self._publish(read, step, took)
 
     def _tell_broken(self) -> None:
         if self._steps.broken:
@@ -347,6 +462,10 @@ class Pump:
             return False
         request.then(request.result)
         return True
+
+    async def in_thread(self, call: Callable[[], _T], /) -> _T:
+        """Run a call on the state thread, once no commit is under way there."""
+        return await self._in_thread(partial(self._steps.call, call))
 
     async def _until_written(self, delta: Delta, written: Written) -> float:
         """Try to write `delta` until that succeeds; return the seconds the last try took.
@@ -377,124 +496,3 @@ class Pump:
         if not self._polls or seconds < spacing(look):
             # Not after a mere poll: it would make the next line wait for the spacing.
             self._rested_at = self._clock.monotonic()
-
-
-class StoredOutbox:
-    """The outbox table as the delivery worker sees it: the store's, on the state thread.
-
-    A disk that is full or busy is waited for. How a message ended is for `pump` to write, with
-    what follows from it for who knows what.
-    """
-
-    def __init__(
-        self, store: Store, pump: Pump, in_thread: InThread, clock: Clock, telemetry: Telemetry
-    ) -> None:
-        self._store = store
-        self._pump = pump
-        self._in_thread = in_thread
-        self._clock = clock
-        self._telemetry = telemetry
-        self._broken: list[Broken] = []
-
-    async def claim(self, now: float, road: Road) -> list[OutboxRow]:
-        while True:
-            try:
-                found = await self._in_thread(lambda: self._claimed(now, road))
-            except StoreUnavailable as failure:
-                self._telemetry.commit_failed(failure)
-                return []
-            if found is None:
-                await self._clock.wait(asyncio.Event(), RETRY_COMMIT_SECONDS)
-                continue
-            rows, void, written, self._telemetry.backlog = found
-            self._tell_broken()
-            if not written:  # it may have been made all the same: only one that succeeds settles it
-                await self.save(rows)
-            if not void:
-                return rows
-            await self._pump.end(void)
-            if rows:
-                return rows
-
-    def _claimed(
-        self, now: float, road: Road
-    ) -> tuple[list[OutboxRow], list[OutboxRow], bool, OutboxBacklog] | None:
-        """Look and write the claims in one turn on the state thread, where a step may be before.
-
-        Return what `_due` does, whether the claims are on disk, and what is pending; None while a
-        commit is in doubt, which would undo the claims if it is made once more.
-        """
-        if self._pump.in_doubt:
-            return None
-        backlog = self._store.backlog()
-        rows, void = self._due(now, road)
-        rows = self._checked(rows)
-        try:
-            if rows:
-                self._store.save_outbox(rows)
-        except StoreUnavailable:
-            return rows, void, False, backlog
-        return rows, void, True, backlog
-
-    def _due(self, now: float, road: Road) -> tuple[list[OutboxRow], list[OutboxRow]]:
-        """Return what is to be sent, claimed and as it has to read now, and what is void by now."""
-        rows: list[OutboxRow] = []
-        void: list[OutboxRow] = []
-        for head in self._store.queue.next(now):
-            if not road.is_open(road.lane(head.to)):
-                continue
-            row = self._store.message(head.id)
-            new = self._pump.core.notifier.renewed(row, now)
-            if new is None or new.outcome:
-                void.append(new or replace(row, outcome=WITHDRAWN))
-            elif road.is_open(lane := road.lane(addressee(new))):  # it may have been renamed
-                road = road.without(lane)
-                rows.append(replace(new, claimed_at=now))
-        return rows, void
-
-    async def fall_back(self, row: OutboxRow, reason: str) -> None:
-        now = self._clock.now()
-        with suppress(PumpStopped):
-            await self._pump.between_steps(
-                lambda core: core.notifier.fallback.take(row, reason, now)
-            )
-
-    async def standing(self, to: Destination, now: float) -> list[Notification]:
-        return await self._in_thread(lambda: self._pump.core.notifier.standing(to, now))
-
-    async def pauses(self, now: float) -> Mapping[Destination, float]:
-        try:
-            return await self._in_thread(lambda: self._store.pauses(now))
-        except StoreUnavailable as failure:
-            self._telemetry.commit_failed(failure)
-            return {}
-
-    async def save(self, rows: Sequence[OutboxRow]) -> None:
-        if ended := [row for row in rows if row.outcome]:
-            await self._pump.end(ended)
-            rows = [row for row in rows if not row.outcome]
-        while rows:
-            try:
-                self._telemetry.backlog = await self._in_thread(lambda: self._saved(rows))
-            except StoreUnavailable as failure:
-                self._telemetry.commit_failed(failure)
-                await self._clock.wait(asyncio.Event(), RETRY_COMMIT_SECONDS)
-            else:
-                self._telemetry.written()
-                self._tell_broken()
-                return
-
-    def _saved(self, rows: Sequence[OutboxRow]) -> OutboxBacklog:
-        self._store.save_outbox(self._checked(rows))
-        return self._store.backlog()
-
-    def _checked(self, rows: Sequence[OutboxRow]) -> list[OutboxRow]:
-        """Return of `rows` what breaks no invariant."""
-        delta = Delta(rows=[*rows])
-        self._broken += self._pump.ledger.examined(delta)
-        return [row for row in delta.rows if isinstance(row, OutboxRow)]
-
-    def _tell_broken(self) -> None:
-        if self._broken:
-            found, self._broken = self._broken, []
-            self._telemetry.broken(found)

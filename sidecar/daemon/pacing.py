@@ -7,6 +7,7 @@ which line ends the process, and has that one passed over.
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Protocol, TypeVar
 
@@ -30,6 +31,12 @@ class InThread(Protocol):
     """Runs a call on the state thread, one at a time, and waits for it."""
 
     async def __call__(self, call: Callable[[], _T], /) -> _T: ...
+
+
+class Beside(Protocol):
+    """Makes a call beside what goes on, and in the end has what it returned or raised."""
+
+    def __call__(self, call: Callable[[], _T], /) -> Future[_T]: ...
 
 
 async def patient(in_thread: InThread, clock: Clock, call: Callable[[], _T]) -> _T:

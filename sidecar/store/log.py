@@ -143,19 +143,20 @@ class Log:
         """Return the rows of a table, given those stored in it."""
         return self._all().over(row, stored)
 
-    @contextmanager
-    def appending(self, logged: Delta) -> Iterator[list[Statement]]:
-        """Yield the statements that add this, and fold a piece of too much.
-
-        What raises in the body has written nothing of it.
+    def adding(self, logged: Delta) -> tuple[list[Statement], Callable[[], None]]:
+        """Return the statements that add this, and fold a piece of too much; and what is to be
+        called once they are written.
         """
         size, statements = self._piece() if self._bytes > MOST_BYTES else (0, [])
         added = [(self._last + 1, pack(logged))] if logged else []
+
+        def written() -> None:
+            self._bytes += sum(len(packed) for _, packed in added) - size
+            self._last += len(added)
+            self._held = None
+
         # An upsert: a commit that was made and reported as failed is made again.
-        yield [*statements, self._database.table(LogRow).upserts(added)]
-        self._bytes += sum(len(packed) for _, packed in added) - size
-        self._last += len(added)
-        self._held = None
+        return [*statements, self._database.table(LogRow).upserts(added)], written
 
     @contextmanager
     def folding(self) -> Iterator[list[Statement]]:

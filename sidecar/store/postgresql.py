@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
@@ -104,6 +104,9 @@ class PostgreSql:
 
     def write(self, statements: Sequence[Statement]) -> None:
         self._on_connection(lambda connection: self._write(connection, statements))
+
+    def begin(self, statements: Sequence[Statement]) -> Callable[[], None]:
+        return partial(self.write, statements)  # nearly all of it is waiting for the server
 
     def _write(self, connection: _Connection, statements: Sequence[Statement]) -> None:
         made, self._made = self._made, None

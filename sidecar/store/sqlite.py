@@ -3,7 +3,7 @@
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,12 +68,25 @@ class SqliteFile:
             return self.db.execute(query, values).fetchall()
 
     def write(self, statements: Sequence[Statement]) -> None:
+        self.begin(statements)()
+
+    def begin(self, statements: Sequence[Statement]) -> Callable[[], None]:
+        with self._undone():
+            self.db.execute("BEGIN IMMEDIATE")
+            for statement, rows in statements:
+                self._execute(statement, rows)
+        return self._seal
+
+    def _seal(self) -> None:
+        with self._undone():
+            self.db.execute("COMMIT")
+
+    @contextmanager
+    def _undone(self) -> Iterator[None]:
+        """Undo the transaction where anything goes wrong."""
         with self._failures():
             try:
-                self.db.execute("BEGIN IMMEDIATE")
-                for statement, rows in statements:
-                    self._execute(statement, rows)
-                self.db.execute("COMMIT")
+                yield
             except BaseException:
                 with suppress(sqlite3.Error):  # SQLite has rolled back by itself on some errors
                     self.db.execute("ROLLBACK")

@@ -1,7 +1,7 @@
 """What is known of the state: its rows, written one whole transaction at a time."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -48,6 +48,12 @@ class Database(Protocol):
         """Write all statements in one durable transaction.
 
         Raises StoreUnavailable when nothing of it was written and the same may be tried again.
+        """
+
+    def begin(self, statements: Sequence[Statement], /) -> Callable[[], None]:
+        """Do the same but for what takes long and needs no care; return what does that.
+
+        Both raise as `write`. The second is called on whatever thread, before anything else is.
         """
 
     def table(self, row: type[R], /) -> RowTable[R]:
@@ -101,13 +107,30 @@ class Store:
         Raises StoreUnavailable when nothing of it was written and the same may be tried again
         (disk full, locked, I/O), StoreDamagedError.
         """
-        if not delta:
-            return
+        if delta:
+            self.begin(delta)()
+            self.committed(delta)
+
+    def begin(self, delta: Delta) -> Callable[[], None]:
+        """Begin to commit `delta`, which is not empty; return what makes it durable.
+
+        That is called once, on whatever thread, and before anything else is asked of the store;
+        then `committed` is. Both raise as `commit`.
+        """
         direct, logged = split(delta)
         gone = _by_type((gone.row, gone.key) for gone in direct.gone)
         deletions = [self.database.table(row).deletes(keys) for row, keys in gone.items()]
-        with self._log.appending(logged) as more:
-            self.database.write([*deletions, *self._upserts(direct.rows), *more])
+        more, added = self._log.adding(logged)
+        seal = self.database.begin([*deletions, *self._upserts(direct.rows), *more])
+
+        def sealed() -> None:
+            seal()
+            added()
+
+        return sealed
+
+    def committed(self, delta: Delta) -> None:
+        """Know that `delta` is written."""
         if self._waiting is not None:
             self._waiting.note(row for row in delta.rows if isinstance(row, OutboxRow))
 

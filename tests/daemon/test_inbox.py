@@ -1,7 +1,7 @@
 """What the provider tells goes into the step's transaction, each event once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,20 +102,20 @@ async def test_what_could_not_be_looked_up_is_taken_when_it_is_told_again(tmp_pa
 
 async def test_nothing_is_taken_while_the_state_file_cannot_be_written(tmp_path: Path) -> None:
     async with running(tmp_path) as (bench, inbox):
-        commit, tried = bench.store.commit, asyncio.Event()
+        begin, tried = bench.store.begin, asyncio.Event()
         await inbox.open("none")
 
-        def full(delta: Delta) -> None:
+        def full(delta: Delta) -> Callable[[], None]:
             assert delta
             tried.set()
             raise StoreUnavailable("no space left")
 
-        bench.store.commit = full  # type: ignore[method-assign]  # the disk is, for a moment
+        bench.store.begin = full  # type: ignore[method-assign]  # the disk is, for a moment
         first = asyncio.create_task(inbox.take([arrival(1)]))
         await tried.wait()
         with pytest.raises(Unavailable):
             await inbox.take([arrival(2)])
-        bench.store.commit = commit  # type: ignore[method-assign]  # and back
+        bench.store.begin = begin  # type: ignore[method-assign]  # and back
         assert await first == 1
         assert await inbox.take([arrival(2)]) == 1
         assert counted(bench) == 2

@@ -27,7 +27,8 @@ from sidecar.config.reload import CannotTakeOver
 from sidecar.config.settings import Config
 from sidecar.core import Core, Step
 from sidecar.daemon.app import Daemon
-from sidecar.daemon.loop import Pump, PumpStopped, StoredOutbox
+from sidecar.daemon.loop import Pump, PumpStopped
+from sidecar.daemon.outbox import StoredOutbox
 from sidecar.deliver.worker import Senders, Worker
 from sidecar.matchers import Matcher
 from sidecar.notify.group import match_routes
@@ -355,7 +356,7 @@ class SimulatedDaemon(Daemon):
         return Worker(
             self.config.receivers,
             Renderer({}, core.redactor),
-            StoredOutbox(self._store, self._pump, self._thread, self.clock, self.telemetry),
+            StoredOutbox(self._store, self._pump, self.clock, self.telemetry),
             kinds=self.config.kinds,
             clock=self.clock,
             report=self.telemetry.attempted,
