@@ -36,6 +36,7 @@ from sidecar.parse.event import (
     Event,
     Fields,
     Foreign,
+    Late,
     Obscure,
     Parsed,
     Reject,
@@ -103,9 +104,8 @@ class Step(msgspec.Struct):
     """What one step did: `delta` to commit; then, once committed, the rest to publish.
 
     `outbox` is to be sent, `withheld` was recorded and is not (shadow mode). `read_to`: up to which
-    byte each file (by id) is counted. `late`: by how many seconds each log's newest event lay
-    behind the clock, and the zone of its source. `seconds`: the time the step took, filled in by
-    who has a clock.
+    byte each file (by id) is counted. `late`: by how much each log's events were off the clock.
+    `seconds`: the time the step took, filled in by who has a clock.
     """
 
     delta: Delta = msgspec.field(default_factory=Delta)
@@ -127,7 +127,7 @@ class Step(msgspec.Struct):
     bad_times: int = 0
     undated: int = 0
     own_fields: int = 0
-    late: dict[str, tuple[float, str]] = msgspec.field(default_factory=dict)
+    late: dict[str, Late] = msgspec.field(default_factory=dict)
     read_to: dict[int, int] = msgspec.field(default_factory=dict)
     seconds: float = 0.0
 
@@ -380,8 +380,8 @@ class Core:
         if parsed.last_at is not None:
             self._reached[chunk.log] = max(parsed.last_at, self._reached.get(chunk.log, 0.0))
         self._hear(chunk.log, parsed, now)
-        if (late := parsed.late(now)) is not None:
-            step.late[chunk.log] = late, chunk.zone
+        if (late := parsed.late(now, chunk.zone)) is not None:
+            step.late[chunk.log] = late
         for name in _SUMMED:
             setattr(step, name, getattr(step, name) + getattr(parsed, name))
         step.events += len(columns)

@@ -31,10 +31,7 @@ from sidecar.parse.event import (
     drop_own,
     is_text,
 )
-from sidecar.parse.objects import (
-    MARKER_BYTES,
-    NOT_JSON,
-)
+from sidecar.parse.objects import MARKER_BYTES, NOT_JSON
 from sidecar.parse.prefix import Prefix
 from sidecar.parse.taking import Taken
 
@@ -84,7 +81,8 @@ class Block(msgspec.Struct, gc=False):
     of it, and `lead` more of the first. `whole`: `times` are instants, `more` are all fields, with
     UNSET where an event has none of that name, and there are no `sources`.
     `own_fields` counts the fields that `events_of` or `rows_of` dropped; `looked_for` are those
-    that `rows_of` had to look for once more, and that most of the events are asked for.
+    that `rows_of` had to look for once more, and that most of the events are asked for. `oldest` is
+    the earliest instant, as `tallies` found it.
     """
 
     triples: Sequence[Triple]
@@ -98,6 +96,7 @@ class Block(msgspec.Struct, gc=False):
     whole: bool = False
     own_fields: int = 0
     looked_for: Collection[str] = ()
+    oldest: float = 0.0
 
     def tallies(self) -> dict[Triple, tuple[int, float]] | None:
         """Return how many events each triple has, and the newest one's instant.
@@ -108,7 +107,8 @@ class Block(msgspec.Struct, gc=False):
             ordered = sorted(self.times)
         except TypeError:
             return None
-        if self.seconds(ordered[:1])[0] < 0:
+        (self.oldest,) = self.seconds(ordered[:1])
+        if self.oldest < 0:
             return None
         # The newest of a triple is its last one, and that is never far from the end.
         latest_first = self.triples[::-1]

@@ -12,10 +12,12 @@ from sidecar.parse.asked import Asked
 from sidecar.parse.block import Block
 from sidecar.parse.columns import with_events
 from sidecar.parse.event import (
+    EXACT,
     LONGEST_LABEL,
     OWN_PROVIDER,
     STANDARD_FIELDS,
     UNKNOWN_PROVIDER,
+    Clock,
     Event,
     Foreign,
     ForeignReason,
@@ -32,13 +34,16 @@ from sidecar.parse.event import (
     is_missing,
     is_text,
 )
-from sidecar.parse.instants import instant
+from sidecar.parse.instants import QUARTER, instant
 from sidecar.parse.objects import MARKER_BYTES, Unreadable
 from sidecar.parse.prefix import Prefix
 from sidecar.parse.record import STAMP_NAMES, Record, mention
 from sidecar.parse.sentences import Stated
 
 _MAX_SAMPLE = 4096  # long enough for every secret in it to be seen whole; cut once that is hidden
+_NEAR = 60.0  # seconds; so late a line is written, or read, and so far off is a host's clock
+# Of times that differ by less none is off by a zone, and others are not.
+_ONE_CLOCK = QUARTER - _NEAR
 _AHEAD = 5.0  # seconds; beyond it, a clock or a zone is wrong or a unit misread
 
 
@@ -79,6 +84,7 @@ class Collector:
         self._whole: set[Triple] = set()
         self._asked: dict[Triple, tuple[str, ...]] = {}  # of those in `_whole` wanted as rows
         self._events: list[tuple[int, Event]] = []  # with the places of their lines
+        self._times: list[float] = []  # of events that have one, before those ahead are taken back
         self._in_order = True  # by that place, or as they were completed
         self._of_line = [0, 0]  # events, and what was said against it
 
@@ -106,8 +112,10 @@ class Collector:
         if newest > self._latest:
             self._parsed.future += sum(at > self._latest for at in block.seconds(block.times))
         self._parsed.ahead = max(self._parsed.ahead, newest - self._now)
+        number = len(block.triples)
+        self._note_clocks(newest, block.oldest, number, lambda: block.seconds(block.times))
         self._parsed.own_fields += block.own_fields
-        self._parsed.event_lines += len(block.triples)
+        self._parsed.event_lines += number
         self._in_order = block.places is None
         for triple, (count, latest) in found.items():
             if triple not in self._whole:
@@ -127,6 +135,19 @@ class Collector:
         for place, event in block.events_of(whole, start):
             one = event if event.at <= self._now else replace(event, at=self._now)
             self._events.append((place, one))
+
+    def _note_clocks(
+        self, newest: float, oldest: float, number: int, times: Callable[[], Sequence[float]]
+    ) -> None:
+        """Note by how much so many events are off; one by one where they may be of two clocks."""
+        if abs(_off(self._now - newest)[1]) > _NEAR:
+            return
+        one = newest - oldest < _ONE_CLOCK
+        for at in (newest,) if one else times():
+            quarters, rest = _off(self._now - at)
+            events = number if one else 1
+            clock = self._parsed.clocks.setdefault(quarters, Clock())
+            clock.add(events, events if abs(rest) <= EXACT else 0)
 
     def add(self, record: Record, stamp: float | None, position: int) -> None:
         """Add a record as an event; `stamp` is its container's. Raises Unreadable."""
@@ -215,6 +236,8 @@ class Collector:
         newest = [tally.last_at for tally in parsed.tallies.values()]
         newest += [event.at for event in parsed.events] + self._rows.times
         parsed.last_at = max(newest, default=None)
+        if times := self._times:
+            self._note_clocks(max(times), min(times), len(times), lambda: times)
         if self._rows.times:
             parsed.rows = with_events(self._rows, self._events, self._asked)
             parsed.places, parsed.events = parsed.rows.places, []
@@ -252,13 +275,17 @@ class Collector:
         own = record.fields.get("timestamp")
         unreadable = not is_missing(own)
         if unreadable and (at := instant(own, self._near, self._zone)) is not None:
+            self._times.append(at)
             return at
         if stamp is None:
             stamp, looks_like_one = self._surrounding(record)
             unreadable |= looks_like_one
         self._parsed.bad_times += unreadable
-        self._parsed.undated += stamp is None
-        return self._now if stamp is None else stamp
+        if stamp is None:
+            self._parsed.undated += 1
+            return self._now
+        self._times.append(stamp)
+        return stamp
 
     def _surrounding(self, record: Record) -> tuple[float | None, bool]:
         """Do what `surrounding_instant` does; of a plain line's prefix it is worked out once."""
@@ -278,6 +305,12 @@ class Collector:
         self._parsed.future += at > self._latest
         self._parsed.ahead = max(self._parsed.ahead, at - self._now)
         return self._now
+
+
+def _off(late: float) -> tuple[int, float]:
+    """Return the quarter hours nearest to `late` seconds, and what is left."""
+    quarters = round(late / QUARTER)
+    return quarters, late - quarters * QUARTER
 
 
 def _zoned(at: datetime, zone: ZoneInfo) -> datetime:

@@ -128,6 +128,34 @@ class Tally(msgspec.Struct):
     last_at: float = 0.0
 
 
+class Clock(msgspec.Struct, array_like=True):
+    """How many events lie nearest to one quarter hour off the clock, how many of them just there.
+
+    That is within EXACT seconds.
+    """
+
+    events: int = 0
+    exact: int = 0
+
+    def add(self, events: int, exact: int) -> None:
+        self.events += events
+        self.exact += exact
+
+
+class Late(msgspec.Struct):
+    """By how many `seconds` the newest event of a log is behind the clock; ahead of it: negative.
+
+    None where one has no time of its own. `zone` is its source's, `clocks` as in `Parsed`.
+    """
+
+    seconds: float | None
+    zone: str = ""
+    clocks: dict[int, Clock] = msgspec.field(default_factory=dict)
+
+
+EXACT = 5.0  # seconds; so late a line is read at most, and so far off is a clock that is set
+
+
 class RejectReason(StrEnum):
     """Why a line with the marker is no event. A closed set: it is a metric label."""
 
@@ -248,10 +276,12 @@ class Parsed(msgspec.Struct):
     if `unwrapped`, as if its lines had no container's wrapping. `tallies` count the events of
     triples that the caller did not want whole. `future` events lay over five seconds ahead and took
     the time of reading, the furthest `ahead` seconds; `bad_times` events had a stamp that could not
-    be read and took another time; `undated` ones had none that can be read. `own_fields` were
-    dropped, since only the sidecar may set them. `open_from` is where this log's oldest unfinished
-    line (Docker, CRI pieces) of this chunk's file begins, None when every line is finished.
-    `spread` are the objects that were printed over several lines, as one line, by their places.
+    be read and took another time; `undated` ones had none that can be read. `clocks` are
+    those of the others, by the quarter hours they are behind, where the newest is near one.
+    `own_fields` were dropped, since only the sidecar may set them. `open_from` is where this log's
+    oldest unfinished line (Docker, CRI pieces) of this chunk's file begins, None when every line is
+    finished. `spread` are the objects that were printed over several lines, as one line, by their
+    places.
 
     Each of `lines` is one of `event_lines`, or in `rejects`, `foreign` or `obscure`, or one of
     `pieces` of a line that ends in another, or `ignored`.
@@ -274,6 +304,7 @@ class Parsed(msgspec.Struct):
     undated: int = 0
     own_fields: int = 0
     last_at: float | None = None
+    clocks: dict[int, Clock] = msgspec.field(default_factory=dict)
     open_from: int | None = None
     spread: dict[int, bytes] = msgspec.field(default_factory=dict)
 
@@ -284,14 +315,15 @@ class Parsed(msgspec.Struct):
         told += len(self.rejects) + len(self.foreign) + len(self.obscure)
         return self.lines - told
 
-    def late(self, now: float) -> float | None:
-        """Return by how many seconds the newest event is behind `now`; ahead of it: negative.
+    def late(self, now: float, zone: str = "") -> Late | None:
+        """Return by how much the events are off the clock `now`; None without any.
 
-        None without any, or where one has no time of its own.
+        `zone` is that of their source.
         """
-        if self.last_at is None or self.undated:
+        if self.last_at is None:
             return None
-        return -self.ahead if self.ahead else now - self.last_at
+        seconds = -self.ahead if self.ahead else now - self.last_at
+        return Late(None if self.undated else seconds, zone, self.clocks)
 
 
 def drop_own(fields: dict[str, Any]) -> int:

@@ -3,6 +3,7 @@
 import re
 from calendar import month_abbr
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -275,12 +276,14 @@ _PLACES = (
     "America/Halifax", "America/Sao_Paulo", "America/Argentina/Buenos_Aires", "America/St_Johns",
     "America/Anchorage", "Pacific/Honolulu", "Africa/Lagos", "Africa/Johannesburg", "Africa/Cairo",
     "Africa/Nairobi",
-    "Asia/Dubai", "Asia/Tehran", "Asia/Karachi", "Asia/Kolkata", "Asia/Dhaka", "Asia/Yangon",
-    "Asia/Bangkok", "Asia/Shanghai", "Asia/Singapore", "Asia/Tokyo", "Asia/Seoul",
-    "Australia/Perth", "Australia/Adelaide", "Australia/Brisbane", "Australia/Sydney",
-    "Pacific/Auckland",
+    "Asia/Dubai", "Asia/Tehran", "Asia/Karachi", "Asia/Kolkata", "Asia/Kathmandu", "Asia/Dhaka",
+    "Asia/Yangon", "Asia/Bangkok", "Asia/Shanghai", "Asia/Singapore", "Asia/Tokyo", "Asia/Seoul",
+    "Australia/Perth", "Australia/Eucla", "Australia/Adelaide", "Australia/Brisbane",
+    "Australia/Sydney", "Pacific/Auckland", "Pacific/Chatham",
 )  # fmt: skip
 _MOST_NAMED = 3
+QUARTER = 900.0  # seconds; every zone is a multiple of it from UTC
+_MOST_QUARTERS = 56  # no zone is further from UTC than 14 hours
 
 
 def offset_of(zone: str, now: float) -> float:
@@ -289,8 +292,40 @@ def offset_of(zone: str, now: float) -> float:
     return (at.utcoffset() or timedelta()).total_seconds()
 
 
+def quarters_off(ahead: float, near: float, now: float, zone: str = "") -> int | None:
+    """Return by how many quarter hours a clock is ahead that is `ahead` seconds, give or take
+    `near`, of one in `zone`; None where that is no matter of time zones.
+
+    Odd quarters are one only where a place has its clocks so (Nepal's, the Chatham Islands').
+    """
+    quarters = round(ahead / QUARTER)
+    if abs(ahead - quarters * QUARTER) > near or abs(quarters) > _MOST_QUARTERS:
+        return None
+    known = quarters % 2 == 0 or _named(now, offset_of(zone, now) + quarters * QUARTER)
+    return quarters if known else None
+
+
+def is_in_use(now: float, offset: float) -> bool:
+    """Return whether clocks somewhere are so many seconds ahead of UTC at `now`."""
+    full = offset % 3600 == 0 and -12 * 3600 <= offset <= 14 * 3600
+    return full or bool(_named(now, offset))
+
+
+def _named(now: float, offset: float) -> list[str]:
+    return _places_by_offset(int(now // QUARTER)).get(offset, [])[:_MOST_NAMED]
+
+
+@lru_cache(maxsize=4)
+def _places_by_offset(quarter: int) -> dict[float, list[str]]:
+    """Return the places by how far ahead they are from a quarter hour on: no zone changes in it."""
+    found: dict[float, list[str]] = {}
+    for zone in _PLACES:
+        found.setdefault(offset_of(zone, quarter * QUARTER), []).append(zone)
+    return found
+
+
 def zones_for(now: float, offset: float) -> list[str]:
     """Return names of zones that are so many seconds ahead of UTC at `now`, at most three."""
-    named = [zone for zone in _PLACES if offset_of(zone, now) == offset][:_MOST_NAMED]
+    named = _named(now, offset)
     hours = round(offset / 3600)
     return named or [f"Etc/GMT{-hours:+}" if offset % 3600 == 0 else "one of that offset"]

@@ -10,7 +10,14 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from sidecar.parse.event import Chunk, Event
-from sidecar.parse.instants import offset_of, stamps_in, without_stamps, zones_for
+from sidecar.parse.instants import (
+    QUARTER,
+    offset_of,
+    quarters_off,
+    stamps_in,
+    without_stamps,
+    zones_for,
+)
 from sidecar.parse.objects import MARKER
 from sidecar.parse.parser import Parser
 from sidecar.parse.patterns import Pattern
@@ -27,8 +34,6 @@ _WRAPPINGS = {
 }
 _SHOWN = 3  # lines
 _LEAST_MESSAGE = 10  # characters that two lines must end with
-_HALF_HOUR = 1800.0
-_ZONES = 14 * 3600.0  # clocks of the world differ by no more from UTC
 _AT_ONCE = 60.0  # seconds between a last line and the file's last change
 
 
@@ -74,7 +79,7 @@ class LineFacts:
         if found is not None and _WEBHOOK.search(found[1]) and len(self.paths) < _MOST_PATHS:
             self.paths[found[1]] += 1
         if len(stamps) > 1:
-            self._apart[_half_hours(stamps[-1] - stamps[0])] += 1
+            self._apart[self._zones_off(abs(stamps[-1] - stamps[0]), self._now)] += 1
 
     def _look_back(self, line: str, chunk: Chunk) -> None:
         """Hold a line against the one before: two handlers write one message one after another."""
@@ -103,7 +108,13 @@ class LineFacts:
 
     def hours_off(self, changed_at: float) -> float:
         """Return by how many hours the last stamp without a zone differs from a file's change."""
-        return 0.0 if self.last_naive is None else _half_hours(self.last_naive - changed_at) / 3600
+        if self.last_naive is None:
+            return 0.0
+        return self._zones_off(self.last_naive - changed_at, changed_at) / 3600
+
+    def _zones_off(self, seconds: float, at: float) -> float:
+        """Return `seconds` in full quarter hours if they may be of a time zone, else 0."""
+        return (quarters_off(seconds, _AT_ONCE, at, self._zone) or 0) * QUARTER
 
 
 def _form(line: str, event: Event) -> str:
@@ -141,13 +152,6 @@ def _is_twin(one: tuple[str, Event], other: tuple[str, Event]) -> bool:
     # What differs may be stamps and names, but no address or number.
     digits = [re.sub(r"\D", "", without_stamps(text)) for text in (before, next_before)]
     return behind >= _LEAST_MESSAGE and (digits[0] == digits[1] or "" in digits)
-
-
-def _half_hours(seconds: float) -> float:
-    """Return the half hours in `seconds` if that is what they are, as of a time zone; else 0."""
-    nearest = round(seconds / _HALF_HOUR) * _HALF_HOUR
-    is_zone = abs(seconds - nearest) <= _AT_ONCE and abs(nearest) <= _ZONES
-    return nearest if is_zone else 0.0
 
 
 Verdict = Literal["fires", "could", "always", "never"]

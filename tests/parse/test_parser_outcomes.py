@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sidecar.parse.columns import Columns
-from sidecar.parse.event import Fields, LogFormat, Parsed, Tally, Triple
+from sidecar.parse.event import Clock, Fields, LogFormat, Parsed, Tally, Triple
 from sidecar.parse.parser import Parser
 from sidecar.parse.patterns import Pattern
 from support.parse import NOW, chunk_of, everything, nothing
@@ -29,6 +29,24 @@ def tally(text: str) -> Parsed:
 WALKS = pytest.mark.parametrize("before", ["", "noise\n", '{"log": 1}\n'], ids=repr)
 
 
+def seconds_late(parsed: Parsed) -> float | None:
+    late = parsed.late(NOW)
+    assert late is not None
+    return late.seconds
+
+
+@WALKS
+@pytest.mark.parametrize("wanted", [everything, nothing])
+def test_the_clocks_are_those_of_all_hosts(before: str, wanted: Callable[[Triple], bool]) -> None:
+    text = before + (line(NOW - 1) + line(NOW - 18_004) + line(NOW + 20_694)) * 10
+    parsed = Parser().parse(chunk_of(text), now=NOW, wanted=wanted)
+    assert parsed.clocks == {0: Clock(10, 10), 20: Clock(10, 10), -23: Clock(10, 0)}
+    alone = Parser().parse(chunk_of(before + line(NOW - 18_004) * 20), now=NOW, wanted=wanted)
+    assert alone.clocks == {20: Clock(20, 20)}
+    old = Parser().parse(chunk_of(before + line(NOW - 18_104) * 20), now=NOW, wanted=wanted)
+    assert old.clocks == {}
+
+
 @WALKS
 def test_a_tally_counts_and_keeps_the_newest_time(before: str) -> None:
     parsed = tally(before + line(NOW - 5) + line(NOW - 2) + line(NOW - 9))
@@ -43,7 +61,7 @@ def test_no_event_is_later_than_the_time_of_reading(
 ) -> None:
     text = before + (line(NOW - 7) + line(NOW + 5)) * 10
     parsed = Parser().parse(chunk_of(text), now=NOW, wanted=wanted)
-    assert (parsed.last_at, parsed.future, parsed.late(NOW)) == (NOW, 0, -5.0)
+    assert (parsed.last_at, parsed.future, seconds_late(parsed)) == (NOW, 0, -5.0)
     assert {event.at for event in parsed.events} <= {NOW - 7, NOW}
 
 
@@ -54,7 +72,7 @@ def test_further_ahead_takes_the_time_of_reading_and_is_counted(
 ) -> None:
     text = before + (line(NOW + 5.5) + line(NOW - 1) + line(NOW + 7200)) * 10
     parsed = Parser().parse(chunk_of(text), now=NOW, wanted=wanted)
-    assert (parsed.last_at, parsed.future, parsed.late(NOW)) == (NOW, 20, -7200.0)
+    assert (parsed.last_at, parsed.future, seconds_late(parsed)) == (NOW, 20, -7200.0)
 
 
 @WALKS
@@ -62,7 +80,7 @@ def test_further_ahead_takes_the_time_of_reading_and_is_counted(
 def test_an_event_without_a_time_is_counted(before: str, wanted: Callable[[Triple], bool]) -> None:
     text = before + (line(NOW - 7) + line(None) + line("yesterday")) * 10
     parsed = Parser().parse(chunk_of(text), now=NOW, wanted=wanted)
-    assert (parsed.undated, parsed.late(NOW)) == (20, None)
+    assert (parsed.undated, seconds_late(parsed)) == (20, None)
 
 
 @WALKS
