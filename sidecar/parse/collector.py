@@ -44,6 +44,7 @@ _MAX_SAMPLE = 4096  # long enough for every secret in it to be seen whole; cut o
 _NEAR = 60.0  # seconds; so late a line is written, or read, and so far off is a host's clock
 # Of times that differ by less none is off by a zone, and others are not.
 _ONE_CLOCK = QUARTER - _NEAR
+_MOST_TIMES = 200  # of a chunk that are told apart
 _AHEAD = 5.0  # seconds; beyond it, a clock or a zone is wrong or a unit misread
 
 
@@ -113,7 +114,9 @@ class Collector:
             self._parsed.future += sum(at > self._latest for at in block.seconds(block.times))
         self._parsed.ahead = max(self._parsed.ahead, newest - self._now)
         number = len(block.triples)
-        self._note_clocks(newest, block.oldest, number, lambda: block.seconds(block.times))
+        self._note_clocks(
+            newest, block.oldest, number, lambda: block.seconds(block.times[-_MOST_TIMES:])
+        )
         self._parsed.own_fields += block.own_fields
         self._parsed.event_lines += number
         self._in_order = block.places is None
@@ -237,7 +240,7 @@ class Collector:
         newest += [event.at for event in parsed.events] + self._rows.times
         parsed.last_at = max(newest, default=None)
         if times := self._times:
-            self._note_clocks(max(times), min(times), len(times), lambda: times)
+            self._note_clocks(max(times), min(times), len(times), lambda: times[-_MOST_TIMES:])
         if self._rows.times:
             parsed.rows = with_events(self._rows, self._events, self._asked)
             parsed.places, parsed.events = parsed.rows.places, []
