@@ -4,8 +4,7 @@ What is not read is remembered by its content like what was read, so that it is 
 any name, at any time and however it was compressed. It is said once, with its path and size.
 """
 
-from collections.abc import Iterable, Sequence
-from posixpath import basename
+from collections.abc import Iterable, Iterator, Sequence
 
 from sidecar.batch import Left, LeftAlone, LogStatus, ReadBatch, Rotation
 from sidecar.config.sources import Source
@@ -15,9 +14,9 @@ from sidecar.read.copies import Copies, begins_as, is_beginning
 from sidecar.read.files import Candidate, LogFiles
 from sidecar.read.fingerprint import Match, begins_like
 from sidecar.read.log import Log, LogFile
-from sidecar.read.names import Rank, live_names, oldest_first, rank
+from sidecar.read.names import Known, age, is_history, is_older, oldest_first
 from sidecar.read.scan import Inode, Sighting
-from sidecar.rows import LEFT_ALONE, FileState
+from sidecar.rows import FINISHED, LEFT_ALONE, FileState
 
 
 class NewLogFiles:
@@ -106,43 +105,11 @@ def _line_start(content: Content, size: int, new: LogFile) -> int:
     return size if new.skip else 0
 
 
-def _is_older(log: Log, seen: Sighting, met: Iterable[str], since: float, *, placed: bool) -> bool:
-    """Tell whether an unknown rotated file is older than all of `log` that is known.
-
-    Its name says so, next to the names of those that are known by their content or held open, and
-    of `met`, the paths that turned out to be known just now; the time of writing, which any tool
-    sets as it likes, only where names do not compare, or one that is known has no name: it is not
-    `placed`.
-    """
-    begun = [file for file in log.files if file.position and file.state is not FileState.COPY]
-    name = basename(log.path)
-    followed = [f for f in log.files if f in begun or f.content is not None]
-    alike, mine = _ranks(log, seen, followed, met)
-    if mine and alike and min(alike) < mine:
-        return False
-    named = name in live_names(basename(seen.path)) and any(file.at_live for file in begun)
-    if (alike or named) and placed and not log.unplaced:
-        return True  # what is known is there and whole, and this is older than all of it
-    read = (f for f in begun if not f.at_live and f.state is not FileState.IGNORED)
-    return seen.mtime_ns < max((f.mtime_ns for f in read), default=int(since * 1e9))
-
-
-def _ranks(
-    log: Log, seen: Sighting, known: Iterable[LogFile], met: Iterable[str] = ()
-) -> tuple[list[Rank], Rank | None]:
-    """Return what the names of known rotated files say that compare with the one of `seen`."""
-    name = basename(log.path)
-    mine = rank(name, basename(seen.path))
-    paths = (*met, *(file.path for file in known if file.sighted and not file.at_live))
-    ranks = (rank(name, basename(path)) for path in paths)
-    return [one for one in ranks if one and mine and one[0] == mine[0]], mine
-
-
 def _is_newer(log: Log, seen: Sighting) -> bool:
     """Tell whether a file's name says that it is newer than one of `log` that was read."""
-    read = [file for file in log.files if file.position and file.state not in LEFT_ALONE]
-    alike, mine = _ranks(log, seen, read)
-    return bool(mine and alike and min(alike) < mine)
+    read = (f for f in log.files if f.position and f.state not in LEFT_ALONE)
+    ages = [age(log.path, f.path) for f in read if f.sighted and not f.at_live]
+    return any(is_older(one, age(log.path, seen.path)) for one in ages)
 
 
 class Adoption:
@@ -219,23 +186,38 @@ class Adoption:
 
         `since` is when the first run began, None in its first look: all there is then is old.
         """
-        met, placed = list[str](), True
-        held = [file for file in log.opened if not file.sighted]
-        copies = [f for f in log.files if f.state is FileState.COPY and f.sighted] if held else []
-        for file in held if since is not None else ():
-            of = [c.sighting.path for c in rotated if file.position and _is(file, c)]
-            of += [copy.path for copy in copies if self._holds(copy, file)]
-            placed, met = placed and bool(of), met + of
-        for candidate in rotated:
-            seen = candidate.sighting
-            if _key(seen) not in self._history:
-                old = since is None or _is_older(log, seen, met, since, placed=placed)
-                self._history[_key(seen)] = old
+        new = [c.sighting for c in rotated if _key(c.sighting) not in self._history]
+        unplaced = log.unplaced
+        files = [f for f in log.files if f.position or f.content or f in unplaced]
+        files = [f for f in files if new and f.state is not FileState.COPY]
+        known = [] if since is None else [self._known(file, rotated) for file in files]
+        for seen in new:
+            old = since is None or is_history(seen, log.path, known, int(since * 1e9))
+            self._history[_key(seen)] = old
 
-    def _holds(self, copy: LogFile, held: LogFile) -> bool:
-        """Tell whether a copy in sight is all that has a name still of a file that is held open."""
-        with self._log_files.lent(copy) as content:
-            return content is not None and bool(held.position) and _is_in(held, content)
+    def _known(self, file: LogFile, rotated: list[Candidate]) -> Known:
+        """Return how old a known file is by its name, or if that does not say, by its copies'."""
+        live = file.log.path
+        paths = [file.path] if file.sighted and not file.at_live else []
+        if file.position and not file.at_live and not any(age(live, path) for path in paths):
+            paths += self._holding(file, rotated)
+        gone = file.is_out_of_sight and file.state in FINISHED
+        read = file.position and file.state is not FileState.IGNORED
+        return Known(
+            [one for path in paths if (one := age(live, path))],
+            at_live=file.at_live,
+            found=bool(paths) or file.at_live or gone,
+            written_ns=file.written_ns if read else None,
+        )
+
+    def _holding(self, file: LogFile, rotated: list[Candidate]) -> Iterator[str]:
+        """Yield the paths of rotated files that hold all that was read of a file."""
+        for copy in file.log.files:
+            if copy.state is FileState.COPY and copy.sighted:
+                with self._log_files.lent(copy) as content:
+                    if content is not None and _is_in(file, content):
+                        yield copy.path
+        yield from (c.sighting.path for c in rotated if _is(file, c))
 
     def _adopt_live(self, candidate: Candidate) -> None:
         log = self._log_files.log(candidate.sighting.path, candidate.sighting.source)

@@ -6,7 +6,7 @@ from sidecar.batch import Left, LeftAlone, ReadBatch
 from sidecar.read.content import Content
 from sidecar.read.files import LogFiles
 from sidecar.read.fingerprint import BEGINNING, TAIL, Match, begins_like, beyond
-from sidecar.read.log import Log, LogFile, known_to
+from sidecar.read.log import ENOUGH, Log, LogFile, known_to
 from sidecar.read.scan import Sighting
 from sidecar.rows import LEFT_ALONE, FileState
 
@@ -20,33 +20,26 @@ class Copies:
     def drop_copies(self, batch: ReadBatch) -> None:
         """Find out which new files begin as others do, before anything is read of them.
 
-        Of new ones that are alike a rotated one is the original, else the longest, else the one
-        that is as it was for longer.
+        Of new ones that are alike one that cannot be a copy is the original, else the longest,
+        else the one that is as it was for longer.
         """
         new = [f for f in self._log_files.opened() if f.size and not (f.original or f.position)]
-        new.sort(key=lambda file: (file.path == file.log.path, -file.size, file.mtime_ns))
+        new.sort(key=lambda file: (_may_be_copy(file), -file.size, file.mtime_ns))
         for file in new:
-            if file.content is None:
+            if (content := file.content) is None:
                 continue
             try:
-                if twin := self._twin(file, file.content):
-                    self._share(file, file.content, *twin, batch)
-                file.original = file.size >= TAIL
-                if file.original and not twin:
+                known = len(content.read_at(0, TAIL)) == TAIL
+                twin = None
+                if _may_be_copy(file):
+                    twin = self.like(content, file.size, file, dirname(file.path))
+                if twin:
+                    self._share(file, content, *twin, batch)
+                file.original = known
+                if known and not twin:
                     self._log_files.add_beginning(file)
             except OSError as error:
                 file.problem = batch.cannot("read", file.path, error)
-
-    def _twin(self, file: LogFile, content: Content) -> tuple[LogFile, int] | None:
-        """Return what a file is a copy of that is the first of its log, as `like` does.
-
-        A rotated file was looked at before it was taken up; and where a log had a file before,
-        the next one may well begin alike.
-        """
-        first = not any(f is not file and f.state not in LEFT_ALONE for f in file.log.files)
-        if not first or file.path != file.log.path:
-            return None
-        return self.like(content, file.size, file, dirname(file.path))
 
     def _share(
         self, file: LogFile, content: Content, twin: LogFile, shared: int, batch: ReadBatch
@@ -62,17 +55,21 @@ class Copies:
     def original_of(self, log: Log, seen: Sighting, content: Content) -> LogFile | None:
         """Return the known log file that a rotated file of `log` is a copy of, if any.
 
-        Of several that it begins as, one that holds all of it, else the one that was read furthest.
+        Of several that it begins as, one that holds all of it, be it of another log of the folder,
+        else the one that was read furthest.
         """
-        if alike := [known for known in log.files if _begins_so(known, content)]:
-            read = [known for known in alike if known.state not in LEFT_ALONE]
-            whole = (known for known in read if not self.rest_of(known, content))
-            return next(whole, max(read, key=lambda known: known.position, default=alike[0]))
+        alike = [known for known in log.files if _begins_so(known, content)]
+        read = [known for known in alike if known.state not in LEFT_ALONE]
+        whole = next((known for known in read if not self.rest_of(known, content)), None)
+        if whole or (alike and not read):
+            return whole or alike[0]
         for held in log.opened:
             if held.content and is_beginning(content, seen.size, held.content):
                 return held
         twin = self.like(content, seen.size, None, dirname(seen.path))
-        return twin[0] if twin and twin[1] >= seen.size else None
+        if twin and twin[1] >= seen.size:
+            return twin[0]
+        return max(read, key=lambda known: known.position, default=None)
 
     def rest_of(self, known: LogFile, content: Content) -> int:
         """Return from where on `content` holds what the file that it begins as does not; 0: none.
@@ -112,23 +109,31 @@ class Copies:
         return best
 
     def _shared(self, known: LogFile, content: Content, size: int) -> int:
-        """Return how many bytes `content` and `known` share if that is all of one of them, or 0.
-
-        Of what is left alone not all may be known.
-        """
+        """Return how many bytes `content` and `known` share if that is all of one of them, or 0."""
         match = known.match(content)
         if match is Match.DIFFERENT or (content.compressed and match is Match.SHORTER):
             return 0
-        known_size = known.position
-        if not content.compressed:
-            with self._log_files.lent(known) as original:
-                if original and begins_like(content.read_at, size, original.read_at):
-                    return size
-                known_size = known_size or (known_to(original, known.size) if original else 0)
+        with self._log_files.lent(known) as original:
+            if original and is_beginning(content, size, original):
+                return size
+            known_size = known.position or (known_to(original, known.size) if original else 0)
         if match is not Match.SAME:
             return 0
-        whole = content.compressed or known.state in LEFT_ALONE
-        return size if whole else min(size, known_size)
+        # Of what is compressed and left alone so much is looked at, and all of what is shorter.
+        part = known.state in LEFT_ALONE and known.position == ENOUGH
+        if part or not content.compressed:
+            return size if part else min(size, known_size)
+        return 0 if content.read_at(known_size, 1) else size
+
+
+def _may_be_copy(new: LogFile) -> bool:
+    """Tell whether a new file is the first of its log.
+
+    A rotated file was looked at before it was taken up; and where a log had a file before,
+    the next one may well begin alike.
+    """
+    others = any(f is not new and f.state not in LEFT_ALONE for f in new.log.files)
+    return new.path == new.log.path and not others
 
 
 def _begins_so(known: LogFile, content: Content) -> bool:

@@ -52,10 +52,27 @@ class Candidate:
 
     @property
     def is_half_done(self) -> bool:
-        """Tell whether a rotated file beside it is being compressed to this, or was to be."""
+        """Tell whether a rotated file beside it is being compressed to this, or was to be.
+
+        So it seems unless the two begin differently.
+        """
         path = self.sighting.path
         rotated = path.endswith(COMPRESSED) and live_names(basename(path))
-        return bool(rotated) and exists(plain_name(path))
+        return bool(rotated) and exists(plain_name(path)) and self._begins_like(plain_name(path))
+
+    def _begins_like(self, path: str) -> bool:
+        try:
+            content = self.content()
+            begins = b"" if content is None else content.read_at(0, BEGINNING)
+            plain = open_content(path)
+            try:
+                return plain.read_at(0, len(begins)) == begins
+            finally:
+                plain.close()
+        except OSError:
+            return True
+        finally:
+            self.close()
 
     def content(self) -> Content | None:
         """Return the open file, or None: gone or replaced since, or `unreadable`.

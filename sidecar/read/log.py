@@ -35,11 +35,8 @@ QUIET_SECONDS = 30.0
 ABANDONED_SECONDS = 3600.0
 # How long an unfinished compressed file may keep younger files waiting, in looks.
 PATIENCE_LOOKS = 20
-
-
 # So much of a compressed file is looked at to know it again: to take all of it apart costs minutes.
 ENOUGH = 1 << 18
-
 
 Stamp = tuple[int, Fingerprint | None, bool, FileState, str, Inode, str]
 
@@ -60,7 +57,7 @@ class LogFile:
         self.state = FileState.ACTIVE
         self.position = self.open_from = 0
         self.skip = False
-        self.size = self.mtime_ns = 0
+        self.size = self.mtime_ns = self.written_ns = 0
         self.last_seen = 0.0
         self.content: Content | None = None
         self.sighted = False  # in the present look
@@ -91,6 +88,7 @@ class LogFile:
         self.state = FileState(row.state)
         self.position, self.open_from, self.skip = row.offset, row.open_from, row.skip
         self.size, self.mtime_ns, self.last_seen = row.size, row.mtime_ns, row.last_seen
+        self.written_ns = row.mtime_ns
         self._known = Fingerprint(
             row.offset, row.head_len, row.head_hash, row.tail_len, row.tail_hash
         )
@@ -207,6 +205,7 @@ class LogFile:
         self._head = content.read_at(0, min(HEAD, position))
         self._tail = content.read_at(last, position - last)
         self.position = self.open_from = position
+        self.written_ns = self.mtime_ns
         self._known = None
 
     def settle_in(self, seen: Sighting) -> None:
@@ -349,6 +348,7 @@ class LogFile:
                 self._head += block[: min(passed, HEAD - len(self._head))]
             self._tail = (self._tail + block[max(0, passed - TAIL) : passed])[-TAIL:]
             self.position = self.open_from = framed.end
+            self.written_ns = self.mtime_ns
             self._known = None
         self.skip = framed.skip
 

@@ -17,7 +17,7 @@ from sidecar.read.copies import Copies
 from sidecar.read.files import Candidate, LogFiles
 from sidecar.read.fingerprint import TAIL, Match, begins_like
 from sidecar.read.log import Log, LogFile
-from sidecar.read.names import COMPRESSED, shape
+from sidecar.read.names import COMPRESSED, Rank, age, shape
 from sidecar.read.scan import Inode, Look, Sighting
 from sidecar.rows import FINISHED, GIVEN_UP, LEFT_ALONE, FileState
 
@@ -206,7 +206,7 @@ class Recogniser:
         log = file.log
         near = [c for c in candidates if self._look.is_related(log.path, c.sighting)]
         near = [c for c in near if not c.is_half_done]
-        near.sort(key=lambda c: (c.sighting.log == log.path, c.sighting.mtime_ns), reverse=True)
+        near.sort(key=lambda c: _likely(log.path, c.sighting))
         for candidate in near:
             if self._is_in(file, candidate, uncertain):
                 candidates.remove(candidate)
@@ -333,6 +333,15 @@ def _best(sightings: list[Sighting], known: LogFile | None) -> Sighting:
     """Return the path by which to know a file that has several: hard links, symlinks."""
     log = known.log.path if known else ""
     return min(sightings, key=lambda s: (s.path != log, not s.is_live, not s.source, s.path))
+
+
+def _likely(log: str, seen: Sighting) -> tuple[bool, bool, Rank, int]:
+    """Return by what files are tried in turn of which several may hold what was read of one.
+
+    From where that is found on, names tell what is newer: so the oldest of its copies is it.
+    """
+    said = age(log, seen.path)
+    return seen.log != log, said is None, said or ("", ()), -seen.mtime_ns
 
 
 def _series(path: str) -> tuple[str, str]:

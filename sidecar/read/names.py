@@ -8,10 +8,10 @@ Java's `app-2024-01-31.log`, kubelet's `0.log.20240131-120000.gz`, Python's
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from posixpath import basename
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
 _ENDING = r"(?:\.(?:gz|xz|bz2|zst))?"
@@ -98,6 +98,49 @@ def oldest_first(files: Iterable[_A], log: str) -> list[_A]:
     if len({one[0] for one in ranks.values() if one}) == 1 and None not in ranks.values():
         found.sort(key=lambda file: ranks[file.path] or ("", ()))
     return found
+
+
+def age(log: str, path: str) -> Rank | None:
+    """Return the rank of a rotated form of `log`, both given as paths."""
+    return rank(basename(log), basename(path))
+
+
+def is_older(one: Rank | None, other: Rank | None) -> bool:
+    """Tell whether a name says an older file than another; not so where they do not compare."""
+    return one is not None and other is not None and one[0] == other[0] and one < other
+
+
+class Known(NamedTuple):
+    """A file of a log that is known by its content.
+
+    `ages` is what the names say under which that lies now, `found` that all of it is where it
+    is thought to be, `written_ns` when it was last written to while it was read, in nanoseconds
+    since the epoch, None if it was not read.
+    """
+
+    ages: Sequence[Rank]
+    at_live: bool
+    found: bool
+    written_ns: int | None
+
+
+def is_history(seen: Aged, log: str, known: Sequence[Known], since_ns: int) -> bool:
+    """Tell whether an unknown rotated file is older than all of `log` that is known.
+
+    Its name says so, next to the names of what is known; the time of its last writing, which any
+    tool sets as it likes, only where names do not compare or something known is not found: what is
+    older than all that was read is history, or if nothing was, than `since_ns`.
+    """
+    mine = age(log, seen.path)
+    ages = [one for file in known for one in file.ages]
+    if any(is_older(one, mine) for one in ages):
+        return False
+    alike = mine is not None and any(one[0] == mine[0] for one in ages)
+    named = basename(log) in live_names(basename(seen.path)) and any(f.at_live for f in known)
+    if (alike or named) and all(file.found for file in known):
+        return True
+    read = [f.written_ns for f in known if f.written_ns is not None and not f.at_live]
+    return seen.mtime_ns < max(read, default=since_ns)
 
 
 def shape(name: str) -> str:
