@@ -20,6 +20,10 @@ class Clock(Protocol):
         """Return seconds on a clock that never jumps, for the length of things."""
         ...
 
+    def busy(self) -> float:
+        """Return the seconds that this thread has had of a processor."""
+        ...
+
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
         """Return True once `event` is set, or False when `seconds` have passed first."""
         ...
@@ -36,6 +40,9 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return stopwatch()
+
+    def busy(self) -> float:
+        return time.thread_time()
 
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
         try:

@@ -108,10 +108,10 @@ class Backlog:
 
 
 # Chunks that the second process has at a time: enough for it to work on while a step ends.
-_SLOTS = 6
+_SLOTS = 4
 _SLOT = 1 << 20  # bytes; a larger chunk is parsed here
 # Chunks read ahead of one whose answer has not come; more would be memory for nothing.
-_MOST_WAITING = 8
+_MOST_WAITING = 6
 # What was parsed so many seconds ago may say another thing of a stamp that lies ahead.
 _FRESH = 1.0
 _PATIENCE = 10.0  # seconds for a chunk, which takes milliseconds

@@ -24,6 +24,7 @@ from sidecar.daemon.pacing import (
     Slice,
     patient,
     spacing,
+    worth,
 )
 from sidecar.parse.event import Chunk, Parsed
 from sidecar.read.follower import Follower
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 DRAIN_SECONDS = 3.0
-# Turns of the event loop in which whoever got an answer may ask for the state thread again, before
-# a slice of what is to be read takes it.
+# Turns of the event loop in which whoever got an answer may ask again, before more is read.
 ANSWERED_TURNS = 20
 
 _T = TypeVar("_T")
@@ -125,6 +125,7 @@ class _Steps:
         began = self._clock.monotonic()
         read = self._follower.look(now)
         started = taken = self._clock.monotonic()
+        busy = self._clock.busy()
         self.look_seconds = started - began
         self.core.resume(read.resume)
         for chunk, parsed in self._chunks(read, now, quick=quick):
@@ -136,10 +137,10 @@ class _Steps:
         step = self.core.finish(read, now)
         self._guard.after(read, step)
         step.seconds = self._clock.monotonic() - started
-        self._slice.took(step.bytes, step.seconds - listing, self.look_seconds + listing)
-        self._unread = (
-            0 if self._guard.careful else sum(log.lag_bytes for log in read.logs if log.held)
-        )
+        unread = sum(log.lag_bytes for log in read.logs if log.held)
+        worked = worth(step.seconds - listing, self._clock.busy() - busy - listing)
+        self._slice.took(step.bytes, worked, self.look_seconds + listing, unread)
+        self._unread = 0 if self._guard.careful else unread
         self._check(step)
         behind = bool(read.lagging)
         # Rows without bytes: inside an over-long line, which is skipped in slices too.
@@ -362,8 +363,7 @@ class Pump:
         if self._stopped:
             raise PumpStopped
         answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
-        at = 0 if first else len(self._requests)
-        self._requests.insert(at, _Request(call, then, answer))
+        self._requests.insert(0 if first else len(self._requests), _Request(call, then, answer))
         self.wake()
         return await answer
 

@@ -23,6 +23,11 @@ from sidecar.store.schema import StoreUnavailable
 LEAST, FIRST, MOST = 1 << 15, 1 << 16, 1 << 24  # bytes; they are not in memory all at once
 # Short enough that nobody notices the wait, with the commit and on a busy machine.
 TARGET_SECONDS = 0.025
+# With so many bytes unread, whoever waits for a line waits for those: a step may be longer.
+FAR_BEHIND = 1 << 23
+FAR_SECONDS = 0.05
+# So many times longer a step may last than it works: on a busy machine smaller ones wait as often.
+MOST_WAITS = 4
 RETRY_COMMIT_SECONDS = 1.0
 _T = TypeVar("_T")
 
@@ -47,6 +52,11 @@ async def patient(in_thread: InThread, clock: Clock, call: Callable[[], _T]) -> 
         await clock.wait(asyncio.Event(), RETRY_COMMIT_SECONDS)
 
 
+def worth(seconds: float, busy: float) -> float:
+    """Return how long a step counts that lasted for `seconds`, and had a processor for `busy`."""
+    return max(busy, seconds / MOST_WAITS)
+
+
 class Slice:
     """The size of the next step, in bytes.
 
@@ -59,8 +69,8 @@ class Slice:
     def __init__(self) -> None:
         self.budget = FIRST
 
-    def took(self, read: int, seconds: float, look: float = 0.0) -> None:
-        """Learn from a step that read so many bytes in so many seconds.
+    def took(self, read: int, seconds: float, look: float = 0.0, unread: int = 0) -> None:
+        """Learn from a step that read so many bytes in so many seconds, with `unread` bytes left.
 
         One that found less than half of what it might have read says nothing. `look`: what its look
         at all files took besides, at ten thousand more than a step should: then it reads for twice
@@ -68,7 +78,7 @@ class Slice:
         """
         if read * 2 < self.budget or seconds <= 0:
             return
-        target = max(TARGET_SECONDS, 2 * look)
+        target = max(FAR_SECONDS if unread >= FAR_BEHIND else TARGET_SECONDS, 2 * look)
         fitting = read * target / seconds
         if seconds < 2 * target:
             # A processor is not equally fast from one step to the next: the size that would have

@@ -78,8 +78,8 @@ def _lines(block: bytes, first: int, start: int, *, final: bool) -> Framed:
     return Framed(b"", start + first, start + first)
 
 
-# Bytes read at a time: each chunk has a fixed cost in the parser.
-BLOCK = 1 << 18
+# Bytes read at a time: each chunk has a fixed cost for the parser, and for each rule.
+BLOCK = 1 << 20
 
 
 def block_size(budget: int) -> int:

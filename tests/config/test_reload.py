@@ -45,6 +45,9 @@ class Story:
     def monotonic(self) -> float:
         return 7.0
 
+    def busy(self) -> float:
+        return 7.0
+
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
         del seconds
         if not self._actions:

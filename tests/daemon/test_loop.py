@@ -42,6 +42,9 @@ class Time:
     def monotonic(self) -> float:
         return self._at
 
+    def busy(self) -> float:
+        return self._at
+
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
         self._left -= 1
         if not self._left:

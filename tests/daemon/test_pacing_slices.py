@@ -2,20 +2,33 @@
 
 import pytest
 
-from sidecar.daemon.pacing import FIRST, LEAST, MOST, TARGET_SECONDS, Slice
+from sidecar.daemon.pacing import (
+    FAR_BEHIND,
+    FAR_SECONDS,
+    FIRST,
+    LEAST,
+    MOST,
+    TARGET_SECONDS,
+    Slice,
+    worth,
+)
 
 
-def settled(bytes_per_second: float) -> int:
+def settled(bytes_per_second: float, unread: int = 0) -> int:
     """Return the size after many steps through a log that is read at this speed."""
     size = Slice()
     for _ in range(20):
-        size.took(size.budget, size.budget / bytes_per_second)
+        size.took(size.budget, size.budget / bytes_per_second, unread=unread)
     return size.budget
 
 
 @pytest.mark.parametrize("speed", [2e7, 5e7, 1e8], ids=["slow", "middling", "fast"])
 def test_a_step_comes_to_last_the_target(speed: float) -> None:
     assert settled(speed) / speed == pytest.approx(TARGET_SECONDS, rel=0.01)
+
+
+def test_with_much_unread_it_lasts_longer() -> None:
+    assert settled(2e7, FAR_BEHIND) / 2e7 == pytest.approx(FAR_SECONDS, rel=0.01)
 
 
 @pytest.mark.parametrize(("speed", "size"), [(1e3, LEAST), (1e12, MOST)], ids=["crawl", "fly"])
@@ -55,3 +68,8 @@ def test_where_a_look_takes_longer_than_a_step_may_it_reads_for_twice_as_long() 
     for _ in range(20):
         size.took(size.budget, size.budget / 2e7, look=0.3)
     assert size.budget / 2e7 == pytest.approx(0.6, rel=0.02)
+
+
+def test_on_a_busy_machine_steps_do_not_shrink_with_the_share_of_it_that_they_get() -> None:
+    assert worth(0.05, 0.025) == worth(0.1, 0.025) == 0.025
+    assert worth(0.4, 0.025) == 0.1  # whatever it waited for, somebody waited for it

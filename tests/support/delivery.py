@@ -43,6 +43,9 @@ class ManualClock:
     def monotonic(self) -> float:
         return self._now
 
+    def busy(self) -> float:
+        return self._now
+
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
         until = self._now + seconds
         passed = asyncio.Event()

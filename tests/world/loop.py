@@ -126,6 +126,9 @@ class SimulatedClock:
     def monotonic(self) -> float:
         return self._loop.time()
 
+    def busy(self) -> float:
+        return self._loop.time()
+
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
         if event.is_set():
             return True
