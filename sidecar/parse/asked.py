@@ -198,7 +198,8 @@ def _any_of(names: Iterable[str]) -> list[Any]:
 
 
 def _unless_absent(column: Sequence[Any]) -> Sequence[Any] | None:
-    return None if column.count(msgspec.UNSET) == len(column) else column
+    absent = column[0] is msgspec.UNSET and column.count(msgspec.UNSET) == len(column)
+    return None if absent else column
 
 
 class Asked:

@@ -9,16 +9,13 @@ What is done here in C costs a fraction of a microsecond a line; docs/benchmarks
 """
 
 from bisect import bisect_right
-from collections import Counter
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime
-from functools import lru_cache, partial
-from itertools import accumulate, chain, islice
-from operator import itemgetter
+from functools import cached_property
+from itertools import accumulate, chain, count, islice
 from typing import Any
 
 import msgspec
-from ahocorasick_rs import BytesAhoCorasick, MatchKind
 
 from sidecar.parse.asked import Asked, Head, Heads, Singly, all_seconds_of, fields_of
 from sidecar.parse.event import (
@@ -29,39 +26,11 @@ from sidecar.parse.event import (
     Rows,
     Triple,
     drop_own,
-    is_text,
 )
+from sidecar.parse.needles import Needles, holds, is_text
 from sidecar.parse.objects import MARKER_BYTES, NOT_JSON
 from sidecar.parse.prefix import Prefix
 from sidecar.parse.taking import Taken
-
-# No text in UTF-8 has these bytes. With texts of one to three different first bytes the library
-# looks for these bytes one by one, at a tenth of the speed where they are frequent.
-_FILLERS = (b"\xfc" * 8, b"\xfd" * 8, b"\xfe" * 8)
-_automaton = lru_cache(partial(BytesAhoCorasick, matchkind=MatchKind.LeftmostFirst))
-
-
-class Needles:
-    """Texts that most chunks do not hold, so that what counts is how fast none of them is found.
-
-    All are looked for in one pass, with vector instructions: the library's packed search, which
-    only `LeftmostFirst` may use. Bytes that are no UTF-8 may be found without being one of the
-    texts.
-    """
-
-    def __init__(self, texts: Iterable[bytes]) -> None:
-        needles = sorted(set(texts))
-        fillers = _FILLERS if len(needles) > 1 else ()
-        self._find = _automaton((*needles, *fillers)).find_matches_as_indexes
-
-    def places(self, data: bytes) -> list[int]:
-        """Return where texts begin, in order; of texts that overlap, the first one's place."""
-        return [begin for _which, begin, _end in self._find(data)]
-
-    def within(self, data: bytes) -> bool:
-        """Return whether `data` holds any of the texts."""
-        return bool(self._find(data))
-
 
 # Below so many events in a block the set-up costs more than it saves.
 LEAST = 8
@@ -72,7 +41,7 @@ _OBJECTS = (b'{"', b"{'")
 _NO_LINE = b"\n\n"  # that no piece ends with and has it as its last line
 
 
-class Block(msgspec.Struct, gc=False):
+class Block(msgspec.Struct, dict=True):
     """Events of alike lines: labels, times and their objects' bytes.
 
     `sources` are the objects as JSON, `more` the columns of fields that were decoded with the
@@ -110,20 +79,31 @@ class Block(msgspec.Struct, gc=False):
         (self.oldest,) = self.seconds(ordered[:1])
         if self.oldest < 0:
             return None
-        # The newest of a triple is its last one, and that is never far from the end.
-        latest_first = self.triples[::-1]
-        if ordered != self.times:
-            latest_first = _by_time(self.triples, self.times)
-        ordered.reverse()
-        counts = Counter(self.triples)
-        newest = self.seconds([ordered[latest_first.index(triple)] for triple in counts])
-        return dict(zip(counts, zip(counts.values(), newest, strict=True), strict=True))
+        rises = ordered == self.times
+        newest = [
+            self.times[some[-1]] if rises else max(map(self.times.__getitem__, some))
+            for some in self.kinds.values()
+        ]
+        each = zip(map(len, self.kinds.values()), self.seconds(newest), strict=True)
+        return dict(zip(self.kinds, each, strict=True))
+
+    @cached_property
+    def kinds(self) -> dict[Triple, list[int]]:
+        """The numbers of the events of each triple."""
+        first = self.triples[0]
+        if self.triples.count(first) == len(self.triples):
+            return {first: list(range(len(self.triples)))}
+        found: dict[Triple, list[int]] = {triple: [] for triple in dict.fromkeys(self.triples)}
+        deque(map(list.append, map(found.__getitem__, self.triples), count()), maxlen=0)
+        return found
 
     def events_of(self, triples: Collection[Triple], start: int) -> list[tuple[int, Event]]:
         """Return the events of `triples` whole, each with its place in the file.
 
         `start` is where the data begins in it. Raises one of NOT_JSON.
         """
+        if not triples:
+            return []
         numbers = [n for n, triple in enumerate(self.triples) if triple in triples]
         times = self.seconds([self.times[n] for n in numbers])
         if self.whole:
@@ -139,16 +119,17 @@ class Block(msgspec.Struct, gc=False):
 
         `data`, which begins at `start` in the file, is what the block was read from.
         """
-        mine = self._kinds_of(asked.keys())
+        mine = {triple: some for triple, some in self.kinds.items() if triple in asked}
         numbers: Sequence[int] = range(len(self.times))
         rows = mine
         if sum(map(len, mine.values())) < len(numbers):
             numbers = sorted(chain.from_iterable(mine.values()))
             row_of = {number: row for row, number in enumerate(numbers)}
             rows = {triple: [row_of[n] for n in some] for triple, some in mine.items()}
-        for number in numbers if not self.whole and _may_have_own(data) else ():
-            if _may_have_own(self.sources[number]):
-                self._fields(self.sources[number])  # counts what is dropped
+        if not self.whole and _may_have_own(data):
+            for source in [self.sources[n] for n in numbers]:
+                if b"\\" in source or _OWN in source:
+                    self._fields(source)  # counts what is dropped
         kinds = [
             Kind(triple, rows[triple], self._asked_of(asked[triple], some))
             for triple, some in mine.items()
@@ -162,17 +143,6 @@ class Block(msgspec.Struct, gc=False):
 
     def seconds(self, times: Sequence[Any]) -> list[float]:
         return list(times) if self.whole else all_seconds_of(times)
-
-    def _kinds_of(self, triples: Collection[Triple]) -> dict[Triple, list[int]]:
-        """Return the numbers of the events of each of `triples`."""
-        first = self.triples[0]
-        if first in triples and self.triples.count(first) == len(self.triples):
-            return {first: list(range(len(self.triples)))}
-        found: dict[Triple, list[int]] = {triple: [] for triple in triples}
-        for number, triple in enumerate(self.triples):
-            if triple in found:
-                found[triple].append(number)
-        return {triple: some for triple, some in found.items() if some}
 
     def _asked_of(self, asked: Asked, some: Sequence[int]) -> dict[str, list[Any] | None]:
         if not self.whole and not self.more.keys() >= asked.sides:
@@ -198,10 +168,14 @@ class Block(msgspec.Struct, gc=False):
     def _places_of(self, numbers: Sequence[int], start: int) -> list[int]:
         if not numbers:
             return []
-        if self.places is not None:
-            return [start + self.places[n] for n in numbers]
-        ends = list(accumulate(map(len, self.pieces)))
-        return [start + self.lead + ends[n] + self.gap * (n + 1) for n in numbers]
+        places = self.places
+        if places is None:
+            first = start + self.lead
+            sizes = map(self.gap.__add__, map(len, self.pieces))
+            places, start = list(accumulate(sizes, initial=first))[1:], 0
+        if start:
+            places = list(map(start.__add__, places))
+        return list(places) if len(numbers) == len(places) else [places[n] for n in numbers]
 
 
 _OWN = OWN_PREFIX.encode()
@@ -209,13 +183,7 @@ _OWN = OWN_PREFIX.encode()
 
 def _may_have_own(data: bytes) -> bool:
     """Return whether objects in `data` may have a field that only the sidecar sets."""
-    return _OWN in data or b"\\" in data  # a name may be escaped
-
-
-def _by_time(triples: Sequence[Triple], times: Sequence[datetime]) -> list[Triple]:
-    """Return the triples by time, latest first."""
-    in_time = sorted(zip(times, triples, strict=True), key=itemgetter(0), reverse=True)
-    return [triple for _, triple in in_time]
+    return b"\\" in data or holds(data, _OWN)  # a name may be escaped
 
 
 def _block(

@@ -32,9 +32,9 @@ from sidecar.parse.event import (
     Wanted,
     drop_own,
     is_missing,
-    is_text,
 )
 from sidecar.parse.instants import QUARTER, instant
+from sidecar.parse.needles import holds, is_text
 from sidecar.parse.objects import MARKER_BYTES, Unreadable
 from sidecar.parse.prefix import Prefix
 from sidecar.parse.record import STAMP_NAMES, Record, mention
@@ -132,7 +132,8 @@ class Collector:
         if asked and is_text(data):
             readers = {triple: self._readers(self._asked[triple]) for triple in asked}
             rows = block.rows_of(readers, data, start)
-            rows.times = [min(at, self._now) for at in rows.times]
+            if rows.times and max(rows.times) > self._now:
+                rows.times = [min(at, self._now) for at in rows.times]
             self._rows = rows
             whole = whole - asked
         for place, event in block.events_of(whole, start):
@@ -264,7 +265,8 @@ class Collector:
             return True
         found = self._held.get(name)
         if found is None:
-            found = self._held[name] = name.encode() in self._data or b"\\" in self._data
+            found = b"\\" in self._data or holds(self._data, name.encode())
+            self._held[name] = found
         return found
 
     def _count(self, tally: Tally, at: float) -> None:

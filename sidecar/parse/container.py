@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from sidecar.parse.block import Needles
 from sidecar.parse.event import MAX_LINE, Chunk, LogFormat, Parsed
 from sidecar.parse.instants import instant
+from sidecar.parse.needles import Needles
 from sidecar.parse.objects import MARKER_BYTES, NOT_JSON
 from sidecar.parse.prefix import Prefix
 from sidecar.parse.spread import Fit, Line, Spread, begun_by

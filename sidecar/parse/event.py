@@ -396,11 +396,3 @@ def bounded(text: str, longest: int = LONGEST_LABEL) -> str:
         return raw.decode()
     digest = hashlib.sha256(raw).hexdigest()[:16]
     return f"{text[: longest - 20].encode('utf-8', 'replace').decode()}...{digest}"
-
-
-def is_text(data: bytes) -> bool:
-    """Return whether every byte is UTF-8; what nobody decodes could hide that one is not."""
-    try:
-        return data.isascii() or bool(data.decode())
-    except UnicodeDecodeError:
-        return False

@@ -35,8 +35,8 @@ from sidecar.parse.event import (
     RejectReason,
     Triple,
     Wanted,
-    is_text,
 )
+from sidecar.parse.needles import is_text
 from sidecar.parse.objects import MARKER_BYTES, Unreadable
 from sidecar.parse.patterns import Pattern, TextPatterns
 from sidecar.parse.prefix import Prefix

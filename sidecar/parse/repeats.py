@@ -10,8 +10,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from sidecar.parse.block import Needles, spans_at
+from sidecar.parse.block import spans_at
 from sidecar.parse.event import RejectReason
+from sidecar.parse.needles import Needles
 from sidecar.parse.objects import Unreadable
 from sidecar.parse.prefix import Prefix
 

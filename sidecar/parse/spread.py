@@ -12,7 +12,7 @@ from enum import Enum
 
 import msgspec
 
-from sidecar.parse.block import Needles
+from sidecar.parse.needles import Needles
 from sidecar.parse.objects import MARKER, MARKER_BYTES
 from sidecar.parse.prefix import COLOUR, Prefix
 

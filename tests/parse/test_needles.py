@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from sidecar.parse.block import Needles
+from sidecar.parse.needles import Needles, holds
 
 texts = st.binary(min_size=1, max_size=4)
 
@@ -20,6 +20,13 @@ def test_every_line_with_one_of_the_texts_has_a_place(needles: list[str], data: 
     lines = enumerate(data.split("\n"))
     assert found == {n for n, line in lines if any(needle in line for needle in needles)}
     assert places == sorted(places)
+
+
+@given(st.binary(max_size=9), texts, st.binary(max_size=9), st.integers(0, 9000))
+def test_a_text_is_held_when_in_says_so(before: bytes, text: bytes, after: bytes, far: int) -> None:
+    data = before + b" " * far + after
+    assert holds(data, text) == (text in data)
+    assert holds(before + text + after, text)
 
 
 @pytest.mark.parametrize("needles", [[], [b"one"], [b"one", b"two"]])
