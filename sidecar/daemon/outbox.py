@@ -36,6 +36,9 @@ class StoredOutbox:
         self._broken: list[Broken] = []
 
     async def claim(self, now: float, road: Road) -> list[OutboxRow]:
+        if self._store.nothing_waits:  # what comes later is offered, which makes for a look
+            self._telemetry.backlog = OutboxBacklog(0, None)
+            return []
         while True:
             try:
                 found = await self._pump.in_thread(lambda: self._claimed(now, road))
@@ -93,6 +96,8 @@ class StoredOutbox:
 
     async def fall_back(self, row: OutboxRow, reason: str) -> None:
         now = self._clock.now()
+        if not await self._in_thread(lambda: self._pump.core.notifier.fallback.waits(row)):
+            return  # a step would be for nothing
         with suppress(PumpStopped):
             await self._pump.between_steps(
                 lambda core: core.notifier.fallback.take(row, reason, now)

@@ -16,7 +16,7 @@ from sidecar.notify.group import (
     passed_routes,
 )
 from sidecar.notify.grouper import Grouper
-from sidecar.notify.member import Member, Stage, knowing
+from sidecar.notify.member import Ident, Member, Stage, knowing
 from sidecar.notify.model import Receiver, Route, Said
 from sidecar.notify.owner import TURNED_OFF
 from sidecar.rows import OutboxRow
@@ -45,16 +45,27 @@ class Fallback:
 
     def take(self, row: OutboxRow, reason: str, now: float) -> None:
         """Pass on, at wall clock `now`, all that waits for those whom `row` could not reach."""
-        audience = (row.receiver, row.integration, row.destination)
         why = f"{row.receiver} {row.destination}: {reason}"
+        for group, ident in self.waits(row):
+            if (member := group.members.get(ident)) is not None:
+                self._pass_on(group, member, why, now)
+
+    def waits(self, row: OutboxRow) -> list[tuple[Group, Ident]]:
+        """Return what waits for those whom `row` could not reach, and was not passed on yet."""
+        audience = (row.receiver, row.integration, row.destination)
+        receiver = self._receivers.get(row.receiver)
+        instead = receiver.fallback if receiver else ""
         mine = [group for group in self._groups.by_id.values() if group.audience == audience]
         digests = [group for group in mine if group.kind is not GroupKind.ROUTE and group.sending]
         digested = {ident for group in digests for ident in group.members}
-        for group in mine:
-            for ident, member in list(group.members.items()):
-                waits = bool(group.sending) and member.unsent
-                if group.kind is GroupKind.ROUTE and (waits or ident in digested):
-                    self._pass_on(group, member, why, now)
+        return [
+            (group, ident)
+            for group in mine
+            if group.kind is GroupKind.ROUTE
+            for ident, member in group.members.items()
+            if member.passed_to != instead
+            and (ident in digested or (bool(group.sending) and member.unsent))
+        ]
 
     def heard(self, group: Group, said: Said) -> None:
         """Note where those whom a group is for know of an end: they are not told it instead."""

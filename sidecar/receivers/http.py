@@ -13,7 +13,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from email.utils import parsedate_to_datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import cast
 
 import anyio
@@ -151,6 +151,7 @@ def via(by: HttpConfig, url: str) -> dict[str, str | None]:
         return {}
 
 
+@lru_cache(maxsize=256)
 def _url(url: str) -> httpx.URL:
     target = httpx.URL(url)
     if (target.port or 0) > _LAST_PORT:

@@ -35,6 +35,9 @@ LOGGED = (RuleStateRow, AlertRow, GroupRow, MemberRow, ToldRow, CooldownRow, Aud
 MOST_BYTES = 4_194_304
 PIECE_BYTES = 524_288
 _LEVEL = 1  # of zlib: the text is so much alike that more effort saves little
+# Of a small text: as much of it as zlib looks back at, and a tenth of the memory to set up first.
+_SMALL_BYTES = 4096
+_SMALL_WINDOW, _SMALL_MEMORY = 12, 5
 _BY_TABLE: dict[str, type[Row]] = {row.table: row for row in LOGGED}
 # By table the keys that go, and the values of the rows that come.
 _Parts = dict[str, tuple[list[Values], list[Values]]]
@@ -62,15 +65,18 @@ def pack(delta: Delta) -> bytes:
     except (UnicodeEncodeError, OverflowError):  # rare, as in the tables
         plain = {name: [[*map(storable, v)] for v in pair] for name, pair in parts.items()}
         packed = msgspec.msgpack.encode(plain)
-    return zlib.compress(packed, _LEVEL)
+    if len(packed) > _SMALL_BYTES:
+        return zlib.compress(packed, _LEVEL)
+    small = zlib.compressobj(_LEVEL, zlib.DEFLATED, _SMALL_WINDOW, _SMALL_MEMORY)
+    return small.compress(packed) + small.flush()
 
 
 class Held:
     """What rows of the log come to. `damaged`: of so many nothing is known any more."""
 
     def __init__(self, packed: Iterable[bytes] = ()) -> None:
-        # By key the row as it is now, or None where it is deleted.
-        self._tables: defaultdict[type[Row], dict[Values, Row | None]] = defaultdict(dict)
+        # By key the values of the row as it is now, or None where it is deleted.
+        self._tables: defaultdict[type[Row], dict[Values, Values | None]] = defaultdict(dict)
         self.damaged = 0
         for one in packed:
             try:
@@ -83,28 +89,29 @@ class Held:
     def _take(self, parts: _Parts) -> None:
         for name, (gone, came) in parts.items():
             row = _BY_TABLE[name]
-            changes, key = self._tables[row], _key_of(row)
+            changes, columns = self._tables[row], len(row.key)  # a key comes first
             changes.update((tuple(map(text, values)), None) for values in gone)
-            rows = table_of(row).rows(_complete(row, values) for values in came)
-            changes.update((key(one), one) for one in rows)
+            changes.update((tuple(map(text, values[:columns])), values) for values in came)
 
     def statements(self, database: "_Database") -> list[Statement]:
         """Return what writes it into the tables."""
         found: list[Statement] = []
         for row, changes in self._tables.items():
             gone = [key for key, one in changes.items() if one is None]
-            came = [msgspec.structs.astuple(one) for one in changes.values() if one is not None]
+            came = [_complete(row, one) for one in changes.values() if one is not None]
             found += [database.table(row).deletes(gone), database.table(row).upserts(came)]
         return found
 
     def over(self, row: type[R], stored: list[R]) -> list[R]:
         """Return the rows of a table in the order of their keys, given those stored in it."""
-        changes: Any = self._tables.get(row)
+        changes = self._tables.get(row)
         if not changes:
             return stored
         key = _key_of(row)
-        rows = {**{key(one): one for one in stored}, **changes}
-        return [rows[one] for one in sorted(rows) if rows[one] is not None]
+        came = (_complete(row, one) for one in changes.values() if one is not None)
+        rows = {key(one): one for one in stored if key(one) not in changes}
+        rows.update((key(one), one) for one in table_of(row).rows(came))
+        return [rows[one] for one in sorted(rows)]
 
 
 def _key_of(row: type[Row]) -> Callable[[Any], Values]:

@@ -141,6 +141,11 @@ class Store:
             self._waiting = Waiting(map(Head.of, self.waiting()))
         return self._waiting
 
+    @property
+    def nothing_waits(self) -> bool:
+        """Whether every message has ended, as far as is known without asking; from any thread."""
+        return self._waiting is not None and not self._waiting.pending
+
     def message(self, id_: str) -> OutboxRow:
         """Return a message of `queue` with all that it says."""
         (row,) = self._find(OutboxRow, "WHERE id = ?", (id_,))

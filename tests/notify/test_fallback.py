@@ -89,6 +89,16 @@ def test_the_fallback_hears_what_fires_with_the_reason_and_once() -> None:
     assert desk.step(T0 + MINUTE) == []
 
 
+def test_what_was_passed_on_waits_for_that_no_more() -> None:
+    desk = Failing()
+    desk.step(T0, desk.world.fire())
+    (row,) = desk.waiting
+    fallback = desk.desk.notifier.fallback
+    assert len(fallback.waits(row)) == 1
+    desk.fail(T0 + 1)
+    assert fallback.waits(row) == []
+
+
 def test_it_hears_the_end_also_after_a_restart() -> None:
     desk = begun()
     desk.step(T0 + 1, to=("pager",))

@@ -94,6 +94,13 @@ def test_whenever_it_is_folded_all_is_as_if_it_was_written_at_once(
     again.close()
 
 
+@pytest.mark.parametrize("size", [0, log._SMALL_BYTES, 40 * log._SMALL_BYTES])
+def test_what_is_packed_in_a_small_window_or_a_large_one_is_read_alike(size: int) -> None:
+    row = msgspec.structs.replace(example(MemberRow), packed=random.Random(7).randbytes(size))
+    packed = log.pack(Delta(rows=[row]))
+    assert log.Held([packed]).over(MemberRow, []) == [row]
+
+
 def test_a_log_over_its_bound_is_folded_by_the_commits_that_come(store: Store, path: str) -> None:
     chance = random.Random(1)
     packed = chance.randbytes(log.PIECE_BYTES)

@@ -121,6 +121,16 @@ def test_the_first_that_is_due_comes_for_each_destination(store: Store) -> None:
     assert due(store, 1001.0) == ["other", "mail", "first"]
 
 
+def test_it_knows_without_asking_that_nothing_waits(store: Store) -> None:
+    assert not store.nothing_waits  # it has not looked yet
+    assert due(store, 1000.0) == []
+    assert store.nothing_waits
+    store.commit(Delta(rows=[waiting("first")]))
+    assert not store.nothing_waits
+    store.save_outbox([waiting("first", outcome="sent")])
+    assert store.nothing_waits
+
+
 def test_saving_a_message_again_keeps_its_place(store: Store) -> None:
     store.save_outbox([waiting("first"), waiting("second")])
     store.save_outbox([waiting("first", attempt=1)])

@@ -157,7 +157,7 @@ class World:
             refused = isinstance(error, StoreUnavailable) and not daemon.running
             if error is not None and not refused and not _is_killed(error):
                 self._fault("crash", _sentence(error))
-        noted = outcomes()
+        noted = outcomes() if self.people.recent else {}
         unknown = {m for _, _, m in self.people.recent if noted.get(m) != "sent"}
         self.people.forgotten(unknown)
         self.people.recent.clear()
