@@ -96,7 +96,7 @@ class StoredOutbox:
 
     async def fall_back(self, row: OutboxRow, reason: str) -> None:
         now = self._clock.now()
-        if not await self._in_thread(lambda: self._pump.core.notifier.fallback.waits(row)):
+        if not await self._pump.in_thread(lambda: self._pump.core.notifier.fallback.waits(row)):
             return  # a step would be for nothing
         with suppress(PumpStopped):
             await self._pump.between_steps(

@@ -26,6 +26,7 @@ from sidecar.notify.member import (
     left,
     risen,
     sent,
+    taken_along,
 )
 from sidecar.notify.model import Receiver, Route
 from sidecar.notify.unacked import Unacked
@@ -86,7 +87,7 @@ class Grouper:
         for place in self._groups.places(ident):
             if place.kind is GroupKind.ROUTE and place.audience == group.audience:
                 # The told number of this group knows nothing of it: what is news, waits.
-                member = place.members[ident]
+                member = taken_along(place.members[ident], place.sending)
                 self._groups.put(group, ident, replace(member, waiting=member.unsent))
                 self.file(place, ident, None, now)
 
@@ -128,7 +129,7 @@ class Grouper:
         """
         for place in self._groups.places(ident):
             if place.kind.defers and place.audience == group.audience:
-                member = place.members[ident]
+                member = taken_along(place.members[ident], place.sending)
                 self._groups.put(place, ident, None)
                 return replace(member, waiting=True)
         return group.members.get(ident)
@@ -145,7 +146,8 @@ class Grouper:
                 continue
             late = self._late_digest_with(group, ident)
             told_by = group if late is None else late
-            member = ended(told_by.members[ident], transition)
+            before = taken_along(told_by.members[ident], group.sending or told_by.sending)
+            member = ended(before, transition)
             self.file(self._digest(group, GroupKind.CLOSED, now), ident, member, now)
             self.file(group, ident, None, now)
             if late is not None:
@@ -189,10 +191,8 @@ class Grouper:
         digest = waits or self._digest(group, GroupKind.LATE, now)
         before = group.members.get(ident)
         story = late_story(digest.members.get(ident), before, change)
-        # A message that is on its way may tell of it, and may end after the digest.
-        doubted = story.doubted or bool(before and group.sending)
-        late = replace(story, unsent=True, waiting=False, doubted=doubted)
-        self.file(digest, ident, late, now)
+        late = taken_along(story, group.sending if before else "")
+        self.file(digest, ident, replace(late, unsent=True, waiting=False), now)
         here = sent(story, now)
         # It waits for the digest: until that is told there is nothing to repeat.
         self.file(group, ident, here and replace(here, waiting=True), now)

@@ -39,12 +39,13 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     there is something to tell of it. `waiting`: at a flush that told others it was held back or
     found no room, so that the group's told number no longer speaks for it. `fired` counts the
     unsent firings, `escalated_here` says that it escalated inside this group since, `grew` that
-    its tenth, hundredth … event came. `doubted`: a message that was given up may have told that it
-    fires. `told_at`: the wall clock at which the receiver last heard that it fires. `came`: that
-    at which it fired here. `acked`: who took it; `ack_unsaid`: that this is to be told.
-    `passed_on`: it is here because nobody took it, or has gone on to others for that. `muted`: what
-    held it back when it was last looked at. `passed_to`: the receiver that was told instead, since
-    it could not be told here; there `instead_of` says of whom, and why.
+    its tenth, hundredth … event came. `doubted`: a message that was given up, or is still on
+    its way for another group, may have told that it fires. `told_at`: the wall clock at which the
+    receiver last heard that it fires. `came`: that at which it fired here. `acked`: who took it;
+    `ack_unsaid`: that this is to be told. `passed_on`: it is here because nobody took it, or has
+    gone on to others for that. `muted`: what held it back when it was last looked at. `passed_to`:
+    the receiver that was told instead, since it could not be told here; there `instead_of` says of
+    whom, and why.
     """
 
     alert: Alert
@@ -263,6 +264,15 @@ def knowing(member: Member, elsewhere: Member) -> Member:
         told_at=max(member.told_at, elsewhere.told_at),
         doubted=member.doubted or elsewhere.doubted,
     )
+
+
+def taken_along(member: Member, sending: str) -> Member:
+    """Return it for another group of its audience.
+
+    `sending`: the message of the old one that is on its way, if one is. It may tell that it fires,
+    and may end after the new group has decided.
+    """
+    return replace(member, doubted=True) if sending and not member.open else member
 
 
 def sent(member: Member, at: float) -> Member | None:

@@ -29,6 +29,7 @@ from sidecar.notify.member import (
     back,
     knowing,
     moved,
+    taken_along,
     unpack,
 )
 from sidecar.notify.model import Receiver, Route
@@ -161,7 +162,7 @@ class GroupRestorer:
                     heirs += 1
                     group = self._groups.open(route, labels, to, old.created)
                     group.told = group.told or old.told
-                    self._place(group, ident, back(member))
+                    self._place(group, ident, taken_along(back(member), old.sending))
                 elif self._is_news(member, old, route, to):
                     news = replace(member, open=False, unsent=True, fired=1, escalated_here=False)
                     self._place(self._groups.open(route, labels, to, old.created), ident, news)
@@ -189,7 +190,7 @@ class GroupRestorer:
         if to is not None:
             route = digest_route(old.kind, self._root, name)
             group = self._groups.open(route, {"receiver": name}, to, old.created, old.kind)
-            self._place(group, ident, member)
+            self._place(group, ident, taken_along(member, old.sending))
 
     def _leave(self, old: Group, ident: Ident, member: Member) -> None:
         """Keep an alert for those who know of it and are no longer told, to tell its end."""
@@ -244,7 +245,8 @@ class GroupRestorer:
                     continue
                 if here.stage is Stage.FIRING and (here.unsent or not late):
                     self._groups.put(group, ident, None)
-                    self._groups.put(home, ident, knowing(here, member))
+                    known = knowing(here, taken_along(member, group.sending))
+                    self._groups.put(home, ident, known)
                     break
 
     def _place(self, group: Group, ident: Ident, member: Member) -> None:

@@ -1,5 +1,6 @@
 """Told means accepted: what follows from how a message ended, and what waits reads as of now."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,16 @@ from sidecar.notify.model import Notification, Receiver, Route
 from sidecar.notify.mutes import silence_row
 from sidecar.notify.notifier import Notifier
 from sidecar.receivers.slack.config import SlackConfig
-from sidecar.rows import AMBIGUOUS, CooldownRow, GroupRow, MemberRow, MetaRow, OutboxRow, ToldRow
+from sidecar.rows import (
+    AMBIGUOUS,
+    CooldownRow,
+    GroupRow,
+    MemberRow,
+    MetaRow,
+    OutboxRow,
+    SilenceRow,
+    ToldRow,
+)
 from sidecar.rules.alert import Transition
 from support.notify import (
     HOUR,
@@ -59,7 +69,7 @@ class Post:
         meta = {row.name: row.value for row in load(MetaRow)}
         self.notifier.restore(
             load(GroupRow), load(MemberRow), load(ToldRow), load(CooldownRow), now,
-            untold=meta.get(UNTOLD, "{}"),
+            untold=meta.get(UNTOLD, "{}"), silences=load(SilenceRow),
         )  # fmt: skip
         return self.step(now)
 
@@ -267,6 +277,54 @@ def test_one_that_may_have_arrived_has_its_end_told_though_its_digest_was_muted_
     assert post.end(doubtful, T0 + 2, "withdrawn") == []
     (end,) = post.step(T0 + 2 * HOUR)
     assert said(end) == [("b", "fired and resolved")]
+
+
+def escalated(post: Post, world: World) -> None:
+    post.step(T0 + 1, world.escalate("b"), world.end("b"))
+
+
+def late(post: Post, world: World) -> None:
+    post.step(T0 + 1, world.escalate("b", stale=True), world.end("b", stale=True))
+
+
+def rerouted(post: Post, world: World) -> None:
+    post.step(T0 + 1, world.end("b"))
+    warning = route("{}/warning", "team", 'severity="warning"')
+    post.restart(replace(root(), routes=(warning,)), T0 + 1, TEAM)
+
+
+def renamed(post: Post, world: World) -> None:
+    crew = {"crew": replace(slack_receiver("team"), name="crew")}
+    post.restart(route("{}", "crew"), T0 + 1, crew)
+    post.step(T0 + 1, world.end("b"))
+
+
+def elsewhere(post: Post, world: World) -> None:
+    moved = Receiver(name="team", configs={"slack": (SlackConfig(channel="#moved"),)})
+    post.restart(root(), T0 + 1, {"team": moved})
+    post.step(T0 + 1, world.end("b"))
+
+
+@pytest.mark.parametrize("move", [escalated, late, rerouted, renamed, elsewhere])
+@pytest.mark.parametrize(
+    ("outcome", "detail", "told"),
+    [
+        ("sent", "", [[("b", "resolved")]]),
+        ("withdrawn", f"{AMBIGUOUS}timeout", [[("b", "fired and resolved")]]),
+    ],
+)
+def test_what_ended_muted_is_told_if_a_message_that_was_on_its_way_may_have_told_of_it(
+    move: Callable[[Post, World], None], outcome: str, detail: str, told: object
+) -> None:
+    critical = route("{}/critical", "team", 'severity="critical"')
+    post, world = Post(replace(root(), routes=(critical,))), World()
+    (row,) = post.step(T0, world.fire("b"))
+    matchers = [Matcher("org", "=", "b")]
+    post.notifier.silence(silence_row(matchers, T0, T0 + HOUR, by="ann", comment="", now=T0))
+    assert post.step(T0) == []
+    move(post, world)
+    assert post.end(msgspec.structs.replace(row, detail=detail), T0 + 2, outcome) == []
+    assert [said(row) for row in post.step(T0 + 2 * HOUR)] == told
 
 
 def test_one_that_may_have_arrived_has_its_end_told_over_two_edits_of_the_routes() -> None:
