@@ -124,11 +124,12 @@ def test_a_receiver_with_a_long_name_shifts_no_column(small: Path) -> None:
     assert row[head.index("ALERT") :] == "Fires org=three"
 
 
-def test_gzipped_logs_equal_plain_ones(tmp_path: Path) -> None:
-    zipped = tmp_path / "json-lines.log.1.gz"
-    zipped.write_bytes(gzip.compress(JSON_LINES.read_bytes()))
-    plain = shipped()
-    assert run("-c", SHIPPED, zipped).output == plain.output
+def test_gzipped_logs_equal_plain_ones(small: Path) -> None:
+    zipped = small / "app.log.1.gz"
+    zipped.write_bytes(gzip.compress((small / "app.log").read_bytes()))
+    plain = run("-c", small / "sidecar.yaml", small / "app.log")
+    assert "Fires" in plain.output
+    assert run("-c", small / "sidecar.yaml", zipped).output == plain.output
 
 
 @pytest.mark.parametrize(

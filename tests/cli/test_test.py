@@ -469,11 +469,6 @@ def test_every_shipped_rule_has_cases_in_which_it_fires_and_in_which_it_does_not
     assert {test.alertname for test in tests if not test.expected} == names
 
 
-def test_the_shipped_rules_pass_their_tests() -> None:
-    result = run(ROOT / "rules")
-    assert result.output.splitlines()[-1].endswith(": all passed"), result.output
-
-
 def test_the_example_of_the_documentation_passes(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "testing.md").read_text()
     (example,) = re.findall(r"```yaml\n(rule_files:.*?)```", text, re.DOTALL)

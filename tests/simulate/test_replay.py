@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from sidecar.core import NOTHING_STORED, Core
 from sidecar.notify.model import Route
 from sidecar.parse.event import Chunk, LogFormat
 from sidecar.rows import SENT, OutboxRow, Row
-from sidecar.simulate.messages import ToldAlert, difference
+from sidecar.simulate.messages import Message, ToldAlert, difference
 from sidecar.simulate.replay import History, Replay
 from sidecar.simulate.simulation import Simulation
 from support.config import load_rule_files
@@ -73,6 +74,11 @@ def ours() -> Config:
     return shipped()
 
 
+@cache
+def of_sample(name: str) -> list[Message]:
+    return list(replayed(shipped(), sample(name)))
+
+
 def fired(rows: list[ToldAlert]) -> set[tuple[str, str, str]]:
     """Return (alert, organisation, severity) of everything that was told to fire.
 
@@ -97,12 +103,12 @@ def graced() -> set[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_each_form_of_the_log_gives_exactly_the_expected_alerts(ours: Config, name: str) -> None:
-    assert fired(told(replayed(ours, sample(name)))) == set(due(EXPECTED["alerts"]))
+def test_each_form_of_the_log_gives_exactly_the_expected_alerts(name: str) -> None:
+    assert fired(told(of_sample(name))) == set(due(EXPECTED["alerts"]))
 
 
-def test_the_hosts_own_log_gives_exactly_the_expected_alerts(ours: Config) -> None:
-    rows = told(replayed(ours, sample("agentops-host.log")))
+def test_the_hosts_own_log_gives_exactly_the_expected_alerts() -> None:
+    rows = told(of_sample("agentops-host.log"))
     alerts = EXPECTED["agentops-host.log"]["alerts"]
     assert fired(rows) == set(due(alerts)) | graced()
     errors = {
@@ -113,8 +119,8 @@ def test_the_hosts_own_log_gives_exactly_the_expected_alerts(ours: Config) -> No
     assert errors == set(alerts["error: webhook processing error"])
 
 
-def test_every_firing_is_told_once_at_its_severity(ours: Config) -> None:
-    rows = told(replayed(ours, sample("json-lines.log")))
+def test_every_firing_is_told_once_at_its_severity() -> None:
+    rows = told(of_sample("json-lines.log"))
     first = Counter(
         (row.alert, row.labels.get("org_id", ""), row.severity)
         for row in rows
@@ -131,9 +137,10 @@ def test_two_logs_at_once_give_what_both_give(ours: Config) -> None:
 
 
 def test_a_log_cut_in_pieces_gives_what_the_whole_gives(ours: Config) -> None:
-    lines = (SAMPLES / "json-lines.log").read_bytes().splitlines(keepends=True)
+    name = "json-lines.log"
+    lines = (SAMPLES / name).read_bytes().splitlines(keepends=True)
     pieces = [log(lines[at : at + 100], name=f"{at}") for at in range(0, len(lines), 100)]
-    assert replayed(ours, *reversed(pieces)) == replayed(ours, log(lines))
+    assert replayed(ours, *reversed(pieces)) == of_sample(name)
 
 
 def attempts(name: str) -> dict[str, int]:
@@ -148,14 +155,14 @@ def attempts(name: str) -> dict[str, int]:
 
 
 def test_one_attempt_less_differs_in_exactly_the_organisations_that_had_two(
-    ours: Config, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     rules = (SAMPLES.parent.parent / "rules" / "billing.rules.yaml").read_text()
     changed = tmp_path / "billing.rules.yaml"
     changed.write_text(rules.replace("max(attempt_count) >= 3", "max(attempt_count) >= 2"))
     stricter = shipped_with(changed)
     name = "json-lines.log"
-    changes = difference(replayed(ours, sample(name)), replayed(stricter, sample(name)))
+    changes = difference(of_sample(name), replayed(stricter, sample(name)))
     assert {change.told.alert for change in changes} == {"PaymentFailing"}
     most = attempts(name)
     first = [c for c in changes if c.told.reason == "first notification"]
