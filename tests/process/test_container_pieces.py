@@ -18,9 +18,8 @@ from sidecar.config.load import load_config
 from sidecar.daemon.restoring import restore
 from sidecar.store.store import Store
 from support.crash import counted
-from support.daemon import RULES
 from support.read import Writer, compress, copytruncate, rename
-from support.setup import configure, record
+from support.setup import configure, record, write_rule
 
 STAMP = "2026-11-02T08:01:16.911048585Z"
 PIECE = 16 * 1024  # where Docker and containerd cut
@@ -69,7 +68,8 @@ class Sidecar:
     """The parts from the log to the state file, which can end without a word and start again."""
 
     def __init__(self, folder: Path) -> None:
-        config = configure(folder, rules=RULES / "billing.rules.yaml")
+        write_rule(folder)
+        config = configure(folder)
         self.state = folder / "state.db"
         self._config = load_config(str(config), {})
         self._clock = SystemClock()

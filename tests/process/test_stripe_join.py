@@ -15,7 +15,7 @@ from support.daemon import RULES, DaemonProcess, running, until
 from support.stripe import SECRET, StripeApiSink, encoded, event, free_port, signed
 from support.stripe_host import Host
 
-EVENTS = int(os.environ.get("STRIPE_EVENTS", "2000"))  # 10,000 takes a minute or two
+EVENTS = int(os.environ.get("STRIPE_EVENTS", "500"))  # 10,000 takes a minute or two
 LOST = EVENTS // 100  # in each of four ways
 LATER = 1_200.0  # seconds: all that should have come by then has come
 URL = "https://host.example/v4/stripe-webhook"

@@ -20,7 +20,7 @@ from support.setup import EACH, slack_to
 from support.sinks import CERTIFICATE, SlackSink
 from support.stripe import encoded, event, free_port, signed
 
-EVENTS, ORGS = 1_000, 50
+EVENTS, ORGS = 400, 20
 KILLS, RELOADS = 4, 3
 OLD, NEW, WRONG = "whsec_old", "whsec_new", "whsec_wrong"
 RULES = """\
