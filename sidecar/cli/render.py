@@ -31,9 +31,8 @@ from sidecar.receivers.base import AnyKind, Failed, FailureKind, Outcome, Sent, 
 from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
 from sidecar.render.words import utc
-from sidecar.simulate.messages import Copy, Message, MessageRenderer
+from sidecar.simulate.messages import Copy, Message, MessageRenderer, sample, sample_rule
 from sidecar.simulate.replay import Replay, ReplayedLog
-from sidecar.simulate.sample import sample, sample_rule
 
 ALERT = "SidecarTest"
 SUMMARY = (

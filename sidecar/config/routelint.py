@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from sidecar.directory.config import Directory
+from sidecar.directory.lookup import Directory
 from sidecar.matchers import Matcher
 from sidecar.notify.group import mails_owner
 from sidecar.notify.model import EVERY_LABEL, ORG, OWNER, SEVERITIES, Receiver, Route

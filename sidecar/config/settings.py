@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, cast
 from sidecar.config.http import Http, State, socket_beside
 from sidecar.config.routelint import check_receivers
 from sidecar.config.sources import Source, StripeApi, Webhook
-from sidecar.directory.config import Directory
+from sidecar.directory.lookup import Directory
 from sidecar.measure.series import RETENTION, Metric
 from sidecar.notify.intervals import TimeInterval
 from sidecar.notify.model import Receiver, Route

@@ -15,8 +15,7 @@ from sidecar.config.sources import Webhook
 from sidecar.core import Core
 from sidecar.daemon.loop import Pump, PumpStopped
 from sidecar.parse.event import Chunk, LogFormat, Parsed
-from sidecar.provider.facts import Arrival, Told
-from sidecar.provider.outcome import Unavailable
+from sidecar.provider.facts import Arrival, Told, Unavailable
 from sidecar.rows import ReceivedRow
 from sidecar.store.schema import StoreUnavailable
 from sidecar.store.store import Store

@@ -32,7 +32,7 @@ from sidecar.deliver.retry import Dead, said
 from sidecar.deliver.waiting import Destination
 from sidecar.deliver.worker import Attempt
 from sidecar.parse.event import Event, Foreign, Obscure, Reject
-from sidecar.provider.outcome import Answered, NotAnswered
+from sidecar.provider.facts import Answered, NotAnswered
 from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict
 from sidecar.redact import Redactor
 from sidecar.rows import OutboxRow

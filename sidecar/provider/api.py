@@ -14,8 +14,16 @@ import httpx
 import msgspec
 
 from sidecar.config.sources import StripeApi
-from sidecar.provider.facts import STRIPE, Arrival, Told, stripe_told
-from sidecar.provider.outcome import NotAnswered, Refused, Trouble, Unavailable
+from sidecar.provider.facts import (
+    STRIPE,
+    Arrival,
+    NotAnswered,
+    Refused,
+    Told,
+    Trouble,
+    Unavailable,
+    stripe_told,
+)
 from sidecar.receivers.http import STRAIGHT, client, exchange, retry_after, via
 from sidecar.receivers.proxy import HttpConfig
 

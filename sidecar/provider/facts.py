@@ -1,19 +1,197 @@
-"""From what a provider sends to an event: which fields of it are kept, and its status.
+"""From what a provider sends to an event: who signed it, what of it is kept, how a post ends.
 
 Fields are kept by allow-list: an address, a card or a customer's name never gets in. Both shapes
 of Stripe's API are read: since 2025-03-31 an invoice names its subscription in
 `parent.subscription_details`, and a subscription's period stands at its items.
+
+A signature is HMAC-SHA256 over a time and the raw bytes of the body; each is held against every
+secret, in constant time. Stripe: docs.stripe.com/webhooks, "Verify webhook signatures manually".
+Standard Webhooks 1.0: github.com/standard-webhooks/standard-webhooks, "Verifying webhook
+authenticity".
 """
 
-from collections.abc import Mapping, Sequence
+import base64
+import hmac
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 from sidecar.parse.event import LONGEST_LABEL, OWN_PREFIX, Event, as_text, bounded, field_value
 from sidecar.parse.instants import instant
-from sidecar.provider.outcome import Refused, RejectReason
-from sidecar.provider.signature import Signed
+
+
+class RejectReason(StrEnum):
+    """Why a post is no webhook. A closed set: it is a metric label."""
+
+    NO_SIGNATURE = "no_signature"
+    BAD_HEADER = "bad_header"  # it cannot be read, or stands twice
+    BAD_SIGNATURE = "bad_signature"
+    TOO_OLD = "too_old"
+    IN_THE_FUTURE = "in_the_future"
+    BAD_BODY = "bad_body"  # no JSON, or no event
+    TOO_LARGE = "too_large"
+    TOO_SLOW = "too_slow"
+    BAD_METHOD = "bad_method"
+    OTHER_MODE = "other_mode"  # test mode where live is asked for, or the reverse
+    UNAVAILABLE = "unavailable"  # the state cannot be written, or not in time
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not an accident
+    """The post is not taken; `reason` says why."""
+
+    def __init__(self, reason: RejectReason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+class Unavailable(Exception):  # noqa: N818 - a state, which may pass
+    """What is told cannot be committed now; it has to be told again."""
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """How one post ended, for the metrics.
+
+    `path`: empty for one that nobody configured. `delay`: seconds from the event's creation to its
+    receipt. `secret`: which of the secrets signed it.
+    """
+
+    path: str
+    code: int
+    reason: RejectReason | None = None
+    duplicate: bool = False
+    delay: float | None = None
+    secret: int | None = None
+
+
+class Trouble(StrEnum):
+    """Why Stripe did not answer. A closed set: it is a metric label."""
+
+    KEY_REFUSED = "key_refused"
+    KEY_NOT_ALLOWED = "key_not_allowed"
+    RATE_LIMITED = "rate_limited"
+    SERVER_ERROR = "server_error"
+    NO_ANSWER = "no_answer"
+    BAD_ANSWER = "bad_answer"
+
+
+_SAID = {
+    Trouble.KEY_REFUSED: "the key is wrong, was rolled, or has expired",
+    Trouble.KEY_NOT_ALLOWED: "the key may not read {}; a restricted key needs that permission",
+    Trouble.RATE_LIMITED: "too many requests",
+    Trouble.SERVER_ERROR: "Stripe fails by itself",
+    Trouble.NO_ANSWER: "no answer",
+    Trouble.BAD_ANSWER: "the answer is no list of Stripe's",
+}
+
+
+class NotAnswered(Exception):  # noqa: N818 - a state, which may pass
+    """A list could not be had; the text is a sentence and holds nothing of the key."""
+
+    def __init__(self, trouble: Trouble, what: str, wait: float | None = None) -> None:
+        super().__init__(_SAID[trouble].format(what))
+        self.trouble = trouble
+        self.wait = wait
+
+
+# --- signatures
+
+_LONGEST_HEADER = 16_384  # bytes; a hundred signatures of Stripe's are 7 KiB
+_TIME = re.compile(rb"[0-9]{1,12}")
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Signed(msgspec.Struct, frozen=True):
+    """A right signature: which of the secrets made it, and the id and time that it covers.
+
+    Stripe's scheme has no id beside the body's own.
+    """
+
+    secret: int
+    at: float
+    id: str = ""
+
+
+def _header(headers: Headers, name: bytes) -> bytes:
+    """Return the one value of a header; raises Refused where it is missing or stands twice."""
+    found = [value for key, value in headers if key == name]
+    if not found:
+        raise Refused(RejectReason.NO_SIGNATURE)
+    if len(found) > 1 or len(found[0]) > _LONGEST_HEADER:
+        raise Refused(RejectReason.BAD_HEADER)
+    return found[0]
+
+
+def _time(text: bytes) -> float:
+    if not _TIME.fullmatch(text):
+        raise Refused(RejectReason.BAD_HEADER)
+    return float(text)
+
+
+def _matching(given: Sequence[bytes], right: Sequence[bytes]) -> int:
+    """Return which of the right signatures is among those given; raises Refused."""
+    if not given:
+        raise Refused(RejectReason.BAD_HEADER)
+    matching = [
+        number for number, one in enumerate(right) for other in given
+        if hmac.compare_digest(one, other)
+    ]  # fmt: skip
+    if not matching:
+        raise Refused(RejectReason.BAD_SIGNATURE)
+    return matching[0]
+
+
+def _is_recent(at: float, now: float, tolerance: float) -> None:
+    if at < now - tolerance:
+        raise Refused(RejectReason.TOO_OLD)
+    if at > now + tolerance:
+        raise Refused(RejectReason.IN_THE_FUTURE)
+
+
+def verify_stripe(
+    headers: Headers, body: bytes, keys: Sequence[bytes], *, now: float, tolerance: float
+) -> Signed:
+    """Return what `Stripe-Signature` proves; names of headers are lower case. Raises Refused."""
+    header = _header(headers, b"stripe-signature")
+    pairs = [part.strip().partition(b"=") for part in header.split(b",")]
+    times = [value for name, _, value in pairs if name == b"t"]
+    if len(times) != 1:
+        raise Refused(RejectReason.BAD_HEADER)
+    at = _time(times[0])
+    given = [value for name, _, value in pairs if name == b"v1"]
+    text = times[0] + b"." + body
+    right = [hmac.digest(key, text, "sha256").hex().encode() for key in keys]
+    secret = _matching(given, right)
+    _is_recent(at, now, tolerance)
+    return Signed(secret, at)
+
+
+def verify_standard(
+    headers: Headers, body: bytes, keys: Sequence[bytes], *, now: float, tolerance: float
+) -> Signed:
+    """Return what the three headers of Standard Webhooks prove. Raises Refused."""
+    pairs = list(headers)
+    id_, stamp, header = (
+        _header(pairs, name) for name in (b"webhook-id", b"webhook-timestamp", b"webhook-signature")
+    )
+    at = _time(stamp)
+    given = [part[3:] for part in header.split() if part.startswith(b"v1,")]
+    text = b".".join((id_, stamp, body))
+    right = [base64.b64encode(hmac.digest(key, text, "sha256")) for key in keys]
+    secret = _matching(given, right)
+    _is_recent(at, now, tolerance)
+    return Signed(secret, at, id_.decode("latin-1"))
+
+
+VERIFIERS: dict[str, Callable[..., Signed]] = {
+    "stripe": verify_stripe,
+    "standard": verify_standard,
+}
+
+
+# --- what is kept
 
 STRIPE = "stripe"
 THIN = "thin"  # the status of an event that only names its object

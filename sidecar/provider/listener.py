@@ -14,9 +14,17 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from sidecar.config.sources import Webhook
-from sidecar.provider.facts import Told, standard_told, stripe_told
-from sidecar.provider.outcome import Answered, Refused, RejectReason, Unavailable
-from sidecar.provider.signature import VERIFIERS, Signed
+from sidecar.provider.facts import (
+    VERIFIERS,
+    Answered,
+    Refused,
+    RejectReason,
+    Signed,
+    Told,
+    Unavailable,
+    standard_told,
+    stripe_told,
+)
 
 MAX_BODY = 1 << 20  # bytes
 BODY_SECONDS = 9.0  # before the server ends the connection

@@ -20,7 +20,7 @@ from sidecar.config.settings import Config
 from sidecar.measure.series import EVENTS_TOTAL
 from sidecar.notify.model import Reason
 from sidecar.parse.event import ForeignReason, ObscureReason, RejectReason
-from sidecar.provider.outcome import RejectReason as Unaccepted, Trouble
+from sidecar.provider.facts import RejectReason as Unaccepted, Trouble
 from sidecar.receivers.base import FailureKind
 from sidecar.rules.alert import AlertState
 from sidecar.rules.rule import Rule

@@ -10,8 +10,7 @@ import pytest
 
 from daemon.test_loop import Bench, Time
 from sidecar.daemon.inbox import Inbox
-from sidecar.provider.facts import Arrival, Told
-from sidecar.provider.outcome import Unavailable
+from sidecar.provider.facts import Arrival, Told, Unavailable
 from sidecar.rows import Delta, ReceivedRow, SeriesRow
 from sidecar.store.schema import StoreUnavailable
 from sidecar.store.store import KEEP_RECEIVED

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from sidecar.config.load import load_config
-from sidecar.directory.config import Directory, Owner
-from sidecar.directory.lookup import Lookup
+from sidecar.directory.lookup import Directory, Lookup, Owner
 from sidecar.notify.model import Notification
 from sidecar.notify.owner import TURNED_OFF
 from sidecar.receivers.base import Failed, FailureKind, Verdict

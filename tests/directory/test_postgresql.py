@@ -7,8 +7,14 @@ from uuid import UUID
 
 import pytest
 
-from sidecar.directory.config import Directory, PostgreSql
-from sidecar.directory.lookup import FAILED_SECONDS, KNOWN_SECONDS, LIMIT_SECONDS, Lookup
+from sidecar.directory.lookup import (
+    FAILED_SECONDS,
+    KNOWN_SECONDS,
+    LIMIT_SECONDS,
+    Directory,
+    Lookup,
+    PostgreSql,
+)
 from sidecar.notify.model import Notification
 from sidecar.notify.owner import TURNED_OFF
 from sidecar.receivers.base import Failed

@@ -6,8 +6,7 @@ import pytest
 
 from sidecar.config.sources import StripeApi
 from sidecar.provider.api import ENDPOINT, EVENTS, HORIZON_SECONDS, VERSION, Asker
-from sidecar.provider.facts import Arrival
-from sidecar.provider.outcome import NotAnswered, Trouble, Unavailable
+from sidecar.provider.facts import Arrival, NotAnswered, Trouble, Unavailable
 from sidecar.receivers.http import client
 from sidecar.secret import Secret
 from support.stripe import StripeApiSink, event

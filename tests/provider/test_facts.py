@@ -5,9 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from sidecar.provider.facts import Told, standard_told, stripe_told
-from sidecar.provider.outcome import Refused
-from sidecar.provider.signature import Signed
+from sidecar.provider.facts import Refused, Signed, Told, standard_told, stripe_told
 from support.stripe import event
 
 ORG = ("metadata.org_id", "client_reference_id", "parent.subscription_details.metadata.org_id")

@@ -12,9 +12,8 @@ import pytest
 from standardwebhooks import Webhook as StandardWebhook
 
 from sidecar.config.sources import SignedWebhook, StripeWebhook, Webhook
-from sidecar.provider.facts import Told
+from sidecar.provider.facts import Answered, RejectReason, Told, Unavailable
 from sidecar.provider.listener import Listener
-from sidecar.provider.outcome import Answered, RejectReason, Unavailable
 from sidecar.secret import Secret
 from sidecar.web.server import serve
 from support.stripe import SECRET, encoded, event, signed

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 from standardwebhooks import Webhook
 
-from sidecar.provider.outcome import Refused, RejectReason
-from sidecar.provider.signature import Headers, verify_standard, verify_stripe
+from sidecar.provider.facts import Headers, Refused, RejectReason, verify_standard, verify_stripe
 from support.stripe import SECRET, signed
 
 NOW = 1_793_952_000.0
