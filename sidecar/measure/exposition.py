@@ -64,6 +64,7 @@ class _FamilyText:
         self._metric = metric
         self._labels: dict[str, str] = {}
         self._lines: dict[str, str] = {}
+        self._openmetrics_lines: dict[str, str] = {}
         self._created: dict[str, str] = {}
         self._created_name = _created_name(metric)
         self._head = _head(metric, openmetrics=False)
@@ -77,24 +78,24 @@ class _FamilyText:
                 return
             labels = label_text(tuple(self._metric.labels), values)
         lines = _lines(self._metric, labels, row.value)
-        if not lines:
+        if lines is None:
             return
         self._labels[row.labels] = labels
-        self._lines[row.labels] = lines
+        self._lines[row.labels], self._openmetrics_lines[row.labels] = lines
         if self._created_name and row.labels not in self._created:
             created = f"{self._created_name}{_braced(labels)} {round(row.created, 3)}\n"
             self._created[row.labels] = created
 
     def drop(self, labels: str) -> None:
-        for known in (self._labels, self._lines, self._created):
+        for known in (self._labels, self._lines, self._openmetrics_lines, self._created):
             known.pop(labels, None)
 
     def render(self, *, openmetrics: bool, created: bool) -> str:
         if not openmetrics:
             return self._head + "".join(self._lines.values())
         if not self._created_name or not created:
-            return self._openmetrics_head + "".join(self._lines.values())
-        pairs = zip(self._lines.values(), self._created.values(), strict=True)
+            return self._openmetrics_head + "".join(self._openmetrics_lines.values())
+        pairs = zip(self._openmetrics_lines.values(), self._created.values(), strict=True)
         return self._openmetrics_head + "".join(chain.from_iterable(pairs))
 
 
@@ -111,25 +112,37 @@ def bound_text(bound: float) -> str:
     return f"{text}.0" if text.lstrip("-").isdigit() else text
 
 
-def _lines(metric: Metric, labels: str, value: str) -> str:
-    """Return the lines of one series; nothing when another definition stored the value."""
+def _lines(metric: Metric, labels: str, value: str) -> tuple[str, str] | None:
+    """Return the lines of one series, as plain text and as OpenMetrics has them.
+
+    None when another definition stored the value.
+    """
     if metric.type is MetricType.HISTOGRAM:
         return _histogram_lines(metric, labels, value)
     # A finite JSON number is written as both formats write theirs.
-    return "" if decode_number(value) is None else f"{metric.name}{_braced(labels)} {value}\n"
+    line = f"{metric.name}{_braced(labels)} {value}\n"
+    return None if decode_number(value) is None else (line, line)
 
 
-def _histogram_lines(metric: Metric, labels: str, value: str) -> str:
+def _histogram_lines(metric: Metric, labels: str, value: str) -> tuple[str, str] | None:
+    """Return the same of a histogram.
+
+    OpenMetrics has no sum that is negative, nor one beside negative bounds: it is a counter there;
+    and without a sum no count (OpenMetrics 1.0, "Histogram").
+    """
     found = decode_histogram(value, bounds_of(metric))
     if found is None:
-        return ""
+        return None
     pairs, total, count = found
     before = f"{labels}," if labels else ""
     buckets = [*((bound_text(bound), n) for bound, n in pairs), ("+Inf", count)]
     lines = [f'{metric.name}_bucket{{{before}le="{le}"}} {n}\n' for le, n in buckets]
+    buckets_alone = "".join(lines)
+    whole = buckets_alone
     for suffix, number in (("count", count), ("sum", total)):
-        lines.append(f"{metric.name}_{suffix}{_braced(labels)} {number}\n")
-    return "".join(lines)
+        whole += f"{metric.name}_{suffix}{_braced(labels)} {number}\n"
+    sinks = total < 0 or any(bound < 0 for bound, _ in pairs)
+    return whole, buckets_alone if sinks else whole
 
 
 def _head(metric: Metric, *, openmetrics: bool) -> str:

@@ -1,5 +1,7 @@
 """The text of /metrics: right in both formats, as prometheus-client's strict parsers read it."""
 
+from dataclasses import replace
+
 import pytest
 
 from sidecar.measure.exposition import Exposition, bound_text
@@ -166,3 +168,15 @@ def test_a_row_whose_value_belongs_to_another_type_is_passed_over() -> None:
 )
 def test_a_bound_is_written_as_openmetrics_writes_it(bound: float, text: str) -> None:
     assert bound_text(bound) == text
+
+
+@pytest.mark.parametrize(("bounds", "value"), [((0.5, 1.0), -2.0), ((-1.0, 1.0), 2.0)])
+def test_openmetrics_has_no_sum_that_sinks(bounds: tuple[float, ...], value: float) -> None:
+    metric = replace(HISTOGRAM, buckets=bounds)
+    meter = Meter([metric])
+    meter.add(event(org_id="a", v=value), NOW)
+    exposition = published(meter, metric)
+    assert f'm_sum{{org="a"}} {value}\n' in exposition.render(openmetrics=False)
+    found = samples(exposition.render(openmetrics=True), openmetrics=True)
+    assert found[sample("m_bucket", org="a", le="+Inf")] == 1
+    assert not {sample("m_sum", org="a"), sample("m_count", org="a")} & found.keys()

@@ -23,7 +23,7 @@ VALUE = {**SHARED, "name": STEMS, "value": st.just("v")}
 COUNTER = st.fixed_dictionaries({**SHARED, "name": STEMS.map("{}_total".format)})
 GAUGE = st.fixed_dictionaries({**VALUE, "type": st.just("gauge")})
 HISTOGRAM = st.fixed_dictionaries(
-    {**VALUE, "type": st.just("histogram"), "buckets": st.just([0.1, 1, 2.5])}
+    {**VALUE, "type": st.just("histogram"), "buckets": st.sampled_from(([0.1, 1, 2.5], [-1, 0, 1]))}
 )
 METRICS = st.lists(st.one_of(COUNTER, GAUGE, HISTOGRAM), max_size=3)
 
