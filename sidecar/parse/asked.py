@@ -1,6 +1,7 @@
 """Parts of an object: labels and time, the fields that somebody asks for, or all of them."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import repeat
 from typing import Any, Literal, NamedTuple
@@ -137,24 +138,23 @@ class Heads:
                 found.heads.extend(known)  # as far as it goes; then it goes on behind the odd one
             except NOT_JSON:
                 number = len(found.heads)
-                head = self._read_closely(found, number, sources[number])
-                if head is None:
-                    found.odd.append(number)
-                else:
-                    new.append(head)
-                found.heads.append(head or NO_HEAD)
+                found.heads.append(self._read_closely(found, number, sources[number], new))
         self._learn(new)
         return found
 
-    def _read_closely(self, found: "Singly", number: int, source: bytes) -> Head | None:
-        """Return the head of an object with labels that are new, or Python's words as a repr."""
+    def _read_closely(self, found: "Singly", number: int, source: bytes, new: list[Head]) -> Head:
+        """Return the head of an object with labels that are `new`, or Python's words as a repr."""
         text = found.texts[number]
         try:
             if text is not source:
                 text = found.texts[number] = as_json(source)
-            return self._any(text)
+                with suppress(*NOT_JSON):
+                    return self._known(text)
+            new.append(head := self._any(text))
         except NOT_JSON:
-            return None
+            found.odd.append(number)
+            return NO_HEAD
+        return head
 
     def _learn(self, heads: Iterable[Head]) -> None:
         """Let the decoder know the labels of `heads`, unless they are too many."""

@@ -9,7 +9,7 @@ What is done here in C costs a fraction of a microsecond a line; docs/benchmarks
 """
 
 from bisect import bisect_right
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate, chain, count, islice
@@ -90,12 +90,9 @@ class Block(msgspec.Struct, dict=True):
     @cached_property
     def kinds(self) -> dict[Triple, list[int]]:
         """The numbers of the events of each triple."""
-        first = self.triples[0]
-        if self.triples.count(first) == len(self.triples):
-            return {first: list(range(len(self.triples)))}
-        found: dict[Triple, list[int]] = {triple: [] for triple in dict.fromkeys(self.triples)}
+        found: dict[Triple, list[int]] = defaultdict(list)
         deque(map(list.append, map(found.__getitem__, self.triples), count()), maxlen=0)
-        return found
+        return dict(found)
 
     def events_of(self, triples: Collection[Triple], start: int) -> list[tuple[int, Event]]:
         """Return the events of `triples` whole, each with its place in the file.
@@ -346,12 +343,14 @@ class Splitter:
         pieces = data.split(_CLAIM)
         if len(pieces) <= LEAST or not data.endswith(b"\n"):
             return None
-        parts = [piece.partition(b"\n") for piece in islice(pieces, 1, None)]
+        parts = [*chain.from_iterable(one.partition(b"\n") for one in islice(pieces, 1, None))]
         # Behind each object: lines without the marker, and the prefix of the next object.
-        objects, newlines, behind = map(list, zip(*parts, strict=True))
+        objects, newlines, behind = parts[::3], parts[1::3], parts[2::3]
         if len(data) > MAX_LINE and max(map(len, data.split(b"\n"))) > MAX_LINE:
             return None
-        glued = [n for n, newline in enumerate(newlines) if not newline]  # two in one line
+        glued: list[int] = []  # two in one line
+        if b"" in newlines:
+            glued = [n for n, newline in enumerate(newlines) if not newline]
         between = [pieces[0], *behind]
         rest = b"\n".join(between)  # so that no text is found across two pieces
         strangers = (self._any if wrapped else self._bare).places(rest)
