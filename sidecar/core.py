@@ -30,7 +30,7 @@ from sidecar.notify.mutes import Mutes
 from sidecar.notify.notifier import Notifier
 from sidecar.notify.owner import OWNERS
 from sidecar.parse.columns import Columns
-from sidecar.parse.container import line_at
+from sidecar.parse.container import Lines
 from sidecar.parse.event import (
     Chunk,
     Event,
@@ -413,11 +413,12 @@ class Core:
 
     def _line_of(self, chunk: Chunk, parsed: Parsed, columns: Columns) -> LineOf:
         """Return what finds the line of each of the events; little is done until it is asked."""
+        lines = Lines(chunk, parsed)
 
         def line_of(event: Event) -> Evidence | None:
             number = columns.number_of(event)
             place = -1 if number is None else parsed.places[number]
-            found = line_at(chunk, place, parsed)
+            found = lines.line_at(place)
             if found is None:
                 return None
             offset, line = found

@@ -169,15 +169,16 @@ class Collector:
             self._count(tally, at)
         self._of_line[0] += 1
 
-    def add_stated(self, stated: Stated, places: Sequence[int]) -> list[int]:
-        """Add what sentences state in lines at these places, by the lines' numbers.
+    def add_stated(self, stated: Stated, places: Sequence[tuple[int, float | None]]) -> list[int]:
+        """Add what sentences state in lines at these places, with containers' stamps, by number.
 
         Return the numbers of those that need a closer look; nothing of them was added.
         """
         odd = []
         for number, before, fields in zip(*stated, strict=True):
             try:
-                self.add(Record(fields, before), None, places[number])
+                place, stamp = places[number]
+                self.add(Record(fields, before), stamp, place)
             except Exception:  # noqa: BLE001 - it is this line's; read singly, it is found
                 odd.append(number)
             else:

@@ -6,8 +6,11 @@ so may the lines over which an object is printed (`sidecar.parse.spread`).
 """
 
 import re
-from collections.abc import Callable, Collection
+from bisect import bisect_right
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -101,36 +104,64 @@ def unwrap_all(data: bytes, form: LogFormat) -> bytes | None:
     return None
 
 
-def source_of(chunk: Chunk, *, unwrapped: bool) -> Callable[[int], bytes]:
-    """Return what gives the object that begins at one of the places of `Parsed.rows`."""
-    data = (unwrapped and bare_lines(chunk)) or chunk.data
+def lines_of(chunk: Chunk, bare: bytes, begins: Sequence[int]) -> list[Line]:
+    """Return the lines of `chunk`, all whole, whose texts begin at these places of `bare`.
 
-    def source(place: int) -> bytes:
-        begin = place - chunk.start
-        end = data.find(b"\n", begin)
-        return data[begin : len(data) if end < 0 else end]
-
-    return source
-
-
-def line_at(chunk: Chunk, place: int, parsed: Parsed) -> tuple[int, bytes] | None:
-    """Return the line that holds one of `parsed.places`: its position, and itself.
-
-    The lines over which an object is printed are one, wherever the object began. None where another
-    line began in a chunk before.
+    `bare` are the texts of all its lines, and the places rise.
     """
-    if (spread := parsed.spread.get(place)) is not None:
-        return place, spread
-    data = chunk.data
-    at = place - chunk.start
-    if parsed.unwrapped and (bare := bare_lines(chunk)) is not None:
-        number = bare.count(b"\n", 0, at)  # each line there is one line here
-        at = sum(len(line) + 1 for line in data.split(b"\n")[:number])
-    if not 0 <= at < len(data):
-        return None
-    begin = data.rfind(b"\n", 0, at) + 1
-    end = data.find(b"\n", begin)
-    return chunk.start + begin, data[begin : len(data) if end < 0 else end]
+    raw, starts, joiner = chunk.data.split(b"\n"), _begins_of(chunk.data), Joiner()
+    found, number, at = [], 0, 0
+    for begin in begins:
+        number, at = number + bare.count(b"\n", at, begin), begin
+        position = chunk.start + starts[number]
+        line = joiner.unwrap(chunk, raw[number], position)
+        found.append(line or Line(raw[number], position))
+    return found
+
+
+class Lines:
+    """The lines of a chunk, by the places of what was parsed of it; unwrapped once, when asked."""
+
+    def __init__(self, chunk: Chunk, parsed: Parsed) -> None:
+        self._chunk = chunk
+        self._parsed = parsed
+
+    def object_at(self, place: int) -> bytes:
+        """Return the object that begins at one of the places of `Parsed.rows`."""
+        begin = place - self._chunk.start
+        end = self._bare.find(b"\n", begin)
+        return self._bare[begin : len(self._bare) if end < 0 else end]
+
+    def line_at(self, place: int) -> tuple[int, bytes] | None:
+        """Return the line that holds one of `Parsed.places`: its position, and itself.
+
+        The lines over which an object is printed are one, wherever the object began. None where
+        another line began in a chunk before.
+        """
+        if (spread := self._parsed.spread.get(place)) is not None:
+            return place, spread
+        data, start = self._chunk.data, self._chunk.start
+        at = place - start
+        if self._bare is not data:  # each line there is one line here
+            at = self._begins[1][bisect_right(self._begins[0], at) - 1]
+        if not 0 <= at < len(data):
+            return None
+        begin = data.rfind(b"\n", 0, at) + 1
+        end = data.find(b"\n", begin)
+        return start + begin, data[begin : len(data) if end < 0 else end]
+
+    @cached_property
+    def _bare(self) -> bytes:
+        return (self._parsed.unwrapped and bare_lines(self._chunk)) or self._chunk.data
+
+    @cached_property
+    def _begins(self) -> tuple[list[int], list[int]]:
+        """Where the lines begin without their wrapping, and with it."""
+        return _begins_of(self._bare), _begins_of(self._chunk.data)
+
+
+def _begins_of(data: bytes) -> list[int]:
+    return list(accumulate((len(line) + 1 for line in data.split(b"\n")), initial=0))
 
 
 def bare_lines(chunk: Chunk) -> bytes | None:
@@ -196,7 +227,7 @@ class Joiner:
 
         Several together are those of one object; none: more has to come.
         """
-        line = self._unwrap(chunk, raw, position)
+        line = self.unwrap(chunk, raw, position)
         if line is None:
             return []
         return [[line]] if chunk.key else self._gather(chunk, line, prefix)
@@ -219,7 +250,8 @@ class Joiner:
         self._spread[key] = begun
         return broken
 
-    def _unwrap(self, chunk: Chunk, line: bytes, position: int) -> Line | None:
+    def unwrap(self, chunk: Chunk, line: bytes, position: int) -> Line | None:
+        """Return the line that `line` is or ends out of its container, None where more comes."""
         if chunk.format is LogFormat.PLAIN:
             return Line(line, position)
         if chunk.format is not LogFormat.CRI and line[:1] == b"{" and b'"log"' in line:

@@ -4,8 +4,11 @@ A chunk is unwrapped from its container, split into a block of alike lines and t
 the odd ones are read singly. Whatever reading one line raises is that line's reject.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
+from types import MappingProxyType
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
@@ -17,21 +20,25 @@ from sidecar.parse.columns import Columns, set_own
 from sidecar.parse.container import (
     WRAPPINGS,
     Joiner,
+    Lines,
     bare_lines,
     is_mixed,
     journal_lines,
+    lines_of,
     may_be_wrapped,
-    source_of,
 )
 from sidecar.parse.event import (
     HOST,
     MAX_LINE,
     SOURCE,
     Chunk,
+    Foreign,
     ForeignReason,
     LogFormat,
+    Obscure,
     ObscureReason,
     Parsed,
+    Reject,
     RejectReason,
     Triple,
     Wanted,
@@ -54,6 +61,7 @@ _UNFINISHED = (
     RejectReason.NOT_AN_OBJECT,
 )
 _SAMPLE = 1000  # bytes of a line over the limit that are looked at again
+_Said = TypeVar("_Said", Reject, Foreign, Obscure)
 
 
 class Parser:
@@ -146,8 +154,8 @@ class Parser:
     ) -> Parsed | None:
         """Return what `chunk` holds if that can be told without what was read before, else None.
 
-        That is so of lines that no container has wrapped, and of whole wrapped lines with nothing
-        odd among them, where the log has no unfinished one, and no object goes over lines.
+        That is so of lines that no container has wrapped, and of whole wrapped lines, where the
+        log has no unfinished one, and no object goes over lines.
         """
         bare = bare_lines(chunk)
         if chunk.key and bare is None and self._is_wrapped(chunk):
@@ -161,15 +169,17 @@ class Parser:
         out = self._collector(chunk, now, wanted, data)
         may_be_wrapped = bare is None and chunk.format is not LogFormat.PLAIN
         split = self._add_block(data, chunk, out, wrapped=may_be_wrapped)
-        # An odd line needs its place in the file and its container's stamp as well.
-        if split is None or (bare is not None and (split.odd or repeating_lines(data))):
+        if split is None or (bare is not None and may_repeat(data)):
             return None
+        lines = {} if bare is None else _lines_apart(chunk, data, [*split.odd, *refused])
         for begin, line in refused:
             out.reject(ForeignReason.UNSIGNED, chunk.start + begin, text_of_line(line))
             out.end_line()
-        self._add_odd(split, data, chunk, out)
+        self._add_odd(split, data, chunk, out, lines)
         parsed = out.finish(split.lines)
         parsed.unwrapped = bare is not None
+        if lines:
+            _move(parsed, chunk, lines)
         return parsed
 
     def _ends_open(self, chunk: Chunk, whole: bytes, prefix: Prefix) -> bool:
@@ -203,19 +213,32 @@ class Parser:
             return False
         return any_spread([data[begin:end] for begin, end in split.odd], out.prefix)
 
-    def _add_odd(self, split: Split, data: bytes, chunk: Chunk, out: Collector) -> None:
+    def _add_odd(
+        self,
+        split: Split,
+        data: bytes,
+        chunk: Chunk,
+        out: Collector,
+        wrapped: Mapping[int, Line] = MappingProxyType({}),
+    ) -> None:
+        """Add the odd lines; those that are `wrapped`, by their places in `data`, have stamps."""
+        stamps = {begin: line.stamp for begin, line in wrapped.items()}
         again = repeating_lines(data)
         odd = [(begin, data[begin:end]) for begin, end in split.odd]
         if odd:
-            odd = self._add_stated([one for one in odd if one not in again], chunk, out)
+            odd = self._add_stated([one for one in odd if one not in again], chunk, out, stamps)
         for begin, line in sorted(odd + again + journal_lines(data)):
             before = _before(chunk, begin) if again else b""
-            self._read(Line(line, chunk.start + begin), out, before)
+            self._read(Line(line, chunk.start + begin, stamps.get(begin)), out, before)
         for begin, line in utf16_lines(data):
             out.obscure(ObscureReason.UTF16, chunk.start + begin, text_of_line(line))
 
     def _add_stated(
-        self, odd: list[tuple[int, bytes]], chunk: Chunk, out: Collector
+        self,
+        odd: list[tuple[int, bytes]],
+        chunk: Chunk,
+        out: Collector,
+        stamps: Mapping[int, float | None],
     ) -> list[tuple[int, bytes]]:
         """Add what sentences state in odd lines, many at once; return those that are left."""
         mine = [n for n, (_, line) in enumerate(odd) if MARKER_BYTES not in line]
@@ -226,7 +249,7 @@ class Parser:
             found, left = self._patterns.state_all(lines, out.prefix)
         except Exception:  # noqa: BLE001 - one of its lines; read singly, it is found
             return odd
-        places = [chunk.start + odd[n][0] for n in mine]
+        places = [(chunk.start + odd[n][0], stamps.get(odd[n][0])) for n in mine]
         for stated in found:
             left += out.add_stated(stated, places)
         over = {*mine} - {mine[n] for n in left}
@@ -292,9 +315,8 @@ class Parser:
         """Return the events that were found in `chunk`."""
         if parsed.rows is None:
             return Columns.of(parsed.events)
-        source = source_of(chunk, unwrapped=parsed.unwrapped)
         fields = partial(self._patterns.fields_at, self._prefix_of(chunk))
-        return Columns.of_rows(parsed.rows, source, fields)
+        return Columns.of_rows(parsed.rows, Lines(chunk, parsed).object_at, fields)
 
     def resume(self, chunk: Chunk) -> None:
         """Read the bytes [open_from, offset) of a file once more, after a restart.
@@ -411,6 +433,26 @@ class Parser:
         # Whatever a line quotes, its own sentence counts: else a stranger could silence it.
         record = self._patterns.find_record(text, out.prefix)
         return [] if record is None else [record]
+
+
+def _lines_apart(chunk: Chunk, bare: bytes, odd: Sequence[tuple[int, Any]]) -> dict[int, Line]:
+    """Return the wrapped lines of which more is asked than of their block, by places in `bare`."""
+    begins = sorted({begin for begin, _ in (*odd, *journal_lines(bare), *utf16_lines(bare))})
+    return dict(zip(begins, lines_of(chunk, bare, begins), strict=True)) if begins else {}
+
+
+def _move(parsed: Parsed, chunk: Chunk, lines: Mapping[int, Line]) -> None:
+    """Say of what is wrong with wrapped lines where these stand in the file."""
+    begins = [*lines]
+
+    def moved(one: _Said) -> _Said:
+        at = one.position - chunk.start
+        begin = begins[bisect_right(begins, at) - 1]
+        return replace(one, position=lines[begin].position + at - begin)
+
+    parsed.rejects = list(map(moved, parsed.rejects))
+    parsed.foreign = list(map(moved, parsed.foreign))
+    parsed.obscure = list(map(moved, parsed.obscure))
 
 
 def _part(chunk: Chunk, begin: int, end: int) -> Chunk:

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.parse.columns import Columns
-from sidecar.parse.container import source_of
+from sidecar.parse.container import Lines
 from sidecar.parse.event import OWN_PROVIDER, Chunk, Fields, Parsed, RejectReason, Triple, Wanted
 from sidecar.parse.parser import Parser
 from sidecar.parse.patterns import Pattern
@@ -28,7 +28,7 @@ LOG = "app.log"
 def columns_of(chunk: Chunk, parsed: Parsed) -> Columns:
     if parsed.rows is None:
         return Columns.of(parsed.events)
-    return Columns.of_rows(parsed.rows, source_of(chunk, unwrapped=parsed.unwrapped))
+    return Columns.of_rows(parsed.rows, Lines(chunk, parsed).object_at)
 
 
 def forms(fields: dict[str, Any]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.parse.container import line_at
+from sidecar.parse.container import Lines
 from sidecar.parse.event import Chunk, Event, LogFormat, Parsed
 from sidecar.parse.parser import Parser
 from support.parse import chunk_of, everything
@@ -33,7 +33,7 @@ def test_each_event_of_the_samples_leads_back_to_its_line(name: str) -> None:
     chunk, found = parsed(data)
     assert len(found.places) == len(found.events) > 0
     for event, place in zip(found.events, found.places, strict=True):
-        line = line_at(chunk, place, found)
+        line = Lines(chunk, found).line_at(place)
         assert line is not None
         offset, text = line
         assert data[offset - START :].startswith(text)
@@ -77,7 +77,7 @@ def test_a_block_of_alike_lines_knows_each_ones_place(lines: list[str]) -> None:
     chunk, found = parsed("\n".join([*lines, ""]).encode())
     assert len(found.events) >= 40
     for event, place in zip(found.events, found.places, strict=True):
-        line = line_at(chunk, place, found)
+        line = Lines(chunk, found).line_at(place)
         assert line is not None
         assert alone(line[1]).fields["n"] == event.fields["n"]
 
@@ -88,7 +88,7 @@ def alone(line: bytes) -> Event:
 
 def test_a_line_that_began_in_a_chunk_before_is_not_found() -> None:
     chunk, found = parsed(b"{}\n")
-    assert line_at(chunk, START - 1, found) is None
+    assert Lines(chunk, found).line_at(START - 1) is None
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_line_that_began_in_a_chunk_before_is_not_found() -> None:
 def test_an_event_over_lines_leads_back_to_all_of_them(printed: str) -> None:
     chunk, found = parsed(f"noise\n{printed}\n  at noise\n}}\n".encode())
     assert len(found.events) == 1
-    line = line_at(chunk, found.places[0], found)
+    line = Lines(chunk, found).line_at(found.places[0])
     assert line == (START + 6, printed.replace("\n", " ").encode())
 
 
@@ -118,4 +118,4 @@ def test_an_object_that_began_in_a_chunk_or_file_before_leads_back_to_all_its_li
     parser.parse(chunk_of(data[:cut], start=0), now=NOW, wanted=everything)
     rest = chunk_of(data[cut:] + b"noise\n" * 9, start=cut if file == 1 else 0, file=file)
     found = parser.parse(rest, now=NOW, wanted=everything)
-    assert line_at(rest, found.places[0], found) == (6, printed.replace("\n", " ").encode())
+    assert Lines(rest, found).line_at(found.places[0]) == (6, printed.replace("\n", " ").encode())

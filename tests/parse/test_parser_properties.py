@@ -1,12 +1,13 @@
 """What holds for any bytes: nothing raises, and neither cutting nor wanting changes the outcome."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hypothesis import given, strategies as st
 
-from sidecar.parse.event import LogFormat, Parsed, Triple
+from sidecar.parse.container import Lines
+from sidecar.parse.event import Chunk, LogFormat, Parsed, Triple
 from sidecar.parse.parser import Parser
 from support.parse import (
     NOW,
@@ -72,6 +73,42 @@ def test_cutting_at_newlines_changes_nothing(data: bytes, sizes: list[int]) -> N
         parser.parse(chunk, now=NOW, wanted=everything) for chunk in chunks_of_lines(data, sizes)
     ]
     assert outcome(parts) == outcome([parse(data, everything)])
+
+
+def docker(line: bytes, second: int) -> bytes:
+    text = line.decode("utf-8", "replace") + "\n"
+    at = f"2026-11-06T08:00:{second:02}.5Z"
+    return json.dumps({"log": text, "stream": "stdout", "time": at}).encode() + b"\n"
+
+
+def cri(line: bytes, second: int) -> bytes:
+    return b"2026-11-06T08:00:%02d.5Z stdout F %s\n" % (second, line)
+
+
+def lines_said(chunk: Chunk, parsed: Parsed) -> tuple[Any, ...]:
+    """Return the lines that events were found in, and where those are that were told of."""
+    foreign = [(one.reason, one.position) for one in parsed.foreign]
+    obscure = [(one.reason, one.position) for one in parsed.obscure]
+    return [Lines(chunk, parsed).line_at(place) for place in parsed.places], foreign, obscure
+
+
+@given(
+    st.lists(good_lines | mutated_lines(), min_size=1, max_size=12),
+    st.sampled_from([docker, cri]),
+    st.integers(0, 3),
+)
+def test_wrapped_lines_come_to_what_each_of_them_does(
+    lines: list[bytes], wrap: Callable[[bytes, int], bytes], times: int
+) -> None:
+    """A line that is not wrapped has all of them read one by one."""
+    flat = [line.replace(b"\n", b" ") for line in lines * (2**times)]
+    data = b"".join(wrap(line, number % 60) for number, line in enumerate(flat))
+    together, singly = chunk_of(data), chunk_of(data + b"noise\n")
+    found = Parser(PATTERNS).parse(together, now=NOW, wanted=everything)
+    each = Parser(PATTERNS).parse(singly, now=NOW, wanted=everything)
+    each.lines -= 1
+    assert outcome([found]) == outcome([each])
+    assert lines_said(together, found) == lines_said(singly, each)
 
 
 @given(chunks)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from sidecar.parse.columns import Columns
-from sidecar.parse.container import source_of
+from sidecar.parse.container import Lines
 from sidecar.parse.event import Chunk, Event, Fields, LogFormat, Parsed
 from sidecar.parse.parser import Parser
 from support.calls import calls
@@ -53,7 +53,7 @@ def held_against(whole: Parsed, chunk: Chunk, parsed: Parsed) -> int:
     if parsed.rows is None:
         assert parsed == whole
         return 0
-    columns = Columns.of_rows(parsed.rows, source_of(chunk, unwrapped=parsed.unwrapped))
+    columns = Columns.of_rows(parsed.rows, Lines(chunk, parsed).object_at)
     made = [columns.event(number) for number in range(len(columns))]
     assert [n for n, one in enumerate(made) if one != whole.events[n]] == []
     assert len(made) == len(whole.events)
