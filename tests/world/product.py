@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -278,6 +279,36 @@ class _Quiet:
         del directories
 
 
+class _Later(Future[Any]):
+    """What a thread beside the state thread does: at once, or only when it is waited for."""
+
+    def __init__(self, call: Callable[[], Any], *, at_once: bool) -> None:
+        super().__init__()
+        self._call = call
+        if at_once:
+            self._make()
+
+    def _make(self) -> None:
+        try:
+            self.set_result(self._call())
+        except BaseException as error:  # noqa: BLE001 - whoever waits for it is told
+            self.set_exception(error)
+
+    def result(self, timeout: float | None = None) -> Any:
+        if not self.done():
+            self._make()
+        return super().result(timeout)
+
+
+class _Slices:
+    """A step reads a line or two, so that several follow each other wherever a few are unread."""
+
+    budget = 400
+
+    def took(self, read: int, seconds: float, look: float = 0.0, unread: int = 0) -> None:
+        pass
+
+
 class _SeldomRests:
     """Rests until something is due or somebody wakes the pump, a while at the most."""
 
@@ -311,11 +342,13 @@ class SimulatedDaemon(Daemon):
         disk: Disk,
         client: httpx.AsyncClient,
         jitter: Callable[[], float],
+        steps: random.Random,
         ended: Callable[[Ending], None],
     ) -> None:
         super().__init__(_configured(settings), clock=clock, on_step=self._note)
         self._client = client
         self._draw = jitter
+        self._steps = steps
         self._ended = ended
         self.changed_at = 0.0
         self._log_waker = _Quiet()  # type: ignore[assignment]
@@ -368,6 +401,10 @@ class SimulatedDaemon(Daemon):
     def _make_pump(self, core: Core) -> Pump:
         pump = super()._make_pump(core)
         pump._rests = _SeldomRests()  # type: ignore[assignment]
+        steps = pump._steps
+        steps._beside = lambda call: _Later(call, at_once=self._steps.random() < 0.5)
+        if self._steps.random() < 0.5:
+            steps._slice = _Slices()  # type: ignore[assignment]
         return pump
 
     # What the world does to it

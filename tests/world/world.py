@@ -73,6 +73,7 @@ class World:
         self.mail = Mail(self.loop, Weather(random.Random(f"{seed} mail")), self._accept)
         self.loop.connect = self.mail.connect
         self.jitter = jitter_of(random.Random(f"{seed} jitter"))
+        self.steps = random.Random(f"{seed} steps")
         self.settings = Settings(random.Random(f"{seed} routes").choice(("pager", "team")))
         self.daemon: SimulatedDaemon | None = None
         self.life: asyncio.Task[None] | None = None
@@ -133,7 +134,7 @@ class World:
             try:
                 self.daemon = SimulatedDaemon(
                     self.settings, clock=self.clock, disk=self.disk, client=self.client,
-                    jitter=self.jitter,
+                    jitter=self.jitter, steps=self.steps,
                     ended=lambda e: self.people.end(e, self.loop.time()),
                 )  # fmt: skip
             except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
