@@ -146,6 +146,7 @@ class Adoption:
             except OSError as error:
                 candidate.failed(error)
             candidate.close()
+        self._log_files.rewritten &= {_key(c.sighting) for c in candidates}
         if candidates or self._unopened:
             self._say_what_waits([c.sighting for c in candidates if c.unreadable])
 
@@ -192,7 +193,10 @@ class Adoption:
         files = [f for f in files if new and f.state is not FileState.COPY]
         known = [] if since is None else [self._known(file, rotated) for file in files]
         for seen in new:
-            old = since is None or is_history(seen, log.path, known, int(since * 1e9))
+            old = since is None or (
+                _key(seen) not in self._log_files.rewritten
+                and is_history(seen, log.path, known, int(since * 1e9))
+            )
             self._history[_key(seen)] = old
 
     def _known(self, file: LogFile, rotated: list[Candidate]) -> Known:
@@ -202,10 +206,12 @@ class Adoption:
         if file.position and not file.at_live and not any(age(live, path) for path in paths):
             paths += self._holding(file, rotated)
         gone = file.is_out_of_sight and file.state in FINISHED
-        read = file.position and file.state is not FileState.IGNORED
+        read = file.position and file.state is not FileState.IGNORED and not file.at_live
+        # The look that found it may have listed its folder just before the rotation.
+        newest = file.at_live and file.looks > 1
         return Known(
             [one for path in paths if (one := age(live, path))],
-            at_live=file.at_live,
+            newest=newest,
             found=bool(paths) or file.at_live or gone,
             written_ns=file.written_ns if read else None,
         )
@@ -320,6 +326,8 @@ class Adoption:
             log.insert(new)
         log.forget_places()
         self._log_files.claim(new)
+        if new.position:
+            self._log_files.add_beginning(new)
         self._history.pop((new.inode, new.path), None)  # another may come to be there
 
 

@@ -24,6 +24,7 @@ HOST_NAME = socket.gethostname()  # of the machine that reads
 BOM = b"\xef\xbb\xbf"
 _NULS = re.compile(rb"\0+")
 _STEP = 1 << 17
+_KNOWN = 64  # as many bytes of a compressed file are held against what is there later
 _PEEK = 2048  # most lines are shorter
 
 
@@ -78,6 +79,8 @@ def _lines(block: bytes, first: int, start: int, *, final: bool) -> Framed:
     return Framed(b"", start + first, start + first)
 
 
+# So much of a compressed file is looked at to know it again: to take all of it apart costs minutes.
+ENOUGH = 1 << 18
 # Bytes read at a time: each chunk has a fixed cost for the parser, and for each rule.
 BLOCK = 1 << 20
 
@@ -113,6 +116,14 @@ class Content(Protocol):
         """Return the same, or fewer bytes that end with a line."""
         ...
 
+    def known_to(self, size: int) -> int:
+        """Return up to which position a file of `size` bytes on disk is looked at to know it."""
+        ...
+
+    def holds(self) -> bool:
+        """Tell whether a compressed file was not written over since it was taken apart."""
+        ...
+
     def stat(self) -> os.stat_result: ...
     def close(self) -> None: ...
 
@@ -139,6 +150,12 @@ class Plain:
             end = os.pread(self._fd, _PEEK, position + count - _PEEK).rfind(b"\n") + 1
             count -= _PEEK - end if end else 0
         return os.pread(self._fd, count, position)
+
+    def known_to(self, size: int) -> int:
+        return size
+
+    def holds(self) -> bool:
+        return True
 
     def stat(self) -> os.stat_result:
         return os.fstat(self._fd)
@@ -288,6 +305,17 @@ class Compressed:
     def read_lines(self, position: int, count: int) -> bytes:
         return self.read_at(position, count)
 
+    def known_to(self, size: int) -> int:
+        del size  # as compressed
+        return len(self.read_at(0, ENOUGH))
+
+    def holds(self) -> bool:
+        begins, ends = self._first, self._last
+        return (
+            os.pread(self._fd, len(begins), 0) == begins
+            and os.pread(self._fd, len(ends), self._raw - len(ends)) == ends
+        )
+
     def stat(self) -> os.stat_result:
         return os.fstat(self._fd)
 
@@ -297,6 +325,7 @@ class Compressed:
     def _rewind(self) -> None:
         self._damaged = False
         self._raw = 0  # position in the compressed file
+        self._first = self._last = b""  # what is there, and before that position
         self._rest = b""  # compressed bytes not yet taken
         self._base = 0  # decompressed position of the buffer
         self._buffer = b""
@@ -330,6 +359,8 @@ class Compressed:
     def _top_up(self) -> None:
         if not self._rest and self._decoder.hungry:
             self._rest = os.pread(self._fd, _STEP, self._raw)
+            self._first = self._first or self._rest[:_KNOWN]
+            self._last = (self._last + self._rest)[-_KNOWN:]
             self._raw += len(self._rest)
 
 

@@ -3,10 +3,10 @@
 from posixpath import dirname
 
 from sidecar.batch import Left, LeftAlone, ReadBatch
-from sidecar.read.content import Content
+from sidecar.read.content import ENOUGH, Content
 from sidecar.read.files import LogFiles
 from sidecar.read.fingerprint import BEGINNING, TAIL, Match, begins_like, beyond
-from sidecar.read.log import ENOUGH, Log, LogFile, known_to
+from sidecar.read.log import Log, LogFile
 from sidecar.read.scan import Sighting
 from sidecar.rows import LEFT_ALONE, FileState
 
@@ -116,7 +116,7 @@ class Copies:
         with self._log_files.lent(known) as original:
             if original and is_beginning(content, size, original):
                 return size
-            known_size = known.position or (known_to(original, known.size) if original else 0)
+            known_size = known.position or (original.known_to(known.size) if original else 0)
         if match is not Match.SAME:
             return 0
         # Of what is compressed and left alone so much is looked at, and all of what is shorter.
@@ -148,7 +148,7 @@ def is_beginning(content: Content, size: int, of: Content) -> bool:
     """Tell whether `content`, a file of `size` bytes, is how another begins; raises OSError."""
     if content.compressed:  # to unpack more of it takes a while
         first = content.read_at(0, BEGINNING)
-        size = known_to(content, size) if of.read_at(0, len(first)) == first else 0
+        size = content.known_to(size) if of.read_at(0, len(first)) == first else 0
     return begins_like(content.read_at, size, of.read_at)
 
 

@@ -12,9 +12,9 @@ from resource import RLIMIT_NOFILE, getrlimit
 
 from sidecar.batch import ReadBatch, Rotated, Rotation
 from sidecar.config.sources import Source
-from sidecar.read.content import Content, open_content
+from sidecar.read.content import ENOUGH, Content, open_content
 from sidecar.read.fingerprint import BEGINNING, TAIL, Match
-from sidecar.read.log import ENOUGH, NO_INODE, Log, LogFile
+from sidecar.read.log import NO_INODE, Log, LogFile
 from sidecar.read.names import COMPRESSED, live_names, plain_name
 from sidecar.read.scan import Inode, KnownLog, Sighting, is_glob
 from sidecar.rows import FINISHED, LEFT_ALONE, FileRow, FileState
@@ -125,6 +125,8 @@ class LogFiles:
         self._held: dict[LogFile, None] = {}
         self._beginnings: _Beginnings | None = None
         self._by_inode: dict[Inode, LogFile] = {}
+        # Where a file that was read was written over: what is there now is no history.
+        self.rewritten: set[tuple[Inode, str]] = set()
         self.removed: list[int] = []  # ids of log files dropped since this was last emptied
         self._wait_for(sources)
 
@@ -245,8 +247,8 @@ class LogFiles:
         return found
 
     def add_beginning(self, file: LogFile) -> None:
-        """Let a new file that is no copy be known by how it begins, though not begun yet."""
-        if self._beginnings is not None and not file.position:
+        """Let a new file be known by how it begins, also in this look."""
+        if self._beginnings is not None:
             self._enter(file, *self._beginnings)
 
     def _enter(self, file: LogFile, whole: _ByStart, parts: _ByStart) -> None:
@@ -305,6 +307,7 @@ class LogFiles:
     def close_truncated(self, file: LogFile) -> None:
         """Close a file that no longer holds what was read of it."""
         file.detach()
+        self.rewritten.add((file.inode, file.path))
         file.lost_to_truncation = file.end_seen = True
         self.give_up_inode(file)
 

@@ -35,8 +35,7 @@ QUIET_SECONDS = 30.0
 ABANDONED_SECONDS = 3600.0
 # How long an unfinished compressed file may keep younger files waiting, in looks.
 PATIENCE_LOOKS = 20
-# So much of a compressed file is looked at to know it again: to take all of it apart costs minutes.
-ENOUGH = 1 << 18
+
 
 Stamp = tuple[int, Fingerprint | None, bool, FileState, str, Inode, str]
 
@@ -62,6 +61,7 @@ class LogFile:
         self.content: Content | None = None
         self.sighted = False  # in the present look
         self.missed = 0  # looks one after another that did not find it
+        self.looks = 0  # since it became known
         self.parked = False  # closed while quiet, to spare its handle
         self.original = False  # it was found to begin like no other file
         self.end_seen = False  # it was held open until it was gone
@@ -88,7 +88,7 @@ class LogFile:
         self.state = FileState(row.state)
         self.position, self.open_from, self.skip = row.offset, row.open_from, row.skip
         self.size, self.mtime_ns, self.last_seen = row.size, row.mtime_ns, row.last_seen
-        self.written_ns = row.mtime_ns
+        self.written_ns, self.looks = row.mtime_ns, 1
         self._known = Fingerprint(
             row.offset, row.head_len, row.head_hash, row.tail_len, row.tail_hash
         )
@@ -165,7 +165,7 @@ class LogFile:
         """
         known = self.fingerprint()
         if not self.position and self.content is not None:
-            size = known_to(self.content, self.size)
+            size = self.content.known_to(self.size)
             last = max(0, size - TAIL)
             tail = self.content.read_at(last, size - last)
             known = fingerprint(self._key, size, self.content.read_at(0, min(HEAD, size)), tail)
@@ -219,7 +219,7 @@ class LogFile:
         self.inode = (stat.st_dev, stat.st_ino)
         self.size, self.mtime_ns = stat.st_size, stat.st_mtime_ns
         self.doubted = False
-        self.position = self.open_from = known = known_to(content, stat.st_size)
+        self.position = self.open_from = known = content.known_to(stat.st_size)
         last = max(0, known - TAIL)
         head = content.read_at(0, min(HEAD, known))
         self._known = fingerprint(self._key, known, head, content.read_at(last, known - last))
@@ -270,14 +270,8 @@ class LogFile:
         assert content is not None  # noqa: S101 - only open files are checked
         stat = content.stat()
         changed = (stat.st_size, stat.st_mtime_ns) != (self.size, self.mtime_ns)
-        # A file not begun is only known by its size and by the line that was unfinished.
-        least = self.position or self.size
-        self.truncated = not content.compressed and not (
-            stat.st_size >= least
-            and (self.position or self._begins_as_seen(content))
-            and self._tail_holds(content)
-            and (not changed or content.read_at(0, len(self._head)) == self._head)
-        )
+        as_seen = content.compressed or self._is_as_seen(content, stat.st_size, changed=changed)
+        self.truncated = not (as_seen and self._tail_holds(content))
         self.behind = False
         if self.truncated:
             return False
@@ -312,7 +306,7 @@ class LogFile:
             block = block[: block.find(b"\n") + 1 or want]
         at_end = (len(block) < want or len(block) == end) and not block.endswith(b"\n")
         # The data first, then the check: what was read before a truncation is then thrown away.
-        if not content.compressed and not self._tail_holds(content):
+        if not self._tail_holds(content):
             self.truncated = True
             return None, 0
         framed = frame(block, self.position, skip=self.skip, at_end=at_end, final=final)
@@ -333,11 +327,21 @@ class LogFile:
             self._beginning = beginning
             self._known = None
 
-    def _begins_as_seen(self, content: Content) -> bool:
-        return content.read_at(0, len(self._beginning)) == self._beginning
+    def _is_as_seen(self, content: Content, size: int, *, changed: bool) -> bool:
+        """Tell whether the file begins as ever.
+
+        One not begun is only known by its size and by the line that was unfinished.
+        """
+        begins = self._head if self.position else self._beginning
+        known = not changed and self.position
+        return size >= (self.position or self.size) and (
+            bool(known) or content.read_at(0, len(begins)) == begins
+        )
 
     def _tail_holds(self, content: Content) -> bool:
         tail = self._tail
+        if content.compressed:
+            return content.holds()
         return content.read_at(self.position - len(tail), len(tail)) == tail
 
     def _advance(self, block: bytes, passed: int, framed: Framed) -> None:
@@ -490,10 +494,3 @@ class Log:
         # is then the only way to it, unless its name is in sight.
         abandoned = file.still.seconds >= ABANDONED_SECONDS
         return file.sighted or file is not self.newest or abandoned
-
-
-def known_to(content: Content, size: int) -> int:
-    """Return up to which position a file left alone is looked at."""
-    if content.compressed:
-        return len(content.read_at(0, ENOUGH))
-    return size

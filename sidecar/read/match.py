@@ -65,6 +65,7 @@ class Recogniser:
         """Sight the known log files; return the files that are not known."""
         for file in self._log_files.every():
             file.sighted = False
+            file.looks += 1
         candidates, copies = [], []
         for inode, sightings in self._look.by_inode().items():
             known = self._log_files.at(inode)
@@ -97,6 +98,8 @@ class Recogniser:
                 return True
         finally:
             candidate.close()
+        if not moved and known.state is not FileState.IGNORED:
+            self._log_files.rewritten.add((seen.inode, seen.path))
         known.lost_to_truncation = seen.path == known.log.path and known.state not in LEFT_ALONE
         self._log_files.give_up_inode(known)
         return False

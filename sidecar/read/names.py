@@ -113,13 +113,14 @@ def is_older(one: Rank | None, other: Rank | None) -> bool:
 class Known(NamedTuple):
     """A file of a log that is known by its content.
 
-    `ages` is what the names say under which that lies now, `found` that all of it is where it
-    is thought to be, `written_ns` when it was last written to while it was read, in nanoseconds
-    since the epoch, None if it was not read.
+    `ages` is what the names say under which that lies now, `newest` that it is at the log's path
+    and was so before what is judged now came, `found` that all of it is where it is thought to
+    be, `written_ns` when it was last written to while it was read, in nanoseconds since the
+    epoch, None if it was not read or is still at the log's path.
     """
 
     ages: Sequence[Rank]
-    at_live: bool
+    newest: bool
     found: bool
     written_ns: int | None
 
@@ -136,10 +137,10 @@ def is_history(seen: Aged, log: str, known: Sequence[Known], since_ns: int) -> b
     if any(is_older(one, mine) for one in ages):
         return False
     alike = mine is not None and any(one[0] == mine[0] for one in ages)
-    named = basename(log) in live_names(basename(seen.path)) and any(f.at_live for f in known)
+    named = basename(log) in live_names(basename(seen.path)) and any(f.newest for f in known)
     if (alike or named) and all(file.found for file in known):
         return True
-    read = [f.written_ns for f in known if f.written_ns is not None and not f.at_live]
+    read = [f.written_ns for f in known if f.written_ns is not None]
     return seen.mtime_ns < max(read, default=since_ns)
 
 

@@ -166,6 +166,8 @@ class Folder:
         # A file of a new log is a copy of one that goes on, and seems older.
         "write copy:0:old-app.log stop rotate touch:0:3600 copy:3:copy-of-app.log",
         "write stop rotate copy:0:app.log.bak write copy:0:copy-of-app.log copytruncate",
+        # A copy of what was taken up in the same look from where an older copy of it ends.
+        "write stop copy:5:app.log.7 write copytruncate copy:1:incident.log",
         # So short that, compressed, it has less than 64 bytes.
         "write stop rotate copytruncate copy:4:incident.log zip:2:.gz",
     ],

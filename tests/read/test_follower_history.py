@@ -297,3 +297,46 @@ def test_rotating_file_handlers(tmp_path: Path, workers: int, *, down: bool, zip
     reader.settle()
     assert sorted(reader.lines) == sorted(line for worker in every for line in worker.written)
     assert not reader.bytes_lost
+
+
+def test_a_file_born_and_rotated_while_its_folder_was_listed(tmp_path: Path) -> None:
+    """The look that finds the next one lists the folder before it, and does not find this one."""
+    log, aside = tmp_path / "app.log", tmp_path / ".app"
+    reader = Reader(log)
+    written = as_lines(log, "first")
+    reader.poll()
+    log.rename(tmp_path / "app.log-20260131")
+    written += as_lines(log, "second")
+    log.rename(aside)
+    written += as_lines(log, "third")
+    reader.poll()
+    aside.rename(tmp_path / "app.log.1")
+    reader.settle()
+    assert sorted(reader.lines) == sorted(written)
+    assert reader.left_alone == []
+
+
+@pytest.mark.parametrize("budget", [1 << 20, 40], ids=["read", "half read"])
+def test_a_rotated_file_that_another_worker_compresses_over(tmp_path: Path, budget: int) -> None:
+    log, zipped = tmp_path / "app.log", tmp_path / "app.log.2026-09-21_14-13-39.gz"
+    reader = Reader(log)
+    written = as_lines(log, "first")
+    reader.poll()
+    for number in range(3):  # what comes here after the first is of another worker
+        content = "".join(f"{number} {n} {n**9}\n" for n in range(30 if number else 300))
+        zipped.write_bytes(gzip.compress(content.encode()))
+        written += content.splitlines()
+        reader.poll(budget=budget)
+        if budget > 40:
+            reader.settle()
+    reader.settle()
+    read = reader.lines
+    assert len(read) == len({*read})
+    assert {*written} - {*read} == set() or reader.bytes_lost
+    assert {*gzip.decompress(zipped.read_bytes()).decode().splitlines()} <= {*read}
+
+
+def as_lines(path: Path, what: str) -> list[str]:
+    lines = [f"{what} {number} {'that is of some length':.<60}" for number in range(3)]
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return lines

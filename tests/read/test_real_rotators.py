@@ -178,16 +178,8 @@ def test_handlers_that_lose_nothing(
     assert not reader.bytes_lost
 
 
-# Workers that compress as well write over each other's copies while these are read: while running,
-# about one try in twenty doubles or leaves lines (docs/reading.md).
-@pytest.mark.parametrize(
-    ("handler", "down"),
-    [
-        pytest.param("RotatingFileHandler", False, id="running"),
-        pytest.param("RotatingFileHandler", True, id="down"),
-        pytest.param("TimedRotatingFileHandler, gzip", True, id="down, gzip"),
-    ],
-)
+@DOWN
+@pytest.mark.parametrize("handler", ["RotatingFileHandler", "TimedRotatingFileHandler, gzip"])
 def test_workers_that_rotate_over_each_other(tmp_path: Path, handler: str, *, down: bool) -> None:
     """Such workers delete each other's lines: what is on disk at the end is read once.
 
