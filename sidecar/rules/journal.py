@@ -10,7 +10,8 @@ it: they are written anew, and at its end the rows of before go.
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
+from operator import itemgetter
 from typing import Any
 from zlib import crc32
 
@@ -21,7 +22,7 @@ from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.keys import Keys
 from sidecar.rules.keystate import KeyState
 from sidecar.rules.rule import Key
-from sidecar.rules.waiting import LONGEST, Taken, Waited
+from sidecar.rules.waiting import LONGEST, Taken, Waited, Waiting
 
 # Entries up to which the newest row is written anew with more: a quiet system has few rows, too.
 _SMALL_ROW = 128
@@ -34,6 +35,7 @@ _PACE = 2
 _SLICE, _BARE_COST = 64, 8
 # About what it costs to wake a key and write its row, and that of its alert, in entries.
 _WAKING, _WAKING_ALERT = 20, 100
+_MOST_KNOWN = 10_000  # different samples that are looked up while rows are read
 # Raise it when the form changes; rows of another form are damaged ones.
 _VERSION = 1
 _CHECKSUM = 4  # bytes
@@ -105,7 +107,8 @@ class Journal:
         self._changed: dict[int, list[Part]] = {}
         self._gone: list[int] = []
         self._stored: set[int] = set()
-        self._steps: Mapping[tuple[int, Key], int] = {}
+        self._steps: dict[tuple[int, Key], int] = {}
+        self._same: dict[tuple[int, str], tuple[Any, float]] = {}
 
     def look_back(self) -> None:
         """Go on with a round over all that waits, or begin one where too many entries are history.
@@ -245,8 +248,9 @@ class Journal:
         `steps`: in which step the row of a key with a state was written, by rule order and key. A
         damaged row goes, and costs its own entries only.
         """
-        self._steps = steps
+        self._steps = dict(steps)
         self.step = max(last_step, *steps.values(), 0) + 1
+        read: list[Part] = []
         for row in sorted(rows, key=lambda row: row.seq):
             self._stored.add(row.seq)
             found = _read(row)
@@ -261,33 +265,49 @@ class Journal:
             self._newest = parts
             for part in parts:
                 self._note(row.seq, part)
-                self.step = max(self.step, part.step + 1)
-                for columns in part.rules:
-                    self._replay(kept[columns.rule], part.step, columns)
+            read += parts
             if parts != found:
                 self._changed[row.seq] = parts
-        self._steps = {}
+        self._replay_all(read, kept)
+        self._steps, self._same = {}, {}
+
+    def _replay_all(self, parts: Sequence[Part], kept: Mapping[str, CompiledRule]) -> None:
+        """Let wait what the parts say, but not what a later one says anew, or is gone by it."""
+        steps = self._steps
+        for part in parts:
+            self.step = max(self.step, part.step + 1)
+            for columns in part.rules:
+                order = kept[columns.rule].order
+                for key in chain(columns.gone, map(itemgetter(0), columns.whole)):
+                    steps[order, key] = max(steps.get((order, key), 0), part.step - 1)
+        for part in parts:
+            for columns in part.rules:
+                self._replay(kept[columns.rule], part.step, columns)
 
     def _replay(self, compiled: CompiledRule, step: int, columns: Columns) -> None:
-        waiting = self._keys.waiting[compiled.order]
-        costs = list(map(waiting.cost, columns.samples))
-        for key, at, which in zip(
-            columns.keys, array("d", columns.times), columns.which, strict=True
-        ):
-            if self._is_older(compiled, key, step):
-                waiting.put(key, at, columns.samples[which], costs[which])
-        for key in columns.gone:
-            if self._is_older(compiled, key, step):
-                waiting.end(key)
+        waiting, steps, order = self._keys.waiting[compiled.order], self._steps, compiled.order
+        found = [self._known(waiting, samples) for samples in columns.samples]
+        times = array("d", columns.times)
+        for key, at, which in zip(columns.keys, times, columns.which, strict=True):
+            if steps.get((order, key), 0) < step:
+                waiting.put(key, at, *found[which])
+        whole = [key for key, _ in columns.whole]
+        for key in waiting.of.keys() & chain(columns.gone, whole):
+            waiting.end(key)  # what an earlier version stored elsewhere
         for key, entries in columns.whole:
-            if self._is_older(compiled, key, step):
-                waiting.end(key)
+            if steps.get((order, key), 0) < step:
                 for at, samples in zip(entries[::2], entries[1::2], strict=True):
-                    waiting.put(key, at, samples, waiting.cost(samples))
+                    waiting.put(key, at, *self._known(waiting, samples))
 
-    def _is_older(self, compiled: CompiledRule, key: Key, step: int) -> bool:
-        """Return whether the key's own row was written before `step`, or there is none."""
-        return self._steps.get((compiled.order, key), 0) < step
+    def _known(self, waiting: Waiting, samples: Any) -> tuple[Any, float]:
+        """Return the one object for samples that say the same, and what they cost."""
+        alike = (id(waiting), repr(samples))
+        found = self._same.get(alike)
+        if found is None:
+            if len(self._same) >= _MOST_KNOWN:
+                self._same.clear()
+            found = self._same[alike] = samples, waiting.cost(samples)
+        return found
 
 
 def _entries(
