@@ -10,8 +10,7 @@ it: they are written anew, and at its end the rows of before go.
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
-from operator import itemgetter
+from itertools import chain, islice, repeat
 from typing import Any
 from zlib import crc32
 
@@ -36,14 +35,56 @@ _SLICE, _BARE_COST = 64, 8
 # About what it costs to wake a key and write its row, and that of its alert, in entries.
 _WAKING, _WAKING_ALERT = 20, 100
 _MOST_KNOWN = 10_000  # different samples that are looked up while rows are read
-# Raise it when the form changes; rows of another form are damaged ones.
-_VERSION = 1
+# Raise it when the form changes; rows of another form are damaged ones, but for the one before.
+_FORMER, _VERSION = 1, 2
 _CHECKSUM = 4  # bytes
 STEP = "step"  # the MetaRow that keeps the number of the last step
 
 
+class Run(msgspec.Struct, array_like=True, gc=False):
+    """Keys of events, and their times as doubles."""
+
+    keys: list[Key]
+    times: bytes
+
+
 class Columns(msgspec.Struct, array_like=True, gc=False):
-    """Entries of one rule: `samples` are those there are, `which` says which ones each has."""
+    """Entries of one rule: `runs` of the part, and for each `which` of the `samples` it has: of
+    each event, or of all.
+    """
+
+    rule: str
+    runs: list[int]
+    samples: list[Any]
+    which: list[int | list[int]]
+    gone: list[Key]
+    whole: list[tuple[Key, Any]]
+
+
+class Part(msgspec.Struct, array_like=True, gc=False):
+    """What one step changed, by rule; rules that judge the same events share their runs."""
+
+    step: int
+    rules: list[Columns]
+    runs: list[Run]
+
+    @property
+    def size(self) -> int:
+        """Return how many entries that is."""
+        lengths = [len(run.keys) for run in self.runs]
+        return sum(
+            sum(lengths[run] for run in one.runs) + len(one.gone) + len(one.whole)
+            for one in self.rules
+        )
+
+
+class PackedRow(msgspec.Struct, array_like=True, gc=False):
+    version: int
+    parts: list[Part]
+
+
+class _FormerColumns(msgspec.Struct, array_like=True, gc=False):
+    """Those of the form before: each rule had the keys and times of its own."""
 
     rule: str
     keys: list[Key]
@@ -53,24 +94,27 @@ class Columns(msgspec.Struct, array_like=True, gc=False):
     gone: list[Key]
     whole: list[tuple[Key, Any]]
 
-    @property
-    def size(self) -> int:
-        return len(self.keys) + len(self.gone) + len(self.whole)
 
-
-class Part(msgspec.Struct, array_like=True, gc=False):
-    """What one step changed, by rule."""
-
+class _FormerPart(msgspec.Struct, array_like=True, gc=False):
     step: int
-    rules: list[Columns]
+    rules: list[_FormerColumns]
+
+    def today(self) -> Part:
+        runs = [Run(one.keys, one.times) for one in self.rules]
+        return Part(self.step, [
+            Columns(one.rule, [number], one.samples, [one.which], one.gone, one.whole)
+            for number, one in enumerate(self.rules)
+        ], runs)  # fmt: skip
 
 
-class PackedRow(msgspec.Struct, array_like=True, gc=False):
+class _FormerRow(msgspec.Struct, array_like=True, gc=False):
     version: int
-    parts: list[Part]
+    parts: list[_FormerPart]
 
 
 _decode = msgspec.msgpack.Decoder(PackedRow).decode
+_decode_former = msgspec.msgpack.Decoder(_FormerRow).decode
+_version_of = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw]).decode
 
 
 def packed(seq: int, parts: list[Part]) -> JournalRow:
@@ -83,10 +127,28 @@ def parts_of(row: JournalRow) -> list[Part]:
     body = row.packed[_CHECKSUM:]
     if crc32(body).to_bytes(_CHECKSUM) != row.packed[:_CHECKSUM]:
         raise ValueError("the checksum is wrong")
-    found = _decode(body)
-    if found.version != _VERSION:
-        raise ValueError(f"packed in form {found.version}, this is {_VERSION}")
-    return found.parts
+    version, _ = _version_of(body)
+    if version == _FORMER:
+        return [part.today() for part in _decode_former(body).parts]
+    if version != _VERSION:
+        raise ValueError(f"packed in form {version}, this is {_VERSION}")
+    return _decode(body).parts
+
+
+class _Runs:
+    """The runs of a part, each once."""
+
+    def __init__(self) -> None:
+        self.all: list[Run] = []
+        self._known: dict[tuple[int, int], tuple[int, Any]] = {}
+
+    def add(self, keys: Sequence[Key], times: Sequence[float]) -> int:
+        """Return the number of a run, which is kept until the part is made."""
+        known = self._known.get((id(keys), id(times)))
+        if known is None:
+            known = self._known[id(keys), id(times)] = len(self.all), (keys, times)
+            self.all.append(Run(list(keys), array("d", times).tobytes()))
+        return known[0]
 
 
 class Journal:
@@ -183,16 +245,20 @@ class Journal:
         alive, ended = [[set[Key]() for _ in self._rules] for _ in range(2)]
         for state, lives in written:
             (alive if lives else ended)[state.compiled.order].add(state.key)
+        runs = _Runs()
         each = zip(self._rules, alive, ended, strict=True)
-        found = [self._columns(*one) for one in each if self._has_changed(*one)]
-        return Part(self.step, [one for one in found if one.size])
+        found = [self._columns(*one, runs) for one in each if self._has_changed(*one)]
+        some = [one for one in found if one.runs or one.gone or one.whole]
+        return Part(self.step, some, runs.all)
 
     def _has_changed(self, compiled: CompiledRule, alive: set[Key], ended: set[Key]) -> bool:
         """Return whether there may be something to write of a rule, as mostly there is not."""
         taken, whole = self._keys.waiting[compiled.order].taken, self._whole.get(compiled.order)
         return bool(alive or ended or whole or taken.runs or taken.gone)
 
-    def _columns(self, compiled: CompiledRule, alive: set[Key], ended: set[Key]) -> Columns:
+    def _columns(
+        self, compiled: CompiledRule, alive: set[Key], ended: set[Key], runs: _Runs
+    ) -> Columns:
         """Return what the step changed of one rule; what was written otherwise is left out."""
         waiting = self._keys.waiting[compiled.order]
         taken, waiting.taken = waiting.taken, Taken([], [])
@@ -202,14 +268,13 @@ class Journal:
         again = ended.union(self._whole.get(compiled.order, ()))
         whole = {key for key in again if key in of or key in floors}
         without |= whole
-        keys, times, samples, which = _entries(taken.runs, without)
+        numbers, samples, which = _entries(taken.runs, without, runs)
         return Columns(
             rule=compiled.rule.name,
-            keys=keys,
-            times=times.tobytes(),
+            runs=numbers,
             samples=samples,
             which=which,
-            gone=sorted(ended - whole) if self._sizes or keys else [],
+            gone=sorted(ended - whole) if self._sizes or numbers else [],
             whole=[
                 (key, of[key][1:] if key in of else [floors[key], None]) for key in sorted(whole)
             ],
@@ -224,7 +289,7 @@ class Journal:
         self._note(seq, part)
 
     def _note(self, seq: int, part: Part) -> None:
-        self._sizes[seq] = self._sizes.get(seq, 0) + sum(one.size for one in part.rules)
+        self._sizes[seq] = self._sizes.get(seq, 0) + part.size
         if self._sizes[seq] > _SMALL_ROW:
             self._newest = []
 
@@ -256,7 +321,8 @@ class Journal:
             found = _read(row)
             self.damaged += found is None
             parts = [
-                Part(one.step, [c for c in one.rules if c.rule in kept]) for one in found or ()
+                Part(one.step, [c for c in one.rules if c.rule in kept], one.runs)
+                for one in found or ()
             ]
             parts = [part for part in parts if part.rules]
             if not parts:
@@ -278,19 +344,23 @@ class Journal:
             self.step = max(self.step, part.step + 1)
             for columns in part.rules:
                 order = kept[columns.rule].order
-                for key in chain(columns.gone, map(itemgetter(0), columns.whole)):
+                for key in columns.gone:  # with what came of it in that step
+                    steps[order, key] = max(steps.get((order, key), 0), part.step)
+                for key, _ in columns.whole:
                     steps[order, key] = max(steps.get((order, key), 0), part.step - 1)
         for part in parts:
             for columns in part.rules:
-                self._replay(kept[columns.rule], part.step, columns)
+                self._replay(kept[columns.rule], part, columns)
 
-    def _replay(self, compiled: CompiledRule, step: int, columns: Columns) -> None:
+    def _replay(self, compiled: CompiledRule, part: Part, columns: Columns) -> None:
         waiting, steps, order = self._keys.waiting[compiled.order], self._steps, compiled.order
-        found = [self._known(waiting, samples) for samples in columns.samples]
-        times = array("d", columns.times)
-        for key, at, which in zip(columns.keys, times, columns.which, strict=True):
-            if steps.get((order, key), 0) < step:
-                waiting.put(key, at, *found[which])
+        found, step = [self._known(waiting, samples) for samples in columns.samples], part.step
+        for number, which in zip(columns.runs, columns.which, strict=True):
+            run = part.runs[number]
+            each = repeat(which) if isinstance(which, int) else which
+            for key, at, one in zip(run.keys, array("d", run.times), each, strict=False):
+                if steps.get((order, key), 0) < step:
+                    waiting.put(key, at, *found[one])
         whole = [key for key, _ in columns.whole]
         for key in waiting.of.keys() & chain(columns.gone, whole):
             waiting.end(key)  # what an earlier version stored elsewhere
@@ -311,31 +381,28 @@ class Journal:
 
 
 def _entries(
-    runs: Iterable[Waited], without: set[Key]
-) -> tuple[list[Key], "array[float]", list[Any], list[int]]:
-    """Return keys and times, the different samples, and which of them each has."""
-    keys: list[Key] = []
-    times: array[float] = array("d")
+    taken: Iterable[Waited], without: set[Key], runs: _Runs
+) -> tuple[list[int], list[Any], list[int | list[int]]]:
+    """Return the numbers of runs, the different samples, and which of them each run has."""
+    numbers: list[int] = []
     places: dict[int, int] = {}
     table: list[Any] = []
-    which: list[int] = []
-    for one in runs:
+    which: list[int | list[int]] = []
+    for one in taken:
         for samples in one.samples:
             if id(samples) not in places:
                 places[id(samples)] = len(table)
                 table.append(samples)
         mine = [places[id(samples)] for samples in one.samples]
-        mine = mine * len(one.keys) if len(mine) < len(one.keys) else mine
-        if without.isdisjoint(one.keys):
-            keys += one.keys
-            times.extend(one.times)
-            which += mine
-            continue
-        rest = [n for n, key in enumerate(one.keys) if key not in without]
-        keys += [one.keys[n] for n in rest]
-        times.extend([one.times[n] for n in rest])
-        which += [mine[n] for n in rest]
-    return keys, times, table, which
+        keys, times = one.keys, one.times
+        if without and not without.isdisjoint(keys):
+            rest = [n for n, key in enumerate(keys) if key not in without]
+            keys, times = [keys[n] for n in rest], [times[n] for n in rest]
+            mine = [mine[n] for n in rest] if len(mine) > 1 else mine
+        if keys:
+            numbers.append(runs.add(keys, times))
+            which.append(mine[0] if len(mine) == 1 else mine)
+    return numbers, table, which
 
 
 def _read(row: JournalRow) -> list[Part] | None:
