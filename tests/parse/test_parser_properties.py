@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given, strategies as st
 
 from sidecar.parse.container import Lines
@@ -109,6 +110,17 @@ def test_wrapped_lines_come_to_what_each_of_them_does(
     each.lines -= 1
     assert outcome([found]) == outcome([each])
     assert lines_said(together, found) == lines_said(singly, each)
+
+
+@pytest.mark.parametrize("wrap", [docker, cri])
+def test_the_hosts_log_is_told_from_a_wrapped_chunk_alone(
+    wrap: Callable[[bytes, int], bytes],
+) -> None:
+    lines = (SAMPLES / "agentops-host.log").read_bytes().splitlines()
+    data = b"".join(wrap(line, number % 60) for number, line in enumerate(lines))
+    found = Parser(PATTERNS).parse_alone(chunk_of(data), now=NOW, wanted=nothing)
+    assert found is not None
+    assert counts([found]) == counts([parse(b"\n".join(lines), nothing)])
 
 
 @given(chunks)

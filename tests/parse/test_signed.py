@@ -98,3 +98,12 @@ def test_a_line_signed_under_another_key_is_refused(signed: Lines) -> None:
     parsed = Parser().parse(chunk, now=NOW, wanted=everything)
     assert found(parsed)[0] == 0
     assert len(parsed.foreign) == 3
+
+
+@pytest.mark.parametrize("wrap", [docker, cri])
+def test_a_forged_line_among_wrapped_ones_has_its_place_in_the_file(
+    signed: Lines, wrap: Callable[[str], str]
+) -> None:
+    before = [wrap(line) for line in signed(12)]
+    place = 700 + sum(len(line) + 1 for line in before)
+    assert found(parse([*before, wrap(FORGED)])) == (12, [(ForeignReason.UNSIGNED, place)])
