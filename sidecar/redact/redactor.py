@@ -46,7 +46,7 @@ _PARENTS = ("session", "tokens")
 _LONGEST_NAME = 64
 _LONGEST_SHOWN = 200  # of a label that was changed
 _LONGEST_KNOWN, _MOST_KNOWN = 256, 16_384
-_TOGETHER = 16  # texts searched at once: of more, one often is worth a closer look
+_TOGETHER, _FEW = 128, 16  # texts searched at once: of many, one is often worth a closer look
 _SEPARATOR = "\n\0\n"  # no part of any word, number or name
 _MAX_NAMES = 4096
 _MOST_OF_PAIR = 8  # HAR and AWS put a comment or a type beside the two
@@ -84,16 +84,23 @@ class Labels(dict[str, str]):
         known = list(map(self.get, texts))
         if None not in known:
             return cast("list[str]", known)
-        new = [*{text for text in texts if text not in self}] if self._plainly else []
+        new = [*set(texts).difference(self)] if self._plainly else []
         if len(self) + len(new) > _MOST_KNOWN:
             self.clear()
         for start in range(0, len(new), _TOGETHER):
-            some = new[start : start + _TOGETHER]
-            joined = _SEPARATOR.join(some)
-            short = max(map(len, some)) <= _LONGEST_KNOWN
-            if short and joined.isascii() and not may_hold_secrets(joined):
-                self.update(zip(some, some, strict=True))
+            self._learn(new[start : start + _TOGETHER])
         return list(map(self.__getitem__, texts))
+
+    def _learn(self, texts: Sequence[str]) -> None:
+        """Know those of `texts` of which a search of many at once says that nothing is hidden."""
+        joined = _SEPARATOR.join(texts)
+        short = max(map(len, texts)) <= _LONGEST_KNOWN
+        if short and joined.isascii() and not may_hold_secrets(joined):
+            self.update(zip(texts, texts, strict=True))
+        elif len(texts) > _FEW:
+            half = len(texts) // 2
+            self._learn(texts[:half])
+            self._learn(texts[half:])
 
     def _made(self, text: str) -> str:
         head = well_formed(text[: _LONGEST_SHOWN + _MARGIN])

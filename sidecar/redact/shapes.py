@@ -3,8 +3,10 @@
 import json
 import re
 from binascii import a2b_base64
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 import re2
@@ -37,13 +39,30 @@ def _unless_prose(found: re.Match[str]) -> str:
     return found[0] if is_prose(found[2]) else found[1] + REDACTED
 
 
+_FOUR = re.compile(r"[A-Za-z0-9+/_-]{4}")
+
+
 def _token(pattern: str) -> SecretShape:
     """Return the shape of a token that does not begin in the middle of a word."""
     return SecretShape(compile_re2(rf"(\\[nrt]|\b|_)(?:{pattern})"), _keep_first)
 
 
+@lru_cache(1 << 14)
+def _begins_text(four: str) -> bool:
+    """Return whether text may begin as these signs of base64 say."""
+    if _FOUR.fullmatch(four) is None:
+        return True
+    try:
+        raw = a2b_base64(four.replace("-", "+").replace("_", "/"))
+        return getincrementaldecoder("utf-8")().decode(raw).isprintable()
+    except UnicodeDecodeError:
+        return False
+
+
 def _decoded(encoded: str) -> str:
     """Return the text behind base64, or nothing when there is none."""
+    if not _begins_text(encoded[:4]):  # as of most ids, which are no base64
+        return ""
     encoded = encoded.rstrip("=").replace("-", "+").replace("_", "/")
     whole = len(encoded) - (len(encoded) % 4 == 1)
     try:

@@ -214,7 +214,7 @@ _WORDS = st.sampled_from(
 
 
 @given(
-    st.lists(_WORDS | st.text(max_size=30), max_size=20),
+    st.lists(_WORDS | st.text(max_size=30), max_size=30),
     st.sampled_from(["org_id", "api_key"]),
     st.sampled_from([(), ("^org_.$",), ("[a-z]{3}_",)]),
 )

@@ -1,7 +1,7 @@
 """What is a secret and what is none: three tables, and each place in which a secret can stand."""
 
 import json
-from base64 import b64encode
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,16 @@ IDS = [
 def test_ids_that_could_be_base64_or_cards_are_hidden_where_they_are(text: str) -> None:
     text = shapes.well_formed(text)
     assert shapes.hide_secrets(text) == searched_for_each(text)
+
+
+@given(
+    st.text(max_size=20).filter(str.isprintable), st.sampled_from([b64encode, urlsafe_b64encode])
+)
+def test_a_secret_behind_base64_is_hidden_whatever_the_text_begins_with(
+    before: str, encode: Callable[[bytes], bytes]
+) -> None:
+    encoded = encode(f"{before} password=hunter2hunter2".encode()).decode()
+    assert shapes.hide_secrets(encoded) == REDACTED
 
 
 SIGNS = [
