@@ -141,7 +141,6 @@ class Notifier:
         for group in self._groups.by_id.values():
             if group.members.muted:
                 self._muted[group.id] = None
-        self._mutes.changed = True
         self._reckon(now)
 
     def _reckon(self, now: float) -> None:
@@ -152,6 +151,7 @@ class Notifier:
         self._latest = now
         self._cooldowns.set_back(now)
         self._mutes.set_back(now)
+        self._mutes.changed = True
         for group in self._groups.by_id.values():
             if group.created > now or (group.told is not None and group.told.at > now):
                 group.created = min(group.created, now)

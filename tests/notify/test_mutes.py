@@ -279,6 +279,15 @@ class TestTimeIntervals:
             (Reason.TIME_MUTED, "night")
         }
 
+    def test_are_over_when_they_are_though_the_clock_was_set_back_by_months(self) -> None:
+        desk, world = self.desk(mute_time_intervals=("night",))
+        assert desk.step(T0, world.fire("a")) == []
+        then = T0 - 100 * 24 * HOUR
+        assert desk.step(then + HOUR) == []
+        assert desk.notifier.next_deadline() == then + 2 * HOUR
+        (message,) = desk.step(then + 2 * HOUR)
+        assert (message.reason, told([message])) == (Reason.UNMUTED, [("team", "a", "firing")])
+
     def test_outside_of_the_active_ones_nobody_is_told(self) -> None:
         desk, world = self.desk(active_time_intervals=("night",))
         assert len(desk.step(T0, world.fire("a"))) == 1
