@@ -136,11 +136,13 @@ class Core:
     """Parser, meter, rule engine and notifier in the order in which an event meets them.
 
     With `shadow` every message is decided on and recorded as ended, so that nobody sends it.
+    `engine` makes what takes the events.
     """
 
     def __init__(
-        self, config: Config, *, shadow: bool = False, stopwatch: Callable[[], float] = float
-    ) -> None:
+        self, config: Config, *, shadow: bool = False, stopwatch: Callable[[], float] = float,
+        engine: Callable[..., Engine] = Engine,
+    ) -> None:  # fmt: skip
         to_owners = any(map(mails_owner, config.receivers.values()))
         events_name_them = to_owners and config.directory is None
         self.redactor = Redactor(config.redact, keeps_owner=events_name_them)
@@ -152,7 +154,7 @@ class Core:
             labels=self.redactor.labels,
             retention=config.series_retention,
         )
-        self.engine = Engine(
+        self.engine = engine(
             config.judged,
             redact=self.redactor.kept,
             labels=self.redactor.labels,
@@ -170,7 +172,7 @@ class Core:
         self.positions = Positions()
         self.once: list[Row] = []  # rows that go with the next step, and only with that
         self._complete = False  # the last batch left nothing unread
-        self._reached: dict[str, float] = {}  # log -> newest event time read from it
+        self.reached: dict[str, float] = {}  # log -> newest event time read from it
         self.heard: dict[str, Heard] = {}  # log -> what was read of it
         self._shadow = shadow
         self._step = Step()  # under way
@@ -215,7 +217,7 @@ class Core:
         """
         self.parser.adopt_open_lines(before.parser)
         self.drift.take_over(before.drift)
-        self._complete, self._reached = before._complete, before._reached  # noqa: SLF001 - its own kind
+        self._complete, self.reached = before._complete, before.reached  # noqa: SLF001 - its own kind
         self.heard = before.heard
         self._noted, self._ends = before._noted, before._ends  # noqa: SLF001 - same
         self.once, self.rule_time = [*before.once, *self.once], before.rule_time
@@ -338,7 +340,7 @@ class Core:
 
     def lag_seconds(self, log: str, now: float) -> float:
         """Return how far behind `now` the newest event read from `log` lies, 0 if none was."""
-        return max(0.0, now - self._reached.get(log, now))
+        return max(0.0, now - self.reached.get(log, now))
 
     def wants(self, triple: Triple) -> Wanted:
         """Return whether a metric or a rule needs this triple's events, and which fields."""
@@ -378,7 +380,7 @@ class Core:
         line_of = self._line_of(chunk, parsed, columns)
         self.engine.observe_all(columns, read_at=now, line_of=line_of)
         if parsed.last_at is not None:
-            self._reached[chunk.log] = max(parsed.last_at, self._reached.get(chunk.log, 0.0))
+            self.reached[chunk.log] = max(parsed.last_at, self.reached.get(chunk.log, 0.0))
         self._hear(chunk.log, parsed, now)
         if (late := parsed.late(now, chunk.zone)) is not None:
             step.late[chunk.log] = late
@@ -438,11 +440,10 @@ class Core:
             self.rule_time = now
             self.engine.tick(now, now=now, complete=batch.caught_up)
             return
-        reached = [self._reached.get(log) for log in batch.lagging]
-        known = [at for at in reached if at is not None]
-        if known and len(known) == len(reached):
+        known = [self.reached[log] for log in batch.lagging if log in self.reached]
+        if len(known) == len(batch.lagging):
             self.rule_time = min(now, *known)
-            self.engine.tick(self.rule_time, now=now, complete=False)
+            self.engine.tick(self.rule_time, now=now, complete=batch.caught_up)
 
     def _redacted(self, line: _Sampled) -> _Sampled:
         return replace(line, sample=self.redactor.sample(line.sample))

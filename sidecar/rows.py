@@ -299,6 +299,51 @@ class MetaRow(Row, frozen=True):
     value: str
 
 
+STATE_ROWS = tuple(Row.__subclasses__())  # what a sidecar that is alone keeps, in tables or a file
+
+
+class BatchRow(Row, frozen=True):
+    """Events that rules need, of one step of a host, until they are judged.
+
+    `step` rises by one; `packed` is compressed MessagePack of redacted events.
+    """
+
+    table: ClassVar[str] = "batches"
+    key: ClassVar[tuple[str, ...]] = ("host", "step")
+    host: str
+    step: int
+    packed: bytes
+
+
+class BeatRow(Row, frozen=True):
+    """How far a host has read; `step`: of its last batch.
+
+    `reached`: up to which event time, None where no event says so. `caught_up`: its logs are read
+    to their ends. `here`: it has not stopped in order.
+    """
+
+    table: ClassVar[str] = "beats"
+    key: ClassVar[tuple[str, ...]] = ("host",)
+    host: str
+    step: int
+    reached: float | None
+    caught_up: bool
+    here: bool = True
+
+
+class JudgedRow(Row, frozen=True):
+    """How far a host is judged: all batches up to `step`, and of the next one `taken` events."""
+
+    table: ClassVar[str] = "judged"
+    key: ClassVar[tuple[str, ...]] = ("host",)
+    host: str
+    step: int
+    taken: int = 0
+
+
+FLEET_ROWS: tuple[type[Row], ...] = (BatchRow, BeatRow, JudgedRow)
+
+
 class Gone(msgspec.Struct, frozen=True):
     """A row to delete: its struct type and the values of its key."""
 

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "read": {"parse", "config"},
     "store": {"deliver"},
     "ahead": {"parse"},
+    "fleet": {"parse", "rules", "store"},
     "host": set(),
     "provider": {"parse", "config", "receivers"},
     "web": {*PURE, "config", "provider", "receivers"},

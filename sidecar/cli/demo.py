@@ -36,7 +36,7 @@ from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
 from sidecar.core import Step
 from sidecar.daemon.app import Daemon
-from sidecar.daemon.telemetry import configure_log
+from sidecar.daemon.lines import configure_log
 from sidecar.demo.host import SECONDS, Host
 from sidecar.redact import Redactor, RedactPolicy
 from sidecar.rows import SeriesRow

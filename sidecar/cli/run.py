@@ -25,8 +25,7 @@ from sidecar.clock import Clock, SystemClock
 from sidecar.config.load import check_config
 from sidecar.config.settings import Config
 from sidecar.daemon import app
-from sidecar.daemon.lines import is_debug
-from sidecar.daemon.telemetry import configure_log
+from sidecar.daemon.lines import configure_log, is_debug
 from sidecar.redact import Redactor
 from sidecar.store.schema import StoreError, StoreMoved, StoreUnavailable
 from sidecar.store.sqlite import backup as copy_to
@@ -240,4 +239,4 @@ def _copied(config: Config, file: str) -> tuple[int, str]:
         return copy_to(config.state_path, file), config.state_path
     from sidecar.store import postgresql  # noqa: PLC0415 - an extra, and takes long to import
 
-    return postgresql.backup(config.state_url, file), "the database"
+    return postgresql.backup(config.state_url, config.host, file), "the database"

@@ -16,6 +16,7 @@ from sidecar.syntax.values import (
     AbsolutePath,
     DatabaseUrl,
     Flag,
+    HostName,
     Listen,
     MaybeListen,
     ReadableFile,
@@ -119,6 +120,10 @@ class StateDatabase(Table):
     schema: ClassVar[Schema] = {"anyOf": [{"required": ["url"]}, {"required": ["url_file"]}]}
 
     url: DatabaseUrl = key("A connection URI of libpq, or keywords and values.", default=None)
+    host: HostName = key(
+        "By what name the others know this host; else by the machine's.", default=""
+    )
+    judge: Flag = key("Whether this one may judge; else it only reads.", default=True)
 
     def check(self, reading: Reading) -> "StateDatabase":
         check_database(self, reading)

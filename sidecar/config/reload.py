@@ -6,6 +6,7 @@ A change is seen by the contents of the files that were read last, right or wron
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 
 import msgspec
 
@@ -42,7 +43,8 @@ def kept(running: Config, loaded: Config) -> tuple[Config, list[str]]:
     here, there = running.http, loaded.http
     fixed = {name: getattr(here, name) for name in ("listen", "metrics_listen", "admin_socket")}
     differing = ["state.path"] if running.state_path != loaded.state_path else []
-    differing += ["state.postgresql"] if running.state_url != loaded.state_url else []
+    database = attrgetter("state_url", "host", "judges")
+    differing += ["state.postgresql"] if database(running) != database(loaded) else []
     differing += [f"http.{name}" for name, own in fixed.items() if getattr(there, name) != own]
     if {hook.listen for hook in running.webhooks} != {hook.listen for hook in loaded.webhooks}:
         differing.append("sources: listen")
@@ -50,8 +52,10 @@ def kept(running: Config, loaded: Config) -> tuple[Config, list[str]]:
         differing.append("sources: stripe_api")
         loaded = replace(loaded, apis=running.apis)
     http = replace(there, **fixed)
-    path, url = running.state_path, running.state_url
-    return replace(loaded, state_path=path, state_url=url, http=http), differing
+    url, host, judges = database(running)
+    path = running.state_path
+    loaded = replace(loaded, state_path=path, state_url=url, host=host, judges=judges, http=http)
+    return loaded, differing
 
 
 class Reloader:

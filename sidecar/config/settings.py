@@ -91,6 +91,8 @@ class Config:
     templates: Mapping[str, str] = field(default_factory=dict)
     state_path: str
     state_url: Secret | None = None  # the database that has the state in place of that file
+    host: str = ""  # the name of this one there
+    judges: bool = True
     http: Http = field(default_factory=Http)
     stale_after: float = 3600.0
     series_retention: float = RETENTION

@@ -9,18 +9,17 @@ import contextlib
 import os
 import random
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import structlog
 
 from sidecar import __version__
 from sidecar.batch import LogStatus, ReadBatch
-from sidecar.clock import Clock, stopwatch
+from sidecar.clock import Clock
 from sidecar.config.reload import CannotTakeOver, Reloader, kept
 from sidecar.config.settings import Config
 from sidecar.config.sources import Webhook
@@ -30,28 +29,33 @@ from sidecar.daemon.inbox import Inbox
 from sidecar.daemon.lines import LineLog, is_debug
 from sidecar.daemon.loop import Pump, PumpStopped
 from sidecar.daemon.outbox import StoredOutbox
-from sidecar.daemon.pacing import RETRY_COMMIT_SECONDS
-from sidecar.daemon.restoring import once_there, open_store, restore
+from sidecar.daemon.pacing import StateThread
+from sidecar.daemon.restoring import clock_of, core_of, once_there, open_store, restore
+from sidecar.daemon.seat import Seat, Seen
 from sidecar.daemon.selfwatch import Problem
+from sidecar.daemon.steps import ReadSteps
 from sidecar.daemon.telemetry import Telemetry
-from sidecar.deliver.worker import Connections, Worker, connected, connections
+from sidecar.deliver.worker import Worker
 from sidecar.directory.lookup import Lookup
+from sidecar.fleet.courier import Courier
 from sidecar.measure.exposition import Exposition
 from sidecar.read.waker import Waker
 from sidecar.render.renderer import Renderer
 from sidecar.rows import SeriesRow
 from sidecar.secret import printable
+from sidecar.store.invariants import Ledger
 from sidecar.store.schema import StoreUnavailable
+from sidecar.store.store import Store
 from sidecar.web.fault import StartError
 
-if TYPE_CHECKING:  # imported once the first step is made
-    from sidecar.daemon.drill import Drills
+if TYPE_CHECKING:  # needed by members of a fleet alone
+    from sidecar.daemon.standby import StandBy
 
-PURGE_SECONDS = 3600.0
 # Without a first step for so long, what usually waits for it begins: people want to know why.
 FIRST_STEP_SECONDS = 1.0
+# So far hosts' clocks may differ before it is said.
+CLOCK_SECONDS = 60.0
 
-_T = TypeVar("_T")
 _log = structlog.get_logger()
 
 
@@ -86,7 +90,10 @@ class Daemon:
         self._stepped_at: float | None = None
         self._logs: list[LogStatus] = []
         self._store, self._set_aside = open_store(config, clock.now())
-        self._thread = _StateThread()
+        self._thread = StateThread()
+        self._clock_off = False
+        self._alone: Seat | None = None  # of who reads and judges at once
+        self._stand_by: StandBy | None = None  # of a member of a fleet
         self._reloader = Reloader(
             config.path, os.environ, config.snapshot, kinds=config.kinds, clock=clock,
             install=self._install, report=self.telemetry.reloaded, looked=self._watch_config,
@@ -104,12 +111,23 @@ class Daemon:
                 return
             async with asyncio.TaskGroup() as group:
                 self._pump = self._make_pump(core)
-                self._worker = self._make_worker(core)
+                if self.config.state_url is None:
+                    self._alone = self._make_seat(self._pump, self._store)
+                    self.telemetry.seated(core)
+                else:
+                    self._stand_by = self._make_stand_by()
                 self._start(group, stop)
             _log.info("stopped")
         finally:
             self._thread.close()
             self._store.close()
+            if self._stand_by is not None:
+                self._stand_by.close()
+
+    @property
+    def _seat(self) -> Seat | None:
+        """Where it is judged; None while another host does that."""
+        return self._alone if self._stand_by is None else self._stand_by.seat
 
     def ask_reload(self) -> None:
         """Have the configuration read anew soon; called on the event loop."""
@@ -122,7 +140,7 @@ class Daemon:
         start = restore(self.config, self._store, now, shadow=self._shadow, aside=self._set_aside)
         self._follower, self._ledger = start.follower, start.ledger
         self.exposition.apply(self._store.load(SeriesRow))
-        self.telemetry.watch.restore(start.core.engine.alerts(), now)
+        self.telemetry.watch.restore(start.alerts, now)
         if start.damaged is not None:
             at, aside = start.damaged
             self.telemetry.watch.happened(Problem.STATE_DAMAGED, (), at, set_aside=aside)
@@ -141,6 +159,7 @@ class Daemon:
             with _started(self._log_waker):
                 try:
                     await self._pump.run(stop)
+                    await self._thread(self._say_goodbye)
                 finally:
                     self._follower.close()
                     stopped.set()
@@ -157,47 +176,25 @@ class Daemon:
         group.create_task(end_rest(), name="end rest")
         group.create_task(watch_config(), name="reload")
         group.create_task(self._start_rest(group, stopped), name="start rest")
-        group.create_task(self._purge(stopped), name="purge")
         group.create_task(self._watch_state(stopped), name="watch state")
 
     async def _start_rest(self, group: asyncio.TaskGroup, stopped: asyncio.Event) -> None:
         """Start what the first step does without, so that the step need not wait for it."""
         # Imported now, not when first needed: what cannot be imported ends the start.
         await self.clock.wait(self._stepped, FIRST_STEP_SECONDS)
-        if not self._shadow:  # first, or the first alert waits for the web server
-            opening = await asyncio.to_thread(connections, self.config.kinds)
-            group.create_task(self._deliver(opening, stopped), name="deliver")
-            group.create_task(self._watch_reactions(stopped), name="reactions")
+        inbox = Inbox(self._pump, self._store, self.clock)
+        # First, or the first alert waits for the web server.
+        if self._alone is not None:
+            await self._alone.start(group, inbox, stopped)
+        elif self._stand_by is not None:
+            group.create_task(self._stand_by.run(group, inbox, stopped), name="judge")
         await asyncio.to_thread(import_module, "sidecar.web.server")
         from sidecar.daemon.heartbeat import Heartbeat  # noqa: PLC0415 - httpx, as above
 
-        drills = self._make_drills()
-        self._serve(group, stopped, drills)
-        group.create_task(drills.run(stopped), name="drill")
+        self._serve(group, stopped)
         beats = Heartbeat(lambda: self.config, self.clock, self._trouble)
         group.create_task(beats.run(stopped), name="heartbeat")
-        inbox = Inbox(self._pump, self._store, self.clock)
         self._take_webhooks(inbox, group, stopped)
-        self._ask_stripe(inbox, group, stopped)
-
-    async def _watch_reactions(self, stop: asyncio.Event) -> None:
-        from sidecar.daemon.reactions import Reactions  # noqa: PLC0415 - see _start_rest
-
-        reactions = Reactions(self._pump, self._pump.in_thread, lambda: self.config, self.clock)
-        await reactions.run(stop)
-
-    def _ask_stripe(self, inbox: Inbox, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
-        """Ask at each API that the configuration names; a reload changes how, not how many."""
-        if not self.config.apis:
-            return
-        from sidecar.provider.api import Asker  # noqa: PLC0415 - see _start_rest
-
-        for number in range(len(self.config.apis)):
-            asker = Asker(
-                partial(lambda at: self.config.apis[at], number),
-                inbox, self.clock.now, self.telemetry.asked, lambda: self.config.http_config,
-            )  # fmt: skip
-            group.create_task(asker.run(partial(self.clock.wait, stop)), name="ask Stripe")
 
     def _take_webhooks(self, inbox: Inbox, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         """Listen for webhooks where the configuration says; each address has its own paths."""
@@ -220,11 +217,32 @@ class Daemon:
             serving = serve(app, address, stop, started, key=key, tls=partial(tls, address))
             group.create_task(serving, name="webhooks")
 
-    def _make_worker(self, core: Core) -> Worker:
+    def _make_seat(self, pump: Pump, store: Store) -> Seat:
+        return Seat(
+            pump, store, self._make_worker(pump, store),
+            lambda: self.config, self.telemetry, self.clock, self._shadow,
+        )  # fmt: skip
+
+    def _make_stand_by(self) -> "StandBy":
+        from sidecar.daemon.standby import StandBy  # noqa: PLC0415 - an extra, not needed alone
+
+        return StandBy(
+            config=lambda: self.config, clock=self.clock, telemetry=self.telemetry,
+            store=self._store, in_thread=self._pump.in_thread, seat_of=self._make_seat,
+            show=self._show_judged, shadow=self._shadow,
+        )  # fmt: skip
+
+    def _say_goodbye(self) -> None:
+        """Let nobody wait for this member of a fleet any more."""
+        if isinstance(engine := self._pump.core.engine, Courier):
+            with contextlib.suppress(StoreUnavailable):
+                self._store.commit(engine.farewell())
+
+    def _make_worker(self, pump: Pump, store: Store) -> Worker:
         return Worker(
             self.config.receivers,
-            Renderer(self.config.templates, core.redactor, self.config.origin),
-            StoredOutbox(self._store, self._pump, self.clock, self.telemetry),
+            Renderer(self.config.templates, pump.core.redactor, self.config.origin),
+            StoredOutbox(store, pump, self.clock, self.telemetry),
             kinds=self.config.kinds,
             clock=self.clock,
             report=self.telemetry.attempted,
@@ -235,13 +253,16 @@ class Daemon:
 
     def _make_pump(self, core: Core) -> Pump:
         pump = Pump(
-            follower=self._follower,
-            core=core,
-            store=self._store,
-            ledger=self._ledger,
+            steps=ReadSteps(
+                follower=self._follower,
+                core=core,
+                store=self._store,
+                ledger=self._ledger,
+                clock=self.clock,
+                beside=self._thread.beside,
+            ),
             clock=self.clock,
             in_thread=self._thread,
-            beside=self._thread.beside,
             publish=self._publish,
             watched=lambda: self._follower.watchable and self._log_waker.alive,
             commit_failed=self.telemetry.commit_failed,
@@ -255,8 +276,11 @@ class Daemon:
         """Show a committed step to the world: series, self metrics, deliveries."""
         core = self._pump.core
         self.exposition.apply(step.series, step.delta.gone)
-        self._worker.offer(step.outbox)
         self.telemetry.stepped(batch, step, core, now=self.clock.now(), commit_seconds=took)
+        if self._alone is not None:
+            self._publish_judged(self._alone, step)
+        elif (seat := self._seat) is not None and step.events:
+            seat.pump.wake()
         self._logs = batch.logs
         if not self._stepped.is_set():
             self._say_started(len(batch.logs))
@@ -268,6 +292,15 @@ class Daemon:
         if own := self.telemetry.own_events():
             core.note(own)
             self._pump.wake()
+
+    def _show_judged(self, seat: Seat, step: Step) -> None:
+        """Show what was judged for a fleet."""
+        self.exposition.apply(step.series, step.delta.gone)
+        self._publish_judged(seat, step)
+
+    def _publish_judged(self, seat: Seat, step: Step) -> None:
+        seat.worker.offer(step.outbox)
+        self.telemetry.judged(step, seat.pump.core, self.clock.now())
 
     def _say_started(self, files: int) -> None:
         """Log once, after the first look, by what the daemon works and how many files it found."""
@@ -284,53 +317,42 @@ class Daemon:
         for key in fixed:
             _log.warning("configuration_needs_restart", key=key)
         exposition = Exposition(config.metrics)
-
-        def build(before: Core) -> Core:
-            core = Core(config, shadow=self._shadow, stopwatch=stopwatch)
-            self._store.hurry(self.clock.now())  # what waits may have waited for this
-            core.restore(self._store, self.clock.now())
-            core.take_over(before)
-            exposition.apply(self._store.load(SeriesRow))
-            if config.sources != self.config.sources:
-                self._follower.retarget(config.sources)
-            return core
-
-        def installed(core: Core) -> None:
-            self.config, self.exposition = config, exposition
-            self._find_owner.use(config.directory)
-            renderer = Renderer(config.templates, core.redactor, config.origin)
-            self._worker.reconfigure(config.receivers, renderer)
-            self.telemetry.installed(core, config, self.clock.now())
-            if is_debug():
-                self._pump.tell_lines(LineLog(config, self.clock.monotonic))
-            if self._on_config is not None:
-                self._on_config(config)
-
+        build = partial(self._rebuilt, config, exposition)
         try:
-            await self._pump.exchange(build, installed)
+            await self._pump.exchange(build, partial(self._installed, config, exposition))
+            if self._stand_by is not None:
+                await self._stand_by.install(config)
         except PumpStopped:
             raise CannotTakeOver("the sidecar is stopping") from None
         except StoreUnavailable as failure:
             raise CannotTakeOver(str(failure)) from failure
 
+    def _rebuilt(self, config: Config, exposition: Exposition, before: Core) -> Core:
+        now = self.clock.now()
+        if self._alone is not None:
+            self._store.hurry(now)  # what waits may have waited for this
+        core = core_of(config, self._store, Ledger(), now, shadow=self._shadow)
+        core.take_over(before)
+        exposition.apply(self._store.load(SeriesRow))
+        if config.sources != self.config.sources:
+            self._follower.retarget(config.sources)
+        return core
+
+    def _installed(self, config: Config, exposition: Exposition, core: Core) -> None:
+        self.config, self.exposition = config, exposition
+        self._find_owner.use(config.directory)
+        self.telemetry.installed(core, config, self.clock.now())
+        if self._alone is not None:
+            self._alone.reconfigure(config, core)
+        if is_debug():
+            self._pump.tell_lines(LineLog(config, self.clock.monotonic))
+        if self._on_config is not None:
+            self._on_config(config)
+
     def _watch_config(self, directories: Iterable[str]) -> None:
         self._config_waker.watch(directories)
 
-    async def _deliver(self, opening: Connections, stop: asyncio.Event) -> None:
-        async with connected(opening) as senders:
-            await asyncio.to_thread(self._worker.prepare)
-            await self._worker.run(senders, stop)
-
-    def _make_drills(self) -> "Drills":
-        from sidecar.daemon.drill import Drills  # noqa: PLC0415 - see _start_rest
-
-        return Drills(
-            config=lambda: self.config, worker=self._worker, pump=self._pump, store=self._store,
-            in_thread=self._pump.in_thread, clock=self.clock, telemetry=self.telemetry,
-            sends=not self._shadow,
-        )  # fmt: skip
-
-    def _serve(self, group: asyncio.TaskGroup, stop: asyncio.Event, drills: "Drills") -> None:
+    def _serve(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         from sidecar.web.access import is_loopback  # noqa: PLC0415 - see _start_rest
         from sidecar.web.server import WebState, build_app, serve  # noqa: PLC0415 - see _start_rest
 
@@ -344,7 +366,8 @@ class Daemon:
             clock=self.clock,
             config=lambda: self.config,
             logs=lambda: self._logs,
-            drills=drills,
+            seen=self._seen,
+            seat=lambda: self._seat,
             shadow=self._shadow,
         )
         state = WebState(
@@ -367,6 +390,14 @@ class Daemon:
         group.create_task(self._admin(serve(admin, self.config.admin_socket, stop)), name="admin")
         serving = serve(build_app(state), http.listen, stop, self._listening, tls=self._tls)
         group.create_task(serving, name="web")
+
+    @contextlib.asynccontextmanager
+    async def _seen(self) -> AsyncIterator[Seen]:
+        if self._stand_by is not None:
+            async with self._stand_by.seen() as seen:
+                yield seen
+        elif self._alone is not None:
+            yield Seen(self._pump.core, self._store, self._pump.in_thread)
 
     async def _admin(self, serving: Awaitable[None]) -> None:
         """Serve the commands on this machine; without a socket they ask `http.listen`."""
@@ -398,17 +429,28 @@ class Daemon:
         at = self._stepped_at
         age = None if at is None else self.clock.monotonic() - at
         ages = {"reading": None if self._pump.stands_still else age}
-        if not self._shadow:
-            ages["delivery"] = self._worker.age
+        if self._seat is not None and not self._shadow:
+            ages["delivery"] = self._seat.worker.age
         kinds = [str(problem["kind"]) for problem in self.telemetry.watch.problems()]
         return trouble(ages, kinds)
+
+    def _attend(self) -> bool:
+        """See to what is written; a member of a fleet also learns by how much its clock is off."""
+        deleted = self._store.database.attend()
+        if isinstance(engine := self._pump.core.engine, Courier):
+            engine.ahead = ahead = self.clock.now() - clock_of(self._store)
+            is_off = abs(ahead) > CLOCK_SECONDS
+            if is_off and not self._clock_off:
+                _log.warning("clock_off", ahead_seconds=round(ahead), of="the database's clock")
+            self._clock_off = is_off
+        return deleted
 
     async def _watch_state(self, stop: asyncio.Event) -> None:
         """See to it that what is written is the file of its name, else end; or that it answers."""
         lost, database = False, self._store.database
         asked: asyncio.Future[bool] | None = None
         while not await self.clock.wait(stop, database.attend_seconds):
-            asked = asked or asyncio.ensure_future(self._pump.in_thread(database.attend))
+            asked = asked or asyncio.ensure_future(self._pump.in_thread(self._attend))
             try:
                 async with asyncio.timeout(database.patience):
                     deleted = await asyncio.shield(asked)
@@ -429,42 +471,9 @@ class Daemon:
                 lost = False
             asked = None
 
-    async def _purge(self, stop: asyncio.Event) -> None:
-        seconds = PURGE_SECONDS
-        while not await self.clock.wait(stop, seconds):
-            try:
-                while await self._pump.in_thread(self._store.fold):
-                    pass  # a piece at a time, steps between
-                await self._pump.in_thread(lambda: self._store.purge(self.clock.now()))
-            except StoreUnavailable as failure:
-                self.telemetry.commit_failed(failure)
-                seconds = RETRY_COMMIT_SECONDS
-            else:
-                self.telemetry.written()
-                seconds = PURGE_SECONDS
-
 
 def _webhooks_listening(host: str, port: int) -> None:
     _log.info("webhooks_listening", host=host, port=port)
-
-
-class _StateThread:
-    """The one thread on which files are read, rules judged and the state file written."""
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="state")
-        self._second = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
-
-    async def __call__(self, call: Callable[[], _T], /) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
-
-    def beside(self, call: Callable[[], _T], /) -> "Future[_T]":
-        """Make a call on a second thread, which makes commits durable."""
-        return self._second.submit(call)
-
-    def close(self) -> None:
-        self._pool.shutdown()
-        self._second.shutdown()
 
 
 def _waker(directories: Iterable[str], wake: Callable[[], None], *, growing: bool) -> Waker:

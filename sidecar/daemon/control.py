@@ -5,6 +5,7 @@ import difflib
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +20,7 @@ from sidecar.config.settings import Config
 from sidecar.core import Core
 from sidecar.daemon.loop import Pump, PumpStopped
 from sidecar.daemon.pacing import InThread
+from sidecar.daemon.seat import Seat, Seen
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.daemon.untaken import untaken
 from sidecar.matchers import Matcher, all_match, parse_matcher
@@ -42,7 +44,6 @@ from sidecar.web.fault import Refusal
 MOST_ENTRIES = 1000
 _T = TypeVar("_T")
 if TYPE_CHECKING:  # a web server is imported once the first step is made
-    from sidecar.daemon.drill import Drills
     from sidecar.web.api import SilenceRequest
 
 SHOWN_AT_MOST = 50
@@ -57,7 +58,8 @@ class Control:
     """Answers for the daemon; see `sidecar.web.api.Api`.
 
     `config` is asked at each request, since a reload changes it; `logs` says where reading
-    stands; `in_thread` runs a call where the core lives.
+    stands; `in_thread` runs a call where the core that reads lives. `seen` gives what is judged,
+    `seat` where that is done, None if another host does.
     """
 
     def __init__(
@@ -71,7 +73,8 @@ class Control:
         clock: Clock,
         config: Callable[[], Config],
         logs: Callable[[], Sequence[LogStatus]],
-        drills: "Drills",
+        seen: Callable[[], AbstractAsyncContextManager[Seen]],
+        seat: Callable[[], Seat | None],
         shadow: bool,
     ) -> None:
         self._pump = pump
@@ -82,7 +85,8 @@ class Control:
         self._clock = clock
         self._config = config
         self._logs = logs
-        self._drills = drills
+        self._seen = seen
+        self._seat = seat
         self._shadow = shadow
         self._started = clock.now()
 
@@ -91,14 +95,14 @@ class Control:
 
     async def alerts(self) -> list[dict[str, Any]]:
         """Return the open alerts, the latest change first, as templates are given them."""
-        core = self._pump.core
-        engine = core.engine
-        found, acked, due, held = await self._in_thread(
-            lambda: (
-                list(engine.alerts()), core.notifier.acked(), engine.deadlines(),
-                _held(core.notifier, self._clock.now()),
-            )
-        )  # fmt: skip
+        async with self._seen() as seen:
+            core = seen.core
+            found, acked, due, held = await seen.in_thread(
+                lambda: (
+                    list(core.engine.alerts()), core.notifier.acked(), core.engine.deadlines(),
+                    _held(core.notifier, self._clock.now()),
+                )
+            )  # fmt: skip
         found.sort(key=lambda alert: alert.change, reverse=True)
         shown = await asyncio.to_thread(self._shown, found, core.redactor)
         for alert, view in zip(found, shown, strict=True):
@@ -123,7 +127,7 @@ class Control:
 
     async def drill(self, alertname: str) -> dict[str, Any]:
         try:
-            return await self._drills.make(self._rule(alertname).name)
+            return await (await self._judging()).made_drills.make(self._rule(alertname).name)
         except PumpStopped:
             raise _STOPPING from None
 
@@ -142,8 +146,9 @@ class Control:
         return {"alertname": alert.name, "key": dict(zip(by, alert.key, strict=False))}
 
     async def silences(self) -> list[dict[str, Any]]:
-        core, now = self._pump.core, self._clock.now()
-        found = await self._in_thread(lambda: core.notifier.silences(now))
+        now = self._clock.now()
+        async with self._seen() as seen:
+            found = await seen.in_thread(lambda: seen.core.notifier.silences(now))
         return [
             {**_silence(one.row), "state": _state(one, now), "mutes": [*map(self._called, alerts)]}
             for one, alerts in found
@@ -173,7 +178,14 @@ class Control:
             raise Refusal(404, f"no silence {printable(id_)} is there that is not over")
 
     async def explain(self, matchers: Sequence[str], since: float) -> dict[str, Any]:
-        core, wanted = self._pump.core, _parsed(matchers)
+        wanted = _parsed(matchers)
+        async with self._seen() as seen:
+            return await self._explained(seen, wanted, since)
+
+    async def _explained(
+        self, seen: Seen, wanted: Sequence[Matcher], since: float
+    ) -> dict[str, Any]:
+        core, store, in_thread = seen.core, seen.store, seen.in_thread
 
         def passes(labels: Mapping[str, str]) -> bool:
             return all_match(wanted, lambda name: labels.get(name, ""))
@@ -181,36 +193,45 @@ class Control:
         def found() -> tuple[list[dict[str, Any]], list[AuditRow], list[Wait]]:
             stand = core.engine.standing(passes, core.rule_time or 0.0)
             rules = [_standing(*one) for one in islice(stand, SHOWN_AT_MOST)]
-            return rules, self._store.audit(since), core.notifier.waits()
+            return rules, store.audit(since), core.notifier.waits()
 
-        rules, rows, waits = await self._in_thread(found)
+        rules, rows, waits = await in_thread(found)
         entries = [(row, msgspec.json.decode(row.subject)) for row in rows]
         mine = [(row, labels) for row, labels in entries if passes(labels)]
         mine = mine[-MOST_ENTRIES:]
         ids = [name for row, _ in mine if (name := message_of(row))]
-        sent = {row.id: row for row in await self._in_thread(lambda: self._store.messages(ids))}
+        sent = {row.id: row for row in await in_thread(lambda: store.messages(ids))}
         trail = [_told(row, labels, sent.get(message_of(row))) for row, labels in mine]
         mine_too = (one for one in waits if passes(one.alert.labels))
         trail += [one.told(core.redactor.fields(one.alert.labels)) for one in mine_too]
         trail = trail[-MOST_ENTRIES:]
         config, logs, redact = self._config(), self._logs(), core.redactor.text
         look = partial(untaken, config, logs, wanted, since, self._clock.now(), redact=redact)
-        seen = await asyncio.to_thread(look)
-        return {"rules": rules, "trail": trail, "untaken": seen}
+        missed = await asyncio.to_thread(look)
+        return {"rules": rules, "trail": trail, "untaken": missed}
 
     async def prune(self, matchers: Sequence[str]) -> int:
         wanted = _parsed(matchers)
-        return await self._between_steps(lambda core: core.meter.prune(wanted, self._clock.now()))
+        prune = partial(_pruned, wanted, self._clock.now())
+        return await self._between_steps(prune, self._pump)
 
-    async def _between_steps(self, change: Callable[[Core], _T]) -> _T:
+    async def _judging(self) -> Seat:
+        if (seat := self._seat()) is None:
+            async with self._seen() as seen:
+                raise Refusal(409, f"the sidecar on {seen.judge} judges; ask that one")
+        return seat
+
+    async def _between_steps(self, change: Callable[[Core], _T], pump: Pump | None = None) -> _T:
+        """Make a change where it is judged, or in the core of `pump`."""
         try:
-            return await self._pump.between_steps(change)
+            return await (pump or (await self._judging()).pump).between_steps(change)
         except PumpStopped:
             raise _STOPPING from None
 
     async def status(self) -> dict[str, Any]:
         config, last, backlog = self._config(), self._reloader.last, self._telemetry.backlog
-        core = self._pump.core
+        core, seat = self._pump.core, self._seat()
+        judged = core if seat is None else seat.pump.core
         return {
             "version": __version__,
             "now": self._clock.now(),
@@ -225,20 +246,17 @@ class Control:
             },
             "problems": self._telemetry.watch.problems(),
             "logs": [_shown_log(log, core.heard.get(log.log)) for log in self._logs()],
-            "rule_time": core.rule_time,
+            "rule_time": judged.rule_time,
             "outbox": {"pending": backlog.pending, "oldest": backlog.oldest},
         }
 
     async def rules(self) -> list[dict[str, Any]]:
-        core = self._pump.core
-        counts, series, matched, extents = await self._in_thread(
-            lambda: (
-                core.engine.counts(),
-                self._kinds(),
-                core.engine.last_matches,
-                core.engine.extents(),
+        series = await self._in_thread(self._kinds)
+        async with self._seen() as seen:
+            engine = seen.core.engine
+            counts, matched, extents = await seen.in_thread(
+                lambda: (engine.counts(), engine.last_matches, engine.extents())
             )
-        )
         rules = self._config().rules
         shown = await asyncio.to_thread(lambda: [_shown_rule(o, counts, series) for o in rules])
         for view in shown:
@@ -256,13 +274,15 @@ class Control:
         return {"events": kinds[:SHOWN_AT_MOST], "odd_lines": odd, "unread": unread}
 
     async def notifications(self) -> list[dict[str, Any]]:
-        rows = await self._in_thread(lambda: self._store.latest_messages(SHOWN_AT_MOST))
-        redactor = self._pump.core.redactor
+        async with self._seen() as seen:
+            rows = await seen.in_thread(lambda: seen.store.latest_messages(SHOWN_AT_MOST))
+            redactor = seen.core.redactor
         return await asyncio.to_thread(lambda: [_message(row, redactor) for row in rows])
 
     async def debug(self) -> dict[str, Any]:
         kinds, config = await self._in_thread(self._kinds), self._config()
-        counts = self._pump.core.engine.counts()
+        async with self._seen() as seen:
+            counts = await seen.in_thread(seen.core.engine.counts)
         open_alerts = {
             state.value: sum(n for (_, _, of), n in counts.items() if of == state.value)
             for state in (AlertState.FIRING, AlertState.PENDING)
@@ -383,6 +403,10 @@ def _parsed(matchers: Sequence[str]) -> list[Matcher]:
     if wrong:
         raise Refusal(400, "; ".join(wrong))
     return found
+
+
+def _pruned(matchers: Sequence[Matcher], now: float, core: Core) -> int:
+    return core.meter.prune(matchers, now)
 
 
 def _silence(row: SilenceRow) -> dict[str, Any]:

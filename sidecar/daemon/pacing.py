@@ -7,7 +7,7 @@ which line ends the process, and has that one passed over.
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Protocol, TypeVar
 
@@ -42,6 +42,25 @@ class Beside(Protocol):
     """Makes a call beside what goes on, and in the end has what it returned or raised."""
 
     def __call__(self, call: Callable[[], _T], /) -> Future[_T]: ...
+
+
+class StateThread:
+    """The one thread on which files are read, rules judged and the state file written."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="state")
+        self._second = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
+
+    async def __call__(self, call: Callable[[], _T], /) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+    def beside(self, call: Callable[[], _T], /) -> Future[_T]:
+        """Make a call on a second thread, which makes commits durable."""
+        return self._second.submit(call)
+
+    def close(self) -> None:
+        self._pool.shutdown()
+        self._second.shutdown()
 
 
 async def patient(in_thread: InThread, clock: Clock, call: Callable[[], _T]) -> _T:

@@ -2,8 +2,10 @@
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -11,13 +13,14 @@ import structlog
 from sidecar.batch import Heard
 from sidecar.clock import Clock, stopwatch
 from sidecar.config.settings import Config
-from sidecar.core import HASH_KEY, Core
+from sidecar.core import HASH_KEY, SPOKE, Core, Stored
 from sidecar.daemon.pacing import RETRY_COMMIT_SECONDS
 from sidecar.daemon.selfwatch import Problem, kind_of
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.parse.event import as_number
 from sidecar.read.follower import Follower
-from sidecar.rows import Delta, FileRow, MetaRow, OutboxRow, Row
+from sidecar.rows import BeatRow, Delta, FileRow, MetaRow, OutboxRow, Row, SeriesRow
+from sidecar.rules.alert import Alert
 from sidecar.store.invariants import Ledger
 from sidecar.store.schema import StoreDamagedError, StoreUnavailable
 from sidecar.store.sqlite import is_empty, is_ours, set_aside, was_emptied
@@ -25,6 +28,8 @@ from sidecar.store.store import Store
 
 # What the state file remembers of an older one that was damaged: when it was, and its name now.
 DAMAGED = "state_damaged"
+# What a host remembers of its own reading; every other fact is the judge's.
+OF_READING = (HASH_KEY, "first_start", "running", DAMAGED)
 _R = TypeVar("_R", bound=Row)
 _log = structlog.get_logger()
 
@@ -33,13 +38,15 @@ _log = structlog.get_logger()
 class Start:
     """What a run begins with.
 
-    `ledger` knows what is stored. `interrupted`: messages whose attempt the end of the last run cut
-    off. `damaged`: when a damaged state file was set aside, and where it lies, if one ever was.
+    `ledger` knows what is stored. `alerts`: those open, of a fleet those about this member.
+    `interrupted`: messages whose attempt the end of the last run cut off. `damaged`: when a damaged
+    state file was set aside, and where it lies, if one ever was.
     """
 
     core: Core
     follower: Follower
     ledger: Ledger
+    alerts: list[Alert]
     interrupted: list[OutboxRow]
     damaged: tuple[float, str] | None
 
@@ -53,7 +60,10 @@ def open_store(config: Config, now: float) -> tuple[Store, str]:
     if config.state_url is not None:
         from sidecar.store.postgresql import PostgreSql  # noqa: PLC0415 - an extra, and late
 
-        return Store(PostgreSql(config.state_url)), ""
+        def secret() -> str:
+            return _secret_of(config.state_path) if is_ours(config.state_path) else ""
+
+        return Store(PostgreSql(config.state_url, config.host, secret=secret)), ""
     path = config.state_path
     empty = is_empty(path)
     try:
@@ -70,13 +80,13 @@ def open_store(config: Config, now: float) -> tuple[Store, str]:
 
 
 def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: str) -> Start:
-    """Take up what the state file holds at wall clock `now`.
+    """Take up what the state file holds at wall clock `now`, or what this host has in the database.
 
     `aside` is where a damaged one was put just now: the new one remembers it.
     """
     meta = {row.name: row.value for row in store.load(MetaRow)}
     if not meta and config.state_url is not None and is_ours(config.state_path):
-        moved = _move_in(config.state_path, store)
+        moved = _move_in(config, store)
         meta = {row.name: row.value for row in moved}
     if HASH_KEY not in meta:
         meta[HASH_KEY] = secrets.token_hex(32)
@@ -84,18 +94,15 @@ def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: st
             meta[DAMAGED] = f"{now} {aside}"
         rows = [MetaRow(name=name, value=value) for name, value in meta.items()]
         store.commit(Delta(rows=[*rows]))
-    core = Core(config, shadow=shadow, stopwatch=stopwatch)
     ledger = Ledger()
-    core.restore(_Noted(store, ledger), now)
-    _recall(core)
-    if core.engine.damaged_rows:
-        _log.error(
-            "journal_rows_damaged", rows=core.engine.damaged_rows, lost="what waited in them"
-        )
-    if store.damaged_rows:
-        _log.error(
-            "log_rows_damaged", rows=store.damaged_rows, lost="what those steps changed of alerts"
-        )
+    core = core_of(config, store, ledger, now, shadow=shadow)
+    say_damaged(core, store)
+    alerts = [*core.engine.alerts()]
+    if config.state_url is not None:
+        from sidecar.daemon.judging import alerts_about  # noqa: PLC0415 - an extra, and late
+
+        alerts = alerts_about(config, now)
+    _recall(core, alerts)
     if first_start := "first_start" not in meta:
         # Together with the first positions: a crash before them is followed by a first start.
         core.once.append(MetaRow(name="first_start", value=str(now)))
@@ -111,19 +118,82 @@ def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: st
     at, _, where = meta.get(DAMAGED, "").partition(" ")
     freed = store.release_claims()
     ledger.learn(Delta(rows=[*store.waiting()]))
-    return Start(core, follower, ledger, freed, (float(at), where) if at else None)
+    return Start(core, follower, ledger, alerts, freed, (float(at), where) if at else None)
 
 
-def _move_in(path: str, store: Store) -> list[MetaRow]:
-    """Write what a state file holds into a store that is empty, and leave the file as it is."""
-    file = Store.open(path)
-    try:
+def core_of(config: Config, store: Store, ledger: Ledger, now: float, *, shadow: bool) -> Core:
+    """Return a core that has taken up what is stored: one that judges, if there is no fleet."""
+    if config.state_url is None:
+        core = Core(config, shadow=shadow, stopwatch=stopwatch)
+        core.restore(Noted(store, ledger), now)
+        return core
+    from sidecar.fleet.courier import Courier  # noqa: PLC0415 - not needed without a fleet
+
+    before = next((row for row in store.load(BeatRow) if row.host == config.host), None)
+    engine = partial(Courier, host=config.host, before=before)
+    core = Core(config, shadow=shadow, stopwatch=stopwatch, engine=engine)
+    core.restore(Noted(store, ledger, shared_secret(store)), now)
+    return core
+
+
+def shared_secret(store: Store) -> str:
+    """Return by what all hosts digest texts, in hex."""
+    return str(store.database.find("SELECT secret FROM sidecar_state")[0][0])
+
+
+def clock_of(store: Store) -> float:
+    """Return what time it is for the database. Raises StoreUnavailable."""
+    return float(store.database.find("SELECT extract(epoch FROM clock_timestamp())")[0][0])
+
+
+def say_damaged(core: Core, store: Store) -> None:
+    """Log what of the stored rows of rules and alerts cannot be read."""
+    if core.engine.damaged_rows:
+        _log.error(
+            "journal_rows_damaged", rows=core.engine.damaged_rows, lost="what waited in them"
+        )
+    if store.damaged_rows:
+        _log.error(
+            "log_rows_damaged", rows=store.damaged_rows, lost="what those steps changed of alerts"
+        )
+
+
+def _secret_of(path: str) -> str:
+    with closing(Store.open(path)) as file:
+        found = {row.name: row.value for row in file.load(MetaRow)}
+    return found.get(HASH_KEY, "")
+
+
+def _move_in(config: Config, store: Store) -> list[MetaRow]:
+    """Write what a state file holds into the database, and leave the file as it is.
+
+    What this host has read always; what is judged only where nothing is yet.
+    """
+    from sidecar.daemon.judging import database_of  # noqa: PLC0415 - an extra, and late
+
+    path = config.state_path
+    with closing(Store.open(path)) as file:
         rows = file.everything()
-    finally:
-        file.close()
-    store.commit(Delta(rows=rows))
-    _log.info("state_moved_in", path=path, rows=len(rows), to=store.database.place)
-    return [row for row in rows if isinstance(row, MetaRow)]
+    of_reading = {id(row) for row in rows if _is_of_reading(row, config)}
+    mine = [row for row in rows if id(row) in of_reading]
+    with closing(database_of(config)) as database:
+        others = database.taken() and not (judged := Store(database)).load(MetaRow)
+        if others:
+            judged.commit(Delta(rows=[row for row in rows if id(row) not in of_reading]))
+    store.commit(Delta(rows=mine))
+    left = {} if others else {"left": "alerts, since others are judged already"}
+    _log.info("state_moved_in", path=path, rows=len(rows), to=store.database.place, **left)
+    return [row for row in mine if isinstance(row, MetaRow)]
+
+
+def _is_of_reading(row: Row, config: Config) -> bool:
+    """Tell whether a row says how far logs are read and what is counted, and not what is judged."""
+    if isinstance(row, SeriesRow):
+        states = {metric.name for metric in config.metrics if metric.states_of is not None}
+        return row.name not in states
+    if isinstance(row, MetaRow):
+        return row.name in OF_READING or row.name.startswith(SPOKE)
+    return isinstance(row, FileRow)
 
 
 async def once_there(
@@ -186,9 +256,9 @@ def _waiting(
         yield serve(build_app(state), address, there, tls=lambda: tls)
 
 
-def _recall(core: Core) -> None:
+def _recall(core: Core, alerts: Iterable[Alert]) -> None:
     """Let what open alerts say of logs stay true until something else is read: no row has it."""
-    for alert in core.engine.alerts():
+    for alert in alerts:
         kind, said = kind_of(alert), alert.event
         if kind is Problem.NO_EVENTS:
             heard = core.heard.setdefault(str(said.get("log", "")), Heard())
@@ -197,14 +267,20 @@ def _recall(core: Core) -> None:
             core.drift.recall(str(said.get("what", "")), alert.since)
 
 
-class _Noted:
-    """The stored rows, of which a ledger takes note while a core takes them up."""
+class Noted:
+    """The stored rows, of which a ledger takes note while a core takes them up.
 
-    def __init__(self, store: Store, ledger: Ledger) -> None:
+    `secret`, if any, stands in the place of the one by which the rows say that texts are digested.
+    """
+
+    def __init__(self, store: Stored, ledger: Ledger, secret: str = "") -> None:
         self._store = store
         self._ledger = ledger
+        self._secret = secret
 
     def load(self, row: type[_R], /) -> list[_R]:
         rows = self._store.load(row)
+        if row is MetaRow and self._secret:
+            rows.append(row(name=HASH_KEY, value=self._secret))  # the last one of a name counts
         self._ledger.learn(Delta(rows=[*rows]))
         return rows

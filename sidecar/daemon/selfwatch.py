@@ -51,6 +51,7 @@ class Problem(StrEnum):
     DRILL_FAILED = "drill_failed"
     DRIFT = "drift"
     UNREAD = "unread"
+    HOST_SILENT = "host_silent"
 
     @property
     def event_type(self) -> str:
@@ -77,6 +78,7 @@ HABITS: Mapping[Problem, Habit] = {
     Problem.DRILL_FAILED: Habit(("drill",)),
     Problem.DRIFT: Habit(("what",)),
     Problem.UNREAD: Habit(quiet=_HOUR),
+    Problem.HOST_SILENT: Habit(("host",)),
     Problem.LAG: Habit(("log",), patience=60.0),
     Problem.NO_EVENTS: Habit(("log",)),
     Problem.TIMES_OFF: Habit(("log",), quiet=_DAY),

@@ -1,16 +1,11 @@
 """What happened, as self metrics, log lines and problems: the only place that makes all three."""
 
-import logging
-import os
-import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from typing import TextIO, assert_never, cast
+from typing import assert_never
 
 import structlog
 from prometheus_client import Gauge
-from structlog.typing import EventDict, Processor, WrappedLogger
 
 from sidecar.batch import (
     BytesLost,
@@ -97,6 +92,12 @@ class Telemetry:
         self._seen.clear()  # a new core counts from 0
         self._shown.clear()
 
+    def seated(self, core: Core) -> None:
+        """Note that this one judges, by `core`."""
+        self.metrics.judging.set(1)
+        for labels, number in core.engine.counts().items():
+            self.metrics.alerts.labels(*labels).set(number)
+
     def reloaded(self, done: Reloaded) -> None:
         """Note the end of a reload."""
         self.metrics.reloads.labels("ok" if done.ok else "failed").inc()
@@ -128,9 +129,17 @@ class Telemetry:
     def stepped(
         self, batch: ReadBatch, step: Step, core: Core, *, now: float, commit_seconds: float
     ) -> None:
-        """Note a committed step; `commit_seconds` is 0 when there was nothing to write."""
+        """Note a committed step that read; `commit_seconds` is 0 when there was nothing to write.
+
+        What it judged is noted by `judged`.
+        """
         self._read(batch, step, core, now)
-        self._judged(step, core, now)
+        self._counted(step, core, now)
+        self.committed(commit_seconds)
+
+    def judged(self, step: Step, core: Core, now: float) -> None:
+        """Note what a committed step judged and decided to tell."""
+        self._judged(step, core)
         for row in step.withheld:
             _log.info("notification_withheld", why="shadow", **_facts(row))
         if step.outbox:
@@ -139,8 +148,11 @@ class Telemetry:
                 pending=self.backlog.pending + len(step.outbox),
                 oldest=now if self.backlog.oldest is None else self.backlog.oldest,
             )
-        if commit_seconds:
-            self.metrics.commit_seconds.observe(commit_seconds)
+
+    def committed(self, seconds: float) -> None:
+        """Note a commit; `seconds` is 0 when there was nothing to write."""
+        if seconds:
+            self.metrics.commit_seconds.observe(seconds)
             self.written()
 
     def written(self) -> None:
@@ -387,12 +399,20 @@ class Telemetry:
         }
         self.watch.present(Problem.NO_EVENTS, mute, now)
 
-    def _judged(self, step: Step, core: Core, now: float) -> None:
+    def _counted(self, step: Step, core: Core, now: float) -> None:
+        self.metrics.rule_seconds.inc(step.seconds)
+        self.watch.follow(step.series, core.drift, now)
+        self._full(self._rises(self.metrics.series_overflow.labels, "metric", core.meter.overflow))
+        self._rises(self.metrics.bad_values.labels, "bad", core.meter.bad_values)
+
+    def _full(self, caps: set[tuple[str, str]]) -> None:
+        for cap, name in caps:
+            self.watch.happened(Problem.CAP_REACHED, (cap, name), self._clock())
+
+    def _judged(self, step: Step, core: Core) -> None:
         metrics = self.metrics
-        metrics.rule_seconds.inc(step.seconds)
         if core.rule_time is not None:
             metrics.rule_time.set(core.rule_time)
-        self.watch.follow(step.series, core.drift, now)
         for name, at in core.engine.last_matches.items():
             self._show(metrics.rule_last_match, name, at)
         if step.transitions:
@@ -407,12 +427,8 @@ class Telemetry:
         for decision in step.decisions:
             if not decision.told:
                 metrics.suppressed.labels(decision.reason.value).inc(decision.alerts)
-        full = self._rises(metrics.series_overflow.labels, "metric", core.meter.overflow)
-        full |= self._rises(metrics.rule_overflow.labels, "rule", core.engine.overflow)
-        full |= self._rises(metrics.rule_forgotten.labels, "keys", core.engine.forgotten)
-        for cap, name in full:
-            self.watch.happened(Problem.CAP_REACHED, (cap, name), now)
-        self._rises(metrics.bad_values.labels, "bad", core.meter.bad_values)
+        full = self._rises(metrics.rule_overflow.labels, "rule", core.engine.overflow)
+        self._full(full | self._rises(metrics.rule_forgotten.labels, "keys", core.engine.forgotten))
         self._rises(metrics.rule_bad_values.labels, "rule bad", core.engine.not_numbers)
         self._rises(metrics.rule_bad_instants.labels, "instant", core.engine.bad_instants)
 
@@ -447,54 +463,3 @@ def _facts(row: OutboxRow) -> dict[str, object]:
 
 def _age(since: float | None, now: float) -> float:
     return 0.0 if since is None else max(0.0, now - since)
-
-
-class _Stderr:
-    """Where the log goes. A full disk or a reader that is gone costs lines, never the daemon."""
-
-    def write(self, text: str) -> None:
-        # Past sys.stderr, which would keep what it could not write and fail again at the exit.
-        with suppress(OSError):
-            os.write(2, text.encode("utf-8", "backslashreplace"))
-
-    def flush(self) -> None:
-        """Nothing is kept back."""
-
-
-def configure_log(*, redact: Callable[[str], str], level: int = logging.INFO) -> None:
-    """Set up our own log: structlog to stderr, JSON unless a person is watching.
-
-    `redact` scrubs every text before it is written: there is never a secret in it.
-    """
-    watched = sys.stderr.isatty()
-
-    def scrub(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-        return {k: redact(v) if isinstance(v, str) else v for k, v in event.items()}
-
-    def escape(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-        for key, value in event.items():  # JSON escapes by itself, a terminal is steered
-            lines = str(value).split("\n") if key == "exception" else [str(value)]
-            event[key] = "\n".join(map(printable, lines))
-        return event
-
-    processors: list[Processor] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-        scrub,
-        *(
-            (escape, structlog.dev.ConsoleRenderer())
-            if watched
-            else (structlog.processors.JSONRenderer(),)
-        ),
-    ]
-    structlog.configure(
-        processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Stderr())),
-        cache_logger_on_first_use=False,
-    )
-    # httpx logs whole URLs at INFO, and a webhook's URL is its secret.
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")
-    for name in ("httpx", "httpcore", "uvicorn"):
-        logging.getLogger(name).setLevel(logging.WARNING)

@@ -138,7 +138,8 @@ class Log:
     def __init__(self, database: _Database) -> None:
         self._database = database
         self._held: Held | None = None  # until the log changes
-        query = "SELECT coalesce(sum(length(packed)), 0), coalesce(max(seq), 0) FROM log"
+        kept = database.table(LogRow).source
+        query = f"SELECT coalesce(sum(length(packed)), 0), coalesce(max(seq), 0) FROM {kept}"  # noqa: S608 - ours
         ((size, self._last),) = database.find(query)
         self._bytes = int(size)
 

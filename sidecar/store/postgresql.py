@@ -1,39 +1,38 @@
-"""The state in PostgreSQL: the same rows, in the tables of one schema, written by one sidecar.
+"""The state in PostgreSQL: the same rows, in the tables of one schema, those of each owner apart.
 
-Each transaction begins with the number of the last one and the name of its writer. Who finds
-another number or name there has been followed by another process, or by a server that lacks the
-last transactions; and whether one was made whose answer was lost is seen by its number.
+An owner is a host, or the judge of all. Each transaction begins with the number of the owner's last
+one and the name of its writer. Who finds another number or name there has been followed by another
+process, or by a server that lacks the last transactions; and whether one was made whose answer was
+lost is seen by its number.
 """
 
-import hashlib
 import os
 import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
 
-import msgspec
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from sidecar.rows import Delta, FileRow, Row
+from sidecar.rows import STATE_ROWS, Delta
 from sidecar.secret import Secret, printable
+from sidecar.store.pgtables import JUDGE, LAYOUT, loaded, making, marked, sharing, stored, table_of
 from sidecar.store.schema import (
     APPLICATION_ID,
-    VERSION,
     R,
     RowTable,
     Statement,
     StoreError,
     StoreMoved,
     StoreUnavailable,
+    StoreUsedError,
     Values,
-    quoted,
 )
 from sidecar.store.store import Store
 
@@ -63,20 +62,30 @@ _T = TypeVar("_T")
 
 
 class PostgreSql:
-    """The database at `url`, a connection URI of libpq or keywords and values.
+    """What `owner` has in the database at `url`, a connection URI of libpq or keywords and values.
 
     The first call connects; nothing is done before. One that has ended is made anew by the next
-    call. At the first one the state is waited for `lock_seconds` while another sidecar has it.
-    With `only_reads` it is what was there at the first call, whoever has it.
+    call. At the first one the owner's rows are waited for `lock_seconds` while another process has
+    them. With `only_reads` it is what was there at the first call, whoever has it. `secret` says,
+    where the database is new, by what texts are to be digested; empty: by chance.
     """
 
     attend_seconds = 3.0
     patience: float | None = 20.0  # for a server that is frozen: its kernel still answers
 
     def __init__(
-        self, url: Secret, *, lock_seconds: float = LOCK_SECONDS, only_reads: bool = False
+        self,
+        url: Secret,
+        owner: str = JUDGE,
+        *,
+        lock_seconds: float = LOCK_SECONDS,
+        only_reads: bool = False,
+        secret: Callable[[], str] = str,
     ) -> None:
         self._url = url
+        self.owner = owner
+        self._new_secret = secret
+        self._key = 0  # of the lock, once it is known
         self._parts = _parts(url)
         self._lock_seconds = lock_seconds
         self._only_reads = only_reads
@@ -93,12 +102,12 @@ class PostgreSql:
         return printable(f"the database {name} at {said.get('host') or 'this machine'}")
 
     def table(self, row: type[R]) -> RowTable[R]:
-        return _table_of(row)
+        return table_of(row, self.owner)
 
     def find(self, query: str, values: Values = ()) -> list[tuple[Any, ...]]:
         def found(connection: _Connection) -> list[tuple[Any, ...]]:
-            cursor = connection.execute(_marked(query), _stored(values))
-            return list(map(_loaded, cursor.fetchall()))
+            cursor = connection.execute(marked(query), stored(values))
+            return list(map(loaded, cursor.fetchall()))
 
         return self._on_connection(found)
 
@@ -114,11 +123,11 @@ class PostgreSql:
             return
         try:
             with connection.transaction(), connection.cursor() as cursor:
-                cursor.execute(_STEP, (self._left, self._writer))
+                cursor.execute(_STEP, (self.owner, self._left, self._writer))
                 if cursor.rowcount != 1:
                     raise StoreMoved(f"{self.place} was written by another process")
                 for query, rows in statements:
-                    cursor.executemany(_marked(query), map(_stored, rows))
+                    cursor.executemany(marked(query), map(stored, rows))
                 self._doubt = statements
         except psycopg.Error:
             if self._doubt is not None:
@@ -130,6 +139,18 @@ class PostgreSql:
         """Keep the session alive, and find out whether the database is there."""
         self.find("SELECT 1")
         return False
+
+    def is_free(self, owner: str) -> bool:
+        """Tell whether no process has what is that owner's."""
+        key = self.find(_KEY_OF, (owner,))[0][0]
+        return bool(self.find(_FREE, (key, key))[0][0])
+
+    def taken(self) -> bool:
+        """Take what is the owner's; return False where another process has it, after the wait."""
+        try:
+            return not self.attend()
+        except StoreUsedError:
+            return False
 
     def close(self) -> None:
         if self._connection is not None:
@@ -201,12 +222,15 @@ class PostgreSql:
         schema = self._refuse_unfit(connection)
         for setting in _SESSION:
             connection.execute(setting.encode())
+        writer = secrets.token_hex(8)
         try:
-            self._lock(connection, self._lock_seconds)
             with connection.transaction():
+                connection.execute(_ALONE.encode())
                 self._prepare(connection, schema)
-                writer = secrets.token_hex(8)
-                self._left = connection.execute(_TAKE, (writer,)).fetchall()[0][0]
+            self._key = connection.execute(marked(_KEY_OF), (self.owner,)).fetchall()[0][0]
+            self._lock(connection, self._lock_seconds)
+            found = connection.execute(_TAKE, (self.owner, writer, writer)).fetchall()
+            self._left = found[0][0]
         except psycopg.errors.InsufficientPrivilege as error:
             role = connection.info.user
             raise StoreError(
@@ -228,7 +252,7 @@ class PostgreSql:
 
     def _where(self, connection: _Connection) -> int:
         """Return the number of the last transaction. Raises StoreMoved where it cannot be ours."""
-        step, writer = connection.execute(_LEFT.encode()).fetchall()[0]
+        step, writer = connection.execute(_LEFT, (self.owner,)).fetchall()[0]
         ours = {self._left, self._left + (self._doubt is not None)}
         if writer != self._writer or step not in ours:
             raise StoreMoved(f"{self.place} is at step {step}, and was left at {self._left}")
@@ -237,20 +261,20 @@ class PostgreSql:
     def _lock(self, connection: _Connection, seconds: float) -> None:
         """Take the state for as long as the session lasts."""
         until = time.monotonic() + seconds
-        while not connection.execute(_LOCK.encode()).fetchall()[0][0]:
+        while not connection.execute(_LOCK, (self._key,)).fetchall()[0][0]:
             if time.monotonic() > until:
                 self._refuse_used(connection)
             Event().wait(_ASK_SECONDS)
 
     def _refuse_used(self, connection: _Connection) -> None:
-        found = connection.execute(_HOLDER.encode()).fetchall()
-        sentence = (
-            f"the state in {self.place} is in use by another"
-            f" {printable(found[0][0]) if found else 'sidecar'}"
-        )
+        found = connection.execute(_HOLDER, (self._key, self._key)).fetchall()
+        holder = printable(found[0][0]) if found else "sidecar"
+        whose = f"of the host {self.owner}" if self.owner else "to judge by"
+        sentence = f"the state {whose} in {self.place} is in use by another {holder}"
         if self._writer:
             raise StoreUnavailable(sentence)
-        raise StoreError(f"{sentence}; stop that one, or give this one a schema of its own")
+        hint = "stop that one, or give this one a `state.postgresql.host`"
+        raise StoreUsedError(f"{sentence}; {hint}")
 
     def _refuse_old(self, connection: _Connection) -> None:
         version = connection.info.server_version
@@ -292,20 +316,23 @@ class PostgreSql:
         found = {name for (name,) in connection.execute(_TABLES.encode()).fetchall()}
         if "sidecar_state" in found:
             version = connection.execute(b"SELECT version FROM sidecar_state").fetchall()[0][0]
-            if version > VERSION:
+            if version > LAYOUT:
                 raise StoreError(
                     f"the tables in {self.place} have schema version {version}, this sidecar knows"
-                    f" up to {VERSION}; run the newer sidecar, or give this one another schema"
+                    f" up to {LAYOUT}; run the newer sidecar, or give this one another schema"
                 )
-            if version == VERSION:
+            if version == LAYOUT:
                 return
-        elif strangers := found & {row.table for row in Row.__subclasses__()}:
+        elif strangers := found & {row.table for row in STATE_ROWS}:
             raise StoreError(
                 f"the schema {schema} in {self.place} has tables that are not the sidecar's"
                 f" ({', '.join(sorted(strangers))}); give it a schema of its own"
             )
-        for statement in (*_tables(), _MARK):
+        alone = "sidecar_state" in found and "sidecar_guard" not in found
+        for statement in (*(sharing(self.owner) if alone else ()), *making()):
             connection.execute(statement.encode())
+        secret = "" if "sidecar_state" in found else self._new_secret() or secrets.token_hex(32)
+        connection.execute(_MARK, (secret,))
 
 
 # What may pass, so that the same is tried again; anything else is a mistake of ours.
@@ -315,33 +342,49 @@ _FOR_NOW = (
     psycopg.InternalError,
     psycopg.errors.InsufficientPrivilege,
 )
-_STEP = b"UPDATE sidecar_state SET step = step + 1 WHERE step = %s AND writer = %s"
-_TAKE = b"UPDATE sidecar_state SET step = step + 1, writer = %s RETURNING step"
-_LEFT = "SELECT step, writer FROM sidecar_state"
-_MARK = (
-    "INSERT INTO sidecar_state (one, version, step, writer)"  # noqa: S608 - a number of ours
-    f" VALUES (true, {VERSION}, 0, '') ON CONFLICT (one) DO UPDATE SET version = {VERSION}"
+_STEP = (
+    b"UPDATE sidecar_guard SET step = step + 1, at = now()"
+    b" WHERE name = %s AND step = %s AND writer = %s"
 )
+_TAKE = (
+    b"INSERT INTO sidecar_guard AS known VALUES (%s, 0, %s, now()) ON CONFLICT (name)"
+    b" DO UPDATE SET step = known.step + 1, writer = %s, at = now() RETURNING step"
+)
+_LEFT = b"SELECT step, writer FROM sidecar_guard WHERE name = %s"
+_MARK = (
+    "INSERT INTO sidecar_state (one, version, secret)"  # noqa: S608 - a number of ours
+    f" VALUES (true, {LAYOUT}, %s) ON CONFLICT (one) DO UPDATE SET version = {LAYOUT}"
+).encode()
 _WHAT = "SELECT pg_is_in_recovery(), current_setting('server_encoding'), current_schema()"
 _TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
-# Of the whole database; so the number has ours in its upper half, and the schema's in its lower.
 _SCHEMA = "to_regnamespace(quote_ident(current_schema()))::oid"
-_LOCK = f"SELECT pg_try_advisory_lock({APPLICATION_ID << 32} + {_SCHEMA}::bigint)"
+# Locks are of the whole database. That of a schema, while its tables are made, has our number in
+# its upper half and the schema's in its lower; those of owners are hashes of both.
+_ALONE = f"SELECT pg_advisory_xact_lock({APPLICATION_ID << 32} + {_SCHEMA}::bigint)"
+_KEY_OF = f"SELECT hashtextextended('sidecar ' || {_SCHEMA} || ' ' || ?, {APPLICATION_ID})"
+_LOCK = b"SELECT pg_try_advisory_lock(%s)"
+_FREE = (
+    "SELECT CASE WHEN pg_try_advisory_lock_shared(?) THEN pg_advisory_unlock_shared(?)"
+    " ELSE false END"
+)
 _HOLDER = (
-    "SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)"  # noqa: S608 - ours
-    f" WHERE locktype = 'advisory' AND granted AND classid = {APPLICATION_ID} AND objsubid = 1"
-    f" AND objid = {_SCHEMA} AND datname = current_database()"
+    b"SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)"
+    b" WHERE locktype = 'advisory' AND granted AND classid::bigint = (%s >> 32) & 4294967295"
+    b" AND objid::bigint = %s & 4294967295 AND objsubid = 1 AND datname = current_database()"
 )
 
 
-def backup(url: Secret, target: str) -> int:
-    """Write what a database holds into a state file, replacing `target`; return its bytes.
+def backup(url: Secret, host: str, target: str) -> int:
+    """Write what `host` has read and what is judged into a state file; return its bytes.
 
-    It is of one moment, whatever a daemon writes meanwhile. Raises StoreError, StoreUnavailable.
+    It is of one moment, whatever daemons write meanwhile, and replaces `target`. Raises StoreError,
+    StoreUnavailable.
     """
     part = f"{target}.part"
-    with closing(Store(PostgreSql(url, only_reads=True))) as store:
-        rows = store.everything()
+    with closing(PostgreSql(url, only_reads=True)) as database:
+        rows = Store(database).everything()
+        database.owner = host
+        rows += Store(database).everything()  # its own facts after the judge's of the same names
     try:
         Path(part).unlink(missing_ok=True)
         with closing(Store.open(part)) as file:
@@ -363,112 +406,3 @@ def _parts(url: Secret) -> dict[str, str]:
 
 def _backend(connection: _Connection) -> int:
     return int(connection.execute(b"SELECT pg_backend_pid()").fetchall()[0][0])
-
-
-# Rows as tables. Keys may be longer than an index takes, so a table's key is a hash of its row's.
-_KEY = "row_key"
-_KINDS = {
-    int: "BIGINT",
-    float: "DOUBLE PRECISION",
-    float | None: "DOUBLE PRECISION",
-    str: 'TEXT COLLATE "C"',
-    bytes: "BYTEA",
-    bool: "BOOLEAN",
-}
-_BEYOND_63_BITS = {(FileRow, "dev"), (FileRow, "ino")}  # of some FUSE file systems
-_INDEXES = (
-    "CREATE INDEX IF NOT EXISTS outbox_id ON outbox USING hash (id)",
-    "CREATE INDEX IF NOT EXISTS outbox_open ON outbox (rowid) WHERE outcome = ''",
-    "CREATE INDEX IF NOT EXISTS outbox_ended ON outbox (created) WHERE outcome <> ''",
-    "CREATE INDEX IF NOT EXISTS audit_at ON audit (at)",
-    "CREATE INDEX IF NOT EXISTS received_id ON received USING hash (id)",
-    "CREATE INDEX IF NOT EXISTS received_at ON received (at)",
-)
-
-
-def _tables() -> Iterator[str]:
-    """Yield what makes the tables, and adds the columns that an older version had not."""
-    yield (
-        "CREATE TABLE IF NOT EXISTS sidecar_state (one BOOLEAN PRIMARY KEY, version INT NOT NULL,"
-        " step BIGINT NOT NULL, writer TEXT NOT NULL)"
-    )
-    for row in Row.__subclasses__():
-        yield f"CREATE TABLE IF NOT EXISTS {row.table} ({_KEY} BYTEA PRIMARY KEY)"
-        for field in msgspec.structs.fields(row):
-            yield f"ALTER TABLE {row.table} ADD COLUMN IF NOT EXISTS {_column(row, field)}"
-    yield "ALTER TABLE outbox ADD COLUMN IF NOT EXISTS rowid BIGINT GENERATED ALWAYS AS IDENTITY"
-    yield from _INDEXES
-
-
-def _column(row: type[Row], field: msgspec.structs.FieldInfo) -> str:
-    name = field.encode_name
-    kind = "NUMERIC" if (row, name) in _BEYOND_63_BITS else _KINDS[field.type]
-    null = "" if field.type == float | None else " NOT NULL"
-    default = "" if field.required else f" DEFAULT {field.default!r}"
-    return f"{quoted(name)} {kind}{null}{default}"
-
-
-class _Table(RowTable[R]):
-    def __init__(self, row: type[R]) -> None:
-        super().__init__(row)
-        names = [field.encode_name for field in msgspec.structs.fields(row)]
-        self._key_at = [names.index(name) for name in row.key]
-        columns = ", ".join(map(quoted, names))
-        marks = ", ".join("?" * (len(names) + 1))
-        updates = ", ".join(f"{quoted(n)} = excluded.{quoted(n)}" for n in names)
-        self.delete = f"DELETE FROM {row.table} WHERE {_KEY} = ?"  # noqa: S608 - names of our own
-        self.upsert = (
-            f"INSERT INTO {row.table} ({columns}, {_KEY}) VALUES ({marks})"  # noqa: S608 - same
-            f" ON CONFLICT ({_KEY}) DO UPDATE SET {updates}"
-        )
-
-    def deletes(self, keys: list[Values]) -> Statement:
-        return self.delete, [(_hashed(key),) for key in keys]
-
-    def upserts(self, rows: list[Values]) -> Statement:
-        at = self._key_at
-        return self.upsert, [(*row, _hashed(tuple(row[i] for i in at))) for row in rows]
-
-
-@cache
-def _table_of(row: type[R]) -> RowTable[R]:
-    return _Table(row)
-
-
-def _hashed(key: Values) -> bytes:
-    texts = [str(value) for value in key]
-    said = "".join(f"{len(text)}:{text}" for text in texts)
-    return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-@cache
-def _marked(query: str) -> bytes:
-    return query.replace("?", "%s").encode()
-
-
-# Begins what PostgreSQL takes as no text, a NUL in it or half a surrogate, in hex.
-_HEX = "\x02"
-
-
-def _stored(values: Values) -> Values:
-    return tuple(_storable(value) if isinstance(value, str) else value for value in values)
-
-
-def _storable(text: str) -> str:
-    with suppress(UnicodeEncodeError):
-        if text.encode() and "\0" not in text and not text.startswith(_HEX):
-            return str(text)
-    return f"{_HEX}{text.encode('utf-8', 'surrogatepass').hex()}" if text else ""
-
-
-def _loaded(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return a row as it was written; nearly all of them are."""
-    if not any(type(value) is str and value.startswith(_HEX) for value in row):
-        return row
-    return tuple(_text(value) if isinstance(value, str) else value for value in row)
-
-
-def _text(value: str) -> str:
-    if not value.startswith(_HEX):
-        return value
-    return bytes.fromhex(value[1:]).decode("utf-8", "surrogatepass")

@@ -32,6 +32,10 @@ class StoreDamagedError(StoreError):
     """The state file is there and is no sound database."""
 
 
+class StoreUsedError(StoreError):
+    """Another process has it."""
+
+
 class StoreMoved(Exception):  # noqa: N818 - a state of the database
     """The state is not what this process left: it has to begin anew from what is there now.
 
@@ -263,12 +267,13 @@ Statement = tuple[str, list[Values]]  # with a `?` for each value, and the value
 class RowTable(Generic[R]):
     """The statements for one row type, made from its fields and annotations.
 
-    Values are bound in the order of the fields.
+    Values are bound in the order of the fields. `source`: what to select from, if not the table.
     """
 
-    def __init__(self, row: type[R]) -> None:
+    def __init__(self, row: type[R], source: str = "") -> None:
         fields = msgspec.structs.fields(row)
         self._row = row
+        self.source = source or row.table
         self._columns = tuple(f.encode_name for f in fields)
         self._restore = {
             f.encode_name: (f.type, _RESTORE[f.type]) for f in fields if f.type in _RESTORE
@@ -281,7 +286,7 @@ class RowTable(Generic[R]):
         updates = ", ".join(f"{name} = excluded.{name}" for name in others)
         # The outbox is a queue.
         self.order = "rowid" if row is OutboxRow else ", ".join(map(quoted, row.key))
-        self.select = f"SELECT {columns} FROM {row.table}"  # noqa: S608 - names of our own structs
+        self.select = f"SELECT {columns} FROM {self.source}"  # noqa: S608 - names of our own structs
         self.delete = f"DELETE FROM {row.table} WHERE {where}"  # noqa: S608 - same
         # An upsert, not REPLACE: that would change the rowid, the outbox's order of arrival.
         self.upsert = (

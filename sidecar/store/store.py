@@ -10,7 +10,16 @@ import msgspec
 
 from sidecar.deliver.retry import ASKED_TO_WAIT, LONGEST_WAIT, interrupted
 from sidecar.deliver.waiting import Head, Waiting
-from sidecar.rows import AuditRow, Delta, LogRow, OutboxRow, ReceivedRow, Row, SeriesRow
+from sidecar.rows import (
+    STATE_ROWS,
+    AuditRow,
+    Delta,
+    LogRow,
+    OutboxRow,
+    ReceivedRow,
+    Row,
+    SeriesRow,
+)
 from sidecar.store.log import Log, split
 from sidecar.store.schema import R, RowTable, Statement, Values
 from sidecar.store.sqlite import SqliteFile
@@ -97,9 +106,7 @@ class Store:
 
     def everything(self) -> list[Row]:
         """Return all rows of all tables, as if nothing waited in the log. Raises as `load`."""
-        return [
-            row for kind in Row.__subclasses__() if kind is not LogRow for row in self.load(kind)
-        ]
+        return [row for kind in STATE_ROWS if kind is not LogRow for row in self.load(kind)]
 
     def commit(self, delta: Delta) -> None:
         """Write the whole of `delta` in one durable transaction: deletions, then rows.

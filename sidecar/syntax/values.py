@@ -314,6 +314,13 @@ def check_database(table: Any, reading: Reading) -> None:
         reading.error(table, "", message, "pip install 'webhook-alert-sidecar[postgresql]'")
 
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_NAME_HINT = "letters, digits, dots, dashes and underscores, 63 at most"
+HostName = Annotated[
+    str, Value(shaped(_NAME, "a host's name", _NAME_HINT), "text", string(anchored(_NAME)))
+]
+
+
 # The HTML standard's e-mail grammar, and RFC 5322's display name before it.
 _LETTERS = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"

@@ -280,6 +280,7 @@ class SelfMetrics:
         self.shadow = self._gauge(
             "shadow", "1 while notifications are decided on and recorded, and none is sent."
         )
+        self.judging = self._gauge("judging", "1 where it is judged, for all hosts of a fleet.")
         self.commit_seconds = Histogram(
             "sidecar_commit_duration_seconds",
             "Time to commit one step to the state file.",

@@ -16,6 +16,7 @@ from sidecar.core import Core, Step
 from sidecar.daemon.loop import Pump, PumpStopped
 from sidecar.daemon.pacing import POLL_SECONDS, RETRY_COMMIT_SECONDS, SPACING_SECONDS, Beside
 from sidecar.daemon.restoring import open_store, restore
+from sidecar.daemon.steps import ReadSteps
 from sidecar.rows import Delta, FileRow, MetaRow
 from sidecar.store.schema import StoreUnavailable
 from support.daemon import RULES
@@ -110,9 +111,12 @@ class Bench:
         self.fails = fails
         self.broken: list[object] = []
         self.pump = Pump(
-            follower=self.follower, core=self.core, store=self.store, clock=self.time,
-            ledger=start.ledger, broken=self.broken.extend,
-            in_thread=self.in_thread, beside=beside, publish=self.publish, watched=lambda: False,
+            steps=ReadSteps(
+                follower=self.follower, core=self.core, store=self.store, ledger=start.ledger,
+                clock=self.time, beside=beside,
+            ),
+            clock=self.time, broken=self.broken.extend,
+            in_thread=self.in_thread, publish=self.publish, watched=lambda: False,
             commit_failed=self.commit_failed,
         )  # fmt: skip
         self.file = cast("SqliteFile", self.store.database)

@@ -136,7 +136,9 @@ def test_times_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
     telemetry.installed(core, config, NOW)
     core.restore(NOTHING_STORED, NOW)
     batch = reader.poll()
-    telemetry.stepped(batch, core.step(batch, NOW), core, now=NOW, commit_seconds=0.0)
+    step = core.step(batch, NOW)
+    telemetry.stepped(batch, step, core, now=NOW, commit_seconds=0.0)
+    telemetry.judged(step, core, NOW)
     value = telemetry.metrics.registry.get_sample_value
     assert value("sidecar_bad_timestamps_total") == 1
     assert value("sidecar_rule_bad_instants_total", {"alertname": "A"}) == 1
@@ -220,7 +222,7 @@ def test_no_event_of_ours_carries_what_a_file_is_called_as_it_is(tmp_path: Path)
         lagging=frozenset({hostile}),
     )
     batch.problems.append(batch.cannot("read", hostile, PermissionError(13, "Permission denied")))
-    core._reached[hostile] = NOW - 2 * LAG_SECONDS
+    core.reached[hostile] = NOW - 2 * LAG_SECONDS
     found = []
     for now in (NOW, NOW + 600):
         telemetry.stepped(batch, core.step(batch, now), core, now=now, commit_seconds=0.0)

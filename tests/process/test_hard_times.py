@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from sidecar.config.load import load_config
-from sidecar.daemon.app import PURGE_SECONDS, Daemon
+from sidecar.daemon.app import Daemon
+from sidecar.daemon.seat import PURGE_SECONDS
 from support.crash import counted, messages, told
 from support.live import JumpingClock
 from support.setup import append, configure, record, slack_to, write_rule

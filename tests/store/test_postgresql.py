@@ -15,10 +15,11 @@ import psycopg
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from sidecar.rows import Delta, MetaRow, SeriesRow
+from sidecar.rows import STATE_ROWS, Delta, Gone, MetaRow, SeriesRow
 from sidecar.secret import Secret
+from sidecar.store.pgtables import JUDGE, LAYOUT
 from sidecar.store.postgresql import PostgreSql, backup
-from sidecar.store.schema import VERSION, Statement, StoreError, StoreMoved, StoreUnavailable
+from sidecar.store.schema import Statement, StoreError, StoreMoved, StoreUnavailable
 from sidecar.store.store import Store
 from support.daemon import until
 from support.postgresql import PostgreSql as Server, old_server, pgbouncer, silent_server
@@ -77,7 +78,7 @@ class Game:
         self.url = server.fresh()
         self.wire = wire
         self.ours = database(through(wire, self.url))
-        self.ours.write([("INSERT INTO meta VALUES (?, 'log', '')", [(b"k",)])])
+        self.ours.write([("INSERT INTO meta VALUES ('', ?, 'log', '')", [(b"k",)])])
         self.expected = [""]
 
     def play(self, number: int, fault: Fault) -> None:
@@ -129,7 +130,7 @@ class Game:
         with psycopg.connect(self.url) as asking:
             asking.execute("SELECT pg_advisory_xact_lock(1)")
             asking.execute("UPDATE meta SET value = %s", (value,))
-            asking.execute("UPDATE sidecar_state SET step = step - 1")
+            asking.execute("UPDATE sidecar_guard SET step = step - 1")
 
     def _until_written(self, statements: list[Statement]) -> None:
         def written() -> bool:
@@ -220,7 +221,7 @@ def test_a_second_sidecar_is_refused_with_the_first_ones_process_and_host(server
     with holding(url) as other:
         said = refused(url)
     assert f"is in use by another sidecar {other.pid} on " in said
-    assert "stop that one, or give this one a schema of its own" in said
+    assert "stop that one, or give this one a `state.postgresql.host`" in said
 
 
 def test_one_that_was_killed_is_followed_at_once(server: Server) -> None:
@@ -258,7 +259,7 @@ def test_a_copy_is_of_one_moment_or_none(server: Server, tmp_path: Path) -> None
             wire.cut()
             with pytest.raises(StoreUnavailable):
                 copied.load(MetaRow)
-        assert backup(Secret(url), str(tmp_path / "copy")) > 0
+        assert backup(Secret(url), "a", str(tmp_path / "copy")) > 0
     with closing(Store.open(str(tmp_path / "copy"))) as file:
         assert [row.name for row in file.load(MetaRow)] == ["a", "x"]
 
@@ -342,7 +343,7 @@ def test_a_schema_of_a_newer_sidecar_is_refused(server: Server) -> None:
     url = server.fresh()
     database_once(url)
     change(url, "UPDATE sidecar_state SET version = version + 1")
-    assert f"have schema version {VERSION + 1}, this sidecar knows up to {VERSION}" in refused(url)
+    assert f"have schema version {LAYOUT + 1}, this sidecar knows up to {LAYOUT}" in refused(url)
 
 
 def test_a_schema_of_an_older_sidecar_is_brought_forward_with_its_rows(server: Server) -> None:
@@ -452,3 +453,61 @@ def database_once(url: str) -> None:
 def change(url: str, statements: str) -> None:
     with psycopg.connect(url) as asking:
         asking.execute(statements.encode())
+
+
+# Owners
+
+
+def test_each_owner_sees_its_own_rows(server: Server) -> None:
+    url = server.fresh()
+    with (
+        closing(Store(PostgreSql(Secret(url), "a"))) as a,
+        closing(Store(PostgreSql(Secret(url), "b"))) as b,
+        closing(Store(PostgreSql(Secret(url)))) as judge,
+    ):
+        for store, value in ((a, "1"), (b, "2"), (judge, "3")):
+            store.commit(Delta(rows=[MetaRow(name="x", value=value)]))
+        assert [store.load(MetaRow)[0].value for store in (a, b, judge)] == ["1", "2", "3"]
+        b.commit(Delta(gone=[Gone(MetaRow, ("x",))]))
+        assert [len(store.load(MetaRow)) for store in (a, b, judge)] == [1, 0, 1]
+
+
+def test_what_nobody_has_is_free(server: Server) -> None:
+    url = server.fresh()
+    with closing(PostgreSql(Secret(url), "a")) as member:
+        member.attend()
+        assert member.is_free(JUDGE)
+        with closing(PostgreSql(Secret(url), lock_seconds=0.0)) as judge:
+            assert judge.taken()
+            assert not member.is_free(JUDGE)
+            with closing(PostgreSql(Secret(url), lock_seconds=0.0)) as other:
+                assert not other.taken()
+        until(lambda: member.is_free(JUDGE), "it is free again")
+
+
+def test_the_tables_of_one_that_was_alone_become_those_of_its_host(server: Server) -> None:
+    url = server.fresh()
+    rows = [
+        MetaRow(name="hash_key", value="ab"),
+        MetaRow(name="change", value="7"),
+        MetaRow(name="spoke:/x.log", value="1"),
+        SeriesRow(name="m", labels="{}", value="1", created=0.0),
+    ]
+    with closing(Store(PostgreSql(Secret(url)))) as store:
+        store.commit(Delta(rows=[*rows]))
+    for table in (row.table for row in STATE_ROWS):  # as they were before
+        change(url, f"ALTER TABLE {table} DROP COLUMN owner, ADD PRIMARY KEY (row_key)")
+    change(url, "DROP TABLE sidecar_guard, batches, beats, judged")
+    change(
+        url,
+        "ALTER TABLE sidecar_state DROP COLUMN secret, ADD COLUMN step BIGINT DEFAULT 5,"
+        " ADD COLUMN writer TEXT DEFAULT 'x'; UPDATE sidecar_state SET version = version - 1",
+    )
+    with closing(Store(PostgreSql(Secret(url), "a"))) as mine:
+        assert {row.name for row in mine.load(MetaRow)} == {"hash_key", "spoke:/x.log"}
+        assert len(mine.load(SeriesRow)) == 1
+        assert mine.database.find("SELECT secret FROM sidecar_state") == [("ab",)]
+        mine.commit(Delta(rows=[*rows]))
+        assert len(mine.load(SeriesRow)) == 1
+    with closing(Store(PostgreSql(Secret(url)))) as judge:
+        assert [row.name for row in judge.load(MetaRow)] == ["change"]

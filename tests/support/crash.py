@@ -22,7 +22,7 @@ from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
 from sidecar.core import Step
 from sidecar.daemon import app, restoring as starting
-from sidecar.daemon.telemetry import configure_log
+from sidecar.daemon.lines import configure_log
 from sidecar.parse.event import Chunk, Parsed, Triple, Wanted
 from sidecar.parse.parser import Parser
 from sidecar.read.follower import Follower

@@ -6,7 +6,7 @@ import sys
 from sidecar.cli.run import run_daemon
 from sidecar.clock import SystemClock
 from sidecar.config.load import load_config
-from sidecar.daemon.telemetry import configure_log
+from sidecar.daemon.lines import configure_log
 from sidecar.redact import Redactor
 
 

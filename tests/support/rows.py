@@ -9,7 +9,7 @@ from sidecar.notify.model import Notice, NoticeStatus, Notification, Reason
 from sidecar.receivers.email.message import MailText
 from sidecar.rows import OutboxRow, Row
 
-ROW_TYPES: tuple[type[Row], ...] = tuple(Row.__subclasses__())
+ROW_TYPES = rows.STATE_ROWS
 
 
 def example(row: type[Row], number: int = 1) -> Row:

@@ -68,7 +68,7 @@ PLANTED = (
         "what waits follows the receiver",
         5,
         "daemon/app.py",
-        "self._store.hurry(self.clock.now())",
+        "self._store.hurry(now)",
         "pass",
     ),
     Plant(

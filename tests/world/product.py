@@ -50,6 +50,7 @@ from world.disk import Disk, FaultyConnection
 from world.loop import SimulatedClock
 
 if TYPE_CHECKING:
+    from sidecar.daemon.steps import ReadSteps
     from sidecar.store.sqlite import SqliteFile
 
 FOLDER = Path("/dev/shm" if Path("/dev/shm").is_dir() else "/tmp") / f"world-{os.getpid()}"  # noqa: S108
@@ -382,14 +383,15 @@ class SimulatedDaemon(Daemon):
         group.create_task(end_rest())
         mailing = partial(build_and_send, Servers())
         senders: Senders = {SLACK.name: partial(post, self._client), EMAIL.name: mailing}
-        group.create_task(self._worker.run(senders, stopped))
-        group.create_task(self._purge(stopped))
+        assert self._alone is not None
+        group.create_task(self._alone.worker.run(senders, stopped))
+        group.create_task(self._alone.purge(stopped))
 
-    def _make_worker(self, core: Core) -> Worker:
+    def _make_worker(self, pump: Pump, store: Store) -> Worker:
         return Worker(
             self.config.receivers,
-            Renderer({}, core.redactor),
-            StoredOutbox(self._store, self._pump, self.clock, self.telemetry),
+            Renderer({}, pump.core.redactor),
+            StoredOutbox(store, pump, self.clock, self.telemetry),
             kinds=self.config.kinds,
             clock=self.clock,
             report=self.telemetry.attempted,
@@ -401,7 +403,7 @@ class SimulatedDaemon(Daemon):
     def _make_pump(self, core: Core) -> Pump:
         pump = super()._make_pump(core)
         pump._rests = _SeldomRests()  # type: ignore[assignment]
-        steps = pump._steps
+        steps = cast("ReadSteps", pump._steps)
         steps._beside = lambda call: _Later(call, at_once=self._steps.random() < 0.5)
         if self._steps.random() < 0.5:
             steps._slice = _Slices()  # type: ignore[assignment]
@@ -421,7 +423,8 @@ class SimulatedDaemon(Daemon):
     def look_into_outbox(self) -> None:
         """Do what the worker does every few seconds: the clock may have jumped."""
         if self.running:
-            self._worker._look_in(0.0)
+            assert self._alone is not None
+            self._alone.worker._look_in(0.0)
 
     async def edit(self, settings: Settings) -> bool:
         """Take an edited configuration over; return whether that worked."""

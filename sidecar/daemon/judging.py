@@ -1,0 +1,138 @@
+"""Judging for all hosts of a fleet: what is taken up of the database, and the steps."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+
+import structlog
+
+from sidecar.batch import ReadBatch
+from sidecar.clock import Clock, stopwatch
+from sidecar.config.settings import Config
+from sidecar.core import Core
+from sidecar.daemon.pacing import Beside
+from sidecar.daemon.restoring import Noted, say_damaged, shared_secret
+from sidecar.daemon.steps import Steps, Turn
+from sidecar.fleet.courier import Packed
+from sidecar.fleet.docket import Docket, Taken
+from sidecar.fleet.order import Host
+from sidecar.measure.meter import Meter
+from sidecar.parse.columns import Columns
+from sidecar.parse.event import HOST, Event
+from sidecar.rows import AlertRow, Delta, MetaRow, OutboxRow
+from sidecar.rules.alert import Alert, Evidence
+from sidecar.store.invariants import Ledger
+from sidecar.store.postgresql import PostgreSql
+from sidecar.store.schema import StoreUnavailable
+from sidecar.store.store import Store
+
+JUDGES = "judge"  # the MetaRow that names the host that judges
+_log = structlog.get_logger()
+
+
+def database_of(config: Config, *, only_reads: bool = False) -> PostgreSql:
+    """Return what a judge has in the database of `config`, of which nobody is asked to let go."""
+    assert config.state_url is not None  # noqa: S101 - who has a fleet has one
+    return PostgreSql(config.state_url, lock_seconds=0.0, only_reads=only_reads)
+
+
+def judging_core(config: Config, *, shadow: bool) -> Core:
+    """Return a core that judges and counts nothing but by what its rules know."""
+    core = Core(replace(config, patterns=()), shadow=shadow, stopwatch=stopwatch)
+    states = [metric for metric in config.metrics if metric.states_of is not None]
+    core.meter = Meter(states, labels=core.redactor.labels)
+    return core
+
+
+def as_judged(config: Config, now: float) -> tuple[Core, str]:
+    """Return what is judged, as the database has it at this moment, and by which host."""
+    with closing(database_of(config, only_reads=True)) as database:
+        core = judging_core(config, shadow=True)
+        store = Store(database)
+        core.restore(Noted(store, Ledger(), shared_secret(store)), now)
+        facts = {row.name: row.value for row in store.load(MetaRow)}
+        return core, facts.get(JUDGES, "nobody yet")
+
+
+def alerts_about(config: Config, now: float) -> list[Alert]:
+    """Return the open alerts about this sidecar itself, as it is one of several."""
+    ours = {rule.name for rule in config.rules if rule.about_us}
+    with closing(database_of(config, only_reads=True)) as database:
+        if ours.isdisjoint(row.rule for row in Store(database).load(AlertRow)):
+            return []
+    core, _ = as_judged(config, now)
+    return [alert for alert in core.engine.alerts() if alert.event.get(HOST) == config.host]
+
+
+class JudgeSteps(Steps):
+    """The steps of the one that judges for all hosts. `hosts`: how they stand."""
+
+    def __init__(
+        self, core: Core, store: Store, ledger: Ledger, clock: Clock, beside: Beside, *, host: str
+    ) -> None:
+        super().__init__(core, store, ledger, clock, beside)
+        self.hosts = list[Host]()
+        self._docket = Docket(store)
+        core.once.append(MetaRow(name=JUDGES, value=host))
+
+    def step(self, *, quick: bool = False, at_once: bool = False) -> Turn:
+        self._settle()
+        now = self.stepped_at = self._clock.now()
+        began = self._clock.monotonic()
+        taken = Taken([]) if quick else self._take(now)
+        self._judge(taken, now)
+        step = self.core.finish(self._standing(), now)
+        step.bytes = len(taken.events) + len(taken.tallies)
+        step.delta.extend(taken.delta)
+        step.seconds = self._clock.monotonic() - began
+        self._check(step, None)
+        more = bool(taken.left and step.bytes)
+        self._commit(ReadBatch(), step)
+        if at_once or not more:
+            self._settle()
+        return Turn(self._untold(), behind=more, more=more)
+
+    def _take(self, now: float) -> Taken:
+        try:
+            hosts = self._docket.look(now)
+        except StoreUnavailable:  # who writes says so
+            self.hosts = []
+            return Taken([])
+        self.hosts = hosts
+        for sentence in self._docket.damaged:
+            _log.error("batch_damaged", what=sentence, lost="its events")
+        self._docket.damaged.clear()
+        return self._docket.take(hosts, now)
+
+    def _judge(self, taken: Taken, now: float) -> None:
+        engine = self.core.engine
+        events = [packed.event for packed in taken.events]
+        engine.observe_all(Columns.of(events), read_at=now, line_of=_lines(events, taken.events))
+        for tally in taken.tallies:
+            engine.observe_tally(tally.triple, tally.number, tally.last_at)
+
+    def _standing(self) -> ReadBatch:
+        """Return how far all are, as of logs: rule time follows the slowest of them."""
+        present = {host.name: host for host in self.hosts if host.present}
+        judged = {name: host.judged for name, host in present.items()}
+        self.core.reached = {name: at for name, at in judged.items() if at is not None}
+        complete = bool(present) and all(host.complete for host in present.values())
+        return ReadBatch(lagging=frozenset(present) or frozenset({""}), caught_up=complete)
+
+
+def _lines(events: Sequence[Event], packed: Sequence[Packed]) -> Callable[[Event], Evidence | None]:
+    found: Mapping[int, Packed] = dict(zip(map(id, events), packed, strict=True))
+    return lambda event: found[id(event)].evidence if id(event) in found else None
+
+
+def restore_judging(
+    config: Config, store: Store, now: float, *, shadow: bool
+) -> tuple[Core, Ledger, list[OutboxRow]]:
+    """Take up what is judged; return also the messages that the end of the last judge cut off."""
+    ledger = Ledger()
+    core = judging_core(config, shadow=shadow)
+    core.restore(Noted(store, ledger, shared_secret(store)), now)
+    say_damaged(core, store)
+    freed = store.release_claims()
+    ledger.learn(Delta(rows=[*store.waiting()]))
+    return core, ledger, freed

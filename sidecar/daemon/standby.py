@@ -1,0 +1,220 @@
+"""A member of a fleet: it stands by until nobody judges, and then judges for all hosts."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from sidecar.batch import ReadBatch
+from sidecar.clock import Clock
+from sidecar.config.settings import Config
+from sidecar.core import Core, Step
+from sidecar.daemon.inbox import Inbox
+from sidecar.daemon.judging import (
+    JudgeSteps,
+    as_judged,
+    database_of,
+    judging_core,
+    restore_judging,
+)
+from sidecar.daemon.loop import Pump
+from sidecar.daemon.pacing import InThread, StateThread
+from sidecar.daemon.restoring import Noted, shared_secret
+from sidecar.daemon.seat import Seat, Seen
+from sidecar.daemon.selfwatch import Problem, Subject
+from sidecar.daemon.telemetry import Telemetry
+from sidecar.fleet.order import Host
+from sidecar.rows import SeriesRow
+from sidecar.store.invariants import Ledger
+from sidecar.store.pgtables import JUDGE
+from sidecar.store.postgresql import PostgreSql
+from sidecar.store.schema import StoreUnavailable
+from sidecar.store.store import Store
+from sidecar.web.fault import Refusal
+
+LOOK_SECONDS = 0.4  # between two looks whether anybody judges
+_SEEN_SECONDS = 3.0  # so old may be what is shown of another's judging
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Ours:
+    """What judges here."""
+
+    seat: Seat
+    steps: JudgeSteps
+    thread: StateThread
+
+
+class StandBy:
+    """Takes the judge's seat when it is free. `store` and `in_thread` are those of the reading.
+
+    `seat_of` makes a seat, `show` is told of each committed step that judged.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Callable[[], Config],
+        clock: Clock,
+        telemetry: Telemetry,
+        store: Store,
+        in_thread: InThread,
+        seat_of: Callable[[Pump, Store], Seat],
+        show: Callable[[Seat, Step], None],
+        shadow: bool,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._telemetry = telemetry
+        self._store = store
+        self._in_thread = in_thread
+        self._seat_of = seat_of
+        self._show = show
+        self._shadow = shadow
+        self._ours: _Ours | None = None
+        self._looked_up: tuple[float, Core, str] | None = None
+        self._looking = asyncio.Lock()
+
+    @property
+    def seat(self) -> Seat | None:
+        """What judges, if that is this one."""
+        return None if self._ours is None else self._ours.seat
+
+    @property
+    def hosts(self) -> list[Host]:
+        """How hosts stand, as this one knows if it judges."""
+        return [] if self._ours is None else self._ours.steps.hosts
+
+    async def run(self, group: asyncio.TaskGroup, inbox: Inbox, stopped: asyncio.Event) -> None:
+        """Stand by until `stopped`; judge from when the seat is free, and until all is taken."""
+        while not await self._clock.wait(stopped, LOOK_SECONDS):
+            if self._config().judges and await self._is_free() and await self._sit_down():
+                break
+        if self._ours is None:
+            return
+        seat, ended = self._ours.seat, asyncio.Event()
+        _log.info("judging", host=self._config().host)
+        await seat.start(group, inbox, ended)
+        waking = asyncio.create_task(self._wake_on(stopped, seat.pump))
+        try:
+            await seat.pump.run(stopped)
+        finally:
+            waking.cancel()
+            ended.set()
+
+    async def install(self, config: Config) -> None:
+        """Judge by another configuration from now on, if it is this one that judges."""
+        if self._ours is None:
+            return
+        seat = self._ours.seat
+        series: list[SeriesRow] = []
+
+        def build(before: Core) -> Core:
+            now = self._clock.now()
+            core = judging_core(config, shadow=self._shadow)
+            seat.store.hurry(now)  # what waits may have waited for this
+            core.restore(Noted(seat.store, Ledger(), shared_secret(seat.store)), now)
+            core.take_over(before)
+            series.extend(seat.store.load(SeriesRow))
+            return core
+
+        def installed(core: Core) -> None:
+            seat.reconfigure(config, core)
+            self._show(seat, Step(series=series))
+
+        await seat.pump.exchange(build, installed)
+
+    def close(self) -> None:
+        """Let go of the seat; nothing else of it runs any more."""
+        if self._ours is not None:
+            self._ours.thread.close()
+            self._ours.seat.store.close()
+
+    async def _wake_on(self, stopped: asyncio.Event, pump: Pump) -> None:
+        await stopped.wait()
+        pump.wake()
+
+    async def _is_free(self) -> bool:
+        database = self._store.database
+        try:
+            return isinstance(database, PostgreSql) and await self._in_thread(
+                lambda: database.is_free(JUDGE)
+            )
+        except StoreUnavailable:  # who reads says so
+            return False
+
+    async def _sit_down(self) -> bool:
+        """Take the seat and up what is judged; return whether nobody was quicker."""
+        database, thread = database_of(self._config()), StateThread()
+        try:
+            if await thread(database.taken):
+                self._ours = await self._taken(Store(database), thread)
+        except StoreUnavailable as failure:
+            self._telemetry.commit_failed(failure)
+        finally:
+            if self._ours is None:
+                thread.close()
+                database.close()
+        return self._ours is not None
+
+    async def _taken(self, store: Store, thread: StateThread) -> _Ours:
+        config, now = self._config(), self._clock.now()
+
+        def steps() -> tuple[JudgeSteps, list[SeriesRow]]:
+            core, ledger, freed = restore_judging(config, store, now, shadow=self._shadow)
+            self._telemetry.interrupted(freed)
+            self._telemetry.backlog = store.backlog()
+            judging = JudgeSteps(core, store, ledger, self._clock, thread.beside, host=config.host)
+            return judging, store.load(SeriesRow)
+
+        made, series = await thread(steps)
+        pump = Pump(
+            steps=made, clock=self._clock, in_thread=thread, publish=self._publish,
+            watched=lambda: False, commit_failed=self._telemetry.commit_failed,
+            broken=self._telemetry.broken,
+        )  # fmt: skip
+        seat = self._seat_of(pump, store)
+        self._telemetry.seated(made.core)
+        self._show(seat, Step(series=series))
+        return _Ours(seat, made, thread)
+
+    def _publish(self, _batch: ReadBatch, step: Step, took: float) -> None:
+        assert self._ours is not None  # noqa: S101 - it is its pump that publishes
+        self._telemetry.committed(took)
+        self._telemetry.metrics.rule_seconds.inc(step.seconds)
+        self._show(self._ours.seat, step)
+        now = self._clock.now()
+        silent: dict[Subject, dict[str, str]]
+        silent = {(h.name,): {"last_beat": _instant(now - h.age)} for h in self.hosts if h.silent}
+        self._telemetry.watch.present(Problem.HOST_SILENT, silent, now)
+
+    @asynccontextmanager
+    async def seen(self) -> AsyncIterator[Seen]:
+        """Give what is judged: as it is here, or as the database has it."""
+        if self._ours is not None:
+            seat = self._ours.seat
+            yield Seen(seat.pump.core, seat.store, seat.pump.in_thread, self._config().host)
+            return
+        try:
+            core, judge = await self._looked()
+            with closing(database_of(self._config(), only_reads=True)) as database:
+                yield Seen(core, Store(database), asyncio.to_thread, judge)
+        except StoreUnavailable as failure:
+            raise Refusal(503, str(failure)) from failure
+
+    async def _looked(self) -> tuple[Core, str]:
+        """Return what is judged, and on which host."""
+        async with self._looking:
+            now = self._clock.now()
+            if self._looked_up is None or abs(now - self._looked_up[0]) > _SEEN_SECONDS:
+                found = await asyncio.to_thread(as_judged, self._config(), now)
+                self._looked_up = now, *found
+            return self._looked_up[1:]
+
+
+def _instant(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

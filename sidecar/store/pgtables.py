@@ -1,0 +1,160 @@
+"""Rows as tables of PostgreSQL, and their values as it holds them.
+
+Each row has an owner: the host that wrote it, or the judge, whose name is empty. A host sees its
+own rows; what is of all hosts is the judge's.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from sidecar.rows import FLEET_ROWS, STATE_ROWS, FileRow, MetaRow, ReceivedRow, Row, SeriesRow
+from sidecar.store.schema import VERSION, R, RowTable, Statement, Values, quoted
+
+JUDGE = ""
+LAYOUT = VERSION + 1  # the rows of that version, each with its owner
+_OF_ALL = (ReceivedRow, *FLEET_ROWS)
+# Keys may be longer than an index takes, so a table's key is a hash of its row's.
+_KEY = "row_key"
+_KINDS = {
+    int: "BIGINT",
+    float: "DOUBLE PRECISION",
+    float | None: "DOUBLE PRECISION",
+    str: 'TEXT COLLATE "C"',
+    bytes: "BYTEA",
+    bool: "BOOLEAN",
+}
+_BEYOND_63_BITS = {(FileRow, "dev"), (FileRow, "ino")}  # of some FUSE file systems
+_INDEXES = (
+    "CREATE INDEX IF NOT EXISTS outbox_id ON outbox USING hash (id)",
+    "CREATE INDEX IF NOT EXISTS outbox_open ON outbox (rowid) WHERE outcome = ''",
+    "CREATE INDEX IF NOT EXISTS outbox_ended ON outbox (created) WHERE outcome <> ''",
+    "CREATE INDEX IF NOT EXISTS audit_at ON audit (at)",
+    "CREATE INDEX IF NOT EXISTS received_id ON received USING hash (id)",
+    "CREATE INDEX IF NOT EXISTS received_at ON received (at)",
+    "CREATE INDEX IF NOT EXISTS batches_step ON batches (host, step)",
+)
+# What a host remembers of its own reading; every other fact is the judge's.
+_OF_READING = "name IN ('hash_key', 'first_start', 'running') OR name LIKE 'spoke:%'"
+
+
+def making() -> Iterator[str]:
+    """Yield what makes the tables, and adds the columns that an older version had not."""
+    yield (
+        "CREATE TABLE IF NOT EXISTS sidecar_state (one BOOLEAN PRIMARY KEY, version INT NOT NULL,"
+        " secret TEXT NOT NULL)"
+    )
+    yield (
+        "CREATE TABLE IF NOT EXISTS sidecar_guard (name TEXT PRIMARY KEY, step BIGINT NOT NULL,"
+        " writer TEXT NOT NULL, at TIMESTAMPTZ NOT NULL)"
+    )
+    for row in (*STATE_ROWS, *FLEET_ROWS):
+        yield (
+            f'CREATE TABLE IF NOT EXISTS {row.table} (owner TEXT COLLATE "C" NOT NULL,'
+            f" {_KEY} BYTEA NOT NULL, PRIMARY KEY (owner, {_KEY}))"
+        )
+        for field in msgspec.structs.fields(row):
+            yield f"ALTER TABLE {row.table} ADD COLUMN IF NOT EXISTS {_column(row, field)}"
+    yield "ALTER TABLE outbox ADD COLUMN IF NOT EXISTS rowid BIGINT GENERATED ALWAYS AS IDENTITY"
+    yield from _INDEXES
+
+
+def sharing(host: str) -> Iterator[str]:
+    """Yield what makes the tables of a sidecar that was alone those of `host` and the judge."""
+    yield "ALTER TABLE sidecar_state DROP COLUMN step, DROP COLUMN writer"
+    yield (
+        "ALTER TABLE sidecar_state ADD COLUMN secret TEXT NOT NULL DEFAULT '';"
+        " UPDATE sidecar_state SET secret = coalesce("
+        "(SELECT value FROM meta WHERE name = 'hash_key'), '')"
+    )
+    for row in STATE_ROWS:
+        yield (
+            f'ALTER TABLE IF EXISTS {row.table} ADD COLUMN owner TEXT COLLATE "C" NOT NULL'
+            f" DEFAULT '', DROP CONSTRAINT {row.table}_pkey, ADD PRIMARY KEY (owner, {_KEY})"
+        )
+    for row in (FileRow, SeriesRow):
+        yield f"UPDATE {row.table} SET owner = {_literal(host)}"  # noqa: S608 - checked
+    yield f"UPDATE {MetaRow.table} SET owner = {_literal(host)} WHERE {_OF_READING}"  # noqa: S608 - ours
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _column(row: type[Row], field: msgspec.structs.FieldInfo) -> str:
+    name = field.encode_name
+    kind = "NUMERIC" if (row, name) in _BEYOND_63_BITS else _KINDS[field.type]
+    null = "" if field.type == float | None else " NOT NULL"
+    default = "" if field.required else f" DEFAULT {field.default!r}"
+    return f"{quoted(name)} {kind}{null}{default}"
+
+
+class _Table(RowTable[R]):
+    def __init__(self, row: type[R], owner: str) -> None:
+        own = _literal(JUDGE if row in _OF_ALL else owner)
+        super().__init__(row, f"(SELECT * FROM {row.table} WHERE owner = {own}) AS {row.table}")  # noqa: S608 - names of our own
+        names = [field.encode_name for field in msgspec.structs.fields(row)]
+        self._key_at = [names.index(name) for name in row.key]
+        columns = ", ".join(map(quoted, names))
+        marks = ", ".join("?" * (len(names) + 1))
+        updates = ", ".join(f"{quoted(n)} = excluded.{quoted(n)}" for n in names)
+        self.delete = f"DELETE FROM {row.table} WHERE owner = {own} AND {_KEY} = ?"  # noqa: S608 - same
+        self.upsert = (
+            f"INSERT INTO {row.table} ({columns}, {_KEY}, owner) VALUES ({marks}, {own})"  # noqa: S608 - same
+            f" ON CONFLICT (owner, {_KEY}) DO UPDATE SET {updates}"
+        )
+
+    def deletes(self, keys: list[Values]) -> Statement:
+        return self.delete, [(_hashed(key),) for key in keys]
+
+    def upserts(self, rows: list[Values]) -> Statement:
+        at = self._key_at
+        return self.upsert, [(*row, _hashed(tuple(row[i] for i in at))) for row in rows]
+
+
+@cache
+def table_of(row: type[R], owner: str) -> RowTable[R]:
+    return _Table(row, owner)
+
+
+def _hashed(key: Values) -> bytes:
+    texts = [str(value) for value in key]
+    said = "".join(f"{len(text)}:{text}" for text in texts)
+    return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+@cache
+def marked(query: str) -> bytes:
+    return query.replace("?", "%s").encode()
+
+
+# Begins what PostgreSQL takes as no text, a NUL in it or half a surrogate, in hex.
+_HEX = "\x02"
+
+
+def stored(values: Values) -> Values:
+    return tuple(_storable(value) if isinstance(value, str) else value for value in values)
+
+
+def _storable(text: str) -> str:
+    with suppress(UnicodeEncodeError):
+        if text.encode() and "\0" not in text and not text.startswith(_HEX):
+            return str(text)
+    return f"{_HEX}{text.encode('utf-8', 'surrogatepass').hex()}" if text else ""
+
+
+def loaded(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a row as it was written; nearly all of them are."""
+    if not any(type(value) is str and value.startswith(_HEX) for value in row):
+        return row
+    return tuple(_text(value) if isinstance(value, str) else value for value in row)
+
+
+def _text(value: str) -> str:
+    if not value.startswith(_HEX):
+        return value
+    return bytes.fromhex(value[1:]).decode("utf-8", "surrogatepass")

@@ -1,0 +1,312 @@
+"""Three hosts and one judge on Debian's PostgreSQL: killed, frozen, followed, without it."""
+
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event
+from typing import Any
+from urllib.request import urlopen
+
+import psycopg
+import pytest
+
+from sidecar.batch import ReadBatch
+from sidecar.config.load import load_config
+from sidecar.core import NOTHING_STORED, Core
+from sidecar.parse.event import Chunk, LogFormat
+from support.daemon import until
+from support.postgresql import PostgreSql as Server, postgresql
+from support.setup import append, configure, record, slack_to
+from support.sinks import SlackSink
+
+pytestmark = pytest.mark.process
+HOSTS = ("a", "b", "c")
+DAEMON = str(Path(__file__).parents[1] / "support" / "daemon_at.py")
+LINES = int(os.environ.get("FLEET_LINES", "6000"))
+KILLS = int(os.environ.get("KILLS", "10"))
+RULES = """\
+groups:
+  - name: g
+    rules:
+      - alert: Failing
+        match: ['status="failed"']
+        resolve: {match: ['status="paid"']}
+        by: [org_id]
+        condition: count() >= 3
+        within: 30d
+        labels: {severity: critical}
+        annotations: {summary: '{{ labels.org_id }} failed.'}
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with postgresql() as server:
+        yield server
+
+
+class Member:
+    """One host: its log, its configuration, and the daemon that runs there, if one does."""
+
+    def __init__(self, folder: Path, name: str, slack: SlackSink) -> None:
+        folder.mkdir()
+        self.name, self.folder = name, folder
+        self.log = folder / "app.log"
+        self.log.touch()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        path = configure(
+            folder, slack_to(slack.url), rules=folder.parent / "*.rules.yaml", port=self.port
+        )
+        database = f"{{postgresql: {{url_file: ../url, host: {name}}}}}"
+        path.write_text(path.read_text().replace("{path: state.db}", database))
+        self.config = path
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with (self.folder / "said").open("ab") as said:
+            self.process = subprocess.Popen(
+                [sys.executable, DAEMON, str(self.config), "0"], stderr=said
+            )
+
+    def signal(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def get(self, path: str) -> str:
+        try:
+            with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as refused:
+            return str(refused.read().decode())
+        except OSError:
+            return ""
+
+    @property
+    def judges(self) -> bool:
+        return re.search(r"^sidecar_judging 1", self.get("/metrics"), re.MULTILINE) is not None
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        lines = (self.folder / "said").read_text().splitlines()
+        found = [json.loads(line) for line in lines if line.startswith("{")]
+        return [line for line in found if line["event"] == event]
+
+
+class Fleet:
+    """Three members on one schema, and what they are to come to."""
+
+    def __init__(self, folder: Path, url: str, slack: SlackSink) -> None:
+        self.url, self.slack, self.folder = url, slack, folder
+        (folder / "url").write_text(url)
+        (folder / "failing.rules.yaml").write_text(RULES)
+        self.members = [Member(folder / name, name, slack) for name in HOSTS]
+        self.lines: list[bytes] = []
+        self.pick = random.Random(24)
+        self._orgs: dict[str, int] = {}
+
+    def write(self, number: int) -> None:
+        """Append so many lines, each to the log of a host at random, in the order of time."""
+        for _ in range(number):
+            place = len(self.lines)
+            org = f"org_{self.pick.randrange(max(10, LINES // 60))}"
+            status = self.pick.choices(["fine", "failed", "paid"], [0.9, 0.07, 0.03])[0]
+            at = datetime(2026, 11, 2, 8, tzinfo=UTC) + timedelta(seconds=place / 10)
+            said = record(status, org, id=place, timestamp=at.isoformat())
+            append(self.pick.choice(self.members).log, said)
+            self.lines.append(json.dumps(said).encode() + b"\n")
+
+    def counted(self) -> int:
+        query = "SELECT sum(value::numeric) FROM series WHERE name = 'webhook_events_total'"
+        return int(self.found(query)[0][0] or 0)
+
+    def found(self, query: str) -> list[tuple[Any, ...]]:
+        with suppress(psycopg.Error), psycopg.connect(self.url) as asking:
+            return asking.execute(query.encode()).fetchall()
+        return [(None,)]
+
+    def is_up(self) -> bool:
+        return all('"listening"' in (m.folder / "said").read_text() for m in self.members)
+
+    def judged(self) -> bool:
+        """Tell whether all is counted, and nothing waits to be judged."""
+        return self.counted() == len(self.lines) and self.found("SELECT count(*) FROM batches") == [
+            (0,)
+        ]
+
+    def alone(self) -> dict[str, float]:
+        """Return what fires, with its value, where one sidecar reads the merged log."""
+        path = configure(self.folder, rules="*.rules.yaml")
+        core = Core(load_config(str(path), {}))
+        now = time.time()
+        core.restore(NOTHING_STORED, now)
+        for place, line in enumerate(self.lines):
+            chunk = Chunk(file=1, log="x", format=LogFormat.AUTO, data=line, start=place)
+            core.step(ReadBatch(chunks=[chunk]), now)
+        return {alert.key[0]: float(alert.value or 0) for alert in core.engine.alerts()}
+
+    def alerts(self, member: Member) -> dict[str, float]:
+        with suppress(ValueError, KeyError):
+            found = json.loads(member.get("/api/v1/alerts"))["alerts"]
+            return {one["key"]["org_id"]: one["value"] for one in found}
+        return {}
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, server: Server) -> Iterator[Fleet]:
+    with SlackSink() as slack, ExitStack() as stack:
+        fleet = Fleet(tmp_path, server.fresh(), slack)
+        for member in fleet.members:
+            stack.callback(member.kill)
+        yield fleet
+
+
+def test_whoever_is_killed_each_event_is_judged_once_as_if_one_had_read_all(
+    fleet: Fleet, server: Server
+) -> None:
+    pick = fleet.pick
+    for member in fleet.members:
+        member.start()
+    for _ in range(KILLS):
+        fleet.write(LINES // KILLS)
+        Event().wait(pick.uniform(0.5, 4.0))
+        if pick.random() < 0.25:
+            server.stop()
+            server.start()
+        else:
+            member = pick.choice(fleet.members)
+            member.kill()
+            member.start()
+    until(fleet.judged, "all is counted and judged", 60.0)
+    expected = fleet.alone()
+    assert len(expected) > 5
+    # Whoever judges, and whoever only shows what the database has.
+    until(lambda: all(fleet.alerts(m) == expected for m in fleet.members), "all show it", 20.0)
+    assert sum(member.judges for member in fleet.members) == 1
+
+
+def judge_of(fleet: Fleet) -> Member:
+    until(lambda: any(member.judges for member in fleet.members), "one judges")
+    return next(member for member in fleet.members if member.judges)
+
+
+def takeover(fleet: Fleet, before: Member, began: float) -> float:
+    """Return after how many seconds another one said that it judges."""
+    others = [member for member in fleet.members if member is not before]
+
+    def since() -> list[float]:
+        said = (datetime.fromisoformat(str(line["timestamp"])).timestamp()
+                for member in others for line in member.said("judging"))  # fmt: skip
+        return [at - began for at in said if at > began]
+
+    until(lambda: bool(since()), "another one judges", 30.0)
+    return min(since())
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_who_judges_and_ends_is_followed_at_once(fleet: Fleet, how: signal.Signals) -> None:
+    for member in fleet.members:
+        member.start()
+    judge = judge_of(fleet)
+    until(fleet.is_up, "all are up")
+    fleet.write(500)
+    began = time.time()
+    judge.signal(how)
+    assert takeover(fleet, judge, began) < 3.0  # half a second where nothing else runs
+    judge.kill()
+    judge.start()
+    fleet.write(500)
+    until(fleet.judged, "all is judged", 60.0)
+    expected = fleet.alone()
+    until(lambda: fleet.alerts(judge) == expected, "it shows what the other has judged", 10.0)
+
+
+def test_one_that_is_frozen_is_followed_and_begins_anew_as_one_that_reads(fleet: Fleet) -> None:
+    for member in fleet.members:
+        member.start()
+    frozen = judge_of(fleet)
+    until(fleet.is_up, "all are up")
+    began = time.time()
+    frozen.signal(signal.SIGSTOP)
+    fleet.write(500)
+    assert takeover(fleet, frozen, began) < 14.0  # ten until its session is over
+    other = judge_of(fleet)
+    assert other is not frozen
+    frozen.signal(signal.SIGCONT)
+    until(lambda: len(frozen.said("state_moved")) == 1, "it has begun anew")
+    until(fleet.judged, "all is judged", 60.0)
+    assert other.judges
+    assert not frozen.judges
+    expected = fleet.alone()
+    until(lambda: fleet.alerts(frozen) == expected, "it shows what the other has judged", 10.0)
+
+
+def test_a_host_that_stops_is_not_waited_for_and_one_of_which_nothing_is_heard_is_told_of(
+    fleet: Fleet,
+) -> None:
+    shipped = Path(__file__).parents[2] / "rules" / "sidecar.rules.yaml"
+    (fleet.folder / "own.rules.yaml").write_text(shipped.read_text())
+    for member in fleet.members:
+        member.start()
+    judge = judge_of(fleet)
+    stopped, killed = (member for member in fleet.members if member is not judge)
+    until(lambda: fleet.found("SELECT count(*) FROM beats WHERE here") == [(3,)], "all are here")
+    stopped.signal(signal.SIGTERM)
+    until(lambda: fleet.found("SELECT count(*) FROM beats WHERE here") == [(2,)], "one has gone")
+    killed.kill()
+    with psycopg.connect(fleet.url) as asking:
+        later = b"UPDATE sidecar_guard SET at = at - interval '1 min' WHERE name = %s"
+        asking.execute(later, (killed.name,))
+    until(lambda: '"SidecarHostSilent"' in judge.get("/api/v1/alerts"), "it is told of", 20.0)
+    (alert,) = [
+        one for one in json.loads(judge.get("/api/v1/alerts"))["alerts"]
+        if one["alertname"] == "SidecarHostSilent"
+    ]  # fmt: skip
+    assert alert["key"] == {"host": killed.name}
+    killed.start()
+    until(lambda: '"SidecarHostSilent"' not in judge.get("/api/v1/alerts"), "it is back", 30.0)
+
+
+def test_two_of_one_name_are_no_two_hosts(fleet: Fleet) -> None:
+    one = fleet.members[0]
+    one.start()
+    judge_of(fleet)
+    twin = Member(fleet.folder / "twin", "a", fleet.slack)
+    twin.start()
+    assert twin.process is not None
+    assert twin.process.wait(40) == 2
+    said = (twin.folder / "said").read_text()
+    assert "the state of the host a in the database postgres at" in said
+    assert "give this one a `state.postgresql.host`" in said
+    assert one.judges
+
+
+def test_who_does_not_judge_says_who_does(fleet: Fleet) -> None:
+    for member in fleet.members[:2]:
+        member.start()
+    judge = judge_of(fleet)
+    (other,) = (member for member in fleet.members[:2] if member is not judge)
+    until(lambda: bool(other.get("/api/v1/alerts")), "it answers")
+    command = [sys.executable, "-m", "sidecar", "resolve", "Failing", "org_id=org_1",
+               "--url", f"http://127.0.0.1:{other.port}"]  # fmt: skip
+
+    def says() -> bool:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return f"the sidecar on {judge.name} judges; ask that one" in done.stdout + done.stderr
+
+    until(says, "it says who judges")
