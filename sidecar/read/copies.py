@@ -82,7 +82,9 @@ class Copies:
             if original is None:
                 return known.position if content.read_at(known.position, 1) else 0
             size = 0 if original.compressed else original.stat().st_size
-            return beyond(content.read_at, original.read_at, size, known.position)
+            rest = beyond(content.read_at, original.read_at, size, known.position)
+            # Truncated since the look, it holds nothing that `content` could go on beyond.
+            return rest if rest and known.compare(original).match is Match.SAME else 0
 
     def is_undecided(self, log: Log, content: Content) -> bool:
         """Tell whether `content` may be a copy of a file of `log`, but cannot be told yet.

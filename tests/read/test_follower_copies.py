@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from sidecar.batch import Left, LeftAlone
-from support.read import Reader, Writer, compress, copytruncate, rename
+from sidecar.config.sources import Source
+from sidecar.read.content import open_content
+from sidecar.read.copies import Copies
+from sidecar.read.files import LogFiles
+from sidecar.read.log import LogFile
+from support.read import KEY, Reader, Writer, as_bytes, compress, copytruncate, rename
 
 DOWN = pytest.mark.parametrize("down", [False, True], ids=["running", "down"])
 
@@ -427,3 +432,29 @@ def test_what_a_truncated_log_held_beyond_a_copy_that_is_read_for_it_is_read_too
     writer.write(3)
     reader.settle()
     assert sorted(reader.lines) == sorted(writer.written)
+
+
+def test_a_copy_is_all_there_is_of_what_is_truncated_while_they_are_compared(
+    tmp_path: Path,
+) -> None:
+    """The look had seen both whole; what the copy holds beyond the position is no new file's."""
+    log = tmp_path / "app.log"
+    log.write_bytes(as_bytes(f"line {number} of five" for number in range(5)))
+    files = LogFiles([Source(path=str(log))])
+    known = LogFile(1, files.log(str(log), str(log)), str(log), KEY)
+    stat = log.stat()
+    known.start_at(0, open_content(str(log)), (stat.st_dev, stat.st_ino), 1.0)
+    known.read(1 << 16)
+    with log.open("ab") as file:
+        file.write(as_bytes(f"line {number} of more" for number in range(5)))
+    copy = tmp_path / "app.log.1"
+    copy.write_bytes(log.read_bytes())
+    content = open_content(str(copy))
+    copies = Copies(files)
+    assert copies.rest_of(known, content) == 0
+    log.write_bytes(b"")
+    assert copies.rest_of(known, content) == 0
+    log.write_bytes(as_bytes(f"line {number} of what came then" for number in range(9)))
+    assert copies.rest_of(known, content) == 0
+    content.close()
+    known.detach()

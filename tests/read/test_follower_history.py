@@ -13,6 +13,7 @@ import pytest
 
 from sidecar.batch import Left, LeftAlone
 from support.read import Reader, Writer, as_bytes, rename
+from support.rotators import Kubelet, gzip_anew
 
 YESTERDAY = time.time() - 86_400
 
@@ -22,31 +23,6 @@ def fill(path: Path, name: str, lines: int = 10) -> Path:
     path.write_bytes(as_bytes(f"line {n:06} of {name}, written long ago" for n in range(lines)))
     os.utime(path, (YESTERDAY, YESTERDAY))
     return path
-
-
-def gzip_anew(path: Path) -> Path:
-    """Compress as kubelet, a cron job and Python's recipe do: the time is that of compressing."""
-    zipped = path.with_name(path.name + ".gz")
-    zipped.write_bytes(gzip.compress(path.read_bytes()))
-    path.unlink()
-    return zipped
-
-
-class Kubelet:
-    """Rotates as kubelet does: what was rotated before is compressed first, its time not kept."""
-
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-        self._hour = 10
-
-    def rotate(self) -> None:
-        log = self._writer.path
-        for older in log.parent.glob("0.log.*"):
-            if older.suffix != ".gz":
-                gzip_anew(older)
-        log.rename(log.with_name(f"0.log.20260131-{self._hour}0000"))
-        self._hour += 1
-        self._writer.reopen()
 
 
 @pytest.fixture

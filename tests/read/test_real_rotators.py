@@ -2,74 +2,37 @@
 
 import gzip
 import os
-import shutil
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.read import Reader, Writer, nobody
+from support.rotators import LOGROTATE, OPTIONS, ORDERLY, by_handler, by_logrotate, logrotate
 
 DOWN = pytest.mark.parametrize("down", [False, True], ids=["running", "down"])
-OPTIONS = [
-    "create", "nocreate", "copytruncate", "copy", "renamecopy\nolddir old", "olddir old",
-    "compress", "compress\ndelaycompress", "compress\ncompresscmd /usr/bin/xz\ncompressext .xz",
-    "compress\ncompresscmd /usr/bin/bzip2\nuncompresscmd /usr/bin/bunzip2\ncompressext .bz2",
-    "dateext\ndateformat -%Y%m%d-%s", "dateext\ndateformat -%Y%m%d-%s\ncompress",
-    "dateext\ndateformat -%Y%m%d-%s\nextension .log", "extension .log", "start 0", "start 7",
-    "copytruncate\ncompress", "olddir old\ncompress", "shred",
-    "compress\ncompresscmd /usr/bin/zstd\ncompressoptions -q --rm\ncompressext .zst",
-    "addextension .bak", "addextension .bak\ncompress", "addextension .zzz",
-    "maxage 1", "minage 0\nifempty",
-    "dateext\ndateyesterday\ndateformat -%Y%m%d-%s", "dateext\ndateformat .%s\ncompress",
-    "olddir new\ncreateolddir 755", "sharedscripts\npostrotate\n/bin/true\nendscript",
-    "nosharedscripts\nprerotate\n/bin/true\nendscript\ncompress", "copy\ncompress",
-    "copytruncate\nolddir old\ncompress\ndelaycompress", "create 600\nallowhardlink",
-]  # fmt: skip
-LOGROTATE = shutil.which("logrotate", path=f"{os.environ['PATH']}:/usr/sbin")
-
 pytestmark = pytest.mark.skipif(
     LOGROTATE is None and not os.environ.get("CI"), reason="install Debian's logrotate"
 )
 
 
-def logrotate(folder: Path, options: str, *, logs: str = "app.log") -> None:
-    config = folder.with_name("logrotate.conf")
-    user = "su root root\n" if os.geteuid() == 0 else ""
-    config.write_text(f"{folder}/{logs} {{\nrotate 20\nmissingok\n{user}{options}\n}}\n")
-    config.chmod(0o644)
-    state = folder.with_name("logrotate.state")
-    done = subprocess.run(
-        [str(LOGROTATE), "-f", "-s", str(state), str(config)],
-        capture_output=True, check=False, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-
-
 @DOWN
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda text: text.replace("\n", " "))
 def test_logrotate(tmp_path: Path, options: str, *, down: bool) -> None:
-    folder = tmp_path / "logs"
-    (folder / "old").mkdir(parents=True)
-    folder.chmod(0o755)
-    writer = Writer(folder / "app.log", keeps_open="truncate" in options or options == "copy")
-    reader = Reader(folder / "app.log")
-    writer.write(5)
-    reader.poll()
-    for turn in range(4):
-        writer.write(6)
-        logrotate(folder, options.replace("%s", f"%s{turn}"))
-        writer.write(4)
-        if not down:
-            reader.poll()
-        elif turn % 2:
+    log = tmp_path / "logs" / "app.log"
+    log.parent.mkdir()
+    reader = Reader(log)
+
+    written = []
+    for turn, lines in enumerate(by_logrotate(log, options)):
+        written += lines
+        if down and not turn % 2:
             reader.restart()
+        if not down or not turn % 2:
             reader.poll()
     reader.settle()
-    assert sorted(reader.lines) == sorted(writer.written)
+    assert sorted(reader.lines) == sorted(written)
     assert not reader.bytes_lost
     assert not reader.ends_unseen
 
@@ -96,80 +59,18 @@ def test_logrotate_of_two_logs_with_one_script(tmp_path: Path) -> None:
     assert not reader.bytes_lost
 
 
-HANDLERS = {
-    "concurrent-log-handler": """
-from concurrent_log_handler import ConcurrentRotatingFileHandler
-handler = ConcurrentRotatingFileHandler(path, maxBytes=2000, backupCount=50)
-""",
-    "concurrent-log-handler, gzip": """
-from concurrent_log_handler import ConcurrentRotatingFileHandler
-handler = ConcurrentRotatingFileHandler(path, maxBytes=2000, backupCount=50, use_gzip=True)
-""",
-    "RotatingFileHandler": """
-from logging.handlers import RotatingFileHandler
-handler = RotatingFileHandler(path, maxBytes=900, backupCount=200, delay=True)
-""",
-    "TimedRotatingFileHandler, gzip": """
-import gzip, os, shutil
-from logging.handlers import TimedRotatingFileHandler
-def rotator(source, dest):
-    with open(source, "rb") as plain, gzip.open(dest, "wb") as zipped:
-        shutil.copyfileobj(plain, zipped)
-    os.remove(source)
-class Handler(TimedRotatingFileHandler):
-    emitted = int(sys.argv[3]) * 60
-    def shouldRollover(self, record):
-        self.emitted += 1
-        self.rolloverAt = 1_790_000_000 + self.emitted  # as if a second had gone by
-        return self.emitted % 20 == 0
-handler = Handler(path, when="S", backupCount=200)
-handler.rotator, handler.namer = rotator, lambda name: name + ".gz"
-""",
-}
-WORKER = """
-import logging, sys
-path = sys.argv[1]
-{handler}
-for number in range(60):
-    handler.emit(logging.LogRecord("host", 20, "", 0, f"{{number}} of {{sys.argv[2]}}", None, None))
-handler.close()
-"""
-
-
-def run_workers(
-    log: Path, handler: str, turn: int, count: int, between: Callable[[], object]
-) -> list[str]:
-    """Let processes write and rotate at once, and `between` run meanwhile; return their lines."""
-    names = [f"worker {turn} {number}" for number in range(count)]
-    script = WORKER.format(handler=HANDLERS[handler])
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", script, str(log), name, str(turn)], stderr=subprocess.DEVNULL
-        )
-        for name in names
-    ]
-    while any(worker.poll() is None for worker in workers):
-        between()
-    assert not any(worker.returncode for worker in workers)
-    return [f"{number} of {name}" for name in names for number in range(60)]
-
-
-ORDERLY = [("TimedRotatingFileHandler, gzip", 1), ("RotatingFileHandler", 1)] + [
-    (name, 3) for name in HANDLERS if name.startswith("concurrent")
-]
-
-
 @DOWN
 @pytest.mark.parametrize(("handler", "workers"), ORDERLY)
 def test_handlers_that_lose_nothing(
     tmp_path: Path, handler: str, workers: int, *, down: bool
 ) -> None:
-    log, written = tmp_path / "app.log", []
+    log = tmp_path / "app.log"
     reader = Reader(log)
     reader.poll()
-    log.touch()
-    for turn in range(2):
-        written += run_workers(log, handler, turn, workers, nobody if down else reader.poll)
+
+    written = []
+    for lines in by_handler(log, handler, workers, nobody if down else reader.poll):
+        written += lines
         if down:
             reader.restart()
             reader.poll()
@@ -185,12 +86,13 @@ def test_workers_that_rotate_over_each_other(tmp_path: Path, handler: str, *, do
 
     And each line before, unless its loss is said.
     """
-    log, written = tmp_path / "app.log", []
+    log = tmp_path / "app.log"
     reader = Reader(log)
     reader.poll()
-    log.touch()
-    for turn in range(2):
-        written += run_workers(log, handler, turn, 3, nobody if down else reader.poll)
+
+    written = []
+    for lines in by_handler(log, handler, 3, nobody if down else reader.poll):
+        written += lines
         if down:
             reader.restart()
             reader.poll()
