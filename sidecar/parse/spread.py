@@ -2,8 +2,8 @@
 
 `json.dumps(…, indent=2)`, `pprint` and Node's `console.log` break an object into lines, and some
 break the line between the marker and its object. What goes on is indented, or begins with the
-bracket that closes; brackets and quotation marks are followed through. Everything else ends the
-object early, and its lines are read one by one.
+bracket that closes; brackets and quotation marks are followed through. Everything else, and a line
+that is an event by itself, ends the object early, and its lines are read one by one.
 """
 
 import re
@@ -58,14 +58,15 @@ class Fit(Enum):
 class Spread:
     """An object whose end has not come: its lines so far. `since`: the last came by then."""
 
-    __slots__ = ("_size", "_waiting", "file", "lines", "since")
+    __slots__ = ("_prefix", "_size", "_waiting", "file", "lines", "since")
 
-    def __init__(self, file: int, first: Line, waiting: "_Waiting") -> None:
+    def __init__(self, file: int, first: Line, waiting: "_Waiting", prefix: Prefix) -> None:
         self.file = file
         self.lines = [first]
         self.since: float | None = None
         self._size = len(first.text)
         self._waiting = waiting
+        self._prefix = prefix
 
     @property
     def position(self) -> int:
@@ -78,6 +79,7 @@ class Spread:
         if (
             over
             or not self._begins_well(line.text)
+            or _is_event(line.text, self._prefix)
             or not _follow(_plain(line.text), self._waiting)
         ):
             return Fit.BREAKS
@@ -110,13 +112,14 @@ def begun_by(line: Line, file: int, prefix: Prefix) -> Spread | None:
         return None
     text = _plain(raw)
     if (alone := _ALONE.search(text)) is not None:
-        return Spread(file, line, []) if prefix.fits(text[: alone.start()]) else None
+        return Spread(file, line, [], prefix) if prefix.fits(text[: alone.start()]) else None
     waiting: _Waiting = []
     if not _follow(text, waiting) or not waiting:
         return None
     before, marker, _ = text[: waiting[0][1]].partition(MARKER)
     bare = raw[:1].isspace() or waiting[0][0] == ")"
-    return Spread(file, line, waiting) if prefix.fits(before) and (marker or not bare) else None
+    may_be = prefix.fits(before) and (marker or not bare)
+    return Spread(file, line, waiting, prefix) if may_be else None
 
 
 def joined(lines: list[Line]) -> Line:
@@ -172,6 +175,16 @@ def _stays(begun: Spread, behind: bytes) -> bool:
     """Return whether an object goes on in all the lines behind its first."""
     lines = behind.removesuffix(b"\n").split(b"\n") if behind else []
     return all(begun.take(Line(line, 0)) is Fit.GOES_ON for line in lines)
+
+
+def _is_event(raw: bytes, prefix: Prefix) -> bool:
+    """Return whether a line holds the marker and all of its object, as among lines read at once."""
+    if MARKER_BYTES not in raw:
+        return False
+    before, _, behind = _plain(raw).partition(MARKER)
+    waiting: _Waiting = []
+    whole = "{" in behind and _follow(behind, waiting) and not waiting
+    return whole and prefix.fits(before)
 
 
 def _plain(raw: bytes) -> str:

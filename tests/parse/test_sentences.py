@@ -6,7 +6,8 @@ from typing import Any
 
 from hypothesis import example, given, strategies as st
 
-from sidecar.parse.event import Parsed
+from sidecar.parse.container import Lines
+from sidecar.parse.event import Chunk, Parsed
 from sidecar.parse.parser import Parser
 from sidecar.parse.patterns import Pattern, TextPatterns
 from sidecar.parse.prefix import Prefix
@@ -44,6 +45,7 @@ MESSAGES = [
 ]  # fmt: skip
 BEFORE = ["", "2026-11-02 08:04:45 - INFO - ", "[app] ", "2026-11-02 08:04:45,123 ERROR ", "as "]
 SAMPLE = (SAMPLES / "agentops-host.log").read_text().splitlines()
+CLAIM = next(line for line in SAMPLE if "WEBHOOK_METRIC" in line)
 LINES = ["".join(parts) for parts in product(BEFORE, MESSAGES, ["", " ", "\x1b[0m", "."])]
 lines = st.sampled_from(LINES) | st.sampled_from(SAMPLE)
 
@@ -74,21 +76,25 @@ def test_many_lines_state_what_each_of_them_does(texts: list[str]) -> None:
     assert together(patterns, [text.encode() for text in texts], prefix) == singly
 
 
-def outcome(parsed: Parsed) -> tuple[Any, ...]:
+def outcome(chunk: Chunk, parsed: Parsed) -> tuple[Any, ...]:
     told = [parsed.rejects, parsed.foreign, parsed.obscure]
     counts = [parsed.event_lines, parsed.bad_times, parsed.undated, parsed.future]
-    return parsed.events, parsed.places, told, counts
+    mine = Lines(chunk, parsed)
+    return parsed.events, list(map(mine.line_at, parsed.places)), told, counts
 
 
 @example(LINES, b"")
+@example([CLAIM] * 8, b"")
 @given(st.lists(lines, max_size=40), st.sampled_from([b"", b"job \xe9 is late"]))
 def test_a_chunk_holds_what_its_lines_hold_read_singly(texts: list[str], last: bytes) -> None:
     data = "\n".join(texts).encode() + b"\n" + last
     parser = Parser(PATTERNS)
-    whole = parser.parse(chunk_of(data), now=NOW, wanted=everything)
+    plain = chunk_of(data)
+    whole = parser.parse(plain, now=NOW, wanted=everything)
     # A chunk with a wrapped line is read line by line.
     wrapped = chunk_of(data + b"\n2026-11-02T08:04:45.1Z stdout F x")
-    assert outcome(whole) == outcome(parser.parse(wrapped, now=NOW, wanted=everything))
+    singly = parser.parse(wrapped, now=NOW, wanted=everything)
+    assert outcome(plain, whole) == outcome(wrapped, singly)
 
 
 def test_a_line_that_cannot_be_an_event_is_its_own_reject_among_sentences() -> None:

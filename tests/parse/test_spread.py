@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from sidecar.parse.event import ForeignReason, LogFormat, Parsed, RejectReason
 from sidecar.parse.parser import OPEN_SECONDS, Parser
@@ -301,6 +301,7 @@ BLOCKS = [
 ]
 
 
+@example([HALVES["torn by an indented event"][0], "  }"], [1], plain)
 @given(
     st.lists(st.sampled_from(BLOCKS), min_size=1, max_size=8),
     st.lists(st.integers(1, 12), min_size=1, max_size=5),
