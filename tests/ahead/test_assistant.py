@@ -82,9 +82,9 @@ def said(parsed: Parsed) -> Parsed:
     return msgspec.structs.replace(parsed, rows=msgspec.structs.replace(parsed.rows, kinds=kinds))
 
 
-def alone(some_chunks: Sequence[Chunk]) -> list[Parsed]:
+def alone(some_chunks: Sequence[Chunk], now: float = NOW) -> list[Parsed]:
     parser = Parser(PATTERNS)
-    return [said(parser.parse(chunk, now=NOW, wanted=some)) for chunk in some_chunks]
+    return [said(parser.parse(chunk, now=now, wanted=some)) for chunk in some_chunks]
 
 
 def together(assistant: Assistant, some_chunks: Sequence[Chunk]) -> list[Parsed]:
@@ -225,13 +225,13 @@ def test_what_was_foreseen_and_comes_otherwise_is_parsed_anew(
     foreseen = others if later == 0.0 else parts
     parser = Parser(PATTERNS)
 
-    def parse(chunk: Chunk, _now: float) -> Parsed | None:
-        return parser.parse_alone(chunk, now=NOW, wanted=some)
+    def parse(chunk: Chunk, now: float) -> Parsed | None:
+        return parser.parse_alone(chunk, now=now, wanted=some)
 
     list(assistant.ahead(parts[:1], parse, NOW, foreseen[1:4]))
     found = [
-        said(parser.parse(chunk, now=NOW, wanted=some, alone=parsed))
+        said(parser.parse(chunk, now=NOW + later, wanted=some, alone=parsed))
         for chunk, parsed in assistant.ahead(parts[1:], parse, NOW + later)
     ]
-    assert found == alone(parts)[1:]
+    assert found == alone(parts, NOW + later)[1:]
     assert not assistant.lost
