@@ -28,7 +28,7 @@ test: $(READY)
 	$(BIN)/python -m pytest $(SHARED) $(TESTS)
 
 examples: $(READY)  ## every property with many examples, others at each run
-	EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest $(SHARED) -o faulthandler_timeout=0 -m hypothesis $(TESTS)
+	CI= EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest $(SHARED) -o faulthandler_timeout=0 -m hypothesis $(TESTS)
 
 unit: $(READY)  ## without the tests that start processes
 	$(BIN)/python -m pytest $(SHARED) -m "not process" $(TESTS)
