@@ -63,6 +63,7 @@ class Reach(Enum):
 
     ITSELF = "the value passes a test, if at all, by a sample that does"
     MEAN = "the same of a test for more or less, but for rounding"
+    RANK = "the same, but for what stands for it"
     ONE = "it adds one at most"
     AMOUNT = "it adds itself"
     UNKNOWN = "anything"
@@ -113,6 +114,11 @@ class Function:
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def counts_texts(self) -> bool:
+        """Whether which text a sample is changes nothing but what the window keeps."""
+        return self.reach is Reach.ONE and self.sample is as_text
 
     @property
     def usage(self) -> str:
@@ -242,7 +248,7 @@ _ALL = (
         takes_number=False,
         shows=Shows.HOW_MANY,
         drift=Drift.FALLS,
-        reach=Reach.UNKNOWN,
+        reach=Reach.ONE,
         most=MAX_COUNT,
         sample=lambda raw: bounded(as_text(raw), MAX_TEXT + 20),
         fold=None,
@@ -256,7 +262,7 @@ _ALL = (
         takes_number=False,
         shows=Shows.HOW_MANY,
         drift=Drift.FALLS,
-        reach=Reach.UNKNOWN,
+        reach=Reach.ONE,
         most=MAX_VALUES,
         sample=as_text,
         fold=None,
@@ -270,7 +276,7 @@ _ALL = (
         takes_number=True,
         shows=Shows.NUMBER,
         drift=Drift.EITHER,
-        reach=Reach.UNKNOWN,
+        reach=Reach.RANK,
         most=math.inf,
         sample=as_number,
         fold=None,
@@ -284,7 +290,7 @@ _ALL = (
         takes_number=False,
         shows=Shows.STATE,
         drift=Drift.STAYS,
-        reach=Reach.UNKNOWN,
+        reach=Reach.ITSELF,
         most=math.inf,
         sample=_storable,
         fold=None,

@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import count, takewhile
+from itertools import count
 from typing import Any, cast
 
 from sidecar.matchers import Matcher, all_match
@@ -16,7 +16,7 @@ from sidecar.parse.event import (
     bounded,
 )
 from sidecar.redact import Labels, LabelsOf, Redactor
-from sidecar.rules.aggregates import COUNT, Asked, Drift, Function, Reach, Shows, in_any_order
+from sidecar.rules.aggregates import Asked, Drift, Shows, in_any_order
 from sidecar.rules.condition import (
     Aggregate,
     And,
@@ -33,19 +33,7 @@ from sidecar.rules.condition import (
     value_test,
     worked_out,
 )
-from sidecar.rules.guard import (
-    AnyOf,
-    Guard,
-    NoGuard,
-    OfAmount,
-    OfMean,
-    OfRatio,
-    OfValue,
-    OneOf,
-    Samples,
-    Windows,
-    less,
-)
+from sidecar.rules.guard import Guard, NoGuard, Samples, Windows, guard_of
 from sidecar.rules.quantile import Percentile
 from sidecar.rules.rule import Key, Rule
 from sidecar.rules.shifted import Shifted
@@ -92,6 +80,7 @@ class CompiledRule:
         "order",
         "overflow",
         "pairs",
+        "remembers",
         "rising",
         "rule",
         "seconds",
@@ -159,11 +148,10 @@ class CompiledRule:
     def _weigh_samples(self) -> None:
         """Set what says which samples can change no verdict, so that they may wait."""
         rule = self.rule
-        # What a key is in is counted key by key, so that no sample of a state may wait.
-        # No more may one of which a key remembers more than the window holds.
-        whole = self._state_places or self.memory > LONG_AGO
-        guard = None if whole else _guard(rule.condition.whole, count())
-        self.guard: Guard = guard or NoGuard()
+        # What a key is in is counted key by key, and of some a key remembers more than the window
+        # holds: then no sample waits before the key has a state.
+        self.remembers = bool(self._state_places) or self.memory > LONG_AGO
+        self.guard: Guard = guard_of(rule.condition.whole, count()) or NoGuard()
         # Samples leave by the bucket: earlier than after the whole window, by less than its width.
         windows = self.fresh()
         self.coarse = any(isinstance(one, Buckets | Percentile | Shifted) for one in windows)
@@ -173,7 +161,7 @@ class CompiledRule:
         self.gone_at = _gone_at(self) if self.coarse else None
         # A sample of another place only makes the condition less true, until it leaves the window.
         self.rising = frozenset(_rising(rule.condition.whole, count()))
-        if self.true_when_empty or whole:
+        if self.true_when_empty or self.remembers:
             self.rising = frozenset(range(len(self.aggregates)))
         # Whether a sample can only uphold what holds, and no event moves a deadline of the alert.
         self.upholds = not self.step_instants and _only_rises(rule.condition.whole)
@@ -204,7 +192,7 @@ class CompiledRule:
     def counted(self) -> list[tuple[int, str]]:
         """The places of aggregates that only count a field's texts, and the fields."""
         each = enumerate(self.aggregates)
-        return [(n, a.field) for n, a in each if a.field and a.function.reach is Reach.ONE]
+        return [(n, a.field) for n, a in each if a.field and a.function.counts_texts]
 
     def kept_texts(self, name: str, texts: Sequence[str]) -> list[str]:
         """Return a field's texts as `samples` keeps them."""
@@ -240,6 +228,16 @@ class CompiledRule:
             return None
         value = windows[self._state_places[0]].judged(t)
         return None if value is None else as_text(value)
+
+    @property
+    def counts_states(self) -> bool:
+        """Whether keys are counted by the state that the first `last()` sees."""
+        return bool(self._state_places)
+
+    def leaves(self, state: str | None, samples: Samples) -> bool:
+        """Return whether samples leave a key in the `state` as which it is counted."""
+        places = self._state_places[:1]
+        return all(as_text(value) == state for place, value in samples if place in places)
 
     def unconfirmed(self, windows: Windows, t: float) -> bool:
         """Return whether a state has been dropped by `hold` at `t`."""
@@ -333,25 +331,6 @@ def _compile(part: Part, places: Iterator[int]) -> tuple[Test, Shown]:
             return _any([_compile(one, places) for one in part.parts])
 
 
-def _guard(part: Part, places: Iterator[int], *, holds: bool = True) -> Guard | None:
-    """Return what guards `part` from coming to `holds`, None where nothing can be said."""
-    match part:
-        case Comparison():
-            mine = [next(places) for _ in part.aggregates]
-            if part.function is not None:
-                return _guard_of_one(part, part.function, mine[0], holds=holds)
-            guard = part.ratio and _guard_of_ratio(part, *part.ratio, *mine)
-            return guard if holds else None
-        case Not():
-            return _guard(part.part, places, holds=not holds)
-        case And() | Or():
-            found = [_guard(one, places, holds=holds) for one in part.parts]
-            known = list(filter(None, found))
-            if isinstance(part, And) is holds:
-                return OneOf(known) if known else None
-            return AnyOf(known) if len(known) == len(found) else None
-
-
 def _only_rises(part: Part) -> bool:
     """Return whether no sample can turn `part` false; what time can, has a deadline."""
     match part:
@@ -363,33 +342,6 @@ def _only_rises(part: Part) -> bool:
             return all(map(_only_rises, part.parts))
         case Not():
             return False
-
-
-def _guard_of_one(part: Comparison, function: Function, place: int, *, holds: bool) -> Guard | None:
-    test = value_test(part)
-    if function.reach is Reach.ONE and test(0) is not holds:
-        few = takewhile(lambda number: test(number) is not holds, range(int(bounds(part)[-1]) + 2))
-        return OfAmount(place, max(few), ones=True)
-    if not holds:
-        return None
-    if function.reach is Reach.ITSELF and not time_can_turn(part):
-        return OfValue(place, test)
-    if part.op in (">", ">=") and part.number is not None:
-        if function.reach is Reach.AMOUNT and part.number > 0:
-            return OfAmount(place, less(part.number), ones=False)
-        if function.reach is Reach.MEAN:
-            return OfMean(place, part.number)
-    return None
-
-
-def _guard_of_ratio(
-    part: Comparison, above: Aggregate, below: Aggregate, place: int, divisor: int
-) -> Guard | None:
-    reach, counted = above.function.reach, below.function is COUNT
-    more = part.op in (">", ">=") and part.number is not None and part.number > 0
-    if not counted or not more or reach not in (Reach.ONE, Reach.AMOUNT):
-        return None
-    return OfRatio(place, divisor, part.number or 0.0, ones=reach is Reach.ONE)
 
 
 def _rising(part: Part, places: Iterator[int], *, holds: bool = True) -> Iterator[int]:

@@ -16,7 +16,7 @@ from sidecar.rules.windows import LONG_AGO, Counts
 MAX_VALUES = 1_000
 
 
-class _Counted(ABC):
+class Firsts(ABC):
     """Counts some samples of a window; which ones, `is_counted` says."""
 
     __slots__ = ("_counts", "_newest", "_within")
@@ -25,6 +25,10 @@ class _Counted(ABC):
         self._within = within
         self._counts = Counts(within, need)
         self._newest = LONG_AGO
+
+    @abstractmethod
+    def repeats(self, at: float, value: str) -> bool:
+        """Return whether this sample, and as many more like it, would count nothing."""
 
     @abstractmethod
     def is_counted(self, at: float, value: str) -> bool:
@@ -60,7 +64,12 @@ class _Counted(ABC):
             self._newest = LONG_AGO
 
 
-class Changes(_Counted):
+def _digest(value: str) -> int:
+    digest = hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest)
+
+
+class Changes(Firsts):
     """How often the newest value differed from the one before it, however long ago that was."""
 
     __slots__ = ("_at", "_value")
@@ -69,6 +78,16 @@ class Changes(_Counted):
         super().__init__(within, need)
         self._at = LONG_AGO
         self._value: str | None = None
+
+    def repeats(self, at: float, value: str) -> bool:
+        return at < self._at or value == self._value
+
+    def add_all(self, times: Sequence[float], value: Any, clock: float) -> None:
+        newer = [at for at in times if at >= self._at]
+        if newer:  # of which the first may differ
+            self.add(newer[0], value, clock)
+            self._at = max(newer)
+        self._newest = max(self._newest, *times)
 
     def is_counted(self, at: float, value: str) -> bool:
         if at < self._at:
@@ -85,7 +104,7 @@ class Changes(_Counted):
         self._counts.load(counts)
 
 
-class News(_Counted):
+class News(Firsts):
     """How many values came that were not seen for `remember` seconds, or never. 16 bytes each."""
 
     __slots__ = ("_remember", "_seen")
@@ -95,9 +114,11 @@ class News(_Counted):
         self._remember = remember
         self._seen: dict[int, float] = {}  # digests of values, with their newest time
 
+    def repeats(self, at: float, value: str) -> bool:
+        return self._seen.get(_digest(value), LONG_AGO) + self._remember > at
+
     def is_counted(self, at: float, value: str) -> bool:
-        digest = hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        text = int.from_bytes(digest)
+        text = _digest(value)
         before = self._seen.get(text, LONG_AGO)
         self._seen[text] = max(before, at)
         if len(self._seen) > MAX_VALUES:

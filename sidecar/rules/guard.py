@@ -7,9 +7,23 @@ is part of what a guard has reckoned with, but for the divisor of a ratio: of th
 deadline is to be asked.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 from typing import Any, Protocol
 
+from sidecar.rules.aggregates import COUNT, Function, Reach
+from sidecar.rules.condition import (
+    Aggregate,
+    And,
+    Comparison,
+    Not,
+    Or,
+    Part,
+    bounds,
+    time_can_turn,
+    value_test,
+)
+from sidecar.rules.quantile import Percentile, bin_of, value_of
 from sidecar.rules.windows import NEVER, Window
 
 Windows = tuple[Window, ...]
@@ -40,7 +54,7 @@ class NoGuard:
 
 
 class OfValue:
-    """An extreme against a number: only a sample that passes the test itself can make it true."""
+    """An extreme or a state: only a sample that passes the test itself can make it true."""
 
     def __init__(self, place: int, passes: Callable[[Any], bool]) -> None:
         self._place = place
@@ -53,6 +67,23 @@ class OfValue:
     def room(self, windows: Windows | None, t: float) -> float:
         value = None if windows is None else windows[self._place].judged(t)
         return NEVER if value is None or not self._passes(value) else _NONE_LEFT
+
+
+class OfPercentile:
+    """A percentile against numbers: it is what stands for one of its samples, and none passes."""
+
+    def __init__(self, place: int, passes: Callable[[float], bool]) -> None:
+        self._place = place
+        self._passes = passes
+
+    def cost(self, samples: Samples) -> float:
+        mine = (value for place, value in samples if place == self._place)
+        return NEVER if any(self._passes(value_of(bin_of(value))) for value in mine) else 0.0
+
+    def room(self, windows: Windows | None, t: float) -> float:
+        window = None if windows is None else windows[self._place]
+        known = isinstance(window, Percentile) and any(map(self._passes, window.values(t)))
+        return _NONE_LEFT if known else NEVER
 
 
 class OfMean:
@@ -140,6 +171,54 @@ class OneOf:
 
     def room(self, windows: Windows | None, t: float) -> float:
         return max(guard.room(windows, t) for guard in self._guards)
+
+
+def guard_of(part: Part, places: Iterator[int], *, holds: bool = True) -> Guard | None:
+    """Return what guards `part` from coming to `holds`, None where nothing can be said."""
+    match part:
+        case Comparison():
+            mine = [next(places) for _ in part.aggregates]
+            if part.function is not None:
+                return _of_one(part, part.function, mine[0], holds=holds)
+            guard = part.ratio and _of_ratio(part, *part.ratio, *mine)
+            return guard if holds else None
+        case Not():
+            return guard_of(part.part, places, holds=not holds)
+        case And() | Or():
+            found = [guard_of(one, places, holds=holds) for one in part.parts]
+            known = list(filter(None, found))
+            if isinstance(part, And) is holds:
+                return OneOf(known) if known else None
+            return AnyOf(known) if len(known) == len(found) else None
+
+
+def _of_one(part: Comparison, function: Function, place: int, *, holds: bool) -> Guard | None:
+    test = value_test(part)
+    if function.reach is Reach.ONE and test(0) is not holds:
+        few = takewhile(lambda number: test(number) is not holds, range(int(bounds(part)[-1]) + 2))
+        return OfAmount(place, max(few), ones=True)
+    if not holds:
+        return None
+    if function.reach is Reach.ITSELF and not time_can_turn(part):
+        return OfValue(place, test)
+    if function.reach is Reach.RANK:
+        return OfPercentile(place, test)
+    if part.op in (">", ">=") and part.number is not None:
+        if function.reach is Reach.AMOUNT and part.number > 0:
+            return OfAmount(place, less(part.number), ones=False)
+        if function.reach is Reach.MEAN:
+            return OfMean(place, part.number)
+    return None
+
+
+def _of_ratio(
+    part: Comparison, above: Aggregate, below: Aggregate, place: int, divisor: int
+) -> Guard | None:
+    reach, counted = above.function.reach, below.function is COUNT
+    more = part.op in (">", ">=") and part.number is not None and part.number > 0
+    if not counted or not more or reach not in (Reach.ONE, Reach.AMOUNT):
+        return None
+    return OfRatio(place, divisor, part.number or 0.0, ones=reach is Reach.ONE)
 
 
 def less(bound: float) -> float:

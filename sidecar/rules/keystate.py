@@ -457,7 +457,7 @@ class KeyState:
     def gone_at(self) -> float:
         """Return when nothing remembered here can matter any more."""
         known = max(self.floor, self.newest_id) if self.order is None else self.clock
-        memory = self.clock + self.compiled.memory
+        memory = LONG_AGO if self.windows is None else self.clock + self.compiled.memory
         return max(self.samples_gone_at(), known + self.compiled.span, memory)
 
     def is_gone(self, t: float) -> bool:

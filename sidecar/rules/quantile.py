@@ -6,7 +6,8 @@ the window's 60 buckets keeps how many fell into which bin.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from sidecar.rules.windows import BUCKETS, LONG_AGO, NEVER
@@ -85,6 +86,11 @@ class Percentile:
             if self._leaves(bucket) > t:
                 whole.update(bins)
         return at_rank(whole, self._percent)
+
+    def values(self, t: float) -> Iterator[float]:
+        """Yield what stands for the samples in the window at `t`."""
+        inside = (bins for bucket, bins in self._buckets.items() if self._leaves(bucket) > t)
+        return map(value_of, set(chain.from_iterable(inside)))
 
     def most(self, t: float) -> float:
         del t

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from sidecar.parse.columns import Columns
 from sidecar.parse.event import Event, Kind, Triple, as_text
-from sidecar.rules.aggregates import Reach
 from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.guard import Samples
 from sidecar.rules.index import Index
@@ -300,7 +299,7 @@ class _Field:
         self._any_text = not (self._measured or self._ordered or any(m.value for m in matchers))
         # Whether the texts themselves change nothing but what a window keeps.
         mine = [one for compiled in rules for one in compiled.aggregates if one.field == name]
-        counts = all(one.function.reach is Reach.ONE for one in mine)
+        counts = all(one.function.counts_texts for one in mine)
         self.is_counted = self._measured and counts and not (self._ordered or self._matchers)
         self._known: dict[tuple[type, Any], Any] = {}
 

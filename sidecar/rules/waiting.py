@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sidecar.parse.columns import Columns
 from sidecar.rules.alert import Told, id_of
 from sidecar.rules.compiled import CompiledRule
+from sidecar.rules.firsts import Firsts
 from sidecar.rules.guard import Samples
 from sidecar.rules.keystate import TOLD, KeyState, split
 from sidecar.rules.rule import Key
 from sidecar.rules.verdict import Run, Verdict
-from sidecar.rules.windows import BUCKETS, LONG_AGO, NEVER, is_earlier
+from sidecar.rules.windows import BUCKETS, LONG_AGO, NEVER, Last, is_earlier
 
 if TYPE_CHECKING:
     from sidecar.parse.event import Event
@@ -124,6 +125,7 @@ class Waiting:
             return
         self._newest = max(self._newest, *run.times)
         get = (dict[Key, Entries]() if self._compiled.wakes else self.of).get
+        any_state = not self._compiled.counts_states
         apart: dict[int, Samples] = {}
         without: set[int] = set()
         upheld: dict[Key, int] = {}
@@ -131,7 +133,12 @@ class Waiting:
         for number, (key, at, verdict) in enumerate(each):
             _, _, samples, cost, _, named = verdict
             entries = get(key)
-            if entries and not named and (left := entries[0] - cost) >= 0:
+            if (
+                entries
+                and not named
+                and (left := entries[0] - cost) >= 0
+                and (any_state or samples is entries[-1])
+            ):
                 entries[0] = left
                 entries += (at, samples)
                 if len(entries) > LONGEST:
@@ -173,7 +180,20 @@ class Waiting:
             return Outcome.VOID, None
         if state is not None and state.alert is not None:
             return self._uphold(key, at, verdict, state, partial(columns.text, place))
-        room = self._room_of(key, verdict, state)
+        if self._compiled.remembers and self._is_news(samples, state):
+            return Outcome.CLOSER, None
+        return self._wait(key, at, verdict, state, partial(columns.text, place))
+
+    def _wait(
+        self,
+        key: Key,
+        at: float,
+        verdict: Verdict,
+        state: KeyState | None,
+        text: Callable[[str], str],
+    ) -> tuple[Outcome, Samples | None]:
+        """Let an event of a key without an alert wait, if it can."""
+        room, samples = self._room_of(key, verdict, state), verdict.samples
         if samples is None:
             if room is None or room < 0 or not self._comes_last(key, at):
                 return Outcome.CLOSER, None
@@ -181,17 +201,35 @@ class Waiting:
             return Outcome.WAITS, None
         if room is None or (state is not None and self._compiled.wakes and at >= state.due):
             return Outcome.CLOSER, None
-        left = room - verdict.cost
-        if not left >= 0 and not (verdict.lowers and state is not None):
+        left = self._left(room, at, verdict, state)
+        if left is None:
             return Outcome.CLOSER, None
         told = None
         if verdict.named:
-            digest = id_of(columns.text(place, self._compiled.rule.dedup_by or ""))
+            digest = id_of(text(self._compiled.rule.dedup_by or ""))
             samples = told = [(TOLD, Told((), (), digest)), *samples]
-        self._append(key, at, samples, left if left >= 0 else room)
+        self._append(key, at, samples, left)
         if len(self.of[key]) > LONGEST:
             self.wake(key)
         return Outcome.WAITS, told
+
+    def _left(
+        self, room: float, at: float, verdict: Verdict, state: KeyState | None
+    ) -> float | None:
+        """Return the room that is left once samples wait; None: they may not."""
+        if (left := room - verdict.cost) >= 0:
+            return left
+        if verdict.lowers and state is not None:
+            return room
+        if room >= 0 and self._compiled.remembers and _repeats(state, at, verdict.samples or ()):
+            return 0.0  # only more of the same can wait behind it
+        return None
+
+    def _is_news(self, samples: Samples | None, state: KeyState | None) -> bool:
+        """Return whether the state of a key, which remembers, has to know an event at once."""
+        if state is None or samples is None:
+            return state is not None or samples is not None
+        return not self._compiled.leaves(state.counted, samples)
 
     def _room_of(self, key: Key, verdict: Verdict, state: KeyState | None) -> float | None:
         """Return the room that a key without an alert has; None: there may be no such key."""
@@ -430,6 +468,17 @@ class Waiting:
         (at, samples), *others = pairs(self.of[key])
         first = at + self._compiled.span if samples is None else self._gone_at(at)
         return max([first, *(self._gone_at(at) for at, _ in others)])
+
+
+def _repeats(state: KeyState | None, at: float, samples: Samples) -> bool:
+    """Return whether a key's windows know all of it, so that the samples change none."""
+    windows = None if state is None else state.windows
+    if windows is None or not samples:  # without any there is more to an event
+        return False
+    return all(
+        isinstance(window := windows[place], Last | Firsts) and window.repeats(at, value)
+        for place, value in samples
+    )
 
 
 def pairs(entries: Entries) -> Iterable[tuple[float, Samples | None]]:

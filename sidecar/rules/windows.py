@@ -97,6 +97,10 @@ class Last:
     def add_all(self, times: Sequence[float], value: Any, clock: float) -> None:
         self.add(max(times), value, clock)
 
+    def repeats(self, at: float, value: Any) -> bool:
+        """Return whether this sample, and as many more like it, would leave the value as it is."""
+        return at < self._at or (value == self._value and type(value) is type(self._value))
+
     def judged(self, t: float) -> Any:
         return self._value if self.gone_at() > t else None
 

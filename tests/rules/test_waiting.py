@@ -444,6 +444,32 @@ def test_texts_of_which_each_is_another_and_that_are_only_counted_cost_few_calls
     assert (spent[2] - spent[1]) / 2000 < 50
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "last(n) > 5",
+        'last(status) =~ "worse|un.*"',
+        "changed(n) >= 1",
+        "changed(status) > 1 and new(n) > 9",
+        "new(n) > 9",
+        "percentile(n, 95) > 5",
+    ],
+)
+def test_what_a_key_knows_already_costs_few_calls(condition: str) -> None:
+    bench = Bench(rule(condition, within=None if condition.startswith("last") else HOUR))
+    bench.see_together(*[event(0.0, n=4, org_id=f"o{n}") for n in range(20)], read_at=0.0)
+    bench.tick(2 * HOUR)  # what was new is so no longer
+    spent, states = [], bench.engine.drain_state_counts()
+    for begin, count in ((0, 2400), (2400, 1000), (3400, 3000)):
+        each = range(begin, begin + count)
+        seen = [event(2 * HOUR + n / 10, n=4, org_id=f"o{n % 20}") for n in each]
+        spent.append(calls(partial(bench.engine.observe_all, Columns.of(seen), read_at=0.0)))
+    assert (spent[2] - spent[1]) / 2000 < 4 * FOR_EACH
+    assert not any(bench.engine.drain_state_counts().values())
+    assert any(states.values()) is condition.startswith("last")
+    assert bench.all == []
+
+
 @pytest.mark.parametrize("value", [1, True, 1.0, "1", -0.0, 0, [1], {"a": 1}, None, ""])
 def test_values_that_are_only_equal_are_told_apart(value: Any) -> None:
     tested = rule('count(n="1") >= 2 or count(n="true") >= 2 or count(n="0") >= 2 or max(n) > 9')
@@ -506,7 +532,8 @@ def test_payments_of_customers_who_owe_nothing_cost_a_rule_next_to_nothing() -> 
 
 
 @pytest.mark.parametrize(
-    "condition", ["sum(n) > 1000", "avg(n) > 10", "count(n > 5) / count() > 0.9"]
+    "condition",
+    ["sum(n) > 1000", "avg(n) > 10", "count(n > 5) / count() > 0.9", "percentile(n, 95) > 10"],
 )
 @pytest.mark.parametrize("together", [False, True], ids=["one by one", "all at once"])
 def test_a_key_whose_samples_leave_by_the_bucket_is_over_when_its_windows_are(
@@ -543,7 +570,15 @@ def standing(bench: Bench, t: float) -> list[Any]:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["received"] * 3 + ["5xx"]), st.integers(0, 40))))
-@pytest.mark.parametrize("condition", [MIXED, 'count(status="5xx") > 9 or max(n) > 3'])
+@pytest.mark.parametrize(
+    "condition",
+    [
+        MIXED,
+        'count(status="5xx") > 9 or max(n) > 3',
+        "last(n) == 5 or changed(status) >= 3",
+        "new(n) >= 5 or percentile(n, 60) > 2",
+    ],
+)
 def test_events_of_one_key_are_taken_at_once_as_they_are_singly(
     condition: str, statuses: list[tuple[str, int]]
 ) -> None:
