@@ -22,7 +22,7 @@ from sidecar.parse.container import form_of, unwrap_all
 from sidecar.parse.draft import Drafts
 from sidecar.parse.event import Chunk, Event, LogFormat, Parsed
 from sidecar.parse.parser import Parser
-from sidecar.parse.repeats import REACH
+from sidecar.parse.repeats import REACH, earlier, may_repeat
 from sidecar.receivers.base import rfc3339
 from sidecar.redact import Redactor
 from sidecar.syntax.files import environment
@@ -74,7 +74,8 @@ class LineReader:
         position = chunk.start
         for line in _LINE.findall(chunk.data):
             self._lines += 1
-            one = replace(chunk, data=line, start=position)
+            before = earlier(chunk, position - chunk.start) if may_repeat(line) else b""
+            one = replace(chunk, data=line, start=position, before=before)
             self._waiting.append((self._lines, one))
             yield from self._known(self._parse(self._parser, one))
             position += len(line)
@@ -137,7 +138,7 @@ class LineReader:
 
 
 def _show(told: Told) -> None:
-    word = paint(f"{told.outcome.removesuffix('s'):<8}", _COLOURS.get(told.outcome))
+    word = paint(f"{told.outcome.removesuffix('s'):<7} ", _COLOURS.get(told.outcome))
     place = f"{told.line:>6}  "
     more = [f"wrapped by {told.container}"] if told.container else []
     more += [f"pattern {told.pattern}"] if told.pattern else []

@@ -48,7 +48,7 @@ from sidecar.parse.objects import MARKER_BYTES, Unreadable
 from sidecar.parse.patterns import Pattern, TextPatterns
 from sidecar.parse.prefix import Prefix
 from sidecar.parse.record import Record, find_records
-from sidecar.parse.repeats import REACH, is_known, may_repeat, repeating_lines, weighed
+from sidecar.parse.repeats import earlier, is_known, may_repeat, repeating_lines, weighed
 from sidecar.parse.signed import is_signed, signed_only
 from sidecar.parse.spread import Line, any_spread, joined, mixed_open, open_from
 
@@ -228,7 +228,7 @@ class Parser:
         if odd:
             odd = self._add_stated([one for one in odd if one not in again], chunk, out, stamps)
         for begin, line in sorted(odd + again + journal_lines(data)):
-            before = _before(chunk, begin) if again else b""
+            before = earlier(chunk, begin) if again else b""
             self._read(Line(line, chunk.start + begin, stamps.get(begin)), out, before)
         for begin, line in utf16_lines(data):
             out.obscure(ObscureReason.UTF16, chunk.start + begin, text_of_line(line))
@@ -288,7 +288,7 @@ class Parser:
             if len(lines) > 1:
                 self._read_spread(lines, out)
             elif again and not chunk.key and repeating_lines(lines[0].text):
-                self._read(lines[0], out, _before(chunk, lines[0].position - chunk.start))
+                self._read(lines[0], out, earlier(chunk, lines[0].position - chunk.start))
             elif chunk.key and not is_signed(lines[0].text, chunk.key):
                 if MARKER_BYTES in lines[0].text:
                     text = text_of_line(lines[0].text)
@@ -456,14 +456,8 @@ def _move(parsed: Parsed, chunk: Chunk, lines: Mapping[int, Line]) -> None:
 
 
 def _part(chunk: Chunk, begin: int, end: int) -> Chunk:
-    before = _before(chunk, begin) if begin else chunk.before
+    before = earlier(chunk, begin) if begin else chunk.before
     return replace(chunk, data=chunk.data[begin:end], start=chunk.start + begin, before=before)
-
-
-def _before(chunk: Chunk, begin: int) -> bytes:
-    """Return what stands in front of a line of the chunk, as far as that is looked at."""
-    near = chunk.data[max(0, begin - REACH) : begin]
-    return near if len(near) == REACH else (chunk.before + near)[-REACH:]
 
 
 def _needs_before(chunk: Chunk, data: bytes) -> bool:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from sidecar.parse.block import spans_at
-from sidecar.parse.event import RejectReason
+from sidecar.parse.event import Chunk, RejectReason
 from sidecar.parse.needles import Needles
 from sidecar.parse.objects import Unreadable
 from sidecar.parse.prefix import Prefix
@@ -86,6 +86,12 @@ def is_known(line: bytes, before: bytes) -> bool:
     """Return whether what `line` says to have come again, if it does, is in `before`."""
     found = _LAST.match(line)
     return found is None or _last(found, before) is not None
+
+
+def earlier(chunk: Chunk, begin: int) -> bytes:
+    """Return what stands in front of a line of `chunk`, as far as that is looked at."""
+    near = chunk.data[max(0, begin - REACH) : begin]
+    return near if len(near) == REACH else (chunk.before + near)[-REACH:]
 
 
 def needed_before(data: bytes, start: int, read_at: ReadAt) -> bytes:

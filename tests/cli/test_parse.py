@@ -1,6 +1,7 @@
 """`sidecar parse`: what becomes of each line, and why nothing of it does."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -226,3 +227,15 @@ def test_no_pattern_is_drafted_where_lines_are_events_or_say_no_names(config: Pa
     secret = "webhook token=sk_live_abcdefghijklmnop1234"
     log.write_text(json.dumps({"msg": secret, "event": "x"}) + "\n")
     assert "sk_live" not in CliRunner().invoke(main, ["parse", str(log)]).output
+
+
+def test_a_line_that_repeats_another_shows_what_came_again(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    log.write_text(
+        "Nov  2 08:01:16 web app: WEBHOOK_METRIC: {'event_type': 'e', 'status': 's'}\n"
+        "Nov  2 08:01:46 web last message repeated 2 times\n"
+        "Nov  2 08:01:46 db last message repeated 2 times\n"
+    )
+    said = CliRunner().invoke(main, ["parse", str(log)]).output
+    assert len(re.findall(r"^ +2  event   2026-11-02T08:01:46", said, re.MULTILINE)) == 2
+    assert "3  not_understood it says that another line came again" in said
