@@ -160,7 +160,7 @@ class SelfWatch:
         self._first_at = max([self._first_at, *(row.created for row in fresh)])
         kinds = filter(drift.is_unread, map(triple_of, fresh))
         self._unread.update([*map(" ".join, kinds)][: MOST_UNREAD - len(self._unread)])
-        if now - self._drift_looked_at >= DRIFT_LOOK_SECONDS:
+        if abs(now - self._drift_looked_at) >= DRIFT_LOOK_SECONDS:
             self._drift_looked_at = now
             self.present(Problem.DRIFT, {(k,): v for k, v in drift.gone().items()}, now)
         day, self._day = self._day, now // _DAY
@@ -200,6 +200,7 @@ class SelfWatch:
                 return
             trouble = known[subject] = _Trouble(now, now)
         trouble.since = min(trouble.since, now)  # the clock may have been set back
+        trouble.told_at = None if trouble.told_at is None else min(trouble.told_at, now)
         trouble.seen_at, trouble.over = now, False
         trouble.count += 1
         trouble.fields = dict(fields)
@@ -212,7 +213,7 @@ def _labels(subject: Subject) -> Subject:
 
 def _due(habit: Habit, trouble: _Trouble, now: float) -> str | None:
     """Return the status that is to be said at `now`, None for nothing; notes what is over."""
-    if habit.quiet is not None and now - trouble.seen_at >= habit.quiet:
+    if habit.quiet is not None and abs(now - trouble.seen_at) >= habit.quiet:
         trouble.over = True
     if trouble.over:
         return None if trouble.told_at is None else OK

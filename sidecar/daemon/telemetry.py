@@ -212,7 +212,7 @@ class Telemetry:
         now = self._clock()
         for one in found:
             self.metrics.broken.labels(one.name).inc()
-            if now - self._sampled_at.get(one.name, -REJECT_LOG_SECONDS) >= REJECT_LOG_SECONDS:
+            if abs(now - self._sampled_at.get(one.name, 0.0)) >= REJECT_LOG_SECONDS:
                 self._sampled_at[one.name] = now
                 _log.error("invariant_broken", invariant=one.name, how=one.sentence)
             self.watch.happened(Problem.INVARIANT_BROKEN, (one.name,), now, how=one.sentence)
@@ -325,7 +325,7 @@ class Telemetry:
         """Keep the last of `lines` for who asks, and log the first, unless one was just logged."""
         last = lines[-MOST_ODD_LINES:]
         self.odd_lines += [(now, event, one.reason.value, one.sample) for one in last]
-        if lines and now - self._sampled_at.get(event, -REJECT_LOG_SECONDS) >= REJECT_LOG_SECONDS:
+        if lines and abs(now - self._sampled_at.get(event, 0.0)) >= REJECT_LOG_SECONDS:
             self._sampled_at[event] = now
             first = lines[0]
             if isinstance(first, Reject) and first.field:

@@ -105,7 +105,8 @@ class Floods:
         floods = self._until.setdefault(group.audience, {})
         names = {member.alert.name for member in tell}
         full = self.under_way[group.audience] >= group.to.burst
-        if not full and not any(floods.get(name, 0.0) > now for name in names):
+        going_on = (now < floods.get(name, 0.0) <= now + _FLOOD_SECONDS for name in names)
+        if not full and not any(going_on):  # one that ends later began by a clock since set back
             return False
         floods.update(dict.fromkeys(names, now + _FLOOD_SECONDS))
         return True

@@ -129,6 +129,16 @@ class TestHappening:
                 watch.happened(Problem.REJECTS, ("malformed",), NOW + happens.pop(0))
         assert heard == said
 
+    def test_a_clock_set_back_by_a_year_makes_none_last_that_long(self) -> None:
+        watch, then = SelfWatch(), NOW - 365 * 86_400.0
+        watch.happened(Problem.REJECTS, ("malformed",), NOW)
+        watch.happened(Problem.REJECTS, ("too_long",), NOW)
+        assert statuses(watch.due_events(NOW)) == ["problem", "problem"]
+        watch.happened(Problem.REJECTS, ("malformed",), then)
+        assert statuses(watch.due_events(then)) == ["ok"]
+        watch.happened(Problem.REJECTS, ("malformed",), then + REMIND_SECONDS)
+        assert statuses(watch.due_events(then + REMIND_SECONDS)) == ["problem"]
+
     def test_subjects_are_told_apart(self) -> None:
         watch = SelfWatch()
         watch.happened(Problem.REJECTS, ("malformed",), NOW)

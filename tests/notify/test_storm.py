@@ -91,6 +91,15 @@ def test_what_exceeds_it_is_one_digest_with_count_and_names() -> None:
     assert len(channel.heard) == 6
 
 
+def test_a_clock_set_back_by_months_lets_no_flood_go_on_for_months() -> None:
+    channel, world = Channel(), World()
+    channel.second(T0, *(world.fire(str(n)) for n in range(100)))
+    channel.second(T0 + STORM_SECONDS)
+    before, then = len(channel.heard), T0 - 2400 * HOUR
+    channel.second(then, world.fire("one more", then))
+    assert [one.reason for _, one in channel.heard[before:]] == [Reason.FIRST]
+
+
 def test_repeats_that_exceed_it_are_marked_as_such_in_the_digest() -> None:
     channel, world = Channel(route("{}", "team", repeat_interval=HOUR)), World()
     channel.second(T0, *(world.fire(str(n)) for n in range(9)))
