@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from sidecar.batch import BytesLost, EndUnseen, Rotated, Rotation, Truncated
 from sidecar.read.adopt import Adoption
 from sidecar.read.content import Content
-from sidecar.read.copies import Copies
+from sidecar.read.copies import Copies, is_beginning
 from sidecar.read.files import Candidate, LogFiles
-from sidecar.read.fingerprint import TAIL, Match, begins_like
+from sidecar.read.fingerprint import TAIL, Match
 from sidecar.read.log import Log, LogFile
 from sidecar.read.names import COMPRESSED, Rank, age, shape
 from sidecar.read.scan import Inode, Look, Sighting
@@ -163,9 +163,9 @@ class Recogniser:
         seen = candidate.sighting
         if (seen.size, seen.mtime_ns) == (unbegun.size, unbegun.mtime_ns):
             return False
-        if seen.is_live or content.compressed:
+        if seen.is_live or (content.compressed and moved):
             return moved
-        if seen.size < max(1, unbegun.size):
+        if not content.compressed and seen.size < max(1, unbegun.size):
             return True
         others = (file for file in unbegun.log.files if file is not unbegun)
         return any(self._is_copy(seen, content, file) for file in others)
@@ -174,7 +174,7 @@ class Recogniser:
         if of.position and of.match(content) is Match.SAME:
             return True
         with self._log_files.lent(of) as other:
-            return other is not None and begins_like(content.read_at, seen.size, other.read_at)
+            return other is not None and is_beginning(content, seen.size, other)
 
     # -- log files that are not where they were
 

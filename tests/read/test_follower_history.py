@@ -312,6 +312,24 @@ def test_a_rotated_file_that_another_worker_compresses_over(tmp_path: Path, budg
     assert {*gzip.decompress(zipped.read_bytes()).decode().splitlines()} <= {*read}
 
 
+def test_a_worker_compresses_what_is_being_read_over_an_empty_file_of_another(
+    tmp_path: Path,
+) -> None:
+    log, zipped = tmp_path / "app.log", tmp_path / "app.log.2026-09-21_14-13-39.gz"
+    reader = Reader(log)
+    first = as_lines(log, "first")
+    reader.poll()
+    zipped.write_bytes(gzip.compress(b""))
+    reader.settle()
+    content = log.read_bytes() + b"second\n" * 2
+    log.write_bytes(content)
+    zipped.write_bytes(gzip.compress(content))
+    log.unlink()
+    third = as_lines(log, "third")
+    reader.settle()
+    assert sorted(reader.lines) == sorted([*first, "second", "second", *third])
+
+
 def as_lines(path: Path, what: str) -> list[str]:
     lines = [f"{what} {number} {'that is of some length':.<60}" for number in range(3)]
     path.write_text("".join(f"{line}\n" for line in lines))
