@@ -188,6 +188,16 @@ class Columns:
         value = None if column is None else column[place]
         return value if type(value) is str else as_text(value)
 
+    def texts(self, number: int, names: Sequence[str]) -> list[str]:
+        """Return some fields of one event as texts."""
+        kind, place = self.place_of(number)
+        found = []
+        for name in names:
+            column = kind.fields[name] if name in kind.fields else self.values(kind, name)
+            value = None if column is None else column[place]
+            found.append(value if type(value) is str else as_text(value))
+        return found
+
     def keys(
         self, kind: Kind, by: tuple[str, ...], kept: Callable[[str], Labels]
     ) -> Sequence[tuple[str, ...]]:

@@ -4,7 +4,7 @@
 pending or firing, private to the rules; `Alert` and `Transition` are what they hand on.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -204,15 +204,20 @@ class Told(NamedTuple):
     id: bytes
 
     @classmethod
-    def of(cls, text: Callable[[str], str], compiled: CompiledRule) -> "Told":
-        """Return it of an event whose fields `text` gives."""
-        rule, labels = compiled.rule, compiled.labels
-        kept = [(name, text(name)) for name in rule.collect]
+    def of(cls, texts: Sequence[str], compiled: CompiledRule) -> "Told":
+        """Return it of an event with these texts in the fields that `told_by` names."""
+        rule, labels, same = compiled.rule, compiled.labels, len(compiled.rule.same)
+        kept = zip(rule.collect, texts[same:], strict=False)
         return cls(
-            _identity(text, rule.same),
+            _identity(texts[:same]),
             tuple([kept_text(labels, name, value) if value else "" for name, value in kept]),
-            id_of(text(rule.dedup_by)) if rule.dedup_by else b"",
+            id_of(texts[-1]) if rule.dedup_by else b"",
         )
+
+
+def told_by(rule: Rule) -> tuple[str, ...]:
+    """Return the fields of which an event tells."""
+    return (*rule.same, *rule.collect, *filter(None, (rule.dedup_by,)))
 
 
 def id_of(text: str) -> bytes:
@@ -220,8 +225,8 @@ def id_of(text: str) -> bytes:
     return blake2b(text.encode("utf-8", "replace"), digest_size=8).digest() if text else b""
 
 
-def _identity(text: Callable[[str], str], names: Sequence[str]) -> Identity:
-    return tuple([_digest(value) if (value := text(name)) else "" for name in names])
+def _identity(texts: Iterable[str]) -> Identity:
+    return tuple([_digest(text) if text else "" for text in texts])
 
 
 def _digest(text: str) -> str:
@@ -376,7 +381,7 @@ class OpenAlert(msgspec.Struct, omit_defaults=True):
 
     def stays_open(self, event: Event, names: Sequence[str]) -> bool:
         """Take out what `event` ends; return whether something that it does not end is left."""
-        ended = _identity(event.text, names)
+        ended = _identity(map(event.text, names))
         left = tuple([one for one in self.identities if not _agree(one, ended)])
         if left:
             self.identities = left

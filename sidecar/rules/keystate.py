@@ -18,6 +18,7 @@ from sidecar.rules.alert import (
     TransitionKind,
     Trigger,
     id_of,
+    told_by,
 )
 from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.guard import Samples, Windows
@@ -355,7 +356,7 @@ class KeyState:
         else:
             alert.note_end(event, self.compiled, redact)
         if rule.same or rule.collect:
-            alert.note_told(Told.of(event.text, self.compiled), rule)
+            alert.note_told(Told.of(list(map(event.text, told_by(rule))), self.compiled), rule)
 
     def _is_of_another(self, event: Event) -> bool:
         """Return whether the alert is about something else, too, than this end of something."""

@@ -10,14 +10,13 @@ waited, and then the event takes its usual way.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from functools import partial
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import islice
 from operator import le
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sidecar.parse.columns import Columns
-from sidecar.rules.alert import Told, id_of
+from sidecar.rules.alert import Told, id_of, told_by
 from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.firsts import Firsts
 from sidecar.rules.guard import Samples
@@ -98,7 +97,7 @@ class Waiting:
         self.taken = Taken([], [])
         self.firing: dict[Key, Firing] = {}
         self._told: dict[tuple[Any, ...], tuple[Samples, Told, Samples]] = {}
-        self._told_by = (*compiled.rule.same, *compiled.rule.collect)
+        self._told_by = told_by(compiled.rule)
         self._compiled = compiled
         self._max_keys = max_keys
         self._states = states
@@ -172,33 +171,19 @@ class Waiting:
         """Let an event wait if it can; return what becomes of it, and what waits of it if that is
         more than its samples.
         """
-        samples, state, floor = verdict.samples, self._states.get(key), self.floors.get(key)
-        if samples is None and floor is not None:
-            return self._raise_floor(key, at, floor), None
-        known = state is not None or floor is not None or key in self.of
+        samples, state = verdict.samples, self._states.get(key)
+        if state is not None and state.alert is not None:
+            if not samples:
+                return Outcome.CLOSER, None
+            return self._uphold(key, at, samples, state, columns, place)
+        if samples is None:
+            return self._resolve(key, at, verdict, state), None
+        known = state is not None or key in self.floors or key in self.of
         if not known and not verdict.cost and not samples:
             return Outcome.VOID, None
-        if state is not None and state.alert is not None:
-            return self._uphold(key, at, verdict, state, partial(columns.text, place))
         if self._compiled.remembers and self._is_news(samples, state):
             return Outcome.CLOSER, None
-        return self._wait(key, at, verdict, state, partial(columns.text, place))
-
-    def _wait(
-        self,
-        key: Key,
-        at: float,
-        verdict: Verdict,
-        state: KeyState | None,
-        text: Callable[[str], str],
-    ) -> tuple[Outcome, Samples | None]:
-        """Let an event of a key without an alert wait, if it can."""
-        room, samples = self._room_of(key, verdict, state), verdict.samples
-        if samples is None:
-            if room is None or room < 0 or not self._comes_last(key, at):
-                return Outcome.CLOSER, None
-            self._lay_bare(key, at)
-            return Outcome.WAITS, None
+        room = self._room_of(key, verdict, state)
         if room is None or (state is not None and self._compiled.wakes and at >= state.due):
             return Outcome.CLOSER, None
         left = self._left(room, at, verdict, state)
@@ -206,7 +191,7 @@ class Waiting:
             return Outcome.CLOSER, None
         told = None
         if verdict.named:
-            digest = id_of(text(self._compiled.rule.dedup_by or ""))
+            digest = id_of(columns.text(place, self._compiled.rule.dedup_by or ""))
             samples = told = [(TOLD, Told((), (), digest)), *samples]
         self._append(key, at, samples, left)
         if len(self.of[key]) > LONGEST:
@@ -225,11 +210,22 @@ class Waiting:
             return 0.0  # only more of the same can wait behind it
         return None
 
-    def _is_news(self, samples: Samples | None, state: KeyState | None) -> bool:
-        """Return whether the state of a key, which remembers, has to know an event at once."""
-        if state is None or samples is None:
-            return state is not None or samples is not None
-        return not self._compiled.leaves(state.counted, samples)
+    def _is_news(self, samples: Samples, state: KeyState | None) -> bool:
+        """Return whether the state of a key, which remembers, has to know a sample at once."""
+        return state is None or not self._compiled.leaves(state.counted, samples)
+
+    def _resolve(self, key: Key, at: float, verdict: Verdict, state: KeyState | None) -> Outcome:
+        """Let a resolve wait of a key without an alert."""
+        floor = self.floors.get(key)
+        if floor is not None:
+            return self._raise_floor(key, at, floor)
+        if self._compiled.remembers and state is not None:
+            return Outcome.CLOSER
+        room = self._room_of(key, verdict, state)
+        if room is None or room < 0 or not self._comes_last(key, at):
+            return Outcome.CLOSER
+        self._lay_bare(key, at)
+        return Outcome.WAITS
 
     def _room_of(self, key: Key, verdict: Verdict, state: KeyState | None) -> float | None:
         """Return the room that a key without an alert has; None: there may be no such key."""
@@ -256,42 +252,45 @@ class Waiting:
         self.alone += 1
         heappush(self._ends, (at + self._lasts, key))
 
-    def _uphold(
-        self, key: Key, at: float, verdict: Verdict, state: KeyState, text: Callable[[str], str]
+    def _uphold(  # noqa: PLR0917 - once for each event of a storm
+        self,
+        key: Key,
+        at: float,
+        samples: Samples,
+        state: KeyState,
+        columns: Columns,
+        place: int,
     ) -> tuple[Outcome, Samples | None]:
         """Let a sample wait that leaves an alert firing as it is."""
-        samples, compiled = verdict.samples, self._compiled
-        firing = self.firing.get(key)
+        compiled, firing = self._compiled, self.firing.get(key)
         if firing is None:
             room = state.alert.room if state.alert and compiled.upholds else 0
             firing = Firing(room, state.due)
         full = not firing.room or len(self.of.get(key, ())) > _LONGEST_FIRING
-        if not samples or full or at >= firing.due or is_earlier(at, state.floor):
+        if full or at >= firing.due or is_earlier(at, state.floor):
             return Outcome.CLOSER, None
         if compiled.tells:
-            told, samples = self._with_told(samples, text)
-            if told.id in firing.ids or state.has_seen(told.id, at):
-                return Outcome.CLOSER, None
-            firing.ids.update(filter(None, (told.id,)))
+            told, samples = self._with_told(samples, columns.texts(place, self._told_by))
+            if told.id:
+                if told.id in firing.ids or state.has_seen(told.id, at):
+                    return Outcome.CLOSER, None
+                firing.ids.add(told.id)
         firing.room -= 1
         self.firing[key] = firing
         self._append(key, at, samples, -1.0)
         return Outcome.UPHOLDS, samples if compiled.tells else None
 
-    def _with_told(self, samples: Samples, text: Callable[[str], str]) -> tuple[Told, Samples]:
+    def _with_told(self, samples: Samples, texts: list[str]) -> tuple[Told, Samples]:
         """Return what an event tells, and its samples with that: the same for those alike."""
-        rule = self._compiled.rule
-        if rule.dedup_by and text(rule.dedup_by):
-            told = Told.of(text, self._compiled)
+        if self._compiled.rule.dedup_by and texts[-1]:
+            told = Told.of(texts, self._compiled)
             return told, [(TOLD, told), *samples]
-        texts = list(map(text, self._told_by))
         alike = (id(samples), *texts)
         known = self._told.get(alike)
         if known is None or known[0] is not samples:
             if len(self._told) >= _MOST_TOLD:
                 self._told.clear()
-            said = dict(zip(self._told_by, texts, strict=True))
-            told = Told.of(lambda name: said.get(name, ""), self._compiled)
+            told = Told.of(texts, self._compiled)
             known = self._told[alike] = (samples, told, [(TOLD, told), *samples])
         return known[1:]
 
