@@ -19,6 +19,7 @@ from sidecar.rules.windows import LONG_AGO, NEVER
 
 # Values come from the log: remember only so many of them at a time.
 _MOST = 10_000
+_MOST_VARIED, _MOST_TEXTS = 100, 1_000
 
 
 class Verdict(NamedTuple):
@@ -165,7 +166,7 @@ class _OfTriple:
         counted = {field.name for field in self._fields if field.is_counted}
         places = {one: [p for p in one.counted if p[1] in counted] for one in rules}
         self._counted = {one: found for one, found in places.items() if found}
-        self._with_text: dict[tuple[int, tuple[str, ...]], tuple[Verdict, Verdict]] = {}
+        self._with_text: dict[int, _WithTexts] = {}
 
     def of(self, columns: Columns, kind: Kind) -> Iterator[Concerned]:
         """Yield each rule that some events of `kind` concern, and what they are to it."""
@@ -197,27 +198,22 @@ class _OfTriple:
     ) -> list[Verdict]:
         """Return what was found for alike events with the texts of each that are only counted."""
         compiled = verdicts[0].compiled
-        places = [place for place, _ in self._counted[compiled]]
         texts = [_counted(columns, kind, name, compiled) for _, name in self._counted[compiled]]
-        rows = list(zip(*texts, strict=True))
-        each = verdicts * len(numbers) if len(verdicts) < len(numbers) else verdicts
-        found = []
-        for number, verdict in zip(numbers, each, strict=True):
-            if not verdict.samples:
-                found.append(verdict)
-                continue
-            alike = (id(verdict), rows[number])
-            known = self._with_text.get(alike)
-            if known is None or known[0] is not verdict:
-                if len(self._with_text) >= _MOST:
-                    self._with_text.clear()
-                known = (
-                    verdict,
-                    _with_texts(verdict, dict(zip(places, rows[number], strict=True))),
-                )
-                self._with_text[alike] = known
-            found.append(known[1])
-        return found
+        rows: Sequence[Any] = texts[0] if len(texts) == 1 else list(zip(*texts, strict=True))
+        rows = rows if len(numbers) == len(rows) else [rows[number] for number in numbers]
+        if len(verdicts) == 1:
+            return list(map(self._texts_of(verdicts[0]).__getitem__, rows))
+        known = {id(one): self._texts_of(one) for one in verdicts}
+        return [known[id(one)][row] for one, row in zip(verdicts, rows, strict=True)]
+
+    def _texts_of(self, verdict: Verdict) -> "_WithTexts":
+        known = self._with_text.get(id(verdict))
+        if known is None or known.verdict is not verdict:
+            if len(self._with_text) >= _MOST_VARIED:
+                self._with_text.clear()
+            places = [place for place, _ in self._counted[verdict.compiled]]
+            known = self._with_text[id(verdict)] = _WithTexts(verdict, places)
+        return known
 
     def _of_row(
         self,
@@ -256,11 +252,24 @@ def _counted(columns: Columns, kind: Kind, name: str, compiled: CompiledRule) ->
     return compiled.kept_texts(name, texts)
 
 
-def _with_texts(verdict: Verdict, texts: dict[int, str]) -> Verdict:
-    """Return the verdict with these texts at the places that have a sample."""
-    compiled, resolves, before, cost, lowers, named = verdict
-    samples = [(place, texts.get(place, value)) for place, value in before or ()]
-    return Verdict(compiled, resolves, samples, cost, lowers, named)
+class _WithTexts(dict[Any, Verdict]):
+    """A verdict by the texts that stand at `places`, if it has samples there; of one, that text."""
+
+    def __init__(self, verdict: Verdict, places: Sequence[int]) -> None:
+        super().__init__()
+        self.verdict = verdict
+        self._places = places
+
+    def __missing__(self, row: Any) -> Verdict:
+        compiled, resolves, before, cost, lowers, named = self.verdict
+        if not before:
+            return self.verdict
+        texts = dict(zip(self._places, (row,) if type(row) is str else row, strict=True))
+        samples = [(place, texts.get(place, value)) for place, value in before]
+        if len(self) >= _MOST_TEXTS:
+            self.clear()
+        found = self[row] = Verdict(compiled, resolves, samples, cost, lowers, named)
+        return found
 
 
 def _has_place(compiled: CompiledRule, event: Event) -> bool:
