@@ -49,6 +49,7 @@ class ParsesAhead(Protocol):
     """What a Backlog needs of an Assistant."""
 
     answered: int
+    busy: float
     lost: str
 
     def ahead(
@@ -65,6 +66,11 @@ class Backlog:
         self._enough = available >= _LEAST_PROCESSORS
         self._assistant: ParsesAhead | None = None
         self._long_at = 0.0
+
+    @property
+    def busy(self) -> float:
+        """Return the seconds that the assistant has had of a processor."""
+        return 0.0 if self._assistant is None else self._assistant.busy
 
     def before(self, unread: int, now: float, start: Callable[[], ParsesAhead]) -> None:
         """Decide anew before a step, with so many bytes `unread`; `now` is the wall clock."""
@@ -131,8 +137,8 @@ class _Waiting(msgspec.Struct):
 class Assistant:
     """A second process, started. `wanted` says of which triples events are wanted whole.
 
-    `answered` counts the chunks it has parsed; `lost` says why it is of no use any more, and is
-    empty while it is.
+    `answered` counts the chunks it has parsed, which took it `busy` seconds of a processor; `lost`
+    says why it is of no use any more, and is empty while it is.
     """
 
     def __init__(
@@ -155,7 +161,7 @@ class Assistant:
         self._at_work: deque[_Waiting] = deque()
         self._slot = 0
         self._ready = False
-        self.answered = 0
+        self.answered, self.busy = 0, 0.0
         self.lost = ""
         memory = os.memfd_create("sidecar-chunks")
         try:
@@ -282,6 +288,7 @@ class Assistant:
 
     def _put_back(self, answer: Answer) -> None:
         self.answered += 1
+        self.busy += answer.busy
         one = self._at_work.popleft()
         one.given, one.parsed = False, answer.parsed
         self._news += [(triple, self._wanted(triple)) for triple in answer.unknown]

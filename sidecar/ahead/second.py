@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
-from sidecar.clock import stopwatch
+from sidecar.clock import SystemClock, stopwatch
 from sidecar.parse.event import Chunk, LogFormat, Parsed, Triple, Wanted
 from sidecar.parse.parser import Parser
 from sidecar.parse.patterns import Pattern
@@ -53,11 +53,13 @@ class Task(msgspec.Struct, array_like=True):
 class Answer(msgspec.Struct, array_like=True):
     """What the bytes of one task hold; None when the other side has to look itself.
 
-    `unknown`: triples of which nobody has said yet whether they are wanted.
+    `unknown`: triples of which nobody has said yet whether they are wanted. `busy`: the seconds it
+    took of a processor.
     """
 
     parsed: Parsed | None = None
     unknown: list[Triple] = []
+    busy: float = 0.0
 
 
 class Disconnected(Exception):  # noqa: N818 - a state, not an error
@@ -141,7 +143,7 @@ class SecondParser:
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the daemon
-    shared = mmap.mmap(int(sys.argv[1]), 0, access=mmap.ACCESS_READ)
+    shared, clock = mmap.mmap(int(sys.argv[1]), 0, access=mmap.ACCESS_READ), SystemClock()
     with suppress(Disconnected):  # the daemon has no more work, or is no more
         parser = SecondParser(receive(_IN, _setup))
         gc.freeze()
@@ -149,7 +151,10 @@ def main() -> None:
         send(_OUT, Answer())  # ready
         while True:
             task = receive(_IN, _task)
-            _reply(parser.answer(task, shared[task.begin : task.end]))
+            began = clock.busy()
+            answer = parser.answer(task, shared[task.begin : task.end])
+            answer.busy = clock.busy() - began
+            _reply(answer)
 
 
 def _reply(answer: Answer) -> None:

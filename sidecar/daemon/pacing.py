@@ -72,7 +72,10 @@ async def patient(in_thread: InThread, clock: Clock, call: Callable[[], _T]) -> 
 
 
 def worth(seconds: float, busy: float) -> float:
-    """Return how long a step counts that lasted for `seconds`, and had a processor for `busy`."""
+    """Return how long a step counts that lasted for `seconds`, and had a processor for `busy`.
+
+    Of two processes at work side by side, `busy` is the one's that worked longer.
+    """
     return max(busy, seconds / MOST_WAITS)
 
 

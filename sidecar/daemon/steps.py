@@ -199,7 +199,7 @@ class ReadSteps(Steps):
         began = self._clock.monotonic()
         read = self._follower.look(now)
         started = taken = self._clock.monotonic()
-        busy = self._clock.busy()
+        busy, parsing = self._clock.busy(), self._backlog.busy
         self.look_seconds = started - began
         self.core.resume(read.resume)
         for chunk, parsed in self._chunks(read, now, quick=quick):
@@ -212,7 +212,8 @@ class ReadSteps(Steps):
         self._guard.after(read, step)
         step.seconds = self._clock.monotonic() - started
         unread = sum(log.lag_bytes for log in read.logs if log.held)
-        worked = worth(step.seconds - listing, self._clock.busy() - busy - listing)
+        busy = max(self._clock.busy() - busy - listing, self._backlog.busy - parsing)
+        worked = worth(step.seconds - listing, busy)
         self._slice.took(step.bytes, worked, self.look_seconds + listing, unread)
         self._unread = 0 if self._guard.careful else unread
         self._check(step, step.events)

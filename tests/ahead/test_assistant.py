@@ -113,6 +113,7 @@ def test_both_find_what_one_finds(assistant: Assistant) -> None:
     answered = assistant.answered
     assert together(assistant, chunks()) == alone(chunks())
     assert assistant.answered > answered
+    assert 0 < assistant.busy < 60
     assert not assistant.lost
 
 

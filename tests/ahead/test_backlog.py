@@ -15,7 +15,7 @@ class Pretender:
     """Stands where an assistant would, and says of each chunk that it holds nothing."""
 
     def __init__(self, lost: str = "") -> None:
-        self.answered = 0
+        self.answered, self.busy = 0, 0.0
         self.lost = lost
         self.closed = False
 
