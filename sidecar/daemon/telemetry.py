@@ -2,7 +2,7 @@
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import assert_never
+from typing import Any, assert_never
 
 import structlog
 from prometheus_client import Gauge
@@ -30,7 +30,7 @@ from sidecar.parse.event import Event, Foreign, Obscure, Reject
 from sidecar.provider.facts import Answered, NotAnswered
 from sidecar.receivers.base import Failed, FailureKind, Outcome, Sent, Verdict
 from sidecar.redact import Redactor
-from sidecar.rows import OutboxRow
+from sidecar.rows import FileState, OutboxRow
 from sidecar.secret import printable
 from sidecar.store.invariants import NAMES, Broken
 from sidecar.store.schema import StoreUnavailable
@@ -45,6 +45,7 @@ MOST_LEFT_ALONE = 20
 MOST_ODD_LINES = 20
 # From here on being behind, or not getting rid of a message, is a problem of its own.
 LAG_SECONDS = 300.0
+_UNREAD = (FileState.ACTIVE, FileState.ROTATED)
 STUCK_SECONDS = 900.0
 _log = structlog.get_logger()
 
@@ -380,7 +381,7 @@ class Telemetry:
                 gauge.remove(gone)
                 self._shown.pop((gauge, gone), None)
         self._logs = labels
-        late: dict[Subject, dict[str, int]] = {}
+        late: dict[Subject, dict[str, Any]] = {}
         for log, unread in lag.items():
             size, stands = core.positions.waiting(log, now)
             behind = unread + size
@@ -390,7 +391,9 @@ class Telemetry:
             seconds = max(seconds, waiting[log], stands)
             self._show(self.metrics.lag_seconds, printable(log), seconds)
             if seconds > LAG_SECONDS:
-                late[printable(log),] = {"lag_bytes": behind, "lag_seconds": round(seconds)}
+                why = _unfinished(size) if stands == seconds else _held_up(log, batch)
+                fields = {"lag_bytes": behind, "lag_seconds": round(seconds), "why": why}
+                late[printable(log),] = fields
         self.watch.present(Problem.LAG, late, now)
         mute: dict[Subject, dict[str, int]] = {
             (printable(log),): {"lines": max(heard.lines, heard.told)}
@@ -463,3 +466,18 @@ def _facts(row: OutboxRow) -> dict[str, object]:
 
 def _age(since: float | None, now: float) -> float:
     return 0.0 if since is None else max(0.0, now - since)
+
+
+def _unfinished(size: int) -> str:
+    return f"{size:,} bytes are of a line or an object whose end has not come"
+
+
+def _held_up(log: str, batch: ReadBatch) -> str:
+    """Return what holds up a log that lags, empty if nothing is known but that there is much."""
+    files = [one for one in batch.logs if one.log == log and one.state in _UNREAD]  # oldest first
+    for one in files:
+        named = (problem for problem in batch.problems if f" {printable(one.path)}:" in problem)
+        if problem := printable(one.problem) or next(named, ""):
+            return problem
+    older = files[0].path if files else log
+    return "" if older == log else f"{printable(older)} is not read to its end"

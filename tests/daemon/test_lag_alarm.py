@@ -38,6 +38,7 @@ class Daemon:
 
     def __init__(self, folder: Path, *, from_beginning: bool = True) -> None:
         config = load_config(str(folder / "sidecar.yaml"), {})
+        self.folder, self.why = folder, ""
         self.reader = Reader(folder / "*.log", from_beginning=from_beginning)
         self.core, self.telemetry = Core(config), Telemetry(config, lambda: self.reader.now)
         self.telemetry.installed(self.core, config, self.reader.now)
@@ -55,6 +56,7 @@ class Daemon:
         if not said:
             return None
         (one,) = said
+        self.why = one.fields.get("why", "").replace(str(self.folder), "")
         return {"over": 1} if one.status == "ok" else {
             "bytes": one.fields["lag_bytes"], "seconds": one.fields["lag_seconds"]
         }  # fmt: skip
@@ -129,6 +131,7 @@ def test_of_younger_files_behind_one_that_is_being_compressed(folder: Path) -> N
             said.append(found)
     assert said[0]["bytes"] >= new
     assert 300 < said[0]["seconds"] <= 400
+    assert daemon.why == "/app.log.1.gz is not read to its end"
     zipped.write_bytes(whole)
     assert daemon.wait(60)[-1] == {"over": 1}
     assert len(daemon.reader.lines) == len(writer.written)
@@ -145,6 +148,7 @@ def test_of_a_log_that_may_not_be_opened(folder: Path) -> None:
     with somebody_else():
         said = daemon.wait(400)
     assert [one["bytes"] for one in said] == [size]
+    assert daemon.why == "cannot read /app.log: Permission denied; trying again"
     writer.path.chmod(0o644)
     assert daemon.wait(20) == [{"over": 1}]
 
@@ -163,6 +167,7 @@ def test_of_an_older_generation_that_may_not_be_opened(folder: Path) -> None:
     with somebody_else():
         said = daemon.wait(400)
     assert [one["bytes"] >= size for one in said] == [True]
+    assert daemon.why == "cannot read /app.log.1: Permission denied; trying again"
     (folder / "app.log.1").chmod(0o644)
     assert {"over": 1} in daemon.wait(60)
     assert sorted(daemon.reader.lines) == sorted(writer.written)
