@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
-from itertools import accumulate, chain, count, islice
+from itertools import accumulate, chain, count, islice, repeat
 from typing import Any
 
 import msgspec
@@ -343,7 +343,7 @@ class Splitter:
         pieces = data.split(_CLAIM)
         if len(pieces) <= LEAST or not data.endswith(b"\n"):
             return None
-        parts = [*chain.from_iterable(one.partition(b"\n") for one in islice(pieces, 1, None))]
+        parts = [*chain.from_iterable(map(bytes.partition, islice(pieces, 1, None), repeat(b"\n")))]
         # Behind each object: lines without the marker, and the prefix of the next object.
         objects, newlines, behind = parts[::3], parts[1::3], parts[2::3]
         if len(data) > MAX_LINE and max(map(len, data.split(b"\n"))) > MAX_LINE:

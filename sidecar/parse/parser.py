@@ -222,7 +222,7 @@ class Parser:
         wrapped: Mapping[int, Line] = MappingProxyType({}),
     ) -> None:
         """Add the odd lines; those that are `wrapped`, by their places in `data`, have stamps."""
-        stamps = {begin: line.stamp for begin, line in wrapped.items()}
+        stamps = {begin: line.stamp for begin, line in wrapped.items()} if wrapped else {}
         again = repeating_lines(data)
         odd = [(begin, data[begin:end]) for begin, end in split.odd]
         if odd:
