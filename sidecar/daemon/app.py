@@ -139,8 +139,10 @@ class Daemon:
         now = self.clock.now()
         start = restore(self.config, self._store, now, shadow=self._shadow, aside=self._set_aside)
         self._follower, self._ledger = start.follower, start.ledger
-        self.exposition.apply(self._store.load(SeriesRow))
+        series = self._store.load(SeriesRow)
+        self.exposition.apply(series)
         self.telemetry.watch.restore(start.alerts, now)
+        self.telemetry.watch.recall(series, start.core.drift)
         if start.damaged is not None:
             at, aside = start.damaged
             self.telemetry.watch.happened(Problem.STATE_DAMAGED, (), at, set_aside=aside)

@@ -131,6 +131,17 @@ class SelfWatch:
             if subject not in known:
                 known[subject] = _Trouble(now, now, told_at=now, fields=dict(alert.event))
 
+    def recall(self, series: Iterable[SeriesRow], drift: Drift) -> None:
+        """Take up what an earlier run saw on its last day and has told nobody, by its series."""
+        counted = [row for row in series if row.name == EVENTS_TOTAL]
+        if counted:
+            self._day = min(self._day, max(row.touched for row in counted) // _DAY)
+            self._note_unread((r for r in counted if r.created >= self._day * _DAY), drift)
+
+    def _note_unread(self, fresh: Iterable[SeriesRow], drift: Drift) -> None:
+        kinds = filter(drift.is_unread, map(triple_of, fresh))
+        self._unread.update([*map(" ".join, kinds)][: MOST_UNREAD - len(self._unread)])
+
     def present(
         self, kind: Problem, subjects: Mapping[Subject, Mapping[str, Any]], now: float
     ) -> None:
@@ -158,8 +169,7 @@ class SelfWatch:
         """
         fresh = [r for r in series if r.name == EVENTS_TOTAL and r.created > self._first_at]
         self._first_at = max([self._first_at, *(row.created for row in fresh)])
-        kinds = filter(drift.is_unread, map(triple_of, fresh))
-        self._unread.update([*map(" ".join, kinds)][: MOST_UNREAD - len(self._unread)])
+        self._note_unread(fresh, drift)
         if abs(now - self._drift_looked_at) >= DRIFT_LOOK_SECONDS:
             self._drift_looked_at = now
             self.present(Problem.DRIFT, {(k,): v for k, v in drift.gone().items()}, now)

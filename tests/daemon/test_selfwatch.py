@@ -1,5 +1,6 @@
 """Facts about the sidecar become events, and by the shipped rules alerts: when, and until when."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +12,14 @@ from sidecar.batch import ReadBatch
 from sidecar.config.settings import Config
 from sidecar.core import Core, Step
 from sidecar.daemon.selfwatch import HABITS, MAX_SUBJECTS, REMIND_SECONDS, Problem, SelfWatch
+from sidecar.measure.series import EVENTS_TOTAL
 from sidecar.notify.model import Receiver, Route
 from sidecar.parse.event import Chunk, Event, LogFormat
 from sidecar.receivers.slack.config import SlackConfig
 from sidecar.render.renderer import Renderer
+from sidecar.rows import SeriesRow
 from sidecar.rules.alert import TransitionKind
+from sidecar.rules.drift import Drift
 from sidecar.rules.rule import Rule
 from support.config import load_rule_files
 from support.daemon import RULES
@@ -271,6 +275,44 @@ def test_a_log_that_cannot_be_read_is_told_though_time_stands_still_for_rules() 
         core.note(watch.due_events(NOW + seconds))
         told += core.step(batch, NOW + seconds).outbox
     assert len(told) == 1
+
+
+def series(kind: str, created: float, touched: float) -> SeriesRow:
+    labels = {"provider": "stripe", "event_type": kind, "status": "s"}
+    text = json.dumps(labels, sort_keys=True)
+    return SeriesRow(EVENTS_TOTAL, text, "1", created=created, touched=touched)
+
+
+class TestNews:
+    """What no rule and no metric names is said once a day, whoever saw it."""
+
+    DRIFT = Drift([])
+    MORNING = NOW // 86_400 * 86_400
+    ROWS = (
+        series("old", MORNING - 1, MORNING + 60),
+        series("new", MORNING + 30, MORNING + 60),
+        series("newer", MORNING + 50, MORNING + 70),
+    )
+
+    def told(self, watch: SelfWatch, now: float, *fresh: SeriesRow) -> list[Any]:
+        watch.follow(fresh, self.DRIFT, now)
+        begun = [one.fields for one in watch.due_events(now) if one.status == "problem"]
+        return [(one["number"], one["kinds"]) for one in begun]
+
+    @pytest.mark.parametrize("hours", [0.5, 30], ids=["that day", "the day after"])
+    def test_a_restart_forgets_none_of_it(self, hours: float) -> None:
+        started = self.MORNING + hours * 3600
+        watch = SelfWatch(started)
+        watch.recall(self.ROWS, self.DRIFT)
+        told = self.told(watch, started, series("fresh", started + 1, started + 1))
+        told += self.told(watch, self.MORNING + 2 * 86_400)
+        kinds = [f"stripe {kind} s" for kind in ("fresh", "new", "newer")]
+        assert told == [(3, ", ".join(kinds))]
+
+    def test_a_state_file_without_events_has_no_news(self) -> None:
+        watch = SelfWatch(self.MORNING)
+        watch.recall((), self.DRIFT)
+        assert self.told(watch, self.MORNING + 86_400) == []
 
 
 class TestOthers:
