@@ -341,7 +341,18 @@ class JudgedRow(Row, frozen=True):
     taken: int = 0
 
 
-FLEET_ROWS: tuple[type[Row], ...] = (BatchRow, BeatRow, JudgedRow)
+class OrderRow(Row, frozen=True):
+    """What somebody orders on one host, and what whoever judges answered; empty until then."""
+
+    table: ClassVar[str] = "orders"
+    key: ClassVar[tuple[str, ...]] = ("id",)
+    id: str
+    at: float
+    said: str  # JSON
+    answer: str = ""  # JSON
+
+
+FLEET_ROWS: tuple[type[Row], ...] = (BatchRow, BeatRow, JudgedRow, OrderRow)
 
 
 class Gone(msgspec.Struct, frozen=True):

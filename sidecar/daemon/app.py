@@ -230,7 +230,7 @@ class Daemon:
 
         return StandBy(
             config=lambda: self.config, clock=self.clock, telemetry=self.telemetry,
-            store=self._store, in_thread=self._pump.in_thread, seat_of=self._make_seat,
+            store=self._store, reading=self._pump, seat_of=self._make_seat,
             show=self._show_judged, shadow=self._shadow,
         )  # fmt: skip
 
@@ -370,6 +370,7 @@ class Daemon:
             logs=lambda: self._logs,
             seen=self._seen,
             seat=lambda: self._seat,
+            hand_over=None if self._stand_by is None else self._stand_by.hand_over,
             shadow=self._shadow,
         )
         state = WebState(

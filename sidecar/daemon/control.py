@@ -1,10 +1,8 @@
 """What people and probes can ask a running daemon for: the other side of the HTTP API."""
 
 import asyncio
-import difflib
-import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from itertools import islice
@@ -19,20 +17,21 @@ from sidecar.config.reload import Reloader
 from sidecar.config.settings import Config
 from sidecar.core import Core
 from sidecar.daemon.loop import Pump, PumpStopped
+from sidecar.daemon.orders import Answer, Order, Orders, parsed, shown_silence
 from sidecar.daemon.pacing import InThread
 from sidecar.daemon.seat import Seat, Seen
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.daemon.untaken import untaken
-from sidecar.matchers import Matcher, all_match, parse_matcher
+from sidecar.matchers import Matcher, all_match
 from sidecar.measure.series import EVENT_LABELS, EVENTS_TOTAL
 from sidecar.notify.audit import Wait, message_of
 from sidecar.notify.member import Ident
 from sidecar.notify.model import Notice, Notification
-from sidecar.notify.mutes import Silence, silence_row
+from sidecar.notify.mutes import Silence
 from sidecar.notify.notifier import Notifier
 from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
-from sidecar.rows import AuditRow, OutboxRow, SilenceRow
+from sidecar.rows import AuditRow, OutboxRow
 from sidecar.rules.alert import Alert, AlertState
 from sidecar.rules.engine import Extent
 from sidecar.rules.rule import Key, Rule
@@ -59,7 +58,7 @@ class Control:
 
     `config` is asked at each request, since a reload changes it; `logs` says where reading
     stands; `in_thread` runs a call where the core that reads lives. `seen` gives what is judged,
-    `seat` where that is done, None if another host does.
+    `seat` where that is done, None if another host does, which `hand_over` then gives an order.
     """
 
     def __init__(
@@ -75,6 +74,7 @@ class Control:
         logs: Callable[[], Sequence[LogStatus]],
         seen: Callable[[], AbstractAsyncContextManager[Seen]],
         seat: Callable[[], Seat | None],
+        hand_over: Callable[[Order], Awaitable[Answer]] | None,
         shadow: bool,
     ) -> None:
         self._pump = pump
@@ -87,6 +87,8 @@ class Control:
         self._logs = logs
         self._seen = seen
         self._seat = seat
+        self._hand_over = hand_over
+        self._orders = Orders(config, clock)
         self._shadow = shadow
         self._started = clock.now()
 
@@ -114,71 +116,49 @@ class Control:
     async def resolve(
         self, alertname: str, key: Mapping[str, str], person: str = ""
     ) -> dict[str, Any]:
-        rule = self._rule(alertname)
-        values = tuple(key[name] for name in _complete(rule, key))
-
-        def end(core: Core) -> bool:
-            return core.end(rule.name, values, self._clock.now(), person)
-
-        if not await self._between_steps(end):
-            about = " ".join(f"{name}={key[name]}" for name in rule.by)
-            raise Refusal(404, f"no alert {rule.name} is open{' for ' if about else ''}{about}")
-        return {"alertname": rule.name, "key": dict(zip(rule.by, values, strict=True))}
+        said = {"alertname": alertname, "key": dict(key), "person": person}
+        found: dict[str, Any] = await self._ordered(Order("resolve", said))
+        return found
 
     async def drill(self, alertname: str) -> dict[str, Any]:
         try:
-            return await (await self._judging()).made_drills.make(self._rule(alertname).name)
+            return await (await self._judging()).made_drills.make(self._orders.rule(alertname).name)
         except PumpStopped:
             raise _STOPPING from None
 
     async def ack(self, matchers: Sequence[str], person: str, comment: str) -> list[dict[str, Any]]:
-        wanted, now = _parsed(matchers), self._clock.now()
-        alerts = await self._between_steps(
-            lambda core: core.notifier.ack(wanted, person, core.redactor.text(comment), now)
-        )
-        if not alerts:
-            raise Refusal(404, f"no alert fires for {', '.join(map(str, wanted))}")
-        return list(map(self._called, alerts))
-
-    def _called(self, alert: Alert) -> dict[str, Any]:
-        """Return by what an alert is named."""
-        by = next((rule.by for rule in self._config().rules if rule.name == alert.name), ())
-        return {"alertname": alert.name, "key": dict(zip(by, alert.key, strict=False))}
+        said = {"matchers": list(matchers), "person": person, "comment": comment}
+        found: list[dict[str, Any]] = await self._ordered(Order("ack", said))
+        return found
 
     async def silences(self) -> list[dict[str, Any]]:
         now = self._clock.now()
         async with self._seen() as seen:
             found = await seen.in_thread(lambda: seen.core.notifier.silences(now))
         return [
-            {**_silence(one.row), "state": _state(one, now), "mutes": [*map(self._called, alerts)]}
+            {
+                **shown_silence(one.row),
+                "state": _state(one, now),
+                "mutes": [*map(self._orders.called, alerts)],
+            }
             for one, alerts in found
         ]
 
     async def silence(self, asked: "SilenceRequest") -> dict[str, Any]:
-        now, matchers = self._clock.now(), _parsed(asked.matchers)
-        starts_at = now if asked.starts_at is None else asked.starts_at
-        if not matchers and not asked.everything:
-            raise Refusal(400, "a silence without matchers mutes everything: say `everything`")
-        if not max(now, starts_at) < asked.ends_at < math.inf:
-            raise Refusal(400, "a silence ends after it starts, and after now")
-
-        def add(core: Core) -> SilenceRow:
-            row = silence_row(
-                matchers, starts_at, asked.ends_at, by=asked.by,
-                comment=core.redactor.text(asked.comment), now=now,
-            )  # fmt: skip
-            core.notifier.silence(row)
-            return row
-
-        return _silence(await self._between_steps(add))
+        found: dict[str, Any] = await self._ordered(Order("silence", msgspec.structs.asdict(asked)))
+        return found
 
     async def unsilence(self, id_: str) -> None:
-        now = self._clock.now()
-        if not await self._between_steps(lambda core: core.notifier.unsilence(id_, now)):
-            raise Refusal(404, f"no silence {printable(id_)} is there that is not over")
+        await self._ordered(Order("unsilence", {"id_": id_}))
+
+    async def _ordered(self, order: Order) -> Any:
+        """Have an order carried out where it is judged."""
+        if self._seat() is None and self._hand_over is not None:
+            return (await self._hand_over(order)).value()
+        return await self._between_steps(lambda core: self._orders.make(order, core))
 
     async def explain(self, matchers: Sequence[str], since: float) -> dict[str, Any]:
-        wanted = _parsed(matchers)
+        wanted = parsed(matchers)
         async with self._seen() as seen:
             return await self._explained(seen, wanted, since)
 
@@ -211,9 +191,9 @@ class Control:
         return {"rules": rules, "trail": trail, "untaken": missed}
 
     async def prune(self, matchers: Sequence[str]) -> int:
-        wanted = _parsed(matchers)
-        prune = partial(_pruned, wanted, self._clock.now())
-        return await self._between_steps(prune, self._pump)
+        wanted = parsed(matchers)
+        now = self._clock.now()
+        return await self._between_steps(lambda core: core.meter.prune(wanted, now), self._pump)
 
     async def _judging(self) -> Seat:
         if (seat := self._seat()) is None:
@@ -305,14 +285,6 @@ class Control:
             for row in self._store.latest_series(EVENTS_TOTAL, KINDS_AT_MOST)
         ]
 
-    def _rule(self, name: str) -> Rule:
-        rules = {rule.name: rule for rule in self._config().rules}
-        if name not in rules:
-            near = difflib.get_close_matches(name, sorted(rules), n=1)
-            hint = f"did you mean {near[0]}?" if near else "`sidecar rules` lists them"
-            raise Refusal(404, f"no rule is called {name}; {hint}")
-        return rules[name]
-
     def _shown(self, alerts: Sequence[Alert], redactor: Redactor) -> list[dict[str, Any]]:
         now = self._clock.now()
         by = {rule.name: rule.by for rule in self._config().rules}
@@ -392,27 +364,6 @@ def _by_severity(counts: Mapping[tuple[str, str, str], int]) -> dict[str, int]:
     return found
 
 
-def _parsed(matchers: Sequence[str]) -> list[Matcher]:
-    """Return matchers as written by a person; raises Refusal for all that are none."""
-    found, wrong = [], []
-    for text in matchers:
-        try:
-            found.append(parse_matcher(text))
-        except ValueError as fault:
-            wrong.append(str(fault))
-    if wrong:
-        raise Refusal(400, "; ".join(wrong))
-    return found
-
-
-def _pruned(matchers: Sequence[Matcher], now: float, core: Core) -> int:
-    return core.meter.prune(matchers, now)
-
-
-def _silence(row: SilenceRow) -> dict[str, Any]:
-    return {**msgspec.to_builtins(row), "matchers": msgspec.json.decode(row.matchers)}
-
-
 def _held(
     notifier: Notifier, now: float
 ) -> Mapping[Ident, tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
@@ -421,7 +372,7 @@ def _held(
     held = defaultdict(lambda: ([], []))
     for silence, muted in notifier.silences(now):
         for alert in muted:
-            held[alert.name, alert.key][0].append(_silence(silence.row))
+            held[alert.name, alert.key][0].append(shown_silence(silence.row))
     for wait in notifier.waits():
         told = {"why": wait.why, "until": wait.until, "to": wait.to}
         held[wait.alert.name, wait.alert.key][1].append(told)
@@ -450,14 +401,6 @@ def _told(row: AuditRow, labels: dict[str, str], sent: OutboxRow | None) -> dict
         after = f" at attempt {sent.attempt}" if sent.attempt else ""
         entry["message"] = f"{sent.outcome or 'waits'}{after}{f': {said}' if said else ''}"
     return entry
-
-
-def _complete(rule: Rule, key: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the names of the rule's key if `key` gives exactly these; raises Refusal."""
-    if key.keys() == set(rule.by):
-        return rule.by
-    needs = " ".join(f"{name}=VALUE" for name in rule.by) or "no KEY=VALUE"
-    raise Refusal(400, f"alerts of {rule.name} are named by {needs}")
 
 
 def _shown_log(log: LogStatus, heard: Heard | None) -> dict[str, Any]:

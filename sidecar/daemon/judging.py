@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import replace as changed
 
 import structlog
+from msgspec.structs import replace
 
 from sidecar.batch import ReadBatch
 from sidecar.clock import Clock, stopwatch
@@ -38,7 +39,7 @@ def database_of(config: Config, *, only_reads: bool = False) -> PostgreSql:
 
 def judging_core(config: Config, *, shadow: bool) -> Core:
     """Return a core that judges and counts nothing but by what its rules know."""
-    core = Core(replace(config, patterns=()), shadow=shadow, stopwatch=stopwatch)
+    core = Core(changed(config, patterns=()), shadow=shadow, stopwatch=stopwatch)
     states = [metric for metric in config.metrics if metric.states_of is not None]
     core.meter = Meter(states, labels=core.redactor.labels)
     return core
@@ -68,11 +69,20 @@ class JudgeSteps(Steps):
     """The steps of the one that judges for all hosts. `hosts`: how they stand."""
 
     def __init__(
-        self, core: Core, store: Store, ledger: Ledger, clock: Clock, beside: Beside, *, host: str
+        self,
+        core: Core,
+        store: Store,
+        ledger: Ledger,
+        clock: Clock,
+        beside: Beside,
+        *,
+        host: str,
+        order: Callable[[str, Core], str],
     ) -> None:
         super().__init__(core, store, ledger, clock, beside)
         self.hosts = list[Host]()
         self._docket = Docket(store)
+        self._order = order
         core.once.append(MetaRow(name=JUDGES, value=host))
 
     def step(self, *, quick: bool = False, at_once: bool = False) -> Turn:
@@ -81,9 +91,11 @@ class JudgeSteps(Steps):
         began = self._clock.monotonic()
         taken = Taken([]) if quick else self._take(now)
         self._judge(taken, now)
+        answers = self._answers(now)
         step = self.core.finish(self._standing(), now)
         step.bytes = len(taken.events) + len(taken.tallies)
         step.delta.extend(taken.delta)
+        step.delta.extend(answers)
         step.seconds = self._clock.monotonic() - began
         self._check(step, None)
         more = bool(taken.left and step.bytes)
@@ -103,6 +115,15 @@ class JudgeSteps(Steps):
             _log.error("batch_damaged", what=sentence, lost="its events")
         self._docket.damaged.clear()
         return self._docket.take(hosts, now)
+
+    def _answers(self, now: float) -> Delta:
+        """Carry out what was ordered on other hosts; return the answers."""
+        try:
+            orders, gone = self._docket.orders(now)
+        except StoreUnavailable:
+            return Delta()
+        answered = (replace(row, answer=self._order(row.said, self.core)) for row in orders)
+        return Delta(rows=[*answered], gone=[*gone])
 
     def _judge(self, taken: Taken, now: float) -> None:
         engine = self.core.engine

@@ -1,11 +1,13 @@
 """A member of a fleet: it stands by until nobody judges, and then judges for all hosts."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import msgspec
 import structlog
 
 from sidecar.batch import ReadBatch
@@ -20,14 +22,15 @@ from sidecar.daemon.judging import (
     judging_core,
     restore_judging,
 )
-from sidecar.daemon.loop import Pump
+from sidecar.daemon.loop import Pump, PumpStopped
+from sidecar.daemon.orders import Answer, Order, Orders
 from sidecar.daemon.pacing import InThread, StateThread
 from sidecar.daemon.restoring import Noted, shared_secret
 from sidecar.daemon.seat import Seat, Seen
 from sidecar.daemon.selfwatch import Problem, Subject
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.fleet.order import Host
-from sidecar.rows import SeriesRow
+from sidecar.rows import OrderRow, SeriesRow
 from sidecar.store.invariants import Ledger
 from sidecar.store.pgtables import JUDGE
 from sidecar.store.postgresql import PostgreSql
@@ -36,6 +39,7 @@ from sidecar.store.store import Store
 from sidecar.web.fault import Refusal
 
 LOOK_SECONDS = 0.4  # between two looks whether anybody judges
+_ANSWER_SECONDS = 20.0  # who asks waits for thirty
 _SEEN_SECONDS = 3.0  # so old may be what is shown of another's judging
 _log = structlog.get_logger()
 
@@ -62,7 +66,7 @@ class StandBy:
         clock: Clock,
         telemetry: Telemetry,
         store: Store,
-        in_thread: InThread,
+        reading: Pump,
         seat_of: Callable[[Pump, Store], Seat],
         show: Callable[[Seat, Step], None],
         shadow: bool,
@@ -71,7 +75,8 @@ class StandBy:
         self._clock = clock
         self._telemetry = telemetry
         self._store = store
-        self._in_thread = in_thread
+        self._reading = reading
+        self._in_thread: InThread = reading.in_thread
         self._seat_of = seat_of
         self._show = show
         self._shadow = shadow
@@ -168,7 +173,10 @@ class StandBy:
             core, ledger, freed = restore_judging(config, store, now, shadow=self._shadow)
             self._telemetry.interrupted(freed)
             self._telemetry.backlog = store.backlog()
-            judging = JudgeSteps(core, store, ledger, self._clock, thread.beside, host=config.host)
+            judging = JudgeSteps(
+                core, store, ledger, self._clock, thread.beside,
+                host=config.host, order=Orders(self._config, self._clock).answer,
+            )  # fmt: skip
             return judging, store.load(SeriesRow)
 
         made, series = await thread(steps)
@@ -192,6 +200,22 @@ class StandBy:
         silent = {(h.name,): {"last_beat": _instant(now - h.age)} for h in self.hosts if h.silent}
         self._telemetry.watch.present(Problem.HOST_SILENT, silent, now)
 
+    async def hand_over(self, order: Order) -> Answer:
+        """Write an order down for whoever judges, and wait for the answer. Raises Refusal."""
+        row = OrderRow(secrets.token_hex(8), self._clock.now(), msgspec.json.encode(order).decode())
+        try:
+            await self._reading.between_steps(lambda core: core.once.append(row))
+            until = self._clock.monotonic() + _ANSWER_SECONDS
+            while self._clock.monotonic() < until:
+                if answer := await self._in_thread(lambda: _answer_to(self._store, row.id)):
+                    return msgspec.json.decode(answer, type=Answer)
+                await self._clock.wait(asyncio.Event(), LOOK_SECONDS / 2)
+        except PumpStopped:
+            raise Refusal(503, "the sidecar is stopping; ask again once it runs") from None
+        except StoreUnavailable as failure:
+            raise Refusal(503, str(failure)) from failure
+        raise Refusal(504, "nobody judges at present; whoever does next carries it out")
+
     @asynccontextmanager
     async def seen(self) -> AsyncIterator[Seen]:
         """Give what is judged: as it is here, or as the database has it."""
@@ -214,6 +238,11 @@ class StandBy:
                 found = await asyncio.to_thread(as_judged, self._config(), now)
                 self._looked_up = now, *found
             return self._looked_up[1:]
+
+
+def _answer_to(store: Store, id_: str) -> str:
+    found = store.database.find("SELECT answer FROM orders WHERE id = ?", (id_,))
+    return str(found[0][0]) if found else ""
 
 
 def _instant(at: float) -> str:

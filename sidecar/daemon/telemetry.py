@@ -60,6 +60,7 @@ class Telemetry:
             self.metrics.broken.labels(name)
         self.watch = SelfWatch(clock())
         self._shadow = shadow
+        self._judges = False
         self._clock = clock
         self._stripe = ""  # why it does not answer
         self._redactor = Redactor(config.redact)
@@ -95,6 +96,7 @@ class Telemetry:
 
     def seated(self, core: Core) -> None:
         """Note that this one judges, by `core`."""
+        self._judges = True
         self.metrics.judging.set(1)
         for labels, number in core.engine.counts().items():
             self.metrics.alerts.labels(*labels).set(number)
@@ -404,6 +406,8 @@ class Telemetry:
 
     def _counted(self, step: Step, core: Core, now: float) -> None:
         self.metrics.rule_seconds.inc(step.seconds)
+        if core.rule_time is not None and not self._judges:  # then it is what it has read
+            self.metrics.rule_time.set(core.rule_time)
         self.watch.follow(step.series, core.drift, now)
         self._full(self._rises(self.metrics.series_overflow.labels, "metric", core.meter.overflow))
         self._rises(self.metrics.bad_values.labels, "bad", core.meter.bad_values)

@@ -8,10 +8,11 @@ from math import inf
 
 from sidecar.fleet.courier import Batch, Packed, Tallied, unpacked
 from sidecar.fleet.order import LIVE_SECONDS, Host, held_from, in_order
-from sidecar.rows import BatchRow, BeatRow, Delta, Gone, JudgedRow
+from sidecar.rows import BatchRow, BeatRow, Delta, Gone, JudgedRow, OrderRow
 from sidecar.store.store import Store
 
 MOST_EVENTS = 4096  # of one step
+KEEP_ANSWERS = 600.0  # seconds
 _BATCHES = 8  # of a host, at hand
 
 
@@ -56,6 +57,12 @@ class Docket:
         beats = self._store.database.find(_BEATS)  # before the batches: these are no older
         self._load([str(host) for host, *_ in beats])
         return [self._stands(now, age, BeatRow(*beat)) for *beat, age in beats]
+
+    def orders(self, now: float) -> tuple[list[OrderRow], list[Gone]]:
+        """Return what was ordered and has no answer, and what is to be forgotten of before."""
+        rows = self._store.load(OrderRow)
+        old = [row.id for row in rows if row.answer and now - row.at > KEEP_ANSWERS]
+        return [row for row in rows if not row.answer], [Gone(OrderRow, (id_,)) for id_ in old]
 
     def _load(self, hosts: list[str]) -> None:
         short = [h for h in hosts if len(self._queue(h).batches) < _BATCHES]

@@ -16,7 +16,7 @@ from sidecar.rows import FLEET_ROWS, STATE_ROWS, FileRow, MetaRow, ReceivedRow, 
 from sidecar.store.schema import VERSION, R, RowTable, Statement, Values, quoted
 
 JUDGE = ""
-LAYOUT = VERSION + 1  # the rows of that version, each with its owner
+LAYOUT = VERSION + 2  # the rows of that version, each with its owner
 _OF_ALL = (ReceivedRow, *FLEET_ROWS)
 # Keys may be longer than an index takes, so a table's key is a hash of its row's.
 _KEY = "row_key"
@@ -103,9 +103,11 @@ class _Table(RowTable[R]):
         marks = ", ".join("?" * (len(names) + 1))
         updates = ", ".join(f"{quoted(n)} = excluded.{quoted(n)}" for n in names)
         self.delete = f"DELETE FROM {row.table} WHERE owner = {own} AND {_KEY} = ?"  # noqa: S608 - same
+        # Another host that told of the same meanwhile has counted it: see `counts_once`.
+        new = f" WHERE {row.table}.told <> excluded.told" if row is ReceivedRow else ""
         self.upsert = (
             f"INSERT INTO {row.table} ({columns}, {_KEY}, owner) VALUES ({marks}, {own})"  # noqa: S608 - same
-            f" ON CONFLICT (owner, {_KEY}) DO UPDATE SET {updates}"
+            f" ON CONFLICT (owner, {_KEY}) DO UPDATE SET {updates}{new}"
         )
 
     def deletes(self, keys: list[Values]) -> Statement:
@@ -119,6 +121,11 @@ class _Table(RowTable[R]):
 @cache
 def table_of(row: type[R], owner: str) -> RowTable[R]:
     return _Table(row, owner)
+
+
+def counts_once(query: str) -> bool:
+    """Tell whether a statement writes what only one host may: each of its rows has to be new."""
+    return query == table_of(ReceivedRow, JUDGE).upsert
 
 
 def _hashed(key: Values) -> bytes:

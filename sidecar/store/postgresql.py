@@ -22,7 +22,17 @@ from psycopg.conninfo import conninfo_to_dict
 
 from sidecar.rows import STATE_ROWS, Delta
 from sidecar.secret import Secret, printable
-from sidecar.store.pgtables import JUDGE, LAYOUT, loaded, making, marked, sharing, stored, table_of
+from sidecar.store.pgtables import (
+    JUDGE,
+    LAYOUT,
+    counts_once,
+    loaded,
+    making,
+    marked,
+    sharing,
+    stored,
+    table_of,
+)
 from sidecar.store.schema import (
     APPLICATION_ID,
     R,
@@ -128,6 +138,8 @@ class PostgreSql:
                     raise StoreMoved(f"{self.place} was written by another process")
                 for query, rows in statements:
                     cursor.executemany(marked(query), map(stored, rows))
+                    if counts_once(query) and cursor.rowcount != len(rows):
+                        raise StoreMoved(f"another host has told {self.place} the same meanwhile")
                 self._doubt = statements
         except psycopg.Error:
             if self._doubt is not None:

@@ -18,6 +18,7 @@ from sidecar.config.load import check_config
 ROOT = Path(__file__).parents[2]
 SCHEMAS = Path(__file__).parent / "schemas"
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+FLEET = yaml.safe_load((ROOT / "docs" / "deploy" / "compose.fleet.yaml").read_text())
 KUBERNETES = list(
     yaml.safe_load_all((ROOT / "docs" / "deploy" / "kubernetes" / "sidecar.yaml").read_text())
 )
@@ -39,6 +40,19 @@ def definition_of(document: dict[str, Any]) -> str:
 
 def test_compose_is_what_its_specification_allows() -> None:
     assert faults("compose", COMPOSE) == []
+    assert faults("compose", FLEET) == []
+
+
+def test_the_fleet_s_configuration_is_right(tmp_path: Path) -> None:
+    said = FLEET["configs"]["fleet"]["content"]
+    for name, text in (("sidecar_db", "postgresql://x@y/z"), ("slack_webhook_url", "https://x.y")):
+        (tmp_path / name).write_text(text)
+        said = said.replace(f"/run/secrets/{name}", str(tmp_path / name))
+    path = tmp_path / "sidecar.yaml"
+    path.write_text(said.replace("rules/", f"{ROOT}/rules/"))
+    assert [str(fault) for fault in check_config(str(path), {}).errors] == []
+    hosts = [one["hostname"] for one in FLEET["services"].values() if "hostname" in one]
+    assert hosts == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("document", KUBERNETES, ids=lambda one: one["metadata"]["name"])
@@ -108,6 +122,7 @@ def test_all_that_starts_the_sidecar_waits_until_it_has_stopped() -> None:
     pods = [one["spec"]["template"]["spec"] for one in KUBERNETES if one["kind"] == "Deployment"]
     graces = [
         COMPOSE["services"]["sidecar"]["stop_grace_period"].removesuffix("s"),
+        FLEET["services"]["a-sidecar"]["stop_grace_period"].removesuffix("s"),
         *(pod["terminationGracePeriodSeconds"] for pod in pods),
         *re.findall(r"^TimeoutStopSec=(\d+)$", UNIT.read_text(), re.MULTILINE),
     ]

@@ -296,17 +296,35 @@ def test_two_of_one_name_are_no_two_hosts(fleet: Fleet) -> None:
     assert one.judges
 
 
-def test_who_does_not_judge_says_who_does(fleet: Fleet) -> None:
+def test_what_is_ordered_on_one_host_is_done_by_the_one_that_judges(fleet: Fleet) -> None:
     for member in fleet.members[:2]:
         member.start()
     judge = judge_of(fleet)
     (other,) = (member for member in fleet.members[:2] if member is not judge)
-    until(lambda: bool(other.get("/api/v1/alerts")), "it answers")
-    command = [sys.executable, "-m", "sidecar", "resolve", "Failing", "org_id=org_1",
-               "--url", f"http://127.0.0.1:{other.port}"]  # fmt: skip
+    append(other.log, *[record("failed", "org_1", id=n) for n in range(2)])
+    append(judge.log, record("failed", "org_1", id=3))
+    until(lambda: fleet.alerts(judge) == {"org_1": 3.0}, "it fires", 20.0)
 
-    def says() -> bool:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return f"the sidecar on {judge.name} judges; ask that one" in done.stdout + done.stderr
+    def ordered(*command: str) -> str:
+        url = f"http://127.0.0.1:{other.port}"
+        done = subprocess.run(
+            [sys.executable, "-m", "sidecar", *command, "--url", url],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return done.stdout + done.stderr
 
-    until(says, "it says who judges")
+    ordered("silence", "add", "--for", "1h", "alertname=Failing")
+    assert [row[0] for row in fleet.found("SELECT matchers FROM silences")] == [
+        '["alertname=\\"Failing\\""]'
+    ]
+    assert "no rule is called Faling; did you mean Failing?" in ordered(
+        "resolve", "Faling", "org_id=org_1"
+    )
+    said = ordered("resolve", "Failing", "org_id=org_1")
+    assert fleet.alerts(judge) == {}, said
+    assert "no alert Failing is open for org_id=org_1" in ordered(
+        "resolve", "Failing", "org_id=org_1"
+    )
+    until(lambda: fleet.alerts(other) == {}, "the other one shows it", 10.0)
+    assert fleet.found("SELECT count(*) FROM orders WHERE answer = ''") == [(0,)]
+    assert f"the sidecar on {judge.name} judges; ask that one" in ordered("drill", "Failing")

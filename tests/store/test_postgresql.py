@@ -11,11 +11,12 @@ from enum import Enum, auto
 from pathlib import Path
 from secrets import token_hex
 
+import msgspec
 import psycopg
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from sidecar.rows import STATE_ROWS, Delta, Gone, MetaRow, SeriesRow
+from sidecar.rows import STATE_ROWS, Delta, Gone, MetaRow, ReceivedRow, SeriesRow
 from sidecar.secret import Secret
 from sidecar.store.pgtables import JUDGE, LAYOUT
 from sidecar.store.postgresql import PostgreSql, backup
@@ -470,6 +471,23 @@ def test_each_owner_sees_its_own_rows(server: Server) -> None:
         assert [store.load(MetaRow)[0].value for store in (a, b, judge)] == ["1", "2", "3"]
         b.commit(Delta(gone=[Gone(MetaRow, ("x",))]))
         assert [len(store.load(MetaRow)) for store in (a, b, judge)] == [1, 0, 1]
+
+
+def test_what_a_provider_told_two_hosts_at_once_counts_once(server: Server) -> None:
+    url = server.fresh()
+    row = ReceivedRow("stripe", "evt_1", 5.0)
+    with (
+        closing(Store(PostgreSql(Secret(url), "a"))) as a,
+        closing(Store(PostgreSql(Secret(url), "b"))) as b,
+    ):
+        b.commit(Delta(rows=[ROW]))
+        a.commit(Delta(rows=[row]))
+        with pytest.raises(StoreMoved, match="another host has told"):
+            b.commit(Delta(rows=[row, MetaRow(name="counted", value="1")]))
+        assert [one.name for one in b.load(MetaRow)] == ["a"]
+        assert b.received("stripe", "evt_1") == row
+        b.commit(Delta(rows=[msgspec.structs.replace(row, told="open")]))
+        assert a.open_events("stripe") != []
 
 
 def test_what_nobody_has_is_free(server: Server) -> None:
