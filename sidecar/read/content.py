@@ -285,7 +285,11 @@ class Compressed:
 
     @property
     def unreadable(self) -> int:
-        return max(1, self.stat().st_size - self._raw + len(self._rest)) if self._damaged else 0
+        behind = self.stat().st_size - self._raw + len(self._rest)
+        if self._damaged:
+            return max(1, behind)
+        # Zeros fill up a block; anything else another process wrote into the file.
+        return behind if self._decoder.eof and self._rest.strip(b"\0") else 0
 
     @property
     def taken(self) -> int:

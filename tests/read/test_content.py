@@ -71,6 +71,17 @@ def test_one_that_is_still_being_written_ends_early_and_goes_on(zipped: Path) ->
     content.close()
 
 
+@pytest.mark.parametrize(("behind", "unreadable"), [(b"\0" * 9, 0), (b"of another", 10)])
+def test_what_follows_the_end_is_no_content(tmp_path: Path, behind: bytes, unreadable: int) -> None:
+    path = tmp_path / "app.log.1.gz"
+    path.write_bytes(gzip.compress(b"one\n") + behind)
+    content = open_content(str(path))
+    assert content.read_at(0, 100) == b"one\n"
+    assert content.complete
+    assert content.unreadable == unreadable
+    content.close()
+
+
 @pytest.mark.parametrize("kind", COMPRESS)
 def test_several_members_are_one_stream(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"a.{kind}"
