@@ -274,7 +274,7 @@ class Adoption:
             # Once the original is truncated, the copy is all there is of what was not begun.
             if like.position and (rest := self._copies.rest_of(like, content)):
                 self._start(log, candidate, at=rest)
-            elif like.position and (content.compressed or not self._log_files.unpacks(like)):
+            elif like.position and not self._log_files.unpacks(like):
                 self._leave_alone(log, candidate, content, FileState.COPY, like.path)
         elif self._is_of_new(log, seen, content) or self._copies.is_undecided(log, content):
             return

@@ -434,6 +434,25 @@ def test_what_a_truncated_log_held_beyond_a_copy_that_is_read_for_it_is_read_too
     assert sorted(reader.lines) == sorted(writer.written)
 
 
+@pytest.mark.parametrize("ending", [".1", ".1.gz"])
+def test_a_copy_of_what_is_unpacked_over_several_looks_is_held_against_all_of_it(
+    reader: Reader, writer: Writer, ending: str
+) -> None:
+    reader.restart()
+    writer.write(10)
+    shutil.copyfile(writer.path, writer.path.with_name("app.log.7"))
+    writer.write(10)
+    copytruncate(writer.path)
+    os.utime(compress(writer.path.with_name("app.log.8")), (later := 2e9, later))
+    if ending.endswith(".gz"):
+        compress(writer.path.with_name("app.log.1"))
+    writer.reopen()
+    writer.write(3)
+    for _ in range(20):
+        reader.poll(budget=100)
+    assert sorted(reader.lines) == sorted(writer.written)
+
+
 def test_a_copy_is_all_there_is_of_what_is_truncated_while_they_are_compared(
     tmp_path: Path,
 ) -> None:
