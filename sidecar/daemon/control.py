@@ -198,7 +198,8 @@ class Control:
     async def _judging(self) -> Seat:
         if (seat := self._seat()) is None:
             async with self._seen() as seen:
-                raise Refusal(409, f"the sidecar on {seen.judge} judges; ask that one")
+                judge = seen.fleet["judge"] if seen.fleet else "another host"
+                raise Refusal(409, f"the sidecar on {judge} judges; ask that one")
         return seat
 
     async def _between_steps(self, change: Callable[[Core], _T], pump: Pump | None = None) -> _T:
@@ -212,6 +213,8 @@ class Control:
         config, last, backlog = self._config(), self._reloader.last, self._telemetry.backlog
         core, seat = self._pump.core, self._seat()
         judged = core if seat is None else seat.pump.core
+        async with self._seen() as seen:
+            fleet = seen.fleet
         return {
             "version": __version__,
             "now": self._clock.now(),
@@ -226,6 +229,7 @@ class Control:
             },
             "problems": self._telemetry.watch.problems(),
             "logs": [_shown_log(log, core.heard.get(log.log)) for log in self._logs()],
+            "fleet": fleet,
             "rule_time": judged.rule_time,
             "outbox": {"pending": backlog.pending, "oldest": backlog.oldest},
         }

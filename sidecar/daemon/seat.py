@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sidecar.clock import Clock
 from sidecar.config.settings import Config
@@ -28,13 +28,13 @@ PURGE_SECONDS = 3600.0
 class Seen:
     """What is judged, for who looks at it: calls about it are made by `in_thread`.
 
-    `judge` names the host that judges, empty where there is no fleet.
+    `fleet`: the names of this host and of the one that judges, and how hosts stand; None alone.
     """
 
     core: Core
     store: Store
     in_thread: InThread
-    judge: str = ""
+    fleet: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import structlog
@@ -29,6 +30,7 @@ from sidecar.daemon.restoring import Noted, shared_secret
 from sidecar.daemon.seat import Seat, Seen
 from sidecar.daemon.selfwatch import Problem, Subject
 from sidecar.daemon.telemetry import Telemetry
+from sidecar.fleet.docket import beats_of
 from sidecar.fleet.order import Host
 from sidecar.rows import OrderRow, SeriesRow
 from sidecar.store.invariants import Ledger
@@ -221,14 +223,25 @@ class StandBy:
         """Give what is judged: as it is here, or as the database has it."""
         if self._ours is not None:
             seat = self._ours.seat
-            yield Seen(seat.pump.core, seat.store, seat.pump.in_thread, self._config().host)
+            fleet = await self._told(self._config().host)
+            yield Seen(seat.pump.core, seat.store, seat.pump.in_thread, fleet)
             return
         try:
             core, judge = await self._looked()
             with closing(database_of(self._config(), only_reads=True)) as database:
-                yield Seen(core, Store(database), asyncio.to_thread, judge)
+                fleet = await self._told(judge)
+                yield Seen(core, Store(database), asyncio.to_thread, fleet)
         except StoreUnavailable as failure:
             raise Refusal(503, str(failure)) from failure
+
+    async def _told(self, judge: str) -> dict[str, Any]:
+        beats = await self._in_thread(lambda: beats_of(self._store))
+        hosts = [
+            {"host": beat.host, "here": beat.here, "silent_seconds": round(age, 1),
+             "caught_up": beat.caught_up, "read_to": beat.reached}
+            for beat, age in sorted(beats, key=lambda one: one[0].host)
+        ]  # fmt: skip
+        return {"host": self._config().host, "judge": judge, "hosts": hosts}
 
     async def _looked(self) -> tuple[Core, str]:
         """Return what is judged, and on which host."""

@@ -54,9 +54,9 @@ class Docket:
 
         Raises StoreUnavailable.
         """
-        beats = self._store.database.find(_BEATS)  # before the batches: these are no older
-        self._load([str(host) for host, *_ in beats])
-        return [self._stands(now, age, BeatRow(*beat)) for *beat, age in beats]
+        beats = beats_of(self._store)  # before the batches: these are no older
+        self._load([beat.host for beat, _ in beats])
+        return [self._stands(now, age, beat) for beat, age in beats]
 
     def orders(self, now: float) -> tuple[list[OrderRow], list[Gone]]:
         """Return what was ordered and has no answer, and what is to be forgotten of before."""
@@ -111,6 +111,9 @@ class Docket:
             queue.judged = max(event.at, queue.judged or event.at)
         for host, queue in self._queues.items():
             self._advance(host, queue, counts[host], taken)
+        for host in (one.name for one in hosts if one.forgotten):
+            del self._queues[host]
+            taken.delta.gone += [Gone(BeatRow, (host,)), Gone(JudgedRow, (host,))]
         taken.left = frozenset(name for name, queue in self._queues.items() if queue.batches)
         return taken
 
@@ -134,6 +137,14 @@ class Taken:
     tallies: list[Tallied] = field(default_factory=list)
     delta: Delta = field(default_factory=Delta)
     left: frozenset[str] = frozenset()
+
+
+def beats_of(store: Store) -> list[tuple[BeatRow, float]]:
+    """Return how far each host has read, and how many seconds ago it wrote last.
+
+    Raises StoreUnavailable.
+    """
+    return [(BeatRow(*beat), age) for *beat, age in store.database.find(_BEATS)]
 
 
 _BEATS = (

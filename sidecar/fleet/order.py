@@ -8,8 +8,8 @@ from typing import TypeVar
 import msgspec
 
 SILENT_SECONDS = 60.0
-# After so long nobody expects a host any more that never said that it stops.
-FORGOTTEN_SECONDS = 86_400.0
+# After so long nobody expects a host any more that never said that it stops, and one that did.
+FORGOTTEN_SECONDS, GONE_SECONDS = 86_400.0, 3600.0
 # So long the others' old events wait for those of a host that catches up.
 WAIT_SECONDS = 300.0
 # Events that are no older wait for nobody: somebody waits for what they tell.
@@ -37,6 +37,11 @@ class Host(msgspec.Struct, frozen=True):
     def present(self) -> bool:
         """Whether the others wait for it."""
         return self.here and self.age < SILENT_SECONDS
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether nobody asks any more how it stands; it may come back all the same."""
+        return self.complete and self.age >= (FORGOTTEN_SECONDS if self.here else GONE_SECONDS)
 
     @property
     def silent(self) -> bool:

@@ -12,7 +12,18 @@ from typing import Any
 
 import msgspec
 
-from sidecar.rows import FLEET_ROWS, STATE_ROWS, FileRow, MetaRow, ReceivedRow, Row, SeriesRow
+from sidecar.rows import (
+    FLEET_ROWS,
+    STATE_ROWS,
+    BatchRow,
+    BeatRow,
+    FileRow,
+    JudgedRow,
+    MetaRow,
+    ReceivedRow,
+    Row,
+    SeriesRow,
+)
 from sidecar.store.schema import VERSION, R, RowTable, Statement, Values, quoted
 
 JUDGE = ""
@@ -79,6 +90,17 @@ def sharing(host: str) -> Iterator[str]:
     for row in (FileRow, SeriesRow):
         yield f"UPDATE {row.table} SET owner = {_literal(host)}"  # noqa: S608 - checked
     yield f"UPDATE {MetaRow.table} SET owner = {_literal(host)} WHERE {_OF_READING}"  # noqa: S608 - ours
+
+
+def purging() -> list[Statement]:
+    """Return what deletes all that a host had which has not written for 30 days."""
+    gone = "(SELECT name FROM sidecar_guard WHERE name <> '' AND at < now() - interval '30 days')"
+    tables = [
+        *((row.table, "owner") for row in (FileRow, SeriesRow, MetaRow)),
+        *((row.table, "host") for row in (BatchRow, BeatRow, JudgedRow)),
+        ("sidecar_guard", "name"),
+    ]
+    return [(f"DELETE FROM {table} WHERE {owner} IN {gone}", [()]) for table, owner in tables]  # noqa: S608 - ours
 
 
 def _literal(text: str) -> str:

@@ -29,6 +29,7 @@ from sidecar.store.pgtables import (
     loaded,
     making,
     marked,
+    purging,
     sharing,
     stored,
     table_of,
@@ -146,6 +147,9 @@ class PostgreSql:
                 connection.close()  # the next one looks whether it was made
             raise
         self._left, self._doubt = self._left + 1, None
+
+    def purging(self) -> Sequence[Statement]:
+        return purging()
 
     def attend(self) -> bool:
         """Keep the session alive, and find out whether the database is there."""

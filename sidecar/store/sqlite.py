@@ -99,6 +99,9 @@ class SqliteFile:
             # Rare, so the usual row pays nothing for it; upserts and deletions may be repeated.
             self.db.executemany(statement, [storable(v) for v in rows])
 
+    def purging(self) -> Sequence[Statement]:
+        return ()
+
     def attend(self) -> bool:
         """Write the file anew if it was deleted in use; return whether it was.
 

@@ -68,6 +68,9 @@ class Database(Protocol):
     def table(self, row: type[R], /) -> RowTable[R]:
         """Return how rows of this type are found and written."""
 
+    def purging(self) -> Sequence[Statement]:
+        """Return what deletes that is kept for nobody, beside what every state has of that."""
+
     def attend(self) -> bool:
         """See to it that it is still there; return whether it had to be written anew."""
 
@@ -250,6 +253,7 @@ class Store:
                 ("DELETE FROM outbox WHERE outcome <> '' AND created < ?", [(now - _KEEP_ENDED,)]),
                 ("DELETE FROM cooldowns WHERE until <= ?", [(now,)]),
                 ("DELETE FROM received WHERE at < ?", [(old,)]),
+                *self.database.purging(),
                 (
                     "DELETE FROM audit WHERE at < ? OR seq <= (SELECT max(seq) FROM audit) - ?",
                     [(old, KEEP_AUDIT)],

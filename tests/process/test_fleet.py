@@ -327,4 +327,7 @@ def test_what_is_ordered_on_one_host_is_done_by_the_one_that_judges(fleet: Fleet
     )
     until(lambda: fleet.alerts(other) == {}, "the other one shows it", 10.0)
     assert fleet.found("SELECT count(*) FROM orders WHERE answer = ''") == [(0,)]
+    told = json.loads(other.get("/api/v1/status"))["fleet"]
+    assert (told["host"], told["judge"]) == (other.name, judge.name)
+    assert [(one["host"], one["here"]) for one in told["hosts"]] == [("a", True), ("b", True)]
     assert f"the sidecar on {judge.name} judges; ask that one" in ordered("drill", "Failing")

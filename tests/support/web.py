@@ -41,6 +41,9 @@ def known(text: str = "plain", **more: Any) -> dict[str, Any]:
     """Return what the API knows, with `text` wherever a log, a person or a server may write."""
     return {
         "status": {
+            "fleet": {"host": text, "judge": text, "hosts": [
+                {"host": text, "here": True, "silent_seconds": 1.0, "caught_up": True,
+                 "read_to": NOW}]},
             "version": "1", "now": NOW, "started": NOW - 3600, "shadow": False,
             "config": {"path": text, "rules": 1,
                        "last_reload": {"at": NOW, "ok": False, "faults": [text]}},
