@@ -4,7 +4,7 @@ What is not read is remembered by its content like what was read, so that it is 
 any name, at any time and however it was compressed. It is said once, with its path and size.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 from sidecar.batch import Left, LeftAlone, LogStatus, ReadBatch, Rotation
 from sidecar.config.sources import Source
@@ -17,6 +17,9 @@ from sidecar.read.log import Log, LogFile
 from sidecar.read.names import Known, age, is_history, is_older, oldest_first
 from sidecar.read.scan import Inode, Sighting
 from sidecar.rows import FINISHED, LEFT_ALONE, FileState
+
+# In looks: a worker deletes what another compressed, and then compresses to that name itself.
+_RECENT = 8
 
 
 class NewLogFiles:
@@ -112,6 +115,12 @@ def _is_newer(log: Log, seen: Sighting) -> bool:
     return any(is_older(one, age(log.path, seen.path)) for one in ages)
 
 
+def _is_written_over(log: Log, seen: Sighting, replaced: Container[str]) -> bool:
+    """Tell whether what is new was last seen under just this name, and is gone: so this is new."""
+    read = (f for f in log.files if f.state is not FileState.IGNORED and not f.sighted)
+    return seen.path in replaced or any(f.path == seen.path and f.missed < _RECENT for f in read)
+
+
 class Adoption:
     """Decides whether a candidate is read as a new log file, or is a copy or old history."""
 
@@ -146,7 +155,6 @@ class Adoption:
             except OSError as error:
                 candidate.failed(error)
             candidate.close()
-        self._log_files.rewritten &= {_key(c.sighting) for c in candidates}
         if candidates or self._unopened:
             self._say_what_waits([c.sighting for c in candidates if c.unreadable])
 
@@ -174,6 +182,7 @@ class Adoption:
             if seen.log in self._log_files.logs:
                 by_log.setdefault(seen.log, []).append(candidate)
         there = {_key(c.sighting) for many in by_log.values() for c in many}
+        self._replaced = {path for (_, path), old in self._history.items() if not old}
         self._history = {key: old for key, old in self._history.items() if key in there}
         found = []
         for path, many in by_log.items():
@@ -194,7 +203,7 @@ class Adoption:
         known = [] if since is None else [self._known(file, rotated) for file in files]
         for seen in new:
             old = since is None or (
-                _key(seen) not in self._log_files.rewritten
+                not _is_written_over(log, seen, self._replaced)
                 and is_history(seen, log.path, known, int(since * 1e9))
             )
             self._history[_key(seen)] = old

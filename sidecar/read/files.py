@@ -125,8 +125,6 @@ class LogFiles:
         self._held: dict[LogFile, None] = {}
         self._beginnings: _Beginnings | None = None
         self._by_inode: dict[Inode, LogFile] = {}
-        # Where a file that was read was written over: what is there now is no history.
-        self.rewritten: set[tuple[Inode, str]] = set()
         self.removed: list[int] = []  # ids of log files dropped since this was last emptied
         self._wait_for(sources)
 
@@ -307,7 +305,6 @@ class LogFiles:
     def close_truncated(self, file: LogFile) -> None:
         """Close a file that no longer holds what was read of it."""
         file.detach()
-        self.rewritten.add((file.inode, file.path))
         file.lost_to_truncation = file.end_seen = True
         self.give_up_inode(file)
 

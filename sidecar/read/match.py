@@ -85,7 +85,7 @@ class Recogniser:
 
     def _is_still(self, known: LogFile, seen: Sighting) -> bool:
         """Tell whether the file where `known` was is still that; open it if there is need."""
-        moved = known.path != seen.path
+        before, moved = known.path, known.path != seen.path
         known.sight(seen, self._now)
         if known.content is not None or not _wants_opening(known, seen):
             return True
@@ -98,10 +98,9 @@ class Recogniser:
                 return True
         finally:
             candidate.close()
-        if not moved and known.state is not FileState.IGNORED:
-            self._log_files.rewritten.add((seen.inode, seen.path))
         known.lost_to_truncation = seen.path == known.log.path and known.state not in LEFT_ALONE
         self._log_files.give_up_inode(known)
+        known.path = before
         return False
 
     def _is_reopened(self, known: LogFile, candidate: Candidate, *, moved: bool) -> bool:

@@ -292,15 +292,20 @@ def test_a_file_born_and_rotated_while_its_folder_was_listed(tmp_path: Path) -> 
     assert reader.left_alone == []
 
 
+@pytest.mark.parametrize("in_place", [True, False])
 @pytest.mark.parametrize("budget", [1 << 20, 40], ids=["read", "half read"])
-def test_a_rotated_file_that_another_worker_compresses_over(tmp_path: Path, budget: int) -> None:
+def test_a_rotated_file_that_another_worker_compresses_over(
+    tmp_path: Path, budget: int, *, in_place: bool
+) -> None:
     log, zipped = tmp_path / "app.log", tmp_path / "app.log.2026-09-21_14-13-39.gz"
     reader = Reader(log)
     written = as_lines(log, "first")
     reader.poll()
     for number in range(3):  # what comes here after the first is of another worker
         content = "".join(f"{number} {n} {n**9}\n" for n in range(30 if number else 300))
-        zipped.write_bytes(gzip.compress(content.encode()))
+        beside = zipped.with_name(".new")  # with an inode of its own
+        beside.write_bytes(gzip.compress(content.encode()))
+        zipped.write_bytes(beside.read_bytes()) if in_place else beside.rename(zipped)
         written += content.splitlines()
         reader.poll(budget=budget)
         if budget > 40:
