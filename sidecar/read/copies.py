@@ -1,5 +1,6 @@
 """Which file is a copy of which: told by how they begin, and by what of each is known."""
 
+from operator import itemgetter
 from posixpath import dirname
 
 from sidecar.batch import Left, LeftAlone, ReadBatch
@@ -56,11 +57,12 @@ class Copies:
         """Return the known log file that a rotated file of `log` is a copy of, if any.
 
         Of several that it begins as, one that holds all of it, be it of another log of the folder,
-        else the one that was read furthest.
+        else the one beyond which it holds least.
         """
         alike = [known for known in log.files if _begins_so(known, content)]
         read = [known for known in alike if known.state not in LEFT_ALONE]
-        whole = next((known for known in read if not self.rest_of(known, content)), None)
+        rests = [(self.rest_of(known, content), known) for known in read]
+        whole = next((known for rest, known in rests if not rest), None)
         if whole or (alike and not read):
             return whole or alike[0]
         for held in log.opened:
@@ -69,7 +71,7 @@ class Copies:
         twin = self.like(content, seen.size, None, dirname(seen.path))
         if twin and twin[1] >= seen.size:
             return twin[0]
-        return max(read, key=lambda known: known.position, default=None)
+        return max(rests, key=itemgetter(0), default=(0, None))[1]
 
     def rest_of(self, known: LogFile, content: Content) -> int:
         """Return from where on `content` holds what the file that it begins as does not; 0: none.

@@ -30,6 +30,21 @@ def test_the_end_of_what_was_told_instead_pauses_though_nobody_is_told_instead_a
     assert play(Script(200143, actions)) == []
 
 
+def test_of_two_copies_of_what_was_begun_the_longer_is_held_against_the_other() -> None:
+    actions = (
+        Action(182, "log", ("state", "bad", "a")),
+        Action(213, "kill", 600.0),
+        Action(337, "copy", (4, "old-app.log")),
+        Action(360, "copy", (1, "app.log.7")),
+        Action(372, "log", ("part", "fixed", "c")),
+        Action(496, "copy", (3, "app.log.bak")),
+        Action(513, "log", ("state", "good", "a")),
+        Action(655, "rotate"),
+        Action(714, "compress", (2, ".bz2")),
+    )
+    assert play(Script(700005, actions)) == []
+
+
 @pytest.mark.parametrize(
     "what", ["kill at statement", "disk fails at statement", "disk loses answers at statement"]
 )
