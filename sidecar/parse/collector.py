@@ -224,6 +224,7 @@ class Collector:
     def end_spread(self, line: bytes, position: int, pieces: int) -> None:
         """Note that a line was an object printed over it and so many more `pieces`."""
         self._parsed.spread[position] = line
+        self._in_order = False
         self.add_pieces(pieces)
 
     def add_pieces(self, number: int) -> None:

@@ -50,7 +50,16 @@ from sidecar.parse.prefix import Prefix
 from sidecar.parse.record import Record, find_records
 from sidecar.parse.repeats import earlier, is_known, may_repeat, repeating_lines, weighed
 from sidecar.parse.signed import is_signed, signed_only
-from sidecar.parse.spread import Line, any_spread, joined, mixed_open, open_from
+from sidecar.parse.spread import (
+    Line,
+    Region,
+    any_spread,
+    joined,
+    mixed_open,
+    open_from,
+    regions,
+    without,
+)
 
 OPEN_SECONDS = 60.0  # that the rest of a line or an object may take to come
 _MOST_READERS = 1000  # remembered; each set of fields that rules ask for has one
@@ -168,9 +177,15 @@ class Parser:
         data, refused = signed_only(whole, chunk.key)
         out = self._collector(chunk, now, wanted, data)
         may_be_wrapped = bare is None and chunk.format is not LogFormat.PLAIN
-        split = self._add_block(data, chunk, out, wrapped=may_be_wrapped)
+        split, spread = self._add_block(data, chunk, out, wrapped=may_be_wrapped), list[Region]()
+        if split is None and bare is None and not chunk.key:
+            spread = self._spread_in(data, out.prefix, wrapped=may_be_wrapped)
+            data = without(data, spread)
+            split = self._add_block(data, chunk, out, wrapped=may_be_wrapped) if spread else None
         if split is None or (bare is not None and may_repeat(data)):
             return None
+        for begin, end in spread:
+            self._read_singly(_part(chunk, begin, end), out)
         lines = {} if bare is None else _lines_apart(chunk, data, [*split.odd, *refused])
         for begin, line in refused:
             out.reject(ForeignReason.UNSIGNED, chunk.start + begin, text_of_line(line))
@@ -207,6 +222,13 @@ class Parser:
         elif split.block and split.block.looked_for:
             self._splitter.look_for(split.block.looked_for)
         return split
+
+    def _spread_in(self, data: bytes, prefix: Prefix, *, wrapped: bool) -> list[Region]:
+        """Return the lines of objects over lines, if `data` has few, and all of them whole."""
+        if self._patterns.every_line:
+            return []
+        split = self._splitter.split_off_all(data, wrapped=wrapped)
+        return (regions(data, split.odd, prefix) or []) if split else []
 
     def _is_spread(self, split: Split, data: bytes, chunk: Chunk, out: Collector) -> bool:
         if chunk.key or not split.odd:

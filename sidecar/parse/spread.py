@@ -28,6 +28,8 @@ _NEEDLES = Needles(
     sign + end for sign in (*_BREAKS[:-1], MARKER_BYTES + b":") for end in (b"\n", b"\r\n", b" \n")
 )
 _ALONE = re.compile(rf"{MARKER}\s*:\Z")
+_SIGNS = re.compile(rb"[^\n]")
+_FEW = 8
 _CLOSES = {"{": "}", "[": "]", "(": ")"}
 _TURN = re.compile(r"""\"(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'|["'{}\[\]()]""")
 # A field of an object that goes over lines; its value is, or holds, the marker.
@@ -136,6 +138,51 @@ def any_spread(lines: Iterable[bytes], prefix: Prefix) -> bool:
         _FIELD.match(line) is not None or begun_by(Line(line, 0), 0, prefix) is not None
         for line in near
     )
+
+
+Region = tuple[int, int]  # where lines begin and end, with the last one's newline
+
+
+def regions(data: bytes, odd: Iterable[tuple[int, int]], prefix: Prefix) -> list[Region] | None:
+    """Return the lines of the objects over lines that any of the `odd` lines is of.
+
+    None where one is broken off or does not end, and where they are most of what is there.
+    """
+    found: list[Region] = []
+    size = 0
+    for begin, end in odd:
+        least = found[-1][1] if found else 0
+        if begin >= least and any_spread([data[begin:end]], prefix):
+            region = _region(data, begin, least, prefix)
+            size += 0 if region is None else region[1] - region[0]
+            if region is None or (len(found) > _FEW and size * 2 > region[1]):
+                return None
+            found.append(region)
+    return found
+
+
+def _region(data: bytes, begin: int, least: int, prefix: Prefix) -> Region | None:
+    for _ in range(MOST_LINES):
+        if begin <= least or not data.startswith(_GOES_ON, begin):
+            break
+        begin = max(data.rfind(b"\n", least, begin - 1) + 1, least)
+    end = data.find(b"\n", begin)
+    begun = begun_by(Line(data[begin:end], 0), 0, prefix) if end >= 0 else None
+    while begun is not None and (stop := data.find(b"\n", end + 1)) >= 0:
+        fit = begun.take(Line(data[end + 1 : stop], 0))
+        if fit is not Fit.GOES_ON:
+            return (begin, stop + 1) if fit is Fit.ENDS else None
+        end = stop
+    return None
+
+
+def without(data: bytes, found: Iterable[Region]) -> bytes:
+    """Return `data` with these lines made to say nothing; all others stand where they stood."""
+    parts, at = [], 0
+    for begin, end in found:
+        parts += [data[at:begin], _SIGNS.sub(b"x", data[begin:end])]
+        at = end
+    return b"".join([*parts, data[at:]])
 
 
 def open_from(data: bytes, begin: int, prefix: Prefix) -> int:

@@ -11,7 +11,16 @@ from collections.abc import Callable, Sequence
 import pytest
 from hypothesis import example, given, strategies as st
 
-from sidecar.parse.event import ForeignReason, LogFormat, Parsed, RejectReason
+from sidecar.parse.event import (
+    Chunk,
+    Fields,
+    ForeignReason,
+    LogFormat,
+    Parsed,
+    RejectReason,
+    Triple,
+    Wanted,
+)
 from sidecar.parse.parser import OPEN_SECONDS, Parser
 from sidecar.parse.spread import MOST_BYTES, MOST_LINES
 from support.parse import NOW, chunk_of, chunks_of_lines, everything, read_out
@@ -313,3 +322,56 @@ def test_how_a_log_is_cut_into_chunks_changes_nothing(
     text = "\n".join(map(wrap, blocks))
     assert counted(in_chunks(text, *sizes)) == counted(in_chunks(text, 10_000))
     assert statuses(in_chunks(text, *sizes)) == statuses(in_chunks(text, 10_000))
+
+
+_EVENT = {"metric_type": "WEBHOOK_METRIC", "event_type": "e", "status": "s"}
+_PRINTED = json.dumps({**_EVENT, "more": [1, {"a": "b"}]}, indent=2)
+_PIECES = [
+    f"2026-11-20 08:07:00 - INFO - WEBHOOK_METRIC: {_EVENT}",
+    json.dumps(_EVENT),
+    "GET /health 200",
+    "  at a place in a trace",
+    _PRINTED,
+    f"INFO WEBHOOK_METRIC: {_PRINTED}",
+    f"INFO WEBHOOK_METRIC:\n{_PRINTED}",
+    json.dumps({"other": [1, 2]}, indent=2),
+    "INFO begins {",
+    f"He says {_PRINTED}",
+    _PRINTED[:60],
+    "WEBHOOK_METRIC: {'event_type': 'e', 'sta",
+    "}",
+]
+
+
+@given(
+    order=st.lists(st.sampled_from(range(len(_PIECES))), min_size=1, max_size=12),
+    alike=st.integers(0, 12),
+    rows=st.booleans(),
+)
+def test_objects_among_alike_lines_come_to_what_they_do_line_by_line(
+    order: list[int], alike: int, *, rows: bool
+) -> None:
+    several = [0] * alike + order + [0] * alike
+    data = "".join(f"{_PIECES[one]}\n" for one in several).encode()
+
+    def wanted(_triple: Triple) -> Wanted:
+        return Fields(("event_type",)) if rows else True
+
+    whole = read_out_of([chunk_of(data)], wanted)
+    single = read_out_of(chunks_of_lines(data, [1]), wanted)
+    assert whole == single
+
+
+def read_out_of(chunks: list[Chunk], wanted: Callable[[Triple], Wanted]) -> list[object]:
+    parser = Parser()
+    parsed = [(chunk, parser.parse(chunk, now=NOW, wanted=wanted)) for chunk in chunks]
+    parsed += list(parser.end_open(NOW, wanted, age=0.0))
+    places = [place for _, one in parsed for place in one.places]
+    odd = [(str(found.reason), found.position) for _, one in parsed
+           for kind in (one.rejects, one.foreign, one.obscure) for found in kind]  # fmt: skip
+    each = [parser.columns_of(chunk, one) for chunk, one in parsed]
+    events = [(one.event(number).triple, one.times[number]) for one in each
+              for number in range(len(one))]  # fmt: skip
+    sums = [sum(getattr(one, name) for _, one in parsed)
+            for name in ("lines", "event_lines", "pieces", "ignored")]  # fmt: skip
+    return [sorted(places), sorted(odd), events, sums]
