@@ -13,7 +13,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import msgspec
@@ -401,7 +401,7 @@ class Worker:
 
     async def _attempt(self, queue: SendQueue, row: OutboxRow) -> OutboxRow:
         """Make one attempt, report it, and write what became of the row; return it."""
-        started = self._clock.now()
+        started, receivers = self._clock.now(), self._receivers
         row = self._dated(row, started)
         delivery = self._delivery(row)
         if isinstance(delivery, Delivery):
@@ -414,6 +414,8 @@ class Worker:
         at = self._clock.monotonic()
         worked = at - queue.worked_at
         step = next_step(row, outcome, now=ended, receiver=receiver, jitter=jitter, worked=worked)
+        if isinstance(step, RetryAt) and self._receivers is not receivers:
+            step = replace(step, at=ended)  # it was made by what a reload has changed since
         queue.worked_at = at if isinstance(outcome, Sent) else queue.worked_at
         after = row_after(row, outcome, step, now=ended)
         told = delivery.notification if isinstance(delivery, Delivery) else None

@@ -30,6 +30,10 @@ def test_the_end_of_what_was_told_instead_pauses_though_nobody_is_told_instead_a
     assert play(Script(200143, actions)) == []
 
 
+def test_what_is_under_way_by_the_old_configuration_is_tried_at_once_by_the_new() -> None:
+    assert play(written(730561)) == []
+
+
 def test_of_two_copies_of_what_was_begun_the_longer_is_held_against_the_other() -> None:
     actions = (
         Action(182, "log", ("state", "bad", "a")),
