@@ -34,6 +34,7 @@ _PACE = 2
 _SLICE, _BARE_COST = 64, 8
 # About what it costs to wake a key and write its row, and that of its alert, in entries.
 _WAKING, _WAKING_ALERT = 20, 100
+_SHORT = 32  # runs of fewer events are not worth an object each
 _MOST_KNOWN = 10_000  # different samples that are looked up while rows are read
 # Raise it when the form changes; rows of another form are damaged ones, but for the one before.
 _FORMER, _VERSION = 1, 2
@@ -388,21 +389,37 @@ def _entries(
     places: dict[int, int] = {}
     table: list[Any] = []
     which: list[int | list[int]] = []
-    for one in taken:
-        for samples in one.samples:
-            if id(samples) not in places:
-                places[id(samples)] = len(table)
-                table.append(samples)
-        mine = [places[id(samples)] for samples in one.samples]
-        keys, times = one.keys, one.times
+    for keys, times, samples in _together(taken):
+        for one in samples:
+            if id(one) not in places:
+                places[id(one)] = len(table)
+                table.append(one)
+        mine = [places[id(one)] for one in samples]
         if without and not without.isdisjoint(keys):
             rest = [n for n, key in enumerate(keys) if key not in without]
-            keys, times = [keys[n] for n in rest], [times[n] for n in rest]
+            keys, times = [keys[n] for n in rest], [times[n] for n in rest]  # noqa: PLW2901 - what is left
             mine = [mine[n] for n in rest] if len(mine) > 1 else mine
         if keys:
             numbers.append(runs.add(keys, times))
             which.append(mine[0] if len(mine) == 1 else mine)
     return numbers, table, which
+
+
+def _together(taken: Iterable[Waited]) -> Iterator[Waited]:
+    """Yield short runs that follow each other as one; long ones are shared as they are."""
+    keys, times, samples = list[Key](), list[float](), list[Any]()
+    for one in taken:
+        if len(one.keys) < _SHORT:
+            keys += one.keys
+            times += one.times
+            samples += one.samples if len(one.samples) > 1 else [*one.samples] * len(one.keys)
+            continue
+        if keys:
+            yield Waited(keys, times, samples)
+            keys, times, samples = [], [], []
+        yield one
+    if keys:
+        yield Waited(keys, times, samples)
 
 
 def _read(row: JournalRow) -> list[Part] | None:
