@@ -235,7 +235,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     def _clock_changes(self) -> Iterator[str]:
         if self.hours_apart:
             yield (
-                f"The stamps of one line are {abs(self.hours_apart):g} h apart: one of them is "
+                f"The stamps of one line are {self.hours_apart:g} h apart: one of them is "
                 "local time without a zone. Log in UTC, or with the zone."
             )
         elif self.hours_off:

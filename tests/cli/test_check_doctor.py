@@ -148,7 +148,7 @@ def test_calls_one_after_another_are_no_two_handlers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "hours"),
     [
-        (f"2026-11-02 09:00:00 - INFO - {FAILED}, 'timestamp': '2026-11-02T08:00:00.25'}}", -1),
+        (f"2026-11-02 09:00:00 - INFO - {FAILED}, 'timestamp': '2026-11-02T08:00:00.25'}}", 1),
         (f"2026-11-02 08:00:00 - INFO - {FAILED}, 'timestamp': '2026-11-02T08:00:00.25'}}", 0),
         (f"2026-11-02T08:00:00Z stdout F 2026-11-02 13:30:00 {FAILED}}}", 5.5),
         (f"2026-11-02 08:00:00 - INFO - {FAILED}, 'timestamp': '2026-11-01T03:12:40'}}", 0),
