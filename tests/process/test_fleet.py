@@ -331,3 +331,35 @@ def test_what_is_ordered_on_one_host_is_done_by_the_one_that_judges(fleet: Fleet
     assert (told["host"], told["judge"]) == (other.name, judge.name)
     assert [(one["host"], one["here"]) for one in told["hosts"]] == [("a", True), ("b", True)]
     assert f"the sidecar on {judge.name} judges; ask that one" in ordered("drill", "Failing")
+
+
+def test_what_a_lost_server_had_alone_is_read_and_judged_again(
+    fleet: Fleet, server: Server
+) -> None:
+    """Its standby is promoted without what came last."""
+    schema = fleet.url.partition("&")[2]
+    with server.standby() as standby:
+        (fleet.folder / "url").write_text(
+            f"postgresql://nobody@/postgres?host={server.folder},{standby.folder}"
+            f"&target_session_attrs=read-write&{schema}"
+        )
+        for member in fleet.members:
+            member.start()
+        fleet.write(1000)
+        until(fleet.judged, "all is judged", 60.0)
+        standby.until_level_with(server)
+        standby.stop()
+        fleet.write(1000)
+        until(fleet.judged, "all is judged by the primary alone", 60.0)
+        server.stop()
+        try:
+            standby.start()
+            standby.promote()
+            fleet.url = f"{standby.url}&{schema}"
+            fleet.write(100)
+            until(fleet.judged, "all is judged again", 60.0)
+            expected = fleet.alone()
+            until(lambda: all(fleet.alerts(m) == expected for m in fleet.members), "equal", 20.0)
+            assert all(len(member.said("state_moved")) == 1 for member in fleet.members)
+        finally:
+            server.start()
