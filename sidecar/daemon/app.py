@@ -30,7 +30,7 @@ from sidecar.daemon.lines import LineLog, is_debug
 from sidecar.daemon.loop import Pump, PumpStopped
 from sidecar.daemon.outbox import StoredOutbox
 from sidecar.daemon.pacing import StateThread
-from sidecar.daemon.restoring import clock_of, core_of, once_there, open_store, restore
+from sidecar.daemon.restoring import core_of, once_there, open_store, restore
 from sidecar.daemon.seat import Seat, Seen
 from sidecar.daemon.selfwatch import Problem
 from sidecar.daemon.steps import ReadSteps
@@ -53,8 +53,6 @@ if TYPE_CHECKING:  # needed by members of a fleet alone
 
 # Without a first step for so long, what usually waits for it begins: people want to know why.
 FIRST_STEP_SECONDS = 1.0
-# So far hosts' clocks may differ before it is said.
-CLOCK_SECONDS = 60.0
 
 _log = structlog.get_logger()
 
@@ -91,7 +89,6 @@ class Daemon:
         self._logs: list[LogStatus] = []
         self._store, self._set_aside = open_store(config, clock.now())
         self._thread = StateThread()
-        self._clock_off = False
         self._alone: Seat | None = None  # of who reads and judges at once
         self._stand_by: StandBy | None = None  # of a member of a fleet
         self._reloader = Reloader(
@@ -438,14 +435,10 @@ class Daemon:
         return trouble(ages, kinds)
 
     def _attend(self) -> bool:
-        """See to what is written; a member of a fleet also learns by how much its clock is off."""
+        """See to what is written, and of a fleet to how this one stands among the others."""
         deleted = self._store.database.attend()
-        if isinstance(engine := self._pump.core.engine, Courier):
-            engine.ahead = ahead = self.clock.now() - clock_of(self._store)
-            is_off = abs(ahead) > CLOCK_SECONDS
-            if is_off and not self._clock_off:
-                _log.warning("clock_off", ahead_seconds=round(ahead), of="the database's clock")
-            self._clock_off = is_off
+        if self._stand_by is not None:
+            self._stand_by.look_about()
         return deleted
 
     async def _watch_state(self, stop: asyncio.Event) -> None:

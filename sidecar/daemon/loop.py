@@ -102,6 +102,10 @@ class Pump:
         """Hand each chunk that was taken to `to` as well, on the state thread."""
         self._steps.tell_line = to
 
+    def hold(self, *, held: bool) -> None:
+        """Read nothing for as long as this holds."""
+        self._steps.held = held
+
     def wake(self) -> None:
         """End the present rest early; called on the event loop."""
         self._wake.set()

@@ -26,11 +26,12 @@ from sidecar.daemon.judging import (
 from sidecar.daemon.loop import Pump, PumpStopped
 from sidecar.daemon.orders import Answer, Order, Orders
 from sidecar.daemon.pacing import InThread, StateThread
-from sidecar.daemon.restoring import Noted, shared_secret
+from sidecar.daemon.restoring import Noted, clock_of, shared_secret
 from sidecar.daemon.seat import Seat, Seen
 from sidecar.daemon.selfwatch import Problem, Subject
 from sidecar.daemon.telemetry import Telemetry
-from sidecar.fleet.docket import beats_of
+from sidecar.fleet.courier import Courier
+from sidecar.fleet.docket import beats_of, unjudged
 from sidecar.fleet.order import Host
 from sidecar.rows import OrderRow, SeriesRow
 from sidecar.store.invariants import Ledger
@@ -41,6 +42,9 @@ from sidecar.store.store import Store
 from sidecar.web.fault import Refusal
 
 LOOK_SECONDS = 0.4  # between two looks whether anybody judges
+# So far hosts' clocks may differ before it is said.
+CLOCK_SECONDS = 60.0
+MOST_UNJUDGED = 1 << 28  # bytes of a host, in the database
 _ANSWER_SECONDS = 20.0  # who asks waits for thirty
 _SEEN_SECONDS = 3.0  # so old may be what is shown of another's judging
 _log = structlog.get_logger()
@@ -85,6 +89,7 @@ class StandBy:
         self._ours: _Ours | None = None
         self._looked_up: tuple[float, Core, str] | None = None
         self._looking = asyncio.Lock()
+        self._said = frozenset[str]()
 
     @property
     def seat(self) -> Seat | None:
@@ -112,6 +117,29 @@ class StandBy:
         finally:
             waking.cancel()
             ended.set()
+
+    def look_about(self) -> None:
+        """Note by how much this one's clock is off, and how much of it waits to be judged.
+
+        On the thread that reads. With too much waiting it reads no more: the log is the queue.
+        Raises StoreUnavailable.
+        """
+        engine, host = self._reading.core.engine, self._config().host
+        ahead = self._clock.now() - clock_of(self._store)
+        if isinstance(engine, Courier):
+            engine.ahead = ahead
+        if self._says("clock", holds=abs(ahead) > CLOCK_SECONDS):
+            _log.warning("clock_off", ahead_seconds=round(ahead), of="the database's clock")
+        size = unjudged(self._store, host)
+        self._reading.hold(held=size > MOST_UNJUDGED)
+        if self._says("unjudged", holds=size > MOST_UNJUDGED):
+            _log.warning("reading_waits", why="what was read is not judged yet", bytes=size)
+
+    def _says(self, what: str, *, holds: bool) -> bool:
+        """Return whether something has become so."""
+        new = holds and what not in self._said
+        self._said = self._said | {what} if holds else self._said - {what}
+        return new
 
     async def install(self, config: Config) -> None:
         """Judge by another configuration from now on, if it is this one that judges."""

@@ -59,6 +59,7 @@ class Steps:
         self.stepped_at = 0.0  # wall clock
         self.look_seconds = 0.0  # what the last look at the disk took
         self.tell_line: Callable[[Chunk, float], None] | None = None
+        self.held = False  # nothing is to be read for now
         self._store = store
         self._clock = clock
         self._beside = beside
@@ -240,7 +241,7 @@ class ReadSteps(Steps):
         self, read: ReadBatch, now: float, *, quick: bool
     ) -> Iterator[tuple[Chunk, Parsed | None]]:
         """Yield what this step is to take, with what a second process has parsed of it."""
-        none = quick and not self._guard.careful
+        none = (quick or self.held) and not self._guard.careful
         budget = 0 if none else min(self._guard.budget, self._slice.budget)
         chunks = self._guard.before(self._follower.read(read, now, budget), self.core)
         self._backlog.before(self._unread, now, self._assistant)

@@ -147,6 +147,12 @@ def beats_of(store: Store) -> list[tuple[BeatRow, float]]:
     return [(BeatRow(*beat), age) for *beat, age in store.database.find(_BEATS)]
 
 
+def unjudged(store: Store, host: str) -> int:
+    """Return how many bytes of a host wait to be judged. Raises StoreUnavailable."""
+    query = "SELECT coalesce(sum(length(packed)), 0) FROM batches WHERE host = ?"
+    return int(store.database.find(query, (host,))[0][0])
+
+
 _BEATS = (
     "SELECT b.host, b.step, b.reached, b.caught_up, b.here,"
     " extract(epoch FROM clock_timestamp() - g.at)::float8"

@@ -386,3 +386,22 @@ async def test_a_reload_waits_for_what_was_judged_to_be_written(tmp_path: Path, 
     ((written, wanted),) = found
     assert written == wanted
     assert sum(step.bytes for step in bench.published) == log.stat().st_size
+
+
+async def test_while_it_is_held_nothing_is_read(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    log.write_text("noise\n")
+    bench = Bench(tmp_path, waits=9)
+    bench.pump.hold(held=True)
+    publish, seen = bench.publish, list[int]()
+
+    def publish_and_let_go(batch: ReadBatch, step: Step, took: float) -> None:
+        publish(batch, step, took)
+        seen.append(step.bytes)
+        if len(seen) == 3:
+            bench.pump.hold(held=False)
+
+    bench.pump._publish = publish_and_let_go
+    await bench.run()
+    assert seen[:3] == [0, 0, 0]
+    assert sum(seen) == log.stat().st_size

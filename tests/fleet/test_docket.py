@@ -7,13 +7,13 @@ import psycopg
 import pytest
 
 from sidecar.fleet.courier import Batch, Packed, Tallied, packed
-from sidecar.fleet.docket import Docket
+from sidecar.fleet.docket import Docket, unjudged
 from sidecar.fleet.order import GONE_SECONDS
 from sidecar.rows import BatchRow, BeatRow, Delta, FileRow, JudgedRow, MetaRow
 from sidecar.secret import Secret
 from sidecar.store.postgresql import PostgreSql
 from sidecar.store.store import Store
-from support.postgresql import postgresql
+from support.postgresql import PostgreSql as Server, postgresql
 
 pytestmark = pytest.mark.process
 NOW = 1_793_700_000.0
@@ -48,25 +48,26 @@ class Fleet:
 
 
 @pytest.fixture(scope="module")
-def fleets() -> Iterator[Callable[[], Fleet]]:
-    with postgresql() as server, ExitStack() as stack:
-
-        def made() -> Fleet:
-            url = server.fresh()
-
-            def opened(owner: str) -> Store:
-                store = Store(PostgreSql(Secret(url), owner))
-                store.commit(Delta(rows=[MetaRow(name="x", value="")]))
-                stack.callback(store.close)
-                return store
-
-            return Fleet(url, opened)
-
-        yield made
+def server() -> Iterator[Server]:
+    with postgresql() as server:
+        yield server
 
 
-def test_events_of_all_hosts_are_taken_once_and_in_order(fleets: Callable[[], Fleet]) -> None:
-    fleet = fleets()
+@pytest.fixture
+def fleet(server: Server) -> Iterator[Fleet]:
+    url = server.fresh()
+    with ExitStack() as stack:
+
+        def opened(owner: str) -> Store:
+            store = Store(PostgreSql(Secret(url), owner))
+            store.commit(Delta(rows=[MetaRow(name="x", value="")]))
+            stack.callback(store.close)
+            return store
+
+        yield Fleet(url, opened)
+
+
+def test_events_of_all_hosts_are_taken_once_and_in_order(fleet: Fleet) -> None:
     fleet.write("a", 1, 1.0, 4.0)
     fleet.write("b", 1, 2.0, 3.0)
     assert fleet.take() == [1.0, 2.0, 3.0, 4.0]
@@ -76,8 +77,7 @@ def test_events_of_all_hosts_are_taken_once_and_in_order(fleets: Callable[[], Fl
     assert fleet.take() == [5.0]
 
 
-def test_who_judges_next_goes_on_within_a_batch(fleets: Callable[[], Fleet]) -> None:
-    fleet = fleets()
+def test_who_judges_next_goes_on_within_a_batch(fleet: Fleet) -> None:
     fleet.write("a", 1, 1.0, 2.0, 30.0)
     fleet.write("b", 1, 10.0, caught_up=False)
     assert fleet.take() == [1.0, 2.0, 10.0]
@@ -87,8 +87,7 @@ def test_who_judges_next_goes_on_within_a_batch(fleets: Callable[[], Fleet]) -> 
     assert fleet.take() == [20.0, 30.0]
 
 
-def test_how_far_time_has_passed_is_what_is_judged_of_a_host(fleets: Callable[[], Fleet]) -> None:
-    fleet = fleets()
+def test_how_far_time_has_passed_is_what_is_judged_of_a_host(fleet: Fleet) -> None:
     fleet.write("a", 1, 1.0, 5.0)
     fleet.write("b", 1, 3.0, caught_up=False)
     (a, b) = fleet.docket.look(NOW)
@@ -99,8 +98,7 @@ def test_how_far_time_has_passed_is_what_is_judged_of_a_host(fleets: Callable[[]
     assert (b.judged, b.complete) == (OLD + 3.0, False)
 
 
-def test_a_damaged_batch_costs_its_own_events(fleets: Callable[[], Fleet]) -> None:
-    fleet = fleets()
+def test_a_damaged_batch_costs_its_own_events(fleet: Fleet) -> None:
     fleet.hosts["a"].commit(
         Delta(rows=[BatchRow("a", 1, b"x"), BeatRow("a", 1, OLD, caught_up=True)])
     )
@@ -109,8 +107,7 @@ def test_a_damaged_batch_costs_its_own_events(fleets: Callable[[], Fleet]) -> No
     assert len(fleet.docket.damaged) == 1
 
 
-def test_a_host_that_stopped_is_forgotten_and_may_begin_anew(fleets: Callable[[], Fleet]) -> None:
-    fleet = fleets()
+def test_a_host_that_stopped_is_forgotten_and_may_begin_anew(fleet: Fleet) -> None:
     fleet.write("a", 1, 1.0, here=False)
     assert fleet.take() == [1.0]
     fleet.age("a", GONE_SECONDS)
@@ -121,10 +118,13 @@ def test_a_host_that_stopped_is_forgotten_and_may_begin_anew(fleets: Callable[[]
     assert fleet.take() == [2.0]
 
 
-def test_all_that_a_host_had_is_deleted_a_month_after_it_wrote_last(
-    fleets: Callable[[], Fleet],
-) -> None:
-    fleet = fleets()
+def test_how_much_of_a_host_waits_is_known(fleet: Fleet) -> None:
+    assert unjudged(fleet.hosts["a"], "a") == 0
+    fleet.write("a", 1, 1.0)
+    assert unjudged(fleet.hosts["a"], "a") == len(fleet.judge.load(BatchRow)[0].packed)
+
+
+def test_all_that_a_host_had_is_deleted_a_month_after_it_wrote_last(fleet: Fleet) -> None:
     fleet.write("a", 1, 1.0)
     fleet.age("a", 31 * 86_400.0)
     fleet.judge.purge(NOW)
