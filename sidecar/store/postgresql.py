@@ -51,6 +51,7 @@ OLDEST = 140_000  # the first that ends sessions which are idle (idle_session_ti
 LOCK_SECONDS = 15.0
 _OVER_SECONDS = 1.0  # in which a server notices that a session is over
 _ASK_SECONDS = 0.1  # between two looks at a lock
+_END_SECONDS = 2.0  # between two looks whether who has one is frozen
 # A process that is frozen keeps its lock for as long as its session lasts: TCP finds nothing
 # wrong, since its kernel answers. What is asked of the daemon every 3 s keeps the session alive.
 _SESSION = (
@@ -97,6 +98,7 @@ class PostgreSql:
         self.owner = owner
         self._new_secret = secret
         self._key = 0  # of the lock, once it is known
+        self._ended_at = 0.0  # when it was seen to last that no frozen process has a lock
         self._parts = _parts(url)
         self._lock_seconds = lock_seconds
         self._only_reads = only_reads
@@ -157,9 +159,14 @@ class PostgreSql:
         return False
 
     def is_free(self, owner: str) -> bool:
-        """Tell whether no process has what is that owner's."""
+        """Tell whether no process has what is that owner's; one that is frozen loses it."""
         key = self.find(_KEY_OF, (owner,))[0][0]
-        return bool(self.find(_FREE, (key, key))[0][0])
+        if self.find(_FREE, (key, key))[0][0]:
+            return True
+        if time.monotonic() - self._ended_at > _END_SECONDS:
+            self._ended_at = time.monotonic()
+            self.find(_END_FROZEN, (key, key))
+        return False
 
     def taken(self) -> bool:
         """Take what is the owner's; return False where another process has it, after the wait."""
@@ -382,6 +389,13 @@ _LOCK = b"SELECT pg_try_advisory_lock(%s)"
 _FREE = (
     "SELECT CASE WHEN pg_try_advisory_lock_shared(?) THEN pg_advisory_unlock_shared(?)"
     " ELSE false END"
+)
+# A session that waits for its process in the midst of a command is not idle: no timeout ends it.
+_END_FROZEN = (
+    "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+    " WHERE locktype = 'advisory' AND granted AND classid::bigint = (? >> 32) & 4294967295"
+    " AND objid::bigint = ? & 4294967295 AND objsubid = 1 AND datname = current_database()"
+    " AND wait_event IN ('ClientRead', 'ClientWrite') AND query_start < now() - interval '10 s'"
 )
 _HOLDER = (
     b"SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)"

@@ -19,7 +19,7 @@ from hypothesis import given, settings, strategies as st
 from sidecar.rows import STATE_ROWS, Delta, Gone, MetaRow, ReceivedRow, SeriesRow
 from sidecar.secret import Secret
 from sidecar.store.pgtables import JUDGE, LAYOUT
-from sidecar.store.postgresql import PostgreSql, backup
+from sidecar.store.postgresql import _KEY_OF, PostgreSql, backup
 from sidecar.store.schema import Statement, StoreError, StoreMoved, StoreUnavailable
 from sidecar.store.store import Store
 from support.daemon import until
@@ -501,6 +501,22 @@ def test_what_nobody_has_is_free(server: Server) -> None:
             with closing(PostgreSql(Secret(url), lock_seconds=0.0)) as other:
                 assert not other.taken()
         until(lambda: member.is_free(JUDGE), "it is free again")
+
+
+def test_who_is_frozen_in_the_midst_of_a_command_loses_what_it_has(server: Server) -> None:
+    url = server.fresh()
+    with (
+        closing(PostgreSql(Secret(url), "a")) as member,
+        closing(psycopg.connect(url)) as frozen,
+    ):
+        assert member.is_free(JUDGE)
+        ((key,),) = member.find(_KEY_OF, (JUDGE,))
+        frozen.pgconn.enter_pipeline_mode()
+        frozen.pgconn.send_query_params(f"SELECT pg_advisory_lock({key})".encode(), None)
+        frozen.pgconn.send_flush_request()
+        frozen.pgconn.flush()  # and no sync: the server waits for more of it
+        until(lambda: not member.is_free(JUDGE), "it has it")
+        until(lambda: member.is_free(JUDGE), "it has it no more", 20.0)
 
 
 def test_the_tables_of_one_that_was_alone_become_those_of_its_host(server: Server) -> None:
