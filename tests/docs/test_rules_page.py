@@ -1,4 +1,4 @@
-"""Every example of docs/rules.md is loaded, and every test block beside one is run."""
+"""Every example of docs/rules.md is loaded, and its tests, below it or in `rules/`, are run."""
 
 import re
 from collections.abc import Iterable
@@ -15,21 +15,29 @@ from sidecar.simulate.messages import MessageRenderer
 from support.rules_median import MEDIAN
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rules.md").read_text()
+CASES = Path(__file__).parent / "rules"
 _BLOCK = re.compile(r"^```yaml(?P<test> test)?\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 
+def cases_of(heading: str) -> str:
+    """Return the tests of the example under the heading, as they stand in a file named by it."""
+    name = re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
+    path = CASES / f"{name}.test.yaml"
+    return path.read_text() if path.exists() else ""
+
+
 def sections() -> list[tuple[str, str, str]]:
-    """Return for each example the heading above it, its text, and the tests that follow it."""
+    """Return for each example its heading, its text, and the tests below it or of its file."""
     found: list[tuple[str, str, str]] = []
     for block in _BLOCK.finditer(PAGE):
         heading = _HEADING.findall(PAGE[: block.start()])[-1]
         if block["test"]:
             name, text, tests = found.pop()
             assert not tests, "two test blocks after one example"
-            found.append((name, text, block["text"]))
+            found.append((name, text, "rule_files: [example.rules.yaml]\n" + block["text"]))
         else:
-            found.append((heading, block["text"], ""))
+            found.append((heading, block["text"], cases_of(heading)))
     return found
 
 
@@ -54,7 +62,7 @@ def test_an_example_is_well_written(tmp_path: Path, text: str, tests: str) -> No
 def test_an_example_does_what_the_page_says(tmp_path: Path, text: str, tests: str) -> None:
     (tmp_path / "example.rules.yaml").write_text(text)
     path = tmp_path / "example.test.yaml"
-    path.write_text("rule_files: [example.rules.yaml]\n" + tests)
+    path.write_text(tests)
     suite = load_tests(str(path))
     renderer = MessageRenderer(suite.config)
     results = [judge(case, suite.config, renderer) for case in suite.cases]
@@ -62,8 +70,13 @@ def test_an_example_does_what_the_page_says(tmp_path: Path, text: str, tests: st
     assert failures == []
 
 
-def test_only_the_metrics_have_no_test_block() -> None:
+def test_only_the_metrics_have_no_tests() -> None:
     assert [one[0] for one in SECTIONS if one not in TESTED] == ["Metrics from events"]
+
+
+def test_every_file_of_tests_is_that_of_an_example() -> None:
+    used = [tests for _, _, tests in SECTIONS]
+    assert [path.name for path in CASES.iterdir() if path.read_text() not in used] == []
 
 
 def test_the_page_names_every_function_and_every_key() -> None:
