@@ -13,6 +13,7 @@ from sidecar.config.settings import Config
 from sidecar.core import Core
 from sidecar.daemon.pacing import Beside
 from sidecar.daemon.restoring import Noted, say_damaged, shared_secret
+from sidecar.daemon.selfwatch import WHERE_JUDGED, kind_of
 from sidecar.daemon.steps import Steps, Turn
 from sidecar.fleet.courier import Packed
 from sidecar.fleet.docket import Docket, Taken
@@ -56,13 +57,14 @@ def as_judged(config: Config, now: float) -> tuple[Core, str]:
 
 
 def alerts_about(config: Config, now: float) -> list[Alert]:
-    """Return the open alerts about this sidecar itself, as it is one of several."""
+    """Return the open alerts about what this sidecar reads, as it is one of several."""
     ours = {rule.name for rule in config.rules if rule.about_us}
     with closing(database_of(config, only_reads=True)) as database:
         if ours.isdisjoint(row.rule for row in Store(database).load(AlertRow)):
             return []
     core, _ = as_judged(config, now)
-    return [alert for alert in core.engine.alerts() if alert.event.get(HOST) == config.host]
+    found = (alert for alert in core.engine.alerts() if alert.event.get(HOST) == config.host)
+    return [alert for alert in found if kind_of(alert) not in WHERE_JUDGED]
 
 
 class JudgeSteps(Steps):

@@ -95,6 +95,12 @@ HABITS: Mapping[Problem, Habit] = {
     Problem.DESTINATION_DEAD: Habit(("receiver", "integration", "destination"), quiet=_DAY),
 }
 
+# What is seen only where it is judged; whoever judges next goes on from there.
+WHERE_JUDGED = frozenset({
+    Problem.HOST_SILENT, Problem.OUTBOX_STUCK, Problem.DRILL_FAILED, Problem.STRIPE_SILENT,
+    Problem.TEMPLATE_FAILED, Problem.DESTINATION_DEAD,
+})  # fmt: skip
+
 
 @dataclass(slots=True)
 class _Trouble:

@@ -28,7 +28,7 @@ from sidecar.daemon.orders import Answer, Order, Orders
 from sidecar.daemon.pacing import InThread, StateThread
 from sidecar.daemon.restoring import Noted, clock_of, shared_secret
 from sidecar.daemon.seat import Seat, Seen
-from sidecar.daemon.selfwatch import Problem, Subject
+from sidecar.daemon.selfwatch import WHERE_JUDGED, Problem, Subject, kind_of
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.fleet.courier import Courier
 from sidecar.fleet.docket import beats_of, unjudged
@@ -217,6 +217,8 @@ class StandBy:
         )  # fmt: skip
         seat = self._seat_of(pump, store)
         self._telemetry.seated(made.core)
+        alerts = (one for one in made.core.engine.alerts() if kind_of(one) in WHERE_JUDGED)
+        self._telemetry.watch.restore(alerts, now)
         self._show(seat, Step(series=series))
         return _Ours(seat, made, thread)
 
@@ -228,7 +230,8 @@ class StandBy:
         now = self._clock.now()
         silent: dict[Subject, dict[str, str]]
         silent = {(h.name,): {"last_beat": _instant(now - h.age)} for h in self.hosts if h.silent}
-        self._telemetry.watch.present(Problem.HOST_SILENT, silent, now)
+        if self.hosts:  # else nobody has looked yet
+            self._telemetry.watch.present(Problem.HOST_SILENT, silent, now)
 
     async def hand_over(self, order: Order) -> Answer:
         """Write an order down for whoever judges, and wait for the answer. Raises Refusal."""

@@ -268,10 +268,7 @@ def test_a_host_that_stops_is_not_waited_for_and_one_of_which_nothing_is_heard_i
     until(lambda: fleet.found("SELECT count(*) FROM beats WHERE here") == [(3,)], "all are here")
     stopped.signal(signal.SIGTERM)
     until(lambda: fleet.found("SELECT count(*) FROM beats WHERE here") == [(2,)], "one has gone")
-    killed.kill()
-    with psycopg.connect(fleet.url) as asking:
-        later = b"UPDATE sidecar_guard SET at = at - interval '1 min' WHERE name = %s"
-        asking.execute(later, (killed.name,))
+    fall_silent(fleet, killed)
     until(lambda: '"SidecarHostSilent"' in judge.get("/api/v1/alerts"), "it is told of", 20.0)
     (alert,) = [
         one for one in json.loads(judge.get("/api/v1/alerts"))["alerts"]
@@ -280,6 +277,35 @@ def test_a_host_that_stops_is_not_waited_for_and_one_of_which_nothing_is_heard_i
     assert alert["key"] == {"host": killed.name}
     killed.start()
     until(lambda: '"SidecarHostSilent"' not in judge.get("/api/v1/alerts"), "it is back", 30.0)
+
+
+def fall_silent(fleet: Fleet, member: Member) -> None:
+    """Kill a member, a minute ago."""
+    member.kill()
+    with psycopg.connect(fleet.url) as asking:
+        later = b"UPDATE sidecar_guard SET at = at - interval '1 min' WHERE name = %s"
+        asking.execute(later, (member.name,))
+
+
+def test_that_a_host_is_silent_ends_also_where_another_judges_when_it_is_back(
+    fleet: Fleet,
+) -> None:
+    shipped = Path(__file__).parents[2] / "rules" / "sidecar.rules.yaml"
+    (fleet.folder / "own.rules.yaml").write_text(shipped.read_text())
+    judge, silent = fleet.members[:2]
+    judge.start()
+    judge_of(fleet)
+    silent.start()
+    until(lambda: fleet.found("SELECT count(*) FROM beats WHERE here") == [(2,)], "both are here")
+    fall_silent(fleet, silent)
+    until(lambda: '"SidecarHostSilent"' in judge.get("/api/v1/alerts"), "it is told of", 20.0)
+    judge.kill()
+    silent.start()
+    until(lambda: silent.judges, "it judges")
+    until(lambda: '"SidecarHostSilent"' not in silent.get("/api/v1/alerts"), "it ends", 20.0)
+    judge.start()
+    until(lambda: '"fleet"' in judge.get("/api/v1/status"), "it is up", 20.0)
+    assert "host_silent" not in judge.get("/api/v1/status")
 
 
 def test_two_of_one_name_are_no_two_hosts(fleet: Fleet) -> None:
