@@ -72,6 +72,8 @@ class SqliteFile:
 
     def begin(self, statements: Sequence[Statement]) -> Callable[[], None]:
         with self._undone():
+            if self.db.in_transaction:  # the disk refused to undo the last one
+                self.db.execute("ROLLBACK")
             self.db.execute("BEGIN IMMEDIATE")
             for statement, rows in statements:
                 self._execute(statement, rows)

@@ -12,6 +12,7 @@ from sidecar.rows import Delta, Gone, MetaRow
 from sidecar.store.schema import StoreUnavailable
 from sidecar.store.sqlite import SqliteFile
 from sidecar.store.store import Store
+from world.disk import Disk, FaultyConnection
 
 
 def meta(name: str, value: str = "v") -> MetaRow:
@@ -116,3 +117,19 @@ def test_commits_are_synced_to_the_disk_before_they_return(store: Store) -> None
     full = 2
     assert db_of(store).execute("PRAGMA synchronous").fetchone()[0] == full
     assert db_of(store).execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+
+
+def test_a_commit_that_fails_and_cannot_be_undone_is_made_again(tmp_path: Path) -> None:
+    file = SqliteFile(str(tmp_path / "state.db"))
+    disk = Disk(killed=lambda: None)
+    file.db = FaultyConnection(file.db, disk, file.db.close)  # type: ignore[assignment]
+    store = Store(file)
+    first, second = (Delta(rows=[MetaRow(name=name, value="x")]) for name in ("first", "second"))
+    seal = store.begin(first)
+    disk.failing = 2  # COMMIT, and the ROLLBACK after it
+    with pytest.raises(StoreUnavailable):
+        seal()
+    store.commit(second)
+    store.commit(first)
+    assert {row.name for row in store.load(MetaRow)} >= {"first", "second"}
+    store.close()

@@ -47,6 +47,10 @@ class FaultyConnection:
         self._disk = disk
         self._closed = closed
 
+    @property
+    def in_transaction(self) -> bool:
+        return self._db.in_transaction
+
     def execute(self, statement: str, values: Any = ()) -> sqlite3.Cursor:
         self._disk.touch()
         done = self._db.execute(statement, values)
