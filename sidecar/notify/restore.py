@@ -73,6 +73,8 @@ class GroupRestorer:
             self._reroute(group)
         for group in list(self._groups.by_id.values()):
             self._unite(group)
+        for group in self._groups.by_id.values():
+            self._call_back(group)
 
     def _groups_of(self, row: GroupRow, told: ToldRow | None) -> Iterator[Group]:
         """Yield the group of a row; one of an earlier version was for all its destinations."""
@@ -248,6 +250,18 @@ class GroupRestorer:
                     known = knowing(here, taken_along(member, group.sending))
                     self._groups.put(home, ident, known)
                     break
+
+    def _call_back(self, group: Group) -> None:
+        """Count what fires as passed on only to those who are to be told of it today.
+
+        Others may never have heard that it fires, and are told of its end at most.
+        """
+        passed = [one for one in group.members.values() if one.passed_to]
+        for member in [one for one in passed if one.stage is Stage.FIRING]:
+            places = self._groups.places(member.ident)
+            told = [one for one in places if one.members[member.ident].stage is Stage.FIRING]
+            if all(one.receiver != member.passed_to for one in told):
+                self._groups.put(group, member.ident, replace(member, passed_to=""))
 
     def _place(self, group: Group, ident: Ident, member: Member) -> None:
         here = group.members.get(ident)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace as changed
 
+import pytest
 from msgspec.structs import replace
 
 from sidecar.matchers import parse_matcher
@@ -10,7 +11,7 @@ from sidecar.notify.message import notification_of
 from sidecar.notify.model import Notification, Reason, Receiver, Route
 from sidecar.redact import Redactor
 from sidecar.render.renderer import Renderer
-from sidecar.rows import DEAD, SENT, Delta, OutboxRow
+from sidecar.rows import DEAD, SENT, WITHDRAWN, Delta, OutboxRow
 from support.notify import (
     HOUR,
     MINUTE,
@@ -303,6 +304,47 @@ def test_it_hears_nothing_in_place_of_those_whom_the_routes_tell_no_more() -> No
     desk.step(T0 + HOUR, desk.world.end(), to=("team",))
     desk.fail(T0 + HOUR + 1)
     assert desk.step(T0 + HOUR + 1) == []
+
+
+@pytest.mark.parametrize("outcome", ["", WITHDRAWN])
+@pytest.mark.parametrize("meanwhile", ["team", "boss"])
+def test_it_hears_what_it_was_not_told_before_the_routes_left_and_came_back(
+    meanwhile: str, outcome: str
+) -> None:
+    """The pager's alerts counted as passed on, and nobody knew that they fire."""
+    receivers = {**PAGER_FIRST, "boss": slack_receiver("boss")}
+    desk = Failing(route("{}", "pager"), receivers)
+    desk.step(T0, desk.world.fire())
+    desk.fail(T0 + 1)
+    assert told(desk.step(T0 + 1)) == [("team", "a", "firing")]
+    desk.desk.restart(route("{}", meanwhile))
+    desk.step(T0 + 2)
+    for row in desk.waiting if outcome else ():
+        desk.desk.notifier.end(replace(row, outcome=outcome), T0 + 2)
+    desk.step(T0 + 3)
+    desk.desk.restart(route("{}", "pager"))
+    desk.step(T0 + MINUTE)
+    desk.fail(T0 + HOUR)
+    for row in desk.waiting:
+        desk.desk.notifier.end(replace(row, outcome=WITHDRAWN), T0 + HOUR)
+    found = desk.step(T0 + HOUR, to=("team",))
+    assert [one for one in told(found) if one[0] == "team"] == [("team", "a", "firing")]
+
+
+def test_it_is_not_told_again_what_it_knew_before_the_routes_left_and_came_back() -> None:
+    desk = Failing(route("{}", "pager"), PAGER_FIRST)
+    desk.step(T0, desk.world.fire())
+    desk.fail(T0 + 1)
+    desk.step(T0 + 1, to=("team",))
+    desk.desk.restart(route("{}", "team"))
+    desk.step(T0 + 2, to=("team",))
+    desk.desk.restart(route("{}", "pager"))
+    desk.step(T0 + MINUTE)
+    desk.fail(T0 + HOUR)
+    assert desk.step(T0 + HOUR) == []
+    assert told(desk.step(T0 + 2 * HOUR, desk.world.end(), to=("team",))) == [
+        ("team", "a", "resolved")
+    ]
 
 
 def test_it_is_not_told_again_what_those_out_of_reach_had_in_a_digest_once_they_are_gone() -> None:
