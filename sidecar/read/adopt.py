@@ -182,7 +182,8 @@ class Adoption:
             if seen.log in self._log_files.logs:
                 by_log.setdefault(seen.log, []).append(candidate)
         there = {_key(c.sighting) for many in by_log.values() for c in many}
-        self._replaced = {path for (_, path), old in self._history.items() if not old}
+        waited = [key for key, old in self._history.items() if not old]
+        self._waited, self._replaced = {inode for inode, _ in waited}, {path for _, path in waited}
         self._history = {key: old for key, old in self._history.items() if key in there}
         found = []
         for path, many in by_log.items():
@@ -203,7 +204,8 @@ class Adoption:
         known = [] if since is None else [self._known(file, rotated) for file in files]
         for seen in new:
             old = since is None or (
-                not _is_written_over(log, seen, self._replaced)
+                seen.inode not in self._waited  # it was found to be new, whatever its name is now
+                and not _is_written_over(log, seen, self._replaced)
                 and is_history(seen, log.path, known, int(since * 1e9))
             )
             self._history[_key(seen)] = old
@@ -220,6 +222,7 @@ class Adoption:
         newest = file.at_live and file.looks > 1
         return Known(
             [one for path in paths if (one := age(live, path))],
+            begun=file.position > 0,
             newest=newest,
             found=bool(paths) or file.at_live or gone,
             written_ns=file.written_ns if read else None,

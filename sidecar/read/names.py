@@ -113,13 +113,15 @@ def is_older(one: Rank | None, other: Rank | None) -> bool:
 class Known(NamedTuple):
     """A file of a log that is known by its content.
 
-    `ages` is what the names say under which that lies now, `newest` that it is at the log's path
-    and was so before what is judged now came, `found` that all of it is where it is thought to
-    be, `written_ns` when it was last written to while it was read, in nanoseconds since the
-    epoch, None if it was not read or is still at the log's path.
+    `ages` is what the names say under which that lies now, `begun` that something of it is known:
+    else it may have been written, copied and emptied between two looks. `newest` is that it is at
+    the log's path and was so before what is judged now came, `found` that all of it is where it
+    is thought to be, `written_ns` when it was last written to while it was read, in nanoseconds
+    since the epoch, None if it was not read or is still at the log's path.
     """
 
     ages: Sequence[Rank]
+    begun: bool
     newest: bool
     found: bool
     written_ns: int | None
@@ -129,15 +131,16 @@ def is_history(seen: Aged, log: str, known: Sequence[Known], since_ns: int) -> b
     """Tell whether an unknown rotated file is older than all of `log` that is known.
 
     Its name says so, next to the names of what is known; the time of its last writing, which any
-    tool sets as it likes, only where names do not compare or something known is not found: what is
-    older than all that was read is history, or if nothing was, than `since_ns`.
+    tool sets as it likes, only where names do not compare, or only with what is not begun, or
+    something known is not found: what is older than all that was read is history, or if nothing
+    was, than `since_ns`.
     """
     mine = age(log, seen.path)
-    ages = [one for file in known for one in file.ages]
-    if any(is_older(one, mine) for one in ages):
+    if any(is_older(one, mine) for file in known for one in file.ages):
         return False
-    alike = mine is not None and any(one[0] == mine[0] for one in ages)
-    named = basename(log) in live_names(basename(seen.path)) and any(f.newest for f in known)
+    begun = [file for file in known if file.begun]
+    alike = mine is not None and any(one[0] == mine[0] for file in begun for one in file.ages)
+    named = basename(log) in live_names(basename(seen.path)) and any(f.newest for f in begun)
     if (alike or named) and all(file.found for file in known):
         return True
     read = [f.written_ns for f in known if f.written_ns is not None]

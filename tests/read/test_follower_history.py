@@ -4,6 +4,7 @@ import gzip
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable
 from logging import LogRecord
 from logging.handlers import RotatingFileHandler
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.batch import Left, LeftAlone
-from support.read import Reader, Writer, as_bytes, rename
+from support.read import Reader, Writer, as_bytes, copytruncate, nobody, rename, shift
 from support.rotators import Kubelet, gzip_anew
 
 YESTERDAY = time.time() - 86_400
@@ -339,3 +340,49 @@ def as_lines(path: Path, what: str) -> list[str]:
     lines = [f"{what} {number} {'that is of some length':.<60}" for number in range(3)]
     path.write_text("".join(f"{line}\n" for line in lines))
     return lines
+
+
+@pytest.mark.parametrize("down", [False, True], ids=["running", "down"])
+@pytest.mark.parametrize("turns", ["", "written", "renamed", "both"])
+def test_a_file_seen_empty_that_is_written_copied_and_emptied_before_the_next_look(
+    tmp_path: Path, turns: str, *, down: bool
+) -> None:
+    """Its inode is known and nothing in it: so nobody knows that its copy is older."""
+    log = tmp_path / "app.log"
+    writer, reader = Writer(log), Reader(log)
+    log.touch()
+    for _ in range(3):
+        reader.poll()
+    writer.write(20)
+    copytruncate(log)
+    if turns in ("written", "both"):
+        writer.write(5)
+    if turns in ("renamed", "both"):
+        rename(log)
+        writer.reopen()
+        writer.write(3)
+    if down:
+        reader.restart()
+    reader.poll()
+    reader.settle()
+    assert sorted(reader.lines) == sorted(writer.written)
+    assert not reader.left_alone
+
+
+def test_what_was_found_new_stays_so_under_an_older_name(tmp_path: Path) -> None:
+    """It waits, as it may be a copy of the log, until a line of that says that it is none."""
+    log = tmp_path / "app.log"
+    reader = Reader(log)
+    reader.poll()
+    tmp_path.joinpath("app.log.2.gz").write_bytes(gzip.compress(b"all alike: the first line\n" * 3))
+    tmp_path.joinpath("app.log.1").write_bytes(b"all alike: the second line\n" * 3)
+    log.write_bytes(b"all alike")
+    reader.poll()
+    shift(log, 9, nobody)
+    log.write_bytes(b"all alike: the third line\n" * 3)
+    reader.poll()
+    reader.settle()
+    assert Counter(reader.lines) == {
+        f"all alike: the {n} line": 3 for n in ("first", "second", "third")
+    }
+    assert not reader.left_alone
