@@ -278,7 +278,7 @@ def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKin
         apis=tuple(source.stripe_api for source in settings.sources if source.stripe_api),
         webhooks=tuple(source.webhook for source in settings.sources if source.webhook),
         patterns=read_pattern_files(each_once(settings.pattern_files), reading),
-        rules=rules,
+        rules=rules if database is None else tuple(rule.in_fleet for rule in rules),
         metrics=metrics,
         templates=templates,
         state_path=settings.state.path,

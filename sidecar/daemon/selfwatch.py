@@ -14,6 +14,7 @@ from sidecar.parse.event import OWN_PROVIDER, Event, bounded
 from sidecar.rows import SeriesRow
 from sidecar.rules.alert import Alert
 from sidecar.rules.drift import Drift
+from sidecar.rules.rule import SEEN_BY_JUDGE
 
 REMIND_SECONDS = 300.0
 # Subjects of one kind that are told apart; a thousand unreadable files are one trouble.
@@ -96,10 +97,7 @@ HABITS: Mapping[Problem, Habit] = {
 }
 
 # What is seen only where it is judged; whoever judges next goes on from there.
-WHERE_JUDGED = frozenset({
-    Problem.HOST_SILENT, Problem.OUTBOX_STUCK, Problem.DRILL_FAILED, Problem.STRIPE_SILENT,
-    Problem.TEMPLATE_FAILED, Problem.DESTINATION_DEAD,
-})  # fmt: skip
+WHERE_JUDGED = frozenset(one for one in Problem if one.event_type in SEEN_BY_JUDGE)
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ import msgspec
 
 from sidecar.durations import write_duration
 from sidecar.matchers import Matcher
-from sidecar.parse.event import OWN_PROVIDER
+from sidecar.parse.event import HOST, OWN_PROVIDER
 from sidecar.rules.aggregates import FUNCTIONS, Shows
 from sidecar.rules.condition import And, Condition, Instant, parse_instant
 from sidecar.rules.grammar import parse_condition
@@ -91,6 +91,14 @@ ByField = Annotated[
     str,
     Value(_by_field, "a field", {"allOf": [FIELD, {"not": {"pattern": r"^(__|alertname$)"}}]}),
 ]
+# Of our own events those that only whoever judges sees: of several hosts they are of all.
+SEEN_BY_JUDGE = frozenset(
+    f"sidecar.{what}"
+    for what in (
+        "host_silent", "outbox_stuck", "drill_failed", "stripe_silent", "template_failed",
+        "destination_dead",
+    )
+)  # fmt: skip
 _ANNOTATIONS = (
     "Jinja2 templates over value, labels, event and ended_by; summary, description and runbook_url "
     "are shown in messages."
@@ -357,6 +365,15 @@ class Rule(Table):
         """Whether the rule is about the sidecar itself: it names our own provider."""
         own = (m for m in self.match if m.name == "webhook_provider")
         return any(OWN_PROVIDER in matcher.named_values() for matcher in own)
+
+    @property
+    def in_fleet(self) -> "Rule":
+        """The rule where several hosts have one judge: what one says of itself is of that host."""
+        types = {name for m in self.match if m.name == "event_type" for name in m.named_values()}
+        alone = not self.about_us or self.expect is not None or HOST in self.by
+        if alone or (types and types <= SEEN_BY_JUDGE):
+            return self
+        return replace(self, by=(*self.by, HOST))
 
     @property
     def facts(self) -> Facts:

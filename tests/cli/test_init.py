@@ -35,7 +35,7 @@ def test_what_it_writes_is_right_short_and_tested(tmp_path: Path, tell: str) -> 
     checked, found = sidecar("check", "-c", str(config), **ENVIRONMENT)
     assert (checked, found) == (
         0,
-        "20 rules, 0 metrics, 0 patterns, 9 templates, 1 receiver: fine\n",
+        "21 rules, 0 metrics, 0 patterns, 9 templates, 1 receiver: fine\n",
     )
     assert sidecar("test", str(tmp_path / "rules")) == (0, "1 case: all passed\n")
 
