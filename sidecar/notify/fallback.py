@@ -16,7 +16,7 @@ from sidecar.notify.group import (
     passed_routes,
 )
 from sidecar.notify.grouper import Grouper
-from sidecar.notify.member import Ident, Member, Stage, knowing
+from sidecar.notify.member import Ident, Member, Stage
 from sidecar.notify.model import Receiver, Route, Said
 from sidecar.notify.owner import TURNED_OFF
 from sidecar.rows import OutboxRow
@@ -112,21 +112,8 @@ class Fallback:
             fired=max(1, member.fired), acked=member.acked, instead_of=why,
         )  # fmt: skip
         for other in others:
-            self._bring(other, new, now)
+            self._grouper.bring(other, new, now)
         self._trail.note(now, "passed on", member.alert.labels, f"to {others[0].receiver}, {why}")
-
-    def _bring(self, other: Group, new: Member, now: float) -> None:
-        """File it with those who are told instead, and with it what they know of it elsewhere."""
-        places = self._groups.places(new.ident)
-        for place in [one for one in places if one.audience == other.audience]:
-            if place.members[new.ident].stage is Stage.LEFT:  # it has come back
-                new = knowing(new, place.members[new.ident])
-                self._grouper.file(place, new.ident, None, now)
-        self._grouper.gather(other, new.ident, now)
-        here = self._grouper.known(other, new.ident)
-        known = new if here is None else knowing(new, here)
-        told_at = 0.0 if known.unsent else known.told_at  # by then of another state
-        self._grouper.file(other, new.ident, replace(known, told_at=told_at), now)
 
     def _next_of(
         self, group: Group, route: Route, member: Member, now: float

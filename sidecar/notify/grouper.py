@@ -22,6 +22,7 @@ from sidecar.notify.member import (
     ended,
     fired,
     grown,
+    knowing,
     late_story,
     left,
     risen,
@@ -90,6 +91,19 @@ class Grouper:
                 member = taken_along(place.members[ident], place.sending)
                 self._groups.put(group, ident, replace(member, waiting=member.unsent))
                 self.file(place, ident, None, now)
+
+    def bring(self, other: Group, new: Member, now: float) -> None:
+        """File it with those whom it is passed on to, with what they know of it elsewhere."""
+        places = self._groups.places(new.ident)
+        for place in [one for one in places if one.audience == other.audience]:
+            if place.members[new.ident].stage is Stage.LEFT:  # it has come back
+                new = knowing(new, place.members[new.ident])
+                self.file(place, new.ident, None, now)
+        self.gather(other, new.ident, now)
+        here = self.known(other, new.ident)
+        known = new if here is None else knowing(new, here)
+        told_at = 0.0 if known.unsent else known.told_at  # by then of another state
+        self.file(other, new.ident, replace(known, told_at=told_at), now)
 
     def _fire(self, transition: Transition, ident: Ident, now: float) -> None:
         for group in self.groups_for(transition, now):

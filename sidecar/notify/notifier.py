@@ -193,7 +193,7 @@ class Notifier:
                 # One that was told holds what found no room, and waits its interval.
                 if group.told is None and not group.refused:
                     self._groups.schedule(group, now)
-        self.unacked.pass_on(now, self._grouper.file)
+        self.unacked.pass_on(now, self._grouper.bring)
         for group in self._in_turn(self._groups.due(now)):
             decided = len(self._outbox)
             self._decide(group, now)

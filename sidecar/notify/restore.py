@@ -254,14 +254,21 @@ class GroupRestorer:
     def _call_back(self, group: Group) -> None:
         """Count what fires as passed on only to those who are to be told of it today.
 
-        Others may never have heard that it fires, and are told of its end at most.
+        Others may never have heard that it fires, and are told of its end at most. Of an owner who
+        is not to be mailed it is over.
         """
-        passed = [one for one in group.members.values() if one.passed_to]
+        step = group.route.escalate_unacked
+        owner = step is not None and any(to.owner for to in self._all[step.receiver])
+        passed = [one for one in group.members.values() if one.passed_to or one.passed_on]
         for member in [one for one in passed if one.stage is Stage.FIRING]:
             places = self._groups.places(member.ident)
             told = [one for one in places if one.members[member.ident].stage is Stage.FIRING]
-            if all(one.receiver != member.passed_to for one in told):
-                self._groups.put(group, member.ident, replace(member, passed_to=""))
+            names = {one.receiver for one in told}
+            passed_to = member.passed_to if member.passed_to in names else ""
+            once = step is None or owner or step.receiver in names
+            passed_on = member.passed_on and once
+            again = replace(member, passed_to=passed_to, passed_on=passed_on)
+            self._groups.put(group, member.ident, again)
 
     def _place(self, group: Group, ident: Ident, member: Member) -> None:
         here = group.members.get(ident)

@@ -18,8 +18,8 @@ from sidecar.notify.member import Ident, Member, Stage, taken
 from sidecar.notify.model import CRITICAL, Ack, Receiver
 from sidecar.rules.alert import Alert
 
-# Sets an alert's place in a group, and with it when the group is due.
-File = Callable[[Group, Ident, Member, float], None]
+# Files an alert with those whom it is passed on to, with what they know of it elsewhere.
+Bring = Callable[[Group, Member, float], None]
 
 
 class Unacked:
@@ -64,7 +64,7 @@ class Unacked:
         stands = waits and due == since + group.route.escalate_unacked.after
         return (group, member) if stands else None
 
-    def pass_on(self, now: float, file: File) -> None:
+    def pass_on(self, now: float, bring: Bring) -> None:
         """Tell the next receiver of what nobody has acknowledged by wall clock `now`."""
         while self._due and self._due[0][0] <= now:
             entry = heapq.heappop(self._due)
@@ -74,7 +74,7 @@ class Unacked:
             self._groups.put(group, member.ident, replace(member, passed_on=True))
             for other in self._next_of(group, member, now):
                 new = Member(alert=member.alert, change=member.change, passed_on=True)
-                file(other, member.ident, new, now)
+                bring(other, new, now)
 
     def _next_of(self, group: Group, member: Member, now: float) -> list[Group]:
         """Return the groups that are told next: of those who do not know of the alert already."""
@@ -82,7 +82,9 @@ class Unacked:
         if route is None:
             return []
         labels = group_labels(route, member.alert.labels)
-        know = {place.audience for place in self._groups.places(member.ident)}
+        places = self._groups.places(member.ident)
+        known = (Stage.FIRING, Stage.LEFT)
+        know = {one.audience for one in places if one.members[member.ident].stage in known}
         found = destinations(self._receivers[route.receiver])
         new = [to for to in found if (route.receiver, to.integration, to.name) not in know]
         return [self._groups.open(route, labels, to, now) for to in new]

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.matchers import parse_matcher
-from sidecar.notify.model import OWNER, Notification, Reason, Receiver, Route
+from sidecar.notify.model import OWNER, EscalateUnacked, Notification, Reason, Receiver, Route
 from sidecar.notify.mutes import silence_row
 from sidecar.notify.owner import DAY, MOST_A_DAY, OWNERS, TURNED_OFF
 from sidecar.rows import (
@@ -125,6 +125,19 @@ class TestOneADay:
         desk.told(T0, world.fire(severity="critical"))
         desk.restart()
         assert desk.told(T0 + HOUR, world.fire(name="Gone", severity="critical")) == ["team: a"]
+
+    def test_a_restart_mails_nobody_what_he_was_not_to_be_mailed_for_want_of_an_ack(self) -> None:
+        desk, world = Owned(), World()
+        step = EscalateUnacked(after=HOUR, receiver="owner")
+        more = {"group_by": ("alertname", "org_id"), "repeat_interval": 9 * DAY}
+        critical = route("{}/c", "team", 'severity="critical"', escalate_unacked=step, **more)
+        desk.restart(below(route("{}", "team", **more), critical))
+        desk.told(T0, world.fire(severity="critical"))
+        assert desk.told(T0 + HOUR) == ["owner: a"]
+        desk.told(T0 + 2 * HOUR, world.fire(name="Gone", severity="critical"))
+        assert desk.told(T0 + 3 * HOUR) == []
+        desk.restart()
+        assert desk.told(T0 + DAY + 2 * HOUR) == []
 
     def test_a_clock_that_was_set_back_gives_no_further_mail(self) -> None:
         desk, world = Owned(), World()

@@ -3,11 +3,20 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from sidecar.matchers import parse_matcher
 from sidecar.notify.model import Ack, EscalateUnacked, NoticeStatus, Notification, Reason, Receiver
 from sidecar.receivers.slack.config import SlackConfig
-from sidecar.rows import CooldownRow, GroupRow, MemberRow, ToldRow
+from sidecar.rows import (
+    SENT,
+    WITHDRAWN,
+    CooldownRow,
+    GroupRow,
+    MemberRow,
+    OutboxRow,
+    ToldRow,
+)
 from sidecar.rules.alert import TransitionKind
 from sidecar.secret import Secret
 from support.notify import HOUR, MINUTE, T0, Desk, World, route, slack_receiver, tiers, told
@@ -221,3 +230,49 @@ class TestNobodyTakesIt:
             "pager": "ann",
             "boss": "ann",
         }
+
+    def unheard(self) -> tuple[Desk, list[OutboxRow]]:
+        """Return a desk at which it went on to the boss, and the message to him that waits."""
+        desk, _ = self.fired()
+        desk.notifier.flush(T0 + 15 * MINUTE, caught_up=True)
+        drained = desk.notifier.drain()
+        desk.table.commit(drained.delta)
+        assert [row.receiver for row in drained.outbox] == ["boss"]
+        return desk, drained.outbox
+
+    @pytest.mark.parametrize("outcome", ["", WITHDRAWN, SENT])
+    @pytest.mark.parametrize("meanwhile", ["team", "boss"])
+    def test_who_did_not_hear_it_before_the_routes_left_and_came_back_does_then(
+        self, meanwhile: str, outcome: str
+    ) -> None:
+        """It counted as passed on, and he was told nothing of what fired on."""
+        desk, (row,) = self.unheard()
+        desk.restart(route("{}", meanwhile))
+        if outcome:
+            desk.notifier.end(replace(row, outcome=outcome), T0 + 16 * MINUTE)
+        desk.table.commit(desk.notifier.drain().delta)
+        desk.restart(tiers(escalate_unacked=STEP))
+        if not outcome:
+            desk.notifier.end(replace(row, outcome=WITHDRAWN), T0 + 16 * MINUTE)
+        messages = told(desk.step(T0 + 17 * MINUTE) + desk.step(T0 + 2 * HOUR))
+        assert messages == ([] if outcome == SENT else [("boss", "a", "firing")])
+
+    def test_whom_a_reload_names_hears_it_and_who_knew_it_does_not_once_named_again(self) -> None:
+        desk, _ = self.fired()
+        assert told(desk.step(T0 + 15 * MINUTE)) == [("boss", "a", "firing")]
+        desk.restart(tiers(escalate_unacked=EscalateUnacked(after=15 * MINUTE, receiver="team")))
+        assert told(desk.step(T0 + 16 * MINUTE)) == [("team", "a", "firing")]
+        desk.restart()
+        assert desk.step(T0 + 17 * MINUTE) == []
+        desk.restart(tiers(escalate_unacked=STEP))
+        assert desk.step(T0 + 18 * MINUTE) == []
+
+    def test_who_was_not_told_the_end_before_hears_that_it_fires_again(self) -> None:
+        desk, world = Desk(tiers(escalate_unacked=STEP, group_interval=HOUR), RECEIVERS), World()
+        desk.step(T0, world.fire(severity="critical"))
+        assert told(desk.step(T0 + 15 * MINUTE)) == [("boss", "a", "firing")]
+        desk.step(T0 + 16 * MINUTE, world.end())
+        desk.step(T0 + 17 * MINUTE, world.fire(severity="critical"))
+        later = desk.step(T0 + 32 * MINUTE) + desk.step(T0 + 80 * MINUTE)
+        assert ("boss", "a", "firing") in told(later)
+        assert ("boss", "a", "resolved") not in told(later)
