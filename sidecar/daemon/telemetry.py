@@ -1,6 +1,6 @@
 """What happened, as self metrics, log lines and problems: the only place that makes all three."""
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, assert_never
 
@@ -12,6 +12,7 @@ from sidecar.batch import (
     EndUnseen,
     LeftAlone,
     LogEvent,
+    LogStatus,
     LookFailed,
     OverlongLines,
     ReadBatch,
@@ -374,9 +375,12 @@ class Telemetry:
         for log, status in {status.log: status for status in batch.logs}.items():
             self._show(self.metrics.position, printable(log), status.position)
             self._show(self.metrics.size, printable(log), status.size)
+        unread_files: defaultdict[str, list[LogStatus]] = defaultdict(list)
         for status in batch.logs:
             lag[status.log] += status.lag_bytes
             waiting[status.log] = max(status.waiting, waiting.get(status.log, 0.0))
+            if status.state in _UNREAD:
+                unread_files[status.log].append(status)
         labels = set(map(printable, lag))
         for gone in self._logs - labels:
             for gauge in self.metrics.by_log:
@@ -393,7 +397,11 @@ class Telemetry:
             seconds = max(seconds, waiting[log], stands)
             self._show(self.metrics.lag_seconds, printable(log), seconds)
             if seconds > LAG_SECONDS:
-                why = _unfinished(size) if stands == seconds else _held_up(log, batch)
+                why = (
+                    _unfinished(size)
+                    if stands == seconds
+                    else _held_up(log, unread_files[log], batch.problems)
+                )
                 fields = {"lag_bytes": behind, "lag_seconds": round(seconds), "why": why}
                 late[printable(log),] = fields
         self.watch.present(Problem.LAG, late, now)
@@ -476,11 +484,13 @@ def _unfinished(size: int) -> str:
     return f"{size:,} bytes are of a line or an object whose end has not come"
 
 
-def _held_up(log: str, batch: ReadBatch) -> str:
-    """Return what holds up a log that lags, empty if nothing is known but that there is much."""
-    files = [one for one in batch.logs if one.log == log and one.state in _UNREAD]  # oldest first
+def _held_up(log: str, files: Sequence[LogStatus], problems: Iterable[str]) -> str:
+    """Return what holds up a log that lags, empty if nothing is known but that there is much.
+
+    `files`: those of it that are not read to their end, oldest first. `problems`: of the look.
+    """
     for one in files:
-        named = (problem for problem in batch.problems if f" {printable(one.path)}:" in problem)
+        named = (problem for problem in problems if f" {printable(one.path)}:" in problem)
         if problem := printable(one.problem) or next(named, ""):
             return problem
     older = files[0].path if files else log
