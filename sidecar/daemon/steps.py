@@ -1,5 +1,6 @@
 """What one step of the daemon is: read, judge and commit, on the state thread."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -43,7 +44,7 @@ class Turn(NamedTuple):
     more: bool
 
 
-class Steps:
+class Steps(ABC):
     """Takes one step after another; every method is called on the state thread.
 
     While there is much to read, a step's commit is made durable beside the judging of the next
@@ -76,13 +77,13 @@ class Steps:
         """Tell whether something that was judged may not be written yet."""
         return bool(self._unwritten)
 
+    @abstractmethod
     def step(self, *, quick: bool = False, at_once: bool = False) -> Turn:
         """Read, judge and commit, in one go: to change threads costs more than a small step.
 
         A `quick` one reads nothing. `at_once`: it is committed when this returns, as it always is
         when there is nothing more to read.
         """
-        raise NotImplementedError
 
     def _check(self, step: Step, events: int | None) -> None:
         """Take out of a step what would break an invariant; `events`: so many were counted."""
