@@ -2,11 +2,14 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from support.postgresql import PostgreSql, postgresql
 
 # Where Python may keep what it compiled, each process that a test starts begins in half the time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -26,6 +29,13 @@ settings.register_profile(
 )
 settings.register_profile("ci", settings.get_profile("user"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "user")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgreSql]:
+    """Return a PostgreSQL that the tests of one file may stop and break."""
+    with postgresql() as server:
+        yield server
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from sidecar.rows import BatchRow, BeatRow, Delta, FileRow, JudgedRow, MetaRow
 from sidecar.secret import Secret
 from sidecar.store.postgresql import PostgreSql
 from sidecar.store.store import Store
-from support.postgresql import PostgreSql as Server, postgresql
+from support.postgresql import PostgreSql as Server
 
 pytestmark = pytest.mark.process
 NOW = 1_793_700_000.0
@@ -45,12 +45,6 @@ class Fleet:
                 "UPDATE sidecar_guard SET at = at - make_interval(secs => %s) WHERE name = %s",
                 (seconds, host),
             )
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with postgresql() as server:
-        yield server
 
 
 @pytest.fixture

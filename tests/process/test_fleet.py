@@ -26,7 +26,7 @@ from sidecar.config.load import load_config
 from sidecar.core import NOTHING_STORED, Core
 from sidecar.parse.event import Chunk, LogFormat
 from support.daemon import until
-from support.postgresql import PostgreSql as Server, postgresql
+from support.postgresql import PostgreSql as Server
 from support.setup import append, configure, record, slack_to
 from support.sinks import SlackSink
 
@@ -48,12 +48,6 @@ groups:
         labels: {severity: critical}
         annotations: {summary: '{{ labels.org_id }} failed.'}
 """
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with postgresql() as server:
-        yield server
 
 
 class Member:

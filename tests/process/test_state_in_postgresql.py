@@ -20,19 +20,13 @@ import pytest
 
 from support.crash import counted, posted, told
 from support.daemon import until
-from support.postgresql import PostgreSql as Server, postgresql
+from support.postgresql import PostgreSql as Server
 from support.setup import append, configure, record, slack_to, write_rule
 from support.sinks import SlackSink
 
 PASSWORD = "hunter2-of-the-database"
 KILLS = int(os.environ.get("KILLS", "12"))
 DAEMON = str(Path(__file__).parents[1] / "support" / "daemon_at.py")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with postgresql() as server:
-        yield server
 
 
 class Life:
