@@ -348,19 +348,19 @@ class Groups:
         """
         member = group.members.get((said.name, said.key))
         if member is not None and member.change == said.change:
-            after = accepted(member, said, at) if group.kind is GroupKind.ROUTE else None
-            self.put(group, member.ident, after)
+            self._accept(group, member, said, at)
         else:
-            self.accept_by(said, at, group.shares, group)
+            self.accept_by(said, at, group.shares)
 
-    def accept_by(
-        self, said: Said, at: float, knows: Callable[[Group], bool], first: Group | None = None
-    ) -> None:
-        """Take it that an alert's group that `knows` was told this, `first` if it is one."""
+    def accept_by(self, said: Said, at: float, knows: Callable[[Group], bool]) -> None:
+        """Take it that its group that `knows`, and a digest of what is newer, were told this."""
         ident = (said.name, said.key)
-        homes = sorted(filter(knows, self.places(ident)), key=lambda home: home is not first)
-        for home in homes[:1]:
-            self.put(home, ident, accepted(home.members[ident], said, at))
+        for home in filter(knows, self.places(ident)):
+            self._accept(home, home.members[ident], said, at)
+
+    def _accept(self, home: Group, member: Member, said: Said, at: float) -> None:
+        told = home.kind is not GroupKind.ROUTE and member.change == said.change
+        self.put(home, member.ident, None if told else accepted(member, said, at))
 
     def doubt(self, ident: Ident, knows: Callable[[Group], bool]) -> None:
         """Note that those whom the groups that `knows` are for may have heard that an alert fires.
@@ -385,10 +385,11 @@ class Groups:
         Return these: they count as told, so when they are due has to be worked out anew.
         """
         waited = []
-        for group in self.places(ident) if digest.kind.defers else ():
+        over = digest.kind.defers and ident not in digest.members
+        for group in self.places(ident) if over else ():
             member = group.members[ident]
             if group.audience == digest.audience and member.waiting and not member.unsent:
-                self.put(group, ident, msgspec.structs.replace(member, waiting=False, told_at=now))
+                self.put(group, ident, sent(member, now))
                 group.told = Told(group.told.change if group.told else -1, now)
                 self.touch(group)
                 waited.append(group)

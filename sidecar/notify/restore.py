@@ -245,7 +245,8 @@ class GroupRestorer:
                 here = home.members[ident]
                 if home.kind is not GroupKind.ROUTE or home.audience != group.audience:
                     continue
-                if here.stage is Stage.FIRING and (here.unsent or not late):
+                awaits = late and here.waiting and not here.unsent  # what the digest tells
+                if here.stage is Stage.FIRING and not awaits:
                     self._groups.put(group, ident, None)
                     known = knowing(here, taken_along(member, group.sending))
                     self._groups.put(home, ident, known)

@@ -417,6 +417,46 @@ def test_a_message_accepted_after_its_channel_was_renamed_is_known_under_the_new
     assert post.waiting(again, T0 + 3) is None
 
 
+def refired(post: Post, world: World) -> tuple[OutboxRow, OutboxRow]:
+    """Return the end that is on its way, and the late digest of the firing after it."""
+    (first,) = post.step(T0, world.fire())
+    post.end(first, T0)
+    (end,) = post.step(T0 + HOUR, world.end())
+    (digest,) = post.step(T0 + 2 * HOUR, world.fire(stale=True))
+    return end, digest
+
+
+def test_what_a_digest_told_beside_the_end_before_is_known_when_its_alert_moves() -> None:
+    receivers = {name: slack_receiver(name) for name in ("team", "pager")}
+    world, post = World(), Post(route("{}", "team"), receivers)
+    for row in refired(post, world):
+        assert post.end(row, T0 + 2 * HOUR) == []
+    (pager,) = post.restart(route("{}", "pager"), T0 + 3 * HOUR, receivers)
+    post.end(pager, T0 + 3 * HOUR)
+    ends = [(row.receiver, said(row)) for row in post.step(T0 + 4 * HOUR, world.end())]
+    assert ends == [("pager", [("a", "resolved")]), ("team", [("a", "resolved")])]
+
+
+def test_a_digest_says_that_it_fired_though_the_end_before_is_accepted_after_it_was_made() -> None:
+    world, post = World(), Post(route("{}", "team"))
+    end, digest = refired(post, world)
+    post.end(end, T0 + 2 * HOUR)
+    post.step(T0 + 2 * HOUR, world.end(stale=True))
+    assert post.waiting(digest, T0 + 2 * HOUR) == [("a", "fired and resolved")]
+
+
+def test_a_digest_accepted_under_a_receivers_old_name_is_known_under_its_new_one() -> None:
+    world, post = World(), Post(route("{}", "team"))
+    (digest,) = post.step(T0, world.fire(stale=True))
+    crew = {"crew": replace(slack_receiver("team"), name="crew")}
+    (again,) = post.restart(route("{}", "crew"), T0 + 1, crew)
+    post.end(digest, T0 + 2)
+    assert post.waiting(again, T0 + 3) is None
+    post.end(again, T0 + 3, "withdrawn")
+    (end,) = post.step(T0 + HOUR, world.end())
+    assert (end.receiver, said(end)) == ("crew", [("a", "resolved")])
+
+
 def test_a_group_that_was_emptied_and_filled_again_still_waits_for_its_message() -> None:
     world, post = World(), Post(route("{}", "team"))
     (row,) = post.step(T0, world.fire())

@@ -132,6 +132,17 @@ def test_the_digest_of_a_receiver_that_is_gone_goes_to_the_root_route() -> None:
     assert told(desk.step(T0 + 1) + desk.step(T0 + HOUR)) == [("team", "a", "firing")]
 
 
+def test_the_digest_of_a_receiver_that_is_gone_tells_nobody_what_his_own_route_has_told() -> None:
+    desk, world = Desk(tiers()), World()
+    desk.step(T0, world.fire(severity="critical", stale=True), caught_up=False)
+    desk.restart(route("{}", "team"))
+    assert told(desk.step(T0 + 1, caught_up=False)) == [("team", "a", "firing")]
+    desk.receivers = {"team": slack_receiver("team")}
+    desk.restart()
+    assert desk.step(T0 + 2) + desk.step(T0 + HOUR) == []
+    assert told(desk.step(T0 + 2 * HOUR, world.end())) == [("team", "a", "resolved")]
+
+
 def test_what_a_gone_receiver_alone_knew_of_ends_unsaid() -> None:
     desk, world = Desk(tiers()), World()
     desk.step(T0, world.fire(severity="critical"))
