@@ -279,12 +279,12 @@ class Adoption:
         content = candidate.content()
         if content is None:
             return
-        like = self._copies.original_of(log, seen, content)
+        like, rest = self._copies.original_of(log, seen, content) or (None, 0)
         if like and like.state is FileState.IGNORED and _is_newer(log, seen):
             like = None  # what was taken for history is a copy of this
         if like is not None:
             # Once the original is truncated, the copy is all there is of what was not begun.
-            if like.position and (rest := self._copies.rest_of(like, content)):
+            if like.position and rest:
                 self._start(log, candidate, at=rest)
             elif like.position and not self._log_files.unpacks(like):
                 self._leave_alone(log, candidate, content, FileState.COPY, like.path)

@@ -1,6 +1,6 @@
 """Which file is a copy of which: told by how they begin, and by what of each is known."""
 
-from operator import itemgetter
+from collections.abc import Iterable, Iterator
 from posixpath import dirname
 
 from sidecar.batch import Left, LeftAlone, ReadBatch
@@ -43,50 +43,44 @@ class Copies:
                 file.problem = batch.cannot("read", file.path, error)
 
     def _share(
-        self, file: LogFile, content: Content, twin: LogFile, shared: int, batch: ReadBatch
+        self, file: LogFile, content: Content, twin: LogFile, rest: int, batch: ReadBatch
     ) -> None:
         """Read of an open file only what it does not share with its twin."""
-        if shared < file.size:
-            file.pass_over(content, shared)
+        if rest:
+            file.pass_over(content, rest)
         else:
             file.leave_alone(content, FileState.COPY)
             file.close()
+        shared = rest or file.size
         batch.events.append(LeftAlone(file.log.path, file.path, shared, Left.COPY, twin.path))
 
-    def original_of(self, log: Log, seen: Sighting, content: Content) -> LogFile | None:
+    def original_of(self, log: Log, seen: Sighting, content: Content) -> tuple[LogFile, int] | None:
         """Return the known log file that a rotated file of `log` is a copy of, if any.
 
-        Of several that it begins as, one that holds all of it, be it of another log of the folder,
-        else the one beyond which it holds least.
+        With it comes from where on it holds more than that, 0: nowhere. Of several that it begins
+        as, be they of other logs of the folder, it is the one beyond which it holds least.
         """
         alike = [known for known in log.files if _begins_so(known, content)]
         read = [known for known in alike if known.state not in LEFT_ALONE]
-        rests = [(self.rest_of(known, content), known) for known in read]
-        whole = next((known for rest, known in rests if not rest), None)
-        if whole or (alike and not read):
-            return whole or alike[0]
-        for held in log.opened:
-            if held.content and is_beginning(content, seen.size, held.content):
-                return held
+        if alike and not read:
+            return alike[0], 0
         twin = self.like(content, seen.size, None, dirname(seen.path))
-        if twin and twin[1] >= seen.size:
-            return twin[0]
-        return max(rests, key=itemgetter(0), default=(0, None))[1]
+        near = dict.fromkeys((*read, *log.opened))
+        return _least([*self._beyond(near, content, seen.size), *([twin] if twin else [])])
 
-    def rest_of(self, known: LogFile, content: Content) -> int:
-        """Return from where on `content` holds what the file that it begins as does not; 0: none.
+    def _beyond(
+        self, many: Iterable[LogFile], content: Content, size: int
+    ) -> Iterator[tuple[LogFile, int]]:
+        """Yield those that `content` is a copy of, with where it holds more, 0: nowhere.
 
-        So it is where that one is itself a copy, made earlier. Raises OSError.
+        It does so where that one is itself a copy, made earlier. Raises OSError.
         """
-        if known.state in LEFT_ALONE:
-            return 0
-        with self._log_files.lent(known) as original:
-            if original is None:
-                return known.position if content.read_at(known.position, 1) else 0
-            size = 0 if original.compressed else original.stat().st_size
-            rest = beyond(content.read_at, original.read_at, size, known.position)
-            # Truncated since the look, it holds nothing that `content` could go on beyond.
-            return rest if rest and known.compare(original).match is Match.SAME else 0
+        for known in many:
+            with self._log_files.lent(known) as original:
+                if original and is_beginning(content, size, original):
+                    yield known, 0
+                elif _begins_so(known, content):
+                    yield known, _rest(known, original, content)
 
     def is_undecided(self, log: Log, content: Content) -> bool:
         """Tell whether `content` may be a copy of a file of `log`, but cannot be told yet.
@@ -101,33 +95,36 @@ class Copies:
     ) -> tuple[LogFile, int] | None:
         """Return the log file in a folder that a file of `size` bytes begins as, but `this`.
 
-        With it comes how many bytes they share. Raises OSError when `content` cannot be read.
+        With it comes from where on the file holds more, 0: nowhere. Of several it is the one
+        beyond which it holds least. Raises OSError when `content` cannot be read.
         """
         if len(begins := content.read_at(0, BEGINNING)) < TAIL:
             return None  # too little to say so
-        best = None
-        for known in self._log_files.beginning(begins, folder):
-            shared = 0 if known is this else self._shared(known, content, size)
-            if shared > (best[1] if best else 0):
-                best = known, shared
-        return best
+        others = (f for f in self._log_files.beginning(begins, folder) if f is not this)
+        return _least(self._beyond((f for f in others if _may_be(f, content)), content, size))
 
-    def _shared(self, known: LogFile, content: Content, size: int) -> int:
-        """Return how many bytes `content` and `known` share if that is all of one of them, or 0."""
-        match = known.match(content)
-        if match is Match.DIFFERENT or (content.compressed and match is Match.SHORTER):
-            return 0
-        with self._log_files.lent(known) as original:
-            if original and is_beginning(content, size, original):
-                return size
-            known_size = known.position or (original.known_to(known.size) if original else 0)
-        if match is not Match.SAME:
-            return 0
-        # Of what is compressed and left alone so much is looked at, and all of what is shorter.
-        part = known.state in LEFT_ALONE and known.position == ENOUGH
-        if part or not content.compressed:
-            return size if part else min(size, known_size)
-        return 0 if content.read_at(known_size, 1) else size
+
+def _may_be(known: LogFile, content: Content) -> bool:
+    """Tell, without opening `known`, whether `content` may be a copy of it."""
+    match = known.match(content)
+    return match is not Match.DIFFERENT and not (content.compressed and match is Match.SHORTER)
+
+
+def _rest(known: LogFile, original: Content | None, content: Content) -> int:
+    """Return from where on `content` holds more than the file that it begins as, 0: nowhere."""
+    if known.state in LEFT_ALONE and known.position == ENOUGH:
+        return 0  # of what is compressed no more is looked at
+    if original is None:
+        return known.position if content.read_at(known.position, 1) else 0
+    size = 0 if original.compressed else original.stat().st_size
+    rest = beyond(content.read_at, original.read_at, size, known.position)
+    # Truncated since the look, it holds nothing that `content` could go on beyond.
+    return rest if rest and known.compare(original).match is Match.SAME else 0
+
+
+def _least(found: Iterable[tuple[LogFile, int]]) -> tuple[LogFile, int] | None:
+    """Return the file beyond which least is held: nothing, or from the last byte on."""
+    return min(found, key=lambda one: (one[1] > 0, -one[1]), default=None)
 
 
 def _may_be_copy(new: LogFile) -> bool:

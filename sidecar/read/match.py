@@ -143,10 +143,10 @@ class Recogniser:
             if beyond and content.complete:
                 known.leave_alone(content, FileState.COPY)
             return beyond
-        original, shared = twin
+        original, rest = twin
         over = original.state in (*FINISHED, *GIVEN_UP)
-        if shared < size and (over or self._log_files.holds(original)):
-            known.pass_over(content, shared)
+        if rest and (over or self._log_files.holds(original)):
+            known.pass_over(content, rest)
             return False
         known.leave_alone(content, FileState.COPY)
         return True

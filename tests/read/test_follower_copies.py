@@ -13,6 +13,7 @@ from sidecar.read.content import open_content
 from sidecar.read.copies import Copies
 from sidecar.read.files import LogFiles
 from sidecar.read.log import LogFile
+from sidecar.read.scan import Sighting
 from support.read import KEY, Reader, Writer, as_bytes, compress, copytruncate, rename
 
 DOWN = pytest.mark.parametrize("down", [False, True], ids=["running", "down"])
@@ -434,6 +435,29 @@ def test_what_a_truncated_log_held_beyond_a_copy_that_is_read_for_it_is_read_too
     assert sorted(reader.lines) == sorted(writer.written)
 
 
+@pytest.mark.parametrize("budget", [50, 1 << 20])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_what_a_generation_holds_beyond_copies_of_two_lengths_is_read(
+    writer: Writer, budget: int, *, zipped: bool
+) -> None:
+    writer.path.parent.mkdir()
+    reader = Reader(writer.path.with_name("*.log"))
+    reader.poll()
+    writer.raw(b"a new log\n")  # too little to be known by: that may count twice
+    shutil.copyfile(writer.path, writer.path.with_name("app.log.bak"))
+    writer.write(9)
+    shutil.copyfile(writer.path, writer.path.with_name("old-app.log"))
+    writer.write(10)
+    rename(writer.path)
+    if zipped:
+        compress(writer.path.with_name("app.log.1"))
+    writer.reopen()
+    writer.write(3)
+    for _ in range(20):
+        reader.poll(budget=budget)
+    assert sorted(line for line in reader.lines if "new" not in line) == sorted(writer.written)
+
+
 @pytest.mark.parametrize("ending", [".1", ".1.gz"])
 def test_a_copy_of_what_is_unpacked_over_several_looks_is_held_against_all_of_it(
     reader: Reader, writer: Writer, ending: str
@@ -462,18 +486,22 @@ def test_a_copy_is_all_there_is_of_what_is_truncated_while_they_are_compared(
     files = LogFiles([Source(path=str(log))])
     known = LogFile(1, files.log(str(log), str(log)), str(log), KEY)
     stat = log.stat()
+    known.log.files.append(known)
     known.start_at(0, open_content(str(log)), (stat.st_dev, stat.st_ino), 1.0)
     known.read(1 << 16)
     with log.open("ab") as file:
         file.write(as_bytes(f"line {number} of more" for number in range(5)))
     copy = tmp_path / "app.log.1"
     copy.write_bytes(log.read_bytes())
-    content = open_content(str(copy))
+    content, stat = open_content(str(copy)), copy.stat()
+    seen = Sighting(
+        str(copy), (stat.st_dev, stat.st_ino), stat.st_size, stat.st_mtime_ns, str(log), ""
+    )
     copies = Copies(files)
-    assert copies.rest_of(known, content) == 0
+    assert copies.original_of(known.log, seen, content) == (known, 0)
     log.write_bytes(b"")
-    assert copies.rest_of(known, content) == 0
+    assert copies.original_of(known.log, seen, content) == (known, 0)
     log.write_bytes(as_bytes(f"line {number} of what came then" for number in range(9)))
-    assert copies.rest_of(known, content) == 0
+    assert copies.original_of(known.log, seen, content) == (known, 0)
     content.close()
     known.detach()
