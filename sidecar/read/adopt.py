@@ -301,9 +301,13 @@ class Adoption:
         other = None if live is None else live.content()
         if live is None or other is None:
             return False
-        if content.compressed and begins_like(other.read_at, live.sighting.size, content.read_at):
+        if is_beginning(content, seen.size, other):
             return True
-        return is_beginning(content, seen.size, other)
+        size = live.sighting.size
+        if not content.compressed or not begins_like(other.read_at, size, content.read_at):
+            return False
+        # What holds more than that does by now is no copy of it.
+        return not (content.complete and content.read_at(other.stat().st_size, 1))
 
     def _start(self, log: Log, candidate: Candidate, *, at: int | None = None) -> None:
         """Make the candidate a new log file of `log`, to be read from `at` if that is given."""

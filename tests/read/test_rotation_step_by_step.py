@@ -173,6 +173,6 @@ def test_each_line_counts_exactly_once(tmp_path: Path, pattern: str, part: int) 
         play(folder, pattern, seed)
 
 
-@pytest.mark.parametrize("seed", [117, 218, 249, 367, 427, 574])
+@pytest.mark.parametrize("seed", [117, 218, 249, 367, 427, 574, 1196])
 def test_what_once_was_taken_for_history_of_a_log_not_begun(tmp_path: Path, seed: int) -> None:
     play(tmp_path, "soak.log", seed)
