@@ -359,8 +359,9 @@ class Groups:
             self._accept(home, home.members[ident], said, at)
 
     def _accept(self, home: Group, member: Member, said: Said, at: float) -> None:
-        told = home.kind is not GroupKind.ROUTE and member.change == said.change
-        self.put(home, member.ident, None if told else accepted(member, said, at))
+        after = accepted(member, said, at)
+        told = home.kind is not GroupKind.ROUTE and after is not None and not after.unsent
+        self.put(home, member.ident, None if told else after)
 
     def doubt(self, ident: Ident, knows: Callable[[Group], bool]) -> None:
         """Note that those whom the groups that `knows` are for may have heard that an alert fires.

@@ -49,6 +49,25 @@ def test_of_two_copies_of_what_was_begun_the_longer_is_held_against_the_other() 
     assert play(Script(700005, actions)) == []
 
 
+def test_a_storm_digest_tells_that_it_fires_though_it_is_accepted_meanwhile_that_it_escalated() -> (
+    None
+):
+    actions = (
+        Action(2097, "new token", "token-3"),
+        Action(2182, "log", ("state", "bad", "c")),
+        Action(2307, "slack", ("403 page", "403 page")),
+        Action(2698, "log", ("part", "broken", "c")),
+        Action(2911, "log", ("part", "broken", "b")),
+        Action(2913, "edit", {"critical": "pager"}),
+        Action(3001, "log", ("state", "worse", "a")),
+        Action(3088, "edit", {"fallback": True}),
+        Action(3217, "log", ("state", "worse", "b")),
+        Action(3236, "kill", 7200.0),
+        Action(3477, "edit", {"team": "crew"}),
+    )
+    assert play(Script(801807, actions)) == []
+
+
 @pytest.mark.parametrize(
     "what", ["kill at statement", "disk fails at statement", "disk loses answers at statement"]
 )
