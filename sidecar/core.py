@@ -23,12 +23,12 @@ from sidecar.batch import Heard, ReadBatch
 from sidecar.config.settings import Config
 from sidecar.measure.meter import Meter
 from sidecar.notify.audit import AUDIT, Trail
+from sidecar.notify.cooldowns import OWNERS
 from sidecar.notify.decide import GroupDecision
 from sidecar.notify.group import mails_owner
 from sidecar.notify.message import UNTOLD
 from sidecar.notify.mutes import Mutes
 from sidecar.notify.notifier import Notifier
-from sidecar.notify.owner import OWNERS
 from sidecar.parse.columns import Columns
 from sidecar.parse.container import Lines
 from sidecar.parse.event import (

@@ -39,9 +39,8 @@ def config_there() -> str:
 
 def rules_folder() -> Path:
     """Return the shipped rules: in the package of a wheel, at the top of a checkout."""
-    package = Path(__file__).parents[1]
-    packed = package / "demo" / "rules"
-    return packed if packed.is_dir() else package.parent / "rules"
+    packed = Path(__file__).parent / "rules"
+    return packed if packed.is_dir() else Path(__file__).parents[2] / "rules"
 
 
 def as_utf8(argument: str) -> str:

@@ -14,9 +14,8 @@ from sidecar.config.routelint import check_receivers
 from sidecar.config.sources import Source, StripeApi, Webhook
 from sidecar.directory.lookup import Directory
 from sidecar.measure.series import RETENTION, Metric
-from sidecar.notify.intervals import TimeInterval
 from sidecar.notify.model import Receiver, Route
-from sidecar.notify.mutes import InhibitRule
+from sidecar.notify.mutes import InhibitRule, TimeInterval
 from sidecar.parse.event import OWN_PROVIDER, SOURCE
 from sidecar.parse.patterns import Pattern
 from sidecar.receivers import KINDS, shipped_templates

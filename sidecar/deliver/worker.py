@@ -19,7 +19,6 @@ from typing import Any, Protocol
 import msgspec
 
 from sidecar.clock import Clock
-from sidecar.deliver.queue import SendQueue
 from sidecar.deliver.retry import (
     NextStep,
     RetryAt,
@@ -30,7 +29,7 @@ from sidecar.deliver.retry import (
     queue_pause,
     row_after,
 )
-from sidecar.deliver.waiting import Destination, Lane, Road, addressee, lanes
+from sidecar.deliver.waiting import Destination, Lane, Road, SendQueue, addressee, lanes
 from sidecar.notify.model import OWNER, Notification, Receiver, ReceiverConfig
 from sidecar.receivers.base import (
     AnyKind,

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
+from sidecar.notify.cooldowns import TURNED_OFF
 from sidecar.notify.model import ORG, Notification
-from sidecar.notify.owner import TURNED_OFF
 from sidecar.receivers.base import Failed, FailureKind, Verdict, scrub
 from sidecar.redact import OWNER_FIELD
 from sidecar.syntax.faults import Place, Reported

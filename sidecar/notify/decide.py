@@ -6,11 +6,11 @@ from itertools import islice
 
 import msgspec
 
+from sidecar.notify.cooldowns import DAY
 from sidecar.notify.group import NOWHERE, Group, GroupKind
 from sidecar.notify.member import Member, Stage
 from sidecar.notify.model import CRITICAL, NoticeStatus, Reason
 from sidecar.notify.mutes import Mute
-from sidecar.notify.owner import DAY
 from sidecar.rules.windows import NEVER
 
 # When the cooldown of a member's alert at its severity is over; in the past or 0.0 if none runs.

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from msgspec.structs import replace
 
 from sidecar.notify.audit import Trail
+from sidecar.notify.cooldowns import TURNED_OFF
 from sidecar.notify.group import (
     Group,
     GroupKind,
@@ -18,7 +19,6 @@ from sidecar.notify.group import (
 from sidecar.notify.grouper import Grouper
 from sidecar.notify.member import Ident, Member, Stage
 from sidecar.notify.model import Receiver, Route, Said
-from sidecar.notify.owner import TURNED_OFF
 from sidecar.rows import OutboxRow
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from sidecar.matchers import Matcher
 from sidecar.notify.audit import Trail, Wait, decided, instant, waits
-from sidecar.notify.cooldowns import Cooldowns, Floods
+from sidecar.notify.cooldowns import Cooldowns, Floods, Owners
 from sidecar.notify.decide import (
     Choice,
     CooldownEnd,
@@ -28,7 +28,6 @@ from sidecar.notify.member import Ident, Member, Stage, said_of
 from sidecar.notify.message import Current, Untold, Writer, draft, notification_of, rewritten
 from sidecar.notify.model import Ack, Notification, Reason, Receiver, Route, Said
 from sidecar.notify.mutes import Mute, Mutes, Silence, route_of
-from sidecar.notify.owner import Owners
 from sidecar.notify.restore import GroupRestorer
 from sidecar.notify.unacked import Unacked
 from sidecar.redact import Redactor

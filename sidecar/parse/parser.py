@@ -46,10 +46,9 @@ from sidecar.parse.event import (
 from sidecar.parse.needles import is_text
 from sidecar.parse.objects import MARKER_BYTES, Unreadable
 from sidecar.parse.patterns import Pattern, TextPatterns
-from sidecar.parse.prefix import Prefix
+from sidecar.parse.prefix import Prefix, is_signed, signed_only
 from sidecar.parse.record import Record, find_records
 from sidecar.parse.repeats import earlier, is_known, may_repeat, repeating_lines, weighed
-from sidecar.parse.signed import is_signed, signed_only
 from sidecar.parse.spread import (
     Line,
     Region,

@@ -2,13 +2,16 @@
 
 A log holds what its host says and what it quotes: an access log repeats a stranger's header, a
 warning what somebody typed. An event is only what the host says. What stands before it tells the
-two apart: a logger writes stamps, levels, names and brackets there, and never a sentence.
+two apart: a logger writes stamps, levels, names and brackets there, and never a sentence. A host
+that writes by `sidecar/host/webhook_metric.py` can prove it: with an HMAC in each line.
 """
 
+import hmac
 import re
 
 from sidecar.matchers import compile_re2
 from sidecar.parse.instants import ZONE_NAMES
+from sidecar.parse.objects import MARKER_BYTES
 
 _LONGEST = 1000  # characters of furniture
 _MOST_SHAPES = 4096  # remembered
@@ -157,3 +160,37 @@ def _is_name(word: str) -> bool:
     if _RAISED.fullmatch(word):
         return False
     return _PLAIN.fullmatch(word) is not None or _MARKED.match(word) is not None
+
+
+# --- lines that carry an HMAC
+#
+# A line is a JSON object whose last field is `hmac`: the HMAC-SHA256, in hex, of all that stands
+# before the comma in front of it.
+
+_MARK = b', "hmac": "'
+_END = b'"}'
+
+
+def is_signed(line: bytes, key: bytes) -> bool:
+    """Return whether `line`, out of its container, carries the right HMAC under `key`."""
+    body, _, rest = line.rpartition(_MARK)
+    return hmac.compare_digest(rest, hmac.digest(key, body, "sha256").hex().encode() + _END)
+
+
+def signed_only(data: bytes, key: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
+    """Return `data` with each other line blanked, so that all that is left stands where it stood.
+
+    And those of the others that hold the marker, with where they begin. Without a key all stays.
+    """
+    if not key:
+        return data, []
+    kept, refused, at = [], [], 0
+    for line in data.split(b"\n"):
+        if line and not is_signed(line, key):
+            if MARKER_BYTES in line:
+                refused.append((at, line))
+            kept.append(b" " * len(line))
+        else:
+            kept.append(line)
+        at += len(line) + 1
+    return b"\n".join(kept), refused

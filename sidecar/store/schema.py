@@ -216,7 +216,7 @@ MIGRATIONS = (
     DROP INDEX outbox_queue;
     CREATE INDEX outbox_open ON outbox (outcome) WHERE outcome = '';
     """,
-    # What a step changes of many keys, before it is in the tables: see `store.log`.
+    # What a step changes of many keys, before it is in the tables: see `store.store`.
     """
     CREATE TABLE log (
         seq INTEGER NOT NULL, packed BLOB NOT NULL,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.deliver.queue import Bucket
+from sidecar.deliver.waiting import Bucket
 from sidecar.notify.model import Rate
 
 RATE = Rate(per_second=2.0, burst=3)

@@ -7,8 +7,8 @@ import pytest
 
 from sidecar.config.load import load_config
 from sidecar.directory.lookup import Directory, Lookup, Owner
+from sidecar.notify.cooldowns import TURNED_OFF
 from sidecar.notify.model import Notification
-from sidecar.notify.owner import TURNED_OFF
 from sidecar.receivers.base import Failed, FailureKind, Verdict
 from support.config import ENVIRON, write_config
 from support.notify import notice, notification

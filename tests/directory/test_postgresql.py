@@ -15,8 +15,8 @@ from sidecar.directory.lookup import (
     Lookup,
     PostgreSql,
 )
+from sidecar.notify.cooldowns import TURNED_OFF
 from sidecar.notify.model import Notification
-from sidecar.notify.owner import TURNED_OFF
 from sidecar.receivers.base import Failed
 from sidecar.secret import Secret
 from support.notify import notification

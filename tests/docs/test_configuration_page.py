@@ -9,9 +9,8 @@ import pytest
 
 from sidecar.config.settings import settings_of
 from sidecar.config.sources import SignedWebhook, Source, StripeApi, StripeWebhook
-from sidecar.notify.intervals import TimeInterval, TimeSpan
 from sidecar.notify.model import Route
-from sidecar.notify.mutes import InhibitRule
+from sidecar.notify.mutes import InhibitRule, TimeInterval, TimeSpan
 from sidecar.parse.patterns import Pattern
 from sidecar.receivers import KINDS
 from sidecar.receivers.proxy import HttpConfig

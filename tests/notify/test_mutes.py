@@ -5,9 +5,16 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from sidecar.matchers import Matcher, parse_matcher
-from sidecar.notify.intervals import TimeInterval, TimeRange, TimeSpan
 from sidecar.notify.model import OWNER, Reason, Receiver, Route
-from sidecar.notify.mutes import KEEP_SECONDS, InhibitRule, Mutes, silence_row
+from sidecar.notify.mutes import (
+    KEEP_SECONDS,
+    InhibitRule,
+    Mutes,
+    TimeInterval,
+    TimeRange,
+    TimeSpan,
+    silence_row,
+)
 from sidecar.rows import SENT, GroupRow, MemberRow, SilenceRow
 from support.notify import (
     HOUR,

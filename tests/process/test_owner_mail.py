@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from sidecar.cli import main
-from sidecar.notify.owner import MOST_A_DAY
+from sidecar.notify.cooldowns import MOST_A_DAY
 from support.daemon import DaemonProcess, running, until
 from support.setup import append, record
 from support.sinks import SlackSink, SmtpSink

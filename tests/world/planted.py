@@ -139,7 +139,7 @@ PLANTED = (
         "what_is_folded_is_lost",
         "counted once",
         5,
-        "store/log.py",
+        "store/store.py",
         "[*Held(row.packed for row in taken).statements(self._database), done]",
         "[done]",
     ),

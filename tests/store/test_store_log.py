@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from sidecar.rows import AlertRow, AuditRow, CooldownRow, Delta, Gone, MemberRow, Row, ToldRow
-from sidecar.store import log
+from sidecar.store import store as log
 from sidecar.store.schema import StoreUnavailable
 from sidecar.store.sqlite import SqliteFile
 from sidecar.store.store import Store

@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.matchers import parse_matcher
+from sidecar.notify.cooldowns import DAY, MOST_A_DAY, OWNERS, TURNED_OFF
 from sidecar.notify.model import OWNER, EscalateUnacked, Notification, Reason, Receiver, Route
 from sidecar.notify.mutes import silence_row
-from sidecar.notify.owner import DAY, MOST_A_DAY, OWNERS, TURNED_OFF
 from sidecar.rows import (
     AMBIGUOUS,
     DEAD,

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from sidecar.notify.intervals import TimeInterval, TimeRange, TimeSpan, next_change
+from sidecar.notify.mutes import TimeInterval, TimeRange, TimeSpan, next_change
 from sidecar.syntax.table import Reading
 
 BERLIN = ZoneInfo("Europe/Berlin")
