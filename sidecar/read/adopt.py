@@ -197,16 +197,17 @@ class Adoption:
 
         `since` is when the first run began, None in its first look: all there is then is old.
         """
-        new = [c.sighting for c in rotated if _key(c.sighting) not in self._history]
+        new = [c for c in rotated if _key(c.sighting) not in self._history]
         unplaced = log.unplaced
         files = [f for f in log.files if f.position or f.content or f in unplaced]
         files = [f for f in files if new and f.state is not FileState.COPY]
         known = [] if since is None else [self._known(file, rotated) for file in files]
-        for seen in new:
+        for candidate in new:
+            seen = candidate.sighting
             old = since is None or (
                 seen.inode not in self._waited  # it was found to be new, whatever its name is now
                 and not _is_written_over(log, seen, self._replaced)
-                and is_history(seen, log.path, known, int(since * 1e9))
+                and is_history(seen, log.path, known, int((candidate.since or since) * 1e9))
             )
             self._history[_key(seen)] = old
 

@@ -40,12 +40,19 @@ class Candidate:
     """
 
     def __init__(
-        self, sighting: Sighting, batch: ReadBatch, now: float, *, stranger: bool = False
+        self,
+        sighting: Sighting,
+        batch: ReadBatch,
+        now: float,
+        *,
+        stranger: bool = False,
+        since: float | None = None,
     ) -> None:
         self.sighting = sighting
         self.batch = batch
         self.now = now
         self.stranger = stranger  # nobody asked for it: that it cannot be read is no trouble
+        self.since = since  # before that, it was no part of a log that is followed
         self.unreadable = False  # it is there, but cannot be read at present
         self._content: Content | None = None
         self._tried = False

@@ -24,9 +24,9 @@ from sidecar.rows import FINISHED, GIVEN_UP, LEFT_ALONE, FileState
 _DIFFERENT_KEPT = 10_000
 # A file that is renamed while the directory is listed may be missed, and again in the next look.
 _PATIENCE_LOOKS = 8
-# When to look around for a file that is out of sight: at once, and before it is given up.
-_LOOKS_AROUND = (1, _PATIENCE_LOOKS - 1)
 _MOST_AROUND = 10_000
+# By so much a file's time may be behind the clock when it is written.
+_GRAIN_SECONDS = 1.0
 
 
 class Recogniser:
@@ -39,11 +39,13 @@ class Recogniser:
         # (id, position, inode, size, mtime) compared and found different: saves opening.
         self._different: set[tuple[int, int, Inode, int, int]] = set()
         self._looks = 0
+        self._looked_at = 0.0  # by the wall clock, the last time
 
     def recognise(self, look: Look, now: float) -> None:
         """Bring the logs up to date with `look`, opening what is to be read."""
         self._look, self._batch, self._now = look, look.batch, now
         self._looks += 1
+        self._looked_at = self._looked_at or now
         self._log_files.start_look()
         self._seen = {seen.inode: seen for seen in look.sightings}
         candidates = self._sight_known()
@@ -53,7 +55,9 @@ class Recogniser:
         uncertain = self._search(candidates)
         if candidates:
             self._name_like(candidates)
+            self._look_below(candidates)
         self._adoption.adopt(candidates, self._batch, now, first=self._looks == 1)
+        self._looked_at = now
         for file in self._log_files.every():
             if file not in uncertain and not self._may_be_hidden(file):
                 self._update_state(file)
@@ -184,10 +188,10 @@ class Recogniser:
         for file in away:
             if self._is_near(file, candidates, uncertain):
                 continue
-            if file.state not in FINISHED and file.missed in _LOOKS_AROUND:
+            if file.state not in FINISHED and _is_time_to_look_around(file):
                 self._look_around(file, candidates)
         for file in self._log_files.opened():
-            if file.missed == 1 and not file.is_unlinked():
+            if _is_time_to_look_around(file):
                 self._look_around(file, candidates)
         return uncertain
 
@@ -234,13 +238,31 @@ class Recogniser:
         folders = {dirname(file.place), dirname(log.path)}
         folders |= {where for where, _ in self._look.anchors[log.path]}
         met = {candidate.sighting.inode for candidate in candidates}
-        for seen in self._look.around(folders, log.path, _MOST_AROUND):
+        logs = {basename(log.path): log.path}
+        for seen in self._look.around(folders, logs, _MOST_AROUND):
             if seen.inode == file.inode and file.content is not None:
                 file.sight(seen, self._now)
             elif seen.inode in met or self._log_files.at(seen.inode) not in (None, file):
                 continue
             elif (file.content or not self._is_stranger(file, seen)) and seen.log:
                 candidates.append(Candidate(seen, self._batch, self._now))
+
+    def _look_below(self, candidates: list[Candidate]) -> None:
+        """Look for rotated files of logs that were never seen, in the folders right below."""
+        by_folder: dict[str, dict[str, str]] = {}
+        for candidate in candidates:
+            log = candidate.sighting.log
+            known = self._log_files.logs.get(log)
+            if candidate.sighting.is_live and not (known and known.files):
+                for directory, name in self._look.anchors.get(log, ()):
+                    by_folder.setdefault(directory, {})[name] = log
+        met = {candidate.sighting.inode for candidate in candidates}
+        since = self._looked_at - _GRAIN_SECONDS
+        for directory, logs in by_folder.items():
+            for seen in self._look.around([directory], logs, _MOST_AROUND):
+                if seen.log and seen.inode not in met and not self._log_files.at(seen.inode):
+                    met.add(seen.inode)
+                    candidates.append(Candidate(seen, self._batch, self._now, since=since))
 
     def _is_stranger(self, file: LogFile, seen: Sighting) -> bool:
         """Tell whether a file that nobody asked for is one that is looked for."""
@@ -329,6 +351,11 @@ class Recogniser:
         hidden = self._look.hidden
         paths = (file.path, file.log.path)
         return bool(hidden) and not hidden.isdisjoint({*paths, *map(dirname, paths)})
+
+
+def _is_time_to_look_around(file: LogFile) -> bool:
+    """Tell so at once when it is out of sight, and then ever more seldom: a rotation takes time."""
+    return file.missed.bit_count() == 1
 
 
 def _best(sightings: list[Sighting], known: LogFile | None) -> Sighting:

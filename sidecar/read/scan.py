@@ -8,7 +8,7 @@ were last.
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import translate
 from posixpath import basename, exists, islink, join, realpath, split
 from stat import S_ISREG
@@ -249,7 +249,7 @@ class Look(msgspec.Struct):
     """
 
     batch: ReadBatch
-    around: Callable[[Iterable[str], str, int], list[Sighting]]
+    around: Callable[[Iterable[str], Mapping[str, str], int], list[Sighting]]
     missing: set[str]
     sightings: list[Sighting] = msgspec.field(default_factory=list)
     anchors: dict[str, set[tuple[str, str]]] = msgspec.field(default_factory=dict)
@@ -311,21 +311,25 @@ class Scanner:
         batch.problems += _leading_nowhere(look, plan.matched)
         return look
 
-    def around(self, directories: Iterable[str], log: str, most: int) -> list[Sighting]:
+    def around(
+        self, directories: Iterable[str], logs: Mapping[str, str], most: int
+    ) -> list[Sighting]:
         """Return up to `most` files in `directories` and in the ones directly in these.
 
-        They belong to `log` if their name says so; what cannot be looked at is passed over.
+        They belong to one of `logs`, which are given by name, if their own name says so, and none
+        of that name lies beside them. What cannot be looked at is passed over.
         """
         found: dict[str, str] = {}
-        name = basename(log)
         for directory in directories:
             entries = self._lister.entries(directory)
             inner = [join(directory, d) for d, t in entries.items() if t.is_directory]
             for folder in (directory, *inner):
-                for other, type_ in self._lister.entries(folder).items():
+                there = self._lister.entries(folder)
+                mine = {n: log for n, log in logs.items() if folder == directory or n not in there}
+                for other, type_ in there.items():
                     if not type_.is_directory and len(found) < most:
-                        path = join(folder, other)
-                        found[path] = log if name in live_names(other) else ""
+                        owners = (mine[name] for name in live_names(other) if name in mine)
+                        found[join(folder, other)] = next(owners, "")
         look = Look(ReadBatch(), self.around, set())
         for path, owner in found.items():
             self._sight(look, path, owner, "")

@@ -3,7 +3,9 @@
 import bz2
 import gzip
 import lzma
+import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +69,67 @@ def test_olddir(writer: Writer, rotations: int, compress: str, *, down: bool) ->
     reader.settle()
     assert sorted(reader.lines) == sorted(writer.written)
     assert not reader.ends_unseen
+
+
+@pytest.mark.parametrize("rotations", [1, 3])
+def test_copies_in_olddir_of_what_is_deleted_lead_to_what_else_is_there(
+    writer: Writer, rotations: int
+) -> None:
+    """So logrotate does by `renamecopy`: of a file that came and went between two looks."""
+    reader = begun(writer)
+    for _ in range(rotations):
+        writer.write(3)
+        shutil.copyfile(writer.path, kept := writer.path.with_name("app.log.tmp"))
+        writer.path.unlink()
+        kept.rename(writer.path)
+        to_olddir(writer)
+    writer.write(2)
+    reader.poll()
+    reader.settle()
+    assert sorted(reader.lines) == sorted(writer.written)
+
+
+@pytest.mark.parametrize("since", ["before the look", "after it"])
+def test_a_log_that_was_rotated_to_olddir_before_it_was_ever_seen(
+    writer: Writer, since: str
+) -> None:
+    """What of it was there when it was looked for is not read, and that is said."""
+    reader = Reader(writer.path)
+    reader.now = time.time()
+    reader.poll()
+    old = writer.write(3)
+    to_olddir(writer)
+    if since == "before the look":
+        os.utime(writer.path.parent / "old" / "app.log.1", (day := reader.now - 86_400, day))
+    new = writer.write(2)
+    reader.poll()
+    reader.settle()
+    if since == "before the look":
+        assert reader.lines == new
+        assert reader.left_alone == [("app.log.1", "history")]
+    else:
+        assert reader.lines == old + new
+
+
+def test_what_lies_beside_another_log_of_that_name_is_no_part_of_this_one(
+    writer: Writer,
+) -> None:
+    reader = Reader(writer.path)
+    reader.poll()
+    other = Writer(writer.path.parent / "other" / "app.log")
+    other.path.parent.mkdir()
+    for _ in range(3):
+        other.write(3)
+        rename(other.path)
+        other.reopen()
+        other.write(3)
+        writer.write(2)
+        reader.poll()
+        writer.path.unlink()
+        writer.reopen()
+        reader.settle()
+    assert reader.lines == writer.written
+    assert not reader.left_alone
 
 
 def test_two_rotations_to_olddir_between_two_looks(writer: Writer) -> None:
