@@ -22,7 +22,7 @@ from sidecar.read.fingerprint import (
     compare,
     fingerprint,
 )
-from sidecar.read.names import COMPRESSED, oldest_first
+from sidecar.read.names import COMPRESSED, Rank, age, is_older, oldest_first
 from sidecar.read.scan import Inode, KnownLog, Sighting, Stillness
 from sidecar.rows import FINISHED, LEFT_ALONE, FileRow, FileState
 
@@ -411,10 +411,13 @@ class Log:
 
     def insert(self, new: LogFile) -> None:
         """Put a rotated file that is found late before the younger ones."""
-        index = len(self.files)
-        while index and self.files[index - 1].at_live:
+        index, mine = len(self.files), age(self.path, new.path)
+        while index and self._is_younger(self.files[index - 1], mine):
             index -= 1
         self.files.insert(index, new)
+
+    def _is_younger(self, known: LogFile, than: Rank | None) -> bool:
+        return known.at_live or (known.sighted and is_older(than, age(self.path, known.path)))
 
     def sort(self) -> None:
         """Bring restored log files into the order of their age; the live one is youngest."""

@@ -390,3 +390,26 @@ def test_a_copy_that_goes_on_by_itself_after_it_was_seen_half_made(tmp_path: Pat
         copy.write(whole[4096:] + b"a line of its own\n")
     reader.settle()
     assert reader.lines == [*writer.written, "a line of its own"]
+
+
+def test_a_file_that_had_to_wait_is_read_before_what_was_rotated_after_it(
+    writer: Writer, reader: Reader
+) -> None:
+    """It waits while it is being compressed, and meanwhile the log is rotated once more."""
+    writer.write(3)
+    reader.poll()
+    rename(writer.path)
+    writer.reopen()
+    writer.write(30)
+    rename(writer.path)
+    writer.reopen()
+    writer.raw(b"line ")
+    zipped = compress(writer.path.with_name("app.log.1"))
+    whole = zipped.read_bytes()
+    zipped.write_bytes(whole[: len(whole) // 2])
+    reader.poll()
+    zipped.write_bytes(whole)
+    writer.raw(b"begun before\n")
+    rename(writer.path)
+    reader.poll()
+    assert reader.lines == [*writer.written, "line begun before"]
