@@ -70,7 +70,7 @@ class StoredOutbox:
             return None
         backlog = self._store.backlog()
         rows, void = self._due(now, road)
-        rows = self._checked(rows)
+        rows = self._checked(rows) if rows else []
         try:
             if rows:
                 self._store.save_outbox(rows)

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, assert_never
 
 import structlog
@@ -64,7 +65,7 @@ class Telemetry:
         self._judges = False
         self._clock = clock
         self._stripe = ""  # why it does not answer
-        self._redactor = Redactor(config.redact)
+        self._redacted = lru_cache(Redactor(config.redact).text)
         self.backlog = OutboxBacklog(pending=0, oldest=None)  # the outbox table, as last looked at
         self.metrics.outbox_pending.set_function(lambda: self.backlog.pending)
         self.metrics.outbox_oldest.set_function(lambda: _age(self.backlog.oldest, clock()))
@@ -91,7 +92,7 @@ class Telemetry:
         for labels, number in core.engine.counts().items():
             metrics.alerts.labels(*labels).set(number)
         self.watch.present(Problem.RELOAD_FAILED, {}, now)
-        self._redactor = core.redactor
+        self._redacted = lru_cache(core.redactor.text)
         self._seen.clear()  # a new core counts from 0
         self._shown.clear()
 
@@ -225,7 +226,7 @@ class Telemetry:
         """Note the end of one attempt at delivery."""
         row, outcome = attempt.row, attempt.outcome
         where = (row.receiver, row.integration)
-        subject = (*where, self._redactor.text(row.destination))
+        subject = (*where, self._redacted(row.destination))
         facts = _facts(row)
         if attempt.fault is not None:
             self.metrics.template_failures.labels(row.receiver).inc()
@@ -265,7 +266,7 @@ class Telemetry:
         failing = isinstance(outcome, Failed)
         if failing == (to in self._not_kept_alive):
             return
-        where = {"integration": to[0], "destination": self._redactor.text(to[1])}
+        where = {"integration": to[0], "destination": self._redacted(to[1])}
         if isinstance(outcome, Failed):
             self._not_kept_alive.add(to)
             _log.warning("keep_alive_failed", detail=outcome.detail, **where)

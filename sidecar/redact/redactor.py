@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from hashlib import blake2b
 from itertools import repeat
 from typing import Any, cast
@@ -226,7 +227,7 @@ class Redactor:
         raw = text.encode("utf-8", "replace")
         return blake2b(raw, key=self.digest_key, person=b"label", digest_size=4).hexdigest()
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Names what is hidden; under another one, other texts are."""
         return blake2b(f"{self._policy}{PATTERNS}".encode(), digest_size=8).hexdigest()
