@@ -7,7 +7,8 @@ message, so what is not there now never will be.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated, Any
+from functools import lru_cache
+from typing import Annotated, Any, NamedTuple
 
 from jinja2 import TemplateSyntaxError, meta, nodes as ast
 from jinja2.exceptions import TemplateError, TemplateNotFound
@@ -57,26 +58,27 @@ def check_annotation(
     `labels` are the labels the rule's alerts can have, `collected` what it collects; another name
     would fail each rendering.
     """
+    if "{" not in scalar.text:  # nothing is filled in
+        return
     try:
-        tree, names = parse_template(scalar.text)
+        asked = _asked(scalar.text)
     except Wrong as wrong:
         faults.error(scalar.at_line(wrong.line or 1, wrong.column), str(wrong), wrong.hint)
         return
-    for name in sorted(names - _GIVEN):
-        place = scalar.at_line(*place_of(tree, scalar.text, name))
+    for name in sorted(asked.names - _GIVEN):
+        place = scalar.at_line(*place_of(parse_template(scalar.text)[0], scalar.text, name))
         faults.error(place, *unknown(name, ANNOTATION_NAMES, _ANNOTATIONS_GET))
-    known = set(labels)
-    for line, name in _named(tree, "labels"):
-        if name not in known and not hasattr(dict, name):
+    known, kept = set(labels), set(collected)
+    for table, line, name in asked.entries:
+        if name in (known if table == "labels" else kept) or hasattr(dict, name):
+            continue
+        place = scalar.at_line(line, column(scalar.text, line, name))
+        if table == "labels":
             otherwise = "labels of this rule: " + ", ".join(sorted(known))
             hint = did_you_mean(name, known, otherwise)
-            place = scalar.at_line(line, column(scalar.text, line, name))
             faults.error(place, f"alerts of this rule have no label `{name}`", hint)
-    kept = set(collected)
-    for line, name in _named(tree, "collected"):
-        if name not in kept and not hasattr(dict, name):
+        else:
             hint = did_you_mean(name, kept, "name its field in `collect`")
-            place = scalar.at_line(line, column(scalar.text, line, name))
             faults.error(place, f"this rule does not collect `{name}`", hint)
 
 
@@ -242,15 +244,31 @@ def column(source: str, line: int, word: str) -> int:
     return found.start() + 1 if found else 1
 
 
-def _named(tree: ast.Template, of: str) -> list[tuple[int, str]]:
-    """Return which entries of a table a template needs: not those for which a default stands in."""
-    filters = tree.find_all((ast.Filter, ast.Test))
-    spared = {id(one.node) for one in filters if one.name in _MAY_LACK}
-    return [
-        (node.lineno, node.attr)
-        for node in tree.find_all(ast.Getattr)
-        if isinstance(node.node, ast.Name) and node.node.name == of and id(node) not in spared
+class _Asked(NamedTuple):
+    """What a template asks for: names, and entries of `labels` and `collected`, with their lines.
+
+    Entries for which a default stands in are left out.
+    """
+
+    names: frozenset[str]
+    entries: list[tuple[str, int, str]]
+
+
+@lru_cache(maxsize=1024)  # rules have texts in common, and a reload has most of those of before
+def _asked(source: str) -> _Asked:
+    """Raises Wrong with the line."""
+    tree, names = parse_template(source)
+    found = list(tree.find_all((ast.Getattr, ast.Filter, ast.Test)))
+    spared = {id(one.node) for one in found if getattr(one, "name", "") in _MAY_LACK}
+    entries = [
+        (one.node.name, one.lineno, one.attr)
+        for one in found
+        if isinstance(one, ast.Getattr)
+        and isinstance(one.node, ast.Name)
+        and one.node.name in ("labels", "collected")
+        and id(one) not in spared
     ]
+    return _Asked(frozenset(names), entries)
 
 
 def parse_template(source: str) -> tuple[ast.Template, set[str]]:

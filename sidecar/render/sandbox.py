@@ -368,7 +368,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
-        for loop in tree.find_all(nodes.For):
+        for loop in tree.find_all(nodes.For) if "recursive" in source else ():
             if loop.recursive:
                 raise TemplateSyntaxError("a loop cannot be `recursive`", loop.lineno, name)
         return tree
