@@ -259,7 +259,8 @@ def _asked(source: str) -> _Asked:
     """Raises Wrong with the line."""
     tree, names = parse_template(source)
     found = list(tree.find_all((ast.Getattr, ast.Filter, ast.Test)))
-    spared = {id(one.node) for one in found if getattr(one, "name", "") in _MAY_LACK}
+    tested = (one for one in found if isinstance(one, ast.Filter | ast.Test))
+    spared = {id(one.node) for one in tested if one.name in _MAY_LACK}
     entries = [
         (one.node.name, one.lineno, one.attr)
         for one in found

@@ -10,7 +10,7 @@ it: they are written anew, and at its end the rows of before go.
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice, repeat
+from itertools import islice
 from typing import Any
 from zlib import crc32
 
@@ -47,6 +47,10 @@ class Run(msgspec.Struct, array_like=True, gc=False):
 
     keys: list[Key]
     times: bytes
+
+
+# In which step the row of a key was written, or what is newer than all before: by rule order.
+Steps = dict[int, dict[Key, int]]
 
 
 class Columns(msgspec.Struct, array_like=True, gc=False):
@@ -113,13 +117,14 @@ class _FormerRow(msgspec.Struct, array_like=True, gc=False):
     parts: list[_FormerPart]
 
 
+_encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(PackedRow).decode
 _decode_former = msgspec.msgpack.Decoder(_FormerRow).decode
 _version_of = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw]).decode
 
 
 def packed(seq: int, parts: list[Part]) -> JournalRow:
-    body = msgspec.msgpack.encode(PackedRow(_VERSION, parts))
+    body = _encode(PackedRow(_VERSION, parts))
     return JournalRow(seq=seq, packed=crc32(body).to_bytes(_CHECKSUM) + body)
 
 
@@ -170,8 +175,8 @@ class Journal:
         self._changed: dict[int, list[Part]] = {}
         self._gone: list[int] = []
         self._stored: set[int] = set()
-        self._steps: dict[tuple[int, Key], int] = {}
-        self._same: dict[tuple[int, str], tuple[Any, float]] = {}
+        self._steps: Steps = {}
+        self._same: dict[tuple[int, bytes], tuple[Any, float]] = {}
 
     def look_back(self) -> None:
         """Go on with a round over all that waits, or begin one where too many entries are history.
@@ -306,16 +311,16 @@ class Journal:
         self,
         rows: Iterable[JournalRow],
         kept: Mapping[str, CompiledRule],
-        steps: Mapping[tuple[int, Key], int],
+        steps: Steps,
         last_step: int,
     ) -> None:
         """Let wait what the rows say of the rules `kept`; what they say of others goes.
 
-        `steps`: in which step the row of a key with a state was written, by rule order and key. A
-        damaged row goes, and costs its own entries only.
+        `steps`: in which step the row of a key with a state was written. A damaged row goes, and
+        costs its own entries only.
         """
-        self._steps = dict(steps)
-        self.step = max(last_step, *steps.values(), 0) + 1
+        self._steps = steps
+        self.step = max((last_step, *(step for of in steps.values() for step in of.values()))) + 1
         read: list[Part] = []
         for row in sorted(rows, key=lambda row: row.seq):
             self._stored.add(row.seq)
@@ -340,39 +345,47 @@ class Journal:
 
     def _replay_all(self, parts: Sequence[Part], kept: Mapping[str, CompiledRule]) -> None:
         """Let wait what the parts say, but not what a later one says anew, or is gone by it."""
-        steps = self._steps
         for part in parts:
-            self.step = max(self.step, part.step + 1)
+            step = part.step
+            self.step = max(self.step, step + 1)
             for columns in part.rules:
-                order = kept[columns.rule].order
+                steps = self._steps.setdefault(kept[columns.rule].order, {})
+                known = steps.get
                 for key in columns.gone:  # with what came of it in that step
-                    steps[order, key] = max(steps.get((order, key), 0), part.step)
+                    if known(key, 0) < step:
+                        steps[key] = step
                 for key, _ in columns.whole:
-                    steps[order, key] = max(steps.get((order, key), 0), part.step - 1)
+                    if known(key, 0) < step - 1:
+                        steps[key] = step - 1
         for part in parts:
             for columns in part.rules:
                 self._replay(kept[columns.rule], part, columns)
 
     def _replay(self, compiled: CompiledRule, part: Part, columns: Columns) -> None:
-        waiting, steps, order = self._keys.waiting[compiled.order], self._steps, compiled.order
-        found, step = [self._known(waiting, samples) for samples in columns.samples], part.step
+        waiting, step = self._keys.waiting[compiled.order], part.step
+        known = self._steps[compiled.order].get
+        found = [self._known(waiting, samples) for samples in columns.samples]
         for number, which in zip(columns.runs, columns.which, strict=True):
             run = part.runs[number]
-            each = repeat(which) if isinstance(which, int) else which
-            for key, at, one in zip(run.keys, array("d", run.times), each, strict=False):
-                if steps.get((order, key), 0) < step:
-                    waiting.put(key, at, *found[one])
-        whole = [key for key, _ in columns.whole]
-        for key in waiting.of.keys() & chain(columns.gone, whole):
+            times = array("d", run.times)
+            if isinstance(which, int) or len(found) == 1:
+                each = zip(run.keys, times, strict=False)
+                entries = [(key, at) for key, at in each if known(key, 0) < step]
+                waiting.put(entries, *found[which if isinstance(which, int) else 0])
+                continue
+            for key, at, one in zip(run.keys, times, which, strict=False):
+                if known(key, 0) < step:
+                    waiting.put(((key, at),), *found[one])
+        for key in waiting.of.keys() & {*columns.gone, *(key for key, _ in columns.whole)}:
             waiting.end(key)  # what an earlier version stored elsewhere
         for key, entries in columns.whole:
-            if steps.get((order, key), 0) < step:
+            if known(key, 0) < step:
                 for at, samples in zip(entries[::2], entries[1::2], strict=True):
-                    waiting.put(key, at, *self._known(waiting, samples))
+                    waiting.put(((key, at),), *self._known(waiting, samples))
 
     def _known(self, waiting: Waiting, samples: Any) -> tuple[Any, float]:
         """Return the one object for samples that say the same, and what they cost."""
-        alike = (id(waiting), repr(samples))
+        alike = (id(waiting), _encode(samples))
         found = self._same.get(alike)
         if found is None:
             if len(self._same) >= _MOST_KNOWN:
@@ -401,7 +414,7 @@ def _entries(
             mine = [mine[n] for n in rest] if len(mine) > 1 else mine
         if keys:
             numbers.append(runs.add(keys, times))
-            which.append(mine[0] if len(mine) == 1 else mine)
+            which.append(mine[0] if len(set(mine)) == 1 else mine)
     return numbers, table, which
 
 

@@ -255,10 +255,8 @@ class Keys:
 
     def _idle(self, compiled: CompiledRule) -> Iterator[tuple[float, float, Key]]:
         """Yield how far each key without an alert is from firing, since when, and the key."""
-        waiting, states = self.waiting[compiled.order], self._keys[compiled.order]
-        for key in waiting.keys_alone():
-            yield waiting.room(key), -waiting.newest(key), key
-        for key, state in states.items():
+        yield from self.waiting[compiled.order].idle()
+        for key, state in self._keys[compiled.order].items():
             if state.alert is None:
                 yield self._room_of(compiled, state), -state.clock, key
 
@@ -296,7 +294,7 @@ class Keys:
         """Let only the last resolve of `state` live on."""
         self.state_counts.note(state, state.clock, lives=False)
         self._drop(state)
-        self.waiting[state.compiled.order].put(state.key, state.floor, None, NEVER)
+        self.waiting[state.compiled.order].put(((state.key, state.floor),), None, 0.0)
 
     def new_state(self, compiled: CompiledRule, key: Key, at: float) -> KeyState:
         """Return an empty state of the kind the rule needs, not yet part of the population."""

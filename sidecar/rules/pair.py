@@ -201,16 +201,17 @@ class Halves(Waiting):
         del samples
         return 0.0
 
-    def put(self, key: Key, at: float, samples: Any, cost: float) -> None:
-        """Let a half wait as the journal has it."""
+    def put(self, entries: Iterable[tuple[Key, float]], samples: Any, cost: float) -> None:
+        """Let halves wait as the journal has them."""
         del cost
-        self._set(key, at, None if samples is None else Begun(*samples))
+        for key, at in entries:
+            self._set(key, at, None if samples is None else Begun(*samples))
 
     def entries(self, key: Key) -> Entries | None:
         return self.of.get(key)
 
-    def newest(self, key: Key) -> float:
-        return float(self.of[key][1])
+    def idle(self) -> Iterator[tuple[float, float, Key]]:
+        yield from ((self.room(key), -float(self.of[key][1]), key) for key in self.keys_alone())
 
     def end(self, key: Key) -> Entries | None:
         for known in (self._later, self._unstored, self._opened):

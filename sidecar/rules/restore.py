@@ -14,7 +14,7 @@ from sidecar.rows import AlertRow, Delta, FloorsRow, Gone, JournalRow, RuleRow, 
 from sidecar.rules.alert import Evidence, OpenAlert, Phase, Redact, outside
 from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.identity import former_signature, signature
-from sidecar.rules.journal import Journal
+from sidecar.rules.journal import Journal, Steps
 from sidecar.rules.keys import Keys
 from sidecar.rules.keystate import KeyState
 from sidecar.rules.rule import Key
@@ -177,7 +177,7 @@ def restore(
     """
     out = Restored()
     kept = _keep_rules(compiled_rules, rules, out.delta, now)
-    steps: dict[tuple[int, Key], int] = {}
+    steps: Steps = {}
     for row in state:
         known = not recheck or _is_redacted(kept, row)
         if not known or not _restore_state(kept, keys, row, steps, journal):
@@ -215,7 +215,7 @@ def _take_over(
             if keys.find(compiled.order, key) is None:
                 keys.waiting[compiled.order].end(key)
                 if at < NEVER:
-                    keys.waiting[compiled.order].put(key, at, None, 0.0)
+                    keys.waiting[compiled.order].put(((key, at),), None, 0.0)
                     journal.rewrite(compiled, key)
 
 
@@ -252,7 +252,7 @@ def _restore_state(
     kept: Mapping[str, CompiledRule],
     keys: Keys,
     row: RuleStateRow,
-    steps: dict[tuple[int, Key], int],
+    steps: Steps,
     journal: Journal,
 ) -> bool:
     compiled = kept.get(row.rule)
@@ -262,11 +262,11 @@ def _restore_state(
         key = key_of(row.by_key)
         empty = keys.new_state(compiled, key, compiled.since)
         packed = load_state(empty, row)
-        steps[compiled.order, key] = packed.step
+        steps.setdefault(compiled.order, {})[key] = packed.step
         if compiled.pairs and packed.windows:  # a half, as an earlier version stored it
             at, *begun = packed.windows
             samples = [*begun, packed.clock] if begun else None
-            keys.waiting[compiled.order].put(key, float(at), samples, 0.0)
+            keys.waiting[compiled.order].put(((key, float(at)),), samples, 0.0)
             journal.rewrite(compiled, key)
             return False
     except _DAMAGED:

@@ -34,6 +34,7 @@ SLACK = 1_000
 # More entries than these go into the windows of a state, which take less; and if its alert fires,
 # which costs a row of the state, and one of the alert with its redacted event.
 LONGEST, _LONGEST_FIRING = 65, 257
+_ONE = 3  # so long are the entries of a key of which one sample waits
 _MOST_TOLD = 1_000  # remembered
 
 
@@ -360,16 +361,25 @@ class Waiting:
         """Forget what came to wait since the last step, where nobody stores it."""
         self.taken = Taken([], [])
 
-    def put(self, key: Key, at: float, samples: Samples | None, cost: float) -> None:
-        """Let an entry wait of which it is known that it may: it did so before."""
-        self._newest = max(self._newest, at)
-        if samples is None:
-            self._lay_bare(key, at)
-            return
-        state = self._states.get(key)
-        room = self._most if state is None else self._guard.room(state.windows, state.clock)
-        room = self.of[key][0] if key in self.of else room
-        self._append(key, at, samples, room - cost if room - cost >= 0 else room)
+    def put(
+        self, entries: Iterable[tuple[Key, float]], samples: Samples | None, cost: float
+    ) -> None:
+        """Let entries wait of which it is known that they may: they did so before."""
+        of, floors, states, ends = self.of, self.floors, self._states, self._ends
+        fresh = self._most - cost if self._most - cost >= 0 else self._most
+        for key, at in entries:
+            self._newest = max(self._newest, at)
+            if samples is None:
+                self._lay_bare(key, at)
+            elif key in of or key in floors or key in states:
+                state = None if key in of else states.get(key)
+                room = self._most if state is None else self._guard.room(state.windows, state.clock)
+                room = of[key][0] if key in of else room
+                self._append(key, at, samples, room - cost if room - cost >= 0 else room)
+            else:
+                of[key] = [fresh, at, samples]
+                heappush(ends, (at + self._lasts, key))
+                self.alone += 1
 
     def cost(self, samples: Samples | None) -> float:
         """Return what it costs to put such an entry."""
@@ -388,11 +398,6 @@ class Waiting:
         floor = self.floors.get(key)
         return self.of.get(key) if floor is None else [self._most, floor, None]
 
-    def newest(self, key: Key) -> float:
-        """Return the time of the newest of what waits of a key."""
-        floor = self.floors.get(key)
-        return max(self.of[key][1::2]) if floor is None else floor
-
     def end(self, key: Key) -> Entries | None:
         """Return what waits of a key, which waits no longer; None if nothing does."""
         entries = self.entries(key)
@@ -403,8 +408,8 @@ class Waiting:
         return entries
 
     def room(self, key: Key) -> float:
-        """Return what is left of the room of a key of which something waits."""
-        return float(self.of[key][0]) if key in self.of else self._most
+        """Return what is left of the room of a key of which a sample waits."""
+        return float(self.of[key][0])
 
     def __iter__(self) -> Iterator[Key]:
         """Yield the keys of which something waits."""
@@ -415,6 +420,14 @@ class Waiting:
         """Yield the keys that wait without a state."""
         yield from self.floors
         yield from (key for key in self.of if key not in self._states)
+
+    def idle(self) -> Iterator[tuple[float, float, Key]]:
+        """Yield of each key that waits alone its room, the time of its newest negated, and it."""
+        yield from ((self._most, -at, key) for key, at in self.floors.items())
+        for key, entries in self.of.items():
+            if key not in self._states:
+                newest = entries[1] if len(entries) == _ONE else max(entries[1::2])
+                yield float(entries[0]), -newest, key
 
     def leave_out(self, unfit: Callable[[Key], bool]) -> None:
         """Forget those that wait alone and are `unfit`."""
