@@ -270,13 +270,15 @@ class LogFile:
         assert content is not None  # noqa: S101 - only open files are checked
         stat = content.stat()
         changed = (stat.st_size, stat.st_mtime_ns) != (self.size, self.mtime_ns)
-        as_seen = content.compressed or self._is_as_seen(content, stat.st_size, changed=changed)
-        self.truncated = not (as_seen and self._tail_holds(content))
+        shorter = not content.compressed and stat.st_size < (self.position or self.size)
+        self.truncated = shorter or not self._holds(content, head=changed)
         self.behind = False
         if self.truncated:
             return False
         self.size, self.mtime_ns = stat.st_size, stat.st_mtime_ns
         self.still.look(now, changed=changed)
+        if changed and not self.position:
+            self._remember_beginning(content.read_at(0, HEAD))
         return True
 
     def has_more(self) -> bool:
@@ -306,7 +308,7 @@ class LogFile:
             block = block[: block.find(b"\n") + 1 or want]
         at_end = (len(block) < want or len(block) == end) and not block.endswith(b"\n")
         # The data first, then the check: what was read before a truncation is then thrown away.
-        if not self._tail_holds(content):
+        if not self._holds(content):
             self.truncated = True
             return None, 0
         framed = frame(block, self.position, skip=self.skip, at_end=at_end, final=final)
@@ -327,22 +329,17 @@ class LogFile:
             self._beginning = beginning
             self._known = None
 
-    def _is_as_seen(self, content: Content, size: int, *, changed: bool) -> bool:
-        """Tell whether the file begins as ever.
+    def _holds(self, content: Content, *, head: bool = False) -> bool:
+        """Tell whether what is before the position is as it was, also the `head` if asked for.
 
-        One not begun is only known by its size and by the line that was unfinished.
+        One not begun is only known by the line that was unfinished.
         """
-        begins = self._head if self.position else self._beginning
-        known = not changed and self.position
-        return size >= (self.position or self.size) and (
-            bool(known) or content.read_at(0, len(begins)) == begins
-        )
-
-    def _tail_holds(self, content: Content) -> bool:
-        tail = self._tail
         if content.compressed:
             return content.holds()
-        return content.read_at(self.position - len(tail), len(tail)) == tail
+        tail = self._tail if self.position else self._beginning
+        return content.read_at(max(0, self.position - len(tail)), len(tail)) == tail and not (
+            head and content.read_at(0, len(self._head)) != self._head
+        )
 
     def _advance(self, block: bytes, passed: int, framed: Framed) -> None:
         if passed:

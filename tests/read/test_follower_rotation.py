@@ -377,6 +377,31 @@ def test_a_whole_copy_made_and_lines_written_behind_it_between_a_look_and_its_re
     assert sorted([*reader.lines, *lost]) == sorted(writer.written)
 
 
+@pytest.mark.parametrize("looks", [0, 1, 3])
+@pytest.mark.parametrize("unfinished", [b"", b"line"])
+@pytest.mark.parametrize("lines", [0, 3, 30])
+def test_a_log_not_begun_that_is_copied_and_truncated_between_a_look_and_its_read(
+    tmp_path: Path, lines: int, unfinished: bytes, looks: int
+) -> None:
+    writer = Writer(tmp_path / "app.log")
+    reader = Reader(writer.path)
+    reader.poll()
+    writer.raw(unfinished)
+    for _ in range(looks):
+        reader.poll()
+    writer.raw(b" that was unfinished\n")
+    writer.write(11)
+
+    def rotated() -> list[str]:
+        copytruncate(writer.path)
+        return writer.write(lines)
+
+    reader.poll_with(rotated)
+    reader.settle()
+    assert reader.lines == [f"{unfinished.decode()} that was unfinished", *writer.written]
+    assert reader.bytes_lost == 0
+
+
 def test_a_copy_that_goes_on_by_itself_after_it_was_seen_half_made(tmp_path: Path) -> None:
     writer = Writer(tmp_path / "app.log")
     writer.write(1000)
