@@ -143,9 +143,8 @@ class Core:
         self, config: Config, *, shadow: bool = False, stopwatch: Callable[[], float] = float,
         engine: Callable[..., Engine] = Engine,
     ) -> None:  # fmt: skip
-        to_owners = any(map(mails_owner, config.receivers.values()))
-        events_name_them = to_owners and config.directory is None
-        self.redactor = Redactor(config.redact, keeps_owner=events_name_them)
+        named = config.directory is None and any(map(mails_owner, config.receivers.values()))
+        self.redactor = Redactor(config.redact, keeps_owner=named)
         self.meter = Meter(
             config.metrics,
             named=[rule.match for rule in config.rules if not rule.about_us]
@@ -174,7 +173,7 @@ class Core:
         self._complete = False  # the last batch left nothing unread
         self.reached: dict[str, float] = {}  # log -> newest event time read from it
         self.heard: dict[str, Heard] = {}  # log -> what was read of it
-        self._shadow = shadow
+        self._shadow, self._host = shadow, config.host
         self._step = Step()  # under way
         self._tallies: dict[Triple, Tally] = {}
         self._wanted: dict[Triple, Wanted] = {}
@@ -251,10 +250,11 @@ class Core:
     def resume(self, chunks: Iterable[Chunk]) -> None:
         """Rebuild lines that were unfinished at the last stop; what was counted stays so."""
         for chunk in chunks:
-            self.parser.resume(chunk)
+            self.parser.resume(replace(chunk, host=self._host or chunk.host))
 
     def take(self, chunk: Chunk, now: float, alone: Parsed | None = None) -> None:
         """Parse, count and judge one chunk; `alone`: what was parsed of it beforehand."""
+        chunk = replace(chunk, host=self._host or chunk.host)
         parsed = self.parser.parse(chunk, now=now, wanted=self.wants, alone=alone)
         self._judge(chunk, parsed, now)
 

@@ -27,7 +27,7 @@ from sidecar.config.settings import Config
 from sidecar.daemon import app
 from sidecar.daemon.lines import configure_log, is_debug
 from sidecar.redact import Redactor
-from sidecar.store.schema import StoreError, StoreMoved, StoreUnavailable
+from sidecar.store.schema import StoreError, StoreMoved, StoreShared, StoreUnavailable
 from sidecar.store.sqlite import backup as copy_to
 from sidecar.web.fault import StartError
 
@@ -102,7 +102,8 @@ def run_daemon(
 ) -> int:
     """Run the daemon on its own event loop, call `up` once it listens; return the exit code.
 
-    Where the state has moved on without it, the process begins anew in its own place.
+    Where the state has moved on without it, or another host has come where it was alone, the
+    process begins anew in its own place.
     """
     code = 0
     anew = False
@@ -113,6 +114,9 @@ def run_daemon(
         for sentence in cannot.exceptions:
             say(f"sidecar: {sentence}", err=True)
         code = CANNOT_START
+    except* StoreShared as shared:
+        _log.info("no_longer_alone", other=str(shared.exceptions[0]), starts="anew")
+        anew = True
     except* StoreMoved as moved:
         _log.warning("state_moved", error=str(moved.exceptions[0]), starts="anew")
         anew = True
@@ -129,13 +133,14 @@ async def _until_signal(
         up()
 
     def asked_to_stop() -> None:
-        if not stop.is_set():
-            stop.set()
+        stop.set()
+        if not asked.is_set():
+            asked.set()
             cut = threading.Timer(LONGEST_STOP, _cut_off)
             cut.daemon = True
             cut.start()
 
-    stop = asyncio.Event()
+    stop, asked = asyncio.Event(), asyncio.Event()
     daemon = app.Daemon(
         config, clock=clock, shadow=shadow, on_config=_replaced, on_listen=listening
     )
@@ -146,7 +151,7 @@ async def _until_signal(
     try:
         await daemon.run(stop)
     except* StoreMoved:
-        if not stop.is_set():  # else the next start takes up what is there
+        if not asked.is_set():  # else the next start takes up what is there
             raise
 
 

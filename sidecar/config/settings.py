@@ -135,6 +135,11 @@ class Config:
         return tuple(rule for rule in self.rules if _begins_among(rule, ours))
 
     @property
+    def state_metrics(self) -> frozenset[str]:
+        """The names of the metrics that count what is judged."""
+        return frozenset(one.name for one in self.metrics if one.states_of is not None)
+
+    @property
     def off(self) -> str:
         """What is switched off, for the log: an empty text, or `critical: email_configs, …`."""
         found = (f"{one.name}: {name}" for one in self.receivers.values() for name in one.off)

@@ -30,7 +30,7 @@ from sidecar.daemon.lines import LineLog, is_debug
 from sidecar.daemon.loop import Pump, PumpStopped
 from sidecar.daemon.outbox import StoredOutbox
 from sidecar.daemon.pacing import StateThread
-from sidecar.daemon.restoring import core_of, once_there, open_store, restore
+from sidecar.daemon.restoring import core_of, once_there, open_store, other_host, restore
 from sidecar.daemon.seat import Seat, Seen
 from sidecar.daemon.selfwatch import Problem
 from sidecar.daemon.steps import ReadSteps
@@ -44,7 +44,7 @@ from sidecar.render.renderer import Renderer
 from sidecar.rows import SeriesRow
 from sidecar.secret import printable
 from sidecar.store.invariants import Ledger
-from sidecar.store.schema import StoreUnavailable
+from sidecar.store.schema import StoreShared, StoreUnavailable
 from sidecar.store.store import Store
 from sidecar.web.fault import StartError
 
@@ -91,6 +91,7 @@ class Daemon:
         self._thread = StateThread()
         self._alone: Seat | None = None  # of who reads and judges at once
         self._stand_by: StandBy | None = None  # of a member of a fleet
+        self._other = ""  # the host that has come where this one was alone
         self._reloader = Reloader(
             config.path, os.environ, config.snapshot, kinds=config.kinds, clock=clock,
             install=self._install, report=self.telemetry.reloaded, looked=self._watch_config,
@@ -108,7 +109,7 @@ class Daemon:
                 return
             async with asyncio.TaskGroup() as group:
                 self._pump = self._make_pump(core)
-                if self.config.state_url is None:
+                if self._store.database.is_alone:
                     self._alone = self._make_seat(self._pump, self._store)
                     self.telemetry.seated(core)
                 else:
@@ -120,6 +121,8 @@ class Daemon:
             self._store.close()
             if self._stand_by is not None:
                 self._stand_by.close()
+        if self._other:
+            raise StoreShared(self._other)
 
     @property
     def _seat(self) -> Seat | None:
@@ -175,7 +178,7 @@ class Daemon:
         group.create_task(end_rest(), name="end rest")
         group.create_task(watch_config(), name="reload")
         group.create_task(self._start_rest(group, stopped), name="start rest")
-        group.create_task(self._watch_state(stopped), name="watch state")
+        group.create_task(self._watch_state(stop, stopped), name="watch state")
 
     async def _start_rest(self, group: asyncio.TaskGroup, stopped: asyncio.Event) -> None:
         """Start what the first step does without, so that the step need not wait for it."""
@@ -439,13 +442,15 @@ class Daemon:
         deleted = self._store.database.attend()
         if self._stand_by is not None:
             self._stand_by.look_about()
+        elif self.config.state_url is not None:
+            self._other = other_host(self.config, self._store)
         return deleted
 
-    async def _watch_state(self, stop: asyncio.Event) -> None:
-        """See to it that what is written is the file of its name, else end; or that it answers."""
+    async def _watch_state(self, stop: asyncio.Event, stopped: asyncio.Event) -> None:
+        """See to it that what is written is there, and ours; else end, or say that it is not."""
         lost, database = False, self._store.database
         asked: asyncio.Future[bool] | None = None
-        while not await self.clock.wait(stop, database.attend_seconds):
+        while not (self._other or await self.clock.wait(stopped, database.attend_seconds)):
             asked = asked or asyncio.ensure_future(self._pump.in_thread(self._attend))
             try:
                 async with asyncio.timeout(database.patience):
@@ -465,6 +470,8 @@ class Daemon:
                 if lost:
                     self.telemetry.written()
                 lost = False
+                if self._other:
+                    stop.set()
             asked = None
 
 

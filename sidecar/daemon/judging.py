@@ -12,7 +12,7 @@ from sidecar.clock import Clock, stopwatch
 from sidecar.config.settings import Config
 from sidecar.core import Core
 from sidecar.daemon.pacing import Beside
-from sidecar.daemon.restoring import Noted, say_damaged, shared_secret
+from sidecar.daemon.restoring import JUDGES, Noted, say_damaged, shared_secret
 from sidecar.daemon.selfwatch import WHERE_JUDGED, kind_of
 from sidecar.daemon.steps import Steps, Turn
 from sidecar.fleet.courier import Packed
@@ -28,7 +28,6 @@ from sidecar.store.postgresql import PostgreSql
 from sidecar.store.schema import StoreUnavailable
 from sidecar.store.store import Store
 
-JUDGES = "judge"  # the MetaRow that names the host that judges
 _log = structlog.get_logger()
 
 
@@ -41,9 +40,24 @@ def database_of(config: Config, *, only_reads: bool = False) -> PostgreSql:
 def judging_core(config: Config, *, shadow: bool) -> Core:
     """Return a core that judges and counts nothing but by what its rules know."""
     core = Core(changed(config, patterns=()), shadow=shadow, stopwatch=stopwatch)
-    states = [metric for metric in config.metrics if metric.states_of is not None]
+    states = [metric for metric in config.metrics if metric.name in config.state_metrics]
     core.meter = Meter(states, labels=core.redactor.labels)
     return core
+
+
+def takes_all(config: Config, store: Store) -> None:
+    """Let the host of `store` judge as it reads, where it is alone and nothing waits of others."""
+    database = store.database
+    assert isinstance(database, PostgreSql)  # noqa: S101 - who has a fleet has one
+    others = store.database.find(_OTHERS, (config.host,))
+    if config.judges and others == [(0,)]:
+        database.takes_all(config.state_metrics)
+
+
+_OTHERS = (
+    "SELECT (SELECT count(*) FROM beats WHERE here AND host <> ?)"
+    " + (SELECT count(*) FROM batches) + (SELECT count(*) FROM orders WHERE answer = '')"
+)
 
 
 def as_judged(config: Config, now: float) -> tuple[Core, str]:

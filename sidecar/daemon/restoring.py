@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -13,23 +13,24 @@ import structlog
 from sidecar.batch import Heard
 from sidecar.clock import Clock, stopwatch
 from sidecar.config.settings import Config
-from sidecar.core import HASH_KEY, SPOKE, Core, Stored
+from sidecar.core import HASH_KEY, Core, Stored
 from sidecar.daemon.pacing import RETRY_COMMIT_SECONDS
 from sidecar.daemon.selfwatch import Problem, kind_of
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.parse.event import as_number
 from sidecar.read.follower import Follower
-from sidecar.rows import BeatRow, Delta, FileRow, MetaRow, OutboxRow, Row, SeriesRow
+from sidecar.rows import BeatRow, Delta, FileRow, MetaRow, OutboxRow, Row
 from sidecar.rules.alert import Alert
+from sidecar.rules.engine import Engine
 from sidecar.store.invariants import Ledger
+from sidecar.store.pgtables import of_reading
 from sidecar.store.schema import StoreDamagedError, StoreUnavailable
 from sidecar.store.sqlite import is_empty, is_ours, set_aside, was_emptied
 from sidecar.store.store import Store
 
+JUDGES = "judge"  # the MetaRow that names the host that judges
 # What the state file remembers of an older one that was damaged: when it was, and its name now.
 DAMAGED = "state_damaged"
-# What a host remembers of its own reading; every other fact is the judge's.
-OF_READING = (HASH_KEY, "first_start", "running", DAMAGED)
 _R = TypeVar("_R", bound=Row)
 _log = structlog.get_logger()
 
@@ -84,10 +85,13 @@ def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: st
 
     `aside` is where a damaged one was put just now: the new one remembers it.
     """
+    if config.state_url is not None:
+        from sidecar.daemon.judging import takes_all  # noqa: PLC0415 - an extra, and late
+
+        takes_all(config, store)  # before anything is loaded
+        if is_ours(config.state_path):
+            _move_in(config, store)
     meta = {row.name: row.value for row in store.load(MetaRow)}
-    if not meta and config.state_url is not None and is_ours(config.state_path):
-        moved = _move_in(config, store)
-        meta = {row.name: row.value for row in moved}
     if HASH_KEY not in meta:
         meta[HASH_KEY] = secrets.token_hex(32)
         if aside:
@@ -98,8 +102,8 @@ def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: st
     core = core_of(config, store, ledger, now, shadow=shadow)
     say_damaged(core, store)
     alerts = [*core.engine.alerts()]
-    if config.state_url is not None:
-        from sidecar.daemon.judging import alerts_about  # noqa: PLC0415 - an extra, and late
+    if not store.database.is_alone:
+        from sidecar.daemon.judging import alerts_about  # noqa: PLC0415 - same
 
         alerts = alerts_about(config, now)
     _recall(core, alerts)
@@ -122,18 +126,28 @@ def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: st
 
 
 def core_of(config: Config, store: Store, ledger: Ledger, now: float, *, shadow: bool) -> Core:
-    """Return a core that has taken up what is stored: one that judges, if there is no fleet."""
+    """Return a core that has taken up what is stored: one that judges, if this host is alone."""
+    engine: Callable[..., Engine] = Engine
+    if not store.database.is_alone:
+        from sidecar.fleet.courier import Courier  # noqa: PLC0415 - not needed without a fleet
+
+        before = next((row for row in store.load(BeatRow) if row.host == config.host), None)
+        engine = partial(Courier, host=config.host, before=before)
+    core = Core(config, shadow=shadow, stopwatch=stopwatch, engine=engine)
     if config.state_url is None:
-        core = Core(config, shadow=shadow, stopwatch=stopwatch)
         core.restore(Noted(store, ledger), now)
         return core
-    from sidecar.fleet.courier import Courier  # noqa: PLC0415 - not needed without a fleet
-
-    before = next((row for row in store.load(BeatRow) if row.host == config.host), None)
-    engine = partial(Courier, host=config.host, before=before)
-    core = Core(config, shadow=shadow, stopwatch=stopwatch, engine=engine)
     core.restore(Noted(store, ledger, shared_secret(store)), now)
+    if store.database.is_alone:
+        core.once.append(MetaRow(name=JUDGES, value=config.host))
     return core
+
+
+def other_host(config: Config, store: Store) -> str:
+    """Return the name of another host that is here, if there is one. Raises StoreUnavailable."""
+    query = "SELECT host FROM beats WHERE here AND host <> ? LIMIT 1"
+    found = store.database.find(query, (config.host,))
+    return str(found[0][0]) if found else ""
 
 
 def shared_secret(store: Store) -> str:
@@ -164,36 +178,45 @@ def _secret_of(path: str) -> str:
     return found.get(HASH_KEY, "")
 
 
-def _move_in(config: Config, store: Store) -> list[MetaRow]:
-    """Write what a state file holds into the database, and leave the file as it is.
+def _move_in(config: Config, store: Store) -> None:
+    """Write what a state file holds into the database at the first start, and leave it as it is.
 
     What this host has read always; what is judged only where nothing is yet.
     """
-    from sidecar.daemon.judging import database_of  # noqa: PLC0415 - an extra, and late
-
+    if any(row.name == HASH_KEY for row in store.load(MetaRow)):
+        return
     path = config.state_path
     with closing(Store.open(path)) as file:
         rows = file.everything()
-    of_reading = {id(row) for row in rows if _is_of_reading(row, config)}
-    mine = [row for row in rows if id(row) in of_reading]
-    with closing(database_of(config)) as database:
-        others = database.taken() and not (judged := Store(database)).load(MetaRow)
-        if others:
-            judged.commit(Delta(rows=[row for row in rows if id(row) not in of_reading]))
+    mine, judged = list[Row](), list[Row]()
+    for row in rows:
+        (mine if _is_of_reading(row, config) else judged).append(row)
+    moved = _moves_in(config, store, judged)
     store.commit(Delta(rows=mine))
-    left = {} if others else {"left": "alerts, since others are judged already"}
+    left = {} if moved else {"left": "alerts, since others are judged already"}
     _log.info("state_moved_in", path=path, rows=len(rows), to=store.database.place, **left)
-    return [row for row in mine if isinstance(row, MetaRow)]
+
+
+def _moves_in(config: Config, store: Store, rows: list[Row]) -> bool:
+    """Write what is judged where nothing is yet; return whether it was so."""
+    from sidecar.daemon.judging import database_of  # noqa: PLC0415 - an extra, and late
+
+    with ExitStack() as stack:
+        judge = store
+        if not store.database.is_alone:
+            database = stack.enter_context(closing(database_of(config)))
+            if not database.taken():
+                return False
+            judge = Store(database)
+        if judge.load(MetaRow):
+            return False
+        judge.commit(Delta(rows=rows))
+    return True
 
 
 def _is_of_reading(row: Row, config: Config) -> bool:
     """Tell whether a row says how far logs are read and what is counted, and not what is judged."""
-    if isinstance(row, SeriesRow):
-        states = {metric.name for metric in config.metrics if metric.states_of is not None}
-        return row.name not in states
-    if isinstance(row, MetaRow):
-        return row.name in OF_READING or row.name.startswith(SPOKE)
-    return isinstance(row, FileRow)
+    return of_reading(type(row), str(getattr(row, "name", "")), config.state_metrics)
 
 
 async def once_there(

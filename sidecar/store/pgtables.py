@@ -1,14 +1,15 @@
 """Rows as tables of PostgreSQL, and their values as it holds them.
 
 Each row has an owner: the host that wrote it, or the judge, whose name is empty. A host sees its
-own rows; what is of all hosts is the judge's.
+own rows; what is of all hosts is the judge's. A host that is alone sees both.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -50,7 +51,30 @@ _INDEXES = (
     "CREATE INDEX IF NOT EXISTS batches_step ON batches (host, step)",
 )
 # What a host remembers of its own reading; every other fact is the judge's.
-_OF_READING = "name IN ('hash_key', 'first_start', 'running') OR name LIKE 'spoke:%'"
+_OF_READING = ("hash_key", "first_start", "running", "state_damaged")
+_SPOKE = "spoke:"  # and a log
+
+
+class Owner(NamedTuple):
+    """Whose rows are seen and written: the host's, or the judge's if its name is empty.
+
+    `states`: of a host that is alone the names of the series that it judges, else None.
+    """
+
+    host: str
+    states: frozenset[str] | None = None
+
+
+def of_reading(row: type[Row], name: str, states: Collection[str]) -> bool:
+    """Tell whether rows of this name say what a host has read and counted, not what is judged.
+
+    `states`: the names of series that count what is judged.
+    """
+    if row is SeriesRow:
+        return name not in states
+    if row is MetaRow:
+        return name in _OF_READING or name.startswith(_SPOKE)
+    return row is FileRow
 
 
 def making() -> Iterator[str]:
@@ -89,7 +113,8 @@ def sharing(host: str) -> Iterator[str]:
         )
     for row in (FileRow, SeriesRow):
         yield f"UPDATE {row.table} SET owner = {_literal(host)}"  # noqa: S608 - checked
-    yield f"UPDATE {MetaRow.table} SET owner = {_literal(host)} WHERE {_OF_READING}"  # noqa: S608 - ours
+    facts = _is_of_reading(MetaRow, ())
+    yield f"UPDATE {MetaRow.table} SET owner = {_literal(host)} WHERE {facts}"  # noqa: S608 - ours
 
 
 def purging() -> list[Statement]:
@@ -115,39 +140,70 @@ def _column(row: type[Row], field: msgspec.structs.FieldInfo) -> str:
     return f"{quoted(name)} {kind}{null}{default}"
 
 
+def _is_of_reading(row: type[Row], states: Collection[str]) -> str:
+    """Return `of_reading` as SQL says it."""
+    if row is SeriesRow:
+        return f"name <> ALL (ARRAY[{', '.join(map(_literal, sorted(states)))}]::text[])"
+    if row is MetaRow:
+        names = ", ".join(map(_literal, _OF_READING))
+        return f"(name IN ({names}) OR starts_with(name, {_literal(_SPOKE)}))"
+    return str(row is FileRow)
+
+
 class _Table(RowTable[R]):
-    def __init__(self, row: type[R], owner: str) -> None:
-        own = _literal(JUDGE if row in _OF_ALL else owner)
-        super().__init__(row, f"(SELECT * FROM {row.table} WHERE owner = {own}) AS {row.table}")  # noqa: S608 - names of our own
+    def __init__(self, row: type[R], owner: Owner) -> None:
+        self._owner = owner
+        owned = f"(SELECT * FROM {row.table} WHERE {self._owned(row)})"  # noqa: S608 - names of our own
+        super().__init__(row, f"{owned} AS {row.table}")
         names = [field.encode_name for field in msgspec.structs.fields(row)]
-        self._key_at = [names.index(name) for name in row.key]
+        self._key_of = itemgetter(*map(names.index, row.key))
         columns = ", ".join(map(quoted, names))
-        marks = ", ".join("?" * (len(names) + 1))
+        marks = ", ".join("?" * (len(names) + 2))
         updates = ", ".join(f"{quoted(n)} = excluded.{quoted(n)}" for n in names)
-        self.delete = f"DELETE FROM {row.table} WHERE owner = {own} AND {_KEY} = ?"  # noqa: S608 - same
+        self.delete = f"DELETE FROM {row.table} WHERE {_KEY} = ? AND owner = ?"  # noqa: S608 - same
         # Another host that told of the same meanwhile has counted it: see `counts_once`.
         new = f" WHERE {row.table}.told <> excluded.told" if row is ReceivedRow else ""
         self.upsert = (
-            f"INSERT INTO {row.table} ({columns}, {_KEY}, owner) VALUES ({marks}, {own})"  # noqa: S608 - same
+            f"INSERT INTO {row.table} ({columns}, {_KEY}, owner) VALUES ({marks})"  # noqa: S608 - same
             f" ON CONFLICT (owner, {_KEY}) DO UPDATE SET {updates}{new}"
         )
 
+    def _owned(self, row: type[Row]) -> str:
+        host, states = self._owner
+        mine, judged = (f"owner = {_literal(name)}" for name in (host, JUDGE))
+        if states is None:
+            return judged if row in _OF_ALL else mine
+        reading = _is_of_reading(row, states)
+        return f"{mine} AND {reading} OR {judged} AND NOT {reading}"
+
+    def _owner_of(self, key: Values) -> str:
+        host, states = self._owner
+        if states is None:
+            return JUDGE if self._row in _OF_ALL else host
+        return host if of_reading(self._row, str(key[0]), states) else JUDGE
+
     def deletes(self, keys: list[Values]) -> Statement:
-        return self.delete, [(_hashed(key),) for key in keys]
+        return self.delete, [(_hashed(key), self._owner_of(key)) for key in keys]
 
     def upserts(self, rows: list[Values]) -> Statement:
-        at = self._key_at
-        return self.upsert, [(*row, _hashed(tuple(row[i] for i in at))) for row in rows]
+        keys = self._keys(rows)
+        owned = ((_hashed(key), self._owner_of(key)) for key in keys)
+        return self.upsert, [(*row, *more) for row, more in zip(rows, owned, strict=True)]
+
+    def _keys(self, rows: Sequence[Values]) -> Iterator[Values]:
+        for row in rows:
+            key = self._key_of(row)
+            yield key if type(key) is tuple else (key,)
 
 
 @cache
-def table_of(row: type[R], owner: str) -> RowTable[R]:
+def table_of(row: type[R], owner: Owner) -> RowTable[R]:
     return _Table(row, owner)
 
 
 def counts_once(query: str) -> bool:
     """Tell whether a statement writes what only one host may: each of its rows has to be new."""
-    return query == table_of(ReceivedRow, JUDGE).upsert
+    return query == table_of(ReceivedRow, Owner(JUDGE)).upsert
 
 
 def _hashed(key: Values) -> bytes:

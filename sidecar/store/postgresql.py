@@ -1,9 +1,9 @@
 """The state in PostgreSQL: the same rows, in the tables of one schema, those of each owner apart.
 
-An owner is a host, or the judge of all. Each transaction begins with the number of the owner's last
-one and the name of its writer. Who finds another number or name there has been followed by another
-process, or by a server that lacks the last transactions; and whether one was made whose answer was
-lost is seen by its number.
+An owner is a host, or the judge of all; a host that is alone is both. Each transaction begins with
+the number of the owner's last one and the name of its writer. Who finds another number or name
+there has been followed by another process, or by a server that lacks the last transactions; and
+whether one was made whose answer was lost is seen by its number.
 """
 
 import os
@@ -25,6 +25,7 @@ from sidecar.secret import Secret, printable
 from sidecar.store.pgtables import (
     JUDGE,
     LAYOUT,
+    Owner,
     counts_once,
     loaded,
     making,
@@ -97,14 +98,16 @@ class PostgreSql:
         self._url = url
         self.owner = owner
         self._new_secret = secret
-        self._key = 0  # of the lock, once it is known
+        self._states: frozenset[str] | None = None  # of who is alone: see `Owner`
         self._ended_at = 0.0  # when it was seen to last that no frozen process has a lock
         self._parts = _parts(url)
         self._lock_seconds = lock_seconds
         self._only_reads = only_reads
         self._connection: _Connection | None = None
         self._writer = ""  # empty until the state is ours
-        self._left = 0  # the number of the last transaction
+        # Whose rows are ours: the key of that lock, and the number of the last transaction.
+        self._keys: dict[str, int] = {}
+        self._left: dict[str, int] = {}
         self._doubt: Sequence[Statement] | None = None  # whether it was made is not known
         self._made: Sequence[Statement] | None = None  # it was, and its writer does not know yet
 
@@ -115,7 +118,28 @@ class PostgreSql:
         return printable(f"the database {name} at {said.get('host') or 'this machine'}")
 
     def table(self, row: type[R]) -> RowTable[R]:
-        return table_of(row, self.owner)
+        return table_of(row, Owner(self.owner, self._states))
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether what is judged is this host's as well."""
+        return self._states is not None
+
+    def takes_all(self, states: frozenset[str]) -> bool:
+        """Take what is judged as well; return False where another process has it.
+
+        `states`: the names of series that count what is judged.
+        """
+
+        def taken(connection: _Connection) -> bool:
+            key = self._key_of(connection, JUDGE)
+            if not connection.execute(_LOCK, (key,)).fetchall()[0][0]:
+                return False
+            self._take(connection, JUDGE, key)
+            self._states = states
+            return True
+
+        return self._on_connection(taken)
 
     def find(self, query: str, values: Values = ()) -> list[tuple[Any, ...]]:
         def found(connection: _Connection) -> list[tuple[Any, ...]]:
@@ -136,8 +160,8 @@ class PostgreSql:
             return
         try:
             with connection.transaction(), connection.cursor() as cursor:
-                cursor.execute(_STEP, (self.owner, self._left, self._writer))
-                if cursor.rowcount != 1:
+                cursor.execute(_STEP, (self._writer, [*self._left], [*self._left.values()]))
+                if cursor.rowcount != len(self._left):
                     raise StoreMoved(f"{self.place} was written by another process")
                 for query, rows in statements:
                     cursor.executemany(marked(query), map(stored, rows))
@@ -148,7 +172,7 @@ class PostgreSql:
             if self._doubt is not None:
                 connection.close()  # the next one looks whether it was made
             raise
-        self._left, self._doubt = self._left + 1, None
+        self._left, self._doubt = {who: step + 1 for who, step in self._left.items()}, None
 
     def purging(self) -> Sequence[Statement]:
         return purging()
@@ -245,54 +269,64 @@ class PostgreSql:
         schema = self._refuse_unfit(connection)
         for setting in _SESSION:
             connection.execute(setting.encode())
-        writer = secrets.token_hex(8)
         try:
             with connection.transaction():
                 connection.execute(_ALONE.encode())
                 self._prepare(connection, schema)
-            self._key = connection.execute(marked(_KEY_OF), (self.owner,)).fetchall()[0][0]
-            self._lock(connection, self._lock_seconds)
-            found = connection.execute(_TAKE, (self.owner, writer, writer)).fetchall()
-            self._left = found[0][0]
+            key = self._key_of(connection, self.owner)
+            self._lock(connection, self.owner, key, self._lock_seconds)
+            self._take(connection, self.owner, key)
         except psycopg.errors.InsufficientPrivilege as error:
             role = connection.info.user
             raise StoreError(
                 f"{self.place}: {self._said(error)}; the role {role} must own the schema of the"
                 f" sidecar's tables: CREATE SCHEMA {role} AUTHORIZATION {role}"
             ) from error
-        self._writer = writer
+
+    def _key_of(self, connection: _Connection, owner: str) -> int:
+        return int(connection.execute(marked(_KEY_OF), (owner,)).fetchall()[0][0])
+
+    def _take(self, connection: _Connection, owner: str, key: int) -> None:
+        """Be from now on who writes an owner's rows; the lock is ours."""
+        writer = self._writer or secrets.token_hex(8)
+        found = connection.execute(_TAKE, (owner, writer, writer)).fetchall()
+        self._keys[owner], self._left[owner], self._writer = key, found[0][0], writer
 
     def _resume(self, connection: _Connection) -> None:
         """Go on with a new connection where the one before ended."""
         for setting in _SESSION:
             connection.execute(setting.encode())
         self._where(connection)  # who was followed need not wait for a lock
-        self._lock(connection, _OVER_SECONDS)  # which ends what the session before was at
-        step = self._where(connection)
-        if step != self._left:
-            self._left, self._made = step, self._doubt
+        for owner, key in self._keys.items():  # which ends what the session before was at
+            self._lock(connection, owner, key, _OVER_SECONDS)
+        steps = self._where(connection)
+        if steps != self._left:
+            self._left, self._made = steps, self._doubt
         self._doubt = None
 
-    def _where(self, connection: _Connection) -> int:
-        """Return the number of the last transaction. Raises StoreMoved where it cannot be ours."""
-        step, writer = connection.execute(_LEFT, (self.owner,)).fetchall()[0]
-        ours = {self._left, self._left + (self._doubt is not None)}
-        if writer != self._writer or step not in ours:
-            raise StoreMoved(f"{self.place} is at step {step}, and was left at {self._left}")
-        return int(step)
+    def _where(self, connection: _Connection) -> dict[str, int]:
+        """Return the numbers of the last transaction. Raises StoreMoved where none of ours did."""
+        found = connection.execute(_LEFT, ([*self._left],)).fetchall()
+        steps = {who: step for who, step, writer in found if writer == self._writer}
+        later = {who: step + 1 for who, step in self._left.items()}
+        if steps == self._left or (steps == later and self._doubt is not None):
+            return {who: steps[who] for who in self._left}
+        at = ", ".join(str(step) for _, step, _ in found)
+        left = ", ".join(map(str, self._left.values()))
+        raise StoreMoved(f"{self.place} is at step {at}, and was left at {left}")
 
-    def _lock(self, connection: _Connection, seconds: float) -> None:
-        """Take the state for as long as the session lasts."""
+    def _lock(self, connection: _Connection, owner: str, key: int, seconds: float) -> None:
+        """Take an owner's rows for as long as the session lasts."""
         until = time.monotonic() + seconds
-        while not connection.execute(_LOCK, (self._key,)).fetchall()[0][0]:
+        while not connection.execute(_LOCK, (key,)).fetchall()[0][0]:
             if time.monotonic() > until:
-                self._refuse_used(connection)
+                self._refuse_used(connection, owner, key)
             Event().wait(_ASK_SECONDS)
 
-    def _refuse_used(self, connection: _Connection) -> None:
-        found = connection.execute(_HOLDER, (self._key, self._key)).fetchall()
+    def _refuse_used(self, connection: _Connection, owner: str, key: int) -> None:
+        found = connection.execute(_HOLDER, (key, key)).fetchall()
         holder = printable(found[0][0]) if found else "sidecar"
-        whose = f"of the host {self.owner}" if self.owner else "to judge by"
+        whose = f"of the host {owner}" if owner else "to judge by"
         sentence = f"the state {whose} in {self.place} is in use by another {holder}"
         if self._writer:
             raise StoreUnavailable(sentence)
@@ -366,14 +400,14 @@ _FOR_NOW = (
     psycopg.errors.InsufficientPrivilege,
 )
 _STEP = (
-    b"UPDATE sidecar_guard SET step = step + 1, at = now()"
-    b" WHERE name = %s AND step = %s AND writer = %s"
+    b"UPDATE sidecar_guard AS known SET step = known.step + 1, at = now() WHERE writer = %s"
+    b" AND (name, step) IN (SELECT * FROM unnest(%s::text[], %s::bigint[]))"
 )
 _TAKE = (
     b"INSERT INTO sidecar_guard AS known VALUES (%s, 0, %s, now()) ON CONFLICT (name)"
     b" DO UPDATE SET step = known.step + 1, writer = %s, at = now() RETURNING step"
 )
-_LEFT = b"SELECT step, writer FROM sidecar_guard WHERE name = %s"
+_LEFT = b"SELECT name, step, writer FROM sidecar_guard WHERE name = ANY(%s) ORDER BY name"
 _MARK = (
     "INSERT INTO sidecar_state (one, version, secret)"  # noqa: S608 - a number of ours
     f" VALUES (true, {LAYOUT}, %s) ON CONFLICT (one) DO UPDATE SET version = {LAYOUT}"

@@ -43,6 +43,10 @@ class StoreMoved(Exception):  # noqa: N818 - a state of the database
     """
 
 
+class StoreShared(StoreMoved):
+    """Another host has come where this one was alone: from now on one judges for all."""
+
+
 class StoreUnavailable(Exception):  # noqa: N818 - a state of the disk, which may pass
     """The transaction was not written, nothing of it; the same one may be tried again."""
 

@@ -48,6 +48,7 @@ class SqliteFile:
 
     attend_seconds = 60.0
     patience: float | None = None
+    is_alone = True
 
     def __init__(self, path: str) -> None:
         self.place = str(Path(path).resolve())

@@ -49,11 +49,15 @@ class Database(Protocol):
     """Where the rows are. All of it raises StoreError where it can no longer be used.
 
     `place` names it in a sentence; `attend` is to be called every `attend_seconds`. Who does not
-    answer within `patience` seconds is taken for away; None: it always answers.
+    answer within `patience` seconds is taken for away; None: it always answers. `is_alone`: what is
+    judged is written by who reads.
     """
 
     attend_seconds: float
     patience: float | None
+
+    @property
+    def is_alone(self) -> bool: ...
 
     @property
     def place(self) -> str: ...

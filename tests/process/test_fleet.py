@@ -195,6 +195,10 @@ def test_whoever_is_killed_each_event_is_judged_once_as_if_one_had_read_all(
 
 
 def judge_of(fleet: Fleet) -> Member:
+    """Return the one that judges, once all that were started know of each other."""
+    started = sum(member.process is not None for member in fleet.members)
+    here = [(started,)] if started > 1 else [(0,), (None,)]
+    until(lambda: fleet.found("SELECT count(*) FROM beats WHERE here")[0] in here, "all are here")
     until(lambda: any(member.judges for member in fleet.members), "one judges")
     return next(member for member in fleet.members if member.judges)
 
@@ -286,11 +290,10 @@ def test_that_a_host_is_silent_ends_also_where_another_judges_when_it_is_back(
 ) -> None:
     shipped = Path(__file__).parents[2] / "rules" / "sidecar.rules.yaml"
     (fleet.folder / "own.rules.yaml").write_text(shipped.read_text())
-    judge, silent = fleet.members[:2]
-    judge.start()
-    judge_of(fleet)
-    silent.start()
-    until(lambda: fleet.found("SELECT count(*) FROM beats WHERE here") == [(2,)], "both are here")
+    for member in fleet.members[:2]:
+        member.start()
+    judge = judge_of(fleet)
+    (silent,) = (member for member in fleet.members[:2] if member is not judge)
     fall_silent(fleet, silent)
     until(lambda: '"SidecarHostSilent"' in judge.get("/api/v1/alerts"), "it is told of", 20.0)
     judge.kill()
@@ -300,6 +303,34 @@ def test_that_a_host_is_silent_ends_also_where_another_judges_when_it_is_back(
     judge.start()
     until(lambda: '"fleet"' in judge.get("/api/v1/status"), "it is up", 20.0)
     assert "host_silent" not in judge.get("/api/v1/status")
+
+
+def test_one_that_is_alone_judges_as_it_reads_until_another_comes(fleet: Fleet) -> None:
+    one, other = fleet.members[:2]
+    fleet.members[2:] = []
+    one.start()
+    judge_of(fleet)
+    append(one.log, *[record("failed", "org_1", id=n) for n in range(3)])
+    until(lambda: fleet.alerts(one) == {"org_1": 3.0}, "it fires", 20.0)
+    assert fleet.found("SELECT * FROM beats") == []
+    assert fleet.found("SELECT step FROM judged") == []
+    other.start()
+    until(lambda: one.said("no_longer_alone") != [], "it sees the other one")
+    assert one.said("no_longer_alone")[0]["other"] == "b"
+    judge_of(fleet)
+    append(other.log, record("failed", "org_1", id=4))
+    until(lambda: fleet.alerts(one) == fleet.alerts(other) == {"org_1": 4.0}, "both know it", 20.0)
+    other.signal(signal.SIGTERM)
+    one.signal(signal.SIGTERM)
+    for member in fleet.members:
+        assert member.process is not None
+        assert member.process.wait(20) == 0
+    one.start()
+    append(one.log, record("paid", "org_1", id=5))
+    until(lambda: one.judges, "it judges")
+    until(lambda: fleet.alerts(one) == {}, "it is over", 20.0)
+    assert len(fleet.slack.requests) == 1
+    assert fleet.found("SELECT step FROM beats WHERE here") == []
 
 
 def test_two_of_one_name_are_no_two_hosts(fleet: Fleet) -> None:

@@ -7,24 +7,22 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from enum import Enum, auto
 from pathlib import Path
 from secrets import token_hex
 
 import msgspec
 import psycopg
 import pytest
-from hypothesis import given, settings, strategies as st
 
 from sidecar.rows import STATE_ROWS, Delta, Gone, MetaRow, ReceivedRow, SeriesRow
 from sidecar.secret import Secret
 from sidecar.store.pgtables import JUDGE, LAYOUT
 from sidecar.store.postgresql import _KEY_OF, PostgreSql, backup
-from sidecar.store.schema import Statement, StoreError, StoreMoved, StoreUnavailable
+from sidecar.store.schema import StoreError, StoreMoved, StoreUnavailable
 from sidecar.store.store import Store
 from support.daemon import until
 from support.postgresql import PostgreSql as Server, old_server, pgbouncer, silent_server
-from support.wire import Loss, Wire, wire_to
+from support.wire import Loss, through, wire_to
 
 pytestmark = pytest.mark.process
 ROW = MetaRow(name="a", value="b")
@@ -48,112 +46,7 @@ def away(url: str) -> str:
     return str(caught.value)
 
 
-def through(wire: Wire, url: str) -> str:
-    """Return `url` as it is reached over `wire`."""
-    server, _, rest = url.partition("?host=")
-    return f"{server}?host={wire.folder}{rest[rest.index('&') :]}"
-
-
-# Each transaction once
-
-
-class Fault(Enum):
-    NONE = auto()
-    IDLE_CUT = auto()  # the connection ends between two transactions
-    COMMIT_LOST = auto()
-    ANSWER_LOST = auto()
-    ANSWER_LOST_AND_AWAY = auto()
-    ANSWER_LOST_AND_GONE = auto()  # made by a server that is followed by one without it
-    LAST_GONE = auto()  # what was acknowledged is lost with its server
-    FOLLOWED = auto()  # another process writes
-    FOLLOWED_IN_DOUBT = auto()
-
-
-STARTS_ANEW = {Fault.LAST_GONE, Fault.FOLLOWED, Fault.FOLLOWED_IN_DOUBT}
-
-
-class Game:
-    """A text in the database that every transaction makes longer, and what it has to be."""
-
-    def __init__(self, server: Server, wire: Wire) -> None:
-        self.url = server.fresh()
-        self.wire = wire
-        self.ours = database(through(wire, self.url))
-        self.ours.write([("INSERT INTO meta VALUES ('', ?, 'log', '')", [(b"k",)])])
-        self.expected = [""]
-
-    def play(self, number: int, fault: Fault) -> None:
-        statements: list[Statement] = [("UPDATE meta SET value = value || ?", [(f"{number},",)])]
-        self._prepare(fault, statements)
-        try:
-            self._until_written(statements)
-            assert fault not in STARTS_ANEW or self.expected == [""]
-        except StoreMoved:
-            assert fault in STARTS_ANEW
-            self.ours.close()
-            self.ours = database(through(self.wire, self.url))
-            self._until_written(statements)
-        self.expected.append(f"{number},")
-        with psycopg.connect(self.url) as asking:
-            found = asking.execute("SELECT value FROM meta").fetchone()
-        assert found == ("".join(self.expected),)
-
-    def _prepare(self, fault: Fault, statements: list[Statement]) -> None:
-        wire = self.wire
-        if fault in (Fault.COMMIT_LOST, Fault.FOLLOWED_IN_DOUBT):
-            wire.loses = Loss.COMMIT
-        elif fault in (Fault.ANSWER_LOST, Fault.ANSWER_LOST_AND_AWAY, Fault.ANSWER_LOST_AND_GONE):
-            wire.loses = Loss.ANSWER
-        if fault in (
-            Fault.ANSWER_LOST_AND_AWAY, Fault.ANSWER_LOST_AND_GONE, Fault.FOLLOWED_IN_DOUBT
-        ):  # fmt: skip
-            wire.is_down = True
-            with pytest.raises(StoreUnavailable):
-                self.ours.write(statements)
-            wire.is_down = False
-        if fault in (Fault.IDLE_CUT, Fault.LAST_GONE, Fault.FOLLOWED):
-            wire.cut()
-        if fault is Fault.ANSWER_LOST_AND_GONE:
-            self._lose("".join(self.expected))
-        elif fault is Fault.LAST_GONE and len(self.expected) > 1:
-            self.expected.pop()
-            self._lose("".join(self.expected))
-        elif fault is Fault.FOLLOWED_IN_DOUBT:
-            with closing(database(self.url)) as other:
-                other.attend()  # its number is now what ours would be
-        elif fault is Fault.FOLLOWED:
-            with closing(database(self.url)) as other:
-                other.write([("UPDATE meta SET value = value || 'x'", [()])])
-            self.expected.append("x")
-
-    def _lose(self, value: str) -> None:
-        """Be a server that lacks the last transaction."""
-        with psycopg.connect(self.url) as asking:
-            asking.execute("SELECT pg_advisory_xact_lock(1)")
-            asking.execute("UPDATE meta SET value = %s", (value,))
-            asking.execute("UPDATE sidecar_guard SET step = step - 1")
-
-    def _until_written(self, statements: list[Statement]) -> None:
-        def written() -> bool:
-            try:
-                self.ours.write(statements)
-            except StoreUnavailable:
-                return False
-            return True
-
-        until(written, "the transaction is made")
-
-
-@settings(max_examples=25)
-@given(faults=st.lists(st.sampled_from(Fault), min_size=1, max_size=8))
-def test_whatever_is_lost_each_transaction_is_made_once_in_its_order(
-    server: Server, faults: list[Fault]
-) -> None:
-    with wire_to(server.folder) as wire:
-        game = Game(server, wire)
-        for number, fault in enumerate(faults):
-            game.play(number, fault)
-        game.ours.close()
+# Each transaction once: test_guard.py
 
 
 def test_another_transaction_between_does_not_hide_what_is_to_be_repeated(server: Server) -> None:
@@ -471,6 +364,39 @@ def test_each_owner_sees_its_own_rows(server: Server) -> None:
         assert [store.load(MetaRow)[0].value for store in (a, b, judge)] == ["1", "2", "3"]
         b.commit(Delta(gone=[Gone(MetaRow, ("x",))]))
         assert [len(store.load(MetaRow)) for store in (a, b, judge)] == [1, 0, 1]
+
+
+def test_one_that_is_alone_has_its_own_rows_and_those_that_are_judged(server: Server) -> None:
+    url = server.fresh()
+    own = [
+        MetaRow(name="hash_key", value="ab"),
+        SeriesRow(name="events", labels="{}", value="1", created=0.0),
+    ]
+    judged = [
+        MetaRow(name="change", value="7"),
+        SeriesRow(name="states", labels="{}", value="2", created=0.0),
+    ]
+    with closing(Store(alone := PostgreSql(Secret(url), "a"))) as store:
+        assert not alone.is_alone
+        assert alone.takes_all(frozenset({"states"}))
+        assert alone.is_alone
+        assert not database(url, 0.0).taken()
+        store.commit(Delta(rows=[*own, *judged, MetaRow(name="gone", value="x")]))
+        store.commit(Delta(gone=[Gone(MetaRow, ("gone",))]))
+        found = [*store.load(MetaRow), *store.load(SeriesRow)]
+        assert {row.name for row in found} == {"hash_key", "events", "change", "states"}
+    for owner, rows in (("a", own), (JUDGE, judged)):
+        with closing(Store(PostgreSql(Secret(url), owner))) as store:
+            assert [*store.load(MetaRow), *store.load(SeriesRow)] == rows
+
+
+def test_what_is_judged_elsewhere_is_not_taken(server: Server) -> None:
+    url = server.fresh()
+    with closing(database(url)) as judge, closing(PostgreSql(Secret(url), "a")) as host:
+        judge.attend()
+        assert not host.takes_all(frozenset())
+        assert not host.is_alone
+        host.write([("UPDATE meta SET value = 'x'", [()])])
 
 
 def test_what_a_provider_told_two_hosts_at_once_counts_once(server: Server) -> None:

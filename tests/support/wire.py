@@ -93,3 +93,9 @@ def wire_to(server: Path) -> Iterator[Wire]:
             yield wire
         finally:
             wire.close()
+
+
+def through(wire: Wire, url: str) -> str:
+    """Return `url` as it is reached over `wire`."""
+    server, _, rest = url.partition("?host=")
+    return f"{server}?host={wire.folder}{rest[rest.index('&') :]}"
