@@ -304,4 +304,4 @@ FUNCTIONS: Mapping[str, Function] = {function.name: function for function in _AL
 def in_any_order(window: Window, function: Function) -> bool:
     """Return whether to such a window it makes no difference which of two samples came first."""
     added = isinstance(window, Buckets) and function is COUNT  # whole numbers are not rounded
-    return added or isinstance(window, Counts | Extremes)
+    return added or isinstance(window, Counts | Extremes | Percentile)

@@ -82,6 +82,7 @@ class CompiledRule:
         "pairs",
         "remembers",
         "rising",
+        "room_ends",
         "rule",
         "seconds",
         "since",
@@ -152,6 +153,8 @@ class CompiledRule:
         # holds: then no sample waits before the key has a state.
         self.remembers = bool(self._state_places) or self.memory > LONG_AGO
         self.guard: Guard = guard_of(rule.condition.whole, count()) or NoGuard()
+        # Whether time alone can end what room a key has.
+        self.room_ends = rule.hold is not None or self.guard.ends
         # Samples leave by the bucket: earlier than after the whole window, by less than its width.
         windows = self.fresh()
         self.coarse = any(isinstance(one, Buckets | Percentile | Shifted) for one in windows)

@@ -3,13 +3,13 @@
 A key may take samples whose whole cost its `room` can bear, in any order, and its condition still
 cannot hold. Only once a sample is too dear are the windows brought up to date and asked. A guard
 looks at parts of the condition: while none of them can hold, the whole cannot. What time alone does
-is part of what a guard has reckoned with, but for the divisor of a ratio: of that, the key's next
-deadline is to be asked.
+is part of what it reckons with: where samples that leave the window could make the condition true,
+half the room is for them, and the room ends once that half is used up.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sidecar.rules.aggregates import COUNT, Function, Reach
 from sidecar.rules.condition import (
@@ -23,38 +23,55 @@ from sidecar.rules.condition import (
     time_can_turn,
     value_test,
 )
-from sidecar.rules.quantile import Percentile, bin_of, value_of
-from sidecar.rules.windows import NEVER, Window
+from sidecar.rules.quantile import MAX_BINS, Percentile, bin_of, first_bin, value_of
+from sidecar.rules.windows import NEVER, Buckets, Window
 
 Windows = tuple[Window, ...]
 Samples = Sequence[tuple[int, Any]]
-_NONE_LEFT = -1.0
+
+
+class Room(NamedTuple):
+    """What samples may cost before `until`; negative where the condition may hold by now."""
+
+    left: float
+    until: float = NEVER
+
+
+_ALL = Room(NEVER)
+_NONE = Room(0.0)
+_NONE_LEFT = Room(-1.0)
 # Sums are rounded, each in another order: what lies so near a bound is beyond it.
 _NEARLY = 1e-9
 
 
 class Guard(Protocol):
-    """`cost` is that of an event's samples; `room` what a key with these windows can bear at `t`,
-    negative where the condition may hold by now. `windows` None: no sample yet.
+    """`cost` is that of an event's samples; `room` what a key with these windows can bear from `t`
+    on, `ends` whether by time alone. `windows` None: no sample yet.
     """
 
+    @property
+    def ends(self) -> bool: ...
     def cost(self, samples: Samples) -> float: ...
-    def room(self, windows: Windows | None, t: float) -> float: ...
+    def room(self, windows: Windows | None, t: float) -> Room: ...
 
 
 class NoGuard:
     """Of nothing but a key without samples is it known that its condition does not hold."""
 
+    ends = False
+
     def cost(self, samples: Samples) -> float:
         return NEVER if samples else 0.0
 
-    def room(self, windows: Windows | None, t: float) -> float:
+    def room(self, windows: Windows | None, t: float) -> Room:
         del t
-        return 0.0 if windows is None else _NONE_LEFT
+        return _NONE if windows is None else _NONE_LEFT
 
 
 class OfValue:
     """An extreme or a state: only a sample that passes the test itself can make it true."""
+
+    ends = False
 
     def __init__(self, place: int, passes: Callable[[Any], bool]) -> None:
         self._place = place
@@ -64,13 +81,15 @@ class OfValue:
         passing = any(place == self._place and self._passes(value) for place, value in samples)
         return NEVER if passing else 0.0
 
-    def room(self, windows: Windows | None, t: float) -> float:
+    def room(self, windows: Windows | None, t: float) -> Room:
         value = None if windows is None else windows[self._place].judged(t)
-        return NEVER if value is None or not self._passes(value) else _NONE_LEFT
+        return _ALL if value is None or not self._passes(value) else _NONE_LEFT
 
 
 class OfPercentile:
     """A percentile against numbers: it is what stands for one of its samples, and none passes."""
+
+    ends = False
 
     def __init__(self, place: int, passes: Callable[[float], bool]) -> None:
         self._place = place
@@ -80,14 +99,40 @@ class OfPercentile:
         mine = (value for place, value in samples if place == self._place)
         return NEVER if any(self._passes(value_of(bin_of(value))) for value in mine) else 0.0
 
-    def room(self, windows: Windows | None, t: float) -> float:
+    def room(self, windows: Windows | None, t: float) -> Room:
         window = None if windows is None else windows[self._place]
         known = isinstance(window, Percentile) and any(map(self._passes, window.values(t)))
-        return _NONE_LEFT if known else NEVER
+        return _NONE_LEFT if known else _ALL
+
+
+class OfRank:
+    """A percentile that is to be more: it is not while too few samples are."""
+
+    ends = True
+
+    def __init__(self, place: int, percent: float, passes: Callable[[float], bool]) -> None:
+        self._place = place
+        self._for_one = (100 - percent) / max(percent, _NEARLY)
+        self._first = first_bin(passes)
+
+    def cost(self, samples: Samples) -> float:
+        mine = (value for place, value in samples if place == self._place)
+        return float(sum(bin_of(value) >= self._first for value in mine))
+
+    def room(self, windows: Windows | None, t: float) -> Room:
+        window = None if windows is None else windows[self._place]
+        if not isinstance(window, Percentile):
+            return _NONE
+        above, bins, leaving = window.divided(t, self._first)
+        # Without room for bins the least of a bucket's become one, of which others may pass.
+        most = MAX_BINS - 2.0 - bins
+        return _lasting(leaving, less(self._for_one), above, most)
 
 
 class OfMean:
     """A mean that is to be more than a number: it is not while all its samples are less."""
+
+    ends = False
 
     def __init__(self, place: int, bound: float) -> None:
         self._place = place
@@ -97,9 +142,9 @@ class OfMean:
         passing = any(place == self._place and value >= self._least for place, value in samples)
         return NEVER if passing else 0.0
 
-    def room(self, windows: Windows | None, t: float) -> float:
+    def room(self, windows: Windows | None, t: float) -> Room:
         passing = windows is not None and windows[self._place].most(t) >= self._least
-        return _NONE_LEFT if passing else NEVER
+        return _NONE_LEFT if passing else _ALL
 
 
 class OfAmount:
@@ -107,6 +152,8 @@ class OfAmount:
 
     Where anything is enough, a sample costs more than any key can bear, and others cost nothing.
     """
+
+    ends = False
 
     def __init__(self, place: int, most: float, *, ones: bool) -> None:
         self._place = place
@@ -121,15 +168,17 @@ class OfAmount:
         )
         return NEVER if added and not self._most else added
 
-    def room(self, windows: Windows | None, t: float) -> float:
+    def room(self, windows: Windows | None, t: float) -> Room:
         taken = 0.0 if windows is None else windows[self._place].most(t)
         if self._most:
-            return self._most - taken
-        return _NONE_LEFT if taken else NEVER
+            return Room(self._most - taken)
+        return _NONE_LEFT if taken else _ALL
 
 
 class OfRatio:
-    """How much for each of what: until the next deadline the divisor does not become less."""
+    """How much for each of what is counted."""
+
+    ends = True
 
     def __init__(self, place: int, divisor: int, bound: float, *, ones: bool) -> None:
         self._place = place
@@ -140,11 +189,12 @@ class OfRatio:
     def cost(self, samples: Samples) -> float:
         return self._added.cost(samples)
 
-    def room(self, windows: Windows | None, t: float) -> float:
-        if windows is None:
-            return 0.0
+    def room(self, windows: Windows | None, t: float) -> Room:
+        divisor = None if windows is None else windows[self._divisor]
+        if windows is None or not isinstance(divisor, Buckets):
+            return _NONE
         above = windows[self._place].most(t)
-        return float(self._bound * windows[self._divisor].judged(t)) - above
+        return _lasting(divisor.leaving(t), self._bound, above, NEVER)
 
 
 class AnyOf:
@@ -152,12 +202,14 @@ class AnyOf:
 
     def __init__(self, guards: Sequence[Guard]) -> None:
         self._guards = guards
+        self.ends = any(guard.ends for guard in guards)
 
     def cost(self, samples: Samples) -> float:
         return sum(guard.cost(samples) for guard in self._guards)
 
-    def room(self, windows: Windows | None, t: float) -> float:
-        return min(guard.room(windows, t) for guard in self._guards)
+    def room(self, windows: Windows | None, t: float) -> Room:
+        left, until = zip(*[guard.room(windows, t) for guard in self._guards], strict=True)
+        return Room(min(left), min(until))
 
 
 class OneOf:
@@ -165,11 +217,12 @@ class OneOf:
 
     def __init__(self, guards: Sequence[Guard]) -> None:
         self._guards = guards
+        self.ends = any(guard.ends for guard in guards)
 
     def cost(self, samples: Samples) -> float:
         return max(guard.cost(samples) for guard in self._guards)
 
-    def room(self, windows: Windows | None, t: float) -> float:
+    def room(self, windows: Windows | None, t: float) -> Room:
         return max(guard.room(windows, t) for guard in self._guards)
 
 
@@ -201,6 +254,8 @@ def _of_one(part: Comparison, function: Function, place: int, *, holds: bool) ->
         return None
     if function.reach is Reach.ITSELF and not time_can_turn(part):
         return OfValue(place, test)
+    if function.reach is Reach.RANK and part.op in (">", ">="):
+        return OfRank(place, part.aggregates[0].number, test)
     if function.reach is Reach.RANK:
         return OfPercentile(place, test)
     if part.op in (">", ">=") and part.number is not None:
@@ -219,6 +274,22 @@ def _of_ratio(
     if not counted or not more or reach not in (Reach.ONE, Reach.AMOUNT):
         return None
     return OfRatio(place, divisor, part.number or 0.0, ones=reach is Reach.ONE)
+
+
+def _lasting(
+    leaving: Sequence[tuple[float, float]], for_one: float, above: float, most: float
+) -> Room:
+    """Return the room where at most `for_one` may be above for each that is not, as `above` are.
+
+    `leaving`: when those leave the window, from the last on, and how many do so by then.
+    """
+    whole = for_one * sum(many for _, many in leaving) - above
+    left, kept = min(whole / 2, most), 0.0
+    for at, many in leaving:
+        kept += many
+        if for_one * kept - above >= left:
+            return Room(left, at)
+    return Room(left)
 
 
 def less(bound: float) -> float:

@@ -208,7 +208,7 @@ class Keys:
         state = self._keys[compiled.order].get(keys[0])
         if state is not None and state.alert is not None:
             return 0
-        if state is None and _fitting(run, compiled.guard.room(None, 0.0)) < len(keys):
+        if state is None and _fitting(run, compiled.guard.room(None, 0.0).left) < len(keys):
             return 0
         state = self.get(compiled, keys[0]) or self.create(compiled, keys[0], run.times[0])
         return 0 if state is None else self._take_at_once(state, run)
@@ -217,9 +217,8 @@ class Keys:
         taken, compiled, times = 0, state.compiled, run.times
         while taken < len(times) and state.pass_quietly(times[taken]):
             rest = run.only(range(taken, len(times))) if taken else run
-            room = compiled.guard.room(state.windows, state.clock)
-            end = _fitting(rest, room)
-            if compiled.wakes:
+            end = _fitting(rest, state.room)
+            if compiled.room_ends:
                 end = next((n for n in range(end) if rest.times[n] >= state.due), end)
             if not end:
                 break
@@ -266,7 +265,7 @@ class Keys:
         waiting = self.waiting[compiled.order]
         if state.key in waiting.of:
             return waiting.room(state.key)
-        return compiled.guard.room(state.windows, state.clock)
+        return state.room
 
     def _forget(self, compiled: CompiledRule, key: Key) -> None:
         waiting, state = self.waiting[compiled.order], self.find(compiled.order, key)

@@ -55,9 +55,10 @@ class KeyState:
     `clock` is the key's own time: its newest event or the latest change of its alert. It never
     moves back, so a late event is judged at `clock`. `floor`: samples up to it were dropped by a
     `resolve`, and those that come late, of an earlier second, are dropped as well. `order`: the
-    greatest value of `order_by` yet. `due`: when passing time next matters; `scheduled`: the entry
-    for it among the deadlines. `changed`: since the last drain; `stored`, `stored_alert`: whether
-    the state file holds its rows. `counted`: as which state it is counted.
+    greatest value of `order_by` yet. `due`: when passing time next matters; `room`: what samples
+    may cost until then, without an alert; `scheduled`: the entry for it among the deadlines.
+    `changed`: since the last drain; `stored`, `stored_alert`: whether the state file holds its
+    rows. `counted`: as which state it is counted.
     """
 
     __slots__ = (
@@ -71,6 +72,7 @@ class KeyState:
         "key",
         "newest_id",
         "order",
+        "room",
         "scheduled",
         "seen",
         "stored",
@@ -91,6 +93,7 @@ class KeyState:
         self.order: float | None = None
         self.alert: OpenAlert | None = None
         self.due = NEVER
+        self.room = compiled.guard.room(None, LONG_AGO).left
         self.scheduled = NEVER
         self.counted: str | None = None
         self.changed = False
@@ -422,14 +425,20 @@ class KeyState:
     # Time.
 
     def due_after(self, t: float) -> float:
-        """Return the first instant after `t` at which passing time can matter here."""
-        alert = self.alert
-        if alert is None and not self.compiled.wakes:
-            return gone if (gone := self.gone_at()) > t else NEVER
-        due = min((w.changes_after(t) for w in self.windows or ()), default=NEVER)
-        if alert is None:
-            return due if due < NEVER or (gone := self.gone_at()) <= t else gone
-        return min(due, self.alert_due(alert))
+        """Return the first instant after `t` at which passing time can matter here.
+
+        Until then there is `room`, which is found out as well.
+        """
+        alert, compiled = self.alert, self.compiled
+        if alert is not None:
+            return min(self._changes_after(t), self.alert_due(alert))
+        self.room, due = compiled.guard.room(self.windows, t)
+        if compiled.rule.hold is not None or (compiled.wakes and self.room < 0):
+            due = self._changes_after(t)
+        return due if due < NEVER or (gone := self.gone_at()) <= t else gone
+
+    def _changes_after(self, t: float) -> float:
+        return min((w.changes_after(t) for w in self.windows or ()), default=NEVER)
 
     def due_after_event(self) -> float:
         """Return the same for the time that the last event has brought."""

@@ -5,8 +5,9 @@ the window's 60 buckets keeps how many fell into which bin.
 """
 
 import math
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -19,6 +20,7 @@ MAX_BINS = 256
 _GAMMA = (1 + ERROR) / (1 - ERROR)
 _LOG = math.log(_GAMMA)
 _LEAST = 1e-9  # nearer to nothing is nothing
+_MOST = 1e300  # farther is no farther, or what stands for it would be no number
 _OFFSET = 1 << 20  # between the bins of either sign
 
 
@@ -26,8 +28,14 @@ def bin_of(value: float) -> int:
     """Return the bin of a value; bins rise as their values do, and nothing is in bin 0."""
     if abs(value) < _LEAST:
         return 0
-    place = math.ceil(math.log(abs(value)) / _LOG) + _OFFSET
+    place = math.ceil(math.log(min(abs(value), _MOST)) / _LOG) + _OFFSET
     return place if value > 0 else -place
+
+
+def first_bin(passes: Callable[[float], bool]) -> int:
+    """Return the first bin that passes a test for more; one beyond the last if none does."""
+    last = bin_of(math.inf)
+    return bisect_left(range(-last, last + 1), 1, key=lambda at: passes(value_of(at))) - last
 
 
 def value_of(place: int) -> float:
@@ -65,9 +73,9 @@ class Percentile:
 
     def add_all(self, times: Sequence[float], value: Any, clock: float) -> None:
         place = bin_of(value)
-        for bucket in list(self._buckets):
-            if self._leaves(bucket) <= clock:
-                del self._buckets[bucket]
+        if self._buckets and self._leaves(min(self._buckets)) <= clock:
+            inside = self._buckets.items()
+            self._buckets = {n: bins for n, bins in inside if self._leaves(n) > clock}
         for at in times:
             bucket = int(at // self._width)
             if self._leaves(bucket) > clock:
@@ -81,11 +89,31 @@ class Percentile:
         return (bucket + BUCKETS) * self._width
 
     def judged(self, t: float) -> float | None:
-        whole: Counter[int] = Counter()
+        whole: dict[int, int] = {}
         for bucket, bins in self._buckets.items():
             if self._leaves(bucket) > t:
-                whole.update(bins)
+                for place, many in bins.items():
+                    whole[place] = whole.get(place, 0) + many
         return at_rank(whole, self._percent)
+
+    def divided(self, t: float, first: int) -> tuple[int, int, list[tuple[float, float]]]:
+        """Return how many samples in the window at `t` are in bin `first` or beyond, in how many
+        bins of one bucket at most, and when the others leave: from the last on, and how many.
+        """
+        above, most, leaving = 0, 0, list[tuple[float, float]]()
+        for bucket in sorted(self._buckets, reverse=True):
+            if (at := self._leaves(bucket)) <= t:
+                break
+            below = passing = 0
+            for place, many in self._buckets[bucket].items():
+                if place < first:
+                    below += many
+                else:
+                    above += many
+                    passing += 1
+            most = max(most, passing)
+            leaving.append((at, below))
+        return above, most, leaving
 
     def values(self, t: float) -> Iterator[float]:
         """Yield what stands for the samples in the window at `t`."""
@@ -112,7 +140,7 @@ class Percentile:
             del self._buckets[bucket]
 
     def pack(self) -> Any:
-        return [[bucket, list(bins.items())] for bucket, bins in self._buckets.items()]
+        return [[bucket, sorted(bins.items())] for bucket, bins in sorted(self._buckets.items())]
 
     def load(self, packed: Any) -> None:
         self._buckets = {int(bucket): Counter(dict(bins)) for bucket, bins in packed}

@@ -104,7 +104,7 @@ class Waiting:
         self._states = states
         self.wake = wake
         self._guard = compiled.guard
-        self._most = compiled.guard.room(None, 0.0)
+        self._most = compiled.guard.room(None, 0.0).left
         self._newest = self._newest_floor = LONG_AGO  # of all, and of floors
         # (time, key) of keys that wait alone: none of them is over earlier.
         self._ends: list[tuple[float, Key]] = []
@@ -124,8 +124,8 @@ class Waiting:
         if run.alone is not None and run.alone.samples is None and self._raise_floors(run):
             return
         self._newest = max(self._newest, *run.times)
-        get = (dict[Key, Entries]() if self._compiled.wakes else self.of).get
-        any_state = not self._compiled.counts_states
+        get, states = self.of.get, self._states
+        any_state, any_time = not self._compiled.counts_states, not self._compiled.room_ends
         apart: dict[int, Samples] = {}
         without: set[int] = set()
         upheld: dict[Key, int] = {}
@@ -138,6 +138,7 @@ class Waiting:
                 and not named
                 and (left := entries[0] - cost) >= 0
                 and (any_state or samples is entries[-1])
+                and (any_time or key not in states)
             ):
                 entries[0] = left
                 entries += (at, samples)
@@ -185,7 +186,7 @@ class Waiting:
         if self._compiled.remembers and self._is_news(samples, state):
             return Outcome.CLOSER, None
         room = self._room_of(key, verdict, state)
-        if room is None or (state is not None and self._compiled.wakes and at >= state.due):
+        if room is None or (state is not None and self._compiled.room_ends and at >= state.due):
             return Outcome.CLOSER, None
         left = self._left(room, at, verdict, state)
         if left is None:
@@ -233,7 +234,7 @@ class Waiting:
         if key in self.of:
             return float(self.of[key][0])
         if state is not None:
-            return self._guard.room(state.windows, state.clock)
+            return state.room
         if key in self.floors:
             return self._most
         may_wait = verdict.samples is None or self._most - verdict.cost >= 0
@@ -372,9 +373,9 @@ class Waiting:
             if samples is None:
                 self._lay_bare(key, at)
             elif key in of or key in floors or key in states:
-                state = None if key in of else states.get(key)
-                room = self._most if state is None else self._guard.room(state.windows, state.clock)
-                room = of[key][0] if key in of else room
+                state = states.get(key)
+                known = (None, at) if state is None else (state.windows, state.clock)
+                room = of[key][0] if key in of else self._guard.room(*known).left
                 self._append(key, at, samples, room - cost if room - cost >= 0 else room)
             else:
                 of[key] = [fresh, at, samples]

@@ -242,6 +242,12 @@ class Buckets:
             return max(values, default=LONG_AGO)
         return sum(value for value in values if value > 0)
 
+    def leaving(self, t: float) -> list[tuple[float, float]]:
+        """Return when what is inside at `t` leaves, from the last on, and how much then."""
+        inside = range(self._gone(t), len(self._steps))
+        leaves = [self._leaves(self._first + self._steps[place]) for place in inside]
+        return list(zip(reversed(leaves), reversed(self._values), strict=False))
+
     def shown(self, t: float) -> float | None:
         return self.judged(t)
 

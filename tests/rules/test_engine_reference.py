@@ -50,6 +50,8 @@ CONDITIONS = [
     'new(n, status="bad") >= 2 or new(id) > 2',
     "percentile(n, 50) >= 3",
     "percentile(n, 90) < 1",
+    "percentile(n, 75) > 2",
+    "percentile(n, 40) >= 4 or percentile(place, 90) in [1, 2]",
     "not percentile(n, 100) < 3",
     'percentile(n, 90, status="bad") > 2 and count() < 5',
     'last(status) !~ "good|pa.d" and count() >= 2',

@@ -1,11 +1,20 @@
 """`changed`, `new` and `percentile` by hand: each case a sentence, its numbers worked out."""
 
+import math
 from typing import Any
 
 import pytest
 
 from sidecar.rules.firsts import MAX_VALUES
-from sidecar.rules.quantile import ERROR, MAX_BINS, Percentile, at_rank, bin_of, value_of
+from sidecar.rules.quantile import (
+    ERROR,
+    MAX_BINS,
+    Percentile,
+    at_rank,
+    bin_of,
+    first_bin,
+    value_of,
+)
 from support.rules import DAY, HOUR, Bench, event, rule
 
 Seen = tuple[float, Any]
@@ -101,3 +110,24 @@ def test_without_room_the_least_numbers_become_one() -> None:
     exact = 1.03 ** (0.99 * 1_999)
     assert window.judged(0.0) == pytest.approx(exact, rel=0.03)
     assert at_rank({}, 50) is None
+
+
+@pytest.mark.parametrize("value", [1.7976931348623157e308, -1.7e308, 1e-320, 0.0])
+def test_any_number_has_a_bin_that_stands_for_a_number(value: float) -> None:
+    window = Percentile(3600, 50)
+    window.add(0.0, value, 0.0)
+    judged = window.judged(0.0)
+    assert judged is not None
+    assert math.isfinite(judged)
+    assert abs(judged) <= abs(value)
+
+
+@pytest.mark.parametrize("bound", [-1e290, -7.0, -1e-12, 0.0, 1e-12, 3.0, 1e299, 1e301])
+def test_bins_from_the_first_that_passes_on_are_those_that_pass(bound: float) -> None:
+    def passes(value: float) -> bool:
+        return value > bound
+
+    first = first_bin(passes)
+    values = [sign * 10.0**power for sign in (1, -1) for power in range(-12, 305)]
+    each = {bin_of(value) for value in (*values, 0.0, bound)}
+    assert {one for one in each if one >= first} == {one for one in each if passes(value_of(one))}

@@ -14,7 +14,7 @@ from sidecar.parse.event import Event
 from sidecar.rows import FloorsRow, JournalRow, RuleStateRow
 from sidecar.rules.rule import End, Rule
 from support.calls import calls
-from support.rules import DAY, HOUR, Bench, event, kinds, rule, told
+from support.rules import DAY, HOUR, Bench, CloseBench, event, kinds, rule, told
 
 FAILING = rule("max(n) >= 3", resolve=['status="paid"'])
 ONCE = rule("count() >= 1", resolve=['status="paid"'])
@@ -287,6 +287,7 @@ def test_samples_below_the_bound_only_wait_and_one_that_passes_it_wakes_the_key(
         ("count() == 3", 2), ("sum(n) > 4", 3), ("not count() < 3", 2), ("max(n) == 3", 0),
         ("sum(n) > 99 or avg(n) > 2", 9), ("avg(n) >= 1", 0), ('count(n="2") / count() > 0.5', 9),
         ("count() / max(n) > 9", 0), ("distinct(n) >= 5", 4), ("last(n) > 9", 0),
+        ("percentile(n, 90) > 1", 9), ("percentile(n, 90) > 0.9", 0), ("percentile(n, 90) < 9", 0),
     ],
 )  # fmt: skip
 def test_so_many_samples_wait(condition: str, waits: int) -> None:
@@ -554,6 +555,60 @@ def test_a_key_whose_samples_leave_by_the_bucket_is_over_when_its_windows_are(
     assert bench.commit() == []
     assert bench.file.of(JournalRow) == []
     assert bench.file.of(RuleStateRow) == []
+
+
+def test_room_that_time_has_ended_is_not_used() -> None:
+    bench = Bench(rule('count(status="bad") / count() > 0.5', within=600.0))
+    bench.see(*[event(float(at), "good") for at in range(7)], event(8, "bad"), event(300, "good"))
+    bench.tick(605)
+    bench.tick(705)
+    assert bench.see(event(710, "bad")) == []
+    assert told(bench.see(event(720, "bad"))) == [("fired", 720)]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["good"] * 4 + ["bad"]), st.integers(0, 14), st.sampled_from([0, 0, 30])
+        ),
+        min_size=20,
+    )
+)
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'count(status="bad") / count() > 0.3',
+        'sum(n, status="bad") / count() >= 2 and count() > 3',
+        "percentile(n, 70) > 2",
+        "percentile(n, 100) >= 5 or percentile(n, 0) > 2",
+        'percentile(n, 50) > 2 and (count() > 9 or count(status="bad") / count() > 0.6)',
+    ],
+)
+def test_room_lasts_no_longer_than_the_samples_that_make_it(
+    condition: str, seen: list[tuple[str, int, int]]
+) -> None:
+    quick, close = (kind(rule(condition, within=60.0)) for kind in (Bench, CloseBench))
+    t = 1000.0
+    for status, apart, late in seen:
+        t += apart
+        for bench in (quick, close):
+            bench.see(event(t - late, status, n=5 if status == "bad" else apart % 5), read_at=t)
+            if apart > 9:
+                bench.tick(t + 5)
+    for bench in (quick, close):
+        bench.tick(t + 100)
+    assert told(quick.all) == told(close.all)
+
+
+def test_samples_above_the_bound_of_a_percentile_that_is_not_reached_cost_few_calls() -> None:
+    bench = Bench(rule("percentile(n, 50) >= 2", within=HOUR))
+    spent = []
+    for begin, count in ((0, 1000), (1000, 1000), (2000, 3000)):
+        each = range(begin, begin + count)
+        seen = [event(n / 5, n=1 + (n % 60 < 20), org_id=f"o{n % 20}") for n in each]
+        spent.append(calls(partial(bench.engine.observe_all, Columns.of(seen), read_at=0.0)))
+    assert (spent[2] - spent[1]) / 2000 < 2 * FOR_EACH
+    assert bench.all == []
 
 
 MIXED = 'count(status="5xx") / count(status="received") > 0.5 and count(status="5xx") >= 5'
