@@ -201,7 +201,7 @@ class Grouper:
 
     def _tell_late(self, group: Group, ident: Ident, change: Change, now: float) -> None:
         """Let the receiver's late digest tell what was untold in `group`, and this on top."""
-        waits = self._late_digest_with(group, ident)
+        waits = self._late_digest_with(group, ident, ended=True)
         digest = waits or self._digest(group, GroupKind.LATE, now)
         before = group.members.get(ident)
         story = late_story(digest.members.get(ident), before, change)
@@ -228,11 +228,11 @@ class Grouper:
             if group.kind is GroupKind.ROUTE and group.members[ident].stage is not Stage.ENDED
         ]
 
-    def _late_digest_with(self, group: Group, ident: Ident) -> Group | None:
-        """Return the receiver's late digest if it is still to tell of the alert, not yet ended."""
+    def _late_digest_with(self, group: Group, ident: Ident, *, ended: bool = False) -> Group | None:
+        """Return the receiver's digest that is still to tell of the alert; or that it `ended`."""
         for place in self._groups.places(ident):
             late = place.kind.defers and place.audience == group.audience
-            if late and place.members[ident].stage is not Stage.ENDED:
+            if late and (ended or place.members[ident].stage is not Stage.ENDED):
                 return place
         return None
 

@@ -8,7 +8,7 @@ import msgspec
 
 from sidecar.notify.group import STORM_SECONDS
 from sidecar.notify.message import MAX_NOTICES, MOST_LISTED
-from sidecar.notify.model import Notification, Reason, Receiver, Route
+from sidecar.notify.model import NoticeStatus, Notification, Reason, Receiver, Route
 from sidecar.notify.notifier import Notifier
 from sidecar.receivers.pagerduty import PagerdutyConfig
 from sidecar.redact import Redactor
@@ -172,6 +172,18 @@ def test_what_ended_before_its_digest_is_told_as_both() -> None:
     single = {one.notices[0].labels["org"] for _, one in channel.heard[:5]}
     ended = sum(str(n) not in single for n in range(10, 20))
     assert digest.by_status == {"firing": 15 - ended, "fired and resolved": ended}
+
+
+def test_what_fires_again_too_late_to_be_told_at_once_is_in_the_digest_of_its_end_before() -> None:
+    channel, world = Channel(), World()
+    channel.second(T0, *(world.fire(str(n)) for n in range(20)))
+    single = {one.notices[0].labels["org"] for _, one in channel.heard}
+    org = next(str(n) for n in range(20) if str(n) not in single)
+    channel.second(T0 + 5, world.end(org))
+    channel.second(T0 + 10, world.fire(org, stale=True))
+    channel.second(T0 + STORM_SECONDS)
+    (said,) = [n for _, one in channel.heard for n in one.notices if n.labels["org"] == org]
+    assert (said.status, said.held) == (NoticeStatus.FIRING, 1)
 
 
 def test_one_group_of_thousands_is_one_message_too() -> None:
