@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from sidecar.cli import as_utf8
-from sidecar.cli.client import PROBLEM, Client, options, table_or_json, user
+from sidecar.cli.client import PROBLEM, Client, options, pairs, table_or_json, user
 from sidecar.cli.output import Part, by_word, paint, say, say_row, say_table, widths
 from sidecar.durations import parse_duration
 
@@ -147,16 +147,9 @@ def resolve(client: Client, alert: str, key: tuple[str, ...]) -> None:
     `sidecar alerts` shows both. Whoever was told that it fires is told that it ended. It fires
     again when its rule finds new reason to.
     """
-    alert, wanted = as_utf8(alert), dict(map(_pair, map(as_utf8, key)))
+    alert, wanted = as_utf8(alert), pairs(key, "KEY=VALUE, for example org_id=org_1")
     client.post("/api/v1/alerts/resolve", {"alertname": alert, "key": wanted, "by": user()})
     say(f"resolved {_named(alert, wanted)}")
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise click.UsageError(f"{text!r} is not KEY=VALUE, for example org_id=org_1")
-    return name, value
 
 
 @click.command()

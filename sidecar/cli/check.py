@@ -11,7 +11,7 @@ import msgspec
 
 from sidecar.cli import config_there
 from sidecar.cli.configured import UnreadableLogError
-from sidecar.cli.output import FORMATS, paint, say, say_faults, say_report
+from sidecar.cli.output import FORMATS, counted, paint, say, say_faults, say_report
 from sidecar.clock import SystemClock
 from sidecar.config.load import Checked, check_config, check_files
 from sidecar.config.rulefiles import RuleFile
@@ -182,7 +182,7 @@ def _print(results: list[Checked], found: "list[Sample]") -> None:
     say_faults(faults)
     errors = sum(fault.severity == "error" for fault in faults)
     problems = ", ".join(
-        _counted(count, word)
+        counted(count, word)
         for count, word in ((errors, "error"), (len(faults) - errors, "warning"))
         if count
     )
@@ -193,11 +193,7 @@ def _print(results: list[Checked], found: "list[Sample]") -> None:
 def _summary(results: list[Checked]) -> str:
     words = ("rule", "metric", "pattern", "template", "receiver")
     counts = [(max(len(getattr(one, f"{word}s")) for one in results), word) for word in words]
-    return ", ".join(_counted(count, word) for count, word in counts)
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
+    return ", ".join(counted(count, word) for count, word in counts)
 
 
 @click.command()

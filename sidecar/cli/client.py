@@ -8,7 +8,7 @@ import http.client
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -71,6 +71,16 @@ def table_or_json(command: _Command) -> _Command:
         show_default=True,
         help="json: one object a line.",
     )(command)
+
+
+def pairs(texts: Iterable[str], shape: str) -> dict[str, str]:
+    """Return what `NAME=VALUE` arguments say; one that does not look like `shape` ends the call."""
+    found = {}
+    for text in map(as_utf8, texts):
+        name, equals, found[name] = text.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"{text!r} is not {shape}")
+    return found
 
 
 def user() -> str:

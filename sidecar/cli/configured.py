@@ -61,7 +61,9 @@ class UnreadableLogError(Exception):
     """A log file that cannot be read; the text is one sentence for the user."""
 
 
-def read_chunks(path: str, number: int, progress: Callable[[int], None]) -> Iterator[Chunk]:
+def read_chunks(
+    path: str, number: int, progress: Callable[[int], None] = lambda _: None
+) -> Iterator[Chunk]:
     """Yield the whole lines of one file; `number` tells its chunks from other files'.
 
     `progress` hears how many bytes of the file, as it lies on disk, are read so far. Raises

@@ -125,7 +125,7 @@ def _data_of(line: str) -> bytes:
         return line.encode()
     number = int(found[2])
     try:
-        for chunk in read_chunks(found[1], 1, lambda _: None):
+        for chunk in read_chunks(found[1], 1):
             lines = chunk.data.splitlines()
             if 0 < number <= len(lines):
                 return lines[number - 1]

@@ -106,6 +106,10 @@ def room() -> int:
     return max(60, min(160, shutil.get_terminal_size((100, 24)).columns))
 
 
+def counted(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
 # --- tables
 
 

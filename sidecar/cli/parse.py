@@ -205,7 +205,7 @@ def _chunks(path: str, config: Config) -> Iterable[Chunk]:
     if path == "-":
         return _stdin()
     pinned = config.pinned(path)
-    return (replace(chunk, **pinned) for chunk in read_chunks(path, 0, lambda _: None))
+    return (replace(chunk, **pinned) for chunk in read_chunks(path, 0))
 
 
 @click.command()

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from sidecar.cli import as_utf8
-from sidecar.cli.client import CANNOT, PROBLEM, end
+from sidecar.cli.client import CANNOT, PROBLEM, end, pairs
 from sidecar.cli.configured import (
     LOG_FILE,
     UnreadableLogError,
@@ -67,7 +67,10 @@ WORDS = {
 def route(config: str, labels: tuple[str, ...], alert: str | None, expect: tuple[str, ...]) -> None:
     """Show the way of an alert with these labels through the routes, and who is told of it."""
     read = loaded(config, placeholders=True)
-    wanted = {**_of_alert(read, alert), **dict(map(_pair, map(as_utf8, labels)))}
+    wanted = {
+        **_of_alert(read, alert),
+        **pairs(labels, "LABEL=VALUE, for example severity=critical"),
+    }
     for line in _way(read.route, wanted, 0):
         say(line)
     taken = match_routes(read.route, wanted)
@@ -80,13 +83,6 @@ def route(config: str, labels: tuple[str, ...], alert: str | None, expect: tuple
     if asked and set(asked) != set(found):
         end(f"expected {', '.join(asked)}, and told is {', '.join(found)}", PROBLEM)
     sys.exit(0)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise click.UsageError(f"{text!r} is not LABEL=VALUE, for example severity=critical")
-    return name, value
 
 
 def _of_alert(config: Config, alert: str | None) -> dict[str, str]:
@@ -180,8 +176,7 @@ def _from_logs(
     config: Config, receiver: str, alert: str | None, samples: Sequence[str]
 ) -> Sequence[Copy]:
     logs = [
-        ReplayedLog(path, partial(read_chunks, path, number, _unheard))
-        for number, path in enumerate(samples)
+        ReplayedLog(path, partial(read_chunks, path, number)) for number, path in enumerate(samples)
     ]
     now = SystemClock().now()
     replay = Replay(config, clock=now, until=now)  # on to where the last group has been told
@@ -213,9 +208,6 @@ def _show(copy: Copy, format_: str) -> None:
         text = f"{copy.subject}\n\n{copy.text}" if copy.subject else copy.text
     for line in (*text.strip().splitlines(), ""):
         say(line)
-
-
-def _unheard(_: int) -> None: ...
 
 
 def _html(copy: Copy) -> str | None:

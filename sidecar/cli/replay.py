@@ -21,6 +21,7 @@ from sidecar.notify.model import SEVERITIES, NoticeStatus, Reason
 from sidecar.parse.instants import instant
 from sidecar.render.words import duration, one_line, utc
 from sidecar.rules.rule import Rule
+from sidecar.simulate.doctor import counted
 from sidecar.simulate.messages import Change, Message, ToldAlert, condensed, difference, whole
 from sidecar.simulate.replay import Replay, ReplayedLog
 from sidecar.syntax.faults import Fault, Severity
@@ -111,18 +112,18 @@ def summary(replay: Replay) -> Iterator[str]:
     """Yield what the whole history came to."""
     counts, total = replay.counts, replay.summary
     if replay.first_at is None or replay.last_at is None:
-        yield f"no events in {_of(counts.lines, 'line')}"
+        yield f"no events in {counted(counts.lines, 'line')}"
         return
     span = f"{utc(replay.first_at)} to {utc(replay.last_at)}"
-    yield f"{_of(counts.events, 'event')} in {_of(counts.lines, 'line')}, {span}"
+    yield f"{counted(counts.events, 'event')} in {counted(counts.lines, 'line')}, {span}"
     severities = [*reversed(SEVERITIES), *sorted(total.alerts.keys() - set(SEVERITIES))]
     yield f"alerts      {_counts((name, total.alerts[name]) for name in severities)}"
     yield f"messages    {'; '.join(_receivers(replay)) or 'none'}"
     if replay.still_due:
-        due = f"{_of(len(replay.still_due), 'message')} due"
+        due = f"{counted(len(replay.still_due), 'message')} due"
         yield f"still due   {due}, the first {utc(replay.still_due[0])}: see --until"
     yield f"suppressed  {_counts(total.suppressed.most_common())}"
-    burst = f"{_of(total.burst, 'message')} within a minute from {utc(total.burst_at)}"
+    burst = f"{counted(total.burst, 'message')} within a minute from {utc(total.burst_at)}"
     yield f"worst burst {burst if total.burst else 'none'}"
     if counts.rejects:
         yield f"rejects     {_counts(sorted(counts.rejects.items()))}"
@@ -133,11 +134,11 @@ def summary(replay: Replay) -> Iterator[str]:
         obscure = sorted((reason.words, count) for reason, count in counts.obscure.items())
         yield f"not understood {_counts(obscure)}"
     if counts.future:
-        yield f"future      {_of(counts.future, 'event')} dated ahead of the clock"
+        yield f"future      {counted(counts.future, 'event')} dated ahead of the clock"
     if counts.bad_times:
-        yield f"bad times   {_of(counts.bad_times, 'event')} with a stamp that cannot be read"
+        yield f"bad times   {counted(counts.bad_times, 'event')} with a stamp that cannot be read"
     for fault, count in total.faults.most_common():
-        yield f"fault       in {_of(count, 'message')}: {fault}"
+        yield f"fault       in {counted(count, 'message')}: {fault}"
 
 
 def _receivers(replay: Replay) -> Iterator[str]:
@@ -149,10 +150,6 @@ def _receivers(replay: Replay) -> Iterator[str]:
 
 def _counts(counts: Any) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts if count) or "none"
-
-
-def _of(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 CANNOT_START = 2
@@ -251,8 +248,8 @@ class _Progress:
     def logs(self, *, shown: bool = True) -> list[ReplayedLog]:
         """Return the logs, to be read once; the bar follows where that is `shown`."""
         numbered = list(enumerate(self._paths, start=1))
-        heard = {n: partial(self._advance, n) if shown else _unheard for n, _ in numbered}
-        return [ReplayedLog(path, partial(read_chunks, path, n, heard[n])) for n, path in numbered]
+        heard = {n: (partial(self._advance, n),) if shown else () for n, _ in numbered}
+        return [ReplayedLog(path, partial(read_chunks, path, n, *heard[n])) for n, path in numbered]
 
     def _advance(self, number: int, read: int) -> None:
         """Move the bar; a log whose beginning was looked at before is counted once."""
@@ -260,10 +257,6 @@ class _Progress:
         if self._bar is not None and read > before:
             self._read[number] = read
             self._bar.update(read - before)
-
-
-def _unheard(_read: int) -> None:
-    """Hear how far a log is, and say nothing."""
 
 
 def _show(replay: Replay, progress: _Progress, format_: str) -> None:
@@ -388,7 +381,7 @@ def _sentence(compared: _Compared) -> str:
     urgent = [sum(_is_critical(one) for one in some) for some in (fewer, more)]
     critical = f" (critical: {urgent[0]:,} fewer, {urgent[1]:,} more)" if any(urgent) else ""
     return (
-        f"This change would have sent {_of(len(fewer), 'message')} fewer and {len(more):,} more"
+        f"This change would have sent {counted(len(fewer), 'message')} fewer and {len(more):,} more"
         f"{critical} in these {_span(last - first)}."
     )
 
@@ -399,7 +392,7 @@ def _is_critical(message: Message) -> bool:
 
 def _span(seconds: float) -> str:
     days = round(seconds / 86_400)
-    return _of(days, "day") if days > 1 else duration(seconds)
+    return counted(days, "day") if days > 1 else duration(seconds)
 
 
 def _summary(replay: Replay, progress: _Progress, format_: str) -> None:

@@ -41,7 +41,7 @@ def hold_against(paths: Sequence[str], checked: Checked, now: float) -> tuple[li
     config = checked.config or unrouted(checked.rules, checked.metrics, checked.patterns)
     coverage, facts = Coverage(config.rules, config.metrics), _line_facts(paths, config, now)
     history = History(config, clock=now)
-    logs = [ReplayedLog(p, partial(read_chunks, p, n, _unheard)) for n, p in enumerate(paths)]
+    logs = [ReplayedLog(p, partial(read_chunks, p, n)) for n, p in enumerate(paths)]
     fired: Counter[str] = Counter()
     failures = list(_failures(config, _watched(history.columns(logs), coverage), fired))
     faults = list(_no_events(paths[0], config, history.counts))
@@ -66,7 +66,7 @@ def _line_facts(paths: Sequence[str], config: Config, now: float) -> LineFacts:
     facts = LineFacts(config.patterns, now)
     for number, path in enumerate(paths):
         pinned = config.pinned(path)
-        for chunk in read_chunks(path, number, _unheard):
+        for chunk in read_chunks(path, number):
             facts.see(msgspec.structs.replace(chunk, **pinned))
     return facts
 
@@ -146,9 +146,6 @@ def _no_events(path: str, config: Config, counts: ReadCounts) -> Iterator[Fault]
 
 def _have(count: int) -> str:
     return "1 line has" if count == 1 else f"{count:,} lines have"
-
-
-def _unheard(_: int) -> None: ...
 
 
 def _watched(blocks: Iterable[Columns], coverage: Coverage) -> Iterator[Columns]:

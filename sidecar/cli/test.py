@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from sidecar.cli.configured import COMPRESSED
-from sidecar.cli.output import FORMATS, paint, room, say, say_faults, say_report, say_row
+from sidecar.cli.output import FORMATS, counted, paint, room, say, say_faults, say_report, say_row
 from sidecar.render.words import utc
 from sidecar.ruletest.cases import Suite, load_tests
 from sidecar.ruletest.judge import CaseResult, Failure, judge
@@ -134,10 +134,10 @@ def _report(verdict: CaseResult) -> None:
 
 def _inputs(verdict: CaseResult) -> None:
     """Say what the inputs were to the parser: the usual reason why nothing fired."""
-    say(f"  its inputs made {_of(verdict.events, 'event')}")
+    say(f"  its inputs made {counted(verdict.events, 'event')}")
     for reason in sorted(set(verdict.rejects)):
         count = verdict.rejects.count(reason)
-        say(f"  {_of(count, 'line')} with the marker made none: {reason.value}")
+        say(f"  {counted(count, 'line')} with the marker made none: {reason.value}")
     say()
 
 
@@ -182,9 +182,5 @@ def _wrapped(line: str, width: int) -> list[str]:
 
 def _summary(cases: int, failed: int, faulty: int) -> str:
     outcome = f"{failed} failed" if failed else "all passed" if cases else "none run"
-    text = f"{_of(cases, 'case')}: {outcome}"
-    return f"{text}; {_of(faulty, 'file')} not run" if faulty else text
-
-
-def _of(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
+    text = f"{counted(cases, 'case')}: {outcome}"
+    return f"{text}; {counted(faulty, 'file')} not run" if faulty else text
