@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,13 @@ BEYOND = {
         trap-octal trap-on-as-a-key trap-secret-is-not-shown trap-underscore-in-number
         trap-yes-for-true yaml-key-is-a-list yaml-tag yaml-merge-of-a-text""",
 }
-VALIDATORS = {name: validator(schema()) for name, schema in SCHEMAS.items()}
 CASE_LESS: dict[str, Any] = {"name": "c", "alert_rule_test": []}
 _BEYOND = {name for names in BEYOND.values() for name in names.split()}
+
+
+@cache
+def validator_of(kind: str) -> Draft202012Validator:
+    return validator(SCHEMAS[kind]())
 
 
 def kind_of(path: Path) -> str:
@@ -103,7 +108,7 @@ def schema_problems(path: Path) -> list[str]:
         value = yaml_value(path.read_text())
     except ValueError as wrong:
         return [str(wrong)]
-    return problems(VALIDATORS[kind_of(path)], value)
+    return problems(validator_of(kind_of(path)), value)
 
 
 def test_schema_and_loader_come_to_the_same_verdict() -> None:

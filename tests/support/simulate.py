@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ TEAM = Receiver(
 )
 
 
+@cache
 def shipped() -> Config:
     """Return the shipped configuration."""
     return load_config(str(ROOT / "sidecar.yaml"), ENVIRON)
