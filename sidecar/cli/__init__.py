@@ -105,6 +105,7 @@ class _Lazy(click.Group):
         try:
             module = importlib.import_module(f"sidecar.cli.{_MODULES.get(cmd_name, cmd_name)}")
         finally:
+            gc.freeze()  # modules stay: later looks need not go through them
             gc.enable()
         command = getattr(module, cmd_name)
         if not isinstance(command, click.Command):

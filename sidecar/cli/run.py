@@ -68,6 +68,7 @@ def run(path: str, *, shadow: bool, log_level: str) -> None:
 
     The configuration is read anew when one of its files changes, on SIGHUP, and on POST /-/reload.
     """
+    gc.disable()  # as _tune says
     checked = check_config(path, os.environ)
     if (config := checked.config) is None:
         for fault in checked.errors:

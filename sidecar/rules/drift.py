@@ -4,12 +4,14 @@ A rule whose field or status the log no longer shows is blind, and silent about 
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
-from sidecar.matchers import Matcher
+from sidecar.matchers import Matcher, all_match
 from sidecar.parse.columns import Columns
 from sidecar.parse.event import STANDARD_FIELDS, Tally, Triple
+from sidecar.rules.index import Gates, texts_of
 from sidecar.rules.rule import Rule
 
 HOUR = 3_600.0
@@ -40,13 +42,22 @@ class _Seen(msgspec.Struct):
     gap: int = 0
 
 
+class _Half(NamedTuple):
+    """What a rule reads of the events it matches, or of those that resolve it."""
+
+    rule: str
+    of_kind: list[Matcher]
+    reads: tuple[str, ...]
+
+
 class Drift:
     """What the rules read of which events, and when that last came. Times are those of events."""
 
     def __init__(self, rules: Sequence[Rule], matches: Iterable[Sequence[Matcher]] = ()) -> None:
         """`matches` are those of metrics, which take events as well."""
-        self._rules = [rule for rule in rules if not rule.about_us]
-        self._matches = list(matches)
+        halves = (half for rule in rules if not rule.about_us for half in _halves(rule))
+        self._halves = Gates((half, [half.of_kind]) for half in halves)
+        self._matches = list(filter(None, map(_of_kind, matches)))
         self._reads: dict[Triple, dict[str, list[str]]] = {}
         self._seen: dict[_Subject, _Seen] = {}
         self._totals: dict[str, int] = {}
@@ -129,14 +140,12 @@ class Drift:
             if len(self._reads) >= _MOST:
                 self._reads.clear()
             known = self._reads[triple] = {}
-            for rule in self._rules:
-                names: list[str] = []
-                if _names(rule.match, triple):
-                    names += ("", *_fields(rule))
-                if _names(rule.resolve or (), triple):
-                    names += ("", *_plain([*rule.by, *_needed(rule.resolve or ())]))
-                for name in dict.fromkeys(names):
-                    known.setdefault(name, []).append(rule.name)
+            text = texts_of(dict(zip(STANDARD_FIELDS, triple, strict=True)))
+            for half in self._halves.of(text):
+                for name in half.reads if all_match(half.of_kind, text) else ():
+                    rules = known.setdefault(name, [])
+                    if half.rule not in rules:
+                        rules.append(half.rule)
         return known
 
     def looks_at(self, triple: Triple) -> frozenset[str]:
@@ -145,15 +154,21 @@ class Drift:
 
     def is_unread(self, triple: Triple) -> bool:
         """Return whether no rule and no metric names this kind of event."""
-        return not self.reads(triple) and not any(_names(one, triple) for one in self._matches)
+        text = texts_of(dict(zip(STANDARD_FIELDS, triple, strict=True)))
+        return not self.reads(triple) and not any(all_match(one, text) for one in self._matches)
 
 
-def _names(match: Sequence[Matcher], triple: Triple) -> bool:
-    """Return whether `match` names an event type or a status, and lets this kind pass."""
-    texts = dict(zip(STANDARD_FIELDS, triple, strict=True))
-    mine = [one for one in match if one.name in texts]
-    by_kind = any(one.name != STANDARD_FIELDS[0] for one in mine)
-    return by_kind and all(one.matches(texts[one.name]) for one in mine)
+def _of_kind(match: Sequence[Matcher]) -> list[Matcher]:
+    """Return what `match` says of the kind of event; nothing, if it names no type and no status."""
+    mine = [one for one in match if one.name in STANDARD_FIELDS]
+    return mine if any(one.name != STANDARD_FIELDS[0] for one in mine) else []
+
+
+def _halves(rule: Rule) -> Iterator[_Half]:
+    if mine := _of_kind(rule.match):
+        yield _Half(rule.name, mine, ("", *_fields(rule)))
+    if mine := _of_kind(rule.resolve or ()):
+        yield _Half(rule.name, mine, ("", *_plain([*rule.by, *_needed(rule.resolve or ())])))
 
 
 def _fields(rule: Rule) -> Iterator[str]:

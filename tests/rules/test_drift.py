@@ -8,6 +8,7 @@ import pytest
 from sidecar.parse.columns import Columns
 from sidecar.parse.event import Event, Tally
 from sidecar.rules.drift import Drift
+from support.calls import calls
 from support.rules import DAY, HOUR, matchers, rule
 
 FAILING = rule(
@@ -94,3 +95,17 @@ def test_a_kind_is_unread_that_no_rule_and_no_metric_names_by_type_or_status() -
     drift = seen()
     kinds = [FAILED, PAID, ("stripe", "failed", "other"), ("github", "counted", "x")]
     assert [drift.is_unread(kind) for kind in kinds] == [False, True, True, False]
+
+
+def test_a_new_kind_of_event_asks_no_rule_that_names_another() -> None:
+    def cost(rules: int) -> int:
+        named = [
+            rule("count() >= 1", name=f"R{n}", match=[f'event_type="type{n}"'])
+            for n in range(rules)
+        ]
+        drift = Drift(named)
+        spent = calls(lambda: drift.reads(("stripe", "type3", "s")))
+        assert drift.reads(("stripe", "type3", "s"))[""] == ["R3"]
+        return spent
+
+    assert cost(200) == cost(20)
