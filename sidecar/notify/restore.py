@@ -191,7 +191,12 @@ class GroupRestorer:
             to = self._all[name][0]
         if to is not None:
             route = digest_route(old.kind, self._root, name)
-            group = self._groups.open(route, {"receiver": name}, to, old.created, old.kind)
+            # Another digest may be to tell of it already, as a storm's.
+            waits = [one for one in self._groups.places(ident) if one.kind.defers]
+            same = (one for one in waits if one.audience == (name, to.integration, to.name))
+            group = next(same, None) or self._groups.open(
+                route, {"receiver": name}, to, old.created, old.kind
+            )
             self._place(group, ident, taken_along(member, old.sending))
 
     def _leave(self, old: Group, ident: Ident, member: Member) -> None:

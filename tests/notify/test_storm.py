@@ -16,7 +16,7 @@ from sidecar.render.renderer import Renderer
 from sidecar.rows import CooldownRow, GroupRow, MemberRow, OutboxRow, ToldRow
 from sidecar.rules.alert import Transition
 from sidecar.secret import Secret
-from support.notify import HOUR, T0, Table, World, route, slack_receiver
+from support.notify import HOUR, T0, Table, World, route, slack_receiver, tiers
 
 TEAM = {"team": slack_receiver("team")}
 
@@ -184,6 +184,22 @@ def test_what_fires_again_too_late_to_be_told_at_once_is_in_the_digest_of_its_en
     channel.second(T0 + STORM_SECONDS)
     (said,) = [n for _, one in channel.heard for n in one.notices if n.labels["org"] == org]
     assert (said.status, said.held) == (NoticeStatus.FIRING, 1)
+
+
+def test_what_a_storm_is_to_tell_is_not_told_by_the_digest_of_a_receiver_that_is_gone() -> None:
+    channel, world = Channel(tiers(), {**TEAM, "pager": slack_receiver("pager")}), World()
+    channel.tokens = -99.0
+    orgs = [str(n) for n in range(20)]
+    channel.second(T0, *(world.fire(org, severity="critical", stale=True) for org in orgs))
+    channel.root = route("{}", "team")
+    for receivers in (channel.receivers, TEAM):
+        channel.receivers = receivers
+        channel.restart(T0 + 1)
+        channel.second(T0 + 1)
+    for seconds in (1, STORM_SECONDS, HOUR):
+        channel.tokens = 99.0
+        channel.second(T0 + seconds)
+    assert channel.accounted(HOUR) == Counter((org,) for org in orgs)
 
 
 def test_one_group_of_thousands_is_one_message_too() -> None:
