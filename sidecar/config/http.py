@@ -5,6 +5,8 @@ the file is none of their business, and the rest of the configuration takes long
 """
 
 import dataclasses
+import re
+import socket
 import ssl
 from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, ClassVar
@@ -96,7 +98,7 @@ class Http(Table):
     )
     admin_socket: AbsolutePath = key(
         "A unix socket by which whoever may open it asks for all, as the sidecar's commands do; "
-        "else it stands beside the state file, `.sock` at its end.",
+        "else it stands beside the state file, at its end `.sock`, of a fleet `.HOST.sock`.",
         default="",
     )
     metrics_token: SecretText = key(
@@ -145,36 +147,65 @@ class State(Table):
         default=None,
     )
 
+    @property
+    def host(self) -> str:
+        """The name of this host in a fleet; empty where the state is in a file."""
+        return "" if self.postgresql is None else self.postgresql.host or _machine()
 
-def socket_beside(state_path: str) -> str:
-    """Return where the admin socket is unless the configuration says."""
-    return f"{state_path}.sock"
+
+def _machine() -> str:
+    """Return the machine's name as one of a host."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:63] or "host"
+
+
+def socket_beside(state_path: str, host: str) -> str:
+    """Return where the admin socket is unless the configuration says.
+
+    Hosts of a fleet may be on one machine, and have no state file that tells them apart.
+    """
+    return ".".join(filter(None, (state_path, host, "sock")))
+
+
+@table
+class _Named(Table):
+    host: HostName = key("As in StateDatabase.", default="")
 
 
 def read_http(path: str, environ: Mapping[str, str], *keys: str) -> Http:
     """Return `http` of the configuration at `path` as far as `keys` go; the rest is the default.
 
-    With `admin_socket` among the keys, `state.path` is read for where it is. Raises ConfigError
-    with what is wrong in them, or keeps the file from being read at all.
+    With `admin_socket` among the keys, `state.path` and the host's name are read for where it is.
+    Raises ConfigError with what is wrong in them, or keeps the file from being read at all.
     """
     whole, own = Reading(), Reading()
     root = whole.tree(path, environ)
     if root is None:
         raise ConfigError(whole.faults.errors)
     sections = root.values if isinstance(root, MapNode) else {"http": root}
+    place = ("path",) if "admin_socket" in keys else ()
+    database = _within(sections.get("state"), "postgresql") if place else None
     asked = {
         "http": _only(sections.get("http"), keys),
-        "state": _only(sections.get("state"), ("path",) if "admin_socket" in keys else ()),
+        "state": _only(sections.get("state"), place),
+        "postgresql": _only(database, ("host",)),
     }
     http, state = own.table(Http, asked["http"]), own.table(State, asked["state"])
+    named = own.table(_Named, asked["postgresql"])
     nodes = [node for one in asked.values() for node in _values(one)]
     lines = {node.place.line for node in nodes if isinstance(node, Scalar) and node.faulty}
     errors = [*own.faults.errors, *(one for one in whole.faults.errors if one.line in lines)]
-    if http is None or state is None or errors:
+    if http is None or state is None or named is None or errors:
         raise ConfigError(errors)
     if "admin_socket" in keys and not http.admin_socket:
-        return dataclasses.replace(http, admin_socket=socket_beside(state.path))
+        host = "" if database is None else named.host or _machine()
+        return dataclasses.replace(http, admin_socket=socket_beside(state.path, host))
     return http
+
+
+def _within(section: Node | None, name: str) -> MapNode | None:
+    """Return the section of that name in another one, if there is one."""
+    found = section.values.get(name) if isinstance(section, MapNode) else None
+    return found if isinstance(found, MapNode) else None
 
 
 def _only(section: Node | None, keys: Collection[str]) -> Node:

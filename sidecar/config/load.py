@@ -3,8 +3,6 @@
 import glob
 import os
 import pwd
-import re
-import socket
 import ssl
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -251,11 +249,6 @@ def _all_http(settings: Settings, by: HttpConfig) -> Iterable[HttpConfig]:
     return [by, *(e.http_config for e in entries if hasattr(e, "http_config"))]
 
 
-def _machine() -> str:
-    """Return the machine's name as one of a host."""
-    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:63] or "host"
-
-
 def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKind, ...]) -> Config:
     before = reading.faults.errors
     _warn_of_mounts(settings, reading)
@@ -283,7 +276,7 @@ def _config(settings: Settings, reading: Reading, path: str, kinds: tuple[AnyKin
         templates=templates,
         state_path=settings.state.path,
         state_url=None if database is None else database.url,
-        host="" if database is None else database.host or _machine(),
+        host=settings.state.host,
         judges=database is None or database.judge,
         http=settings.http,
         stale_after=settings.stale_after,

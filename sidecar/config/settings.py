@@ -113,7 +113,7 @@ class Config:
 
     @property
     def admin_socket(self) -> str:
-        return self.http.admin_socket or socket_beside(self.state_path)
+        return self.http.admin_socket or socket_beside(self.state_path, self.host)
 
     def pinned(self, path: str) -> dict[str, Any]:
         """Return what the source that names `path`, or a file rotated from it, says of a chunk."""

@@ -23,11 +23,13 @@ from sidecar.parse.columns import Columns
 from sidecar.parse.event import HOST, Event
 from sidecar.rows import AlertRow, Delta, MetaRow, OutboxRow
 from sidecar.rules.alert import Alert, Evidence
+from sidecar.rules.identity import digest_of
 from sidecar.store.invariants import Ledger
 from sidecar.store.postgresql import PostgreSql
 from sidecar.store.schema import StoreUnavailable
 from sidecar.store.store import Store
 
+RULES = "rules"  # the MetaRow with the digest of the rules by which it is judged
 _log = structlog.get_logger()
 
 
@@ -42,7 +44,15 @@ def judging_core(config: Config, *, shadow: bool) -> Core:
     core = Core(changed(config, patterns=()), shadow=shadow, stopwatch=stopwatch)
     states = [metric for metric in config.metrics if metric.name in config.state_metrics]
     core.meter = Meter(states, labels=core.redactor.labels)
+    core.once.append(MetaRow(name=RULES, value=digest_of(config.rules)))
     return core
+
+
+def judged_by(store: Store) -> str:
+    """Return the digest of the rules of whoever judged last; empty if nobody ever did."""
+    query = "SELECT value FROM meta WHERE owner = '' AND name = ?"
+    found = store.database.find(query, (RULES,))
+    return str(found[0][0]) if found else ""
 
 
 def takes_all(config: Config, store: Store) -> None:

@@ -340,6 +340,25 @@ class CrashGuard:
         return MetaRow(name=_ROW, value=msgspec.json.encode(self._trial).decode())
 
 
+class Held:
+    """What holds at present, and what of it was said."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+        self._said = set[str]()
+
+    def says(self, what: str, now: float, *, holds: bool, after: float = 0.0) -> bool:
+        """Return, once, whether something has become so, and has been so for `after` seconds."""
+        if not holds:
+            self._since.pop(what, None)
+            self._said.discard(what)
+            return False
+        if what in self._said or now - self._since.setdefault(what, now) < after:
+            return False
+        self._said.add(what)
+        return True
+
+
 def _name(chunk: Chunk) -> str:
     return f"{chunk.file}:{chunk.start}"
 

@@ -17,7 +17,7 @@ from sidecar.core import HASH_KEY, Core, Stored
 from sidecar.daemon.pacing import RETRY_COMMIT_SECONDS
 from sidecar.daemon.selfwatch import Problem, kind_of
 from sidecar.daemon.telemetry import Telemetry
-from sidecar.parse.event import as_number
+from sidecar.parse.event import HOST, as_number
 from sidecar.read.follower import Follower
 from sidecar.rows import BeatRow, Delta, FileRow, MetaRow, OutboxRow, Row
 from sidecar.rules.alert import Alert
@@ -101,7 +101,8 @@ def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: st
     ledger = Ledger()
     core = core_of(config, store, ledger, now, shadow=shadow)
     say_damaged(core, store)
-    alerts = [*core.engine.alerts()]
+    ours = ("", config.host) if config.host else ()
+    alerts = [a for a in core.engine.alerts() if not ours or a.event.get(HOST, "") in ours]
     if not store.database.is_alone:
         from sidecar.daemon.judging import alerts_about  # noqa: PLC0415 - same
 

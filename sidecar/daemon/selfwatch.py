@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from sidecar.measure.series import EVENTS_TOTAL, triple_of
-from sidecar.parse.event import OWN_PROVIDER, Event, bounded
+from sidecar.parse.event import HOST, OWN_PROVIDER, Event, bounded
 from sidecar.rows import SeriesRow
 from sidecar.rules.alert import Alert
 from sidecar.rules.drift import Drift
@@ -115,8 +115,9 @@ class _Trouble:
 class SelfWatch:
     """Holds the present problems. All times are wall clock, seconds since the epoch."""
 
-    def __init__(self, started: float = 0.0) -> None:
-        """A series that was created by `started` is nothing new."""
+    def __init__(self, started: float = 0.0, host: str = "") -> None:
+        """A series that was created by `started` is nothing new; `host`: by its name in a fleet."""
+        self._own = {HOST: host} if host else {}
         self._troubles: dict[Problem, dict[Subject, _Trouble]] = {kind: {} for kind in Problem}
         self._drift_looked_at, self._first_at, self._day = 0.0, started, started // _DAY
         self._unread = set[str]()
@@ -193,7 +194,9 @@ class SelfWatch:
                     del troubles[subject]
                 if status is not None:
                     trouble.told_at = now
-                    events.append(_event(kind, subject, status, trouble, now))
+                    event = _event(kind, subject, status, trouble, now)
+                    event.fields.update(self._own)
+                    events.append(event)
         return events
 
     def problems(self) -> list[dict[str, Any]]:

@@ -20,12 +20,13 @@ from sidecar.daemon.judging import (
     JudgeSteps,
     as_judged,
     database_of,
+    judged_by,
     judging_core,
     restore_judging,
 )
 from sidecar.daemon.loop import Pump, PumpStopped
 from sidecar.daemon.orders import Answer, Order, Orders
-from sidecar.daemon.pacing import InThread, StateThread
+from sidecar.daemon.pacing import Held, InThread, StateThread
 from sidecar.daemon.restoring import Noted, clock_of, shared_secret
 from sidecar.daemon.seat import Seat, Seen
 from sidecar.daemon.selfwatch import WHERE_JUDGED, Problem, Subject, kind_of
@@ -34,6 +35,7 @@ from sidecar.fleet.courier import Courier
 from sidecar.fleet.docket import beats_of, unjudged
 from sidecar.fleet.order import Host
 from sidecar.rows import OrderRow, SeriesRow
+from sidecar.rules.identity import digest_of
 from sidecar.store.invariants import Ledger
 from sidecar.store.pgtables import JUDGE
 from sidecar.store.postgresql import PostgreSql
@@ -44,6 +46,7 @@ from sidecar.web.fault import Refusal
 LOOK_SECONDS = 0.4  # between two looks whether anybody judges
 # So far hosts' clocks may differ before it is said.
 CLOCK_SECONDS = 60.0
+NOTICED_SECONDS = 60.0  # a deployment of all hosts takes less
 MOST_UNJUDGED = 1 << 28  # bytes of a host, in the database
 _ANSWER_SECONDS = 20.0  # who asks waits for thirty
 _SEEN_SECONDS = 3.0  # so old may be what is shown of another's judging
@@ -89,7 +92,8 @@ class StandBy:
         self._ours: _Ours | None = None
         self._looked_up: tuple[float, Core, str] | None = None
         self._looking = asyncio.Lock()
-        self._said = frozenset[str]()
+        self._held = Held()
+        self._rules: tuple[Config, str] | None = None  # and their digest
 
     @property
     def seat(self) -> Seat | None:
@@ -130,16 +134,33 @@ class StandBy:
             engine.ahead = ahead
         if self._says("clock", holds=abs(ahead) > CLOCK_SECONDS):
             _log.warning("clock_off", ahead_seconds=round(ahead), of="the database's clock")
+        self._look_at_judge()
         size = unjudged(self._store, host)
         self._reading.hold(held=size > MOST_UNJUDGED)
         if self._says("unjudged", holds=size > MOST_UNJUDGED):
             _log.warning("reading_waits", why="what was read is not judged yet", bytes=size)
 
-    def _says(self, what: str, *, holds: bool) -> bool:
-        """Return whether something has become so."""
-        new = holds and what not in self._said
-        self._said = self._said | {what} if holds else self._said - {what}
-        return new
+    def _look_at_judge(self) -> None:
+        """Say so if for a minute nobody judges, or who does has other rules."""
+        database, ours = self._store.database, self._ours is not None
+        free = not ours and isinstance(database, PostgreSql) and database.is_free(JUDGE)
+        if self._says("nobody", holds=free, after=NOTICED_SECONDS):
+            _log.warning("nobody_judges", waits="what rules need, in the database")
+        theirs = "" if ours or free else judged_by(self._store)
+        differ = theirs not in ("", self._digest())
+        self._telemetry.metrics.rules_differ.set(differ)
+        if self._says("rules", holds=differ, after=NOTICED_SECONDS):
+            hint = "only events that rules here need are handed over; let all hosts have the same"
+            _log.warning("rules_differ", of="the host that judges", hint=hint)
+
+    def _digest(self) -> str:
+        config = self._config()
+        if self._rules is None or self._rules[0] is not config:
+            self._rules = config, digest_of(config.rules)
+        return self._rules[1]
+
+    def _says(self, what: str, *, holds: bool, after: float = 0.0) -> bool:
+        return self._held.says(what, self._clock.monotonic(), holds=holds, after=after)
 
     async def install(self, config: Config) -> None:
         """Judge by another configuration from now on, if it is this one that judges."""

@@ -60,7 +60,7 @@ class Telemetry:
         self.metrics.shadow.set(shadow)
         for name in NAMES:
             self.metrics.broken.labels(name)
-        self.watch = SelfWatch(clock())
+        self.watch = SelfWatch(clock(), config.host)
         self._shadow = shadow
         self._judges = False
         self._clock = clock
@@ -81,6 +81,7 @@ class Telemetry:
         self.odd_lines: deque[tuple[float, str, str, str]] = deque(maxlen=MOST_ODD_LINES)
         self._commit_failing_since: float | None = None
         self._commit_failure = ""
+        self._state = "state_file" if config.state_url is None else "database"
 
     def installed(self, core: Core, config: Config, now: float) -> None:
         """Note that `core` works by `config` from `now` (wall clock) on."""
@@ -161,13 +162,13 @@ class Telemetry:
             self.written()
 
     def written(self) -> None:
-        """Note that the state file could be written."""
+        """Note that the state could be written."""
         if self._commit_failing_since is None:
             return
         now = self._clock()
         stood = round(max(0.0, now - self._commit_failing_since))
         self._commit_failing_since = None
-        _log.info("state_file_writable_again", after_seconds=stood)
+        _log.info(f"{self._state}_writable_again", after_seconds=stood)
         self.watch.happened(
             Problem.COMMIT_FAILED, (), now, error=self._commit_failure, stood_still=stood
         )
@@ -183,7 +184,7 @@ class Telemetry:
         self.metrics.commit_failures.inc()
         if self._commit_failing_since is None:
             self._commit_failing_since, self._commit_failure = self._clock(), str(failure)
-            _log.error("state_file_not_writable", error=str(failure), reading="waits")
+            _log.error(f"{self._state}_not_writable", error=str(failure), reading="waits")
 
     def webhook(self, answered: Answered) -> None:
         """Note the end of one post to a webhook."""

@@ -6,6 +6,7 @@ special letters instead of a text make no other rule.
 
 import hashlib
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from sidecar.matchers import Matcher
@@ -32,6 +33,11 @@ def signature(rule: Rule) -> str:
     within, condition = rule.within, _part(rule.condition.whole)
     kind = () if rule.expect is None else ("expect",)
     return _digest((_matchers(rule.match), rule.by, condition, within, resolve, rule.same, *kind))
+
+
+def digest_of(rules: Iterable[Rule]) -> str:
+    """Return a digest of what rules make of events, in whatever order they stand."""
+    return _digest(tuple(sorted((rule.name, signature(rule)) for rule in rules)))
 
 
 def former_signature(rule: Rule) -> str:

@@ -1,7 +1,7 @@
 """Our own metrics, `sidecar_…`: all declared in one place, on a registry of their own."""
 
 import platform
-from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from prometheus_client import (
     CollectorRegistry,
@@ -22,15 +22,15 @@ from sidecar.notify.model import Reason
 from sidecar.parse.event import ForeignReason, ObscureReason, RejectReason
 from sidecar.provider.facts import RejectReason as Unaccepted, Trouble
 from sidecar.receivers.base import FailureKind
-from sidecar.rules.alert import AlertState
-from sidecar.rules.rule import Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Why a decision was not to speak: a closed set, so that each exists at 0 before it first happens.
 SUPPRESSED = (
     Reason.NOTHING_NEW, Reason.COOLDOWN, Reason.RESOLVED_NOT_SENT, Reason.SILENCED,
     Reason.INHIBITED, Reason.TIME_MUTED,
 )  # fmt: skip
-SHOWN_STATES = (AlertState.PENDING, AlertState.FIRING)
 COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 LATENCY_BUCKETS = (
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0,
@@ -70,9 +70,6 @@ class SelfMetrics:
             self.rule_forgotten.labels(rule.name)
             self.rule_bad_values.labels(rule.name)
             self.rule_bad_instants.labels(rule.name)
-            for severity in _severities(rule):
-                for state in SHOWN_STATES:
-                    self.alerts.labels(rule.name, severity, state.value)
         for trouble in ("ok", *Trouble) if config.apis else ():
             self.stripe_asked.labels(str(trouble))
         for hook in config.webhooks:
@@ -281,6 +278,9 @@ class SelfMetrics:
             "shadow", "1 while notifications are decided on and recorded, and none is sent."
         )
         self.judging = self._gauge("judging", "1 where it is judged, for all hosts of a fleet.")
+        self.rules_differ = self._gauge(
+            "rules_differ", "1 where another host of a fleet judges by other rules than these."
+        )
         self.commit_seconds = Histogram(
             "sidecar_commit_duration_seconds",
             "Time to commit one step to the state file.",
@@ -327,8 +327,3 @@ def render_registry(registry: CollectorRegistry, *, openmetrics: bool) -> str:
     write: Callable[[CollectorRegistry], bytes]
     write = generate_openmetrics if openmetrics else generate_latest
     return write(registry).decode().removesuffix("# EOF\n")
-
-
-def _severities(rule: Rule) -> Iterable[str]:
-    steps = (step.labels.get("severity", rule.severity) for step in rule.escalate)
-    return dict.fromkeys((rule.severity, *steps))

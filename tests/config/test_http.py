@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from sidecar.config.http import Http, read_http
+from sidecar.config.load import load_config
 from sidecar.secret import Secret
 from sidecar.syntax.faults import ConfigError
+from support.setup import configure
 
 ELSEWHERE = "sources: no\nglobal: {x: '${UNSET}', x: 1}\nrule_flies: []\n"
 
@@ -56,3 +58,16 @@ def test_what_is_wrong_in_it_is_said(tmp_path: Path, text: str, fault: str) -> N
 def test_what_nobody_asks_for_may_be_wrong(tmp_path: Path) -> None:
     text = "http: {listen: 'localhost:${PORT}', token: '${UNSET}', tokn: 1}\n"
     assert section(tmp_path, text, "listen").listen == ("localhost", 1)
+
+
+@pytest.mark.parametrize("host", ["a", ""])
+def test_the_socket_of_a_host_of_a_fleet_bears_its_name(tmp_path: Path, host: str) -> None:
+    named = f", host: {host}" if host else ""
+    state = f'state: {{postgresql: {{url: "postgresql://x/y"{named}}}}}\n'
+    found = section(tmp_path, state, "admin_socket").admin_socket
+    path = configure(tmp_path)
+    path.write_text(path.read_text().replace("state: {path: state.db}\n", state))
+    config = load_config(str(path), {})
+    assert config.host == (host or config.host) != ""
+    assert found == config.admin_socket == f"/var/lib/sidecar/state.db.{config.host}.sock"
+    assert section(tmp_path, "state: {path: /x}\n", "admin_socket").admin_socket == "/x.sock"

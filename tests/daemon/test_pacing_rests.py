@@ -13,6 +13,7 @@ from sidecar.daemon.pacing import (
     STORM_SPACING_SECONDS,
     STREAM_GAP_SECONDS,
     STREAM_SECONDS,
+    Held,
     Rests,
 )
 
@@ -125,3 +126,14 @@ def test_alerts_that_change_while_nothing_is_read_hold_up_no_line() -> None:
     rests = idle(CALM_SECONDS * 2)
     rests.stepped(1.0, news=False, polled=True, alerts=STORM_ALERTS * 9)
     assert rests.seconds(1.0, watched=True) == SLOW_POLL_SECONDS
+
+
+def test_what_holds_for_a_minute_is_said_once_until_it_is_over() -> None:
+    held = Held()
+    said = [held.says("x", now, holds=True, after=60.0) for now in (0.0, 59.0, 60.0, 90.0)]
+    assert said == [False, False, True, False]
+    assert not held.says("x", 95.0, holds=False, after=60.0)
+    assert [held.says("x", now, holds=True, after=60.0) for now in (99.0, 158.0, 159.0)] == [
+        False, False, True,
+    ]  # fmt: skip
+    assert held.says("y", 0.0, holds=True)

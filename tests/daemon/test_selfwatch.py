@@ -343,3 +343,11 @@ class TestOthers:
     def test_rules_about_us_make_no_series_beforehand(self) -> None:
         rows = step(core_of(*OURS), NOW).series
         assert not [row for row in rows if "sidecar" in row.labels]
+
+
+def test_what_a_host_of_a_fleet_says_of_itself_bears_its_name() -> None:
+    for host, said in (("a", "a"), ("", None)):
+        watch = SelfWatch(NOW, host)
+        watch.present(Problem.RELOAD_FAILED, {(): {}}, NOW)
+        (event,) = watch.due_events(NOW + HABITS[Problem.RELOAD_FAILED].patience)
+        assert event.get("sidecar_host") == said

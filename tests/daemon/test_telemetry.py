@@ -3,6 +3,7 @@
 import json
 import os
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -26,10 +27,12 @@ from sidecar.batch import (
 from sidecar.config.load import load_config
 from sidecar.core import NOTHING_STORED, Core
 from sidecar.daemon.telemetry import LAG_SECONDS, Telemetry
+from sidecar.fleet.courier import Courier
 from sidecar.parse.parser import OPEN_SECONDS
 from sidecar.receivers.base import Failed, FailureKind, Sent, Verdict
 from sidecar.web.metrics import render_registry
 from support.read import Reader
+from support.setup import write_rule
 
 NOW = 1_793_788_200.0
 TRUNCATED = {"reason": "truncated"}
@@ -254,3 +257,17 @@ def test_a_destination_that_cannot_be_sent_again_what_fires_is_logged_once(tmp_p
         {"event": "keep_alive_failed", **failed},
         {"event": "keep_alive_again", "log_level": "info", **where},
     ]
+
+
+def test_alerts_are_those_of_the_one_that_judges(tmp_path: Path) -> None:
+    (tmp_path / "sidecar.yaml").write_text(CONFIG.replace("none.rules", "failing.rules"))
+    write_rule(tmp_path)
+    config = load_config(str(tmp_path / "sidecar.yaml"), {})
+    telemetry = Telemetry(config, lambda: NOW)
+    reading = Core(config, engine=partial(Courier, host="a", before=None))
+    telemetry.installed(reading, config, NOW)
+    assert "sidecar_alerts{" not in render_registry(telemetry.metrics.registry, openmetrics=False)
+    (judging := Core(config)).restore(NOTHING_STORED, NOW)
+    telemetry.seated(judging)
+    labels = {"alertname": "Failing", "severity": "critical", "state": "firing"}
+    assert telemetry.metrics.registry.get_sample_value("sidecar_alerts", labels) == 0

@@ -149,3 +149,19 @@ def test_what_is_damaged_raises() -> None:
     assert unpacked(whole).tallies[0].number == 3
     with pytest.raises(ValueError, match=r"incomplete|truncated"):
         unpacked(whole[:-3])
+
+
+def test_the_host_of_an_event_is_that_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "x.rules.yaml").write_text(
+        "metrics: [{name: by_host_total, help: Events., type: counter,"
+        " labels: {sidecar_host: sidecar_host}}]\n"
+    )
+    path = configure(tmp_path, rules="x.rules.yaml")
+    database = '{postgresql: {url: "postgresql://x/y", host: web-1}}'
+    path.write_text(path.read_text().replace("{path: state.db}", database))
+    core = Core(load_config(str(path), {}))
+    core.restore(NOTHING_STORED, NOW)
+    line = json.dumps(record("failed", "org_1")).encode() + b"\n"
+    chunk = Chunk(1, "/x.log", LogFormat.AUTO, line, 0, host="another")
+    rows = core.step(ReadBatch(chunks=[chunk]), NOW).series
+    assert '{"sidecar_host":"web-1"}' in [row.labels for row in rows]

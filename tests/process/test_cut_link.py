@@ -84,7 +84,7 @@ def test_nothing_is_lost_or_counted_twice_by_a_link_that_is_cut_and_healed(tmp_p
             until(lambda: counted(server) == 500, "all is counted over the link")
             ip(f"link set {link} down")
             append(log, *lines)
-            until(lambda: bool(said(tmp_path, "state_file_not_writable")), "it is noticed")
+            until(lambda: bool(said(tmp_path, "database_not_writable")), "it is noticed")
             ip(f"link set {link} up")
             until(lambda: counted(server) == 1000, "it goes on once the link is healed")
             ip(f"link set {link} down")

@@ -333,6 +333,23 @@ def test_one_that_is_alone_judges_as_it_reads_until_another_comes(fleet: Fleet) 
     assert fleet.found("SELECT step FROM beats WHERE here") == []
 
 
+def test_one_with_other_rules_than_the_judge_s_shows_so(fleet: Fleet) -> None:
+    for member in fleet.members[:2]:
+        member.start()
+    judge = judge_of(fleet)
+    (other,) = (member for member in fleet.members[:2] if member is not judge)
+    differs = "sidecar_rules_differ "
+    until(lambda: f"{differs}0.0" in other.get("/metrics"), "it has the same")
+    (other.folder / "more.rules.yaml").write_text(RULES.replace("Failing", "Another"))
+    other.config.write_text(
+        other.config.read_text().replace("rule_files: [", "rule_files: [more.rules.yaml, ")
+    )
+    until(lambda: f"{differs}1.0" in other.get("/metrics"), "it has others", 20.0)
+    assert f"{differs}0.0" in judge.get("/metrics")
+    for shown in (judge, other):
+        assert ("sidecar_alerts{" in shown.get("/metrics")) is (shown is judge)
+
+
 def test_two_of_one_name_are_no_two_hosts(fleet: Fleet) -> None:
     one = fleet.members[0]
     one.start()

@@ -184,8 +184,8 @@ def test_while_the_database_is_away_reading_waits_and_who_asks_is_told(
         life.check()
         until(lambda: life.sample("sidecar_commit_failing") == 0, "it is over")
         assert daemon.poll() is None
-    assert len(life.said("state_file_not_writable")) == 1
-    assert len(life.said("state_file_writable_again")) == 1
+    assert len(life.said("database_not_writable")) == 1
+    assert len(life.said("database_writable_again")) == 1
 
 
 def test_a_database_that_is_frozen_is_taken_for_away(life: Life, server: Server) -> None:
@@ -199,7 +199,7 @@ def test_a_database_that_is_frozen_is_taken_for_away(life: Life, server: Server)
         life.check()
         until(lambda: life.sample("sidecar_commit_failing") == 0, "it is over")
         assert daemon.poll() is None
-    (said,) = life.said("state_file_not_writable")
+    (said,) = life.said("database_not_writable")
     assert str(said["error"]).endswith(" has not answered for 20 s")
 
 
@@ -220,7 +220,7 @@ def test_a_database_that_is_away_at_the_start_is_waited_for(life: Life, server: 
         assert "webhook_events_total" in shown
         assert PASSWORD not in shown
         assert daemon.poll() is None
-    (said,) = life.said("state_file_not_writable")
+    (said,) = life.said("database_not_writable")
     assert "cannot use the database postgres at " in str(said["error"])
 
 
