@@ -8,7 +8,7 @@ from sidecar.config.http import Http, read_http
 from sidecar.config.load import load_config
 from sidecar.secret import Secret
 from sidecar.syntax.faults import ConfigError
-from support.setup import configure
+from support.setup import configure, write_rule
 
 ELSEWHERE = "sources: no\nglobal: {x: '${UNSET}', x: 1}\nrule_flies: []\n"
 
@@ -65,6 +65,7 @@ def test_the_socket_of_a_host_of_a_fleet_bears_its_name(tmp_path: Path, host: st
     named = f", host: {host}" if host else ""
     state = f'state: {{postgresql: {{url: "postgresql://x/y"{named}}}}}\n'
     found = section(tmp_path, state, "admin_socket").admin_socket
+    write_rule(tmp_path)
     path = configure(tmp_path)
     path.write_text(path.read_text().replace("state: {path: state.db}\n", state))
     config = load_config(str(path), {})
