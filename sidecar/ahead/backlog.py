@@ -20,8 +20,8 @@ from sidecar.ahead.second import Answer, Disconnected, Setup, Task, is_ready, re
 from sidecar.parse.event import Chunk, Parsed, Triple, Wanted
 from sidecar.parse.patterns import Pattern
 
-# A tenth of a second's work for one process, which is what it takes to start another.
-LONG = 32 << 20  # bytes
+# Of work for one process; it takes a tenth of a second of a processor's time to start another.
+LONG_SECONDS = 0.5
 REST_SECONDS = 5.0
 _LEAST_PROCESSORS = 1.5
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -72,9 +72,9 @@ class Backlog:
         """Return the seconds that the assistant has had of a processor."""
         return 0.0 if self._assistant is None else self._assistant.busy
 
-    def before(self, unread: int, now: float, start: Callable[[], ParsesAhead]) -> None:
-        """Decide anew before a step, with so many bytes `unread`; `now` is the wall clock."""
-        if unread >= LONG:
+    def before(self, unread: float, now: float, start: Callable[[], ParsesAhead]) -> None:
+        """Decide anew before a step, `unread` taking so many seconds; `now` is the wall clock."""
+        if unread >= LONG_SECONDS:
             self._long_at = now
             if self._assistant is None and self._enough:
                 self._start(start)

@@ -90,6 +90,12 @@ class Slice:
 
     def __init__(self) -> None:
         self.budget = FIRST
+        self._is_known = False  # by steps that took about as long as they should
+
+    def seconds(self, unread: int) -> float:
+        """Return about how long reading so many bytes takes; 0 as long as that is not known."""
+        target = FAR_SECONDS if unread >= FAR_BEHIND else TARGET_SECONDS
+        return unread / self.budget * target if self._is_known else 0.0
 
     def took(self, read: int, seconds: float, look: float = 0.0, unread: int = 0) -> None:
         """Learn from a step that read so many bytes in so many seconds, with `unread` bytes left.
@@ -107,6 +113,7 @@ class Slice:
             # fitted a quick step may be too much for the next one.
             fitting = self.budget + (fitting - self.budget) / 4
         # No faster up than twofold: one step of empty lines must not be followed by a huge one.
+        self._is_known = self._is_known or fitting <= self.budget * 2 or self.budget == MOST
         self.budget = int(min(max(fitting, LEAST), self.budget * 2, MOST))
 
 

@@ -245,7 +245,7 @@ class ReadSteps(Steps):
         none = (quick or self.held) and not self._guard.careful
         budget = 0 if none else min(self._guard.budget, self._slice.budget)
         chunks = self._guard.before(self._follower.read(read, now, budget), self.core)
-        self._backlog.before(self._unread, now, self._assistant)
+        self._backlog.before(self._slice.seconds(self._unread), now, self._assistant)
         upcoming = self._follower.upcoming(budget)
         yield from self._backlog.ahead(chunks, self.core.parse_alone, now, upcoming)
 

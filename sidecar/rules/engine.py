@@ -39,7 +39,7 @@ from sidecar.rules.pair import Halves
 from sidecar.rules.restore import alert_row, by_key, restore, state_row
 from sidecar.rules.rule import Key, Rule
 from sidecar.rules.transitions import TransitionLog, no_line
-from sidecar.rules.verdict import Judge, Run, Verdict, together
+from sidecar.rules.verdict import Judge, Run, Verdict
 from sidecar.rules.windows import LONG_AGO, NEVER
 
 MAX_KEYS = 100_000
@@ -197,8 +197,8 @@ class Engine:
         """Note the first end of all: what lacks one is judged from then on."""
         if compiled.since < NEVER:
             return
-        run = together(runs)
-        each = zip(run.keys, run.times, run.verdicts, strict=True)
+        run = self._judge.together(runs)
+        each = zip(run.keys, run.times, run.each(), strict=True)
         at = next((at for key, at, verdict in each if verdict.resolves and any(key)), None)
         if at is not None:
             compiled.since = at
@@ -217,7 +217,7 @@ class Engine:
             return
         if self._count_newest(compiled, runs, columns):
             return
-        run = together(runs)
+        run = self._judge.together(runs)
         if taken := self._keys.take_at_once(run):
             run = run.only(range(taken, len(run.keys)))
         if run.keys:

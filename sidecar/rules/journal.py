@@ -21,12 +21,14 @@ from sidecar.rules.compiled import CompiledRule
 from sidecar.rules.keys import Keys
 from sidecar.rules.keystate import KeyState
 from sidecar.rules.rule import Key
-from sidecar.rules.waiting import LONGEST, Taken, Waited, Waiting
+from sidecar.rules.verdict import Waited, coded, recoded
+from sidecar.rules.waiting import LONGEST, Taken, Waiting
 
 # Entries up to which the newest row is written anew with more: a quiet system has few rows, too.
 _SMALL_ROW = 128
-# Entries beyond two a key at which a round begins, and how many keys of it a step looks at for each
-# entry that it adds, or rather: how much of the work for them it does.
+# Entries at which a round begins, beyond two a key and half as many again as the last one left; and
+# how many keys of it a step looks at for each entry that it adds, or rather: how much of the work
+# for them it does.
 _SLACK = 50_000
 _PACE = 2
 # So many keys a round looks at at a time; of those of which no more is known than when they were
@@ -55,13 +57,13 @@ Steps = dict[int, dict[Key, int]]
 
 class Columns(msgspec.Struct, array_like=True, gc=False):
     """Entries of one rule: `runs` of the part, and for each `which` of the `samples` it has: of
-    each event, or of all.
+    each event, or of all. A list is what bytes cannot tell.
     """
 
     rule: str
     runs: list[int]
     samples: list[Any]
-    which: list[int | list[int]]
+    which: list[int | bytes | list[int]]
     gone: list[Key]
     whole: list[tuple[Key, Any]]
 
@@ -171,6 +173,7 @@ class Journal:
         self._newest: list[Part] = []  # the newest row's parts, while it may be extended
         self._round: Iterator[tuple[CompiledRule, list[Key]]] | None = None
         self._round_from = 0  # rows from here on hold all that the keys of before the round have
+        self._left = 0  # the entries that the last round left
         self._whole: dict[int, set[Key]] = {}  # to be written so, by rule order
         self._changed: dict[int, list[Part]] = {}
         self._gone: list[int] = []
@@ -184,7 +187,8 @@ class Journal:
         When it is over, the rows of before are.
         """
         waiting = self._keys.waiting
-        if self._round is None and sum(self._sizes.values()) > _SLACK + 2 * len(self._keys):
+        kept = max(2 * len(self._keys), self._left + self._left // 2)
+        if self._round is None and sum(self._sizes.values()) > _SLACK + kept:
             self._round = (one for rule in self._rules for one in self._slices(rule))
             self._round_from, self._newest = max(self._sizes) + 1, []
         if self._round is not None:
@@ -197,6 +201,7 @@ class Journal:
                 self._round = None
                 for seq in [seq for seq in self._sizes if seq < self._round_from]:
                     self._remove(seq)
+                self._left = sum(self._sizes.values())
 
     def _slices(self, compiled: CompiledRule) -> Iterator[tuple[CompiledRule, list[Key]]]:
         """Yield what a round looks at, some keys of a rule at a time."""
@@ -211,7 +216,7 @@ class Journal:
         waiting = self._keys.waiting[compiled.order]
         floors, of = waiting.floors, waiting.of
         if bare := [key for key in keys if key in floors]:
-            waiting.taken.runs.append(Waited(bare, [floors[key] for key in bare], (None,)))
+            waiting.taken.runs.append(Waited.alike(bare, [floors[key] for key in bare], None))
         lengths = {key: len(of[key]) for key in keys if key in of}
         few = {key for key, length in lengths.items() if length <= LONGEST}
         self._whole.setdefault(compiled.order, set()).update(few)
@@ -396,43 +401,44 @@ class Journal:
 
 def _entries(
     taken: Iterable[Waited], without: set[Key], runs: _Runs
-) -> tuple[list[int], list[Any], list[int | list[int]]]:
+) -> tuple[list[int], list[Any], list[int | bytes | list[int]]]:
     """Return the numbers of runs, the different samples, and which of them each run has."""
     numbers: list[int] = []
     places: dict[int, int] = {}
     table: list[Any] = []
-    which: list[int | list[int]] = []
-    for keys, times, samples in _together(taken):
+    which: list[int | bytes | list[int]] = []
+    for keys, times, codes, samples in _together(taken):
         for one in samples:
-            if id(one) not in places:
-                places[id(one)] = len(table)
+            if places.setdefault(id(one), len(table)) == len(table):
                 table.append(one)
-        mine = [places[id(one)] for one in samples]
+        mine = recoded(codes, [places[id(one)] for one in samples], len(table))
         if without and not without.isdisjoint(keys):
             rest = [n for n, key in enumerate(keys) if key not in without]
             keys, times = [keys[n] for n in rest], [times[n] for n in rest]  # noqa: PLW2901 - what is left
-            mine = [mine[n] for n in rest] if len(mine) > 1 else mine
+            mine = coded([mine[n] for n in rest], len(table))
         if keys:
             numbers.append(runs.add(keys, times))
-            which.append(mine[0] if len(set(mine)) == 1 else mine)
+            one_for_all = len(set(mine)) == 1
+            which.append(mine[0] if one_for_all else mine if isinstance(mine, bytes) else [*mine])
     return numbers, table, which
 
 
 def _together(taken: Iterable[Waited]) -> Iterator[Waited]:
     """Yield short runs that follow each other as one; long ones are shared as they are."""
-    keys, times, samples = list[Key](), list[float](), list[Any]()
+    keys, times, codes, samples = list[Key](), list[float](), list[int](), list[Any]()
     for one in taken:
         if len(one.keys) < _SHORT:
+            codes += [code + len(samples) for code in one.codes]
             keys += one.keys
             times += one.times
-            samples += one.samples if len(one.samples) > 1 else [*one.samples] * len(one.keys)
+            samples += one.samples
             continue
         if keys:
-            yield Waited(keys, times, samples)
-            keys, times, samples = [], [], []
+            yield Waited(keys, times, codes, samples)
+            keys, times, codes, samples = [], [], [], []
         yield one
     if keys:
-        yield Waited(keys, times, samples)
+        yield Waited(keys, times, codes, samples)
 
 
 def _read(row: JournalRow) -> list[Part] | None:

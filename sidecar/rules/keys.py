@@ -197,18 +197,17 @@ class Keys:
         Return how many were taken.
         """
         keys, verdicts = run.keys, run.verdicts
-        if len(keys) < _MANY or keys.count(keys[0]) < len(keys):
+        if len(keys) < _MANY or any(not one.samples or one.named for one in verdicts):
             return 0
         compiled = verdicts[0].compiled
         if run.alone is None and not compiled.any_order:
             return 0
-        kinds = {id(one): one for one in (verdicts if run.alone is None else [run.alone])}
-        if any(not one.samples or one.named for one in kinds.values()):
+        if keys[0] != keys[-1] or keys.count(keys[0]) < len(keys):
             return 0
         state = self._keys[compiled.order].get(keys[0])
         if state is not None and state.alert is not None:
             return 0
-        if state is None and _fitting(run, compiled.guard.room(None, 0.0).left) < len(keys):
+        if state is None and _fitting(run, 0, compiled.guard.room(None, 0.0).left) < len(keys):
             return 0
         state = self.get(compiled, keys[0]) or self.create(compiled, keys[0], run.times[0])
         return 0 if state is None else self._take_at_once(state, run)
@@ -216,15 +215,14 @@ class Keys:
     def _take_at_once(self, state: KeyState, run: Run) -> int:
         taken, compiled, times = 0, state.compiled, run.times
         while taken < len(times) and state.pass_quietly(times[taken]):
-            rest = run.only(range(taken, len(times))) if taken else run
-            end = _fitting(rest, state.room)
+            end = _fitting(run, taken, state.room)
             if compiled.room_ends:
-                end = next((n for n in range(end) if rest.times[n] >= state.due), end)
-            if not end:
+                end = next((n for n in range(taken, end) if times[n] >= state.due), end)
+            if end == taken:
                 break
-            for verdict, those in _alike(rest, end):
+            for verdict, those in _alike(run, taken, end):
                 state.take(those, verdict.samples or ())
-            taken += end
+            taken = end
             self.after_event(state)
         return taken
 
@@ -412,23 +410,24 @@ class Keys:
             yield from keys.values()
 
 
-def _fitting(run: Run, room: float) -> int:
-    """Return how many events of a run, the first ones, a key with such room can take."""
+def _fitting(run: Run, begin: int, room: float) -> int:
+    """Return the end of those events of a run, from `begin` on, that such room is enough for."""
     if run.alone is not None:
-        cost = run.alone.cost * len(run.keys)
-        return len(run.keys) if run.alone.lowers or room - cost >= 0 else 0
-    for number, verdict in enumerate(run.verdicts):
+        cost = run.alone.cost * (len(run.keys) - begin)
+        return len(run.keys) if run.alone.lowers or room - cost >= 0 else begin
+    for number, code in enumerate(run.codes[begin:], begin):
+        verdict = run.verdicts[code]
         room -= 0.0 if verdict.lowers else verdict.cost
         if not room >= 0:
             return number
     return len(run.keys)
 
 
-def _alike(run: Run, end: int) -> Iterable[tuple[Verdict, Sequence[float]]]:
-    """Return each verdict of the first events of a run, and the times of those it is of."""
+def _alike(run: Run, begin: int, end: int) -> Iterable[tuple[Verdict, Sequence[float]]]:
+    """Return each verdict of some events of a run, and the times of those it is of."""
     if run.alone is not None:
-        return [(run.alone, run.times[:end])]
-    found: dict[int, tuple[Verdict, list[float]]] = {}
-    for at, verdict in zip(run.times[:end], run.verdicts, strict=False):
-        found.setdefault(id(verdict), (verdict, []))[1].append(at)
-    return found.values()
+        return [(run.alone, run.times[begin:end])]
+    found: dict[int, list[float]] = {}
+    for at, code in zip(run.times[begin:end], run.codes[begin:end], strict=True):
+        found.setdefault(code, []).append(at)
+    return [(run.verdicts[code], times) for code, times in found.items()]

@@ -23,8 +23,8 @@ from sidecar.rules.guard import Samples
 from sidecar.rules.keystate import KeyState
 from sidecar.rules.rule import Key
 from sidecar.rules.transitions import TransitionLog
-from sidecar.rules.verdict import Run, Verdict
-from sidecar.rules.waiting import SLACK, Entries, Waited, Waiting
+from sidecar.rules.verdict import Run, Verdict, Waited
+from sidecar.rules.waiting import SLACK, Entries, Waiting
 from sidecar.rules.windows import LONG_AGO, NEVER
 
 # What a text may have become by redaction, or by being cut, has one of these in it.
@@ -76,7 +76,7 @@ class Halves(Waiting):
         left = sorted(
             (place, text, verdict)
             for run in runs
-            for place, text, verdict in zip(run.places, run.keys, run.verdicts, strict=True)
+            for place, text, verdict in zip(run.places, run.keys, run.each(), strict=True)
             if text not in whole and text[0]
         )
         keys = self._kept([text for _, text, _ in left])
@@ -100,7 +100,7 @@ class Halves(Waiting):
                     zip(run.keys, run.places, strict=True)
                 )
             else:
-                for key, place, verdict in zip(run.keys, run.places, run.verdicts, strict=True):
+                for key, place, verdict in zip(run.keys, run.places, run.each(), strict=True):
                     (then if verdict.resolves else first)[key] = place
         whole = first.keys() & then.keys()
         if sum(len(run.keys) for run in runs) > len(first) + len(then):
@@ -182,7 +182,8 @@ class Halves(Waiting):
         if self._opened:
             keys, self._opened = list(self._opened), {}
             entries = [self.of[key] for key in keys]
-            self.taken.runs.append(Waited(keys, [e[1] for e in entries], [e[2] for e in entries]))
+            times, begun = [entry[1] for entry in entries], [entry[2] for entry in entries]
+            self.taken.runs.append(Waited(keys, times, range(len(keys)), begun))
 
     def forget_taken(self) -> None:
         super().forget_taken()

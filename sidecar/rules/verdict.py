@@ -4,9 +4,10 @@ Events of one triple (provider, event type, status) concern a few rules, which l
 their fields; events with equal values there come to the same.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, count
+from operator import itemgetter
+from typing import Any, NamedTuple, Self
 
 from sidecar.parse.columns import Columns
 from sidecar.parse.event import Event, Kind, Triple, as_text
@@ -20,6 +21,7 @@ from sidecar.rules.windows import LONG_AGO, NEVER
 # Values come from the log: remember only so many of them at a time.
 _MOST = 10_000
 _MOST_VARIED, _MOST_TEXTS = 100, 1_000
+_OF_A_BYTE = 256
 
 
 class Verdict(NamedTuple):
@@ -37,26 +39,49 @@ class Verdict(NamedTuple):
     named: bool = False
 
 
-Verdicts = tuple[Verdict, ...]
+# A small number for each of many: bytes, or a list where there are more than a byte can tell.
+Codes = Sequence[int]
+
+
+def coded(numbers: Iterable[int], of: int) -> Codes:
+    """Return numbers below `of` as codes."""
+    return bytes(numbers) if of <= _OF_A_BYTE else list(numbers)
+
+
+def recoded(codes: Codes, to: Sequence[int], of: int) -> Codes:
+    """Return `to[code]`, a number below `of`, for each code."""
+    if isinstance(codes, bytes) and of <= _OF_A_BYTE:
+        return codes.translate(bytes(to).ljust(_OF_A_BYTE))
+    return coded([to[code] for code in codes], of)
 
 
 class Run(NamedTuple):
     """Events that concern one rule, in their order: their places among all, keys and times.
 
-    `alone`: the verdict, where all come to the same.
+    `codes`: which of the different `verdicts` each has.
     """
 
     places: Sequence[int]
     keys: Sequence[Key]
     times: Sequence[float]
+    codes: Codes
     verdicts: Sequence[Verdict]
-    alone: Verdict | None
+
+    @property
+    def alone(self) -> Verdict | None:
+        """The verdict, where all come to the same."""
+        return self.verdicts[0] if len(self.verdicts) == 1 else None
+
+    def each(self) -> Iterator[Verdict]:
+        """Yield the verdict of each event."""
+        return map(self.verdicts.__getitem__, self.codes)
 
     def last_match(self) -> float:
         """Return the time of the newest that the rule matches, and that ends nothing."""
-        if self.alone is not None:
-            return LONG_AGO if self.alone.resolves else max(self.times, default=LONG_AGO)
-        matched = zip(self.times, self.verdicts, strict=True)
+        ends = {verdict.resolves for verdict in self.verdicts}
+        if len(ends) == 1:
+            return LONG_AGO if True in ends else max(self.times)
+        matched = zip(self.times, self.each(), strict=True)
         return max((at for at, verdict in matched if not verdict.resolves), default=LONG_AGO)
 
     def only(self, numbers: Sequence[int]) -> "Run":
@@ -65,9 +90,23 @@ class Run(NamedTuple):
             [self.places[n] for n in numbers],
             [self.keys[n] for n in numbers],
             [self.times[n] for n in numbers],
-            [self.verdicts[n] for n in numbers],
-            self.alone,
+            coded([self.codes[n] for n in numbers], len(self.verdicts)),
+            self.verdicts,
         )
+
+
+class Waited(NamedTuple):
+    """Events that came to wait: their keys and times, and which of the `samples` each has."""
+
+    keys: Sequence[Key]
+    times: Sequence[float]
+    codes: Codes
+    samples: Sequence[Samples | None]
+
+    @classmethod
+    def alike(cls, keys: Sequence[Key], times: Sequence[float], samples: Samples | None) -> Self:
+        """Return such with the same samples."""
+        return cls(keys, times, bytes(len(keys)), (samples,))
 
 
 class Judge:
@@ -77,18 +116,46 @@ class Judge:
         self._index = index
         self._known: dict[Triple, _OfTriple] = {}
         self._verdicts: dict[tuple[int, str], Verdict] = {}
+        self._block = _Block(())
 
     def of(self, columns: Columns) -> dict[CompiledRule, list[Run]]:
         """Return for each rule that is concerned which events concern it, and what they are to it.
 
         Those of one triple are one run.
         """
+        self._block = _Block(columns.times)
         found: dict[CompiledRule, list[Run]] = {}
         for kind in columns.kinds:
-            for compiled, some, verdicts in self._of_triple(kind.triple).of(columns, kind):
-                run = _run(columns, kind, compiled, some, verdicts)
+            for compiled, some, codes, verdicts in self._of_triple(kind.triple).of(columns, kind):
+                places, keys = kind.numbers, _keys(columns, kind, compiled)
+                if some is not None:
+                    places, keys = [places[n] for n in some], [keys[n] for n in some]
+                run = Run(places, keys, self._block.times_of(places), codes, verdicts)
                 found.setdefault(compiled, []).append(run)
         return found
+
+    def together(self, runs: Sequence[Run]) -> Run:
+        """Return events of several kinds in their order; `runs` are of the last block."""
+        if len(runs) == 1:
+            return runs[0]
+        numbers: dict[int, int] = {}
+        verdicts, codes = list[Verdict](), list[Codes]()
+        for run in runs:
+            for one in run.verdicts:
+                if numbers.setdefault(id(one), len(verdicts)) == len(verdicts):
+                    verdicts.append(one)
+        for run in runs:
+            to = [numbers[id(one)] for one in run.verdicts]
+            codes.append(recoded(run.codes, to, len(verdicts)))
+        places, keys, times, _, _ = zip(*runs, strict=True)
+        of, merged = len(verdicts), self._block.merged
+        return Run(
+            merged(places, places),
+            merged(keys, places),
+            merged(times, places),
+            bytes(sum(map(len, codes))) if of == 1 else coded(merged(codes, places), of),
+            verdicts,
+        )
 
     def _of_triple(self, triple: Triple) -> "_OfTriple":
         known = self._known.get(triple)
@@ -106,26 +173,49 @@ class Judge:
         return self._verdicts.setdefault((compiled.order, repr(rest)), verdict)
 
 
-def _run(
-    columns: Columns,
-    kind: Kind,
-    compiled: CompiledRule,
-    some: Sequence[int] | None,
-    verdicts: Sequence[Verdict],
-) -> Run:
-    """Return those of a kind's events as a run; `some` None: all of them."""
-    places: Sequence[int] = kind.numbers
-    keys = (
-        _texts(columns, kind, compiled)
-        if compiled.pairs
-        else columns.keys(kind, compiled.by, compiled.labels)
-    )
-    if some is not None:
-        places, keys = [places[n] for n in some], [keys[n] for n in some]
-    whole = len(places) == len(columns)
-    times = columns.times if whole else [columns.times[place] for place in places]
-    alone = verdicts[0] if len(verdicts) == 1 else None
-    return Run(places, keys, times, [alone] * len(places) if alone else verdicts, alone)
+class _Block:
+    """What rules share of a block of events: the times of some, and kinds in one order."""
+
+    def __init__(self, times: Sequence[float]) -> None:
+        self._times = times
+        self._of_places: dict[int, tuple[Any, Sequence[float]]] = {}
+        self._orders: dict[tuple[int, ...], tuple[Any, Callable[[Any], Any]]] = {}
+        self._merged: dict[tuple[int, ...], tuple[Any, Sequence[Any]]] = {}
+
+    def times_of(self, places: Sequence[int]) -> Sequence[float]:
+        """Return the times of the events at these places."""
+        if len(places) == len(self._times):
+            return self._times
+        known = self._of_places.get(id(places))
+        if known is None:
+            times = [self._times[place] for place in places]
+            known = self._of_places[id(places)] = places, times
+        return known[1]
+
+    def merged(self, columns: Sequence[Sequence[Any]], places: Sequence[Any]) -> Sequence[Any]:
+        """Return several columns as one, in the order of the places of their events."""
+        alike = tuple(map(id, columns))
+        known = self._merged.get(alike)
+        if known is None:
+            every = list(chain.from_iterable(columns))
+            known = self._merged[alike] = columns, self._order_of(places)(every)
+        return known[1]
+
+    def _order_of(self, places: Sequence[Sequence[int]]) -> Callable[[Any], Any]:
+        alike = tuple(map(id, places))
+        known = self._orders.get(alike)
+        if known is None:
+            every = list(chain.from_iterable(places))
+            order = sorted(range(len(every)), key=every.__getitem__)
+            known = self._orders[alike] = places, itemgetter(*order)
+        return known[1]
+
+
+def _keys(columns: Columns, kind: Kind, compiled: CompiledRule) -> Sequence[Key]:
+    """Return the keys of a kind's events; as logged, where of most there is nothing to be kept."""
+    if compiled.pairs:
+        return _texts(columns, kind, compiled)
+    return columns.keys(kind, compiled.by, compiled.labels)
 
 
 def _texts(columns: Columns, kind: Kind, compiled: CompiledRule) -> list[Key]:
@@ -136,21 +226,8 @@ def _texts(columns: Columns, kind: Kind, compiled: CompiledRule) -> list[Key]:
     return [(value if type(value) is str else as_text(value),) for value in values]
 
 
-def together(runs: Sequence[Run]) -> Run:
-    """Return the events of several kinds in their order."""
-    if len(runs) == 1:
-        return runs[0]
-    places, keys, times, verdicts = (
-        list(chain.from_iterable(columns)) for columns in list(zip(*runs, strict=True))[:4]
-    )
-    order = sorted(range(len(places)), key=places.__getitem__)
-    first = runs[0].alone
-    alone = first if all(run.alone is first for run in runs) else None
-    return Run(places, keys, times, verdicts, alone).only(order)
-
-
-# A rule, which events concern it (None: all), and what each is to it; one verdict is for all.
-Concerned = tuple[CompiledRule, list[int] | None, Sequence[Verdict]]
+# A rule, which events concern it (None: all), and which of some verdicts each has.
+Concerned = tuple[CompiledRule, list[int] | None, Codes, Sequence[Verdict]]
 
 
 class _OfTriple:
@@ -177,33 +254,49 @@ class _OfTriple:
         ]
         varied = [one for one in told if type(one) is list]
         alike = tuple([None if type(one) is list else one for one in told])
-        rows = list(zip(*varied, strict=True)) if varied else [()]
-        found = {row: self._of_row((alike, row), rows, values) for row in set(rows)}
-        for compiled in {one: None for each in found.values() for one in each}:
-            by_row = {row: each[compiled] for row, each in found.items() if compiled in each}
-            some = None
-            if len(by_row) < len(found):
-                some = [n for n, row in enumerate(rows) if row in by_row]
-            if len(set(map(id, by_row.values()))) == 1:
-                verdicts = list(by_row.values())[:1]
-            else:
-                verdicts = [by_row[row] for row in rows if row in by_row]
-            if compiled in self._counted:
-                numbers = range(len(kind.numbers)) if some is None else some
-                verdicts = self._each_with_its_text(columns, kind, numbers, verdicts)
-            yield compiled, some, verdicts
+        rows: Sequence[Any] = list(zip(*varied, strict=True)) if varied else [()]
+        numbers = {row: number for number, row in enumerate(dict.fromkeys(rows))}
+        found = [self._of_row((alike, row), rows, values) for row in numbers]
+        codes = coded(map(numbers.__getitem__, rows), len(found)) if varied else None
+        for compiled in {one: None for each in found for one in each}:
+            yield self._concerned(columns, kind, compiled, codes, found)
+
+    def _concerned(
+        self,
+        columns: Columns,
+        kind: Kind,
+        compiled: CompiledRule,
+        codes: Codes | None,
+        found: Sequence[Mapping[CompiledRule, Verdict]],
+    ) -> Concerned:
+        """Return which events concern a rule; `codes`: which of `found` each has, None: the one."""
+        codes = bytes(len(kind.numbers)) if codes is None else codes
+        some = None
+        if not all(compiled in each for each in found):
+            some = [n for n, code in enumerate(codes) if compiled in found[code]]
+            codes = coded([codes[n] for n in some], len(found))
+        known = {id(each[compiled]): each[compiled] for each in found if compiled in each}
+        verdicts = list(known.values())
+        if compiled in self._counted:
+            each_one = [found[code][compiled] for code in codes]
+            numbers = range(len(kind.numbers)) if some is None else some
+            verdicts = self._each_with_its_text(columns, kind, numbers, each_one)
+            return compiled, some, range(len(verdicts)), verdicts
+        numbering = {one: number for number, one in enumerate(known)}
+        to = [numbering.get(id(each.get(compiled)), 0) for each in found]
+        return compiled, some, recoded(codes, to, len(verdicts)), verdicts
 
     def _each_with_its_text(
-        self, columns: Columns, kind: Kind, numbers: Sequence[int], verdicts: list[Verdict]
+        self, columns: Columns, kind: Kind, numbers: Sequence[int], verdicts: Sequence[Verdict]
     ) -> list[Verdict]:
         """Return what was found for alike events with the texts of each that are only counted."""
         compiled = verdicts[0].compiled
         texts = [_counted(columns, kind, name, compiled) for _, name in self._counted[compiled]]
         rows: Sequence[Any] = texts[0] if len(texts) == 1 else list(zip(*texts, strict=True))
         rows = rows if len(numbers) == len(rows) else [rows[number] for number in numbers]
-        if len(verdicts) == 1:
-            return list(map(self._texts_of(verdicts[0]).__getitem__, rows))
         known = {id(one): self._texts_of(one) for one in verdicts}
+        if len(known) == 1:
+            return list(map(known[id(verdicts[0])].__getitem__, rows))
         return [known[id(one)][row] for one, row in zip(verdicts, rows, strict=True)]
 
     def _texts_of(self, verdict: Verdict) -> "_WithTexts":
@@ -310,10 +403,12 @@ class _Field:
         mine = [one for compiled in rules for one in compiled.aggregates if one.field == name]
         counts = all(one.function.counts_texts for one in mine)
         self.is_counted = self._measured and counts and not (self._ordered or self._matchers)
-        self._known: dict[tuple[type, Any], Any] = {}
+        self._known: dict[tuple[type, Any], int] = {}
+        self._numbers: dict[Any, int] = {}
+        self._next = count()
 
     def of(self, values: Sequence[Any]) -> Any:
-        """Return for each value what is equal only where nothing tells it from another.
+        """Return for each value a number that is equal only where nothing tells it from another.
 
         Where all come to the same, that instead of a list.
         """
@@ -324,12 +419,12 @@ class _Field:
             values = [value and "-" for value in values]
         if len(kinds - {type(None)}) == 1 and kinds <= _EXACT:
             of_one = {value: self._of_one(value) for value in set(values)}
-            told = [of_one[value] for value in values]
+            told = list(map(of_one.__getitem__, values))
         else:
             told = list(map(self._of_one, values))
         return told if told.count(told[0]) < len(told) else told[0]
 
-    def _of_one(self, value: Any) -> Any:
+    def _of_one(self, value: Any) -> int | None:
         if value is None:
             return None
         kind = type(value)
@@ -342,12 +437,17 @@ class _Field:
             found = self._known[kind, value] = self._told(value)
         return found
 
-    def _told(self, value: Any) -> Any:
+    def _told(self, value: Any) -> int:
         text = as_text(value)
         passes = tuple([matcher.matches(text) for matcher in self._matchers])
         place = place_in_order(value) is not None if self._ordered else None
         exactly = (type(value), repr(value)) if self._measured else None
-        return passes, bool(text), place, exactly
+        told = passes, bool(text), place, exactly
+        if told not in self._numbers:
+            if len(self._numbers) >= _MOST:
+                self._numbers.clear()  # numbers are never given again
+            self._numbers[told] = next(self._next)
+        return self._numbers[told]
 
 
 _EXACT = {str, int, bool, type(None)}  # equal only where they are the same, if of one type

@@ -8,7 +8,7 @@ the key first: what waits goes into its `KeyState` in the order of arrival, as i
 waited, and then the event takes its usual way.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import Enum
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import islice
@@ -22,7 +22,7 @@ from sidecar.rules.firsts import Firsts
 from sidecar.rules.guard import Samples
 from sidecar.rules.keystate import TOLD, KeyState, split
 from sidecar.rules.rule import Key
-from sidecar.rules.verdict import Run, Verdict
+from sidecar.rules.verdict import Run, Verdict, Waited
 from sidecar.rules.windows import BUCKETS, LONG_AGO, NEVER, Last, is_earlier
 
 if TYPE_CHECKING:
@@ -52,14 +52,6 @@ class Firing:
         self.due = due
         self.event: Callable[[], Event] | None = None
         self.ids: set[bytes] = set()
-
-
-class Waited(NamedTuple):
-    """Events that came to wait: their keys, times and samples, of which one may stand for all."""
-
-    keys: Sequence[Key]
-    times: Sequence[float]
-    samples: Sequence[Samples | None]
 
 
 class Taken(NamedTuple):
@@ -123,15 +115,16 @@ class Waiting:
         """Let what can wait do so; `look` closely at the others, by their places, once awake."""
         if run.alone is not None and run.alone.samples is None and self._raise_floors(run):
             return
-        self._newest = max(self._newest, *run.times)
+        newest = max(run.times)  # of a list, not of as many arguments
+        self._newest = max(self._newest, newest)
         get, states = self.of.get, self._states
         any_state, any_time = not self._compiled.counts_states, not self._compiled.room_ends
         apart: dict[int, Samples] = {}
         without: set[int] = set()
         upheld: dict[Key, int] = {}
-        each = zip(run.keys, run.times, run.verdicts, strict=True)
-        for number, (key, at, verdict) in enumerate(each):
-            _, _, samples, cost, _, named = verdict
+        told_of = [(one.samples, one.cost, one.named) for one in run.verdicts]
+        each = zip(run.keys, run.times, map(told_of.__getitem__, run.codes), strict=True)
+        for number, (key, at, (samples, cost, named)) in enumerate(each):
             entries = get(key)
             if (
                 entries
@@ -145,7 +138,7 @@ class Waiting:
                 if len(entries) > LONGEST:
                     self.wake(key)
                 continue
-            place = run.places[number]
+            place, verdict = run.places[number], run.verdicts[run.codes[number]]
             outcome, told = self._take_one(key, at, verdict, columns, place)
             if told is not None:
                 apart[number] = told
@@ -310,7 +303,7 @@ class Waiting:
             self._add_alone(key, times[0])
         self.floors.update(zip(keys, times, strict=True))
         self._newest_floor = times[-1]
-        self.taken.runs.append(Waited(keys, times, (None,)))
+        self.taken.runs.append(Waited.alike(keys, times, None))
         return True
 
     def _raise_floor(self, key: Key, at: float, floor: float) -> Outcome:
@@ -344,19 +337,19 @@ class Waiting:
 
     def _note(self, run: Run, apart: Mapping[int, Samples], without: Collection[int]) -> None:
         """Note what came to wait, some `apart` with more than their samples: all but `without`."""
-        keys, times, verdicts = run.keys, run.times, run.verdicts
-        rest: Sequence[int] = range(len(keys))
+        keys, times, codes = run.keys, run.times, run.codes
+        samples = [verdict.samples for verdict in run.verdicts]
+        if apart:
+            codes = list(codes)
+            for number, one in apart.items():
+                codes[number] = len(samples)
+                samples.append(one)
         if without:
-            rest = [number for number in rest if number not in without]
+            rest = [number for number in range(len(keys)) if number not in without]
             keys, times = [keys[number] for number in rest], [times[number] for number in rest]
-        if not keys:
-            return
-        samples: Sequence[Samples | None]
-        if run.alone is not None and not apart:
-            samples = (run.alone.samples,)
-        else:
-            samples = [apart.get(number) or verdicts[number].samples for number in rest]
-        self.taken.runs.append(Waited(keys, times, samples))
+            codes = [codes[number] for number in rest]
+        if keys:
+            self.taken.runs.append(Waited(keys, times, codes, samples))
 
     def forget_taken(self) -> None:
         """Forget what came to wait since the last step, where nobody stores it."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from sidecar.ahead.backlog import LONG, REST_SECONDS, Backlog, ParseAlone, processors
+from sidecar.ahead.backlog import LONG_SECONDS, REST_SECONDS, Backlog, ParseAlone, processors
 from sidecar.parse.event import Chunk, Parsed
 from support.parse import chunk_of
 
@@ -49,14 +49,16 @@ def results(backlog: Backlog) -> list[Parsed | None]:
 
 def test_a_long_backlog_is_parsed_by_two() -> None:
     backlog, start = Backlog(2), Starter()
-    backlog.before(LONG, 0.0, start)
-    backlog.before(LONG, 1.0, start)
+    backlog.before(LONG_SECONDS, 0.0, start)
+    backlog.before(LONG_SECONDS, 1.0, start)
     assert len(start.started) == 1
     assert results(backlog) == [Parsed(), Parsed()]
 
 
-@pytest.mark.parametrize(("unread", "available"), [(LONG - 1, 8), (LONG, 1), (LONG, 1.4)])
-def test_a_short_one_or_one_processor_is_not(unread: int, available: float) -> None:
+@pytest.mark.parametrize(
+    ("unread", "available"), [(LONG_SECONDS - 0.1, 8), (LONG_SECONDS, 1), (LONG_SECONDS, 1.4)]
+)
+def test_a_short_one_or_one_processor_is_not(unread: float, available: float) -> None:
     backlog, start = Backlog(available), Starter()
     backlog.before(unread, 0.0, start)
     assert not start.started
@@ -65,7 +67,7 @@ def test_a_short_one_or_one_processor_is_not(unread: int, available: float) -> N
 
 def test_the_second_process_ends_some_time_after_the_backlog() -> None:
     backlog, start = Backlog(2), Starter()
-    backlog.before(LONG, 0.0, start)
+    backlog.before(LONG_SECONDS, 0.0, start)
     backlog.before(0, REST_SECONDS - 0.1, start)
     assert not start.started[0].closed
     backlog.before(0, REST_SECONDS, start)
@@ -75,17 +77,17 @@ def test_the_second_process_ends_some_time_after_the_backlog() -> None:
 
 def test_a_clock_that_was_set_back_does_not_keep_it() -> None:
     backlog, start = Backlog(2), Starter()
-    backlog.before(LONG, 1000.0, start)
+    backlog.before(LONG_SECONDS, 1000.0, start)
     backlog.before(0, 10.0, start)
     assert start.started[0].closed
 
 
 def test_one_that_is_lost_is_ended_and_not_started_again() -> None:
     backlog, start = Backlog(2), Starter(lost="it has ended")
-    backlog.before(LONG, 0.0, start)
+    backlog.before(LONG_SECONDS, 0.0, start)
     assert results(backlog) == [Parsed(), Parsed()]
     assert start.started[0].closed
-    backlog.before(LONG, 1.0, start)
+    backlog.before(LONG_SECONDS, 1.0, start)
     assert len(start.started) == 1
 
 
@@ -94,15 +96,15 @@ def test_one_that_cannot_be_started_is_done_without() -> None:
         raise OSError("no more processes")
 
     backlog = Backlog(2)
-    backlog.before(LONG, 0.0, start)
+    backlog.before(LONG_SECONDS, 0.0, start)
     assert results(backlog) == [None, None]
 
 
 def test_after_a_reload_another_one_is_started() -> None:
     backlog, start = Backlog(2), Starter()
-    backlog.before(LONG, 0.0, start)
+    backlog.before(LONG_SECONDS, 0.0, start)
     backlog.end()
-    backlog.before(LONG, 1.0, start)
+    backlog.before(LONG_SECONDS, 1.0, start)
     assert [one.closed for one in start.started] == [True, False]
 
 

@@ -27,6 +27,20 @@ def test_a_step_comes_to_last_the_target(speed: float) -> None:
     assert settled(speed) / speed == pytest.approx(TARGET_SECONDS, rel=0.01)
 
 
+@pytest.mark.parametrize("speed", [2e6, 2e7, 1e8])
+@pytest.mark.parametrize("unread", [1 << 20, 1 << 25])
+def test_how_long_the_rest_takes_is_known_once_a_step_takes_as_long_as_it_should(
+    speed: float, unread: int
+) -> None:
+    size, known = Slice(), list[float]()
+    for _ in range(20):
+        size.took(size.budget, size.budget / speed, unread=unread)
+        known.append(size.seconds(unread))
+    assert known[-1] == pytest.approx(unread / speed, rel=0.02)
+    assert max(known) <= 2.5 * known[-1]
+    assert Slice().seconds(unread) == 0
+
+
 def test_with_much_unread_it_lasts_longer() -> None:
     assert settled(2e7, FAR_BEHIND) / 2e7 == pytest.approx(FAR_SECONDS, rel=0.01)
 

@@ -263,8 +263,8 @@ def test_what_pairs_up_leaves_nothing_behind() -> None:
 
 def test_pairs_that_are_whole_within_a_chunk_are_never_made() -> None:
     bench = Bench(expecting())
-    events = [half(float(at), f"e{at}") for at in range(100) for half in (first, then)]
-    lone = [then(100.0, "open"), first(101.0, ""), then(102.0, "")]
+    events = [half(float(at), f"e{at}") for at in range(200) for half in (first, then)]
+    lone = [then(200.0, "open"), first(201.0, ""), then(202.0, "")]
     spent = calls(partial(bench.engine.observe_all, Columns.of(events + lone), read_at=0.0))
     assert len(bench.engine._keys) == 1
     assert spent / len(events) <= 8

@@ -92,7 +92,7 @@ def test_patterns_too_large_for_one_set_are_all_candidates(
 
 # 100,000 keys in 310 MB: what one key may take, all of it, also with an alert that fires.
 MOST_BYTES = 3100
-KEYS = 10
+KEYS = 20
 
 
 @pytest.mark.parametrize(
