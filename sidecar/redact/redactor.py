@@ -85,7 +85,7 @@ class Labels(dict[str, str]):
         known = list(map(self.get, texts))
         if None not in known:
             return cast("list[str]", known)
-        new = [*set(texts).difference(self)] if self._plainly else []
+        new = [text for text in set(texts) if text not in self] if self._plainly else []
         if len(self) + len(new) > _MOST_KNOWN:
             self.clear()
         for start in range(0, len(new), _TOGETHER):

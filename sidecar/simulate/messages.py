@@ -17,7 +17,7 @@ from sidecar.notify.group import Destination, destinations, match_routes
 from sidecar.notify.model import Notice, NoticeStatus, Notification, Reason
 from sidecar.redact import Redactor
 from sidecar.render.check import parse_template
-from sidecar.render.renderer import Renderer
+from sidecar.render.renderer import Renderer, Rendering
 from sidecar.rows import OutboxRow
 from sidecar.rules.rule import Rule, label_name
 from sidecar.simulate.simulation import Moment
@@ -85,48 +85,54 @@ class MessageRenderer:
 
     def copies(self, notifications: Iterable[Notification]) -> list[Copy]:
         """Return what the destination of each gets."""
-        return [self._copy(one) for one in notifications]
+        return [self._copy(self._renderer.rendering(one)) for one in notifications]
 
     def annotations(self, notification: Notification) -> list[dict[str, str]]:
         """Return the rendered annotations of each notice."""
-        notices = self._renderer.rendering(notification).view["notices"]
-        return [notice["annotations"] for notice in notices]
+        return _annotations(self._renderer.rendering(notification))
 
     def _message(self, notifications: list[Notification]) -> Message:
         first = notifications[0]
+        renderings = [self._renderer.rendering(one) for one in notifications]
         return Message(
             at=first.at,
             receiver=first.receiver,
             reason=first.reason.value,
             group=first.group,
             late=first.late,
-            told=tuple(self._told(notifications)),
-            copies=tuple(self.copies(notifications)),
+            told=tuple(_told_alerts(renderings)),
+            copies=tuple([self._copy(one) for one in renderings]),
         )
 
-    def _told(self, notifications: list[Notification]) -> Iterator[ToldAlert]:
-        """Yield each alert once: destinations differ only in whether they hear of ends."""
-        fullest = max(notifications, key=lambda one: len(one.notices))
-        for notice, annotations in zip(fullest.notices, self.annotations(fullest), strict=True):
-            yield ToldAlert(
-                at=fullest.at,
-                alert=notice.labels.get("alertname", ""),
-                labels=notice.labels,
-                state=notice.status.value,
-                severity=notice.labels.get("severity", ""),
-                receiver=fullest.receiver,
-                reason=fullest.reason.value,
-                late=fullest.late or notice.late_by > 0,
-                annotations=annotations,
-            )
-
-    def _copy(self, one: Notification) -> Copy:
+    def _copy(self, rendering: Rendering) -> Copy:
+        one = rendering.notification
         kind = self._kinds[one.integration]
         config = self._receivers[one.receiver].configs[kind.name][one.index]
-        rendering = self._renderer.rendering(one)
         made = kind.render(config, rendering, plain=False)
         return Copy(
             kind.name, one.destination, made.subject, made.text, rendering.fault, made.payload
+        )
+
+
+def _annotations(rendering: Rendering) -> list[dict[str, str]]:
+    return [notice["annotations"] for notice in rendering.view["notices"]]
+
+
+def _told_alerts(renderings: Sequence[Rendering]) -> Iterator[ToldAlert]:
+    """Yield each alert once: destinations differ only in whether they hear of ends."""
+    rendering = max(renderings, key=lambda one: len(one.notification.notices))
+    fullest = rendering.notification
+    for notice, annotations in zip(fullest.notices, _annotations(rendering), strict=True):
+        yield ToldAlert(
+            at=fullest.at,
+            alert=notice.labels.get("alertname", ""),
+            labels=notice.labels,
+            state=notice.status.value,
+            severity=notice.labels.get("severity", ""),
+            receiver=fullest.receiver,
+            reason=fullest.reason.value,
+            late=fullest.late or notice.late_by > 0,
+            annotations=annotations,
         )
 
 
