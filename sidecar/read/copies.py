@@ -107,7 +107,7 @@ class Copies:
 def _may_be(known: LogFile, content: Content) -> bool:
     """Tell, without opening `known`, whether `content` may be a copy of it."""
     match = known.match(content)
-    return match is not Match.DIFFERENT and not (content.compressed and match is Match.SHORTER)
+    return match is Match.SAME or (match is Match.SHORTER and content.complete)
 
 
 def _rest(known: LogFile, original: Content | None, content: Content) -> int:

@@ -57,7 +57,7 @@ class LogFile:
         self.position = self.open_from = 0
         self.skip = False
         self.size = self.mtime_ns = self.written_ns = 0
-        self.last_seen = 0.0
+        self.last_seen = self.followed_since = 0.0  # by the wall clock
         self.content: Content | None = None
         self.sighted = False  # in the present look
         self.missed = 0  # looks one after another that did not find it
@@ -88,7 +88,7 @@ class LogFile:
         self.state = FileState(row.state)
         self.position, self.open_from, self.skip = row.offset, row.open_from, row.skip
         self.size, self.mtime_ns, self.last_seen = row.size, row.mtime_ns, row.last_seen
-        self.written_ns, self.looks = row.mtime_ns, 1
+        self.written_ns, self.looks, self.followed_since = row.mtime_ns, 1, row.last_seen
         self._known = Fingerprint(
             row.offset, row.head_len, row.head_hash, row.tail_len, row.tail_hash
         )
@@ -149,6 +149,7 @@ class LogFile:
             self.place = realpath(sighting.path)
             self.log.forget_places()
         self.path, self.sighted, self.last_seen = sighting.path, True, now
+        self.followed_since = self.followed_since or now
         self.missed = 0
         self.at_live = sighting.path == self.log.path or (
             bool(sighting.source) and sighting.is_live

@@ -39,6 +39,7 @@ class Recogniser:
         # (id, position, inode, size, mtime) compared and found different: saves opening.
         self._different: set[tuple[int, int, Inode, int, int]] = set()
         self._looks = 0
+        self._beginning: list[str] = []  # logs with something to read, and nothing read yet
         self._looked_at = 0.0  # by the wall clock, the last time
 
     def recognise(self, look: Look, now: float) -> None:
@@ -55,6 +56,7 @@ class Recogniser:
         uncertain = self._search(candidates)
         if candidates:
             self._name_like(candidates)
+        if candidates or self._beginning:
             self._look_below(candidates)
         self._adoption.adopt(candidates, self._batch, now, first=self._looks == 1)
         self._looked_at = now
@@ -190,9 +192,12 @@ class Recogniser:
                 continue
             if file.state not in FINISHED and _is_time_to_look_around(file):
                 self._look_around(file, candidates)
+        self._beginning = []
         for file in self._log_files.opened():
-            if _is_time_to_look_around(file):
+            if file.missed and _is_time_to_look_around(file):
                 self._look_around(file, candidates)
+            if file.at_live and file.size and not file.position:
+                self._beginning.append(file.log.path)
         return uncertain
 
     def _name_like(self, candidates: list[Candidate]) -> None:
@@ -248,21 +253,29 @@ class Recogniser:
                 candidates.append(Candidate(seen, self._batch, self._now))
 
     def _look_below(self, candidates: list[Candidate]) -> None:
-        """Look for rotated files of logs that were never seen, in the folders right below."""
+        """Look for rotated files of logs that were never read, in the folders right below."""
+        new = (c.sighting.log for c in candidates if c.sighting.is_live and c.sighting.size)
         by_folder: dict[str, dict[str, str]] = {}
-        for candidate in candidates:
-            log = candidate.sighting.log
-            known = self._log_files.logs.get(log)
-            if candidate.sighting.is_live and not (known and known.files):
+        for log in {*self._beginning, *new}:
+            if not any(file.position for file in self._files_of(log)):
                 for directory, name in self._look.anchors.get(log, ()):
                     by_folder.setdefault(directory, {})[name] = log
         met = {candidate.sighting.inode for candidate in candidates}
-        since = self._looked_at - _GRAIN_SECONDS
         for directory, logs in by_folder.items():
             for seen in self._look.around([directory], logs, _MOST_AROUND):
-                if seen.log and seen.inode not in met and not self._log_files.at(seen.inode):
+                if seen.log and seen.inode not in met and not self._is_known(seen):
                     met.add(seen.inode)
+                    followed = (file.followed_since for file in self._files_of(seen.log))
+                    since = min(followed, default=self._looked_at) - _GRAIN_SECONDS
                     candidates.append(Candidate(seen, self._batch, self._now, since=since))
+
+    def _is_known(self, seen: Sighting) -> bool:
+        known = self._log_files.at(seen.inode)
+        return known is not None and (known.sighted or self._is_still(known, seen))
+
+    def _files_of(self, log: str) -> list[LogFile]:
+        known = self._log_files.logs.get(log)
+        return known.files if known else []
 
     def _is_stranger(self, file: LogFile, seen: Sighting) -> bool:
         """Tell whether a file that nobody asked for is one that is looked for."""

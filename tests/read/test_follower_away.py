@@ -111,6 +111,29 @@ def test_a_log_that_was_rotated_to_olddir_before_it_was_ever_seen(
         assert reader.lines == old + new
 
 
+@pytest.mark.parametrize("truncated", [False, True])
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_log_that_was_seen_empty_and_rotated_to_olddir_before_the_next_look(
+    writer: Writer, *, truncated: bool, restarts: bool
+) -> None:
+    reader = Reader(writer.path)
+    writer.raw(b"")
+    reader.poll()
+    writer.write(3)
+    if truncated:
+        (old := writer.path.parent / "old").mkdir()
+        shutil.copyfile(writer.path, old / "app.log.1")
+        os.truncate(writer.path, 0)
+    else:
+        to_olddir(writer)
+    writer.write(2)
+    if restarts:
+        reader.restart()
+    reader.poll()
+    reader.settle()
+    assert reader.lines == writer.written
+
+
 def test_what_lies_beside_another_log_of_that_name_is_no_part_of_this_one(
     writer: Writer,
 ) -> None:

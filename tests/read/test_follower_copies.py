@@ -477,6 +477,25 @@ def test_a_copy_of_what_is_unpacked_over_several_looks_is_held_against_all_of_it
     assert sorted(reader.lines) == sorted(writer.written)
 
 
+def test_a_compressed_copy_of_how_a_closed_file_begins_counts_nothing(
+    reader: Reader, writer: Writer
+) -> None:
+    """Two workers compress one file to two names, one of them when it holds more."""
+    begins = writer.written + writer.write(4)
+    zipped = gzip.compress(as_bytes(begins))
+    writer.write(9)
+    rename(writer.path)
+    compress(writer.path.with_name("app.log.1"))
+    writer.reopen()
+    writer.write(2)
+    reader.restart()
+    reader.poll()
+    reader.settle()
+    writer.path.with_name("app.log.0.gz").write_bytes(zipped)
+    reader.settle()
+    assert reader.lines == writer.written
+
+
 def test_a_copy_is_all_there_is_of_what_is_truncated_while_they_are_compared(
     tmp_path: Path,
 ) -> None:
