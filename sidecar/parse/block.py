@@ -33,7 +33,7 @@ from sidecar.parse.prefix import Prefix
 from sidecar.parse.taking import Taken
 
 # Below so many events in a block the set-up costs more than it saves.
-LEAST = 8
+LEAST = 2
 _CLAIM = MARKER_BYTES + b": "
 _UTF16 = MARKER_BYTES.decode().encode("utf-16-le")[:-1]  # of either byte order
 _SHORT = 64  # bytes

@@ -190,9 +190,8 @@ class LogFiles:
         sources = self._sources
         return [log.known(configured=log.source in sources) for log in self.logs.values()]
 
-    def every(self) -> Iterator[LogFile]:
-        for log in self.logs.values():
-            yield from log.files
+    def every(self) -> list[LogFile]:
+        return [file for log in self.logs.values() for file in log.files]
 
     def open_logs(self) -> list[Log]:
         """Return the logs of which a file is open, in the order in which they became known."""

@@ -215,7 +215,7 @@ class Follower:
 
     def _drop_unseen(self, look: Look, batch: ReadBatch, now: float) -> None:
         """Drop log files that were not seen for a week; not while anything is hidden."""
-        for file in list(self._log_files.every()) if not look.hidden else ():
+        for file in self._log_files.every() if not look.hidden else ():
             away = file.content is None and not file.sighted
             if away and now - file.last_seen > KEEP_UNSEEN_SECONDS:
                 self._log_files.remove(file)
@@ -226,13 +226,13 @@ class Follower:
         batch.forgotten = self._log_files.forget_logs() if gone else []
 
     def _report(self, batch: ReadBatch, now: float) -> None:
-        for file in self._log_files.every():
+        every, opened = self._log_files.every(), self._log_files.opened()
+        for file in every:
             self._write(file, batch, now)
-        opened = self._log_files.opened()
-        unread = [f for f in self._log_files.every() if f.content is None and f.is_unread]
+        unread = [f for f in every if f.content is None and f.is_unread]
         batch.logs += [file.status(now) for file in (*unread, *opened)]
         batch.problems += [file.problem for file in opened if file.problem]
-        behind = {file.log.path for file in self._log_files.every() if file.behind}
+        behind = {file.log.path for file in every if file.behind}
         for pipe in self._stdin:
             batch.logs.append(pipe.status())
             if pipe.behind:

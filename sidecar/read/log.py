@@ -229,7 +229,8 @@ class LogFile:
     @property
     def is_unread(self) -> bool:
         """Tell whether it is in sight with bytes in it that were not read."""
-        return self.sighted and self.state not in FINISHED and self.unread > 0
+        grew = self.size > self.position  # first: it costs least, and mostly it did not
+        return grew and self.sighted and self.state not in FINISHED and self.unread > 0
 
     def is_unlinked(self) -> bool:
         return self.content is not None and self.content.stat().st_nlink == 0

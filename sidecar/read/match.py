@@ -61,6 +61,8 @@ class Recogniser:
         self._adoption.adopt(candidates, self._batch, now, first=self._looks == 1)
         self._looked_at = now
         for file in self._log_files.every():
+            if file.content is None and file.sighted:
+                continue  # closed where it was: nothing to say
             if file not in uncertain and not self._may_be_hidden(file):
                 self._update_state(file)
         self._copies.drop_copies(self._batch)
@@ -361,9 +363,10 @@ class Recogniser:
 
     def _may_be_hidden(self, file: LogFile) -> bool:
         """Tell whether the file may be where this look could not look."""
-        hidden = self._look.hidden
+        if not (hidden := self._look.hidden):
+            return False
         paths = (file.path, file.log.path)
-        return bool(hidden) and not hidden.isdisjoint({*paths, *map(dirname, paths)})
+        return not hidden.isdisjoint({*paths, *map(dirname, paths)})
 
 
 def _is_time_to_look_around(file: LogFile) -> bool:
