@@ -233,6 +233,8 @@ class Reference:
             yield at + self.span
         if known.order is not None:
             yield known.clock + self.span
+        if 0 < (memory := self._memory()) < FAR:
+            yield known.clock + memory
         alert = known.alert
         if alert and alert.phase == "pending":
             yield self._fires_at(alert)
@@ -271,10 +273,14 @@ class Reference:
         ]
         ordered = [] if known.order is None else [known.clock + self.span]
         ids = [at + self.span for at in known.ids.values()]
-        memory = max(a.function.memory(self.rule.remember) for a, _ in self._aggregates())
-        gone = max([known.floor + self.span, *ids, *ordered, *leaving, known.clock + memory])
+        over = known.clock + self._memory()
+        gone = max([known.floor + self.span, *ids, *ordered, *leaving, over])
         if known.alert is None and gone <= t:
             del self.keys[key]
+
+    def _memory(self) -> float:
+        """Return how long a key is known after its newest event at least."""
+        return max(a.function.memory(self.rule.remember) for a, _ in self._aggregates())
 
     # The condition.
 
