@@ -174,7 +174,8 @@ class Waiting:
         """Let nothing wait longer than LONGEST_PAUSE for somebody who takes other messages."""
         for id_ in line.put_off if line.works else ():
             head = self._heads[id_]
-            self._heads[id_] = head._replace(next_at=min(head.next_at, now + LONGEST_PAUSE))
+            latest = now if head.due(now) else now + LONGEST_PAUSE
+            self._heads[id_] = head._replace(next_at=min(head.next_at, latest))
         line.works = False
 
     def _first_due(self, ids: Iterable[str], now: float) -> Iterable[Head]:

@@ -65,6 +65,13 @@ def test_nothing_waits_longer_than_15_s_for_somebody_who_takes_other_messages() 
     assert [head.id for head in waiting.next(1031.0)] == ["later"]
 
 
+def test_what_was_put_off_before_the_clock_was_set_back_goes_at_once_to_who_takes_others() -> None:
+    waiting = Waiting()
+    waiting.note([row("later", next_at=9999.0), row("first")])
+    waiting.note([row("first", outcome="sent")])
+    assert [head.id for head in waiting.next(1000.0)] == ["later"]
+
+
 def test_a_message_that_is_for_another_destination_now_waits_there() -> None:
     waiting = Waiting()
     waiting.note([row("a"), row("b")])
