@@ -59,8 +59,9 @@ STANDS_FOR = {
     "LINE": shlex.quote(_LINE),
     "NAME": "PaymentFailing",
 }
-# Run by tests of their own: test_demo, test_stripe_page, tests/cli/test_render, below.
-_ELSEWHERE = re.compile(r"run|demo|\w+ -c try/|render critical --open")
+# Run by tests of their own: test_demo, test_stripe_page, tests/cli/test_render, below. And all the
+# cases of the shipped rules by `make check`.
+_ELSEWHERE = re.compile(r"run|demo|\w+ -c try/|render critical --open|test rules$")
 
 
 def code_of(page: Path) -> Iterator[str]:

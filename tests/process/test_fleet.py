@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 import psycopg
@@ -28,14 +28,16 @@ from sidecar.core import NOTHING_STORED, Core
 from sidecar.parse.event import Chunk, LogFormat
 from sidecar.rows import AMBIGUOUS
 from support.crash import posted, told
-from support.daemon import until
+from support.daemon import started, until
 from support.postgresql import PostgreSql as Server
 from support.setup import append, configure, record, slack_to
 from support.sinks import SlackSink
 
+if TYPE_CHECKING:
+    from support.forks import Forked
+
 pytestmark = pytest.mark.process
 HOSTS = ("a", "b", "c")
-DAEMON = str(Path(__file__).parents[1] / "support" / "daemon_at.py")
 LINES = int(os.environ.get("FLEET_LINES", "6000"))
 KILLS = int(os.environ.get("KILLS", "10"))
 RULES = """\
@@ -69,13 +71,10 @@ class Member:
         database = f"{{postgresql: {{url_file: ../url, host: {name}}}}}"
         path.write_text(path.read_text().replace("{path: state.db}", database))
         self.config = path
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Forked | None = None
 
     def start(self) -> None:
-        with (self.folder / "said").open("ab") as said:
-            self.process = subprocess.Popen(
-                [sys.executable, DAEMON, str(self.config), "0"], stderr=said
-            )
+        self.process = started(self.config, self.folder / "said")
 
     def signal(self, number: int) -> None:
         assert self.process is not None

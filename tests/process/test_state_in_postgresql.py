@@ -19,14 +19,14 @@ import psycopg
 import pytest
 
 from support.crash import counted, posted, told
-from support.daemon import until
+from support.daemon import started, until
+from support.forks import Forked
 from support.postgresql import PostgreSql as Server
 from support.setup import append, configure, record, slack_to, write_rule
 from support.sinks import SlackSink
 
 PASSWORD = "hunter2-of-the-database"
 KILLS = int(os.environ.get("KILLS", "12"))
-DAEMON = str(Path(__file__).parents[1] / "support" / "daemon_at.py")
 
 
 class Life:
@@ -68,15 +68,11 @@ class Life:
     def due(self) -> set[str]:
         return {org for org, times in self.failed.items() if times == 3}
 
-    def start(self, config: Path | None = None) -> "subprocess.Popen[bytes]":
-        said = (self.folder / "said").open("ab")
-        with said:
-            return subprocess.Popen(
-                [sys.executable, DAEMON, str(config or self.config), "0"], stderr=said
-            )
+    def start(self, config: Path | None = None) -> Forked:
+        return started(config or self.config, self.folder / "said")
 
     @contextmanager
-    def running(self, config: Path | None = None) -> Iterator["subprocess.Popen[bytes]"]:
+    def running(self, config: Path | None = None) -> Iterator[Forked]:
         process = self.start(config)
         try:
             yield process

@@ -1,6 +1,7 @@
 """The daemon as a process of its own: started, asked, killed."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import urlopen
 
+from support import daemon_at
 from support.daemon_at import main
 from support.forks import Forked
 
@@ -29,6 +31,19 @@ def until(holds: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
     while not holds():
         assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what}"
         _TICK.wait(0.02)
+
+
+def started(config: Path, said: Path) -> Forked:
+    """Start the daemon, which writes its log to the end of `said`, and wait for nothing."""
+    process = Forked(_run, [str(config), str(said)])
+    process.stderr.close()
+    return process
+
+
+def _run(config: str, said: str) -> int:
+    os.dup2(os.open(said, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644), 2)
+    sys.orig_argv = [sys.executable, daemon_at.__file__, config, "0"]  # by which it begins anew
+    return main(config, "0")
 
 
 @dataclass

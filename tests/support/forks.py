@@ -19,6 +19,7 @@ FORKS.set_forkserver_preload(
     [
         "sidecar.cli.run", "sidecar.daemon.drill", "sidecar.daemon.heartbeat",
         "sidecar.daemon.reactions", "sidecar.provider.listener", "sidecar.web.server",
+        "sidecar.store.postgresql",
         *(f"sidecar.receivers.{kind.name}.send" for kind in KINDS),
         "anyio._backends._asyncio", "anyio.streams.tls", "uvicorn.lifespan.off",
     ]
