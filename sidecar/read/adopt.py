@@ -286,7 +286,10 @@ class Adoption:
         if like is not None:
             # Once the original is truncated, the copy is all there is of what was not begun.
             if like.position and rest:
-                self._start(log, candidate, at=rest)
+                if like.log is not log or like.at_live or like.state in LEFT_ALONE:
+                    self._start(log, candidate, at=rest)
+                else:
+                    self._move(like, candidate)
             elif like.position and not self._log_files.unpacks(like):
                 self._leave_alone(log, candidate, content, FileState.COPY, like.path)
         elif self._is_of_new(log, seen, content) or self._copies.is_undecided(log, content):
@@ -295,6 +298,20 @@ class Adoption:
             self._leave_alone(log, candidate, content, FileState.IGNORED)
         else:
             self._start(log, candidate)
+
+    def _move(self, known: LogFile, candidate: Candidate) -> None:
+        """Let a file go on in a longer copy, and leave alone where it was read so far."""
+        seen = Sighting(
+            known.path, known.inode, known.size, known.mtime_ns, known.log.path, source=""
+        )
+        left = None
+        with self._log_files.lent(known) as content:
+            if content is not None and known.sighted:
+                left = self._new.unread(known.log, Candidate(seen, self._batch, self._now))
+                left.leave_alone(content, FileState.COPY)
+        if self._log_files.move_in(known, candidate) and left is not None:
+            self._take(known.log, left, live=False)
+            self._batch.events.append(_left_alone(left, known.path))
 
     def _is_of_new(self, log: Log, seen: Sighting, content: Content) -> bool:
         """Tell whether a file is a copy of what is at the log's path, unknown as that still is."""

@@ -77,10 +77,10 @@ class Copies:
         """
         for known in many:
             with self._log_files.lent(known) as original:
-                if original and is_beginning(content, size, original):
-                    yield known, 0
-                elif _begins_so(known, content):
+                if _begins_so(known, content):
                     yield known, _rest(known, original, content)
+                elif original and is_beginning(content, size, original):
+                    yield known, 0
 
     def is_undecided(self, log: Log, content: Content) -> bool:
         """Tell whether `content` may be a copy of a file of `log`, but cannot be told yet.
@@ -124,7 +124,11 @@ def _rest(known: LogFile, original: Content | None, content: Content) -> int:
 
 def _least(found: Iterable[tuple[LogFile, int]]) -> tuple[LogFile, int] | None:
     """Return the file beyond which least is held: nothing, or from the last byte on."""
-    return min(found, key=lambda one: (one[1] > 0, -one[1]), default=None)
+    return min(found, key=lambda one: (_is_copy(one[0]), one[1] > 0, -one[1]), default=None)
+
+
+def _is_copy(known: LogFile) -> bool:
+    return known.state is FileState.COPY
 
 
 def _may_be_copy(new: LogFile) -> bool:

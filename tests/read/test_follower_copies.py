@@ -477,6 +477,46 @@ def test_a_copy_of_what_is_unpacked_over_several_looks_is_held_against_all_of_it
     assert sorted(reader.lines) == sorted(writer.written)
 
 
+def test_what_a_compressed_generation_holds_beyond_a_long_copy_of_it_is_read(
+    writer: Writer,
+) -> None:
+    """Of what is compressed only the first 256 KiB are held against what is known."""
+    writer.path.parent.mkdir()
+    reader = Reader(writer.path)
+    reader.poll()
+    lines = [f"{number} ".ljust(9_000, "x") for number in range(40)]
+    writer.raw(as_bytes(lines[:30]))
+    shutil.copyfile(writer.path, writer.path.with_name("app.log.bak"))
+    writer.raw(as_bytes(lines[30:]))
+    rename(writer.path)
+    compress(writer.path.with_name("app.log.1"))
+    for _ in range(9):
+        reader.poll(seconds=20)
+    assert reader.lines == lines
+
+
+@pytest.mark.parametrize("again", [9, 14])
+def test_a_copy_that_is_made_anew_longer_after_it_was_read_counts_nothing(
+    writer: Writer, again: int
+) -> None:
+    """What was rotated goes on where the copy ended, and the copy is one from then on."""
+    writer.path.parent.mkdir()
+    reader = Reader(writer.path)
+    reader.poll()
+    writer.write(5)
+    shutil.copyfile(writer.path, copy := writer.path.with_name("app.log.bak"))
+    writer.write(10)
+    rename(writer.path)
+    reader.poll()
+    reader.poll()
+    copy.write_bytes(as_bytes(writer.written[:again]))
+    reader.poll()
+    copy.unlink()
+    shutil.copyfile(writer.path.with_name("app.log.1"), copy)
+    reader.settle()
+    assert reader.lines == writer.written
+
+
 def test_a_compressed_copy_of_how_a_closed_file_begins_counts_nothing(
     reader: Reader, writer: Writer
 ) -> None:
