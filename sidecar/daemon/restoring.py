@@ -129,11 +129,13 @@ def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: st
 def core_of(config: Config, store: Store, ledger: Ledger, now: float, *, shadow: bool) -> Core:
     """Return a core that has taken up what is stored: one that judges, if this host is alone."""
     engine: Callable[..., Engine] = Engine
-    if not store.database.is_alone:
-        from sidecar.fleet.courier import Courier  # noqa: PLC0415 - not needed without a fleet
+    if config.state_url is not None:
+        from sidecar.fleet.courier import Alone, Courier  # noqa: PLC0415 - not needed with a file
 
-        before = next((row for row in store.load(BeatRow) if row.host == config.host), None)
-        engine = partial(Courier, host=config.host, before=before)
+        engine = Alone
+        if not store.database.is_alone:
+            before = next((row for row in store.load(BeatRow) if row.host == config.host), None)
+            engine = partial(Courier, host=config.host, before=before)
     core = Core(config, shadow=shadow, stopwatch=stopwatch, engine=engine)
     if config.state_url is None:
         core.restore(Noted(store, ledger), now)

@@ -1,13 +1,14 @@
 """The rules' place in a member that reads: what they need of its events goes to whoever judges."""
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import is_not
 from typing import Any, NamedTuple
 
 import msgspec
 
 from sidecar.parse.columns import Columns
-from sidecar.parse.event import HOST, Event, Triple, as_text, field_value
+from sidecar.parse.event import HOST, STANDARD_FIELDS, Event, Kind, Triple, as_text, field_value
 from sidecar.redact import LabelsOf
 from sidecar.redact.shapes import well_formed
 from sidecar.rows import BatchRow, BeatRow, Delta
@@ -193,3 +194,61 @@ class Courier(Engine):
 
 
 _MOST_TRIPLES = 10_000  # remembered
+
+
+class Alone(Engine):
+    """The rules of a host that is alone: they see of events what those of several hosts see.
+
+    Else an alert would end, or begin, by another host's coming.
+    """
+
+    def __init__(self, rules: Sequence[Rule], *, labels: LabelsOf, **more: Any) -> None:
+        super().__init__(rules, labels=labels, **more)
+        self._labels = labels
+
+    def observe_all(self, columns: Columns, *, read_at: float, line_of: LineOf = no_line) -> None:
+        kinds = [self._shown(columns, kind) for kind in columns.kinds]
+        if not any(map(is_not, kinds, columns.kinds)):
+            super().observe_all(columns, read_at=read_at, line_of=line_of)
+            return
+
+        def later(number: int) -> Callable[[], Event]:
+            made = columns.later(number)
+            return lambda: self._hidden(made())
+
+        shown = Columns(kinds, columns.times, later, columns.own)
+
+        def line(event: Event) -> Evidence | None:
+            number = shown.number_of(event)
+            return None if number is None else line_of(columns.event(number))
+
+        super().observe_all(shown, read_at=read_at, line_of=line)
+
+    def _shown(self, columns: Columns, kind: Kind) -> Kind:
+        """Return a kind with what is hidden in its fields as labels; itself if nothing is."""
+        changed: dict[str, list[Any] | None] = {}
+        for name in self._asked(kind.triple):
+            values = None if name in columns.own else columns.values(kind, name)
+            if values is not None and (labels := self._as_labels(name, values)) != values:
+                changed[name] = labels
+        return Kind(kind.triple, kind.numbers, {**kind.fields, **changed}) if changed else kind
+
+    def _as_labels(self, name: str, values: Sequence[Any]) -> list[Any]:
+        kept = self._labels(name)
+        if set(map(type, values)) == {str}:
+            return kept.of_all(values)
+        texts = map(as_text, values)
+        return [
+            v if kept[text] == text else kept[text] for v, text in zip(values, texts, strict=True)
+        ]
+
+    def _hidden(self, event: Event) -> Event:
+        names = self._asked(event.triple)
+        values = {name: event.get(name) for name in names}
+        shown = {name: self._as_labels(name, [value])[0] for name, value in values.items()}
+        changed = {name: value for name, value in shown.items() if value != values[name]}
+        return msgspec.structs.replace(event, fields={**event.fields, **changed})
+
+    def _asked(self, triple: Triple) -> Iterator[str]:
+        names = self.looks_at(triple).difference(STANDARD_FIELDS)
+        return (name for name in names if " " not in name)

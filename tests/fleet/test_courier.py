@@ -1,16 +1,20 @@
 """What a member hands to whoever judges: what rules need, redacted, and no more."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, strategies as st
 
 from sidecar.batch import ReadBatch
 from sidecar.config.load import load_config
 from sidecar.core import NOTHING_STORED, Core
 from sidecar.fleet.courier import (
     BEAT_SECONDS,
+    Alone,
     Batch,
     Courier,
     Packed,
@@ -18,8 +22,10 @@ from sidecar.fleet.courier import (
     packed,
     unpacked,
 )
+from sidecar.parse.columns import Columns
 from sidecar.parse.event import Chunk, LogFormat
 from sidecar.rows import BatchRow, BeatRow
+from sidecar.rules.engine import Engine
 from support.setup import configure, record
 
 RULES = """\
@@ -165,3 +171,60 @@ def test_the_host_of_an_event_is_that_of_the_configuration(tmp_path: Path) -> No
     chunk = Chunk(1, "/x.log", LogFormat.AUTO, line, 0, host="another")
     rows = core.step(ReadBatch(chunks=[chunk]), NOW).series
     assert '{"sidecar_host":"web-1"}' in [row.labels for row in rows]
+
+
+HIDING = """\
+groups:
+  - name: g
+    rules:
+      - {alert: Failing, match: ['status="failed"'], by: [contact],
+         condition: count() >= 2, within: 30d, labels: {severity: critical}}
+      - {alert: Ann, match: ['contact="ann@example.com"'], by: [org_id],
+         condition: count() >= 1, within: 30d, labels: {severity: critical}}
+      - {alert: Token, match: ['token=~"sk_live_.*|4.*|plain"'], by: [token, org_id],
+         condition: count() >= 1, within: 30d, labels: {severity: critical}}
+      - {alert: Large, match: ['amount > 100'], by: [org_id],
+         condition: sum(amount) > 200, within: 30d, labels: {severity: critical}}
+"""
+RECORDS = st.lists(
+    st.fixed_dictionaries({
+        "status": st.sampled_from(["failed", "fine"]),
+        "org_id": st.sampled_from(["o1", "o2"]),
+        "contact": st.sampled_from(["ann@example.com", "bob@example.com", "desk", "", None]),
+        "token": st.sampled_from([SECRET, "plain", 5, 4111111111111111, None, {"a": [SECRET]}]),
+        "amount": st.sampled_from([90, 150, 4111111111111111, "160", None]),
+    }),
+    min_size=1, max_size=8,
+)  # fmt: skip
+
+
+@given(records=RECORDS)
+def test_rules_of_one_that_is_alone_see_what_those_of_several_see(
+    tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, Any]]
+) -> None:
+    folder = tmp_path_factory.mktemp("hiding")
+    (folder / "x.rules.yaml").write_text(HIDING)
+    config = load_config(str(configure(folder, rules="x.rules.yaml")), {})
+    lines = [{**record("", ""), **one} for one in records]
+    data = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    batch = ReadBatch(chunks=[Chunk(1, "/x.log", LogFormat.AUTO, data, 0)])
+
+    def core(engine: Callable[..., Engine]) -> Core:
+        made = Core(config, engine=engine)
+        made.restore(NOTHING_STORED, NOW)
+        return made
+
+    alone = core(Alone)
+    alone.step(batch, NOW)
+    read = core(partial(Courier, host="a", before=None)).step(batch, NOW).delta.rows
+    judge = core(Engine)
+    for row in read:
+        if isinstance(row, BatchRow):
+            events = [one.event for one in unpacked(row.packed).events]
+            judge.engine.observe_all(Columns.of(events), read_at=NOW)
+    found = {(one.name, one.key): one for one in alone.engine.alerts()}
+    assert {ident: one.value for ident, one in found.items()} == {
+        (one.name, one.key): one.value for one in judge.engine.alerts()
+    }
+    assert all(one.evidence is not None for one in found.values())
+    assert not any(SECRET in str(one) for one in found.values())
