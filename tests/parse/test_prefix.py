@@ -136,10 +136,17 @@ FORGED = {
 
 
 @pytest.mark.parametrize(("line", "reason"), FORGED.values(), ids=FORGED)
-def test_what_a_stranger_may_have_written_is_foreign(line: str, reason: ForeignReason) -> None:
+def test_what_a_stranger_may_have_written_is_foreign_alone_and_among_the_hosts_own(
+    line: str, reason: ForeignReason
+) -> None:
     parsed = read(line + "\n")
     assert (parsed.events, parsed.rejects) == ([], [])
     assert [foreign.reason for foreign in parsed.foreign] == [reason]
+    among = read(f"{HOSTS}{line}\n{HOSTS}")
+    assert [event.status for event in among.events] == ["received"] * 40
+    assert [(foreign.reason, foreign.position) for foreign in among.foreign] == [
+        (reason, len(HOSTS) + (10 if "\r" in line else 0))
+    ]
 
 
 QUIET = {
@@ -191,15 +198,6 @@ def test_a_cut_anywhere_makes_no_event_of_what_a_stranger_said(
 
 HOST = {"event_type": "e", "status": "received", "timestamp": "2026-11-20T08:07:00.000001"}
 HOSTS = "".join(f"{STAMP} - INFO - WEBHOOK_METRIC: {HOST}\n" for _ in range(20))
-
-
-@pytest.mark.parametrize(("line", "reason"), FORGED.values(), ids=FORGED)
-def test_it_is_also_foreign_among_many_of_the_hosts_own(line: str, reason: ForeignReason) -> None:
-    parsed = read(f"{HOSTS}{line}\n{HOSTS}")
-    assert [event.status for event in parsed.events] == ["received"] * 40
-    assert [(foreign.reason, foreign.position) for foreign in parsed.foreign] == [
-        (reason, len(HOSTS) + (10 if "\r" in line else 0))
-    ]
 
 
 UNPAID = "Org org_7 subscription is unpaid and past 3-day grace period. Demoting to free"

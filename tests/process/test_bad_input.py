@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from sidecar import __version__
+from sidecar.cli import main
 from support.daemon import RULES, DaemonProcess, running, until
+from support.forks import Forked
 from support.setup import append, configure, record, slack_to
 from support.sinks import Answer, SlackSink
 
@@ -26,11 +28,15 @@ def prepare(folder: Path, slack: str = NOWHERE, *, port: int = 0, logs: bool = T
 
 def run(config: Path) -> tuple[int, str]:
     """Run the daemon to its end, which has to come by itself; return exit code and stderr."""
-    done = subprocess.run(
-        [sys.executable, "-m", "sidecar", "run", "-c", str(config)],
-        capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
-    return done.returncode, done.stderr
+    process = Forked(_command, ["run", "-c", str(config)])
+    with process.stderr as stderr:
+        said = stderr.read().decode()
+    return process.wait(timeout=30), said
+
+
+def _command(*words: str) -> int:
+    main(words)
+    return 0
 
 
 def fail(folder: Path, org: str = "org_1", times: int = 3) -> None:

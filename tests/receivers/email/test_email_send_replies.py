@@ -40,10 +40,9 @@ def test_a_refusing_reply(phase: SmtpPhase, code: int, kind: str, verdict: str) 
     assert classify(phase, code) == (FailureKind(kind), Verdict(verdict))
 
 
-@pytest.mark.parametrize("phase", SmtpPhase)
-@pytest.mark.parametrize("code", [421, 450, 451, 452, 454])
-def test_4yz_is_always_tried_again(phase: SmtpPhase, code: int) -> None:
-    assert classify(phase, code)[1] is Verdict.RETRY
+def test_4yz_is_always_tried_again() -> None:
+    cases = [(phase, code) for phase in SmtpPhase for code in (421, 450, 451, 452, 454)]
+    assert [case for case in cases if classify(*case)[1] is not Verdict.RETRY] == []
 
 
 @pytest.mark.parametrize("phase", SmtpPhase)
