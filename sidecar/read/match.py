@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from sidecar.batch import BytesLost, EndUnseen, Rotated, Rotation, Truncated
 from sidecar.read.adopt import Adoption
-from sidecar.read.content import Content
+from sidecar.read.content import ENOUGH, Content
 from sidecar.read.copies import Copies, is_beginning
 from sidecar.read.files import Candidate, LogFiles
 from sidecar.read.fingerprint import TAIL, Match
@@ -233,9 +233,14 @@ class Recogniser:
         return False
 
     def _copies_near(self, log: Log) -> list[LogFile]:
-        """Return the copies where a log lies; by the names there, they may be another log's."""
+        """Return the copies where a log lies, those first that hold most.
+
+        By the names there, they may be another log's. Of one that is compressed no more than
+        ENOUGH is known.
+        """
         copies = (f for f in self._log_files.every() if f.state is FileState.COPY and f.sighted)
-        return [f for f in copies if self._look.is_related(log.path, self._seen[f.inode])]
+        near = (f for f in copies if self._look.is_related(log.path, self._seen[f.inode]))
+        return sorted(near, key=lambda f: (f.position != ENOUGH, -f.position))
 
     def _look_around(self, file: LogFile, candidates: list[Candidate]) -> None:
         """Look for a file in the folder where it was last, where its log lies, and right below."""

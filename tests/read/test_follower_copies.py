@@ -495,6 +495,23 @@ def test_what_a_compressed_generation_holds_beyond_a_long_copy_of_it_is_read(
     assert reader.lines == lines
 
 
+def test_what_is_away_goes_on_in_the_copy_of_it_that_holds_most(
+    reader: Reader, writer: Writer
+) -> None:
+    writer.write(20)
+    shutil.copyfile(writer.path, writer.path.with_name("app.log.bak"))
+    writer.write(20)
+    reader.poll(budget=50)
+    rename(writer.path)
+    reader.poll(budget=50)
+    compress(writer.path.with_name("app.log.1"))
+    reader.poll(budget=50)
+    reader.restart()
+    for _ in range(20):
+        reader.poll(seconds=20)
+    assert reader.lines == writer.written
+
+
 @pytest.mark.parametrize("again", [9, 14])
 def test_a_copy_that_is_made_anew_longer_after_it_was_read_counts_nothing(
     writer: Writer, again: int
