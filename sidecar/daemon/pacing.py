@@ -25,7 +25,7 @@ LEAST, FIRST, MOST = 1 << 15, 1 << 16, 1 << 24  # bytes; they are not in memory 
 TARGET_SECONDS = 0.025
 # With so many bytes unread, whoever waits for a line waits for those: a step may be longer.
 FAR_BEHIND = 1 << 23
-FAR_SECONDS = 0.05
+FAR_SECONDS = 0.04
 # So many times longer a step may last than it works: on a busy machine smaller ones wait as often.
 MOST_WAITS = 4
 RETRY_COMMIT_SECONDS = 1.0
