@@ -29,7 +29,7 @@ _SMALL_ROW = 128
 # Entries at which a round begins, beyond two a key and half as many again as the last one left; and
 # how many keys of it a step looks at for each entry that it adds, or rather: how much of the work
 # for them it does.
-_SLACK = 50_000
+_SLACK = 20_000
 _PACE = 2
 # So many keys a round looks at at a time; of those of which no more is known than when they were
 # resolved, so many cost what an entry does.

@@ -117,7 +117,7 @@ def test_rows_are_written_anew_while_keys_are_resolved_and_fail_again() -> None:
             bench.restart()
             assert bench.remembered() == before
     entries = sum(part.size for row in bench.file.of(JournalRow) for part in parts_of(row))
-    assert entries < 3 * 50_000
+    assert entries < 3 * 20_000
 
 
 def test_rules_that_judge_the_same_events_share_their_keys_and_times() -> None:
