@@ -132,7 +132,7 @@ def core_of(config: Config, store: Store, ledger: Ledger, now: float, *, shadow:
     if config.state_url is not None:
         from sidecar.fleet.courier import Alone, Courier  # noqa: PLC0415 - not needed with a file
 
-        engine = Alone
+        engine = partial(Alone, host=config.host)
         if not store.database.is_alone:
             before = next((row for row in store.load(BeatRow) if row.host == config.host), None)
             engine = partial(Courier, host=config.host, before=before)

@@ -175,7 +175,7 @@ class Courier(Engine):
         fields[HOST] = self._host
         line, place = line_of(event), None
         if line is not None:
-            place = (f"{self._host}:{line.file}", line.offset, line.line)
+            place = msgspec.structs.astuple(_of_host(self._host, line))
         return Packed(event.triple, event.at, fields, place)
 
     def _told_apart(self, event: Event, shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -196,31 +196,35 @@ class Courier(Engine):
 _MOST_TRIPLES = 10_000  # remembered
 
 
+def _of_host(host: str, line: Evidence) -> Evidence:
+    """Return a line whose file is told by its host as well."""
+    return msgspec.structs.replace(line, file=f"{host}:{line.file}")
+
+
 class Alone(Engine):
     """The rules of a host that is alone: they see of events what those of several hosts see.
 
     Else an alert would end, or begin, by another host's coming.
     """
 
-    def __init__(self, rules: Sequence[Rule], *, labels: LabelsOf, **more: Any) -> None:
+    def __init__(self, rules: Sequence[Rule], *, labels: LabelsOf, host: str, **more: Any) -> None:
         super().__init__(rules, labels=labels, **more)
-        self._labels = labels
+        self._labels, self._host = labels, host
 
     def observe_all(self, columns: Columns, *, read_at: float, line_of: LineOf = no_line) -> None:
-        kinds = [self._shown(columns, kind) for kind in columns.kinds]
-        if not any(map(is_not, kinds, columns.kinds)):
-            super().observe_all(columns, read_at=read_at, line_of=line_of)
-            return
-
         def later(number: int) -> Callable[[], Event]:
             made = columns.later(number)
             return lambda: self._hidden(made())
 
-        shown = Columns(kinds, columns.times, later, columns.own)
+        kinds = [self._shown(columns, kind) for kind in columns.kinds]
+        shown = columns
+        if any(map(is_not, kinds, columns.kinds)):
+            shown = Columns(kinds, columns.times, later, columns.own)
 
         def line(event: Event) -> Evidence | None:
             number = shown.number_of(event)
-            return None if number is None else line_of(columns.event(number))
+            found = None if number is None else line_of(columns.event(number))
+            return found and _of_host(self._host, found)
 
         super().observe_all(shown, read_at=read_at, line_of=line)
 

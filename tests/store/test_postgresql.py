@@ -6,7 +6,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from secrets import token_hex
 
@@ -251,6 +252,20 @@ def test_a_schema_of_an_older_sidecar_is_brought_forward_with_its_rows(server: S
         assert [row.touched for row in store.load(SeriesRow)] == [0.0]
         store.commit(Delta(rows=[row]))
         assert len(store.everything()) == 1
+
+
+def test_one_brings_the_schema_forward_while_the_others_wait(server: Server) -> None:
+    url = server.fresh()
+    database_once(url)
+    change(url, "ALTER TABLE series DROP COLUMN touched; DROP TABLE received")
+    change(url, "UPDATE sidecar_state SET version = version - 1")
+    hosts = [PostgreSql(Secret(url), name) for name in "abcd"]
+    with ExitStack() as stack, ThreadPoolExecutor(len(hosts)) as at_once:
+        for host in hosts:
+            stack.callback(host.close)
+        assert list(at_once.map(PostgreSql.taken, hosts)) == [True] * len(hosts)
+        assert hosts[0].find("SELECT version FROM sidecar_state") == [(LAYOUT,)]
+        assert hosts[0].find("SELECT touched FROM series") == []
 
 
 def test_tables_that_are_gone_are_no_passing_trouble(server: Server) -> None:
