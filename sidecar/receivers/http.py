@@ -10,19 +10,21 @@ import math
 import re
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from email.utils import parsedate_to_datetime
-from functools import cache, lru_cache
-from typing import cast
+from functools import cache, lru_cache, partial
+from typing import Any, TypeVar, cast
 
 import anyio
 import httpx
 
+from sidecar.notify.model import Notification, ReceiverConfig
 from sidecar.receivers.base import (
     Failed,
     FailureKind,
     Outcome,
+    Send,
     Sent,
     Verdict,
     is_tls,
@@ -31,6 +33,8 @@ from sidecar.receivers.base import (
 )
 from sidecar.receivers.proxy import HttpConfig
 
+C = TypeVar("C", bound=ReceiverConfig)
+P = TypeVar("P")
 # Who is well answers in well under a second; whoever waits longer holds up the other messages.
 TIMEOUT = httpx.Timeout(connect=5.0, read=10.0, write=10.0, pool=10.0)
 TOTAL_TIMEOUT = 30.0
@@ -67,6 +71,15 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     """Give a client whose connections are kept until the end of the block."""
     async with await asyncio.to_thread(_client) as made:  # the certificates are read
         yield made
+
+
+@asynccontextmanager
+async def sending(
+    send: Callable[[httpx.AsyncClient, C, P, Notification], Coroutine[Any, Any, Outcome]],
+) -> AsyncIterator[Send[C, P]]:
+    """Give what sends by a client whose connections are kept until the end of the block."""
+    async with client() as made:
+        yield partial(send, made)
 
 
 def _client() -> httpx.AsyncClient:

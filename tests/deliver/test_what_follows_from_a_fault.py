@@ -162,7 +162,7 @@ async def to_a_webhook(client: httpx.AsyncClient, url: str) -> Outcome:
 async def to_pagerduty(client: httpx.AsyncClient, url: str) -> Outcome:
     entry = PagerdutyConfig(service="billing", routing_key=Secret("key"), url=url)
     event = {"event_action": "trigger", "dedup_key": "1"}
-    return await pagerduty_send(client, set(), entry, [event], notification())
+    return await pagerduty_send(set(), client, entry, [event], notification())
 
 
 async def to_an_alertmanager(client: httpx.AsyncClient, url: str) -> Outcome:

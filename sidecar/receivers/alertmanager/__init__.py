@@ -97,11 +97,10 @@ def _alert(notice: dict[str, Any], at: float, url: str) -> dict[str, Any]:
 
 
 def _connect() -> AbstractAsyncContextManager[Send[AlertmanagerConfig, Alerts]]:
-    from sidecar.receivers.alertmanager.send import (  # noqa: PLC0415 - httpx, only to send
-        connected,
-    )
+    from sidecar.receivers.alertmanager.send import send  # noqa: PLC0415 - the same
+    from sidecar.receivers.http import sending  # noqa: PLC0415 - httpx, only to send
 
-    return connected()
+    return sending(send)
 
 
 ALERTMANAGER = Kind(

@@ -3,9 +3,6 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partial
 from urllib.parse import urlsplit
 
 import httpx
@@ -15,23 +12,15 @@ from sidecar.receivers.alertmanager import VALID_FOR, AlertmanagerConfig, Alerts
 from sidecar.receivers.base import (
     Failed,
     Outcome,
-    Send,
     Sent,
     Verdict,
     rfc3339,
     scrub,
     with_new_secret,
 )
-from sidecar.receivers.http import client, post
+from sidecar.receivers.http import post
 
 _PATH = "/api/v2/alerts"
-
-
-@asynccontextmanager
-async def connected() -> AsyncIterator[Send[AlertmanagerConfig, Alerts]]:
-    """Give a sender whose connections are kept until the end of the block."""
-    async with client() as made:
-        yield partial(send, made)
 
 
 async def send(

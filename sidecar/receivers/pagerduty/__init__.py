@@ -6,6 +6,7 @@ twice, or by two sidecars, is one. Form and limits: developer.pagerduty.com, Eve
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, ClassVar, Self
 
 from sidecar.notify.model import SEVERITIES, Rate, ReceiverConfig, severity_rank
@@ -138,9 +139,10 @@ def _line(event: dict[str, Any]) -> str:
 
 
 def _connect() -> AbstractAsyncContextManager[Send[PagerdutyConfig, Events]]:
-    from sidecar.receivers.pagerduty.send import connected  # noqa: PLC0415 - httpx, only to send
+    from sidecar.receivers.http import sending  # noqa: PLC0415 - httpx, only to send
+    from sidecar.receivers.pagerduty.send import send  # noqa: PLC0415 - the same
 
-    return connected()
+    return sending(partial(send, set()))
 
 
 PAGERDUTY = Kind(

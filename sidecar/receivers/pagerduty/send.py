@@ -1,8 +1,7 @@
 """Posts events to PagerDuty, one by one, and reads its answers."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from functools import partial
 from hashlib import blake2b
 from typing import Any
@@ -14,13 +13,12 @@ from sidecar.receivers.base import (
     Failed,
     FailureKind,
     Outcome,
-    Send,
     Sent,
     Verdict,
     scrub,
     with_new_secret,
 )
-from sidecar.receivers.http import client, judged, post
+from sidecar.receivers.http import judged, post
 from sidecar.receivers.pagerduty import Events, PagerdutyConfig
 
 # Of what was accepted of messages that are not accepted whole.
@@ -28,16 +26,9 @@ _MOST_REMEMBERED = 10_000
 Accepted = set[bytes]
 
 
-@asynccontextmanager
-async def connected() -> AsyncIterator[Send[PagerdutyConfig, Events]]:
-    """Give a sender whose connections are kept until the end of the block."""
-    async with client() as made:
-        yield partial(send, made, set())
-
-
 async def send(
-    client: httpx.AsyncClient,
     accepted: Accepted,
+    client: httpx.AsyncClient,
     config: PagerdutyConfig,
     events: Events,
     told: Notification,

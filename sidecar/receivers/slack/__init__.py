@@ -18,9 +18,10 @@ async def _acked(config: SlackConfig, message: str) -> str | Outcome:
 
 
 def _connect() -> AbstractAsyncContextManager[Send[SlackConfig, Payload]]:
-    from sidecar.receivers.slack.send import connected  # noqa: PLC0415 - httpx, only to send
+    from sidecar.receivers.http import sending  # noqa: PLC0415 - httpx, only to send
+    from sidecar.receivers.slack.send import send  # noqa: PLC0415 - the same
 
-    return connected()
+    return sending(send)
 
 
 SLACK = Kind(

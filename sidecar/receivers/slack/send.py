@@ -2,9 +2,7 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,7 +13,6 @@ from sidecar.receivers.base import (
     Failed,
     FailureKind,
     Outcome,
-    Send,
     Sent,
     Verdict,
     with_new_secret,
@@ -67,13 +64,6 @@ _MAYBE_DONE = frozenset({"internal_error", "fatal_error"})
 # Only a word of this shape is Slack's error; a proxy's page may repeat the URL it was asked for.
 _NOT_SLACK = "an answer that is not Slack's"
 _ERROR_WORD = re.compile(r"[a-z][a-z_]{1,60}")
-
-
-@asynccontextmanager
-async def connected() -> AsyncIterator[Send[SlackConfig, Payload]]:
-    """Give a sender whose connections are kept until the end of the block."""
-    async with client() as made:
-        yield partial(send, made)
 
 
 def build(config: SlackConfig, payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -139,9 +139,10 @@ def _common(tables: Iterable[dict[str, str]]) -> dict[str, str]:
 
 
 def _connect() -> AbstractAsyncContextManager[Send[WebhookConfig, Payload]]:
-    from sidecar.receivers.webhook.send import connected  # noqa: PLC0415 - httpx, only to send
+    from sidecar.receivers.http import sending  # noqa: PLC0415 - httpx, only to send
+    from sidecar.receivers.webhook.send import send  # noqa: PLC0415 - the same
 
-    return connected()
+    return sending(send)
 
 
 WEBHOOK = Kind(

@@ -5,23 +5,13 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partial
 
 import httpx
 
 from sidecar.notify.model import Notification
-from sidecar.receivers.base import Failed, FailureKind, Outcome, Send, Verdict, with_new_secret
-from sidecar.receivers.http import client, post
+from sidecar.receivers.base import Failed, FailureKind, Outcome, Verdict, with_new_secret
+from sidecar.receivers.http import post
 from sidecar.receivers.webhook import Payload, WebhookConfig, secret_bytes
-
-
-@asynccontextmanager
-async def connected() -> AsyncIterator[Send[WebhookConfig, Payload]]:
-    """Give a sender whose connections are kept until the end of the block."""
-    async with client() as made:
-        yield partial(send, made)
 
 
 async def send(

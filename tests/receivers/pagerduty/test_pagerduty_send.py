@@ -48,7 +48,7 @@ def orgs(sink: SlackSink) -> list[str]:
 
 
 async def test_a_message_of_five_is_five_events(sink: SlackSink, client: httpx.AsyncClient) -> None:
-    outcome = await send(client, set(), config(sink), events(), TOLD)
+    outcome = await send(set(), client, config(sink), events(), TOLD)
     assert outcome == Sent(events()[0]["dedup_key"])
     assert orgs(sink) == [f"org_{n}" for n in range(5)]
     assert {request.json["routing_key"] for request in sink.requests} == {KEY}
@@ -62,10 +62,10 @@ async def test_the_next_attempt_goes_on_where_a_rate_limit_ended_one(
     later = Answer(429, {"Retry-After": "7"}, "")
     sink.answers += [Answer(202), Answer(202), later, Answer(202), later]
     for _ in range(2):
-        outcome = await send(client, accepted, config(sink), events(), TOLD)
+        outcome = await send(accepted, client, config(sink), events(), TOLD)
         assert isinstance(outcome, Failed)
         assert (outcome.kind, outcome.retry_after) == (FailureKind.RATE_LIMITED, 7.0)
-    assert isinstance(await send(client, accepted, config(sink), events(), TOLD), Sent)
+    assert isinstance(await send(accepted, client, config(sink), events(), TOLD), Sent)
     taken = [
         org for org, number in zip(orgs(sink), range(10), strict=False) if number not in (2, 4)
     ]
@@ -77,8 +77,8 @@ async def test_after_a_restart_it_begins_anew_with_the_same_keys(
     sink: SlackSink, client: httpx.AsyncClient
 ) -> None:
     sink.answers += [Answer(202), Answer(500)]
-    assert isinstance(await send(client, set(), config(sink), events(), TOLD), Failed)
-    assert isinstance(await send(client, set(), config(sink), events(), TOLD), Sent)
+    assert isinstance(await send(set(), client, config(sink), events(), TOLD), Failed)
+    assert isinstance(await send(set(), client, config(sink), events(), TOLD), Sent)
     keys = [request.json["dedup_key"] for request in sink.requests]
     assert len(keys) == 7
     assert len(set(keys)) == 5
@@ -87,7 +87,7 @@ async def test_after_a_restart_it_begins_anew_with_the_same_keys(
 async def test_a_message_about_nothing_is_sent() -> None:
     async with httpx.AsyncClient() as client:
         settings = PagerdutyConfig(service="billing", url="http://nobody.invalid")
-        assert await send(client, set(), settings, [], TOLD) == Sent()
+        assert await send(set(), client, settings, [], TOLD) == Sent()
 
 
 async def test_a_key_whose_file_was_changed_is_taken_when_the_old_one_is_refused(
@@ -97,7 +97,7 @@ async def test_a_key_whose_file_was_changed_is_taken_when_the_old_one_is_refused
     file.write_text("new-key")
     sink.answers.append(Answer(400, {}, '{"errors": ["\'routing_key\' is invalid"]}'))
     settings = config(sink, Secret(KEY, file.read_text))
-    assert isinstance(await send(client, set(), settings, events()[:1], TOLD), Sent)
+    assert isinstance(await send(set(), client, settings, events()[:1], TOLD), Sent)
     assert [request.json["routing_key"] for request in sink.requests] == [KEY, "new-key"]
 
 
