@@ -60,7 +60,7 @@ class Copies:
         With it comes from where on it holds more than that, 0: nowhere. Of several that it begins
         as, be they of other logs of the folder, it is the one beyond which it holds least.
         """
-        alike = [known for known in log.files if _begins_so(known, content)]
+        alike = [f for f in log.files if not _says_little(f) and _begins_so(f, content)]
         read = [known for known in alike if known.state not in LEFT_ALONE]
         if alike and not read:
             return alike[0], 0
@@ -125,6 +125,11 @@ def _rest(known: LogFile, original: Content | None, content: Content) -> int:
 def _least(found: Iterable[tuple[LogFile, int]]) -> tuple[LogFile, int] | None:
     """Return the file beyond which least is held: nothing, or from the last byte on."""
     return min(found, key=lambda one: (_is_copy(one[0]), one[1] > 0, -one[1]), default=None)
+
+
+def _says_little(known: LogFile) -> bool:
+    """Tell whether so little of a file was left alone that any other may begin with that."""
+    return known.state in LEFT_ALONE and known.position < TAIL
 
 
 def _is_copy(known: LogFile) -> bool:

@@ -495,6 +495,26 @@ def test_what_a_compressed_generation_holds_beyond_a_long_copy_of_it_is_read(
     assert reader.lines == lines
 
 
+def test_a_few_bytes_of_a_copy_say_nothing_of_what_begins_with_them(
+    reader: Reader, writer: Writer
+) -> None:
+    """All lines of a log begin alike: so do its files."""
+    begun = writer.path.with_name("app.log.1")
+    begun.write_bytes(writer.path.read_bytes()[:5])
+    reader.poll()
+    begun.unlink()
+    for _ in range(2):
+        writer.write(4)
+        rename(writer.path)
+        writer.reopen()
+    writer.write(1)
+    compress(writer.path.with_name("app.log.1"))
+    reader.restart()
+    for _ in range(20):
+        reader.poll(seconds=20)
+    assert reader.lines == writer.written
+
+
 def test_what_is_away_goes_on_in_the_copy_of_it_that_holds_most(
     reader: Reader, writer: Writer
 ) -> None:
