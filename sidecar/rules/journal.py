@@ -26,9 +26,9 @@ from sidecar.rules.waiting import LONGEST, Taken, Waiting
 
 # Entries up to which the newest row is written anew with more: a quiet system has few rows, too.
 _SMALL_ROW = 128
-# Entries at which a round begins, beyond two a key and half as many again as the last one left; and
-# how many keys of it a step looks at for each entry that it adds, or rather: how much of the work
-# for them it does.
+# Entries at which a round begins, beyond two a key and twice what the last one left; and how many
+# keys of it a step looks at for each entry that it adds, or rather: how much of the work for them
+# it does.
 _SLACK = 20_000
 _PACE = 2
 # So many keys a round looks at at a time; of those of which no more is known than when they were
@@ -187,7 +187,7 @@ class Journal:
         When it is over, the rows of before are.
         """
         waiting = self._keys.waiting
-        kept = max(2 * len(self._keys), self._left + self._left // 2)
+        kept = 2 * max(len(self._keys), self._left)
         if self._round is None and sum(self._sizes.values()) > _SLACK + kept:
             self._round = (one for rule in self._rules for one in self._slices(rule))
             self._round_from, self._newest = max(self._sizes) + 1, []
