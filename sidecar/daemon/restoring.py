@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import structlog
+from msgspec.structs import replace
 
 from sidecar.batch import Heard
 from sidecar.clock import Clock, stopwatch
@@ -21,7 +22,6 @@ from sidecar.parse.event import HOST, as_number
 from sidecar.read.follower import Follower
 from sidecar.rows import BeatRow, Delta, FileRow, MetaRow, OutboxRow, Row
 from sidecar.rules.alert import Alert
-from sidecar.rules.engine import Engine
 from sidecar.store.invariants import Ledger
 from sidecar.store.pgtables import of_reading
 from sidecar.store.schema import StoreDamagedError, StoreUnavailable
@@ -128,21 +128,22 @@ def restore(config: Config, store: Store, now: float, *, shadow: bool, aside: st
 
 def core_of(config: Config, store: Store, ledger: Ledger, now: float, *, shadow: bool) -> Core:
     """Return a core that has taken up what is stored: one that judges, if this host is alone."""
-    engine: Callable[..., Engine] = Engine
-    if config.state_url is not None:
-        from sidecar.fleet.courier import Alone, Courier  # noqa: PLC0415 - not needed with a file
-
-        engine = partial(Alone, host=config.host)
-        if not store.database.is_alone:
-            before = next((row for row in store.load(BeatRow) if row.host == config.host), None)
-            engine = partial(Courier, host=config.host, before=before)
-    core = Core(config, shadow=shadow, stopwatch=stopwatch, engine=engine)
     if config.state_url is None:
+        core = Core(config, shadow=shadow, stopwatch=stopwatch)
         core.restore(Noted(store, ledger), now)
         return core
+    from sidecar.fleet.courier import Alone, Courier  # noqa: PLC0415 - not needed with a file
+
+    host, alone = config.host, store.database.is_alone
+    before = next((row for row in store.load(BeatRow) if row.host == host), None)
+    reading = partial(Courier, host=host, before=before)
+    engine = partial(Alone, host=host) if alone else reading
+    core = Core(config, shadow=shadow, stopwatch=stopwatch, engine=engine)
     core.restore(Noted(store, ledger, shared_secret(store)), now)
-    if store.database.is_alone:
-        core.once.append(MetaRow(name=JUDGES, value=config.host))
+    if alone:
+        core.once.append(MetaRow(name=JUDGES, value=host))
+    if alone and before is not None:  # it hands nothing over: nobody is to wait for it
+        core.once.append(replace(before, here=False))
     return core
 
 

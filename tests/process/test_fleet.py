@@ -189,11 +189,15 @@ def test_whoever_is_killed_each_event_is_judged_once_as_if_one_had_read_all(
     for _ in range(KILLS):
         fleet.write(LINES // KILLS)
         Event().wait(pick.uniform(0.5, 4.0))
-        if pick.random() < 0.25:
+        chance, member = pick.random(), pick.choice(fleet.members)
+        if chance < 0.25:
             server.stop()
             server.start()
+        elif chance < 0.35:
+            member.signal(signal.SIGSTOP)
+            Event().wait(pick.uniform(1.0, 12.0))  # from ten on its session is over
+            member.signal(signal.SIGCONT)
         else:
-            member = pick.choice(fleet.members)
             member.kill()
             member.start()
     until(fleet.judged, "all is counted and judged", 60.0)
@@ -331,10 +335,9 @@ def test_one_that_is_alone_judges_as_it_reads_until_another_comes(fleet: Fleet) 
     append(other.log, record("failed", "org_1", id=4))
     until(lambda: fleet.alerts(one) == fleet.alerts(other) == {"org_1": 4.0}, "both know it", 20.0)
     other.signal(signal.SIGTERM)
-    one.signal(signal.SIGTERM)
-    for member in fleet.members:
-        assert member.process is not None
-        assert member.process.wait(20) == 0
+    assert other.process is not None
+    assert other.process.wait(20) == 0
+    one.kill()
     one.start()
     append(one.log, record("paid", "org_1", id=5))
     until(lambda: one.judges, "it judges")
