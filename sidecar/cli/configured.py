@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -102,7 +103,9 @@ def _chunks(path: str, number: int, progress: Callable[[int], None]) -> Iterator
 
 def _damage(path: str, position: int, content: Compressed) -> str:
     kind = COMPRESSED[content.form.ending]
-    if not position and content.unreadable:
+    with Path(path).open("rb") as file:
+        is_one = file.read(len(content.form.magic)) == content.form.magic
+    if content.unreadable and not is_one:
         return f"{path} is no {kind} file, as its name says; rename it, or {kind} it"
     where = "is damaged" if content.unreadable else "ends too early"
     return f"{path} {where}: of the {kind} file {position:,} bytes can be read; take a whole copy"

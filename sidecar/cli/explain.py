@@ -114,9 +114,13 @@ def say_standing(config: Config, line: str) -> None:
     for event in parsed.events:
         _say_event(config, event)
     if not parsed.events:
-        lines = (parsed.rejects, parsed.foreign, parsed.obscure)
-        why = ", ".join(str(one.reason) for some in lines for one in some)
-        end(f"the line is no event: {why or 'it says nothing that is one'}", PROBLEM)
+        reasons = [
+            *(one.words for one in parsed.rejects),
+            *(one.reason.value for one in parsed.foreign),
+            *(one.reason.words for one in parsed.obscure),
+        ]
+        why = ", ".join(reasons) or "it has no marker, and no pattern matches"
+        end(f"the line is no event: {why}; `sidecar parse` says more", PROBLEM)
 
 
 def _data_of(line: str) -> bytes:

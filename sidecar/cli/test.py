@@ -60,7 +60,7 @@ def test(paths: tuple[Path, ...], only: str | None, require_cases: bool, form: s
         passed += [(str(path), v.case.name) for v in verdicts if not v.failures]
         for verdict in verdicts if form == "text" else ():
             _report(verdict)
-    if only is not None and not cases:
+    if only is not None and not cases and not faulty:
         names = (case.name for suite in suites for case in suite.cases)
         raise click.UsageError(
             f"no case is called {only}; {did_you_mean(only, names)}".rstrip("; ")

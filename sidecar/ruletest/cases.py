@@ -128,7 +128,7 @@ def _plain(node: Node, reading: Reading) -> Any:
     if node.kind is ScalarKind.NUMBER:
         with reading.reporting(node):
             value = number(node.text)
-            return int(value) if value.is_integer() and "." not in node.text else value
+            return value if "." in node.text else int(node.text)  # of any size, as in a log
     return {ScalarKind.TEXT: node.text, ScalarKind.FLAG: node.text == "true"}.get(node.kind)
 
 

@@ -85,7 +85,9 @@ def test_a_line_that_is_no_event_says_why(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "the line is no event: truncated" in result.output
     result = explained(tmp_path, "hello")
-    assert "the line is no event: it says nothing that is one" in result.output
+    assert "the line is no event: it has no marker, and no pattern matches" in result.output
+    result = explained(tmp_path, "INFO - WEBHOOK_METRIC: {'event_type': 'x'}")
+    assert "the line is no event: missing_field: status" in result.output
 
 
 def test_secrets_need_not_be_there(tmp_path: Path) -> None:

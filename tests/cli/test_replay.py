@@ -137,10 +137,11 @@ def test_gzipped_logs_equal_plain_ones(small: Path) -> None:
     [
         (lambda whole: whole[:-1000], "ends too early: of the gzip file"),
         (lambda whole: whole[:-8] + bytes(8), "is damaged: of the gzip file"),
+        (lambda whole: whole[:99] + bytes(99) + whole[198:], "is damaged: of the gzip file 0 by"),
         (lambda _: b"2026-11-02 plain text\n", "is no gzip file, as its name says"),
         (lambda _: b"", "ends too early: of the gzip file 0 bytes"),
     ],
-    ids=["truncated", "damaged", "mislabelled", "empty"],
+    ids=["truncated", "damaged", "damaged early", "mislabelled", "empty"],
 )
 def test_a_damaged_gzip_file_is_said(
     small: Path, damage: Callable[[bytes], bytes], said: str

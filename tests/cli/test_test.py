@@ -245,6 +245,29 @@ def test_one_case_is_run_by_its_name(folder: Path) -> None:
     assert "no case is called too; did you mean `two`?" in result.output
 
 
+def test_a_fault_of_the_file_is_said_and_not_that_it_has_no_such_case(folder: Path) -> None:
+    path = _cases(folder)
+    path.write_text(path.read_text().replace("rule_files", "rule_fils"))
+    for form in ("text", "github", "markdown", "junit"):
+        result = run(path, "--run", "two", "--format", form)
+        assert result.exit_code == 1
+        assert "rule_fils" in result.output
+        assert "no case" not in result.output
+
+
+def test_ids_of_any_number_of_digits_are_told_apart(folder: Path) -> None:
+    ids = (str(2**128 - 1), str(2**128 - 2), str(2**53 + 1), str(2**53))
+    inputs = "".join(
+        f"      - {{at: 1m, event_type: x, status: s, org: {one}, n: 3}}\n" for one in ids
+    )
+    alerts = "".join(
+        f"          - {{exp_labels: {{org: '{one}', severity: critical}}}}\n" for one in sorted(ids)
+    )
+    asked = f"      - eval_time: 7m\n        alertname: Fires\n        exp_alerts:\n{alerts}"
+    given = f"    input_events:\n{inputs}    alert_rule_test:\n{asked}"
+    assert tried(folder, f"{HEAD}  - name: c\n{given}").output == "1 case: all passed\n"
+
+
 def test_rules_without_a_case_fail_where_cases_are_required(folder: Path) -> None:
     path = _cases(folder)
     assert run(path, "--require-cases").exit_code == 0
