@@ -4,6 +4,7 @@ Every function takes a member and returns the next one; None means that it leave
 """
 
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any
@@ -98,27 +99,31 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.only_ends and self.alert.rule.news and self.alert.unseen
 
     @property
+    def fires(self) -> bool:
+        """Whether the receiver knows that it fires, and it does."""
+        return self.open and self.stage is Stage.FIRING
+
+    @property
     def only_grew(self) -> bool:
         """Whether it was told that it fires, and growth is all there is to tell."""
-        fires = self.open and self.stage is Stage.FIRING
-        return fires and self.grew and not self.fired and not self.escalated_here
+        return self.fires and self.grew and not self.fired and not self.escalated_here
 
     @property
     def only_acked(self) -> bool:
         """Whether it was told that it fires, and that somebody took it is all there is to tell."""
-        fires = self.open and self.stage is Stage.FIRING
-        return fires and self.ack_unsaid and not (self.fired or self.escalated_here or self.grew)
+        more = self.fired or self.escalated_here or self.grew
+        return self.fires and self.ack_unsaid and not more
 
     @property
     def only_repeats(self) -> bool:
         """Whether it was told that it fires, and there is nothing new to tell."""
-        fires = self.open and self.stage is Stage.FIRING
-        return fires and not (self.fired or self.escalated_here or self.grew or self.ack_unsaid)
+        more = self.fired or self.escalated_here or self.grew or self.ack_unsaid
+        return self.fires and not more
 
     @property
     def goes_on(self) -> bool:
         """Whether the receiver knows that it fires, and it does, with nothing new to say."""
-        return self.stage is Stage.FIRING and self.open and not (self.unsent or self.waiting)
+        return self.fires and not (self.unsent or self.waiting)
 
     @property
     def held(self) -> int:
@@ -129,13 +134,15 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Members(dict[Ident, Member]):
     """The alerts of a group. What is decided on is found without a look at all the others:
 
-    `unsent`, and `muted`, in the order in which they came to be so.
+    `unsent`, and `muted`, in the order in which they came to be so. `firing`: how many of which
+    the receiver knows that they fire, by severity.
     """
 
     def __init__(self, members: Mapping[Ident, Member] | None = None) -> None:
         super().__init__()
         self.unsent: dict[Ident, Member] = {}
         self.muted: dict[Ident, Member] = {}
+        self.firing: Counter[str] = Counter()
         self._told: list[tuple[float, Ident]] = []  # of those that go on, in order
         for ident, member in (members or {}).items():
             self[ident] = member
@@ -148,6 +155,8 @@ class Members(dict[Ident, Member]):
                 known[ident] = member
             else:
                 known.pop(ident, None)
+        if member.fires:
+            self.firing[member.alert.severity] += 1
         if member.goes_on:
             insort(self._told, (member.told_at, ident))
 
@@ -160,6 +169,8 @@ class Members(dict[Ident, Member]):
 
     def _leave(self, ident: Ident) -> None:
         before = self.get(ident)
+        if before is not None and before.fires:
+            self.firing[before.alert.severity] -= 1
         if before is not None and before.goes_on:
             del self._told[bisect_left(self._told, (before.told_at, ident))]
 

@@ -173,9 +173,9 @@ class Writer:
             at=now,
             late=group.kind is GroupKind.LATE,
             more=len(told.left),
-            still_firing=len(still),
+            still_firing=still.total(),
             route=", ".join(map(str, group.route.matchers)),
-            still_severity=max((m.alert.severity for m in still), key=severity_rank, default=""),
+            still_severity=max(still, key=severity_rank, default=""),
             counts=Counter(member.status for member in everyone),
             names=self._names(m for m in everyone if m.status is first),
             change=max(change, group.told.change if group.told else 0),
@@ -185,7 +185,7 @@ class Writer:
             instead_of=self._instead_of(told.listed),
             top=self._top(told.told) if unlisted else [],
             thread=_digest(*group.audience, group.id, group.created),
-            beside=self._beside(told.listed, still) if group.to.threads else [],
+            beside=self._beside(group, told) if group.to.threads else [],
         )
 
     def _top(self, told: Iterable[Member]) -> list[tuple[str, int]]:
@@ -197,9 +197,11 @@ class Writer:
         words = next((m.instead_of for m in told if m.instead_of and not m.told_at), "")
         return words if self._redactor is None else self._redactor.text(words)
 
-    def _beside(self, told: Iterable[Member], still: Iterable[Member]) -> list[Notice]:
-        roots = {member.reference for member in told} - {""}
-        beside = [member for member in _in_order(still) if member.reference in roots]
+    def _beside(self, group: Group, told: Draft) -> list[Notice]:
+        roots = {member.reference for member in told.listed} - {""}
+        said = {member.ident for member in (*told.told, *told.left)}
+        beside = [m for ident, m in group.members.items() if m.fires and ident not in said]
+        beside = [member for member in _in_order(beside) if member.reference in roots]
         return list(map(self._notice, beside[:MAX_NOTICES]))
 
     def standing(self, groups: Sequence[Group], now: float) -> Iterator[Notification]:
@@ -267,14 +269,10 @@ def _order(member: Member) -> tuple[int, bool, int, float, str, Key]:
     return (_PLACE[member.status], not member.unsent, -gravity, alert.since, alert.name, alert.key)
 
 
-def _still_firing(group: Group, told: Iterable[Member]) -> list[Member]:
-    """Return the alerts that the receiver knows to fire and that are not among `told`."""
-    listed = {member.ident for member in told}
-    return [
-        member
-        for ident, member in group.members.items()
-        if member.open and member.stage is Stage.FIRING and ident not in listed
-    ]
+def _still_firing(group: Group, told: Iterable[Member]) -> Counter[str]:
+    """Return how many the receiver knows to fire that are not among `told`, by severity."""
+    known = [group.members.get(ident) for ident in {member.ident for member in told}]
+    return group.members.firing - Counter(m.alert.severity for m in known if m and m.fires)
 
 
 def _sent_to(group: Group) -> tuple[str | int, ...]:

@@ -69,8 +69,11 @@ class Sentence:
         """Raises ValueError with RE2's reason when the regex cannot be compiled."""
         self._regex = compile_re2(regex)
         self.groups = dict(self._regex.groupindex)
-        self._composed = composed(fixed)
-        self._fixed = fixed
+        together = composed(fixed)
+        used = {group for groups in together.values() for group in groups}
+        self._plain = [(name, group) for name, group in self.groups.items() if name not in used]
+        self._together = {name: self._pieces(fixed[name]) for name in together}
+        self._fixed = {name: text for name, text in fixed.items() if name not in used - {*together}}
         self._record_fields = record_fields
         self._tables = tables
 
@@ -122,25 +125,20 @@ class Sentence:
 
     def _fields(self, raw: bytes, spans: Sequence[tuple[int, int]]) -> dict[str, Any]:
         fields: dict[str, Any] = {**self._fixed}
-        for name, group in self.groups.items():
+        for name, group in self._plain:
             begin, end = spans[group]
             if begin < end:
                 fields[name] = raw[begin:end].decode()
-        return self._put_together(fields, raw, spans) if self._composed else fields
-
-    def _put_together(
-        self, fields: dict[str, Any], raw: bytes, spans: Sequence[tuple[int, int]]
-    ) -> dict[str, Any]:
-        named = {
-            name: None if spans[group][0] < 0 else raw[slice(*spans[group])].decode()
-            for name, group in self.groups.items()
-        }
-        for name, groups in self._composed.items():
-            for group in groups:
-                fields.pop(group, None)
-            if None in map(named.get, groups):
-                fields.pop(name, None)
-            else:
-                fixed = self._fixed[name]
-                fields[name] = _GROUP_IN.sub(lambda group: named[group[1]] or "", fixed)
+        for name, pieces in self._together.items():
+            spanned = [spans[one] for one in pieces if isinstance(one, int)]
+            if any(begin < 0 for begin, _ in spanned):
+                del fields[name]
+                continue
+            parts = [raw[slice(*spans[one])] if isinstance(one, int) else one for one in pieces]
+            fields[name] = b"".join(parts).decode()
         return fields
+
+    def _pieces(self, fixed: str) -> list[bytes | int]:
+        """Return a fixed text in pieces: what is written, and the numbers of groups."""
+        texts = _GROUP_IN.split(fixed)  # a text, a group's name, a text ...
+        return [self.groups[one] if n % 2 else one.encode() for n, one in enumerate(texts)]

@@ -100,6 +100,8 @@ class Renderer:
             self._environments[escape] = environment
         if source is None:
             return environment.fill(environment.get_template(name), values)
+        if source.isprintable() and "{" not in source:  # nothing is to be filled in
+            return source
         return environment.fill(environment.inline(source), values)
 
 

@@ -437,6 +437,8 @@ class Waiting:
     def expire(self, t: float, *, complete: bool) -> None:
         """Let those keys go that rule time `t` leaves behind; `complete` as for a tick."""
         del complete
+        if not (self.of or self.floors or self._ends):
+            return
         if not self._states and max(self._newest, self._newest_floor) + self._compiled.span <= t:
             self.taken.gone.extend(self)
             self.of.clear()

@@ -1,5 +1,6 @@
 """The notifier against random histories: restarts change nothing, and nothing is lost."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from hypothesis import given, strategies as st
@@ -101,7 +102,15 @@ def play(root: Route, story: list[Move], *, restarts: bool) -> tuple[Desk, list[
         if move.restart and restarts:
             desk.restart()
         messages += desk.step(now, *history.of(move, now), caught_up=move.caught_up)
+        assert_counted(desk)
     return desk, messages
+
+
+def assert_counted(desk: Desk) -> None:
+    """Hold what groups count of their alerts against a look at each."""
+    for group in desk.notifier._groups.by_id.values():
+        fires = [m.alert.severity for m in group.members.values() if m.fires]
+        assert +group.members.firing == Counter(fires)
 
 
 @given(trees(), moves())
