@@ -170,7 +170,7 @@ class Core:
         )  # fmt: skip
         self.positions = Positions()
         self.once: list[Row] = []  # rows that go with the next step, and only with that
-        self._complete = False  # the last batch left nothing unread
+        self.complete = False  # the last batch left nothing unread
         self.reached: dict[str, float] = {}  # log -> newest event time read from it
         self.heard: dict[str, Heard] = {}  # log -> what was read of it
         self._shadow, self._host = shadow, config.host
@@ -216,7 +216,7 @@ class Core:
         """
         self.parser.adopt_open_lines(before.parser)
         self.drift.take_over(before.drift)
-        self._complete, self.reached = before._complete, before.reached  # noqa: SLF001 - its own kind
+        self.complete, self.reached = before.complete, before.reached
         self.heard = before.heard
         self._noted, self._ends = before._noted, before._ends  # noqa: SLF001 - same
         self.once, self.rule_time = [*before.once, *self.once], before.rule_time
@@ -287,7 +287,7 @@ class Core:
 
         Nothing is counted, placed or stored, and nothing is ever left unread.
         """
-        self._complete, self.rule_time = True, now
+        self.complete, self.rule_time = True, now
         self.engine.tick(now, now=now, complete=True)
         step = Step()
         self._tell(step, now, caught_up=True, at_once=True)
@@ -334,7 +334,7 @@ class Core:
 
     def next_deadline(self) -> float | None:
         """Return the wall clock at which the next step is due even if nothing is read."""
-        of_rules = self.engine.next_deadline(complete=self._complete)
+        of_rules = self.engine.next_deadline(complete=self.complete)
         due = (of_rules, self.notifier.next_deadline(), self.parser.due)
         return min((at for at in due if at is not None), default=None)
 
@@ -435,7 +435,7 @@ class Core:
         A log that lags and has shown no event yet could hold any time: then nothing may expire.
         One that is missing or cannot be read holds up no deadline, only the verdict on absence.
         """
-        self._complete = batch.caught_up
+        self.complete = batch.caught_up
         if not batch.lagging:
             self.rule_time = now
             self.engine.tick(now, now=now, complete=batch.caught_up)

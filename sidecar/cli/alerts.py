@@ -36,7 +36,8 @@ _EVERYTHING = "everything"
 def alerts(client: Client, form: str, *, ids: bool) -> None:
     """List the alerts that are pending or firing, the latest change first.
 
-    Below them stand the sidecar's own problems, such as a log that it cannot read.
+    Below them stand the sidecar's own problems, such as a log that it cannot read, and of a fleet
+    which host judges.
     """
     found: list[_Found] = client.get("/api/v1/alerts")["alerts"]
     if ids:
@@ -46,8 +47,11 @@ def alerts(client: Client, form: str, *, ids: bool) -> None:
         _say_json(found)
     else:
         _say_alerts(found)
-        for problem in client.get("/api/v1/status")["problems"]:
+        status = client.get("/api/v1/status")
+        for problem in status["problems"]:
             say(_told(problem))
+        if fleet := status["fleet"]:
+            say(f"judged on {fleet['judge']}")
 
 
 def _collected(found: list[_Found]) -> Iterable[str]:

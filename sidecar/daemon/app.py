@@ -400,7 +400,7 @@ class Daemon:
             async with self._stand_by.seen() as seen:
                 yield seen
         elif self._alone is not None:
-            yield Seen(self._pump.core, self._store, self._pump.in_thread)
+            yield self._alone.seen()
 
     async def _admin(self, serving: Awaitable[None]) -> None:
         """Serve the commands on this machine; without a socket they ask `http.listen`."""

@@ -1,7 +1,7 @@
 """Where it is judged, and what lives on what is decided there: deliveries, drills, clearing up."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from sidecar.daemon.pacing import RETRY_COMMIT_SECONDS, InThread
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.deliver.worker import Connections, Worker, connected, connections
 from sidecar.render.renderer import Renderer
+from sidecar.rows import BeatRow
 from sidecar.store.schema import StoreUnavailable
 from sidecar.store.store import Store
 
@@ -28,13 +29,24 @@ PURGE_SECONDS = 3600.0
 class Seen:
     """What is judged, for who looks at it: calls about it are made by `in_thread`.
 
-    `fleet`: the names of this host and of the one that judges, and how hosts stand; None alone.
+    `fleet`: the names of this host and of the one that judges, and how hosts stand; None where the
+    state is in a file.
     """
 
     core: Core
     store: Store
     in_thread: InThread
     fleet: dict[str, Any] | None = None
+
+
+def fleet_of(host: str, judge: str, beats: Iterable[tuple[BeatRow, float]]) -> dict[str, Any]:
+    """Return what is shown on `host` of a fleet; `beats`: each with its age in seconds."""
+    hosts = [
+        {"host": beat.host, "here": beat.here, "silent_seconds": round(age, 1),
+         "caught_up": beat.caught_up, "read_to": beat.reached}
+        for beat, age in sorted(beats, key=lambda one: one[0].host)
+    ]  # fmt: skip
+    return {"host": host, "judge": judge, "hosts": hosts}
 
 
 @dataclass(slots=True)
@@ -75,6 +87,14 @@ class Seat:
         renderer = Renderer(config.templates, core.redactor, config.origin)
         self.worker.reconfigure(config.receivers, renderer)
         self.telemetry.seated(core)
+
+    def seen(self, fleet: dict[str, Any] | None = None) -> Seen:
+        """Give what is judged here; without `fleet` this host is alone."""
+        core, host = self.pump.core, self.config().host
+        if host and fleet is None:
+            beat = BeatRow(host, 0, core.rule_time, core.complete)
+            fleet = fleet_of(host, host, [(beat, 0.0)])
+        return Seen(core, self.store, self.pump.in_thread, fleet)
 
     @property
     def made_drills(self) -> "Drills":

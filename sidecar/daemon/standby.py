@@ -28,7 +28,7 @@ from sidecar.daemon.loop import Pump, PumpStopped
 from sidecar.daemon.orders import Answer, Order, Orders
 from sidecar.daemon.pacing import Held, InThread, StateThread
 from sidecar.daemon.restoring import Noted, clock_of, shared_secret
-from sidecar.daemon.seat import Seat, Seen
+from sidecar.daemon.seat import Seat, Seen, fleet_of
 from sidecar.daemon.selfwatch import WHERE_JUDGED, Problem, Subject, kind_of
 from sidecar.daemon.telemetry import Telemetry
 from sidecar.fleet.courier import Courier
@@ -273,12 +273,10 @@ class StandBy:
     @asynccontextmanager
     async def seen(self) -> AsyncIterator[Seen]:
         """Give what is judged: as it is here, or as the database has it."""
-        if self._ours is not None:
-            seat = self._ours.seat
-            fleet = await self._told(self._config().host)
-            yield Seen(seat.pump.core, seat.store, seat.pump.in_thread, fleet)
-            return
         try:
+            if self._ours is not None:
+                yield self._ours.seat.seen(await self._told(self._config().host))
+                return
             core, judge = await self._looked()
             with closing(database_of(self._config(), only_reads=True)) as database:
                 fleet = await self._told(judge)
@@ -288,12 +286,7 @@ class StandBy:
 
     async def _told(self, judge: str) -> dict[str, Any]:
         beats = await self._in_thread(lambda: beats_of(self._store))
-        hosts = [
-            {"host": beat.host, "here": beat.here, "silent_seconds": round(age, 1),
-             "caught_up": beat.caught_up, "read_to": beat.reached}
-            for beat, age in sorted(beats, key=lambda one: one[0].host)
-        ]  # fmt: skip
-        return {"host": self._config().host, "judge": judge, "hosts": hosts}
+        return fleet_of(self._config().host, judge, beats)
 
     async def _looked(self) -> tuple[Core, str]:
         """Return what is judged, and on which host."""

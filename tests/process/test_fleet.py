@@ -98,6 +98,15 @@ class Member:
     def judges(self) -> bool:
         return re.search(r"^sidecar_judging 1", self.get("/metrics"), re.MULTILINE) is not None
 
+    def asked(self, *command: str) -> str:
+        """Return what a command says that asks this member."""
+        url = f"http://127.0.0.1:{self.port}"
+        done = subprocess.run(
+            [sys.executable, "-m", "sidecar", *command, "--url", url],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return done.stdout + done.stderr
+
     def said(self, event: str) -> list[dict[str, Any]]:
         lines = (self.folder / "said").read_text().splitlines()
         found = [json.loads(line) for line in lines if line.startswith("{")]
@@ -319,6 +328,15 @@ def test_that_a_host_is_silent_ends_also_where_another_judges_when_it_is_back(
     assert "host_silent" not in judge.get("/api/v1/status")
 
 
+def told_of(member: Member, judge: str) -> list[dict[str, Any]]:
+    """Return how hosts stand as a member shows it, which also names who judges wherever asked."""
+    assert f"\njudged on {judge}\n" in f"\n{member.asked('alerts')}"
+    assert f"Judged on<b>{judge}</b>" in member.get("/")
+    told = json.loads(member.get("/api/v1/status"))["fleet"]
+    assert (told["host"], told["judge"]) == (member.name, judge)
+    return list(told["hosts"])
+
+
 def test_one_that_is_alone_judges_as_it_reads_until_another_comes(fleet: Fleet) -> None:
     one, other = fleet.members[:2]
     fleet.members[2:] = []
@@ -326,6 +344,9 @@ def test_one_that_is_alone_judges_as_it_reads_until_another_comes(fleet: Fleet) 
     judge_of(fleet)
     append(one.log, *[record("failed", "org_1", id=n) for n in range(3)])
     until(lambda: fleet.alerts(one) == {"org_1": 3.0}, "it fires", 20.0)
+    (fact,) = told_of(one, "a")
+    assert (fact["host"], fact["here"], fact["caught_up"]) == ("a", True, True)
+    assert fact["read_to"] > time.time() - 60
     assert fleet.found("SELECT * FROM beats") == []
     assert fleet.found("SELECT step FROM judged") == []
     other.start()
@@ -414,14 +435,7 @@ def test_what_is_ordered_on_one_host_is_done_by_the_one_that_judges(fleet: Fleet
     append(judge.log, record("failed", "org_1", id=3))
     until(lambda: fleet.alerts(judge) == {"org_1": 3.0}, "it fires", 20.0)
 
-    def ordered(*command: str) -> str:
-        url = f"http://127.0.0.1:{other.port}"
-        done = subprocess.run(
-            [sys.executable, "-m", "sidecar", *command, "--url", url],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        return done.stdout + done.stderr
-
+    ordered = other.asked
     ordered("silence", "add", "--for", "1h", "alertname=Failing")
     assert [row[0] for row in fleet.found("SELECT matchers FROM silences")] == [
         '["alertname=\\"Failing\\""]'
@@ -436,9 +450,9 @@ def test_what_is_ordered_on_one_host_is_done_by_the_one_that_judges(fleet: Fleet
     )
     until(lambda: fleet.alerts(other) == {}, "the other one shows it", 10.0)
     assert fleet.found("SELECT count(*) FROM orders WHERE answer = ''") == [(0,)]
-    told = json.loads(other.get("/api/v1/status"))["fleet"]
-    assert (told["host"], told["judge"]) == (other.name, judge.name)
-    assert [(one["host"], one["here"]) for one in told["hosts"]] == [("a", True), ("b", True)]
+    for member in (judge, other):
+        shown = told_of(member, judge.name)
+        assert [(one["host"], one["here"]) for one in shown] == [("a", True), ("b", True)]
     assert f"the sidecar on {judge.name} judges; ask that one" in ordered("drill", "Failing")
 
 
