@@ -80,16 +80,6 @@ def test_a_receiver_without_integrations_has_no_series() -> None:
     assert 'receiver="quiet"' not in expecting().render(openmetrics=False)
 
 
-def test_an_alert_exists_at_0_in_each_severity_it_can_have() -> None:
-    keys = {
-        frozenset({("alertname", "Delinquent"), ("severity", severity), ("state", state)})
-        for severity in ("warning", "critical")
-        for state in ("pending", "firing")
-    }
-    found = rendered(expecting())
-    assert {labels for name, labels in found if name == "sidecar_alerts"} == keys
-
-
 def test_overflow_of_each_metric_exists_at_0() -> None:
     found = rendered(expecting())
     for metric in ("webhook_events_total", "failures_total"):
