@@ -65,10 +65,12 @@ def test_the_data_source_is_a_variable(dashboard: dict[str, Any]) -> None:
 
 
 @each_dashboard
-@pytest.mark.parametrize("name", ["job", "instance"])
-def test_job_and_instance_are_variables(dashboard: dict[str, Any], name: str) -> None:
+@pytest.mark.parametrize(("name", "label"), [("job", "job"), ("instance", "Host")])
+def test_job_and_host_are_variables(dashboard: dict[str, Any], name: str, label: str) -> None:
+    """Each host of a fleet is an instance of its own for Prometheus, and none is twice there."""
+    assert [*variables_of(dashboard)] == ["datasource", "job", "instance"]
     variable = variables_of(dashboard)[name]
-    assert (variable["type"], variable["label"]) == ("query", name)
+    assert (variable["type"], variable["label"]) == ("query", label)
     assert (variable["multi"], variable["includeAll"], variable["allValue"]) == (True, True, ".+")
     assert variable["datasource"]["uid"] == "$datasource"
     assert variable["refresh"] == 2
