@@ -294,6 +294,8 @@ def rules(client: Client, form: str, *, unread: bool) -> None:
     found: list[_Found] = client.get(place)[name]
     if form == "json":
         _say_json(found)
+    elif unread and not found:
+        say("every event that came is named by a rule or a metric")
     else:
         say_table([_UNREAD, *map(_kind, found)] if unread else [_RULES, *map(_rule, found)])
 

@@ -89,6 +89,7 @@ class TestWithDaemon:
         assert stage.daemon.samples()[name] == pytest.approx(rule["last_match"])
 
     def test_what_no_rule_names_is_listed(self, stage: Stage) -> None:
+        assert self.ask(stage, rules, "--unread").output.startswith("every event that came")
         stage.log("odd", "org_9")
         until(lambda: "odd" in self.ask(stage, rules, "--unread").output, "it is listed")
         head, row = self.ask(stage, rules, "--unread").output.splitlines()
