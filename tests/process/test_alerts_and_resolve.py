@@ -388,8 +388,8 @@ def test_no_alerts_is_said_and_the_sidecars_own_trouble_below() -> None:
 
     result = asyncio.run(ask())
     assert result.exit_code == 0
-    quiet, trouble = result.output.splitlines()
-    assert quiet == "no alerts"
+    quiet, trouble, judge = result.output.splitlines()
+    assert (quiet, judge) == ("no alerts", "judged on plain")
     assert re.fullmatch(
         r"trouble of the sidecar itself since \S+ \S+ UTC: rejects, reason \S+", trouble
     )
