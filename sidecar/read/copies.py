@@ -64,7 +64,7 @@ class Copies:
         read = [known for known in alike if known.state not in LEFT_ALONE]
         if alike and not read:
             return alike[0], 0
-        twin = self.like(content, seen.size, None, dirname(seen.path))
+        twin = self.like(content, seen.size, None, dirname(log.path))
         near = dict.fromkeys((*read, *log.opened))
         return _least([*self._beyond(near, content, seen.size), *([twin] if twin else [])])
 

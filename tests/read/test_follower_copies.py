@@ -573,6 +573,28 @@ def test_a_compressed_copy_of_how_a_closed_file_begins_counts_nothing(
     assert reader.lines == writer.written
 
 
+def test_a_copy_made_slowly_in_a_folder_below_of_a_closed_file_counts_nothing(
+    reader: Reader, writer: Writer
+) -> None:
+    (below := writer.path.with_name("old")).mkdir()
+    writer.path.rename(below / "app.log.2")
+    reader.poll()
+    writer.reopen()
+    writer.write(9)
+    reader.poll()
+    moved = writer.path.rename(writer.path.with_name("app.log.tmp"))
+    reader.settle()
+    whole = moved.read_bytes()
+    (copy := below / "app.log.1").write_bytes(whole[:-30])
+    reader.settle()
+    copy.write_bytes(whole)
+    moved.unlink()
+    writer.reopen()
+    writer.write(2)
+    reader.settle()
+    assert reader.lines == writer.written
+
+
 def test_a_copy_is_all_there_is_of_what_is_truncated_while_they_are_compared(
     tmp_path: Path,
 ) -> None:
