@@ -15,7 +15,7 @@ from sidecar.read.adopt import Adoption
 from sidecar.read.content import ENOUGH, Content
 from sidecar.read.copies import Copies, is_beginning
 from sidecar.read.files import Candidate, LogFiles
-from sidecar.read.fingerprint import TAIL, Match
+from sidecar.read.fingerprint import HEAD, TAIL, Match
 from sidecar.read.log import Log, LogFile
 from sidecar.read.names import COMPRESSED, Rank, age, shape
 from sidecar.read.scan import Inode, Look, Sighting
@@ -147,7 +147,9 @@ class Recogniser:
             # What was read of the original goes beyond it: it was read while the copy was made.
             # An original that still holds all of that would have been found to begin alike.
             shorter = (f for f in known.log.files if f.match(content) is Match.SHORTER)
-            beyond = not all(map(self._log_files.holds, shorter))
+            # All that begins like a few bytes is longer; what is over a head begins like one.
+            sure = known.position >= TAIL or bool(content.read_at(HEAD, 1))
+            beyond = sure and not all(map(self._log_files.holds, shorter))
             if beyond and content.complete:
                 known.leave_alone(content, FileState.COPY)
             return beyond

@@ -595,6 +595,28 @@ def test_a_copy_made_slowly_in_a_folder_below_of_a_closed_file_counts_nothing(
     assert reader.lines == writer.written
 
 
+def test_a_few_bytes_of_a_copy_say_nothing_of_what_is_copied_over_it(
+    reader: Reader, writer: Writer
+) -> None:
+    """One file is copied again and again to the same place, and all logs begin alike."""
+    copy = writer.path.with_name("app.log.bak")
+    copy.write_bytes(writer.path.read_bytes()[:5])
+    writer.write(20)
+    reader.poll()
+    assert reader.left_alone == [("app.log.bak", "copy")]
+    rename(writer.path)
+    reader.settle()
+    reader.restart()
+    writer.path.with_name("app.log.1").unlink()
+    writer.reopen()
+    writer.write(6)
+    shutil.copyfile(writer.path, copy)
+    writer.write(60)
+    copytruncate(writer.path)
+    reader.settle()
+    assert reader.lines == writer.written
+
+
 def test_a_copy_is_all_there_is_of_what_is_truncated_while_they_are_compared(
     tmp_path: Path,
 ) -> None:
