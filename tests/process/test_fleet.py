@@ -243,14 +243,17 @@ def takeover(fleet: Fleet, before: Member, began: float) -> float:
 def test_who_judges_and_ends_is_followed_at_once(fleet: Fleet, how: signal.Signals) -> None:
     for member in fleet.members:
         member.start()
-    judge = judge_of(fleet)
-    until(fleet.is_up, "all are up")
-    fleet.write(500)
-    began = time.time()
-    judge.signal(how)
-    assert takeover(fleet, judge, began) < 3.0  # half a second where nothing else runs
-    judge.kill()
-    judge.start()
+    took = list[float]()
+    while not took or (min(took) >= 1.0 and len(took) < 3):  # of a busy machine the least counts
+        judge = judge_of(fleet)
+        until(fleet.is_up, "all are up")
+        fleet.write(500)
+        began = time.time()
+        judge.signal(how)
+        took.append(takeover(fleet, judge, began))
+        judge.kill()
+        judge.start()
+    assert min(took) < 1.0, took
     fleet.write(500)
     until(fleet.judged, "all is judged", 60.0)
     expected = fleet.alone()
