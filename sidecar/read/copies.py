@@ -62,9 +62,12 @@ class Copies:
         """
         alike = [f for f in log.files if not _says_little(f) and _begins_so(f, content)]
         read = [known for known in alike if known.state not in LEFT_ALONE]
-        if alike and not read:
+        unbegun = any(begins_as(f, content) for f in log.unplaced if not f.position)
+        if alike and not read and not unbegun:
             return alike[0], 0
         twin = self.like(content, seen.size, None, dirname(log.path))
+        if unbegun and twin and _is_copy(twin[0]):
+            twin = None  # of one not begun, and this may be all there is of that
         near = dict.fromkeys((*read, *log.opened))
         return _least([*self._beyond(near, content, seen.size), *([twin] if twin else [])])
 

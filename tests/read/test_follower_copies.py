@@ -3,6 +3,7 @@
 import gzip
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -614,6 +615,31 @@ def test_a_few_bytes_of_a_copy_say_nothing_of_what_is_copied_over_it(
     writer.write(60)
     copytruncate(writer.path)
     reader.settle()
+    assert reader.lines == writer.written
+
+
+@pytest.mark.parametrize("rotate", [copytruncate, rename])
+def test_a_log_not_begun_is_read_though_a_copy_of_how_it_begins_was_left_alone(
+    reader: Reader, writer: Writer, rotate: Callable[[Path], None]
+) -> None:
+    copy = writer.path.with_name("app.log.bak")
+    copy.write_bytes(writer.path.read_bytes()[:5])
+    writer.write(40)
+    reader.poll(budget=50)
+    rename(writer.path)
+    writer.reopen()
+    writer.write(6)
+    reader.poll(budget=50)
+    shutil.copyfile(writer.path, copy)
+    reader.poll(budget=50)
+    reader.restart()
+    writer.write(5)
+    rotate(writer.path)
+    compress(writer.path.with_name("app.log.1"))
+    writer.reopen()
+    writer.write(1)
+    for _ in range(20):
+        reader.poll(seconds=20)
     assert reader.lines == writer.written
 
 
