@@ -12,7 +12,7 @@ WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 # Each takes a run of neighbours, which share what they set up, and then from whoever has most left.
 SHARED := -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test examples unit coverage check messages pictures world planted bench lock clean
+.PHONY: demo test examples unit coverage check messages pictures world planted hosts bench lock clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml .ci/requirements-dev.txt
@@ -57,6 +57,9 @@ world: $(READY)  ## SEED=7: one seed, with the shortest script that fails; SEEDS
 
 planted: $(READY)  ## faults of old, planted again: the world finds each within 1,000 seeds
 	$(BIN)/python tests/world/planted.py
+
+hosts: $(READY)  ## 200 hosts of a fleet on one database, and what they cost it
+	FLEET_HOSTS=200 $(BIN)/python -m pytest -q -s tests/fleet/test_many_hosts.py
 
 bench: $(READY)
 	PYTHONPATH=tests $(BIN)/python -m bench.run

@@ -25,15 +25,15 @@ _USER = "nobody"  # it refuses to run as root
 class PostgreSql:
     """A server that can be stopped and started; `url` is a connection URI of it."""
 
-    def __init__(self, folder: Path, *, durable: bool = False) -> None:
-        self._durable = durable
+    def __init__(self, folder: Path, *, durable: bool = False, connections: int = 20) -> None:
+        self._durable, self._connections = durable, connections
         self.folder = folder
         self._schemas = 0
         self.url = f"postgresql://{_USER}@/postgres?host={folder}"
 
     def start(self, listen: str = "") -> None:
         sync = "" if self._durable else "-F -c shared_buffers=1MB"
-        options = f"-k {self.folder} -h '{listen}' {sync} -c max_connections=20"
+        options = f"-k {self.folder} -h '{listen}' {sync} -c max_connections={self._connections}"
         self._run("pg_ctl", "-D", str(self._data), "-w", "-l", f"{self.folder}/log",
                   "-o", options, "start")  # fmt: skip
 
@@ -43,9 +43,7 @@ class PostgreSql:
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Let all its processes stand still; nobody who is connected to it notices."""
-        leader = int((self._data / "postmaster.pid").read_text().split()[0])
-        found = Path(f"/proc/{leader}/task/{leader}/children").read_text().split()
-        group = [leader, *map(int, found)]
+        group = self._processes()
         for process in group:
             os.kill(process, signal.SIGSTOP)
         try:
@@ -53,6 +51,17 @@ class PostgreSql:
         finally:
             for process in reversed(group):
                 os.kill(process, signal.SIGCONT)
+
+    def busy_seconds(self) -> float:
+        """Return the processor time that the processes which run at present have had."""
+        stats = (Path(f"/proc/{one}/stat").read_text() for one in self._processes())
+        ticks = (map(int, stat.rpartition(")")[2].split()[11:13]) for stat in stats)
+        return sum(map(sum, ticks)) / os.sysconf("SC_CLK_TCK")
+
+    def _processes(self) -> list[int]:
+        leader = int((self._data / "postmaster.pid").read_text().split()[0])
+        found = Path(f"/proc/{leader}/task/{leader}/children").read_text().split()
+        return [leader, *map(int, found)]
 
     def make(self) -> None:
         self._run("initdb", "-D", str(self._data), "-A", "trust", "-U", _USER, "--no-sync")
@@ -122,7 +131,7 @@ class PostgreSql:
 
 
 @contextmanager
-def postgresql(*, durable: bool = False) -> Iterator[PostgreSql]:
+def postgresql(*, durable: bool = False, connections: int = 20) -> Iterator[PostgreSql]:
     """Give a running server; skip where there is none, unless this is the gate.
 
     One that is not `durable` loses what it wrote with the machine, not with its end.
@@ -131,7 +140,7 @@ def postgresql(*, durable: bool = False) -> Iterator[PostgreSql]:
         _missing()
     folder = Path(tempfile.mkdtemp(prefix="pg-"))  # a socket's path is short
     _give_away(folder)
-    server = PostgreSql(folder, durable=durable)
+    server = PostgreSql(folder, durable=durable, connections=connections)
     server.make()
     server.start()
     try:
