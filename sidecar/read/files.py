@@ -320,6 +320,7 @@ class LogFiles:
         file.log.forget_places()
         self._unclaim(file)
         self.removed.append(file.id)
+        self._beginnings = None
 
     def move_in(self, known: LogFile, candidate: Candidate) -> bool:
         """Let `known` be the candidate if that holds what was read of it; open it to read on.

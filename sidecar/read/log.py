@@ -89,6 +89,7 @@ class LogFile:
         self.position, self.open_from, self.skip = row.offset, row.open_from, row.skip
         self.size, self.mtime_ns, self.last_seen = row.size, row.mtime_ns, row.last_seen
         self.written_ns, self.looks, self.followed_since = row.mtime_ns, 1, row.last_seen
+        self.original = row.head_len >= TAIL
         self._known = Fingerprint(
             row.offset, row.head_len, row.head_hash, row.tail_len, row.tail_hash
         )

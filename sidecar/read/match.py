@@ -121,11 +121,13 @@ class Recogniser:
                 # Of the version before, which knew it by its inode.
                 known.leave_alone(content, known.state)
                 return True
-            if known.state is FileState.COPY and self._is_copy_yet(known, candidate, content):
-                return True
-            if known.state is FileState.COPY and known.position < TAIL:
-                self._log_files.remove(known)  # so few bytes say nothing: another has its inode
-                return False
+            if known.state is FileState.COPY:
+                yet = self._is_copy_yet(known, candidate, content)
+                if yet:
+                    return True
+                if yet is False or known.position < TAIL:
+                    self._log_files.remove(known)  # so few bytes say nothing: it is another
+                    return False
             if not known.position and self._is_other(known, candidate, content, moved=moved):
                 return False
             return self._log_files.move_in(known, candidate)
@@ -133,14 +135,15 @@ class Recogniser:
             candidate.failed(error)
             return True
 
-    def _is_copy_yet(self, known: LogFile, candidate: Candidate, content: Content) -> bool:
+    def _is_copy_yet(self, known: LogFile, candidate: Candidate, content: Content) -> bool | None:
         """Tell whether a copy that has changed is one still, because it was being made.
 
         So it is too where its original holds less by now, having been truncated: what was not
-        read of that is looked for in the copy next.
+        read of that is looked for in the copy next. None: what it holds beyond is to be read.
+        False: it is one of what is not begun, and may soon be all there is of that.
         """
         if known.compare(content).match is not Match.SAME:
-            return False
+            return None
         size = candidate.sighting.size
         twin = self._copies.like(content, size, known, dirname(known.log.path))
         if twin is None:
@@ -152,12 +155,14 @@ class Recogniser:
             beyond = sure and not all(map(self._log_files.holds, shorter))
             if beyond and content.complete:
                 known.leave_alone(content, FileState.COPY)
-            return beyond
+            return beyond or None
         original, rest = twin
+        if not original.position:
+            return False
         over = original.state in (*FINISHED, *GIVEN_UP)
         if rest and (over or self._log_files.holds(original)):
             known.pass_over(content, rest)
-            return False
+            return None
         known.leave_alone(content, FileState.COPY)
         return True
 

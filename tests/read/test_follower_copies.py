@@ -640,6 +640,47 @@ def test_a_log_not_begun_is_read_though_a_copy_of_how_it_begins_was_left_alone(
     writer.write(1)
     for _ in range(20):
         reader.poll(seconds=20)
+    assert sorted(reader.lines) == sorted(writer.written)
+
+
+@DOWN
+def test_a_copy_of_a_log_not_begun_is_all_there_is_of_it_once_that_is_truncated(
+    reader: Reader, writer: Writer, *, down: bool
+) -> None:
+    copy = writer.path.with_name("app.log.bak")
+    copy.write_bytes(writer.path.read_bytes()[:5])
+    writer.write(40)
+    reader.poll(budget=50)
+    rename(writer.path)
+    writer.reopen()
+    writer.write(6)
+    reader.poll(budget=50)
+    if down:
+        reader.restart()
+    shutil.copyfile(writer.path, copy)
+    reader.poll(budget=50)
+    os.truncate(writer.path, 0)
+    reader.poll(budget=50)
+    writer.write(1)
+    for _ in range(20):
+        reader.poll(seconds=20)
+    assert sorted(reader.lines) == sorted(writer.written)
+
+
+def test_a_copy_that_grew_from_a_few_bytes_of_another_is_one_of_a_log_just_found(
+    reader: Reader, writer: Writer
+) -> None:
+    copy = writer.path.with_name("app.log.bak")
+    copy.write_bytes(writer.path.read_bytes()[:5])
+    writer.write(20)
+    reader.poll()
+    reader.restart()
+    rename(writer.path)
+    writer.reopen()
+    writer.write(9)
+    copy.write_bytes(writer.path.read_bytes()[:-30])
+    reader.poll()
+    reader.settle()
     assert reader.lines == writer.written
 
 
