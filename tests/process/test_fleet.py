@@ -387,6 +387,24 @@ def test_one_with_other_rules_than_the_judge_s_shows_so(fleet: Fleet) -> None:
         assert ("sidecar_alerts{" in shown.get("/metrics")) is (shown is judge)
 
 
+def test_while_the_database_is_away_each_answers_by_a_sentence(
+    fleet: Fleet, server: Server
+) -> None:
+    for member in fleet.members[:2]:
+        member.start()
+    judge_of(fleet)
+    until(lambda: all('"fleet"' in m.get("/api/v1/status") for m in fleet.members[:2]), "both up")
+    server.stop()
+    try:
+        for member in fleet.members[:2]:
+            said = member.get("/api/v1/status")
+            assert "the database postgres at" in said, said
+            assert "sidecar_judging" in member.get("/metrics")
+    finally:
+        server.start()
+    until(lambda: all('"fleet"' in m.get("/api/v1/status") for m in fleet.members[:2]), "again")
+
+
 def test_a_second_host_moves_in_what_it_read_and_leaves_what_it_judged(fleet: Fleet) -> None:
     first, second = fleet.members[:2]
     fleet.members[2:] = []
