@@ -36,6 +36,9 @@ class Reader:
         self.last = ReadBatch()
         self.follower = self._follower(first_start=True)
 
+    def __del__(self) -> None:
+        self.follower.close()
+
     @property
     def bytes_lost(self) -> int:
         return sum(event.amount for event in self.events if isinstance(event, BytesLost))
@@ -112,6 +115,9 @@ class Writer:
         self.woken: Callable[[], object] = nobody
         self._keeps_open = keeps_open
         self._fd: int | None = None
+
+    def __del__(self) -> None:
+        self.reopen()
 
     def write(self, lines: int = 1) -> list[str]:
         new = [f"line {len(self.written) + n} of {self.path.name}" for n in range(lines)]

@@ -1,6 +1,6 @@
 """A wire to PostgreSQL that can be cut, and loses a commit or its answer when told to."""
 
-import select
+import selectors
 import socket
 import tempfile
 import threading
@@ -66,7 +66,11 @@ class Wire:
 
     def _handed_on(self, client: socket.socket, server: socket.socket) -> bool:
         """Wait for something to hand on; return whether the connection goes on."""
-        for one in select.select([client, server], [], [])[0]:
+        with selectors.DefaultSelector() as both:  # not select(), which knows no number over 1,023
+            both.register(client, selectors.EVENT_READ, client)
+            both.register(server, selectors.EVENT_READ, server)
+            ready = [key.data for key, _ in both.select()]
+        for one in ready:
             data = one.recv(65536)
             if one is client and b"COMMIT" in data and self.loses is not None:
                 loss, self.loses = self.loses, None
