@@ -180,7 +180,7 @@ class _Block:
         self._times = times
         self._of_places: dict[int, tuple[Any, Sequence[float]]] = {}
         self._orders: dict[tuple[int, ...], tuple[Any, Callable[[Any], Any]]] = {}
-        self._merged: dict[tuple[int, ...], tuple[Any, Sequence[Any]]] = {}
+        self._merged: dict[tuple[int, ...], tuple[Any, Any, Sequence[Any]]] = {}
 
     def times_of(self, places: Sequence[int]) -> Sequence[float]:
         """Return the times of the events at these places."""
@@ -194,12 +194,13 @@ class _Block:
 
     def merged(self, columns: Sequence[Sequence[Any]], places: Sequence[Any]) -> Sequence[Any]:
         """Return several columns as one, in the order of the places of their events."""
-        alike = tuple(map(id, columns))
+        # Of the places too: short codes of other events may be the same object.
+        alike = tuple(map(id, (*columns, *places)))
         known = self._merged.get(alike)
         if known is None:
             every = list(chain.from_iterable(columns))
-            known = self._merged[alike] = columns, self._order_of(places)(every)
-        return known[1]
+            known = self._merged[alike] = columns, places, self._order_of(places)(every)
+        return known[2]
 
     def _order_of(self, places: Sequence[Sequence[int]]) -> Callable[[Any], Any]:
         alike = tuple(map(id, places))
