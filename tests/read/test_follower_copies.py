@@ -618,10 +618,8 @@ def test_a_few_bytes_of_a_copy_say_nothing_of_what_is_copied_over_it(
     assert reader.lines == writer.written
 
 
-@pytest.mark.parametrize("rotate", [copytruncate, rename])
-def test_a_log_not_begun_is_read_though_a_copy_of_how_it_begins_was_left_alone(
-    reader: Reader, writer: Writer, rotate: Callable[[Path], None]
-) -> None:
+def far_behind_with_a_few_bytes_copied(reader: Reader, writer: Writer) -> Path:
+    """Leave a log not begun behind one half read; return a copy of how both begin."""
     copy = writer.path.with_name("app.log.bak")
     copy.write_bytes(writer.path.read_bytes()[:5])
     writer.write(40)
@@ -630,6 +628,14 @@ def test_a_log_not_begun_is_read_though_a_copy_of_how_it_begins_was_left_alone(
     writer.reopen()
     writer.write(6)
     reader.poll(budget=50)
+    return copy
+
+
+@pytest.mark.parametrize("rotate", [copytruncate, rename])
+def test_a_log_not_begun_is_read_though_a_copy_of_how_it_begins_was_left_alone(
+    reader: Reader, writer: Writer, rotate: Callable[[Path], None]
+) -> None:
+    copy = far_behind_with_a_few_bytes_copied(reader, writer)
     shutil.copyfile(writer.path, copy)
     reader.poll(budget=50)
     reader.restart()
@@ -647,14 +653,7 @@ def test_a_log_not_begun_is_read_though_a_copy_of_how_it_begins_was_left_alone(
 def test_a_copy_of_a_log_not_begun_is_all_there_is_of_it_once_that_is_truncated(
     reader: Reader, writer: Writer, *, down: bool
 ) -> None:
-    copy = writer.path.with_name("app.log.bak")
-    copy.write_bytes(writer.path.read_bytes()[:5])
-    writer.write(40)
-    reader.poll(budget=50)
-    rename(writer.path)
-    writer.reopen()
-    writer.write(6)
-    reader.poll(budget=50)
+    copy = far_behind_with_a_few_bytes_copied(reader, writer)
     if down:
         reader.restart()
     shutil.copyfile(writer.path, copy)
