@@ -122,10 +122,6 @@ class StateDatabase(Table):
     schema: ClassVar[Schema] = {"anyOf": [{"required": ["url"]}, {"required": ["url_file"]}]}
 
     url: DatabaseUrl = key("A connection URI of libpq, or keywords and values.", default=None)
-    host: HostName = key(
-        "By what name the others know this host; else by the machine's.", default=""
-    )
-    judge: Flag = key("Whether this one may judge; else it only reads.", default=True)
 
     def check(self, reading: Reading) -> "StateDatabase":
         check_database(self, reading)
@@ -146,11 +142,17 @@ class State(Table):
         "`postgresql`. What is at `path` is moved in where there is no state yet.",
         default=None,
     )
+    host: HostName = key(
+        "In a database, by what name the others know this host; else by the machine's.", default=""
+    )
+    judge: Flag = key(
+        "In a database, whether this one may judge; else it only reads.", default=True
+    )
 
     @property
-    def host(self) -> str:
+    def host_name(self) -> str:
         """The name of this host in a fleet; empty where the state is in a file."""
-        return "" if self.postgresql is None else self.postgresql.host or _machine()
+        return "" if self.postgresql is None else self.host or _machine()
 
 
 def _machine() -> str:
@@ -166,11 +168,6 @@ def socket_beside(state_path: str, host: str) -> str:
     return ".".join(filter(None, (state_path, host, "sock")))
 
 
-@table
-class _Named(Table):
-    host: HostName = key("As in StateDatabase.", default="")
-
-
 def read_http(path: str, environ: Mapping[str, str], *keys: str) -> Http:
     """Return `http` of the configuration at `path` as far as `keys` go; the rest is the default.
 
@@ -182,30 +179,23 @@ def read_http(path: str, environ: Mapping[str, str], *keys: str) -> Http:
     if root is None:
         raise ConfigError(whole.faults.errors)
     sections = root.values if isinstance(root, MapNode) else {"http": root}
-    place = ("path",) if "admin_socket" in keys else ()
-    database = _within(sections.get("state"), "postgresql") if place else None
+    place = ("path", "host") if "admin_socket" in keys else ()
     asked = {
         "http": _only(sections.get("http"), keys),
         "state": _only(sections.get("state"), place),
-        "postgresql": _only(database, ("host",)),
     }
     http, state = own.table(Http, asked["http"]), own.table(State, asked["state"])
-    named = own.table(_Named, asked["postgresql"])
     nodes = [node for one in asked.values() for node in _values(one)]
     lines = {node.place.line for node in nodes if isinstance(node, Scalar) and node.faulty}
     errors = [*own.faults.errors, *(one for one in whole.faults.errors if one.line in lines)]
-    if http is None or state is None or named is None or errors:
+    if http is None or state is None or errors:
         raise ConfigError(errors)
     if "admin_socket" in keys and not http.admin_socket:
-        host = "" if database is None else named.host or _machine()
+        found = sections.get("state")
+        in_file = not (isinstance(found, MapNode) and found.values.get("postgresql"))
+        host = "" if in_file else state.host or _machine()
         return dataclasses.replace(http, admin_socket=socket_beside(state.path, host))
     return http
-
-
-def _within(section: Node | None, name: str) -> MapNode | None:
-    """Return the section of that name in another one, if there is one."""
-    found = section.values.get(name) if isinstance(section, MapNode) else None
-    return found if isinstance(found, MapNode) else None
 
 
 def _only(section: Node | None, keys: Collection[str]) -> Node:

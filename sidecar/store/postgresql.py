@@ -330,7 +330,7 @@ class PostgreSql:
         sentence = f"the state {whose} in {self.place} is in use by another {holder}"
         if self._writer:
             raise StoreUnavailable(sentence)
-        hint = "stop that one, or give this one a `state.postgresql.host`"
+        hint = "stop that one, or give this one a `state.host`"
         raise StoreUsedError(f"{sentence}; {hint}")
 
     def _refuse_old(self, connection: _Connection) -> None:

@@ -59,7 +59,7 @@ _JUDGED = (
 
 
 def _state(url: str, more: str = "") -> str:
-    return f'{{postgresql: {{url: "{url}"{more}}}}}'
+    return f'{{postgresql: {{url: "{url}"}}{more}}}'
 
 
 def _is_made(asking: "psycopg.Connection[tuple[object, ...]]") -> bool:

@@ -63,7 +63,7 @@ def test_what_nobody_asks_for_may_be_wrong(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["a", ""])
 def test_the_socket_of_a_host_of_a_fleet_bears_its_name(tmp_path: Path, host: str) -> None:
     named = f", host: {host}" if host else ""
-    state = f'state: {{postgresql: {{url: "postgresql://x/y"{named}}}}}\n'
+    state = f'state: {{postgresql: {{url: "postgresql://x/y"}}{named}}}\n'
     found = section(tmp_path, state, "admin_socket").admin_socket
     write_rule(tmp_path)
     path = configure(tmp_path)

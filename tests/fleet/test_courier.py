@@ -163,7 +163,7 @@ def test_the_host_of_an_event_is_that_of_the_configuration(tmp_path: Path) -> No
         " labels: {sidecar_host: sidecar_host}}]\n"
     )
     path = configure(tmp_path, rules="x.rules.yaml")
-    database = '{postgresql: {url: "postgresql://x/y", host: web-1}}'
+    database = '{postgresql: {url: "postgresql://x/y"}, host: web-1}'
     path.write_text(path.read_text().replace("{path: state.db}", database))
     core = Core(load_config(str(path), {}))
     core.restore(NOTHING_STORED, NOW)

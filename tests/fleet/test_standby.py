@@ -49,7 +49,7 @@ def member(folder: Path, url: str) -> Path:
     (folder / "url").write_text(url)
     write_rule(folder)
     path = configure(folder)
-    database = "{postgresql: {url_file: url, host: a, judge: false}}"
+    database = "{postgresql: {url_file: url}, host: a, judge: false}"
     path.write_text(path.read_text().replace("{path: state.db}", database))
     return path
 

@@ -146,7 +146,7 @@ def host_of_fleet(folder: Path, url: str) -> Path:
     (folder / "app.log").touch()
     write_rule(folder)
     config = configured(folder, "x", url)
-    config.write_text(config.read_text().replace("x.url", f"x.url, host: {folder.name}"))
+    config.write_text(config.read_text().replace("x.url}", f"x.url}}, host: {folder.name}"))
     return config
 
 

@@ -68,7 +68,7 @@ class Member:
         path = configure(
             folder, slack_to(slack.url), rules=folder.parent / "*.rules.yaml", port=self.port
         )
-        database = f"{{postgresql: {{url_file: ../url, host: {name}}}}}"
+        database = f"{{postgresql: {{url_file: ../url}}, host: {name}}}"
         path.write_text(path.read_text().replace("{path: state.db}", database))
         self.config = path
         self.process: Forked | None = None
@@ -443,7 +443,7 @@ def test_two_of_one_name_are_no_two_hosts(fleet: Fleet) -> None:
     assert twin.process.wait(40) == 2
     said = (twin.folder / "said").read_text()
     assert "the state of the host a in the database postgres at" in said
-    assert "give this one a `state.postgresql.host`" in said
+    assert "give this one a `state.host`" in said
     assert one.judges
 
 

@@ -9,7 +9,7 @@ from support.daemon import RULES
 from support.rules import Bench, kinds
 from support.setup import configure
 
-DATABASE = "state: {postgresql: {url: 'host=db user=sidecar', host: a}}"
+DATABASE = "state: {postgresql: {url: 'host=db user=sidecar'}, host: a}"
 
 
 def shipped(folder: Path, *, in_fleet: bool) -> dict[str, Rule]:

@@ -116,7 +116,7 @@ def test_a_second_sidecar_is_refused_with_the_first_ones_process_and_host(server
     with holding(url) as other:
         said = refused(url)
     assert f"is in use by another sidecar {other.pid} on " in said
-    assert "stop that one, or give this one a `state.postgresql.host`" in said
+    assert "stop that one, or give this one a `state.host`" in said
 
 
 def test_one_that_was_killed_is_followed_at_once(server: Server) -> None:
